@@ -1,0 +1,81 @@
+package key
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+)
+
+// DeviceIDSize is the length of a device id in bytes: 128 bits of a SHA-256,
+// out of reach of a second preimage.
+const DeviceIDSize = 16
+
+// DeviceIDTextSize is the length of a device id as text.
+const DeviceIDTextSize = 26
+
+// deviceIDAlphabet is RFC 4648 base32 in lower case, as ids stand in paths and
+// on command lines.
+const deviceIDAlphabet = "abcdefghijklmnopqrstuvwxyz234567"
+
+// DeviceID names a device: the first 16 bytes of SHA-256 over its Ed25519
+// signing key (SPEC "Keys and encodings"). It is comparable; the zero value
+// names no device.
+type DeviceID [DeviceIDSize]byte
+
+// DeviceIDFromBytes returns the device id that b holds. It fails with
+// [ErrLength] unless b has 16 bytes.
+func DeviceIDFromBytes(b []byte) (DeviceID, error) {
+	if len(b) != DeviceIDSize {
+		return DeviceID{}, fmt.Errorf("device id of %d bytes: %w", len(b), ErrLength)
+	}
+	return DeviceID(b), nil
+}
+
+// ParseDeviceID parses the text form, 26 characters of lower-case base32
+// without padding. It refuses every text that String would not have written.
+func ParseDeviceID(s string) (DeviceID, error) {
+	if len(s) != DeviceIDTextSize {
+		return DeviceID{}, fmt.Errorf("device id of %d characters: %w", len(s), ErrLength)
+	}
+	b, err := deviceIDEncoding().DecodeString(s)
+	if err != nil {
+		return DeviceID{}, fmt.Errorf("device id: %w", ErrEncoding)
+	}
+	id, err := DeviceIDFromBytes(b)
+	if err != nil {
+		return DeviceID{}, err
+	}
+	if id.String() != s {
+		return DeviceID{}, fmt.Errorf("device id: %w", ErrEncoding)
+	}
+	return id, nil
+}
+
+// String returns the text form of the id.
+func (d DeviceID) String() string { return deviceIDEncoding().EncodeToString(d[:]) }
+
+// IsZero reports whether d names no device.
+func (d DeviceID) IsZero() bool { return d == DeviceID{} }
+
+// MarshalText returns the text form of the id.
+func (d DeviceID) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText parses the text form of an id, as [ParseDeviceID] does.
+func (d *DeviceID) UnmarshalText(text []byte) error {
+	id, err := ParseDeviceID(string(text))
+	if err != nil {
+		return err
+	}
+	*d = id
+	return nil
+}
+
+// deviceIDOf derives the id of the device that owns a signing key.
+func deviceIDOf(signing [SigningPublicSize]byte) DeviceID {
+	sum := sha256.Sum256(signing[:])
+	return DeviceID(sum[:DeviceIDSize])
+}
+
+func deviceIDEncoding() *base32.Encoding {
+	return base32.NewEncoding(deviceIDAlphabet).WithPadding(base32.NoPadding)
+}
