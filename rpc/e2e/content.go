@@ -1,0 +1,161 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// Bounds of a content.
+const (
+	// MaxText bounds a text in bytes; what is larger goes as a file.
+	MaxText = 64 << 10
+	// MaxContent bounds an encoded content: a text with its fields.
+	MaxContent = MaxText + 1024
+	// MaxIDs bounds the message ids that one receipt or retry names.
+	MaxIDs = 100
+	// IDSize is the length of a message id (UUIDv7) in bytes.
+	IDSize = 16
+)
+
+var (
+	// ErrUnknownKind is a content of a kind that this version does not know. It is counted and acknowledged, never shown.
+	ErrUnknownKind = errors.New("unknown content kind")
+	// ErrMalformed is a content that breaks a rule of its kind.
+	ErrMalformed = errors.New("malformed content")
+)
+
+// Marshal encodes c after checking it as Unmarshal would.
+func Marshal(c *Content) ([]byte, error) {
+	if err := check(c); err != nil {
+		return nil, err
+	}
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encode content: %w", err)
+	}
+	if len(b) > MaxContent {
+		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
+	}
+	return b, nil
+}
+
+// Unmarshal decodes and checks a content. It returns ErrUnknownKind or
+// ErrMalformed; the size is checked before anything is allocated.
+func Unmarshal(b []byte) (*Content, error) {
+	if len(b) > MaxContent {
+		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
+	}
+	c := new(Content)
+	if err := proto.Unmarshal(b, c); err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	if err := check(c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Durable reports whether contents of kind k are kept by the relay, counted by
+// n and acknowledged with receipts. Everything else is control content.
+func Durable(k Kind) bool {
+	return k == Kind_KIND_TEXT || k == Kind_KIND_REQUEST || k == Kind_KIND_FILE
+}
+
+// check holds the rules of each kind: the body that goes with it, and its bounds.
+func check(c *Content) error {
+	switch c.GetKind() {
+	case Kind_KIND_TEXT:
+		t := c.GetText()
+		if t == nil {
+			return fmt.Errorf("%w: text without body", ErrMalformed)
+		}
+		if err := checkText(t); err != nil {
+			return err
+		}
+	case Kind_KIND_RECEIPT:
+		r := c.GetReceipt()
+		if r == nil {
+			return fmt.Errorf("%w: receipt without body", ErrMalformed)
+		}
+		if err := checkReceipt(r); err != nil {
+			return err
+		}
+	case Kind_KIND_RETRY:
+		r := c.GetRetry()
+		if r == nil {
+			return fmt.Errorf("%w: retry without body", ErrMalformed)
+		}
+		if err := checkIDs(r.GetMessageIds()); err != nil {
+			return err
+		}
+	case Kind_KIND_SYNC:
+		if err := checkSync(c.GetSync()); err != nil {
+			return err
+		}
+	case Kind_KIND_SESSION:
+		if c.GetSession() == nil {
+			return fmt.Errorf("%w: session without body", ErrMalformed)
+		}
+	case Kind_KIND_REQUEST:
+		if c.GetRequest() == nil {
+			return fmt.Errorf("%w: request without body", ErrMalformed)
+		}
+	default:
+		return fmt.Errorf("%w: %d", ErrUnknownKind, c.GetKind())
+	}
+	if Durable(c.GetKind()) != (c.GetN() > 0) {
+		return fmt.Errorf("%w: counter %d for kind %d", ErrMalformed, c.GetN(), c.GetKind())
+	}
+	return nil
+}
+
+func checkText(t *Text) error {
+	if len(t.GetText()) == 0 || len(t.GetText()) > MaxText || !utf8.ValidString(t.GetText()) {
+		return fmt.Errorf("%w: text of %d bytes", ErrMalformed, len(t.GetText()))
+	}
+	if n := len(t.GetReplyTo()); n != 0 && n != IDSize {
+		return fmt.Errorf("%w: reply id of %d bytes", ErrMalformed, n)
+	}
+	return nil
+}
+
+func checkReceipt(r *Receipt) error {
+	if s := r.GetState(); s != ReceiptState_RECEIPT_STATE_DELIVERED && s != ReceiptState_RECEIPT_STATE_READ {
+		return fmt.Errorf("%w: receipt state %d", ErrMalformed, s)
+	}
+	return checkIDs(r.GetMessageIds())
+}
+
+func checkSync(s *Sync) error {
+	if s == nil {
+		return fmt.Errorf("%w: sync without body", ErrMalformed)
+	}
+	if len(s.GetPeer()) == 0 || len(s.GetPeer()) > 320 {
+		return fmt.Errorf("%w: sync peer", ErrMalformed)
+	}
+	switch {
+	case s.GetSent() != nil:
+		if len(s.GetMessageId()) != IDSize {
+			return fmt.Errorf("%w: sync id", ErrMalformed)
+		}
+		return checkText(s.GetSent())
+	case s.GetRead() != nil:
+		return checkReceipt(s.GetRead())
+	}
+	return fmt.Errorf("%w: empty sync", ErrMalformed)
+}
+
+func checkIDs(ids [][]byte) error {
+	if len(ids) == 0 || len(ids) > MaxIDs {
+		return fmt.Errorf("%w: %d ids", ErrMalformed, len(ids))
+	}
+	for _, id := range ids {
+		if len(id) != IDSize {
+			return fmt.Errorf("%w: id of %d bytes", ErrMalformed, len(id))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Code is a stable error code of the REST API.
+type Code string
+
+// The codes of the REST API with the HTTP status each one travels with.
+const (
+	CodeMalformed    Code = "malformed"    // 400: the body or a field breaks a rule
+	CodeUnauthorized Code = "unauthorized" // 401: no, an expired or a wrong token or proof
+	CodeForbidden    Code = "forbidden"    // 403: authenticated, but not allowed (suspended, blocked)
+	CodeNotFound     Code = "not_found"    // 404: no such account, device or route
+	CodeInvite       Code = "invite"       // 403: the invite is unknown, used, expired or revoked
+	CodeNameTaken    Code = "name_taken"   // 409: the account name is in use
+	CodeConflict     Code = "conflict"     // 409: compare-and-set failed
+	CodeVersion      Code = "version"      // 426: another protocol version
+	CodeTooLarge     Code = "too_large"    // 413: the body exceeds its limit
+	CodeRateLimited  Code = "rate_limited" // 429: see retry_after
+	CodeQuota        Code = "quota"        // 429: a stored quota is used up
+	CodeUnavailable  Code = "unavailable"  // 503: the server cannot serve this now
+	CodeInternal     Code = "internal"     // 500
+)
+
+// Error is the body of every failed REST call: {"error":{...}}. Message is
+// safe to show to a person.
+type Error struct {
+	Code       Code    `json:"code"`
+	Message    string  `json:"message"`
+	RetryAfter float64 `json:"retry_after,omitempty"` // seconds
+}
+
+// Error formats the code and the text.
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Code, e.Message) }
+
+// Wait returns how long to wait before the next try, or 0 if the server named none.
+func (e *Error) Wait() time.Duration { return time.Duration(e.RetryAfter * float64(time.Second)) }
+
+// ErrorBody wraps an Error as it stands in a response.
+type ErrorBody struct {
+	Error *Error `json:"error"`
+}
+
+// CodeOf returns the code of a REST error in err's chain, or "".
+func CodeOf(err error) Code {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return ""
+}
