@@ -1,0 +1,135 @@
+package local
+
+import "time"
+
+// Types of events.
+const (
+	TypeMessage  = "message"
+	TypeReceipt  = "receipt"
+	TypeCall     = "call"
+	TypeFile     = "file"
+	TypeIdentity = "identity"
+	TypePresence = "presence"
+	TypeSystem   = "system"
+)
+
+// Directions of an event.
+const (
+	DirectionIn  = "in"
+	DirectionOut = "out"
+)
+
+// Time is an instant as it stands in JSON: RFC 3339 in UTC with milliseconds. The zero Time is null.
+type Time struct{ time.Time }
+
+// MarshalJSON writes RFC 3339 in UTC with three decimals.
+func (t Time) MarshalJSON() ([]byte, error) {
+	if t.IsZero() {
+		return []byte("null"), nil
+	}
+	return []byte(`"` + t.UTC().Format("2006-01-02T15:04:05.000Z") + `"`), nil
+}
+
+// UnmarshalJSON reads RFC 3339 or null.
+func (t *Time) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		t.Time = time.Time{}
+		return nil
+	}
+	return t.Time.UnmarshalJSON(b)
+}
+
+// Event is the one shape of everything that happens, in listen, history and
+// the RPC. The object under the type's name holds the details; readers ignore
+// fields and types they do not know.
+type Event struct {
+	Seq       int64  `json:"seq"`
+	ID        string `json:"id"`
+	Type      string `json:"type"`
+	Account   string `json:"account"`             // user@domain
+	Peer      string `json:"peer,omitempty"`      // user@domain
+	Device    string `json:"device,omitempty"`    // the peer's (or own) device id
+	Direction string `json:"direction,omitempty"` // in or out
+	Time      Time   `json:"time"`                // the sender's clock, for display only
+	Received  Time   `json:"received"`            // this daemon's clock
+	Trust     string `json:"trust,omitempty"`     // certified, verified, changed, blocked
+
+	Message  *Message  `json:"message,omitempty"`
+	Receipt  *Receipt  `json:"receipt,omitempty"`
+	Identity *Identity `json:"identity,omitempty"`
+	Presence *Presence `json:"presence,omitempty"`
+	System   *System   `json:"system,omitempty"`
+}
+
+// Message is the body of a message event. For an own message State is its delivery state.
+type Message struct {
+	Text    string  `json:"text"`
+	ReplyTo *string `json:"reply_to"`
+	State   string  `json:"state,omitempty"`
+	// Request marks a stranger's first message: no receipt is sent until the contact is added.
+	Request bool `json:"request,omitempty"`
+}
+
+// Receipt is the body of a receipt event: an own message reached a state.
+type Receipt struct {
+	MessageID string `json:"message_id"`
+	State     string `json:"state"`
+	Error     *Error `json:"error,omitempty"`
+}
+
+// Changes named by an identity event.
+const (
+	ChangeKey           = "key"
+	ChangeDeviceAdded   = "device_added"
+	ChangeDeviceRemoved = "device_removed"
+	ChangeMismatch      = "mismatch"
+	ChangeCertificate   = "certificate"
+)
+
+// Identity is the body of an identity event.
+type Identity struct {
+	Change      string `json:"change"`
+	Fingerprint string `json:"fingerprint"`
+	Previous    string `json:"previous,omitempty"`
+	Text        string `json:"text,omitempty"`
+}
+
+// Presence is the body of a presence event.
+type Presence struct {
+	Online   bool `json:"online"`
+	Mutual   bool `json:"mutual"`
+	LastSeen Time `json:"last_seen"`
+}
+
+// System is the body of a system event: exactly one field is set, or Text alone.
+type System struct {
+	Text string `json:"text,omitempty"`
+	Gap  *Gap   `json:"gap,omitempty"`
+}
+
+// Gap tells that messages of a peer's device, numbered From to To, have not arrived.
+type Gap struct {
+	Peer string `json:"peer"`
+	From uint64 `json:"from"`
+	To   uint64 `json:"to"`
+}
+
+// Delivery states of an own message.
+const (
+	StateQueued    = "queued"
+	StateAccepted  = "accepted"
+	StateDelivered = "delivered"
+	StateRead      = "read"
+	StateHeld      = "held"
+	StateFailed    = "failed"
+	StateExpired   = "expired"
+)
+
+// Trust states of a peer.
+const (
+	TrustUnknown   = "unknown" // no pin yet
+	TrustCertified = "certified"
+	TrustVerified  = "verified"
+	TrustChanged   = "changed"
+	TrustBlocked   = "blocked"
+)
