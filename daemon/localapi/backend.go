@@ -1,0 +1,58 @@
+package localapi
+
+import (
+	"context"
+
+	"secmsg/rpc/local"
+)
+
+// Backend is what the handlers call; the daemon implements it. Methods return
+// *local.Error for everything a caller can act on; other errors are logged
+// whole and leave as "internal". An account parameter that is empty means the
+// only or the default account.
+type Backend interface {
+	Status(ctx context.Context) (local.Status, error)
+	Check(ctx context.Context, account string) ([]local.CheckResult, error)
+	Stop()
+
+	Join(ctx context.Context, p local.JoinParams) (local.Account, error)
+	Accounts(ctx context.Context) ([]local.Account, error)
+	Account(ctx context.Context, name string) (local.Account, error)
+	SetDefaultAccount(ctx context.Context, name string) error
+	RemoveAccount(ctx context.Context, name string) error
+	Lock(ctx context.Context) error
+	Unlock(ctx context.Context, passphrase string) error
+
+	Send(ctx context.Context, p local.SendParams) (local.SendResults, error)
+	Inbox(ctx context.Context, p local.InboxParams) (local.Events, error)
+	History(ctx context.Context, p local.HistoryParams) (local.Events, error)
+	Outbox(ctx context.Context, account string) (local.SendResults, error)
+
+	// Subscribe starts a subscription. The caller reads Events until it is
+	// closed, then Err tells why; Close ends it and is always called.
+	Subscribe(ctx context.Context, p local.SubscribeParams) (local.Subscribed, Subscription, error)
+	Ack(ctx context.Context, p local.AckParams) error
+	Consumers(ctx context.Context) (local.Consumers, error)
+	RemoveConsumer(ctx context.Context, name string) error
+
+	Contacts(ctx context.Context, account string) (local.Contacts, error)
+	Contact(ctx context.Context, p local.PeerParams) (local.Contact, error)
+	AddContact(ctx context.Context, p local.PeerParams) (local.Contact, error)
+	NickContact(ctx context.Context, p local.ContactNickParams) (local.Contact, error)
+	RemoveContact(ctx context.Context, p local.PeerParams) error
+	SetContact(ctx context.Context, p local.ContactSetParams) (local.Contact, error)
+	Block(ctx context.Context, p local.PeerParams) (local.Contact, error)
+	Unblock(ctx context.Context, p local.PeerParams) (local.Contact, error)
+	Verify(ctx context.Context, p local.VerifyParams) (local.Verification, error)
+	Trust(ctx context.Context, p local.TrustParams) (local.Contact, error)
+	Presence(ctx context.Context, p local.PresenceParams) (local.PresenceList, error)
+	Devices(ctx context.Context, account string) (local.Devices, error)
+}
+
+// Subscription is a stream of events in the order of seq. The journal's
+// *Subscription implements it.
+type Subscription interface {
+	Events() <-chan local.Event
+	Err() error
+	Close()
+}
