@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
+
+	"secmsg/rpc/bound"
 )
 
 // Bounds of a content.
@@ -16,6 +18,8 @@ const (
 	MaxContent = MaxText + 1024
 	// MaxIDs bounds the message ids that one receipt or retry names.
 	MaxIDs = 100
+	// maxFields bounds the fields of a content: ids, and what surrounds them.
+	maxFields = MaxIDs + 32
 	// IDSize is the length of a message id (UUIDv7) in bytes.
 	IDSize = 16
 )
@@ -45,11 +49,8 @@ func Marshal(c *Content) ([]byte, error) {
 // Unmarshal decodes and checks a content. It returns ErrUnknownKind or
 // ErrMalformed; the size is checked before anything is allocated.
 func Unmarshal(b []byte) (*Content, error) {
-	if len(b) > MaxContent {
-		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
-	}
 	c := new(Content)
-	if err := proto.Unmarshal(b, c); err != nil {
+	if err := bound.Unmarshal(b, c, MaxContent, maxFields); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
 	}
 	if err := check(c); err != nil {
