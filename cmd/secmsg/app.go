@@ -1,0 +1,61 @@
+package main
+
+import (
+	"io"
+	"os"
+
+	"secmsg/rpc/local"
+
+	"golang.org/x/term"
+)
+
+// app is one run of the program: its streams and global flags.
+type app struct {
+	args   []string
+	stdin  *os.File
+	stdout *os.File
+	stderr *os.File
+
+	// Global flags; set by cobra before a command runs.
+	account     string
+	home        string
+	output      string
+	noAutostart bool
+	quiet       bool
+	verbose     bool
+}
+
+// Values of --output.
+const (
+	outputText = "text"
+	outputJSON = "json"
+)
+
+func newApp(args []string, stdin, stdout, stderr *os.File) *app {
+	return &app{args: args, stdin: stdin, stdout: stdout, stderr: stderr}
+}
+
+// json reports whether data and errors are printed as JSON.
+func (a *app) json() bool { return a.output == outputJSON }
+
+// stdinTerminal and stdoutTerminal report whether a person sits at the stream.
+func (a *app) stdinTerminal() bool  { return term.IsTerminal(int(a.stdin.Fd())) }
+func (a *app) stdoutTerminal() bool { return term.IsTerminal(int(a.stdout.Fd())) }
+func (a *app) stderrTerminal() bool { return term.IsTerminal(int(a.stderr.Fd())) }
+
+// readAll reads r up to limit bytes; more is an error of the given text.
+func readAll(r io.Reader, limit int64, tooLong *local.Error) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, local.Errorf(local.CodeIO, "read: %v", err)
+	}
+	if int64(len(b)) > limit {
+		return nil, tooLong
+	}
+	return b, nil
+}
+
+// usagef makes an error of code "usage": exit 1.
+func usagef(format string, args ...any) *local.Error {
+	return local.Errorf(local.CodeUsage, format, args...)
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"secmsg/rpc/local"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// exitRow is one line of the table of exit codes.
+type exitRow struct {
+	code    int
+	codes   []local.Code
+	meaning string
+}
+
+// exitTable is the one place where an error becomes an exit code. Scripts
+// depend on it: rows are added, never changed.
+func exitTable() []exitRow {
+	return []exitRow{
+		{0, nil, "done"},
+		{1, []local.Code{local.CodeUsage}, "usage or user error"},
+		{2, []local.Code{local.CodeInternal}, "unexpected internal error"},
+		{3, []local.Code{local.CodeUnreachable, local.CodeIO, local.CodeDiskFull}, "network or server unreachable, I/O"},
+		{4, []local.Code{local.CodeUntrusted}, "identity not trusted, or a message held for it"},
+		{5, []local.Code{local.CodeRateLimited, local.CodeQuota}, "rate limit or quota"},
+		{6, []local.Code{local.CodeLocked}, "the profile is locked by its passphrase"},
+		{7, []local.Code{local.CodeNoDaemon}, "daemon unreachable"},
+		{8, []local.Code{local.CodeTimeout, local.CodeExpired}, "the wait that was asked for did not come true"},
+		{9, []local.Code{local.CodeNotFound}, "peer, message, file or call not found"},
+		{10, []local.Code{local.CodeRefused}, "refused by the other side"},
+		{130, []local.Code{local.CodeInterrupted}, "interrupted"},
+	}
+}
+
+// exitCode maps an error's code; one that is not in the table is internal.
+func exitCode(c local.Code) int {
+	for _, row := range exitTable() {
+		for _, known := range row.codes {
+			if known == c {
+				return row.code
+			}
+		}
+	}
+	return 2
+}
+
+// run executes one command line and returns its exit code.
+func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// After the first signal the default action is back: a second one ends a command that hangs.
+	context.AfterFunc(ctx, stop)
+	// Taking SIGPIPE (rather than ignoring it, which children would inherit)
+	// makes a write to a closed stdout return EPIPE.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
+
+	a := newApp(args, stdin, stdout, stderr)
+	root := newRootCommand(a)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil || errors.Is(err, errStdoutClosed) {
+		return 0
+	}
+	if status, ok := errors.AsType[exitStatus](err); ok {
+		return int(status)
+	}
+	e := classify(ctx, err)
+	a.printError(e)
+	return exitCode(e.Code)
+}
+
+// exitStatus ends the program with a code whose reason was already printed.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// classify makes the *local.Error that is shown for err. An error that comes
+// from this process may be shown whole: its text is about the caller's own files.
+func classify(ctx context.Context, err error) *local.Error {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, ctx.Err())) {
+		return local.Errorf(local.CodeInterrupted, "interrupted")
+	}
+	if e, ok := errors.AsType[*local.Error](err); ok {
+		return e
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return local.Errorf(local.CodeDiskFull, "%v", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return local.Errorf(local.CodeTimeout, "%v", err)
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return local.Errorf(local.CodeIO, "%v", err)
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return local.Errorf(local.CodeUnreachable, "%v", err)
+	}
+	return local.Errorf(local.CodeInternal, "%v", err)
+}

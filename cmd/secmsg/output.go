@@ -1,0 +1,101 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+
+	"secmsg/rpc/local"
+)
+
+// errStdoutClosed tells that the reader of standard output went away, which is
+// that reader's right: the program ends with 0.
+var errStdoutClosed = errors.New("standard output is closed")
+
+// write sends data to standard output whole.
+func (a *app) write(b []byte) error {
+	_, err := a.stdout.Write(b)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EPIPE), errors.Is(err, fs.ErrClosed), errors.Is(err, syscall.EBADF):
+		return errStdoutClosed
+	}
+	return local.Errorf(local.CodeIO, "standard output: %v", err)
+}
+
+// printJSON prints v as one line of JSON.
+func (a *app) printJSON(v any) error {
+	b, err := marshalLine(v)
+	if err != nil {
+		return err
+	}
+	return a.write(b)
+}
+
+// marshalLine encodes v as one line. encoding/json escapes control characters;
+// escapeFormat also escapes what a terminal would act on, so that JSON may be
+// looked at safely.
+func marshalLine(v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode result: %w", err)
+	}
+	return append(escapeFormat(b), '\n'), nil
+}
+
+// printf prints a line of data to standard output. Text that a peer wrote goes
+// through visible first.
+func (a *app) printf(format string, args ...any) error {
+	return a.write(fmt.Appendf(nil, format+"\n", args...))
+}
+
+// notef tells a person something on standard error; --quiet silences it.
+func (a *app) notef(format string, args ...any) {
+	if a.quiet {
+		return
+	}
+	fmt.Fprintf(a.stderr, "secmsg: "+format+"\n", args...)
+}
+
+// printError prints the error that ends the program.
+func (a *app) printError(e *local.Error) {
+	if a.errorsAsJSON() {
+		b, err := marshalLine(struct {
+			Error *local.Error `json:"error"`
+		}{e})
+		if err == nil {
+			_, _ = a.stderr.Write(b)
+		}
+		return
+	}
+	fmt.Fprintf(a.stderr, "secmsg: %s\n", visible(e.Message))
+	if e.Hint != "" {
+		fmt.Fprintf(a.stderr, "hint: %s\n", visible(e.Hint))
+	}
+}
+
+// errorsAsJSON reports whether the error is to be JSON. A command line that
+// could not be parsed may hold -o json behind the mistake, so it is searched.
+func (a *app) errorsAsJSON() bool {
+	if a.output != "" {
+		return a.output == outputJSON
+	}
+	for i, arg := range a.args {
+		switch {
+		case arg == "--":
+			return false
+		case (arg == "-o" || arg == "--output") && i+1 < len(a.args):
+			return a.args[i+1] == outputJSON
+		case strings.HasPrefix(arg, "--output="):
+			return arg == "--output="+outputJSON
+		case arg == "-o"+outputJSON, arg == "-o="+outputJSON:
+			return true
+		}
+	}
+	return os.Getenv("SECMSG_OUTPUT") == outputJSON
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Groups of the help, in the order of the manual.
+const (
+	groupServer   = "server"   // serverd, admin
+	groupAccount  = "account"
+	groupMessages = "messages"
+	groupPeople   = "people"
+	groupTools    = "tools"
+)
+
+// newRootCommand builds the tree of commands for one run.
+func newRootCommand(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "secmsg",
+		Short: "End-to-end encrypted messages for shells and scripts",
+		Long: "secmsg sends end-to-end encrypted messages between people and machines.\n" +
+			"One binary is the command line, the daemon of a user and the server.\n\n" +
+			"Data goes to standard output, talk to standard error; -o json prints one\n" +
+			"object a line.",
+		Args:              cobra.ArbitraryArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		RunE:              func(cmd *cobra.Command, args []string) error { return missingVerb(a, cmd, args) },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.resolveFlags(cmd) },
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%v", err).WithHint("%s --help", cmd.CommandPath())
+	})
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpTemplate(helpTemplate())
+
+	f := root.PersistentFlags()
+	f.StringVarP(&a.account, "account", "a", "", "account to use (default: the only or the default account)")
+	f.BoolVar(&a.noAutostart, "no-autostart", false, "do not start the daemon when it is not running")
+	f.StringVar(&a.home, "home", "", "keep everything of one profile under `DIR` (default: XDG directories)")
+	f.StringVarP(&a.output, "output", "o", "", "output `FORMAT`, text or json (default text)")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing on standard error but errors")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more on standard error")
+
+	add := func(group, title string, commands ...*cobra.Command) {
+		root.AddGroup(&cobra.Group{ID: group, Title: title + ":"})
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(groupTools, "Power tools",
+		newVersionCommand(a),
+	)
+	root.SetHelpCommandGroupID(groupTools)
+	return root
+}
+
+// groupCommand is a command that only holds others: called alone, or with a
+// verb that does not exist, it is a usage error.
+func groupCommand(a *app, use, short string, verbs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.ArbitraryArgs,
+		RunE:  func(cmd *cobra.Command, args []string) error { return missingVerb(a, cmd, args) },
+	}
+	c.AddCommand(verbs...)
+	return c
+}
+
+// missingVerb is what a command that only holds others does when it is run itself.
+func missingVerb(a *app, cmd *cobra.Command, args []string) error {
+	hint := cmd.CommandPath() + " --help"
+	if len(args) == 0 {
+		if !a.json() && !a.quiet {
+			cmd.SetOut(a.stderr)
+			_ = cmd.Help()
+			return exitStatus(1)
+		}
+		return usagef("%s: a command is missing", cmd.CommandPath()).WithHint("%s", hint)
+	}
+	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
+		hint = "did you mean " + strings.Join(s, ", ") + "?"
+	}
+	return usagef("unknown command %q for %q", args[0], cmd.CommandPath()).WithHint("%s", hint)
+}
+
+// argsBetween is the Args of a command that takes from min to max arguments; max < 0: any number.
+func argsBetween(min, max int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < min:
+			return usagef("%s: too few arguments", cmd.CommandPath()).WithHint("%s", cmd.UseLine())
+		case max >= 0 && len(args) > max:
+			return usagef("%s: unexpected argument %q", cmd.CommandPath(), args[max]).WithHint("%s", cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// resolveFlags completes the global flags from the environment. What the
+// configuration file says about them is added when it is loaded.
+func (a *app) resolveFlags(cmd *cobra.Command) error {
+	changed := cmd.Flags().Changed
+	fromEnv := func(flag, name string, v *string) {
+		if s := os.Getenv(name); !changed(flag) && s != "" {
+			*v = s
+		}
+	}
+	fromEnv("account", "SECMSG_ACCOUNT", &a.account)
+	fromEnv("home", "SECMSG_HOME", &a.home)
+	fromEnv("output", "SECMSG_OUTPUT", &a.output)
+	for _, b := range []struct {
+		flag, name string
+		v          *bool
+	}{
+		{"no-autostart", "SECMSG_NO_AUTOSTART", &a.noAutostart},
+		{"quiet", "SECMSG_QUIET", &a.quiet},
+		{"verbose", "SECMSG_VERBOSE", &a.verbose},
+	} {
+		s := os.Getenv(b.name)
+		if changed(b.flag) || s == "" {
+			continue
+		}
+		on, err := strconv.ParseBool(s)
+		if err != nil {
+			return usagef("%s: %q is neither true nor false", b.name, s)
+		}
+		*b.v = on
+	}
+	switch a.output {
+	case "", outputText, outputJSON:
+		return nil
+	}
+	bad := a.output
+	a.output = ""
+	return usagef("--output %q: text or json", bad)
+}
+
+// helpTemplate is cobra's own with the exit codes below.
+func helpTemplate() string {
+	var b strings.Builder
+	b.WriteString(`{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
+
+{{end}}{{if or .Runnable .HasSubCommands}}{{.UsageString}}{{end}}
+Exit codes:
+`)
+	for _, row := range exitTable() {
+		fmt.Fprintf(&b, "  %-4d %s\n", row.code, row.meaning)
+	}
+	return b.String()
+}
