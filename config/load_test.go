@@ -1,0 +1,139 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"secmsg/config"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestOrderOfSources(t *testing.T) {
+	path := write(t, "domain: file.example\nlisten: \":1\"\nlimits:\n  mailbox:\n    bytes: 3MiB\n    retention: 2d\n  bundles: {burst: 9}\n")
+	t.Setenv("SECMSG_LISTEN", ":2")
+	t.Setenv("SECMSG_LIMITS_MAILBOX_ENVELOPES", "77")
+	t.Setenv("SECMSG_ROLES", "api")
+	t.Setenv("SECMSG_EVENT_ID", "a handler's variable is no configuration")
+	s, err := config.LoadServer("/data", path, map[string]any{"domain": "flag.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Domain != "flag.example" || s.Listen != ":2" || s.Data != "/data" || len(s.Roles) != 1 {
+		t.Errorf("got %+v", s)
+	}
+	l := s.Limits
+	if l.Mailbox.Bytes != 3<<20 || l.Mailbox.Retention != 48*time.Hour || l.Mailbox.Envelopes != 77 {
+		t.Errorf("mailbox %+v", l.Mailbox)
+	}
+	if l.Bundles != (config.Rate{Burst: 9, Every: 10 * time.Minute}) {
+		t.Errorf("bundles %+v: the default of the other field is lost", l.Bundles)
+	}
+}
+
+func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
+	path := write(t, "domian: x\nlisten: {a: b}\nlimits:\n  ping: fast\n  sweep: 5\n  mailbox: 7\n  contacts: many\n  lookups: {brust: 1}\n")
+	t.Setenv("SECMSG_LIMITS_MAILBOX_BYTES", "1 banana")
+	_, err := config.LoadServer("/data", path, nil)
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{
+		"domian: unknown key", "listen: a value is expected", `limits.ping: "fast" is not a duration`,
+		"limits.sweep: 5 is not a duration", "limits.mailbox: a section is expected", "limits.contacts:",
+		"limits.lookups.brust: unknown key", "SECMSG_LIMITS_MAILBOX_BYTES:",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in\n%v", want, err)
+		}
+	}
+}
+
+func TestRules(t *testing.T) {
+	for text, want := range map[string]string{
+		"listen: \"\"":                                  "domain: missing",
+		"domain: d\nlisten: \"\"":                       "no listener",
+		"domain: d\nlisten_plain: 0.0.0.0:80":           "listen_plain",
+		"domain: d\nlisten_plain: example.com:80":       "listen_plain",
+		"domain: d\ntls: {cert: x}":                     "only one",
+		"domain: d\nroles: [media]":                     "roles",
+		"domain: d\nlimits: {ping: 0s}":                 "limits.ping",
+		"domain: d\nlimits: {ping: -1s}":                "limits.ping",
+		"domain: d\nlog: {level: loud}":                 "log.level",
+		"domain: d\naddress: nowhere":                   "address",
+		"domain: d\ndomain: e":                          "already defined",
+		"domain: [":                                     "read configuration",
+		"domain: d\nlimits: {mailbox: {envelopes: -5}}": "limits.mailbox.envelopes",
+	} {
+		if _, err := config.LoadServer("/d", write(t, text), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", text, err, want)
+		}
+	}
+	for _, text := range []string{"domain: d\nlisten_plain: 127.0.0.1:80", "domain: d\nlisten_plain: unix:/run/x", "domain: d\nlisten_plain: \"[::1]:80\""} {
+		if _, err := config.LoadServer("/d", write(t, text), nil); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// The sample must load, and with every # removed it must still be the defaults.
+func TestSample(t *testing.T) {
+	sample := config.SampleServer("chat.example.com", "chat.example.com:8443")
+	plain, err := config.LoadServer("/d", write(t, sample), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	active := regexp.MustCompile(`(?m)^#((?:  )*[a-z_]+:)`).ReplaceAllString(sample, "$1")
+	active = strings.Replace(active, `data: ""`, `data: "/d"`, 1)
+	if !strings.Contains(active, "\nlimits:") {
+		t.Fatal("nothing was uncommented")
+	}
+	full, err := config.LoadServer("/d", write(t, active), nil)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, active)
+	}
+	if plain.Limits != full.Limits || plain.Limits != config.DefaultServer().Limits || full.Listen != ":8443" || len(full.Roles) != 2 {
+		t.Errorf("the sample differs from the defaults:\n%+v", full)
+	}
+}
+
+func TestUnits(t *testing.T) {
+	for text, want := range map[string]config.Size{"5": 5, "1KiB": 1 << 10, "100MiB": 100 << 20, "2 GiB": 2 << 30} {
+		var s config.Size
+		if err := s.UnmarshalText([]byte(text)); err != nil || s != want {
+			t.Errorf("%s: %d %v", text, s, err)
+		}
+	}
+	for _, text := range []string{"", "-1", "1.5MiB", "9999999999TiB", "KiB", "5kb"} {
+		var s config.Size
+		if err := s.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q was taken as %d", text, s)
+		}
+	}
+	for _, d := range []time.Duration{time.Millisecond, 90 * time.Second, 2 * time.Hour, 240 * time.Hour} {
+		if got, err := config.ParseDuration(config.FormatDuration(d)); err != nil || got != d {
+			t.Errorf("%v: %v %v", d, got, err)
+		}
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	if _, err := config.LoadServer("/d", "/nowhere/x.yaml", nil); err == nil {
+		t.Error("a file that was named may not be missing")
+	}
+	t.Setenv("SECMSG_DOMAIN", "d")
+	if _, err := config.LoadServer(t.TempDir(), "", nil); err != nil {
+		t.Errorf("the default file may be missing: %v", err)
+	}
+}

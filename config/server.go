@@ -1,0 +1,209 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ServerFile is the name of the server's configuration file in its directory.
+const ServerFile = "config.yaml"
+
+// Roles that `serverd run` can serve.
+const (
+	RoleAPI   = "api"
+	RoleRelay = "relay"
+)
+
+// Server is the configuration of `secmsg serverd run`. The doc tags are the
+// comments of the sample file.
+type Server struct {
+	Data        string       `config:"data" doc:"directory of keys and database; the default is the directory of this file"`
+	Domain      string       `config:"domain" doc:"the realm's domain: the part of every account name behind the @"`
+	Address     string       `config:"address" doc:"host and port that invites name and clients connect to"`
+	Listen      string       `config:"listen" doc:"address of the public TLS listener; empty for none"`
+	ListenPlain string       `config:"listen_plain" doc:"plain HTTP for a reverse proxy on this machine: a loopback address and port, or unix:PATH; X-Forwarded-For is believed only here"`
+	Roles       []string     `config:"roles" doc:"what this process serves: api, relay"`
+	TLS         ServerTLS    `config:"tls"`
+	Log         ServerLog    `config:"log"`
+	Limits      ServerLimits `config:"limits"`
+}
+
+// ServerTLS says which certificate the public listener shows.
+type ServerTLS struct {
+	Cert string   `config:"cert" doc:"PEM certificate chain to use instead of the one from the realm's own CA"`
+	Key  string   `config:"key" doc:"PEM key of tls.cert"`
+	Also []string `config:"also" doc:"PEM certificates whose keys clients accept too, such as a reverse proxy's"`
+}
+
+// ServerLog says how much is logged.
+type ServerLog struct {
+	Level string `config:"level" doc:"debug, info, warn or error"`
+}
+
+// Rate is a token bucket: Burst at once, then one more per Every.
+type Rate struct {
+	Burst int           `config:"burst" doc:"how many at once"`
+	Every time.Duration `config:"every" doc:"then one more per this long"`
+}
+
+// ServerLimits holds every limit, interval and retention that an operator may set (delivery.md, Limits).
+type ServerLimits struct {
+	Messages     Rate          `config:"messages" doc:"messages an account may send"`
+	Mailbox      MailboxLimits `config:"mailbox"`
+	Lookups      Rate          `config:"lookups" doc:"look-ups of new names, per account"`
+	Bundles      Rate          `config:"bundles" doc:"prekey fetches, per requester and target"`
+	Registration Rate          `config:"registration" doc:"registrations, per address (/64 for IPv6)"`
+	Logins       Rate          `config:"logins" doc:"challenges and token requests, per address"`
+	Connections  ConnLimits    `config:"connections"`
+	Contacts     int           `config:"contacts" doc:"entries of one account's contact and block list"`
+	OneTimeKeys  int           `config:"one_time_keys" doc:"one-time prekeys of each kind that are kept for a device"`
+	HandoffSize  int           `config:"handoff_envelopes" doc:"envelopes in flight from memory to one device"`
+	HandoffWait  time.Duration `config:"handoff_wait" doc:"how long a device may leave them unacknowledged before its mailbox is used"`
+	TokenLife    time.Duration `config:"token_life" doc:"life of an access token"`
+	NonceLife    time.Duration `config:"nonce_life" doc:"life of a login challenge"`
+	DeviceCache  time.Duration `config:"device_cache" doc:"how long a device row read for a token is believed"`
+	StoreGrace   time.Duration `config:"store_grace" doc:"how long known devices are still let in while the store cannot be read"`
+	Revocations  time.Duration `config:"revocation_poll" doc:"how often sockets of revoked devices are looked for"`
+	Ping         time.Duration `config:"ping" doc:"how often an idle connection is pinged"`
+	Write        time.Duration `config:"write" doc:"bound for one write to a connection"`
+	Header       time.Duration `config:"header" doc:"bound for the arrival of a request's header, TLS handshake included"`
+	Body         time.Duration `config:"body" doc:"bound for the arrival of a request's body"`
+	Idle         time.Duration `config:"idle" doc:"how long an idle HTTP connection is kept"`
+	StepsFlush   time.Duration `config:"steps_flush" doc:"how often the step counts of fences are made durable"`
+	Sweep        time.Duration `config:"sweep" doc:"how often expired envelopes are looked for"`
+	Statement    time.Duration `config:"statement_life" doc:"life of the realm statement; it is signed anew every hour"`
+	Shutdown     time.Duration `config:"shutdown" doc:"bound for a clean stop"`
+}
+
+// MailboxLimits bound one device's mailbox.
+type MailboxLimits struct {
+	Envelopes int           `config:"envelopes" doc:"envelopes in one device's mailbox"`
+	Bytes     Size          `config:"bytes" doc:"bytes in one device's mailbox"`
+	Retention time.Duration `config:"retention" doc:"how long an envelope waits for its device"`
+}
+
+// ConnLimits bound the connections that have not shown a token yet.
+type ConnLimits struct {
+	PerAddress int  `config:"per_address" doc:"connections without a token, per address (/64 for IPv6)"`
+	Total      int  `config:"total" doc:"connections without a token altogether; 0 is a tenth of the file descriptors"`
+	New        Rate `config:"new" doc:"new connections per address"`
+}
+
+// DefaultServer returns the defaults of delivery.md.
+func DefaultServer() Server {
+	return Server{
+		Listen: ":8443",
+		Roles:  []string{RoleAPI, RoleRelay},
+		Log:    ServerLog{Level: "info"},
+		Limits: ServerLimits{
+			Messages:     Rate{Burst: 5000, Every: 10 * time.Millisecond},
+			Mailbox:      MailboxLimits{Envelopes: 10_000, Bytes: 100 << 20, Retention: 30 * day},
+			Lookups:      Rate{Burst: 60, Every: time.Minute},
+			Bundles:      Rate{Burst: 6, Every: 10 * time.Minute},
+			Registration: Rate{Burst: 6, Every: 2 * time.Minute},
+			Logins:       Rate{Burst: 600, Every: 100 * time.Millisecond},
+			Connections:  ConnLimits{PerAddress: 50, New: Rate{Burst: 20, Every: 50 * time.Millisecond}},
+			Contacts:     10_000,
+			OneTimeKeys:  100,
+			HandoffSize:  256,
+			HandoffWait:  250 * time.Millisecond,
+			TokenLife:    10 * time.Minute,
+			NonceLife:    time.Minute,
+			DeviceCache:  2 * time.Second,
+			StoreGrace:   10 * time.Second,
+			Revocations:  2 * time.Second,
+			Ping:         25 * time.Second,
+			Write:        10 * time.Second,
+			Header:       10 * time.Second,
+			Body:         20 * time.Second,
+			Idle:         90 * time.Second,
+			StepsFlush:   5 * time.Second,
+			Sweep:        time.Minute,
+			Statement:    7 * day,
+			Shutdown:     15 * time.Second,
+		},
+	}
+}
+
+// LoadServer reads the configuration of the server in directory data (which
+// may be empty if file is given): the file, or config.yaml in data if file is
+// empty, then the environment, then values.
+func LoadServer(data, file string, values map[string]any) (Server, error) {
+	s := DefaultServer()
+	src := Source{File: file, Values: values}
+	if file == "" {
+		src.File, src.Optional = filepath.Join(data, ServerFile), true
+	}
+	s.Data = data
+	if s.Data == "" {
+		s.Data = filepath.Dir(src.File)
+	}
+	if err := Load(src, &s); err != nil {
+		return Server{}, err
+	}
+	return s, nil
+}
+
+// Validate checks the rules that single values cannot break. The error joins all.
+func (s *Server) Validate() error {
+	var problems []error
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if s.Domain == "" {
+		bad("domain: missing (serverd init writes it)")
+	}
+	if s.Data == "" {
+		bad("data: missing")
+	}
+	if s.Listen == "" && s.ListenPlain == "" {
+		bad("listen: no listener is left, since listen_plain is empty too")
+	}
+	if s.Address != "" {
+		if _, _, err := net.SplitHostPort(s.Address); err != nil {
+			bad("address: %q is not HOST:PORT", s.Address)
+		}
+	}
+	if s.ListenPlain != "" && !localAddress(s.ListenPlain) {
+		bad("listen_plain: %q is not a loopback address with a port, nor unix:PATH", s.ListenPlain)
+	}
+	if (s.TLS.Cert == "") != (s.TLS.Key == "") {
+		bad("tls.cert, tls.key: only one of the two is set")
+	}
+	for _, r := range s.Roles {
+		if r != RoleAPI && r != RoleRelay {
+			bad("roles: %q is not served by this version", r)
+		}
+	}
+	if len(s.Roles) == 0 {
+		bad("roles: empty")
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, s.Log.Level) {
+		bad("log.level: %q is none of debug, info, warn, error", s.Log.Level)
+	}
+	for _, e := range entries(s) {
+		if !strings.HasPrefix(e.key, "limits.") || e.key == "limits.connections.total" {
+			continue
+		}
+		if e.value.CanInt() && e.value.Int() <= 0 {
+			bad("%s: must be more than 0", e.key)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// localAddress reports whether a is only reachable from this machine.
+func localAddress(a string) bool {
+	if path, ok := strings.CutPrefix(a, "unix:"); ok {
+		return path != ""
+	}
+	host, _, err := net.SplitHostPort(a)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
