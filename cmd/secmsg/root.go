@@ -11,7 +11,7 @@ import (
 
 // Groups of the help, in the order of the manual.
 const (
-	groupServer   = "server"   // serverd, admin
+	groupServer   = "server" // serverd, admin
 	groupAccount  = "account"
 	groupMessages = "messages"
 	groupPeople   = "people"
