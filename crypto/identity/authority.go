@@ -1,0 +1,263 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"slices"
+	"time"
+
+	"secmsg/crypto/key"
+)
+
+// Limits of certificates.
+const (
+	// MaxCertificate bounds a certificate's DER in bytes. Ours have 500 to 900;
+	// the rest is room for a domain of 253 bytes in several places.
+	MaxCertificate = 2048
+	// ChainLength is the number of certificates in an account's chain: leaf
+	// and issuing CA. The root is known from the invite and never sent.
+	ChainLength = 2
+
+	// rootPathLen lets a root sign issuing CAs only, issuingPathLen lets those
+	// sign leaves only.
+	rootPathLen    = 1
+	issuingPathLen = 0
+)
+
+// Authority is a certificate authority of a realm: its root or an issuing CA.
+type Authority struct {
+	Cert *x509.Certificate
+	Key  key.SigningPrivate
+}
+
+// NewRoot makes a realm's root: a new key and a self-signed certificate, valid
+// from an hour before now for [RootLifetime].
+func NewRoot(domain string, now time.Time) (*Authority, error) {
+	if err := ValidDomain(domain); err != nil {
+		return nil, fmt.Errorf("new root: %w", err)
+	}
+	start := seconds(now.Add(-ClockSkew))
+	tmpl := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: "secmsg root CA", Organization: []string{domain}},
+		NotBefore:             start,
+		NotAfter:              start.Add(RootLifetime),
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		MaxPathLen:            rootPathLen,
+		KeyUsage:              rootUsage,
+	}
+	priv := key.GenerateSigning()
+	cert, err := sign(tmpl, tmpl, priv.Public(), priv)
+	if err != nil {
+		return nil, fmt.Errorf("new root: %w", err)
+	}
+	return &Authority{Cert: cert, Key: priv}, nil
+}
+
+// NewIssuing makes an issuing CA below root: a new key and a certificate that
+// may sign leaves only, is confined to the domain by a name constraint, and
+// never outlives the root. It fails with [ErrExpired] if the root has expired.
+func (root *Authority) NewIssuing(domain string, now time.Time) (*Authority, error) {
+	if err := ValidDomain(domain); err != nil {
+		return nil, fmt.Errorf("new issuing CA: %w", err)
+	}
+	start, end, err := root.life(now, IssuingLifetime)
+	if err != nil {
+		return nil, fmt.Errorf("new issuing CA: %w", err)
+	}
+	tmpl := &x509.Certificate{
+		// The day tells the generations apart for people; the key ids do for
+		// programs.
+		Subject: pkix.Name{
+			CommonName:   "secmsg issuing CA " + seconds(now).Format(time.DateOnly),
+			Organization: []string{domain},
+		},
+		NotBefore:                   start,
+		NotAfter:                    end,
+		BasicConstraintsValid:       true,
+		IsCA:                        true,
+		MaxPathLen:                  issuingPathLen,
+		MaxPathLenZero:              true,
+		KeyUsage:                    issuingUsage,
+		PermittedDNSDomainsCritical: true, // of the whole extension
+		PermittedURIDomains:         []string{domain},
+	}
+	priv := key.GenerateSigning()
+	cert, err := sign(tmpl, root.Cert, priv.Public(), root.Key)
+	if err != nil {
+		return nil, fmt.Errorf("new issuing CA: %w", err)
+	}
+	return &Authority{Cert: cert, Key: priv}, nil
+}
+
+// ParseAuthority puts a stored certificate and its key together. It fails with
+// [ErrChain] if they do not belong to each other.
+func ParseAuthority(der []byte, priv key.SigningPrivate) (*Authority, error) {
+	cert, err := parseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("authority: %w", err)
+	}
+	pub, err := certificateKey(cert)
+	if err != nil {
+		return nil, fmt.Errorf("authority: %w", err)
+	}
+	if !cert.IsCA || pub != priv.Public() {
+		return nil, fmt.Errorf("authority: certificate and key do not match: %w", ErrChain)
+	}
+	return &Authority{Cert: cert, Key: priv}, nil
+}
+
+// ParseRoot parses a realm's root certificate and checks its profile and its
+// own signature. Whether it is the right one, only its fingerprint says. It
+// fails with [ErrChain].
+func ParseRoot(der []byte) (*x509.Certificate, error) {
+	cert, err := parseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("root: %w", err)
+	}
+	if err := checkRoot(cert); err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(cert.RawIssuer, cert.RawSubject) || cert.CheckSignatureFrom(cert) != nil {
+		return nil, fmt.Errorf("root: not self-signed: %w", ErrChain)
+	}
+	return cert, nil
+}
+
+// RootFingerprint returns the realm's fingerprint.
+func RootFingerprint(root *x509.Certificate) Fingerprint { return sha256.Sum256(root.Raw) }
+
+// Key usages of the profile (RFC 5280, 4.2.1.3). An issuing CA also signs realm
+// statements.
+const (
+	rootUsage    = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	issuingUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature
+	accountUsage = x509.KeyUsageDigitalSignature
+)
+
+// life returns the validity of a certificate that a signs now: dated back by
+// ClockSkew, but inside a's own validity at both ends.
+func (a *Authority) life(now time.Time, lifetime time.Duration) (start, end time.Time, err error) {
+	if err := within(now, a.Cert.NotBefore, a.Cert.NotAfter); err != nil {
+		return start, end, fmt.Errorf("the issuer's certificate: %w", err)
+	}
+	start = seconds(now.Add(-ClockSkew))
+	if start.Before(a.Cert.NotBefore) {
+		start = a.Cert.NotBefore
+	}
+	end = start.Add(lifetime)
+	if end.After(a.Cert.NotAfter) {
+		end = a.Cert.NotAfter
+	}
+	return start, end, nil
+}
+
+// sign makes a certificate, with a random serial number from crypto/x509.
+func sign(tmpl, parent *x509.Certificate, pub key.SigningPublic, priv key.SigningPrivate) (*x509.Certificate, error) {
+	if priv.IsZero() {
+		return nil, key.ErrNoKey
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, pub.Std(), priv.Signer())
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate: %w", err)
+	}
+	return parseCertificate(der)
+}
+
+// parseCertificate parses DER, bounded and without anything behind it.
+func parseCertificate(der []byte) (*x509.Certificate, error) {
+	if len(der) > MaxCertificate {
+		return nil, fmt.Errorf("certificate of %d bytes: %w", len(der), ErrChain)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("parse certificate: %w (%w)", ErrChain, err)
+	}
+	return cert, nil
+}
+
+// certificateKey returns the certified key, which must be Ed25519 and pass the
+// checks of package key.
+func certificateKey(cert *x509.Certificate) (key.SigningPublic, error) {
+	std, ok := cert.PublicKey.(ed25519.PublicKey)
+	if !ok || cert.SignatureAlgorithm != x509.PureEd25519 {
+		return key.SigningPublic{}, fmt.Errorf("certificate is not Ed25519: %w", ErrChain)
+	}
+	pub, err := key.ParseSigningPublic(std)
+	if err != nil {
+		return key.SigningPublic{}, fmt.Errorf("certificate: %w (%w)", ErrChain, err)
+	}
+	return pub, nil
+}
+
+// checkRoot checks the profile of a root, all but its own signature.
+func checkRoot(cert *x509.Certificate) error {
+	if _, err := certificateKey(cert); err != nil {
+		return fmt.Errorf("root: %w", err)
+	}
+	if err := checkCA(cert, rootPathLen, rootUsage); err != nil {
+		return fmt.Errorf("root: %w", err)
+	}
+	return nil
+}
+
+// checkIssuing checks the profile of an issuing CA of domain, and that root
+// signed it. It does not look at the time.
+func checkIssuing(root, cert *x509.Certificate, domain string) error {
+	if _, err := certificateKey(cert); err != nil {
+		return fmt.Errorf("issuing CA: %w", err)
+	}
+	if err := checkCA(cert, issuingPathLen, issuingUsage); err != nil {
+		return fmt.Errorf("issuing CA: %w", err)
+	}
+	if err := checkSignedBy(cert, root, IssuingLifetime); err != nil {
+		return fmt.Errorf("issuing CA: %w", err)
+	}
+	// Sent without the DNS part: TLS names of the realm may lie elsewhere.
+	if !cert.PermittedDNSDomainsCritical || !slices.Equal(cert.PermittedURIDomains, []string{domain}) {
+		return fmt.Errorf("issuing CA is not confined to %s: %w", domain, ErrName)
+	}
+	return nil
+}
+
+// checkCA checks what root and issuing CA have in common.
+func checkCA(cert *x509.Certificate, pathLen int, usage x509.KeyUsage) error {
+	switch {
+	case cert.Version != 3:
+		return fmt.Errorf("X.509 version %d: %w", cert.Version, ErrChain)
+	case !cert.BasicConstraintsValid || !cert.IsCA:
+		return fmt.Errorf("not a CA: %w", ErrChain)
+	case cert.MaxPathLen != pathLen || (pathLen == 0) != cert.MaxPathLenZero:
+		return fmt.Errorf("wrong path length: %w", ErrChain)
+	case cert.KeyUsage != usage:
+		return fmt.Errorf("wrong key usage: %w", ErrChain)
+	case len(cert.ExtKeyUsage)+len(cert.UnknownExtKeyUsage) != 0:
+		return fmt.Errorf("extended key usage on a CA: %w", ErrChain)
+	case len(cert.UnhandledCriticalExtensions) != 0:
+		return fmt.Errorf("unknown critical extension: %w", ErrChain)
+	}
+	return nil
+}
+
+// checkSignedBy checks that parent signed cert, names and key ids included, and
+// that cert lives inside parent's life and no longer than lifetime.
+func checkSignedBy(cert, parent *x509.Certificate, lifetime time.Duration) error {
+	switch {
+	case !bytes.Equal(cert.RawIssuer, parent.RawSubject):
+		return fmt.Errorf("issuer's name does not match: %w", ErrChain)
+	case len(parent.SubjectKeyId) == 0 || !bytes.Equal(cert.AuthorityKeyId, parent.SubjectKeyId):
+		return fmt.Errorf("issuer's key id does not match: %w", ErrChain)
+	case cert.CheckSignatureFrom(parent) != nil:
+		return fmt.Errorf("issuer's signature: %w", ErrChain)
+	case cert.NotBefore.Before(parent.NotBefore) || cert.NotAfter.After(parent.NotAfter):
+		return fmt.Errorf("outlives its issuer: %w", ErrChain)
+	case cert.NotAfter.Sub(cert.NotBefore) > lifetime:
+		return fmt.Errorf("lives too long: %w", ErrChain)
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package identity
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	"secmsg/crypto/key"
+)
+
+// Sizes of an invite's parts.
+const (
+	// InviteTokenSize is the length of a token in bytes: 128 bits, so that
+	// guessing is hopeless at any rate a server can answer.
+	InviteTokenSize = 16
+	// FingerprintSize is the length of a realm's fingerprint: a SHA-256.
+	FingerprintSize = sha256.Size
+	// MaxInvite bounds an invite's text in bytes.
+	MaxInvite = len(URIScheme) + len("://") + MaxHostPort + len(invitePath) + 22 + 1 + 43
+	// DefaultPort is the port of an invite that names none.
+	DefaultPort = "8443"
+
+	// invitePath tells an invite from other codes: one shown as another is
+	// refused (a link code adds a device to an account).
+	invitePath = "/join#"
+)
+
+// Fingerprint is the SHA-256 of a realm's root certificate (DER).
+type Fingerprint [FingerprintSize]byte
+
+// ParseFingerprint parses the text that String returns; else [ErrFormat].
+func ParseFingerprint(s string) (Fingerprint, error) {
+	b, err := decode64(s, FingerprintSize)
+	if err != nil {
+		return Fingerprint{}, fmt.Errorf("realm fingerprint: %w", err)
+	}
+	return Fingerprint(b), nil
+}
+
+// String returns the fingerprint as 43 characters of base64url.
+func (f Fingerprint) String() string { return base64.RawURLEncoding.EncodeToString(f[:]) }
+
+// InviteToken is the secret that lets its holder make one account.
+type InviteToken struct {
+	key.Redacted
+	s *[InviteTokenSize]byte
+}
+
+// NewInviteToken makes a random token.
+func NewInviteToken() InviteToken {
+	var t [InviteTokenSize]byte
+	rand.Read(t[:]) // never fails (crypto/rand, since Go 1.24)
+	return InviteToken{s: &t}
+}
+
+// InviteTokenFromBytes returns the token that b holds; [ErrFormat] unless b has
+// 16 bytes.
+func InviteTokenFromBytes(b []byte) (InviteToken, error) {
+	if len(b) != InviteTokenSize {
+		return InviteToken{}, fmt.Errorf("invite token of %d bytes: %w", len(b), ErrFormat)
+	}
+	t := [InviteTokenSize]byte(b)
+	return InviteToken{s: &t}, nil
+}
+
+// Bytes returns a copy of the token, or nil if t is zero.
+func (t InviteToken) Bytes() []byte {
+	if t.s == nil {
+		return nil
+	}
+	return append([]byte(nil), t.s[:]...)
+}
+
+// Hash returns what a server stores instead of the token. Being random, the
+// token needs no slow hash; looking up a hash leaks nothing about it by timing.
+func (t InviteToken) Hash() [sha256.Size]byte {
+	return sha256.Sum256(signingInput(labelInviteToken, t.Bytes()))
+}
+
+// Invite is what a new user gets from an administrator: where the server is, a
+// token, and the realm's fingerprint, by which the first connection is already
+// authenticated. Printing one does not show the token; URI does.
+type Invite struct {
+	Addr        string      // HOST or HOST:PORT, see ValidHostPort
+	Token       InviteToken // single use
+	Fingerprint Fingerprint
+}
+
+// ParseInvite parses secmsg://HOST[:PORT]/join#TOKEN.FINGERPRINT. Every text
+// that URI would not have written is refused with [ErrFormat]; errors never
+// quote the text, which holds a secret.
+func ParseInvite(s string) (Invite, error) {
+	if len(s) > MaxInvite {
+		return Invite{}, fmt.Errorf("invite of %d bytes: %w", len(s), ErrFormat)
+	}
+	rest, ok := strings.CutPrefix(s, URIScheme+"://")
+	if !ok {
+		return Invite{}, fmt.Errorf("invite does not begin with %s://: %w", URIScheme, ErrFormat)
+	}
+	addr, rest, ok := strings.Cut(rest, invitePath)
+	if !ok {
+		return Invite{}, fmt.Errorf("invite has no %s: %w", invitePath, ErrFormat)
+	}
+	if ValidHostPort(addr) != nil {
+		return Invite{}, fmt.Errorf("invite names no host: %w", ErrFormat)
+	}
+	token, print, ok := strings.Cut(rest, ".")
+	if !ok {
+		return Invite{}, fmt.Errorf("invite has no fingerprint: %w", ErrFormat)
+	}
+	b, err := decode64(token, InviteTokenSize)
+	if err != nil {
+		return Invite{}, fmt.Errorf("invite token: %w", err)
+	}
+	i := Invite{Addr: addr}
+	if i.Token, err = InviteTokenFromBytes(b); err != nil {
+		return Invite{}, err
+	}
+	if i.Fingerprint, err = ParseFingerprint(print); err != nil {
+		return Invite{}, err
+	}
+	return i, nil
+}
+
+// URI returns the invite as text, token included. It fails with [ErrFormat] if
+// Addr is not valid or the token is zero.
+func (i Invite) URI() (string, error) {
+	if err := ValidHostPort(i.Addr); err != nil {
+		return "", fmt.Errorf("invite: %w", err)
+	}
+	if i.Token.s == nil {
+		return "", fmt.Errorf("invite without token: %w", ErrFormat)
+	}
+	return URIScheme + "://" + i.Addr + invitePath +
+		base64.RawURLEncoding.EncodeToString(i.Token.s[:]) + "." + i.Fingerprint.String(), nil
+}
+
+// DialAddr returns HOST:PORT, with [DefaultPort] if the invite names none.
+func (i Invite) DialAddr() string {
+	if _, _, hasPort, _ := splitHostPort(i.Addr); hasPort {
+		return i.Addr
+	}
+	return i.Addr + ":" + DefaultPort
+}
+
+// decode64 decodes base64url without padding to exactly n bytes, in the one
+// encoding they have: the library ignores line breaks and, unless told, the
+// unused bits of the last character.
+func decode64(s string, n int) ([]byte, error) {
+	if len(s) != base64.RawURLEncoding.EncodedLen(n) {
+		return nil, fmt.Errorf("%d characters: %w", len(s), ErrFormat)
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) != n {
+		return nil, fmt.Errorf("not base64url: %w", ErrFormat)
+	}
+	return b, nil
+}

@@ -1,0 +1,207 @@
+package identity
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+
+	"secmsg/crypto/key"
+)
+
+// PrekeyKind says what a prekey is for. The numbers are stable: they are signed
+// and stored.
+type PrekeyKind uint8
+
+// The kinds of prekeys.
+const (
+	// SignedExchange is the X25519 prekey that a device replaces weekly.
+	SignedExchange PrekeyKind = 1
+	// LastResortKEM is the ML-KEM-768 prekey that is used when one-time ones
+	// have run out, replaced weekly.
+	LastResortKEM PrekeyKind = 2
+	// OneTimeExchange is an X25519 prekey that the server hands out once.
+	OneTimeExchange PrekeyKind = 3
+	// OneTimeKEM is an ML-KEM-768 prekey that the server hands out once.
+	OneTimeKEM PrekeyKind = 4
+)
+
+// Prekey sizes and lifetimes.
+const (
+	// PrekeyLifetime is the signed life of a prekey.
+	PrekeyLifetime = 90 * day
+	// PrekeyReplaceAfter is the age at which a device that is online replaces
+	// its signed prekey and its last-resort key.
+	PrekeyReplaceAfter = 7 * day
+	// PrekeyKeep is how long a private half is kept after its replacement.
+	PrekeyKeep = 45 * day
+	// OneTimeKeep is how long an unused one-time private half is kept.
+	OneTimeKeep = PrekeyLifetime + PrekeyKeep
+
+	prekeyHead = 1 + 1 + 4 + 8
+	// ExchangePrekeySize is the length of an encoded X25519 prekey in bytes.
+	ExchangePrekeySize = prekeyHead + key.ExchangePublicSize + key.SignatureSize
+	// KEMPrekeySize is the length of an encoded ML-KEM-768 prekey in bytes.
+	KEMPrekeySize = prekeyHead + key.KEMPublicSize + key.SignatureSize
+)
+
+// Valid reports whether k is one of the four kinds.
+func (k PrekeyKind) Valid() bool { return SignedExchange <= k && k <= OneTimeKEM }
+
+// IsKEM reports whether k is a kind of ML-KEM-768 prekey.
+func (k PrekeyKind) IsKEM() bool { return k == LastResortKEM || k == OneTimeKEM }
+
+// OneTime reports whether k is handed out once.
+func (k PrekeyKind) OneTime() bool { return k == OneTimeExchange || k == OneTimeKEM }
+
+// String names the kind.
+func (k PrekeyKind) String() string {
+	switch k {
+	case SignedExchange:
+		return "signed exchange"
+	case LastResortKEM:
+		return "last-resort KEM"
+	case OneTimeExchange:
+		return "one-time exchange"
+	case OneTimeKEM:
+		return "one-time KEM"
+	default:
+		return fmt.Sprintf("kind %d", uint8(k))
+	}
+}
+
+// Prekey is a public key that a device leaves at the server, so that others can
+// start a session with it while it is away.
+type Prekey struct {
+	Kind      PrekeyKind
+	ID        uint32             // not zero; chosen by the device, unique for it and the kind
+	Exchange  key.ExchangePublic // zero for KEM kinds
+	KEM       key.KEMPublic      // zero for exchange kinds
+	Expires   time.Time          // whole seconds
+	Signature []byte             // by the device's signing key
+}
+
+// SignPrekey returns p signed by the device's signing key for the account addr.
+// Kind, ID, Expires and the key of the kind must be set; Expires is cut to whole
+// seconds.
+func SignPrekey(dev key.SigningPrivate, addr Address, p Prekey) (Prekey, error) {
+	p.Expires = seconds(p.Expires)
+	input, err := p.input(addr, dev.Public().DeviceID())
+	if err != nil {
+		return Prekey{}, fmt.Errorf("sign prekey: %w", err)
+	}
+	if p.Signature = dev.Sign(input); p.Signature == nil {
+		return Prekey{}, fmt.Errorf("sign prekey: %w", key.ErrNoKey)
+	}
+	return p, nil
+}
+
+// Verify checks that dev signed the prekey for the account addr, and that it has
+// not expired. It fails with [ErrFormat], [ErrSignature] and [ErrExpired]. That
+// dev is one of addr's devices, a manifest says.
+func (p Prekey) Verify(dev key.SigningPublic, addr Address, now time.Time) error {
+	input, err := p.input(addr, dev.DeviceID())
+	if err != nil {
+		return fmt.Errorf("prekey: %w", err)
+	}
+	if !dev.Verify(input, p.Signature) {
+		return fmt.Errorf("%s prekey %d: %w", p.Kind, p.ID, ErrSignature)
+	}
+	if now.After(p.Expires) {
+		return fmt.Errorf("%s prekey %d: %w", p.Kind, p.ID, ErrExpired)
+	}
+	return nil
+}
+
+// KeyBytes returns the encoding of the key that the kind has.
+func (p Prekey) KeyBytes() []byte {
+	if p.Kind.IsKEM() {
+		return p.KEM.Bytes()
+	}
+	return p.Exchange.Bytes()
+}
+
+// Marshal returns the one encoding of a signed prekey; [ErrFormat] if p is not
+// complete.
+func (p Prekey) Marshal() ([]byte, error) {
+	if err := p.check(); err != nil {
+		return nil, fmt.Errorf("marshal prekey: %w", err)
+	}
+	if len(p.Signature) != key.SignatureSize {
+		return nil, fmt.Errorf("marshal prekey without signature: %w", ErrFormat)
+	}
+	b := cryptobyte.NewBuilder(nil)
+	b.AddUint8(version)
+	b.AddUint8(uint8(p.Kind))
+	b.AddUint32(p.ID)
+	addTime(b, p.Expires)
+	b.AddBytes(p.KeyBytes())
+	b.AddBytes(p.Signature)
+	return b.Bytes()
+}
+
+// ParsePrekey parses what Marshal returns. The signature is not checked: Verify
+// does. It fails with [ErrFormat] or an error of package key.
+func ParsePrekey(data []byte) (Prekey, error) {
+	var (
+		in      = cryptobyte.String(data)
+		p       Prekey
+		v, kind uint8
+		pub     []byte
+	)
+	malformed := fmt.Errorf("prekey of %d bytes: %w", len(data), ErrFormat)
+	if !in.ReadUint8(&v) || v != version || !in.ReadUint8(&kind) ||
+		!in.ReadUint32(&p.ID) || !readTime(&in, &p.Expires) {
+		return Prekey{}, malformed
+	}
+	p.Kind = PrekeyKind(kind)
+	size := key.ExchangePublicSize
+	if p.Kind.IsKEM() {
+		size = key.KEMPublicSize
+	}
+	if !in.ReadBytes(&pub, size) || len(in) != key.SignatureSize {
+		return Prekey{}, malformed
+	}
+	p.Signature = append([]byte(nil), in...)
+	var err error
+	if p.Kind.IsKEM() {
+		p.KEM, err = key.ParseKEMPublic(pub)
+	} else {
+		p.Exchange, err = key.ParseExchangePublic(pub)
+	}
+	if err != nil {
+		return Prekey{}, fmt.Errorf("prekey: %w", err)
+	}
+	if err := p.check(); err != nil {
+		return Prekey{}, fmt.Errorf("prekey: %w", err)
+	}
+	return p, nil
+}
+
+// check reports whether kind, id and key fit together.
+func (p Prekey) check() error {
+	if !p.Kind.Valid() || p.ID == 0 || p.KEM.IsZero() == p.Kind.IsKEM() || p.Exchange.IsZero() != p.Kind.IsKEM() {
+		return fmt.Errorf("%s prekey %d: %w", p.Kind, p.ID, ErrFormat)
+	}
+	return nil
+}
+
+// input returns what the signature covers.
+func (p Prekey) input(addr Address, dev key.DeviceID) ([]byte, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	b := cryptobyte.NewBuilder(nil)
+	b.AddUint8(version)
+	b.AddUint8(uint8(p.Kind))
+	addAddress(b, addr)
+	b.AddBytes(dev[:])
+	b.AddUint32(p.ID)
+	addTime(b, p.Expires)
+	b.AddBytes(p.KeyBytes()) // last, and as long as the kind says
+	body, err := b.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	return signingInput(labelPrekey, body), nil
+}

@@ -1,0 +1,154 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"crypto/subtle"
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"secmsg/crypto/key"
+)
+
+// Parameters of the safety number, which are Signal's (libsignal's numeric
+// fingerprint, version 0; SPEC "Safety number").
+const (
+	// safetyIterations is the number of hashes, which makes a search for a key
+	// with a similar number 2^12 times as dear.
+	safetyIterations = 5200
+	// safetyVersion stands in front of the first hash.
+	safetyVersion = 0
+	// safetyGroups and safetyGroupBytes: each party's half is 6 groups of five
+	// digits, each from five bytes of the hash.
+	safetyGroups     = 6
+	safetyGroupBytes = 5
+	safetyModulus    = 100000
+
+	// SafetyDigits is the length of a safety number.
+	SafetyDigits = 2 * safetyGroups * 5
+	// SafetyValueSize is the length of a party's value in the QR form.
+	SafetyValueSize = 32
+	// SafetyQRSize is the length of the QR form in bytes.
+	SafetyQRSize = 1 + 2*SafetyValueSize
+)
+
+// SafetyNumber is what two people compare to be sure that each has the other's
+// true identity key. It is the same on both sides, and comparable.
+type SafetyNumber struct {
+	digits [2][safetyGroups * 5]byte // ascending
+	values [2][SafetyValueSize]byte  // ascending
+}
+
+// NewSafetyNumber computes the safety number of two accounts, in either order.
+// It takes about 5 ms. It fails if a key is zero or an address not valid.
+func NewSafetyNumber(a Address, aKey key.SigningPublic, b Address, bKey key.SigningPublic) (SafetyNumber, error) {
+	if aKey.IsZero() || bKey.IsZero() {
+		return SafetyNumber{}, fmt.Errorf("safety number: %w", key.ErrNoKey)
+	}
+	for _, addr := range []Address{a, b} {
+		if err := addr.Validate(); err != nil {
+			return SafetyNumber{}, fmt.Errorf("safety number: %w", err)
+		}
+	}
+	return safetyOf(
+		safetyHash(aKey.Bytes(), []byte(a.String()), safetyIterations),
+		safetyHash(bKey.Bytes(), []byte(b.String()), safetyIterations),
+	), nil
+}
+
+// String returns the 60 digits. They are never to be shown shortened: a search
+// for half of them is within reach.
+func (s SafetyNumber) String() string { return string(s.digits[0][:]) + string(s.digits[1][:]) }
+
+// Grouped returns the digits in twelve groups of five, separated by spaces.
+func (s SafetyNumber) Grouped() string {
+	all, groups := s.String(), make([]string, 0, 2*safetyGroups)
+	for i := 0; i < len(all); i += 5 {
+		groups = append(groups, all[i:i+5])
+	}
+	return strings.Join(groups, " ")
+}
+
+// QR returns the form that a QR code carries: a version byte and 32 bytes for
+// each party, the smaller first, so that both sides show the same code. It
+// compares 512 bits, where the digits compare about 200.
+func (s SafetyNumber) QR() []byte {
+	out := make([]byte, 0, SafetyQRSize)
+	out = append(out, version)
+	out = append(out, s.values[0][:]...)
+	return append(out, s.values[1][:]...)
+}
+
+// MatchDigits compares the number with what a person typed or a script has:
+// sixty digits, spaces and line breaks between them ignored. It fails with
+// [ErrFormat] for anything else, and [ErrMismatch].
+func (s SafetyNumber) MatchDigits(input string) error {
+	// Room for groups on lines of their own; more is no safety number.
+	if len(input) > 4*SafetyDigits {
+		return fmt.Errorf("safety number of %d bytes: %w", len(input), ErrFormat)
+	}
+	got := strings.Join(strings.Fields(input), "")
+	if len(got) != SafetyDigits || strings.Trim(got, "0123456789") != "" {
+		return fmt.Errorf("safety number is not %d digits: %w", SafetyDigits, ErrFormat)
+	}
+	if subtle.ConstantTimeCompare([]byte(got), []byte(s.String())) != 1 {
+		return fmt.Errorf("safety number: %w", ErrMismatch)
+	}
+	return nil
+}
+
+// MatchQR compares the number with the QR form of the other side. It fails with
+// [ErrFormat] for another version, length or order, and [ErrMismatch].
+func (s SafetyNumber) MatchQR(code []byte) error {
+	if len(code) != SafetyQRSize || code[0] != version ||
+		bytes.Compare(code[1:1+SafetyValueSize], code[1+SafetyValueSize:]) > 0 {
+		return fmt.Errorf("safety code of %d bytes: %w", len(code), ErrFormat)
+	}
+	if subtle.ConstantTimeCompare(code, s.QR()) != 1 {
+		return fmt.Errorf("safety code: %w", ErrMismatch)
+	}
+	return nil
+}
+
+// safetyHash is Signal's iterated hash of one party: h = version || key || id,
+// then n times h = SHA-512(h || key).
+func safetyHash(pub, id []byte, n int) [sha512.Size]byte {
+	h := binary.BigEndian.AppendUint16(nil, safetyVersion)
+	h = append(h, pub...)
+	h = append(h, id...)
+	var sum [sha512.Size]byte
+	for range n {
+		h = append(h, pub...)
+		sum = sha512.Sum512(h)
+		h = append(h[:0], sum[:]...)
+	}
+	return sum
+}
+
+// safetyOf puts the two parties' hashes together, each form in its own order.
+func safetyOf(a, b [sha512.Size]byte) SafetyNumber {
+	s := SafetyNumber{
+		digits: [2][safetyGroups * 5]byte{safetyHalf(a), safetyHalf(b)},
+		values: [2][SafetyValueSize]byte{[SafetyValueSize]byte(a[:]), [SafetyValueSize]byte(b[:])},
+	}
+	if bytes.Compare(s.digits[0][:], s.digits[1][:]) > 0 {
+		s.digits[0], s.digits[1] = s.digits[1], s.digits[0]
+	}
+	if bytes.Compare(s.values[0][:], s.values[1][:]) > 0 {
+		s.values[0], s.values[1] = s.values[1], s.values[0]
+	}
+	return s
+}
+
+// safetyHalf returns the thirty digits of one party.
+func safetyHalf(h [sha512.Size]byte) (out [safetyGroups * 5]byte) {
+	for g := range safetyGroups {
+		var n uint64
+		for _, c := range h[g*safetyGroupBytes : (g+1)*safetyGroupBytes] {
+			n = n<<8 | uint64(c)
+		}
+		copy(out[g*5:], fmt.Sprintf("%05d", n%safetyModulus))
+	}
+	return out
+}
