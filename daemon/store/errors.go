@@ -1,0 +1,64 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"modernc.org/sqlite"
+)
+
+// Errors that callers branch on. What is behind them is in the text.
+var (
+	// ErrLocked is a sealed value asked for or written while there is no Box.
+	ErrLocked = errors.New("the profile is locked")
+	// ErrNotFound is a row that does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrTooNew is a database of a later version of this program; it was left unchanged.
+	ErrTooNew = errors.New("the database belongs to a newer version of secmsg")
+	// ErrCorrupt is a database that SQLite finds damaged, or a sealed value that does not authenticate.
+	ErrCorrupt = errors.New("the database is damaged")
+	// ErrDiskFull is a write that found no space; nothing of the transaction is kept.
+	ErrDiskFull = errors.New("no space left where the profile lives")
+	// ErrDisk is another failed read, write or fsync; nothing of the transaction is kept.
+	ErrDisk = errors.New("the disk failed")
+)
+
+// Primary result codes of SQLite (https://www.sqlite.org/rescode.html). The
+// low byte of an extended code is its primary code.
+const (
+	sqlitePrimary  = 0xff
+	sqliteReadOnly = 8
+	sqliteIOErr    = 10
+	sqliteCorrupt  = 11
+	sqliteFull     = 13
+	sqliteCantOpen = 14
+	sqliteNotADB   = 26
+)
+
+// mapError gives an error of database/sql or SQLite the sentinel a caller branches on.
+func mapError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("%s: %w", op, ErrNotFound)
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%s: %w: %w", op, ErrDiskFull, err)
+	}
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch e.Code() & sqlitePrimary {
+		case sqliteFull:
+			return fmt.Errorf("%s: %w: %w", op, ErrDiskFull, err)
+		case sqliteIOErr, sqliteCantOpen, sqliteReadOnly:
+			return fmt.Errorf("%s: %w: %w", op, ErrDisk, err)
+		case sqliteCorrupt, sqliteNotADB:
+			return fmt.Errorf("%s: %w: %w", op, ErrCorrupt, err)
+		}
+	}
+	return fmt.Errorf("%s: %w", op, err)
+}
+
+func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }

@@ -1,0 +1,77 @@
+package store
+
+import (
+	"encoding/hex"
+	"strconv"
+)
+
+// AccountID names an own account inside the database.
+type AccountID int64
+
+// PeerID names a peer (or the account itself) of one account inside the database; 0 names nobody.
+type PeerID int64
+
+// MessageID is the 16-byte id of a message (UUIDv7, RFC 9562).
+type MessageID [16]byte
+
+// peerTag is the domain of the index over addresses.
+const peerTag = "peer address"
+
+// Peer returns the id of an address (user@domain) of an account and makes one if there is none.
+func (tx *Tx) Peer(account AccountID, address string) (PeerID, error) {
+	id, err := tx.FindPeer(account, address)
+	if err == nil || !isNotFound(err) {
+		return id, err
+	}
+	tag, err := tx.tag(peerTag, []byte(address))
+	if err != nil {
+		return 0, err
+	}
+	sealed, err := tx.seal("peers", "address", peerRow(account, tag), []byte(address))
+	if err != nil {
+		return 0, err
+	}
+	err = tx.get(`INSERT INTO peers (account, tag, address) VALUES (?, ?, ?) RETURNING id`,
+		[]any{account, tag, sealed}, &id)
+	return id, err
+}
+
+// FindPeer returns the id of an address, or ErrNotFound.
+func (tx *Tx) FindPeer(account AccountID, address string) (PeerID, error) {
+	tag, err := tx.tag(peerTag, []byte(address))
+	if err != nil {
+		return 0, err
+	}
+	var id PeerID
+	err = tx.get(`SELECT id FROM peers WHERE account = ? AND tag = ?`, []any{account, tag}, &id)
+	return id, err
+}
+
+// PeerAddress returns the address (user@domain) of a peer.
+func (tx *Tx) PeerAddress(id PeerID) (string, error) {
+	var account AccountID
+	var tag, sealed []byte
+	if err := tx.get(`SELECT account, tag, address FROM peers WHERE id = ?`, []any{id}, &account, &tag, &sealed); err != nil {
+		return "", err
+	}
+	b, err := tx.open("peers", "address", peerRow(account, tag), sealed)
+	return string(b), err
+}
+
+// Peers returns the ids of all peers of an account, in the order they were met.
+func (tx *Tx) Peers(account AccountID) ([]PeerID, error) {
+	var ids []PeerID
+	err := tx.each(`SELECT id FROM peers WHERE account = ? ORDER BY id`, []any{account}, func(scan func(...any) error) error {
+		var id PeerID
+		if err := scan(&id); err != nil {
+			return err
+		}
+		ids = append(ids, id)
+		return nil
+	})
+	return ids, err
+}
+
+func peerRow(account AccountID, tag []byte) string {
+	return strconv.FormatInt(int64(account), 10) + "/" + hex.EncodeToString(tag)
+}

@@ -1,0 +1,296 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
+)
+
+const (
+	// readers bounds the connections that read at the same time; a local daemon has few readers.
+	readers = 4
+	// defaultIdle is how long after the last write the WAL is truncated, so
+	// that deleted values do not linger in it (protocol.md, "At rest").
+	defaultIdle = time.Minute
+	// busyTimeoutMS is how long a connection waits for a lock that another process holds, in milliseconds.
+	busyTimeoutMS = 5000
+	// filePerm keeps the profile to its user.
+	filePerm = 0o600
+)
+
+// Box seals and opens the values of sealed columns. The keyring implements it.
+// Table, column and row go to the associated data, so that a value cannot be
+// moved to another place.
+type Box interface {
+	Seal(table, column, row string, plaintext []byte) ([]byte, error)
+	Open(table, column, row string, sealed []byte) ([]byte, error)
+	// Tag is a keyed hash under a key of its own for each domain: an index on a sealed value.
+	Tag(domain string, b []byte) []byte
+}
+
+// Options are what Open takes beside the path. The zero value is usable.
+type Options struct {
+	Logger *slog.Logger  // nil: discarded
+	Idle   time.Duration // how long after the last write the WAL is truncated; 0: one minute
+}
+
+// Store is an open database.
+type Store struct {
+	// constant
+	path   string
+	logger *slog.Logger
+	idle   time.Duration
+	stop   chan struct{}
+	done   chan struct{}
+
+	read *sql.DB
+
+	mu     sync.Mutex // one writer at a time; also orders the commit hooks
+	write  *sql.DB
+	conn   *sql.Conn // the only connection of write; guarded by mu
+	closed bool      // guarded by mu
+
+	box    atomic.Pointer[Box]
+	writes atomic.Uint64 // counts commits; the idle loop compares
+}
+
+// Open opens or creates the database at path, whose directory must exist, and
+// brings its schema up to date. It fails with ErrTooNew and leaves the file
+// unchanged when a newer version wrote it, with ErrCorrupt when it is damaged
+// (nothing is deleted; see SetAside), and with ErrDisk or ErrDiskFull.
+func Open(ctx context.Context, path string, o Options) (*Store, error) {
+	s := &Store{path: path, logger: o.Logger, idle: o.Idle, stop: make(chan struct{}), done: make(chan struct{})}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if s.idle <= 0 {
+		s.idle = defaultIdle
+	}
+	if err := create(path); err != nil {
+		return nil, mapError("open database", err)
+	}
+	if err := checkVersion(ctx, path); err != nil {
+		return nil, err
+	}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.closeDBs())
+	}
+	go s.truncateWhenIdle()
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context) error {
+	var err error
+	if s.write, err = sql.Open("sqlite", dsn(s.path, "rw")); err != nil {
+		return mapError("open database", err)
+	}
+	s.write.SetMaxOpenConns(1)
+	if err := quickCheck(ctx, s.write); err != nil {
+		return err
+	}
+	if err := migrate(ctx, s.write); err != nil {
+		return err
+	}
+	if s.conn, err = s.write.Conn(ctx); err != nil {
+		return mapError("open database", err)
+	}
+	if s.read, err = sql.Open("sqlite", dsn(s.path, "rw", "query_only(ON)")); err != nil {
+		return mapError("open database", err)
+	}
+	s.read.SetMaxOpenConns(readers)
+	return nil
+}
+
+// create makes the file with its permissions before SQLite would with the
+// umask's; the WAL and its index take the permissions of the file.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, filePerm)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// dsn names the database with what every connection sets. The path is escaped,
+// so that no character of it is taken as an option.
+func dsn(path, mode string, pragmas ...string) string {
+	q := url.Values{"mode": {mode}}
+	all := append([]string{
+		fmt.Sprintf("busy_timeout(%d)", busyTimeoutMS),
+	}, pragmas...)
+	if mode != "ro" {
+		all = append(all, "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(ON)", "foreign_keys(ON)")
+	}
+	q["_pragma"] = all
+	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}
+	return u.String()
+}
+
+// SetBox sets what seals and opens; nil locks. It holds for transactions that
+// begin afterwards.
+func (s *Store) SetBox(b Box) {
+	if b == nil {
+		s.box.Store(nil)
+		return
+	}
+	s.box.Store(&b)
+}
+
+// Update runs fn in the only writing transaction and commits it when fn
+// returns nil; after the return everything in it survives a power cut. An
+// error or a panic of fn undoes everything. Hooks of OnCommit run before
+// Update returns, and in the order of commits. fn must not call Update.
+func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return mapError("update", sql.ErrConnDone)
+	}
+	tx := s.newTx(ctx, s.conn, true)
+	if err := tx.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	committed := false
+	defer func() {
+		if !committed {
+			s.rollback(tx)
+		}
+	}()
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if err := tx.exec("COMMIT"); err != nil {
+		return err
+	}
+	committed = true
+	s.writes.Add(1)
+	for _, hook := range tx.hooks {
+		hook()
+	}
+	return nil
+}
+
+// rollback undoes an open transaction. After a failed commit SQLite may have
+// ended it already, which makes the statement fail harmlessly.
+func (s *Store) rollback(tx *Tx) {
+	if _, err := tx.q.ExecContext(tx.ctx, "ROLLBACK"); err != nil {
+		s.logger.Debug("rollback", "error", err)
+	}
+}
+
+// View runs fn on a snapshot of what is committed. fn must not write.
+func (s *Store) View(ctx context.Context, fn func(tx *Tx) error) error {
+	conn, err := s.read.Conn(ctx)
+	if err != nil {
+		return mapError("view", err)
+	}
+	defer conn.Close()
+	tx := s.newTx(ctx, conn, false)
+	if err := tx.exec("BEGIN"); err != nil {
+		return err
+	}
+	defer s.rollback(tx)
+	return fn(tx)
+}
+
+// newTx makes a Tx. Statements do not follow the context's cancellation:
+// a transaction is short, and undoing it half-way gains nothing.
+func (s *Store) newTx(ctx context.Context, q *sql.Conn, writable bool) *Tx {
+	tx := &Tx{ctx: context.WithoutCancel(ctx), q: q, writable: writable}
+	if b := s.box.Load(); b != nil {
+		tx.box = *b
+	}
+	return tx
+}
+
+// Checkpoint moves the WAL into the database and truncates it.
+func (s *Store) Checkpoint(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return mapError("checkpoint", sql.ErrConnDone)
+	}
+	_, err := s.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	return mapError("checkpoint", err)
+}
+
+// truncateWhenIdle truncates the WAL once after each burst of writes.
+func (s *Store) truncateWhenIdle() {
+	defer close(s.done)
+	t := time.NewTicker(s.idle)
+	defer t.Stop()
+	var seen, truncated uint64
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-t.C:
+		}
+		if w := s.writes.Load(); w == seen && w != truncated {
+			if err := s.Checkpoint(context.Background()); err != nil {
+				s.logger.Warn("truncate WAL", "error", err)
+			}
+			truncated = w
+		} else {
+			seen = w
+		}
+	}
+}
+
+// Close waits for the running transaction, truncates the WAL and closes the
+// file. It is safe to call again.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	close(s.stop)
+	<-s.done
+	_, err := s.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
+	return errors.Join(mapError("checkpoint", err), s.closeDBs())
+}
+
+func (s *Store) closeDBs() error {
+	var errs []error
+	if s.conn != nil {
+		errs = append(errs, s.conn.Close())
+	}
+	if s.read != nil {
+		errs = append(errs, s.read.Close())
+	}
+	if s.write != nil {
+		errs = append(errs, s.write.Close())
+	}
+	return mapError("close database", errors.Join(errs...))
+}
+
+// SetAside renames a damaged database and its WAL so that a new one can be
+// made; nothing is deleted. It returns the new path of the database.
+func SetAside(path string, now time.Time) (string, error) {
+	to := path + ".corrupt-" + now.UTC().Format("20060102T150405")
+	if _, err := os.Lstat(to); err == nil {
+		return "", fmt.Errorf("set aside %s: %s exists", filepath.Base(path), filepath.Base(to))
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Rename(path+suffix, to+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return "", mapError("set aside database", err)
+		}
+	}
+	return to, nil
+}

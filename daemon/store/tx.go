@@ -1,0 +1,163 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime/debug"
+)
+
+// Tx is a transaction. It is valid only inside the function it was passed to.
+type Tx struct {
+	ctx      context.Context
+	q        *sql.Conn
+	box      Box // nil while locked
+	writable bool
+	hooks    []func()
+	depth    int // of nested Sub calls
+}
+
+// OnCommit runs fn after the transaction committed, in the order of the calls
+// and of the commits. fn must be quick and must not use the store.
+func (tx *Tx) OnCommit(fn func()) { tx.hooks = append(tx.hooks, fn) }
+
+// Locked reports whether sealed columns cannot be used.
+func (tx *Tx) Locked() bool { return tx.box == nil }
+
+// PanicError is a panic of a function that Sub ran.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+// Error names the value.
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// Sub runs fn as a part of the transaction that is undone alone when fn
+// returns an error or panics; a panic is returned as a *PanicError, so that
+// one bad item does not take the others with it.
+func (tx *Tx) Sub(fn func() error) (err error) {
+	name := fmt.Sprintf("s%d", tx.depth)
+	if err := tx.exec("SAVEPOINT " + name); err != nil {
+		return err
+	}
+	tx.depth++
+	hooks := len(tx.hooks)
+	defer func() {
+		tx.depth--
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+		if err == nil {
+			err = tx.exec("RELEASE " + name)
+			return
+		}
+		clear(tx.hooks[hooks:])
+		tx.hooks = tx.hooks[:hooks]
+		if e := tx.exec("ROLLBACK TO " + name); e != nil {
+			err = errors.Join(err, e)
+			return
+		}
+		if e := tx.exec("RELEASE " + name); e != nil {
+			err = errors.Join(err, e)
+		}
+	}()
+	return fn()
+}
+
+// exec runs a statement.
+func (tx *Tx) exec(query string, args ...any) error {
+	_, err := tx.q.ExecContext(tx.ctx, query, args...)
+	return mapError(verb(query), err)
+}
+
+// execN runs a statement and returns how many rows it changed.
+func (tx *Tx) execN(query string, args ...any) (int64, error) {
+	res, err := tx.q.ExecContext(tx.ctx, query, args...)
+	if err != nil {
+		return 0, mapError(verb(query), err)
+	}
+	n, err := res.RowsAffected()
+	return n, mapError(verb(query), err)
+}
+
+// get scans the one row of a query; no row is ErrNotFound.
+func (tx *Tx) get(query string, args []any, dest ...any) error {
+	return mapError(verb(query), tx.q.QueryRowContext(tx.ctx, query, args...).Scan(dest...))
+}
+
+// each calls fn for every row. fn must not run statements, since the
+// connection is busy: collect first.
+func (tx *Tx) each(query string, args []any, fn func(scan func(dest ...any) error) error) error {
+	rows, err := tx.q.QueryContext(tx.ctx, query, args...)
+	if err != nil {
+		return mapError(verb(query), err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := fn(rows.Scan); err != nil {
+			return mapError(verb(query), err)
+		}
+	}
+	return mapError(verb(query), rows.Err())
+}
+
+// verb is the start of a statement, enough to find it in an error's text.
+func verb(query string) string {
+	const length = 40
+	if len(query) > length {
+		query = query[:length]
+	}
+	return "sql " + query
+}
+
+// seal seals a value for its place.
+func (tx *Tx) seal(table, column, row string, plaintext []byte) ([]byte, error) {
+	if tx.box == nil {
+		return nil, fmt.Errorf("seal %s.%s: %w", table, column, ErrLocked)
+	}
+	b, err := tx.box.Seal(table, column, row, plaintext)
+	if err != nil {
+		return nil, fmt.Errorf("seal %s.%s: %w", table, column, err)
+	}
+	return b, nil
+}
+
+// open opens a value of its place. A value that does not authenticate is ErrCorrupt.
+func (tx *Tx) open(table, column, row string, sealed []byte) ([]byte, error) {
+	if tx.box == nil {
+		return nil, fmt.Errorf("open %s.%s: %w", table, column, ErrLocked)
+	}
+	b, err := tx.box.Open(table, column, row, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("open %s.%s: %w: %w", table, column, ErrCorrupt, err)
+	}
+	return b, nil
+}
+
+// tag is the keyed hash of a sealed value, for an index.
+func (tx *Tx) tag(domain string, b []byte) ([]byte, error) {
+	if tx.box == nil {
+		return nil, fmt.Errorf("tag %s: %w", domain, ErrLocked)
+	}
+	return tx.box.Tag(domain, b), nil
+}
+
+// next returns the next value of a counter, from 1. Values are never reused.
+func (tx *Tx) next(name string) (int64, error) {
+	var v int64
+	err := tx.get(`INSERT INTO counters (name, value) VALUES (?, 1)
+		ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value`, []any{name}, &v)
+	return v, err
+}
+
+// counter returns the present value of a counter, 0 if it was never used.
+func (tx *Tx) counter(name string) (int64, error) {
+	var v int64
+	err := tx.get(`SELECT value FROM counters WHERE name = ?`, []any{name}, &v)
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil
+	}
+	return v, err
+}
