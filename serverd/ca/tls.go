@@ -1,0 +1,128 @@
+package ca
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"secmsg/crypto/identity"
+)
+
+// tlsState is what the listener shows and what the statement names.
+type tlsState struct {
+	cert *tls.Certificate
+	also [][32]byte // hashes of keys that do not come from the own CA
+}
+
+// Certificate returns the TLS certificate of this moment; it has the shape of
+// tls.Config.GetCertificate, so that a renewal needs no restart.
+func (c *CA) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tls.cert == nil {
+		return nil, errors.New("no TLS certificate")
+	}
+	return c.tls.cert, nil
+}
+
+// refreshTLSLocked loads the given certificate files, or renews the one of the own CA.
+func (c *CA) refreshTLSLocked(now time.Time) error {
+	var state tlsState
+	var err error
+	if c.opt.TLSCert != "" {
+		state.cert, err = givenCertificate(c.opt.TLSCert, c.opt.TLSKey)
+	} else {
+		state.cert, err = c.ownCertificateLocked(now)
+	}
+	if err != nil {
+		return err
+	}
+	if c.opt.TLSCert != "" {
+		state.also = append(state.also, identity.TLSKeyHash(state.cert.Leaf))
+		if now.After(state.cert.Leaf.NotAfter) {
+			c.problems = append(c.problems, fmt.Sprintf("the certificate in %s has expired", c.opt.TLSCert))
+		}
+	}
+	for _, path := range c.opt.Also {
+		data, err := readFile(path)
+		if err != nil {
+			return fmt.Errorf("tls.also: %w", err)
+		}
+		certs, err := parseCerts(data)
+		if err != nil {
+			return fmt.Errorf("tls.also: %s: %w", path, err)
+		}
+		if h := identity.TLSKeyHash(certs[0]); !slices.Contains(state.also, h) {
+			state.also = append(state.also, h)
+		}
+	}
+	c.tls = state
+	return nil
+}
+
+// givenCertificate loads the administrator's files.
+func givenCertificate(certFile, keyFile string) (*tls.Certificate, error) {
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("tls.cert: %w", err)
+	}
+	return &cert, nil
+}
+
+// ownCertificateLocked loads the certificate of the own CA and replaces it at
+// two thirds of its life or when it lacks a name.
+func (c *CA) ownCertificateLocked(now time.Time) (*tls.Certificate, error) {
+	var cert tls.Certificate
+	_, _, err := loadPair(c.opt.Dir, tlsName, func(cp, kp []byte) (err error) {
+		cert, err = tls.X509KeyPair(cp, kp)
+		return err
+	})
+	if err != nil && !missing(err) {
+		return nil, err
+	}
+	if err == nil && c.goodLocked(cert.Leaf, now) {
+		return &cert, nil
+	}
+	return c.newCertificateLocked(now)
+}
+
+// goodLocked reports whether a TLS leaf can stay.
+func (c *CA) goodLocked(leaf *x509.Certificate, now time.Time) bool {
+	renew := leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 3 * 2)
+	if !now.Before(renew) {
+		return false
+	}
+	for _, h := range append([]string{c.opt.Domain}, c.opt.Hosts...) {
+		if leaf.VerifyHostname(h) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// newCertificateLocked issues a TLS certificate for a new key and saves both.
+func (c *CA) newCertificateLocked(now time.Time) (*tls.Certificate, error) {
+	pub, priv, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("TLS key: %w", err)
+	}
+	leaf, err := c.issuing.IssueServer(c.opt.Domain, c.opt.Hosts, pub, now)
+	if err != nil {
+		return nil, err
+	}
+	chain := [][]byte{leaf, c.issuing.Cert.Raw}
+	if err := savePair(c.opt.Dir, tlsName, chain, priv); err != nil {
+		return nil, err
+	}
+	parsed, err := x509.ParseCertificate(leaf)
+	if err != nil {
+		return nil, fmt.Errorf("TLS certificate: %w", err)
+	}
+	c.opt.Logger.Info("TLS certificate issued", "names", parsed.DNSNames, "until", parsed.NotAfter)
+	return &tls.Certificate{Certificate: chain, PrivateKey: priv, Leaf: parsed}, nil
+}
