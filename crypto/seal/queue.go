@@ -1,0 +1,142 @@
+package seal
+
+import (
+	"crypto/hpke"
+	"crypto/rand"
+	"fmt"
+
+	"secmsg/crypto/key"
+)
+
+// The HPKE suite of the queue (RFC 9180): the KEM is X-Wing, ML-KEM-768 with
+// X25519, since what a locked profile queues may be recorded like any message.
+const (
+	// QueuePublicSize is the length of a queue key's public half in bytes.
+	QueuePublicSize = key.KEMPublicSize + key.ExchangePublicSize
+	// QueueSeedSize is the length of its private half.
+	QueueSeedSize = 32
+	// QueueOverhead is what [QueuePublic.Seal] adds: version, encapsulated key
+	// and tag.
+	QueueOverhead = 1 + key.KEMCiphertextSize + key.ExchangePublicSize + TagSize
+)
+
+// QueuePublic seals what a locked profile queues. It stands in clear beside the
+// database; only the unlocked profile can open what it sealed.
+type QueuePublic struct {
+	_  [0]func() // == would compare pointers
+	pk hpke.PublicKey
+}
+
+// ParseQueuePublic parses the public half; else [ErrFormat].
+func ParseQueuePublic(b []byte) (QueuePublic, error) {
+	if len(b) != QueuePublicSize {
+		return QueuePublic{}, fmt.Errorf("queue key of %d bytes: %w", len(b), ErrFormat)
+	}
+	pk, err := hpke.MLKEM768X25519().NewPublicKey(b)
+	if err != nil {
+		return QueuePublic{}, fmt.Errorf("queue key: %w", ErrFormat)
+	}
+	return QueuePublic{pk: pk}, nil
+}
+
+// Bytes returns the encoding of the key, or nil for a zero key.
+func (p QueuePublic) Bytes() []byte {
+	if p.pk == nil {
+		return nil
+	}
+	return p.pk.Bytes()
+}
+
+// Seal seals plaintext for a cell of the database: version || encapsulated key
+// || ciphertext. Whoever has the public half can do this: the queue is
+// confidential, but its authenticity is the database file's (SPEC "At rest").
+func (p QueuePublic) Seal(cell Cell, plaintext []byte) ([]byte, error) {
+	if p.pk == nil {
+		return nil, fmt.Errorf("seal for the queue: %w", key.ErrNoKey)
+	}
+	ad, err := cell.ad()
+	if err != nil {
+		return nil, fmt.Errorf("seal for the queue: %w", err)
+	}
+	sealed, err := hpkeSeal(p.pk, labelQueue, ad, plaintext)
+	if err != nil {
+		return nil, fmt.Errorf("seal for the queue: %w", err)
+	}
+	return sealed, nil
+}
+
+// QueuePrivate opens what was queued. Copies share one secret.
+type QueuePrivate struct {
+	key.Redacted
+	s *queueSecret
+}
+
+type queueSecret struct {
+	sk   hpke.PrivateKey // nil once wiped
+	seed [QueueSeedSize]byte
+}
+
+// GenerateQueue makes a new random key.
+func GenerateQueue() (QueuePrivate, error) {
+	var seed [QueueSeedSize]byte
+	defer clear(seed[:])
+	rand.Read(seed[:]) // never fails (crypto/rand, since Go 1.24)
+	return ParseQueueSeed(seed[:])
+}
+
+// ParseQueueSeed makes the key of a 32-byte seed; else [ErrFormat].
+func ParseQueueSeed(seed []byte) (QueuePrivate, error) {
+	if len(seed) != QueueSeedSize {
+		return QueuePrivate{}, fmt.Errorf("queue seed of %d bytes: %w", len(seed), ErrFormat)
+	}
+	sk, err := hpke.MLKEM768X25519().NewPrivateKey(seed)
+	if err != nil {
+		return QueuePrivate{}, fmt.Errorf("queue seed: %w", ErrFormat)
+	}
+	return QueuePrivate{s: &queueSecret{sk: sk, seed: [QueueSeedSize]byte(seed)}}, nil
+}
+
+// IsZero reports whether q holds no secret, or one that was wiped.
+func (q QueuePrivate) IsZero() bool { return q.s == nil || q.s.sk == nil }
+
+// Public returns the public half, or a zero key if q is zero or wiped.
+func (q QueuePrivate) Public() QueuePublic {
+	if q.IsZero() {
+		return QueuePublic{}
+	}
+	return QueuePublic{pk: q.s.sk.PublicKey()}
+}
+
+// Seed returns a copy of the seed, to be sealed at rest; the caller clears it.
+// A zero or wiped key returns nil.
+func (q QueuePrivate) Seed() []byte {
+	if q.IsZero() {
+		return nil
+	}
+	return append([]byte(nil), q.s.seed[:]...)
+}
+
+// Wipe overwrites the seed and drops the key for all copies of q.
+func (q QueuePrivate) Wipe() {
+	if q.s != nil {
+		clear(q.s.seed[:])
+		q.s.sk = nil
+	}
+}
+
+// Open opens what [QueuePublic.Seal] made for the same cell. It fails with
+// [ErrFormat], [ErrOpen] and [key.ErrNoKey].
+func (q QueuePrivate) Open(cell Cell, sealed []byte) ([]byte, error) {
+	if q.IsZero() {
+		return nil, fmt.Errorf("open queue: %w", key.ErrNoKey)
+	}
+	ad, err := cell.ad()
+	if err != nil {
+		return nil, fmt.Errorf("open queue: %w", err)
+	}
+	plaintext, err := hpkeOpen(q.s.sk, QueueOverhead, labelQueue, ad, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("open queue: %w", err)
+	}
+	return plaintext, nil
+}

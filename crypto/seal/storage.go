@@ -1,0 +1,137 @@
+package seal
+
+import (
+	"crypto/rand"
+	"fmt"
+
+	"golang.org/x/crypto/chacha20poly1305"
+	"golang.org/x/crypto/cryptobyte"
+
+	"secmsg/crypto/key"
+)
+
+// Sizes at rest in bytes (SPEC "At rest").
+const (
+	// StorageKeySize is the length of a storage key.
+	StorageKeySize = chacha20poly1305.KeySize
+	// StorageOverhead is what [StorageKey.Seal] adds: version, nonce and tag.
+	StorageOverhead = 1 + chacha20poly1305.NonceSizeX + chacha20poly1305.Overhead
+	// MaxCellName bounds a table's or a column's name in a cell.
+	MaxCellName = 255
+)
+
+// StorageKey seals the values of a profile's database. Copies share one secret.
+type StorageKey struct {
+	key.Redacted
+	s *storageSecret
+}
+
+type storageSecret struct {
+	k     [StorageKeySize]byte
+	wiped bool
+}
+
+// NewStorageKey makes a random key.
+func NewStorageKey() StorageKey {
+	s := new(storageSecret)
+	rand.Read(s.k[:]) // never fails (crypto/rand, since Go 1.24)
+	return StorageKey{s: s}
+}
+
+// ParseStorageKey returns the key that b holds; [ErrFormat] unless b has 32
+// bytes. The caller clears b.
+func ParseStorageKey(b []byte) (StorageKey, error) {
+	if len(b) != StorageKeySize {
+		return StorageKey{}, fmt.Errorf("storage key of %d bytes: %w", len(b), ErrFormat)
+	}
+	return StorageKey{s: &storageSecret{k: [StorageKeySize]byte(b)}}, nil
+}
+
+// IsZero reports whether k holds no secret, or one that was wiped.
+func (k StorageKey) IsZero() bool { return k.s == nil || k.s.wiped }
+
+// Bytes returns a copy of the key, for a profile whose user chose no
+// passphrase; the caller clears it. A zero or wiped key returns nil.
+func (k StorageKey) Bytes() []byte {
+	if k.IsZero() {
+		return nil
+	}
+	return append([]byte(nil), k.s.k[:]...)
+}
+
+// Wipe overwrites the key for all copies of k.
+func (k StorageKey) Wipe() {
+	if k.s != nil {
+		clear(k.s.k[:])
+		k.s.wiped = true
+	}
+}
+
+// Cell says where a value stands, which is authenticated with it: a value that
+// is moved to another column or row does not open.
+type Cell struct {
+	Table  string
+	Column string
+	Row    []byte // the row's primary key, in any encoding with one form
+}
+
+// ad returns the associated data of a cell. Every part stands behind its
+// length, so that no two cells have the same.
+func (c Cell) ad() ([]byte, error) {
+	if len(c.Table) > MaxCellName || len(c.Column) > MaxCellName {
+		return nil, fmt.Errorf("cell name too long: %w", ErrFormat)
+	}
+	b := cryptobyte.NewBuilder(nil)
+	for _, part := range []string{labelCell, c.Table, c.Column} {
+		b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(part)) })
+	}
+	b.AddUint32LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(c.Row) })
+	return b.Bytes()
+}
+
+// Seal seals plaintext for a cell under a random 24-byte nonce, which is drawn
+// anew at every write: version || nonce || XChaCha20-Poly1305 ciphertext. It
+// fails with [key.ErrNoKey] for a zero or wiped key.
+func (k StorageKey) Seal(cell Cell, plaintext []byte) ([]byte, error) {
+	if k.IsZero() {
+		return nil, fmt.Errorf("seal cell: %w", key.ErrNoKey)
+	}
+	ad, err := cell.ad()
+	if err != nil {
+		return nil, fmt.Errorf("seal cell: %w", err)
+	}
+	aead, err := chacha20poly1305.NewX(k.s.k[:])
+	if err != nil {
+		return nil, fmt.Errorf("seal cell: %w", err)
+	}
+	out := make([]byte, 1+chacha20poly1305.NonceSizeX, StorageOverhead+len(plaintext))
+	out[0] = version
+	nonce := out[1:]
+	rand.Read(nonce)
+	return aead.Seal(out, nonce, plaintext, ad), nil
+}
+
+// Open opens what Seal made for the same cell. It fails with [ErrFormat],
+// [ErrOpen] and [key.ErrNoKey].
+func (k StorageKey) Open(cell Cell, sealed []byte) ([]byte, error) {
+	if k.IsZero() {
+		return nil, fmt.Errorf("open cell: %w", key.ErrNoKey)
+	}
+	if len(sealed) < StorageOverhead || sealed[0] != version {
+		return nil, fmt.Errorf("open cell of %d bytes: %w", len(sealed), ErrFormat)
+	}
+	ad, err := cell.ad()
+	if err != nil {
+		return nil, fmt.Errorf("open cell: %w", err)
+	}
+	aead, err := chacha20poly1305.NewX(k.s.k[:])
+	if err != nil {
+		return nil, fmt.Errorf("open cell: %w", err)
+	}
+	nonce, ct := sealed[1:1+chacha20poly1305.NonceSizeX], sealed[1+chacha20poly1305.NonceSizeX:]
+	plaintext, err := aead.Open(nil, nonce, ct, ad)
+	if err != nil {
+		return nil, fmt.Errorf("open cell: %w", ErrOpen)
+	}
+	return plaintext, nil
+}
