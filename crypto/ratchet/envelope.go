@@ -1,0 +1,116 @@
+package ratchet
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"secmsg/crypto/seal"
+)
+
+// Kinds of envelopes, the second byte.
+const (
+	kindInitial uint8 = 1 // carries a prelude; opens or repeats a handshake
+	kindRegular uint8 = 2
+)
+
+// envelopeFixed is version, kind and salt.
+const envelopeFixed = 2 + seal.SaltSize
+
+// envelope is the outer form of a message, in parts of the input:
+//
+//	version 1 | kind 1 | salt 16 | initial only: length 2, prelude
+//	length 2, sealed header | sealed body (commitment 32, text, tag 16)
+type envelope struct {
+	kind    uint8
+	salt    seal.Salt
+	prelude []byte // nil in a regular message
+	front   []byte // all before the header's length: the header's AD
+	header  []byte // sealed
+	prefix  []byte // all before the body: ends the body's AD
+	body    []byte // sealed
+}
+
+// IsInitial reports whether an envelope says that it is an initial message. It
+// looks at one byte and promises nothing about the rest.
+func IsInitial(ciphertext []byte) bool {
+	return len(ciphertext) > 1 && ciphertext[0] == Version && ciphertext[1] == kindInitial
+}
+
+// parseEnvelope splits an envelope. It allocates nothing.
+func parseEnvelope(b []byte) (envelope, error) {
+	var e envelope
+	if len(b) > MaxEnvelope {
+		return e, fmt.Errorf("envelope of %d bytes: %w", len(b), ErrFormat)
+	}
+	r := reader{rest: b}
+	if v := r.u8("version"); r.err == nil && v != Version {
+		return e, fmt.Errorf("envelope of version %d: %w", v, ErrVersion)
+	}
+	e.kind = r.u8("kind")
+	copy(e.salt[:], r.take(seal.SaltSize, "salt"))
+	switch e.kind {
+	case kindInitial:
+		e.prelude = r.sized(MaxPrelude, "prelude")
+	case kindRegular:
+	default:
+		r.fail("kind")
+	}
+	e.front = b[:len(b)-len(r.rest)]
+	e.header = r.sized(headerSizeTwo+seal.HeaderOverhead, "header")
+	e.prefix = b[:len(b)-len(r.rest)]
+	e.body = r.rest
+	if len(e.body) < seal.BodyOverhead+seal.PadFloor {
+		r.fail("body")
+	}
+	if r.err != nil {
+		return envelope{}, fmt.Errorf("envelope: %w", r.err)
+	}
+	return e, nil
+}
+
+// sealEnvelope writes an envelope under a header key and a message key.
+func sealEnvelope(m Meta, prelude []byte, headerKey, messageKey secret, h header, plaintext []byte) ([]byte, error) {
+	kind := kindRegular
+	if prelude != nil {
+		kind = kindInitial
+	}
+	salt := seal.NewSalt()
+	out := make([]byte, 0, envelopeFixed+len(prelude)+headerSizeTwo+len(plaintext)+512)
+	out = append(out, Version, kind)
+	out = append(out, salt[:]...)
+	if prelude != nil {
+		out = appendSized(out, prelude)
+	}
+	sealedHeader, err := seal.SealHeader(headerKey[:], salt, out, h.marshal())
+	if err != nil {
+		return nil, err
+	}
+	out = binary.BigEndian.AppendUint16(out, uint16(len(sealedHeader)))
+	out = append(out, sealedHeader...)
+	padded := seal.Pad(plaintext)
+	defer clear(padded)
+	body, err := seal.SealBody(messageKey[:], salt, associatedData(m, kind, out), padded)
+	if err != nil {
+		return nil, err
+	}
+	return append(out, body...), nil
+}
+
+// openHeader tries one header key.
+func (e envelope) openHeader(headerKey secret) ([]byte, bool) {
+	b, err := seal.OpenHeader(headerKey[:], e.salt, e.front, e.header)
+	return b, err == nil
+}
+
+// openBody opens the body and takes the padding off.
+func (e envelope) openBody(m Meta, messageKey secret) ([]byte, error) {
+	padded, err := seal.OpenBody(messageKey[:], e.salt, associatedData(m, e.kind, e.prefix), e.body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrOpen, err)
+	}
+	plaintext, err := seal.Unpad(padded)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPeer, err)
+	}
+	return plaintext, nil
+}

@@ -1,0 +1,73 @@
+package ratchet
+
+import (
+	"fmt"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+)
+
+// Class says how the relay treats an envelope. The numbers are those of the
+// wire protocol and never change.
+type Class uint8
+
+// The classes of envelopes.
+const (
+	ClassDurable Class = 1 // kept in a mailbox until it is acknowledged
+	ClassOnline  Class = 2 // delivered at once or not at all
+	ClassProbe   Class = 3 // a device's message to itself; never a session's
+)
+
+// Party is one end of a session: a device of an account.
+type Party struct {
+	Address identity.Address
+	Device  key.DeviceID
+}
+
+// String returns "user@domain/device".
+func (p Party) String() string { return p.Address.String() + "/" + p.Device.String() }
+
+// MessageIDSize is the length of a message id in bytes (a UUID).
+const MessageIDSize = 16
+
+// Meta is what stands outside the ciphertext and is bound to it as associated
+// data (SPEC "Session: associated data").
+type Meta struct {
+	Class     Class
+	Sender    Party
+	Recipient Party
+	MessageID [MessageIDSize]byte
+}
+
+// check fails with [ErrParty] unless m goes from one device to another, in a
+// class that sessions carry.
+func (m Meta) check(from, to Party) error {
+	if m.Class != ClassDurable && m.Class != ClassOnline {
+		return fmt.Errorf("class %d: %w", m.Class, ErrParty)
+	}
+	if m.Sender != from {
+		return fmt.Errorf("sender: %w", ErrParty)
+	}
+	if m.Recipient != to {
+		return fmt.Errorf("recipient: %w", ErrParty)
+	}
+	return nil
+}
+
+// associatedData binds a body to everything outside it: the meta data and all
+// bytes of the envelope before the body.
+func associatedData(m Meta, kind uint8, prefix []byte) []byte {
+	ad := make([]byte, 0, 256+len(prefix))
+	ad = append(ad, labelMessage...)
+	ad = append(ad, Version, uint8(m.Class), kind)
+	ad = appendParty(ad, m.Sender)
+	ad = appendParty(ad, m.Recipient)
+	ad = append(ad, m.MessageID[:]...)
+	return append(ad, prefix...)
+}
+
+// appendParty appends the address with its 16-bit length and the device id.
+func appendParty(dst []byte, p Party) []byte {
+	dst = appendSized(dst, []byte(p.Address.String()))
+	return append(dst, p.Device[:]...)
+}

@@ -1,0 +1,112 @@
+package ratchet
+
+import (
+	"crypto/rand"
+	"fmt"
+	"math"
+	"time"
+
+	"secmsg/crypto/key"
+)
+
+// Seal seals plaintext for the peer and returns the session that follows. The
+// caller commits next and ciphertext together before the ciphertext leaves. It
+// fails with [ErrParty] for meta data of another pair, [ErrFormat] for more than
+// [MaxPlaintext] bytes and [ErrExhausted] after 2^32 - 1 messages in one chain.
+func (s *Session) Seal(m Meta, plaintext []byte, now time.Time) (next *Session, ciphertext []byte, err error) {
+	st, out, err := s.st.seal(m, plaintext, unix(now))
+	if err != nil {
+		return nil, nil, fmt.Errorf("seal: %w", err)
+	}
+	return &Session{st: st}, out, nil
+}
+
+func (s *state) seal(m Meta, plaintext []byte, now int64) (*state, []byte, error) {
+	if err := m.check(s.self, s.peer); err != nil {
+		return nil, nil, err
+	}
+	if len(plaintext) > MaxPlaintext {
+		return nil, nil, fmt.Errorf("plaintext of %d bytes: %w", len(plaintext), ErrFormat)
+	}
+	next := s.clone()
+	if next.turn {
+		if err := next.beginChain(); err != nil {
+			return nil, nil, err
+		}
+	}
+	if !next.sending || next.sendNumber == math.MaxUint32 {
+		return nil, nil, ErrExhausted
+	}
+	h := header{
+		ratchet:  next.ratchetPublic,
+		previous: next.sendPrevious,
+		number:   next.sendNumber,
+		answer:   next.answer,
+	}
+	var err error
+	if h.offer, err = next.offer(now); err != nil {
+		return nil, nil, err
+	}
+	var message secret
+	next.sendKey, message = chainStep(next.sendKey)
+	next.sendNumber++
+	out, err := sealEnvelope(m, next.prelude, next.sendHeader, message, h, plaintext)
+	if err != nil {
+		return nil, nil, err
+	}
+	return next, out, nil
+}
+
+// beginChain takes the sending half of a ratchet step with new randomness, and
+// answers the peer's newest offer.
+func (s *state) beginChain() error {
+	var private [exchangeSize]byte
+	rand.Read(private[:]) // never fails (crypto/rand, since Go 1.24)
+	if s.peerOffer == nil {
+		return s.sendStep(private, nil, nil)
+	}
+	ek, err := key.ParseKEMPublic(s.peerOffer.ek)
+	if err != nil {
+		return err
+	}
+	shared, ct, err := ek.Encapsulate()
+	if err != nil {
+		return err
+	}
+	defer clear(shared)
+	return s.sendStep(private, newKEMSecret(shared, s.peerOffer.ek, ct), &answer{id: s.peerOffer.id, ct: ct})
+}
+
+// sendStep is the sending half of a ratchet step with given secrets.
+func (s *state) sendStep(private [exchangeSize]byte, kem *kemSecret, a *answer) error {
+	own, err := key.ParseExchangePrivate(private[:])
+	if err != nil {
+		return err
+	}
+	shared, err := exchange(own, s.remote)
+	if err != nil {
+		return err
+	}
+	defer clear(shared)
+	s.sendHeader = s.sendHeaderNext
+	s.root, s.sendKey, s.sendHeaderNext, err = rootStep(s.root, shared, kem)
+	if err != nil {
+		return err
+	}
+	s.sendPrevious, s.sendNumber = s.sendNumber, 0
+	s.ratchetPrivate = private
+	copy(s.ratchetPublic[:], own.Public().Bytes())
+	s.answer = a
+	s.peerOffer = nil
+	s.turn, s.sending = false, true
+	return nil
+}
+
+// exchange is X25519 with a public key that is not trusted to be one.
+func exchange(own key.ExchangePrivate, remote [exchangeSize]byte) ([]byte, error) {
+	pub, err := key.ParseExchangePublic(remote[:])
+	if err != nil {
+		return nil, err
+	}
+	return own.DH(pub)
+}

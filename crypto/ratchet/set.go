@@ -1,0 +1,285 @@
+package ratchet
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// Entry is a session in a set, with what the set knows of it. The caller keeps
+// a row for each, named by the session's transcript hash.
+type Entry struct {
+	Session *Session
+	Active  bool      // the one that sends
+	Used    bool      // a message of the peer was opened with it
+	Until   time.Time // when a previous session is deleted; zero: not yet known
+}
+
+// Set holds the sessions with one device of a peer: one that is active and
+// sends, and at most [MaxPrevious] that only receive. Like a Session it never
+// changes; methods return the next set, and the caller writes the entries that
+// differ and deletes the rows of [Removed]. The zero value is the empty set.
+//
+// Which session is active follows from [Prefer] alone, whenever a session is
+// added, so that both ends choose the same one once they know the same
+// sessions. Only [Set.Activate] overrules it.
+type Set struct{ entries []Entry }
+
+// NewSet makes a set of stored entries, in any order. It fails with [ErrFormat]
+// unless they are of one pair of devices, each once, at most one more than
+// [MaxPrevious], and exactly one is active (if there are any).
+func NewSet(entries []Entry) (Set, error) {
+	active := 0
+	for i, e := range entries {
+		if e.Session.IsZero() {
+			return Set{}, fmt.Errorf("set of sessions: empty entry: %w", ErrFormat)
+		}
+		first := entries[0].Session.st
+		if e.Session.st.self != first.self || e.Session.st.peer != first.peer {
+			return Set{}, fmt.Errorf("set of sessions: several peers: %w", ErrFormat)
+		}
+		if slices.ContainsFunc(entries[:i], func(x Entry) bool {
+			return x.Session.st.transcript == e.Session.st.transcript
+		}) {
+			return Set{}, fmt.Errorf("set of sessions: one twice: %w", ErrFormat)
+		}
+		if e.Active {
+			active++
+		}
+	}
+	if len(entries) > MaxPrevious+1 || len(entries) > 0 && active != 1 {
+		return Set{}, fmt.Errorf("set of %d sessions, %d active: %w", len(entries), active, ErrFormat)
+	}
+	return Set{entries: slices.Clone(entries)}, nil
+}
+
+// Entries returns the sessions of the set.
+func (t Set) Entries() []Entry { return slices.Clone(t.entries) }
+
+// Active returns the session that sends, or nil if the set is empty.
+func (t Set) Active() *Session {
+	if i := t.activeIndex(); i >= 0 {
+		return t.entries[i].Session
+	}
+	return nil
+}
+
+func (t Set) activeIndex() int {
+	return slices.IndexFunc(t.entries, func(e Entry) bool { return e.Active })
+}
+
+// ByHandshake returns the session of a handshake hash.
+func (t Set) ByHandshake(hash [32]byte) (*Session, bool) {
+	for _, e := range t.entries {
+		if e.Session.st.handshake == hash {
+			return e.Session, true
+		}
+	}
+	return nil, false
+}
+
+// Initiate begins a session that takes over from those of the set. The caller
+// sees to it that a device does so at most once in [RebuildInterval]. It fails
+// as the function Initiate does.
+func (t Set) Initiate(self SelfKeys, b Bundle, now time.Time) (Set, error) {
+	generation := generationAt(now)
+	for _, e := range t.entries {
+		g := e.Session.st.generation
+		generation = max(generation, g+min(1, math.MaxUint32-g))
+	}
+	s, err := initiate(self, b, generation, now)
+	if err != nil {
+		return Set{}, err
+	}
+	return t.Add(s, now)
+}
+
+// Add adds a session that Accept or Initiate made. If it is preferred to the
+// active one it takes its place; else it receives only. It fails with
+// [ErrParty] for another pair of devices and [ErrReplay] for a handshake that
+// is in the set.
+func (t Set) Add(s *Session, now time.Time) (Set, error) {
+	used := s.st.epoch > 0
+	if len(t.entries) == 0 {
+		return Set{entries: []Entry{{Session: s, Active: true, Used: used}}}, nil
+	}
+	first := t.entries[0].Session.st
+	if first.self != s.st.self || first.peer != s.st.peer {
+		return Set{}, fmt.Errorf("add session: %w", ErrParty)
+	}
+	if _, ok := t.ByHandshake(s.st.handshake); ok {
+		return Set{}, fmt.Errorf("add session: %w", ErrReplay)
+	}
+	next := Set{entries: append(slices.Clone(t.entries), Entry{Session: s, Used: used})}
+	if prefers(s.st, t.Active().st) {
+		next.activate(len(next.entries) - 1)
+	}
+	next.retire(now)
+	next.trim(s)
+	return next, nil
+}
+
+// Activate makes a session send although another one would be preferred. The
+// caller does so when the peer asks, inside that session, for a message again:
+// then the peer has lost the preferred one. It fails with [ErrNoSession].
+func (t Set) Activate(id [32]byte, now time.Time) (Set, error) {
+	i := slices.IndexFunc(t.entries, func(e Entry) bool { return e.Session.st.transcript == id })
+	if i < 0 {
+		return Set{}, fmt.Errorf("activate: %w", ErrNoSession)
+	}
+	next := Set{entries: slices.Clone(t.entries)}
+	next.activate(i)
+	next.retire(now)
+	return next, nil
+}
+
+// activate and the two below change a set that is still being made.
+func (t *Set) activate(index int) {
+	for i := range t.entries {
+		t.entries[i].Active = i == index
+	}
+	t.entries[index].Until = time.Time{}
+}
+
+// retire sets the end of previous sessions, once the active one is in use: the
+// peer has it, and what it sealed before is under way.
+func (t *Set) retire(now time.Time) {
+	if !t.entries[t.activeIndex()].Used {
+		return
+	}
+	for i := range t.entries {
+		if e := &t.entries[i]; !e.Active && e.Until.IsZero() {
+			e.Until = now.Add(PreviousLifetime)
+		}
+	}
+}
+
+// trim drops the previous session that ends first, or else the one least
+// preferred, while there are too many; never the one just added.
+func (t *Set) trim(added *Session) {
+	for len(t.entries) > MaxPrevious+1 {
+		worst := -1
+		for i, e := range t.entries {
+			if !e.Active && e.Session != added && (worst < 0 || endsBefore(e, t.entries[worst])) {
+				worst = i
+			}
+		}
+		t.entries = slices.Delete(t.entries, worst, worst+1)
+	}
+}
+
+func endsBefore(a, b Entry) bool {
+	if a.Until.Equal(b.Until) {
+		return prefers(b.Session.st, a.Session.st)
+	}
+	return b.Until.IsZero() || !a.Until.IsZero() && a.Until.Before(b.Until)
+}
+
+// Seal seals with the active session. It fails with [ErrNoSession] for an empty
+// set, and as [Session.Seal] does.
+func (t Set) Seal(m Meta, plaintext []byte, now time.Time) (Set, []byte, error) {
+	i := t.activeIndex()
+	if i < 0 {
+		return Set{}, nil, fmt.Errorf("seal: %w", ErrNoSession)
+	}
+	s, out, err := t.entries[i].Session.Seal(m, plaintext, now)
+	if err != nil {
+		return Set{}, nil, err
+	}
+	next := Set{entries: slices.Clone(t.entries)}
+	next.entries[i].Session = s
+	return next, out, nil
+}
+
+// Open opens an envelope with the session that it belongs to: of an initial
+// message the one of its handshake, else the first that a header key of fits,
+// the active one first. keys returns the stored message keys of a session, by
+// id. The result's Next is in the set that is returned.
+//
+// [ErrNoSession] for an initial message asks for Accept, unless its
+// [HandshakeHash] was accepted before. Otherwise it fails as [Session.Open].
+func (t Set) Open(m Meta, ciphertext []byte, keys func(id [32]byte) SkippedKeys, now time.Time) (Set, OpenResult, error) {
+	order := make([]int, 0, len(t.entries))
+	for i, e := range t.entries {
+		if e.Active {
+			order = slices.Insert(order, 0, i)
+		} else {
+			order = append(order, i)
+		}
+	}
+	for _, i := range order {
+		s := t.entries[i].Session
+		var stored SkippedKeys
+		if keys != nil {
+			stored = keys(s.st.transcript)
+		}
+		res, err := s.Open(m, ciphertext, stored, now)
+		if errors.Is(err, ErrNoSession) {
+			continue
+		}
+		if err != nil {
+			return Set{}, OpenResult{}, err
+		}
+		next := Set{entries: slices.Clone(t.entries)}
+		next.entries[i].Session = res.Next
+		next.entries[i].Used = true
+		next.retire(now)
+		return next, res, nil
+	}
+	return Set{}, OpenResult{}, fmt.Errorf("open: %w", ErrNoSession)
+}
+
+// Sweep drops previous sessions whose time is over.
+func (t Set) Sweep(now time.Time) Set {
+	return Set{entries: slices.DeleteFunc(slices.Clone(t.entries), func(e Entry) bool {
+		return !e.Active && !e.Until.IsZero() && !now.Before(e.Until)
+	})}
+}
+
+// Removed returns the ids of the sessions that are in before and not in after:
+// the caller deletes their rows and their stored message keys.
+func Removed(before, after Set) [][32]byte {
+	var ids [][32]byte
+	for _, e := range before.entries {
+		if !slices.ContainsFunc(after.entries, func(x Entry) bool {
+			return x.Session.st.transcript == e.Session.st.transcript
+		}) {
+			ids = append(ids, e.Session.st.transcript)
+		}
+	}
+	return ids
+}
+
+// Marshal returns the entry in its stored form, with every secret of the
+// session: the caller seals it at once and clears it.
+func (e Entry) Marshal() []byte {
+	b := appendBool([]byte{stateVersion}, e.Active)
+	b = appendBool(b, e.Used)
+	until := uint64(0)
+	if !e.Until.IsZero() {
+		until = uint64(unix(e.Until))
+	}
+	b = binary.BigEndian.AppendUint64(b, until)
+	return append(b, e.Session.st.marshal()...)
+}
+
+// ParseEntry parses what [Entry.Marshal] made. It fails with [ErrFormat].
+func ParseEntry(b []byte) (Entry, error) {
+	r := reader{rest: b}
+	if r.u8("version") != stateVersion {
+		r.fail("version")
+	}
+	e := Entry{Active: r.bool("active"), Used: r.bool("used")}
+	if until := readTime(&r); until > 0 {
+		e.Until = time.Unix(until, 0)
+	}
+	if r.err != nil {
+		return Entry{}, fmt.Errorf("parse entry: %w", r.err)
+	}
+	var err error
+	e.Session, err = ParseSession(r.rest)
+	return e, err
+}

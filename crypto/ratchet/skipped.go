@@ -1,0 +1,127 @@
+package ratchet
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"secmsg/crypto/key"
+)
+
+// SkippedRef names a skipped message key within its session.
+type SkippedRef struct {
+	Epoch uint32 // receiving chain, from 1
+	N     uint32 // number of the message in the chain, from 0
+}
+
+// MessageKey opens exactly one message. It prints as "(redacted)"; Bytes is for
+// sealing it at rest.
+type MessageKey struct {
+	key.Redacted
+	k *secret
+}
+
+func newMessageKey(k secret) MessageKey { return MessageKey{k: &k} }
+
+// Bytes returns a copy of the 32 bytes of the key, or nil for a zero key; the
+// caller clears it.
+func (m MessageKey) Bytes() []byte {
+	if m.k == nil {
+		return nil
+	}
+	return bytes.Clone(m.k[:])
+}
+
+// SkippedKey is a message key to be stored until its message comes or
+// [Session.Expired] names it.
+type SkippedKey struct {
+	Ref SkippedRef
+	Key MessageKey
+}
+
+// SkippedKeys finds the stored message keys of one session.
+type SkippedKeys interface {
+	// Lookup returns the 32 bytes of the message key, or false if there is
+	// none. It is called at most once for an envelope, and only after a header
+	// of this session has opened.
+	Lookup(ref SkippedRef) (messageKey []byte, ok bool)
+}
+
+// StoredRef is a stored message key as [Session.Expired] sees it.
+type StoredRef struct {
+	Ref    SkippedRef
+	Stored time.Time // when it was reported as skipped
+}
+
+// Epoch returns the number of the receiving chain, from 1; 0 if nothing was
+// opened yet. A stored key of epoch e is Epoch() - e ratchet steps old.
+func (s *Session) Epoch() uint32 { return s.st.epoch }
+
+// Expired returns which stored message keys are to be deleted: those older than
+// [SkippedLifetime], those of chains at least [SkippedSteps] back that are older
+// than [SkippedMinimum], and the oldest beyond [MaxStoredKeys].
+func (s *Session) Expired(stored []StoredRef, now time.Time) []SkippedRef {
+	var gone []SkippedRef
+	var kept []StoredRef
+	for _, row := range stored {
+		if expired(s.st.epoch, row.Ref.Epoch, now.Sub(row.Stored)) {
+			gone = append(gone, row.Ref)
+		} else {
+			kept = append(kept, row)
+		}
+	}
+	slices.SortFunc(kept, func(a, b StoredRef) int {
+		return cmp.Or(cmp.Compare(a.Ref.Epoch, b.Ref.Epoch), cmp.Compare(a.Ref.N, b.Ref.N))
+	})
+	for _, row := range kept[:max(0, len(kept)-MaxStoredKeys)] {
+		gone = append(gone, row.Ref)
+	}
+	return gone
+}
+
+// expired is the rule of age for skipped message keys.
+func expired(current, epoch uint32, age time.Duration) bool {
+	return age >= SkippedLifetime ||
+		age >= SkippedMinimum && current >= epoch && current-epoch >= SkippedSteps
+}
+
+// trimOld keeps at most MaxOldHeaderKeys old chains. Those go first that wait
+// for no message, the oldest before the others; they were kept only so that a
+// duplicate is known as one. Only then a chain goes that still waits.
+func (s *state) trimOld(now int64) {
+	for len(s.old) > MaxOldHeaderKeys {
+		i := slices.IndexFunc(s.old, func(o oldChain) bool {
+			age := time.Unix(now, 0).Sub(time.Unix(o.closed, 0)) // saturates
+			return o.missing == 0 || expired(s.epoch, o.epoch, age)
+		})
+		s.old = slices.Delete(cloneOld(s.old), max(i, 0), max(i, 0)+1)
+	}
+}
+
+// cloneOld copies the list before it is changed, as the state it came from
+// must not change.
+func cloneOld(list []oldChain) []oldChain {
+	return append(make([]oldChain, 0, len(list)+1), list...)
+}
+
+// lookUp asks the caller for a stored message key.
+func lookUp(keys SkippedKeys, epoch, n uint32, res *OpenResult) (secret, error) {
+	ref := SkippedRef{Epoch: epoch, N: n}
+	if keys == nil {
+		return secret{}, ErrReplay
+	}
+	b, ok := keys.Lookup(ref)
+	if !ok {
+		return secret{}, ErrReplay
+	}
+	if len(b) != secretSize {
+		return secret{}, fmt.Errorf("stored message key of %d bytes: %w", len(b), ErrFormat)
+	}
+	res.Used = &ref
+	return secret(b), nil
+}
+
+// less is n - 1, or 0: the count is a hint, since the caller expires keys.
+func less(n uint32) uint32 { return max(n, 1) - 1 }

@@ -1,0 +1,146 @@
+package ratchet
+
+import (
+	"time"
+
+	"secmsg/crypto/key"
+)
+
+// Roles of a session. Stored, so the numbers never change.
+const (
+	roleInitiator uint8 = 1
+	roleResponder uint8 = 2
+)
+
+// state is what a session knows. A state is never changed once a Session holds
+// it: every operation works on a clone, whose slices are replaced, not written.
+//
+//	            Seal                     Open (peer's new chain)
+//	initiator: turn --> sending chain ------------> turn --> ...
+//	responder:          (no sending chain) -------> turn --> ...
+//
+// turn: the next Seal begins a sending chain with a new ratchet key. The step
+// is taken when the first message is sealed and not, as in the double ratchet
+// specification, when the peer's key arrives: the key is then as young as it
+// can be, and Open draws no randomness. While it is the session's turn, the
+// peer cannot have begun another chain, so its next header key is not tried.
+type state struct {
+	// Constant.
+	role       uint8
+	self, peer Party
+	transcript [hashSize]byte // first half of the transcript hash: the id
+	handshake  [hashSize]byte
+	generation uint32
+
+	// Double ratchet (the specification's names in brackets).
+	root           secret             // [RK]
+	sendKey        secret             // [CKs]
+	sendHeader     secret             // [HKs]
+	sendHeaderNext secret             // [NHKs]
+	sendNumber     uint32             // [Ns]
+	sendPrevious   uint32             // [PN]
+	recvKey        secret             // [CKr]
+	recvHeader     secret             // [HKr]
+	recvHeaderNext secret             // [NHKr]
+	recvNumber     uint32             // [Nr]
+	recvMissing    uint32             // skipped in the receiving chain and not seen since
+	ratchetPrivate [exchangeSize]byte // [DHs]
+	ratchetPublic  [exchangeSize]byte
+	remote         [exchangeSize]byte // [DHr]; zero for a responder that has opened nothing
+	epoch          uint32             // number of the receiving chain, from 1; 0: none yet
+	turn           bool
+	sending        bool // a sending chain exists
+	confirmed      bool
+	old            []oldChain // newest last
+
+	prelude []byte // of an initiator that is not confirmed
+
+	// Post-quantum ratchet, our offers.
+	offerTime  int64  // Unix seconds of the last offer, at first of the handshake
+	offerSent  uint32 // messages since then
+	offerNext  uint32 // id of the next new key
+	unanswered uint8  // peer's chains without an answer since the last offer
+	offers     []ownOffer
+	// Post-quantum ratchet, the peer's offers.
+	peerSeen  uint32  // largest id seen
+	peerOffer *offer  // to be answered by our next chain
+	answer    *answer // stands in every header of our sending chain
+}
+
+// oldChain is a receiving chain that the peer has left.
+type oldChain struct {
+	epoch   uint32
+	header  secret
+	missing uint32 // skipped and not seen since
+	closed  int64  // Unix seconds
+}
+
+// ownOffer is a decapsulation key that waits for an answer.
+type ownOffer struct {
+	id   uint32
+	seed [kemSeedSize]byte
+}
+
+func (s *state) clone() *state {
+	next := *s
+	return &next
+}
+
+// Session is one end of a session. It is immutable and prints as "(redacted)".
+// The zero value is not a session: every method but [Session.IsZero] needs one
+// that Initiate, Accept or ParseSession made, or that followed from it.
+type Session struct {
+	key.Redacted
+	st *state
+}
+
+// IsZero reports whether s is nil or holds no state.
+func (s *Session) IsZero() bool { return s == nil || s.st == nil }
+
+// Self returns this end of the session.
+func (s *Session) Self() Party { return s.st.self }
+
+// Peer returns the other end of the session.
+func (s *Session) Peer() Party { return s.st.peer }
+
+// TranscriptHash returns the first 32 bytes of the hash of the handshake's
+// transcript. It is the same on both ends, is no secret, and is the session's
+// id for its whole life.
+func (s *Session) TranscriptHash() [32]byte { return s.st.transcript }
+
+// HandshakeHash returns what [HandshakeHash] gives for the initial messages of
+// this session.
+func (s *Session) HandshakeHash() [32]byte { return s.st.handshake }
+
+// Generation returns the generation that the initiator gave; see [Prefer].
+func (s *Session) Generation() uint32 { return s.st.generation }
+
+// Initiator reports whether this end began the session.
+func (s *Session) Initiator() bool { return s.st.role == roleInitiator }
+
+// Confirmed reports whether a message of this end has reached the peer: one
+// came back that the peer could not have sealed without it. An initiator sends
+// initial messages until then.
+func (s *Session) Confirmed() bool { return s.st.confirmed }
+
+// Prefer returns which of two sessions between the same devices is to send: the
+// one of the larger generation, or, of one generation, the one with the smaller
+// transcript hash. Both ends know both values, so that they agree without a
+// word, whatever the order in which messages arrive (SPEC "Session:
+// simultaneous initiation").
+func Prefer(a, b *Session) *Session {
+	if prefers(a.st, b.st) {
+		return a
+	}
+	return b
+}
+
+func prefers(a, b *state) bool {
+	if a.generation != b.generation {
+		return a.generation > b.generation
+	}
+	return string(a.transcript[:]) < string(b.transcript[:])
+}
+
+// unix returns t in seconds; before 1970 there is no time.
+func unix(t time.Time) int64 { return max(t.Unix(), 0) }
