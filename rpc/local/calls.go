@@ -1,0 +1,155 @@
+package local
+
+import "context"
+
+// call is Call with a typed result.
+func call[R any](ctx context.Context, c *Client, method string, params any) (R, error) {
+	var r R
+	err := c.Call(ctx, method, params, &r)
+	return r, err
+}
+
+// Status asks for the state of the daemon and its accounts.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return call[Status](ctx, c, MethodStatusGet, Empty{})
+}
+
+// Check sends a probe through the server and back, for one account or for all.
+func (c *Client) Check(ctx context.Context, account string) ([]CheckResult, error) {
+	return call[[]CheckResult](ctx, c, MethodStatusCheck, AccountParam{Account: account})
+}
+
+// Stop asks the daemon to end; it answers before it does.
+func (c *Client) Stop(ctx context.Context) error {
+	return c.Call(ctx, MethodDaemonStop, Empty{}, nil)
+}
+
+// Join redeems an invite. Same invite and name again continue an interrupted join.
+func (c *Client) Join(ctx context.Context, p JoinParams) (Account, error) {
+	return call[Account](ctx, c, MethodAccountJoin, p)
+}
+
+// Accounts lists the own accounts.
+func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
+	return call[[]Account](ctx, c, MethodAccountList, Empty{})
+}
+
+// Account describes one own account; empty means the only or the default one.
+func (c *Client) Account(ctx context.Context, name string) (Account, error) {
+	return call[Account](ctx, c, MethodAccountShow, AccountNameParams{Name: name})
+}
+
+// SetDefaultAccount makes an account the default one.
+func (c *Client) SetDefaultAccount(ctx context.Context, name string) error {
+	return c.Call(ctx, MethodAccountDefault, AccountNameParams{Name: name}, nil)
+}
+
+// RemoveAccount removes an account and its data from this machine.
+func (c *Client) RemoveAccount(ctx context.Context, name string) error {
+	return c.Call(ctx, MethodAccountRemove, AccountNameParams{Name: name}, nil)
+}
+
+// Lock locks the profile.
+func (c *Client) Lock(ctx context.Context) error {
+	return c.Call(ctx, MethodProfileLock, Empty{}, nil)
+}
+
+// Unlock unlocks the profile.
+func (c *Client) Unlock(ctx context.Context, passphrase string) error {
+	return c.Call(ctx, MethodProfileUnlock, UnlockParams{Passphrase: passphrase}, nil)
+}
+
+// Send sends a text. Failures of single recipients are in their results.
+func (c *Client) Send(ctx context.Context, p SendParams) (SendResults, error) {
+	return call[SendResults](ctx, c, MethodMessageSend, p)
+}
+
+// Inbox returns unread messages, oldest first, and marks them as read unless p.Peek.
+func (c *Client) Inbox(ctx context.Context, p InboxParams) (Events, error) {
+	return call[Events](ctx, c, MethodMessageInbox, p)
+}
+
+// History returns the messages exchanged with a peer, oldest first.
+func (c *Client) History(ctx context.Context, p HistoryParams) (Events, error) {
+	return call[Events](ctx, c, MethodMessageHistory, p)
+}
+
+// Outbox lists own messages that are not yet delivered, oldest first.
+func (c *Client) Outbox(ctx context.Context, account string) (SendResults, error) {
+	return call[SendResults](ctx, c, MethodOutboxList, AccountParam{Account: account})
+}
+
+// Ack moves a consumer's cursor to an event; it is cumulative.
+func (c *Client) Ack(ctx context.Context, p AckParams) error {
+	return c.Call(ctx, MethodEventAck, p, nil)
+}
+
+// Consumers lists the named consumers.
+func (c *Client) Consumers(ctx context.Context) (Consumers, error) {
+	return call[Consumers](ctx, c, MethodConsumerList, Empty{})
+}
+
+// RemoveConsumer forgets a consumer and its cursor.
+func (c *Client) RemoveConsumer(ctx context.Context, name string) error {
+	return c.Call(ctx, MethodConsumerRemove, ConsumerParams{Name: name}, nil)
+}
+
+// Contacts lists the peers that an account knows.
+func (c *Client) Contacts(ctx context.Context, account string) (Contacts, error) {
+	return call[Contacts](ctx, c, MethodContactList, AccountParam{Account: account})
+}
+
+// Contact describes one peer.
+func (c *Client) Contact(ctx context.Context, p PeerParams) (Contact, error) {
+	return call[Contact](ctx, c, MethodContactShow, p)
+}
+
+// AddContact puts a peer on the contact list.
+func (c *Client) AddContact(ctx context.Context, p PeerParams) (Contact, error) {
+	return call[Contact](ctx, c, MethodContactAdd, p)
+}
+
+// NickContact gives a peer a local name.
+func (c *Client) NickContact(ctx context.Context, p ContactNickParams) (Contact, error) {
+	return call[Contact](ctx, c, MethodContactNick, p)
+}
+
+// RemoveContact takes a peer off the contact list.
+func (c *Client) RemoveContact(ctx context.Context, p PeerParams) error {
+	return c.Call(ctx, MethodContactRemove, p, nil)
+}
+
+// SetContact sets a policy of a peer.
+func (c *Client) SetContact(ctx context.Context, p ContactSetParams) (Contact, error) {
+	return call[Contact](ctx, c, MethodContactSet, p)
+}
+
+// Block refuses everything from a peer.
+func (c *Client) Block(ctx context.Context, p PeerParams) (Contact, error) {
+	return call[Contact](ctx, c, MethodContactBlock, p)
+}
+
+// Unblock takes Block back.
+func (c *Client) Unblock(ctx context.Context, p PeerParams) (Contact, error) {
+	return call[Contact](ctx, c, MethodContactUnblock, p)
+}
+
+// Verify returns the safety number of a peer's pinned key, and compares or confirms it.
+func (c *Client) Verify(ctx context.Context, p VerifyParams) (Verification, error) {
+	return call[Verification](ctx, c, MethodIdentityVerify, p)
+}
+
+// Trust decides about a peer's changed key.
+func (c *Client) Trust(ctx context.Context, p TrustParams) (Contact, error) {
+	return call[Contact](ctx, c, MethodIdentityTrust, p)
+}
+
+// Presence tells which peers are online, as far as they let this account know.
+func (c *Client) Presence(ctx context.Context, p PresenceParams) (PresenceList, error) {
+	return call[PresenceList](ctx, c, MethodPresenceList, p)
+}
+
+// Devices lists the devices of an own account.
+func (c *Client) Devices(ctx context.Context, account string) (Devices, error) {
+	return call[Devices](ctx, c, MethodDeviceList, AccountParam{Account: account})
+}

@@ -1,0 +1,227 @@
+package local
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// dialTimeout bounds connecting: a living daemon's socket answers at once.
+	dialTimeout = 5 * time.Second
+	// readBuffer is the first size of a reader's buffer in bytes; most lines fit.
+	readBuffer = 16 << 10
+)
+
+// Client talks to the daemon over one connection. It is safe for concurrent
+// use: each call waits for its own answer. Subscribe opens a connection of its own.
+type Client struct {
+	// constant
+	path string
+	conn *net.UnixConn
+	done chan struct{} // closed when read has ended
+
+	writeMu sync.Mutex
+
+	mu      sync.Mutex
+	next    uint64
+	pending map[string]chan<- frame
+	err     error // why the connection ended
+}
+
+// Dial connects to the first of the sockets in paths that is listened on. The
+// error is an *Error of code no_daemon when none is.
+func Dial(ctx context.Context, paths ...string) (*Client, error) {
+	conn, path, err := dial(ctx, paths)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{path: path, conn: conn, done: make(chan struct{}), pending: map[string]chan<- frame{}}
+	go c.read()
+	return c, nil
+}
+
+// Path returns the socket that answered.
+func (c *Client) Path() string { return c.path }
+
+// Close ends the connection and all calls on it, and waits for the reader.
+func (c *Client) Close() error {
+	err := c.conn.Close()
+	<-c.done
+	return err
+}
+
+// Done is closed when the connection has ended.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Call calls method and decodes its result into result, unless result is nil.
+// The error is an *Error if the daemon answered with one, an *Error of code
+// no_daemon if the connection broke, or the context's. When ctx ends early the
+// daemon may still carry the call out.
+func (c *Client) Call(ctx context.Context, method string, params, result any) error {
+	raw, err := json.Marshal(params)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", method, err)
+	}
+	answer, id, err := c.register()
+	if err != nil {
+		return err
+	}
+	defer c.forget(id)
+	if err := c.write(Request{Version: rpcVersion, ID: json.RawMessage(id), Method: method, Params: raw}); err != nil {
+		return err
+	}
+	select {
+	case f := <-answer:
+		return f.decode(method, result)
+	case <-c.done:
+		// The answer may have come just before the end.
+		select {
+		case f := <-answer:
+			return f.decode(method, result)
+		default:
+			return c.lost()
+		}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// decode stores a response's result, or returns its error.
+func (f frame) decode(method string, result any) error {
+	if f.Error != nil {
+		return f.Error.asError()
+	}
+	if result == nil {
+		return nil
+	}
+	if err := json.Unmarshal(f.Result, result); err != nil {
+		return fmt.Errorf("decode answer to %s: %w", method, err)
+	}
+	return nil
+}
+
+// register makes the id of a new call and the channel of its answer.
+func (c *Client) register() (<-chan frame, string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return nil, "", lostError(c.err)
+	}
+	c.next++
+	id := strconv.FormatUint(c.next, 10)
+	answer := make(chan frame, 1)
+	c.pending[id] = answer
+	return answer, id, nil
+}
+
+func (c *Client) forget(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.pending, id)
+}
+
+func (c *Client) write(r Request) error {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", r.Method, err)
+	}
+	if len(line) > MaxRequest {
+		return Errorf(CodeUsage, "the request is longer than %d bytes", MaxRequest)
+	}
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	if _, err := c.conn.Write(append(line, '\n')); err != nil {
+		return lostError(err)
+	}
+	return nil
+}
+
+// read hands each answer to its call, until the connection ends.
+func (c *Client) read() {
+	defer close(c.done)
+	r := bufio.NewReaderSize(c.conn, readBuffer)
+	for {
+		f, err := readFrame(r)
+		c.mu.Lock()
+		if err != nil {
+			c.err = err
+			c.mu.Unlock()
+			_ = c.conn.Close()
+			return
+		}
+		if answer, ok := c.pending[string(f.ID)]; ok {
+			delete(c.pending, string(f.ID)) // at most one answer each, so the send below cannot block
+			answer <- f
+		}
+		c.mu.Unlock()
+	}
+}
+
+// lost returns why the connection ended.
+func (c *Client) lost() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return lostError(c.err)
+}
+
+func lostError(cause error) *Error {
+	if errors.Is(cause, ErrLineTooLong) {
+		return Errorf(CodeInternal, "the daemon's answer is too long")
+	}
+	return Errorf(CodeNoDaemon, "the daemon closed the connection")
+}
+
+// readFrame reads one line of the daemon.
+func readFrame(r *bufio.Reader) (frame, error) {
+	line, err := ReadLine(r, MaxResponse)
+	if err != nil {
+		return frame{}, err
+	}
+	var f frame
+	if err := json.Unmarshal(line, &f); err != nil {
+		return frame{}, fmt.Errorf("decode line of the daemon: %w", err)
+	}
+	return f, nil
+}
+
+// dial connects to the first path that answers and checks who is there.
+func dial(ctx context.Context, paths []string) (*net.UnixConn, string, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	var last error
+	for _, path := range paths {
+		conn, err := d.DialContext(ctx, "unix", path)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, "", ctx.Err()
+			}
+			if last == nil || !absent(err) {
+				last = err
+			}
+			continue
+		}
+		c := conn.(*net.UnixConn)
+		if err := CheckPeer(c); err != nil {
+			_ = c.Close()
+			return nil, "", Errorf(CodeNoDaemon, "socket %s is not trusted: %v", path, err)
+		}
+		return c, path, nil
+	}
+	if last == nil || absent(last) {
+		return nil, "", Errorf(CodeNoDaemon, "the daemon is not running").WithHint("secmsg daemon run")
+	}
+	return nil, "", Errorf(CodeNoDaemon, "connect to the daemon: %v", last)
+}
+
+// absent reports whether err means that nobody listens there.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
+}

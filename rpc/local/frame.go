@@ -1,0 +1,137 @@
+package local
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Bounds of the socket.
+const (
+	// MaxRequest bounds one request line in bytes. The largest request is a
+	// text of 64 KiB of which every byte is escaped as \u00xx, with room for
+	// some hundred recipients.
+	MaxRequest = 1 << 20
+	// MaxResponse bounds one line from the daemon in bytes. The largest answer
+	// is a page of a thousand events. It is a bound against nonsense: a reader
+	// grows with what has arrived, never ahead of it.
+	MaxResponse = 256 << 20
+	// MaxDepth bounds how deep JSON is nested; the parameters need four levels.
+	MaxDepth = 32
+	// MaxID bounds a request's id in bytes.
+	MaxID = 128
+)
+
+// rpcVersion is the value of the member "jsonrpc" (JSON-RPC 2.0, section 4).
+const rpcVersion = "2.0"
+
+// Numbers of errors (JSON-RPC 2.0, section 5.1). Whatever the number, the
+// error's data is an Error.
+const (
+	RPCParse          = -32700
+	RPCInvalidRequest = -32600
+	RPCNoMethod       = -32601
+	RPCInvalidParams  = -32602
+	RPCFailed         = -32000
+)
+
+// Request is a request, or a notification when ID is empty.
+type Request struct {
+	Version string          `json:"jsonrpc"`
+	ID      json.RawMessage `json:"id,omitempty"`
+	Method  string          `json:"method"`
+	Params  json.RawMessage `json:"params,omitempty"`
+}
+
+// Response answers the request of the same ID; exactly one of Result and Error is set.
+type Response struct {
+	Version string          `json:"jsonrpc"`
+	ID      json.RawMessage `json:"id"`
+	Result  json.RawMessage `json:"result,omitempty"`
+	Error   *RPCError       `json:"error,omitempty"`
+}
+
+// RPCError is an error as JSON-RPC has it.
+type RPCError struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+	Data    *Error `json:"data,omitempty"`
+}
+
+// NewRPCError wraps e for the wire.
+func NewRPCError(code int, e *Error) *RPCError {
+	return &RPCError{Code: code, Message: e.Message, Data: e}
+}
+
+// frame is any line that a daemon writes: a response or a notification.
+type frame struct {
+	ID     json.RawMessage `json:"id"`
+	Method string          `json:"method"`
+	Params json.RawMessage `json:"params"`
+	Result json.RawMessage `json:"result"`
+	Error  *RPCError       `json:"error"`
+}
+
+// asError returns what the daemon said went wrong.
+func (e *RPCError) asError() *Error {
+	if e.Data != nil && e.Data.Code != "" {
+		return e.Data
+	}
+	if e.Code == RPCNoMethod {
+		return Errorf(CodeUsage, "%s", e.Message).WithHint("the running daemon is of another version: secmsg daemon stop")
+	}
+	return Errorf(CodeInternal, "the daemon answered: %s", e.Message)
+}
+
+// ErrLineTooLong tells that a line was longer than its bound. The stream cannot
+// be continued after it.
+var ErrLineTooLong = errors.New("line too long")
+
+// ReadLine reads one line of at most limit bytes and returns it without its
+// newline. A last line without newline is returned with a nil error; the end is io.EOF.
+// The slice is the caller's. Memory grows only with what was received.
+func ReadLine(r *bufio.Reader, limit int) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		if len(line)+len(part) > limit+1 {
+			return nil, fmt.Errorf("%w: over %d bytes", ErrLineTooLong, limit)
+		}
+		line = append(line, part...)
+		switch {
+		case err == nil:
+			return bytes.TrimSuffix(line, []byte("\n")), nil
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF) && len(line) > 0:
+			return line, nil
+		default:
+			return nil, err
+		}
+	}
+}
+
+// CheckDepth reports whether the JSON text b is nested at most limit deep. It
+// does not check that b is JSON.
+func CheckDepth(b []byte, limit int) bool {
+	depth, inString := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			if depth++; depth > limit {
+				return false
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return true
+}

@@ -1,0 +1,21 @@
+package local
+
+import (
+	"fmt"
+	"net"
+	"os"
+)
+
+// CheckPeer returns an error unless the process at the other end of c runs as
+// the same user. Root is no exception: root has other ways, and a socket that
+// answers root would let a setuid program be talked into using it.
+func CheckPeer(c *net.UnixConn) error {
+	uid, err := peerUID(c)
+	if err != nil {
+		return err
+	}
+	if own := os.Geteuid(); uid != own {
+		return fmt.Errorf("the other end of the socket is user %d, not %d", uid, own)
+	}
+	return nil
+}

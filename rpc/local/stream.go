@@ -1,0 +1,110 @@
+package local
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+// NotifyEnd is the notification that ends a subscription; its parameters are an Error.
+const NotifyEnd = "event.end"
+
+// Stream is a subscription on a connection of its own. Events come in the order
+// of seq, because one reader takes them from the connection as they are asked
+// for; a reader that stops holds back the daemon's writer of this stream and
+// nothing else. A Stream is for one goroutine.
+type Stream struct {
+	conn       *net.UnixConn
+	r          *bufio.Reader
+	subscribed Subscribed
+}
+
+// Subscribe starts a subscription. Events are acknowledged with Ack on the Client.
+func (c *Client) Subscribe(ctx context.Context, p SubscribeParams) (*Stream, error) {
+	conn, _, err := dial(ctx, []string{c.path})
+	if err != nil {
+		return nil, err
+	}
+	s := &Stream{conn: conn, r: bufio.NewReaderSize(conn, readBuffer)}
+	if err := s.start(ctx, p); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// start sends the request and waits for its answer, which precedes all events.
+func (s *Stream) start(ctx context.Context, p SubscribeParams) error {
+	params, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", MethodEventSubscribe, err)
+	}
+	line, err := json.Marshal(Request{Version: rpcVersion, ID: json.RawMessage("1"), Method: MethodEventSubscribe, Params: params})
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", MethodEventSubscribe, err)
+	}
+	if _, err := s.conn.Write(append(line, '\n')); err != nil {
+		return lostError(err)
+	}
+	f, err := s.frame(ctx)
+	if err != nil {
+		return err
+	}
+	return f.decode(MethodEventSubscribe, &s.subscribed)
+}
+
+// Subscribed returns the snapshot that the subscription started with.
+func (s *Stream) Subscribed() Subscribed { return s.subscribed }
+
+// Next waits for the next event. It returns the context's error when ctx ends,
+// after which Next may be called again only if no part of a line had arrived;
+// an *Error of code no_daemon when the daemon went away, or the reason that the daemon gave.
+func (s *Stream) Next(ctx context.Context) (Event, error) {
+	for {
+		f, err := s.frame(ctx)
+		if err != nil {
+			return Event{}, err
+		}
+		switch f.Method {
+		case NotifyEvent:
+			var e Event
+			if err := json.Unmarshal(f.Params, &e); err != nil {
+				return Event{}, fmt.Errorf("decode event: %w", err)
+			}
+			return e, nil
+		case NotifyEnd:
+			var e Error
+			if err := json.Unmarshal(f.Params, &e); err != nil || e.Code == "" {
+				return Event{}, lostError(io.EOF)
+			}
+			return Event{}, &e
+		}
+		// Notifications that this version does not know are passed over.
+	}
+}
+
+// Close ends the subscription.
+func (s *Stream) Close() error { return s.conn.Close() }
+
+// frame reads one line; ctx interrupts it by a read deadline in the past.
+func (s *Stream) frame(ctx context.Context) (frame, error) {
+	if err := ctx.Err(); err != nil {
+		return frame{}, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) })
+	f, err := readFrame(s.r)
+	stop()
+	var timeout net.Error
+	switch {
+	case err == nil:
+		return f, nil
+	case ctx.Err() != nil && errors.As(err, &timeout) && timeout.Timeout():
+		return frame{}, ctx.Err()
+	}
+	return frame{}, lostError(err)
+}
