@@ -1,0 +1,206 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"secmsg/rpc/wire"
+)
+
+// Link keeps the two connections of a device. The replica connection lives
+// inside the contact connection: it opens when the fence is confirmed and ends
+// with it, so that a copy of the device whose contact connection was taken over
+// receives nothing either.
+type Link struct {
+	*Client
+
+	// constant
+	handler Handler
+	logger  *slog.Logger
+
+	mu      sync.Mutex
+	contact *contact      // guarded by mu; nil while down
+	kick    chan struct{} // guarded by mu; closed by Kick and replaced
+	state   State         // guarded by mu
+}
+
+// State is how a link stands.
+type State struct {
+	Contact bool
+	Replica bool
+	// Err is why the contact connection, or else the replica connection, is
+	// down; nil when both stand or none was tried yet.
+	Err error
+	// Offset is this machine's clock minus the server's, as of the last
+	// connection.
+	Offset time.Duration
+}
+
+// New makes a link. Run starts it.
+func New(o Options) *Link {
+	logger := o.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Link{
+		Client:  NewClient(o.Endpoint, o.Account, o.Device, o.Signer),
+		handler: o.Handler, logger: logger, kick: make(chan struct{}),
+	}
+}
+
+// Run keeps the connections until ctx ends, or until the server says that this
+// copy of the device is old or revoked; then it has told the handler and
+// returns a *ByeError. All goroutines have ended when it returns.
+func (l *Link) Run(ctx context.Context) error {
+	defer l.Client.Close()
+	wait := newWaiter(l.timing)
+	for {
+		start := time.Now()
+		confirmed, err := l.contactOnce(ctx)
+		l.down(wire.RoleContact, err)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if reason := fatalReason(err); reason != wire.Reason_REASON_UNSPECIFIED {
+			l.logger.Error("the server refuses this copy of the device", "error", err)
+			l.handler.Fatal(reason)
+			return err
+		}
+		l.logger.Info("contact connection ended", "error", err)
+		if confirmed && time.Since(start) >= l.timing.Stable {
+			wait.reset()
+		}
+		if !wait.sleep(ctx, l.kicked(), err) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// errReplica ends a contact connection whose replica connection met something
+// that only a new fence can clear up.
+var errReplica = errors.New("replica connection refused")
+
+func (l *Link) contactOnce(ctx context.Context) (confirmed bool, err error) {
+	c, value, serverTime, err := l.openContact(ctx)
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
+	var wg sync.WaitGroup
+	defer func() {
+		cancel(err)
+		wg.Wait()
+		stop()
+		c.close()
+	}()
+
+	l.mu.Lock()
+	l.contact = c
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		l.contact = nil
+		l.mu.Unlock()
+	}()
+	l.up(wire.RoleContact, serverTime)
+	wg.Go(func() {
+		if err := l.runReplica(ctx, value); ctx.Err() == nil {
+			if fatalReason(err) != wire.Reason_REASON_REVOKED {
+				err = fmt.Errorf("%w: %v", errReplica, err)
+			}
+			c.fail(err)
+		}
+	})
+	return true, c.serve(ctx, l.handler)
+}
+
+// Kick ends a wait between two attempts, when the network has changed or a user
+// asked.
+func (l *Link) Kick() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.kick)
+	l.kick = make(chan struct{})
+}
+
+func (l *Link) kicked() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.kick
+}
+
+// State returns how the link stands.
+func (l *Link) State() State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}
+
+// Send hands envelopes to the contact connection in their order and sets their
+// seq. Their answers come to Handler.Results; what is not answered when the
+// connection ends must be sent again. It fails with [ErrDown] if the connection
+// does not stand and with [ErrTooLarge] for a ciphertext that cannot be sent.
+func (l *Link) Send(ctx context.Context, envelopes []*wire.Outgoing, steps uint64) error {
+	c := l.current()
+	if c == nil {
+		return fmt.Errorf("send: %w", ErrDown)
+	}
+	return c.sendEnvelopes(ctx, envelopes, steps)
+}
+
+// Subscribe replaces the accounts whose presence is watched, on this contact
+// connection only. It fails with [ErrDown].
+func (l *Link) Subscribe(ctx context.Context, accounts []string, announce bool) error {
+	c := l.current()
+	if c == nil {
+		return fmt.Errorf("subscribe: %w", ErrDown)
+	}
+	if len(accounts) > wire.MaxSubscribe {
+		return fmt.Errorf("subscribe to %d accounts: %w", len(accounts), ErrTooLarge)
+	}
+	if err := c.enqueueFrame(ctx, &wire.ContactClient{Frame: &wire.ContactClient_Subscribe{
+		Subscribe: &wire.Subscribe{Accounts: accounts, Announce: announce}}}); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	return nil
+}
+
+func (l *Link) current() *contact {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.contact
+}
+
+func (l *Link) up(role wire.Role, serverTime time.Time) {
+	l.mu.Lock()
+	l.state.set(role, true)
+	l.state.Offset = l.endpoint.now().Sub(serverTime)
+	if l.state.Contact && l.state.Replica {
+		l.state.Err = nil
+	}
+	l.mu.Unlock()
+	l.handler.Up(role, serverTime)
+}
+
+func (l *Link) down(role wire.Role, err error) {
+	l.mu.Lock()
+	l.state.set(role, false)
+	if role == wire.RoleContact || l.state.Contact {
+		l.state.Err = err
+	}
+	l.mu.Unlock()
+	l.handler.Down(role, err)
+}
+
+func (s *State) set(role wire.Role, up bool) {
+	if role == wire.RoleContact {
+		s.Contact = up
+	} else {
+		s.Replica = up
+	}
+}

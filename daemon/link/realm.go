@@ -1,0 +1,237 @@
+package link
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/rpc/wire"
+)
+
+const (
+	// maxRealm bounds everything read from a connection before its server has
+	// proved itself: two certificates, the statement and HTTP headers.
+	maxRealm = 64 << 10
+	// clockTolerance is the difference between the two clocks from which an
+	// expired statement is blamed on the clock.
+	clockTolerance = time.Hour
+	// protocolHeader carries the protocol version on every request.
+	protocolHeader = "Secmsg-Protocol"
+	pathRealm      = "/v1/realm"
+)
+
+// Realm is what a server proved about its realm.
+type Realm struct {
+	// Root is the realm's root certificate; its fingerprint is the pinned one.
+	Root *x509.Certificate
+	// Statement is the verified realm statement.
+	Statement identity.RealmStatement
+	// ServerTime is the server's clock. It is not authenticated beyond the connection.
+	ServerTime time.Time
+}
+
+// FetchRealm connects, lets the server prove itself, and returns the realm. It
+// fails with [ErrUntrusted] if the proof fails, or [ErrUnreachable].
+func FetchRealm(ctx context.Context, e Endpoint) (Realm, error) {
+	conn, realm, err := e.dial(ctx)
+	if err != nil {
+		return Realm{}, err
+	}
+	_ = conn.Close() // nothing was written that could be lost
+	return realm, nil
+}
+
+func (e Endpoint) now() time.Time {
+	if e.Now == nil {
+		return time.Now()
+	}
+	return e.Now()
+}
+
+// address returns HOST:PORT and the host that the certificate must cover.
+func (e Endpoint) address() (hostPort, host string) {
+	if h, _, err := net.SplitHostPort(e.Server); err == nil {
+		return e.Server, h
+	}
+	host = e.Server
+	if len(host) > 2 && host[0] == '[' && host[len(host)-1] == ']' {
+		host = host[1 : len(host)-1]
+	}
+	return net.JoinHostPort(host, identity.DefaultPort), host
+}
+
+// dial returns a TLS connection on which the server has proved that it belongs
+// to the pinned realm, ready for the next HTTP request (PROTOCOL.md, section 1).
+func (e Endpoint) dial(ctx context.Context) (*tls.Conn, Realm, error) {
+	timing := e.Timing.withDefaults()
+	ctx, cancel := context.WithTimeout(ctx, timing.Dial)
+	defer cancel()
+	hostPort, host := e.address()
+	dialTCP := e.Dial
+	if dialTCP == nil {
+		dialTCP = new(net.Dialer).DialContext
+	}
+	raw, err := dialTCP(ctx, "tcp", hostPort)
+	if err != nil {
+		return nil, Realm{}, dialError(ctx, err)
+	}
+	conn := tls.Client(raw, &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		ServerName: host,
+		NextProtos: []string{"http/1.1"},
+		// The standard verification would ask for a chain to some root. Ours
+		// needs the realm's root, which comes with the statement on this very
+		// connection, and runs in checkPeer before anything else is sent.
+		InsecureSkipVerify: true,
+	})
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, Realm{}, dialError(ctx, fmt.Errorf("tls handshake: %w", err))
+	}
+	realm, err := e.prove(ctx, conn, hostPort, host)
+	if err != nil {
+		_ = conn.Close()
+		return nil, Realm{}, dialError(ctx, err)
+	}
+	return conn, realm, nil
+}
+
+// dialError reports a dial that ran out of its own time as unreachable, and one
+// that the caller ended as such.
+func dialError(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, ErrUntrusted) {
+		return fmt.Errorf("connect: %w: no answer in time", ErrUnreachable)
+	}
+	return unreachable(ctx, "connect", err)
+}
+
+func (e Endpoint) prove(ctx context.Context, conn *tls.Conn, hostPort, host string) (Realm, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	body, err := fetchRealmBody(ctx, conn, hostPort)
+	if err != nil {
+		return Realm{}, err
+	}
+	var w wire.Realm
+	if err := json.Unmarshal(body, &w); err != nil {
+		return Realm{}, fmt.Errorf("realm statement: %w: %w", ErrProtocol, err)
+	}
+	if w.Protocol != wire.ProtocolVersion {
+		return Realm{}, &wire.Error{Code: wire.CodeVersion,
+			Message: fmt.Sprintf("the server speaks protocol version %d, this program %d", w.Protocol, wire.ProtocolVersion)}
+	}
+	now := e.now()
+	realm, err := e.checkRealm(w, now)
+	if err != nil {
+		return Realm{}, untrusted(err, now, w.TimeMS)
+	}
+	if err := checkPeer(conn.ConnectionState(), realm, w.Issuing, host, now); err != nil {
+		return Realm{}, untrusted(err, now, w.TimeMS)
+	}
+	if !stop() {
+		return Realm{}, context.Cause(ctx)
+	}
+	return realm, conn.SetDeadline(time.Time{})
+}
+
+// untrusted wraps err, and names the offset of the clocks when that may be why.
+func untrusted(err error, now time.Time, serverMS int64) error {
+	wrongTime := errors.Is(err, identity.ErrExpired) || errors.Is(err, identity.ErrNotYetValid)
+	if inv, ok := errors.AsType[x509.CertificateInvalidError](err); ok && inv.Reason == x509.Expired {
+		wrongTime = true
+	}
+	offset := now.Sub(time.UnixMilli(serverMS))
+	if wrongTime && offset.Abs() > clockTolerance {
+		return fmt.Errorf("%w: this machine's clock differs from the server's by %s: %w", ErrUntrusted, offset.Round(time.Second), err)
+	}
+	return fmt.Errorf("%w: %w", ErrUntrusted, err)
+}
+
+// fetchRealmBody asks for the realm as the first request on conn and leaves the
+// connection ready for the next one.
+func fetchRealmBody(ctx context.Context, conn net.Conn, hostPort string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+hostPort+pathRealm, nil)
+	if err != nil {
+		return nil, fmt.Errorf("realm statement: %w", err)
+	}
+	req.Header.Set(protocolHeader, strconv.Itoa(wire.ProtocolVersion))
+	if err := req.Write(conn); err != nil {
+		return nil, fmt.Errorf("ask for the realm statement: %w", err)
+	}
+	br := bufio.NewReader(io.LimitReader(conn, maxRealm))
+	resp, err := http.ReadResponse(br, req)
+	if err != nil {
+		return nil, fmt.Errorf("read the realm statement: %w", err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close() // it only drains what ReadAll has read
+	if err != nil {
+		return nil, fmt.Errorf("read the realm statement: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, errorOf(resp.StatusCode, body)
+	}
+	if resp.Close || br.Buffered() != 0 {
+		return nil, fmt.Errorf("%w: connection is not reusable after the realm statement", ErrProtocol)
+	}
+	return body, nil
+}
+
+// checkRealm verifies root, issuing certificate and statement against the pin.
+func (e Endpoint) checkRealm(w wire.Realm, now time.Time) (Realm, error) {
+	if sha256.Sum256(w.Root) != e.Realm {
+		return Realm{}, errors.New("the realm's root certificate has another fingerprint")
+	}
+	root, err := x509.ParseCertificate(w.Root)
+	if err != nil {
+		return Realm{}, fmt.Errorf("realm root: %w", err)
+	}
+	st, err := identity.VerifyStatement(root, w.Issuing, w.Statement, now)
+	if err != nil {
+		return Realm{}, fmt.Errorf("realm statement: %w", err)
+	}
+	if e.Domain != "" && st.Domain != e.Domain {
+		return Realm{}, fmt.Errorf("realm statement: %w", identity.ErrName)
+	}
+	return Realm{Root: root, Statement: st, ServerTime: time.UnixMilli(w.TimeMS)}, nil
+}
+
+// checkPeer accepts a connection whose leaf chains to the realm's root and
+// covers host, or whose key the statement names. System roots play no part.
+func checkPeer(cs tls.ConnectionState, realm Realm, issuing []byte, host string, now time.Time) error {
+	if len(cs.PeerCertificates) == 0 {
+		return errors.New("the server showed no certificate")
+	}
+	leaf := cs.PeerCertificates[0]
+	if slices.Contains(realm.Statement.TLSKeys, sha256.Sum256(leaf.RawSubjectPublicKeyInfo)) {
+		return nil
+	}
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	roots.AddCert(realm.Root)
+	if ca, err := x509.ParseCertificate(issuing); err == nil {
+		between.AddCert(ca)
+	}
+	for _, c := range cs.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: between, CurrentTime: now, DNSName: host,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	if err != nil {
+		return fmt.Errorf("tls certificate: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"secmsg/rpc/wire"
+)
+
+const (
+	pathReplica = "/v1/replica"
+	// deliverQueue is how many frames may wait while one commit runs; what
+	// comes beyond waits in the socket. With the frame limit it bounds memory.
+	deliverQueue = 16
+	// deliverBatch is how many envelopes one commit takes at most, so that a
+	// burst is one transaction and a backlog still acknowledges as it goes.
+	deliverBatch = wire.MaxBatch
+)
+
+// batch is the envelopes of one frame and the number of the last of them.
+type batch struct {
+	envelopes []*wire.Envelope
+	through   uint64
+}
+
+// runReplica makes and remakes the replica connection until ctx ends or the
+// reason is final. value is the fence value that the contact connection confirmed.
+func (l *Link) runReplica(ctx context.Context, value []byte) error {
+	wait := newWaiter(l.timing)
+	for {
+		start := time.Now()
+		opened, err := l.replicaOnce(ctx, value)
+		l.down(wire.RoleReplica, err)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if bye := fatalReason(err); bye != wire.Reason_REASON_UNSPECIFIED {
+			// Whether this copy is old, the next fence tells for certain.
+			return err
+		}
+		l.logger.Info("replica connection ended", "error", err)
+		if opened && time.Since(start) >= l.timing.Stable {
+			wait.reset()
+		}
+		if !wait.sleep(ctx, l.kicked(), err) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (l *Link) replicaOnce(ctx context.Context, value []byte) (opened bool, err error) {
+	c, err := l.open(ctx, pathReplica, wire.RoleReplica)
+	if err != nil {
+		return false, err
+	}
+	defer c.close()
+	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
+	defer stop()
+	frame, err := wire.Marshal(&wire.ReplicaClient{Frame: &wire.ReplicaClient_Open{
+		Open: &wire.ReplicaOpen{Value: value, Protocol: wire.ProtocolVersion}}})
+	if err != nil {
+		return false, err
+	}
+	if err := c.enqueue(ctx, frame); err != nil {
+		return false, err
+	}
+	f, err := readReplica(c, l.timing.Open)
+	if err != nil {
+		return false, err
+	}
+	if f.GetOpened() == nil {
+		return false, fmt.Errorf("%w: replica not opened", ErrProtocol)
+	}
+	l.up(wire.RoleReplica, time.UnixMilli(f.GetOpened().GetTimeMs()))
+	return true, l.receive(ctx, c)
+}
+
+// receive reads deliveries while another goroutine commits and acknowledges
+// them, so that what arrives during a commit goes into the next one together.
+func (l *Link) receive(ctx context.Context, c *conn) error {
+	queue := make(chan batch, deliverQueue)
+	var wg sync.WaitGroup
+	wg.Go(func() { l.commit(ctx, c, queue) })
+	defer wg.Wait()
+	defer close(queue)
+	next := uint64(1)
+	for {
+		f, err := readReplica(c, 0)
+		if err != nil {
+			return err
+		}
+		d := f.GetDeliver()
+		if d == nil {
+			continue // a frame of a later version
+		}
+		if d.GetFirst() != next || len(d.GetEnvelopes()) == 0 || len(d.GetEnvelopes()) > wire.MaxBatch {
+			return fmt.Errorf("%w: %d envelopes from %d, expected from %d", ErrProtocol, len(d.GetEnvelopes()), d.GetFirst(), next)
+		}
+		next += uint64(len(d.GetEnvelopes()))
+		select {
+		case queue <- batch{envelopes: d.GetEnvelopes(), through: next - 1}:
+		case <-c.done:
+			return c.err
+		}
+	}
+}
+
+// commit hands batches to the handler and acknowledges what it committed.
+func (l *Link) commit(ctx context.Context, c *conn, queue <-chan batch) {
+	for b := range queue {
+	more:
+		for len(b.envelopes) < deliverBatch {
+			select {
+			case other, ok := <-queue:
+				if !ok {
+					break more
+				}
+				b.envelopes = append(b.envelopes, other.envelopes...)
+				b.through = other.through
+			default:
+				break more
+			}
+		}
+		select {
+		case <-c.done:
+			continue // drain; it comes again on the next connection
+		default:
+		}
+		steps, err := l.handler.Deliver(ctx, b.envelopes)
+		if err != nil {
+			c.fail(fmt.Errorf("deliver: %w", err))
+			continue
+		}
+		frame, err := wire.Marshal(&wire.ReplicaClient{Frame: &wire.ReplicaClient_Ack{
+			Ack: &wire.Ack{Through: b.through, Steps: steps}}})
+		if err == nil {
+			err = c.enqueue(ctx, frame)
+		}
+		if err != nil {
+			c.fail(fmt.Errorf("acknowledge: %w", err))
+		}
+	}
+}
+
+func readReplica(c *conn, within time.Duration) (*wire.ReplicaServer, error) {
+	var b []byte
+	var err error
+	if within > 0 {
+		b, err = c.readWithin(within)
+	} else {
+		b, err = c.read()
+	}
+	if err != nil {
+		return nil, err
+	}
+	f := new(wire.ReplicaServer)
+	if err := wire.Unmarshal(b, f); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	if bye := f.GetBye(); bye != nil {
+		return nil, byeError(bye)
+	}
+	return f, nil
+}

@@ -1,0 +1,178 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"secmsg/crypto/key"
+	"secmsg/rpc/wire"
+)
+
+const (
+	// maxAnswer bounds the body of an answer in bytes: prekeys of ten devices,
+	// or fifty manifests, in base64, with room.
+	maxAnswer = 1 << 20
+	// maxHeader bounds an answer's header in bytes.
+	maxHeader = 64 << 10
+	// maxErrorText bounds the server's words in an error, in bytes.
+	maxErrorText = 256
+	// idleConns is how many REST connections stay open between calls.
+	idleConns = 2
+	// idleTimeout is how long they do.
+	idleTimeout = 60 * time.Second
+)
+
+// Client makes the REST calls of one device. It is safe for concurrent use and
+// has no goroutines of its own; Close drops its idle connections.
+type Client struct {
+	// constant
+	endpoint Endpoint
+	timing   Timing
+	account  string
+	device   key.DeviceID
+	signer   Signer
+	base     string // https://HOST:PORT
+	http     *http.Client
+
+	tokens map[wire.Role]*token // the map is constant
+}
+
+// NewClient makes a client for a device. Account, device and signer may be zero
+// for a client that only registers.
+func NewClient(e Endpoint, account string, device key.DeviceID, signer Signer) *Client {
+	hostPort, _ := e.address()
+	c := &Client{
+		endpoint: e, timing: e.Timing.withDefaults(), account: account, device: device, signer: signer,
+		base: "https://" + hostPort,
+		tokens: map[wire.Role]*token{
+			wire.RoleAPI: newToken(), wire.RoleContact: newToken(), wire.RoleReplica: newToken(),
+		},
+	}
+	c.http = &http.Client{
+		Transport: &http.Transport{
+			// Proxies of the environment are not used: who may see the
+			// connection is not the environment's decision.
+			Proxy: nil,
+			DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				conn, _, err := e.dial(ctx)
+				return conn, err
+			},
+			MaxIdleConns:           idleConns,
+			MaxIdleConnsPerHost:    idleConns,
+			IdleConnTimeout:        idleTimeout,
+			MaxResponseHeaderBytes: maxHeader,
+			DisableCompression:     true, // an answer's size stays what was sent
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return c
+}
+
+// Close drops idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// call sends body (nil: none) as JSON and decodes the answer into out (nil:
+// ignored). It fails with *wire.Error, [ErrUnreachable], [ErrUntrusted] or
+// [ErrProtocol].
+func (c *Client) call(ctx context.Context, method, path string, body, out any) error {
+	return c.do(ctx, method, path, "", body, out)
+}
+
+// authorized is call with an API token. A token that the server no longer takes
+// is bought anew, once.
+func (c *Client) authorized(ctx context.Context, method, path string, body, out any) error {
+	var err error
+	for range 2 {
+		var bearer string
+		if bearer, err = c.Token(ctx, wire.RoleAPI); err != nil {
+			return fmt.Errorf("%s %s: %w", method, path, err)
+		}
+		err = c.do(ctx, method, path, bearer, body, out)
+		if wire.CodeOf(err) != wire.CodeUnauthorized {
+			return err
+		}
+		c.dropToken(wire.RoleAPI, bearer)
+	}
+	return err
+}
+
+func (c *Client) do(ctx context.Context, method, path, bearer string, body, out any) error {
+	op := method + " " + path
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timing.Request, fmt.Errorf("%w: no answer in time", ErrUnreachable))
+	defer cancel()
+	var reader io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("%s: encode: %w", op, err)
+		}
+		if len(b) > wire.MaxBody {
+			return fmt.Errorf("%s: body of %d bytes: %w", op, len(b), ErrTooLarge)
+		}
+		reader = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, reader)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	req.Header = c.header(bearer)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return unreachable(ctx, op, err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return unreachable(ctx, op, err)
+	}
+	if len(answer) > maxAnswer {
+		return fmt.Errorf("%s: answer exceeds %d bytes: %w", op, maxAnswer, ErrProtocol)
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return fmt.Errorf("%s: %w", op, errorOf(resp.StatusCode, answer))
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("%s: decode answer: %w: %w", op, ErrProtocol, err)
+	}
+	return nil
+}
+
+func (c *Client) header(bearer string) http.Header {
+	h := http.Header{protocolHeader: {strconv.Itoa(wire.ProtocolVersion)}}
+	if bearer != "" {
+		h.Set("Authorization", "Bearer "+bearer)
+	}
+	return h
+}
+
+// errorOf decodes an error body; the server's words are bounded.
+func errorOf(status int, body []byte) error {
+	var e wire.ErrorBody
+	if err := json.Unmarshal(body, &e); err != nil || e.Error == nil || e.Error.Code == "" {
+		return statusError(status)
+	}
+	if len(e.Error.Message) > maxErrorText {
+		e.Error.Message = e.Error.Message[:maxErrorText]
+	}
+	if e.Error.RetryAfter < 0 {
+		e.Error.RetryAfter = 0
+	}
+	return e.Error
+}
+
+// errNoSigner is a programming error that must not become a panic.
+var errNoSigner = errors.New("client has no signer")

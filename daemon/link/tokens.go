@@ -1,0 +1,84 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"secmsg/rpc/wire"
+)
+
+// tokenMargin is how long before its end a token is bought anew, so that one
+// that is used does not end on its way.
+const tokenMargin = 30 * time.Second
+
+// token is the access token of one role. Whoever buys holds sem, so that
+// callers that come meanwhile wait for that token instead of buying their own.
+type token struct {
+	sem     chan struct{} // capacity 1
+	value   string        // guarded by sem
+	expires time.Time     // guarded by sem; monotonic
+}
+
+func newToken() *token { return &token{sem: make(chan struct{}, 1)} }
+
+// Token returns an access token for role, bought with a signature of the device
+// key over the server's nonce. A token is good for its role only.
+func (c *Client) Token(ctx context.Context, role wire.Role) (string, error) {
+	t, ok := c.tokens[role]
+	if !ok || c.signer == nil {
+		return "", fmt.Errorf("token for role %q: %w", role, errNoSigner)
+	}
+	select {
+	case t.sem <- struct{}{}:
+		defer func() { <-t.sem }()
+	case <-ctx.Done():
+		return "", fmt.Errorf("token: %w", context.Cause(ctx))
+	}
+	if t.value != "" && time.Until(t.expires) > tokenMargin {
+		return t.value, nil
+	}
+	bought, err := c.buyToken(ctx, role)
+	if err != nil {
+		return "", err
+	}
+	// The server's two times give a life; its clock may differ from ours.
+	life := min(time.Duration(bought.ExpiresMS-bought.TimeMS)*time.Millisecond, wire.TokenLife)
+	t.value, t.expires = bought.Token, time.Now().Add(life)
+	return t.value, nil
+}
+
+func (c *Client) buyToken(ctx context.Context, role wire.Role) (wire.Token, error) {
+	var challenged wire.Challenged
+	device := c.device.String()
+	err := c.call(ctx, http.MethodPost, "/v1/challenges", wire.Challenge{Account: c.account, Device: device}, &challenged)
+	if err != nil {
+		return wire.Token{}, fmt.Errorf("token: %w", err)
+	}
+	sig, err := c.signer.SignChallenge(role, challenged.Nonce)
+	if err != nil {
+		return wire.Token{}, fmt.Errorf("token: sign challenge: %w", err)
+	}
+	var bought wire.Token
+	err = c.call(ctx, http.MethodPost, "/v1/tokens", wire.TokenRequest{
+		Account: c.account, Device: device, Role: role, Nonce: challenged.Nonce, Signature: sig,
+	}, &bought)
+	if err != nil {
+		return wire.Token{}, fmt.Errorf("token: %w", err)
+	}
+	if bought.Token == "" {
+		return wire.Token{}, fmt.Errorf("token: %w: empty", ErrProtocol)
+	}
+	return bought, nil
+}
+
+// dropToken forgets a token that the server refused.
+func (c *Client) dropToken(role wire.Role, value string) {
+	t := c.tokens[role]
+	t.sem <- struct{}{}
+	defer func() { <-t.sem }()
+	if t.value == value {
+		t.value = ""
+	}
+}
