@@ -61,7 +61,7 @@ CREATE TABLE outbox (
     verified   INTEGER NOT NULL,
     created_ms INTEGER NOT NULL,
     expires_ms INTEGER NOT NULL,
-    wire_ms    INTEGER NOT NULL,
+    sent_ms    INTEGER NOT NULL,
     body       BLOB NOT NULL, -- sealed
     PRIMARY KEY (account, id)
 ) WITHOUT ROWID;

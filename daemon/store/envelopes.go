@@ -1,0 +1,107 @@
+package store
+
+// Status of an envelope. Numbers stand on disk.
+const (
+	EnvelopePending  = 1 // not answered
+	EnvelopeAccepted = 2
+	EnvelopeRejected = 3 // finally
+)
+
+// Envelope is one ciphertext for one device. It is sealed once; every try sends the same bytes.
+type Envelope struct {
+	Account    AccountID
+	ID         MessageID
+	Device     [16]byte
+	Peer       PeerID // the recipient account, which is the own one for copies
+	Ord        int64  // order of sealing; set by PutEnvelope
+	Own        bool   // a copy for an own device; never changes a state
+	Filler     bool   // carries nothing any more: its message failed, but the relay waits for this id
+	Status     int
+	Reason     int32 // of the rejection, as on the wire
+	Manifest   uint64
+	ExpiresMS  int64
+	Ciphertext []byte
+}
+
+// PutEnvelope stores a new envelope; a former one of the same message and device is replaced.
+func (tx *Tx) PutEnvelope(e *Envelope) error {
+	ord, err := tx.next("order")
+	if err != nil {
+		return err
+	}
+	e.Ord = ord
+	return tx.exec(`INSERT INTO envelopes (account, id, device, peer, ord, own, filler, status, reason, manifest, expires_ms, ciphertext)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (account, id, device) DO UPDATE SET peer = excluded.peer, ord = excluded.ord, own = excluded.own,
+			filler = excluded.filler, status = excluded.status, reason = excluded.reason, manifest = excluded.manifest,
+			expires_ms = excluded.expires_ms, ciphertext = excluded.ciphertext`,
+		e.Account, e.ID[:], e.Device[:], e.Peer, e.Ord, e.Own, e.Filler, e.Status, e.Reason, e.Manifest, e.ExpiresMS, e.Ciphertext)
+}
+
+// AnswerEnvelope records the relay's answer and drops the ciphertext, which is
+// not needed any more. It reports whether the envelope was pending.
+func (tx *Tx) AnswerEnvelope(account AccountID, id MessageID, device [16]byte, status int, reason int32) (bool, error) {
+	n, err := tx.execN(`UPDATE envelopes SET status = ?, reason = ?, ciphertext = x''
+		WHERE account = ? AND id = ? AND device = ? AND status = 1`, status, reason, account, id[:], device[:])
+	return n > 0, err
+}
+
+// RejectEnvelope records, from a notice, that an accepted envelope was dropped later.
+func (tx *Tx) RejectEnvelope(account AccountID, id MessageID, device [16]byte, reason int32) (bool, error) {
+	n, err := tx.execN(`UPDATE envelopes SET status = 3, reason = ?, ciphertext = x''
+		WHERE account = ? AND id = ? AND device = ? AND status <> 3`, reason, account, id[:], device[:])
+	return n > 0, err
+}
+
+// DeleteEnvelope removes one envelope.
+func (tx *Tx) DeleteEnvelope(account AccountID, id MessageID, device [16]byte) error {
+	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ? AND device = ?`, account, id[:], device[:])
+}
+
+// DropPending removes the pending envelopes of the account: a stale copy of a
+// device must never send what it sealed.
+func (tx *Tx) DropPending(account AccountID) error {
+	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND status = 1`, account)
+}
+
+// PendingEnvelopes returns up to limit pending envelopes with ord greater than after, in order.
+func (tx *Tx) PendingEnvelopes(account AccountID, after int64, limit int) ([]Envelope, error) {
+	return tx.envelopes(`SELECT account, id, device, peer, ord, own, filler, status, reason, manifest, expires_ms, ciphertext
+		FROM envelopes WHERE account = ? AND status = 1 AND ord > ? ORDER BY ord LIMIT ?`, account, after, limit)
+}
+
+// EnvelopesOf returns the envelopes of a message, own copies included, without their ciphertexts.
+func (tx *Tx) EnvelopesOf(account AccountID, id MessageID) ([]Envelope, error) {
+	return tx.envelopes(`SELECT account, id, device, peer, ord, own, filler, status, reason, manifest, expires_ms, x''
+		FROM envelopes WHERE account = ? AND id = ? ORDER BY ord`, account, id[:])
+}
+
+// Envelope returns one envelope with its ciphertext, or ErrNotFound.
+func (tx *Tx) Envelope(account AccountID, id MessageID, device [16]byte) (*Envelope, error) {
+	list, err := tx.envelopes(`SELECT account, id, device, peer, ord, own, filler, status, reason, manifest, expires_ms, ciphertext
+		FROM envelopes WHERE account = ? AND id = ? AND device = ?`, account, id[:], device[:])
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, ErrNotFound
+	}
+	return &list[0], nil
+}
+
+func (tx *Tx) envelopes(query string, args ...any) ([]Envelope, error) {
+	var out []Envelope
+	err := tx.each(query, args, func(scan func(...any) error) error {
+		var e Envelope
+		var id, device []byte
+		if err := scan(&e.Account, &id, &device, &e.Peer, &e.Ord, &e.Own, &e.Filler, &e.Status, &e.Reason,
+			&e.Manifest, &e.ExpiresMS, &e.Ciphertext); err != nil {
+			return err
+		}
+		copy(e.ID[:], id)
+		copy(e.Device[:], device)
+		out = append(out, e)
+		return nil
+	})
+	return out, err
+}

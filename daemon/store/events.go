@@ -1,0 +1,139 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+)
+
+// Directions of a message and of its event; 0 is neither.
+const (
+	In  = 1
+	Out = 2
+)
+
+// Event is one row of the journal. Body is what the journal stored, opaque here.
+type Event struct {
+	Seq       int64
+	Account   AccountID
+	ID        string
+	Type      string
+	Peer      PeerID
+	Direction int
+	CreatedMS int64 // Unix milliseconds
+	Body      []byte
+}
+
+// EventFilter chooses events. Empty lists choose everything.
+type EventFilter struct {
+	After    int64 // seq greater than this
+	Accounts []AccountID
+	Peers    []PeerID // peers of any account
+	Types    []string
+	Outgoing bool // own outgoing events too
+	Limit    int
+}
+
+// NextSeq draws the seq of the next event; no seq is ever used twice.
+func (tx *Tx) NextSeq() (int64, error) { return tx.next("event") }
+
+// NewestSeq returns the seq that was drawn last, 0 if there was none.
+func (tx *Tx) NewestSeq() (int64, error) { return tx.counter("event") }
+
+// InsertEvent stores an event under the seq that NextSeq gave in this transaction.
+func (tx *Tx) InsertEvent(e Event) error {
+	sealed, err := tx.seal("events", "body", strconv.FormatInt(e.Seq, 10), e.Body)
+	if err != nil {
+		return err
+	}
+	return tx.exec(`INSERT INTO events (seq, account, id, type, peer, direction, created_ms, body)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, e.Seq, e.Account, e.ID, e.Type, e.Peer, e.Direction, e.CreatedMS, sealed)
+}
+
+// Events returns the events that f chooses, in the order of seq.
+func (tx *Tx) Events(f EventFilter) ([]Event, error) {
+	accounts, err := jsonList(f.Accounts)
+	if err != nil {
+		return nil, err
+	}
+	peers, err := jsonList(f.Peers)
+	if err != nil {
+		return nil, err
+	}
+	types, err := jsonList(f.Types)
+	if err != nil {
+		return nil, err
+	}
+	var out []Event
+	err = tx.each(`SELECT seq, account, id, type, peer, direction, created_ms, body FROM events
+		WHERE seq > ?
+		AND (? = '[]' OR account IN (SELECT value FROM json_each(?)))
+		AND (? = '[]' OR peer IN (SELECT value FROM json_each(?)))
+		AND (? = '[]' OR type IN (SELECT value FROM json_each(?)))
+		AND (? OR direction <> 2)
+		ORDER BY seq LIMIT ?`,
+		[]any{f.After, accounts, accounts, peers, peers, types, types, f.Outgoing, f.Limit},
+		func(scan func(...any) error) error {
+			var e Event
+			if err := scan(&e.Seq, &e.Account, &e.ID, &e.Type, &e.Peer, &e.Direction, &e.CreatedMS, &e.Body); err != nil {
+				return err
+			}
+			out = append(out, e)
+			return nil
+		})
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		e := &out[i]
+		if e.Body, err = tx.open("events", "body", strconv.FormatInt(e.Seq, 10), e.Body); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// SeqOfEvent returns the seq of an event id. An id that stands in several
+// accounts (both ends live in this profile) gives the incoming one.
+func (tx *Tx) SeqOfEvent(id string) (int64, error) {
+	var seq int64
+	err := tx.get(`SELECT seq FROM events WHERE id = ? ORDER BY direction = 2, seq LIMIT 1`, []any{id}, &seq)
+	return seq, err
+}
+
+// SeqBefore returns the seq after which events of time ms (Unix milliseconds) and later stand.
+func (tx *Tx) SeqBefore(ms int64) (int64, error) {
+	var seq int64
+	err := tx.get(`SELECT seq - 1 FROM events WHERE created_ms >= ? ORDER BY seq LIMIT 1`, []any{ms}, &seq)
+	if isNotFound(err) {
+		return tx.NewestSeq()
+	}
+	return seq, err
+}
+
+// DeleteEvents deletes events older than ms and all but the newest keep, and
+// returns how many went.
+func (tx *Tx) DeleteEvents(ms int64, keep int) (int64, error) {
+	newest, err := tx.NewestSeq()
+	if err != nil {
+		return 0, err
+	}
+	byCount, err := tx.execN(`DELETE FROM events WHERE seq <= ?`, newest-int64(keep))
+	if err != nil {
+		return 0, err
+	}
+	byAge, err := tx.execN(`DELETE FROM events WHERE created_ms < ?`, ms)
+	return byCount + byAge, err
+}
+
+// jsonList encodes a list for json_each, so that statements stay constant.
+func jsonList[T any](list []T) (string, error) {
+	if len(list) == 0 {
+		return "[]", nil
+	}
+	b, err := json.Marshal(list)
+	if err != nil {
+		return "", fmt.Errorf("encode list: %w", err)
+	}
+	return string(b), nil
+}

@@ -1,0 +1,128 @@
+package store
+
+// Reasons why incoming ciphertext is kept. Numbers stand on disk.
+const (
+	ParkedUndecryptable = 1 // no session opens it; the sender is asked again
+	ParkedChanged       = 2 // the peer's key changed; waits for trust
+	ParkedCrashed       = 3 // it crashed a decoder; kept for diagnosis
+)
+
+// Parked is an incoming envelope that could not be opened yet. Times are Unix milliseconds of profile time.
+type Parked struct {
+	Ord        int64
+	Account    AccountID
+	Peer       PeerID
+	Device     [16]byte
+	ID         MessageID
+	Class      int32
+	Reason     int
+	AtMS       int64
+	AskedMS    int64 // when the sender was last asked; 0: never
+	Asks       int
+	AcceptedMS int64
+	Ciphertext []byte
+}
+
+// Seen reports whether a message of a sender account was committed here before.
+func (tx *Tx) Seen(account AccountID, peer PeerID, id MessageID) (bool, error) {
+	var one int
+	err := tx.get(`SELECT 1 FROM dedupe WHERE account = ? AND peer = ? AND id = ?`, []any{account, peer, id[:]}, &one)
+	if isNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// MarkSeen records that a message was committed here. ms is profile time.
+func (tx *Tx) MarkSeen(account AccountID, peer PeerID, id MessageID, ms int64) error {
+	return tx.exec(`INSERT INTO dedupe (account, peer, id, at_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`, account, peer, id[:], ms)
+}
+
+// DeleteSeen forgets ids committed before ms.
+func (tx *Tx) DeleteSeen(account AccountID, ms int64) (int64, error) {
+	return tx.execN(`DELETE FROM dedupe WHERE account = ? AND at_ms < ?`, account, ms)
+}
+
+// Park keeps a ciphertext. A second one of the same message and device changes
+// nothing but the reason. It reports whether it was new.
+func (tx *Tx) Park(p Parked) (bool, error) {
+	n, err := tx.execN(`INSERT INTO parked (account, peer, device, id, class, reason, at_ms, asked_ms, asks, accepted_ms, ciphertext)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		p.Account, p.Peer, p.Device[:], p.ID[:], p.Class, p.Reason, p.AtMS, p.AskedMS, p.Asks, p.AcceptedMS, p.Ciphertext)
+	return n > 0, err
+}
+
+// ParkedAsked records that the sender was asked for these messages.
+func (tx *Tx) ParkedAsked(p Parked, ms int64) error {
+	return tx.exec(`UPDATE parked SET asked_ms = ?, asks = asks + 1 WHERE ord = ?`, ms, p.Ord)
+}
+
+// Unpark removes what is kept of a message, from whatever device of the peer it came.
+func (tx *Tx) Unpark(account AccountID, peer PeerID, id MessageID) error {
+	return tx.exec(`DELETE FROM parked WHERE account = ? AND peer = ? AND id = ?`, account, peer, id[:])
+}
+
+// DeleteParked removes one kept ciphertext.
+func (tx *Tx) DeleteParked(ord int64) error { return tx.exec(`DELETE FROM parked WHERE ord = ?`, ord) }
+
+// SetParkedReason changes why a ciphertext is kept.
+func (tx *Tx) SetParkedReason(ord int64, reason int) error {
+	return tx.exec(`UPDATE parked SET reason = ? WHERE ord = ?`, reason, ord)
+}
+
+// CountParked counts what is kept of a peer for a reason.
+func (tx *Tx) CountParked(account AccountID, peer PeerID, reason int) (int, error) {
+	var n int
+	err := tx.get(`SELECT count(*) FROM parked WHERE account = ? AND peer = ? AND reason = ?`, []any{account, peer, reason}, &n)
+	return n, err
+}
+
+// ParkedOf returns what is kept of a peer (0: of everybody) for a reason, in the order of arrival, up to limit.
+func (tx *Tx) ParkedOf(account AccountID, peer PeerID, reason, limit int) ([]Parked, error) {
+	var out []Parked
+	err := tx.each(`SELECT ord, account, peer, device, id, class, reason, at_ms, asked_ms, asks, accepted_ms, ciphertext FROM parked
+		WHERE account = ?1 AND reason = ?3 AND (?2 = 0 OR peer = ?2) ORDER BY ord LIMIT ?4`,
+		[]any{account, peer, reason, limit}, func(scan func(...any) error) error {
+			var p Parked
+			var id, device []byte
+			if err := scan(&p.Ord, &p.Account, &p.Peer, &device, &id, &p.Class, &p.Reason, &p.AtMS, &p.AskedMS, &p.Asks,
+				&p.AcceptedMS, &p.Ciphertext); err != nil {
+				return err
+			}
+			copy(p.ID[:], id)
+			copy(p.Device[:], device)
+			out = append(out, p)
+			return nil
+		})
+	return out, err
+}
+
+// ExpireParked removes what was kept before ms and returns how many of each peer and reason went.
+func (tx *Tx) ExpireParked(account AccountID, ms int64) (map[PeerID]int, error) {
+	out := make(map[PeerID]int)
+	err := tx.each(`DELETE FROM parked WHERE account = ? AND at_ms < ? RETURNING peer`, []any{account, ms}, func(scan func(...any) error) error {
+		var p PeerID
+		if err := scan(&p); err != nil {
+			return err
+		}
+		out[p]++
+		return nil
+	})
+	return out, err
+}
+
+// Rebuilt returns when the session with a device was last rebuilt, 0: never.
+func (tx *Tx) Rebuilt(account AccountID, peer PeerID, device [16]byte) (int64, error) {
+	var ms int64
+	err := tx.get(`SELECT at_ms FROM rebuilds WHERE account = ? AND peer = ? AND device = ?`, []any{account, peer, device[:]}, &ms)
+	if isNotFound(err) {
+		return 0, nil
+	}
+	return ms, err
+}
+
+// SetRebuilt records that the session with a device is rebuilt now.
+func (tx *Tx) SetRebuilt(account AccountID, peer PeerID, device [16]byte, ms int64) error {
+	return tx.exec(`INSERT INTO rebuilds (account, peer, device, at_ms) VALUES (?, ?, ?, ?)
+		ON CONFLICT (account, peer, device) DO UPDATE SET at_ms = excluded.at_ms`, account, peer, device[:], ms)
+}

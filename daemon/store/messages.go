@@ -1,0 +1,152 @@
+package store
+
+import "fmt"
+
+// Message is one row of history. Times are Unix milliseconds.
+type Message struct {
+	Account    AccountID
+	ID         MessageID
+	Peer       PeerID
+	Direction  int
+	Kind       int32  // of the content
+	Device     []byte // the sending device, 16 bytes
+	N          uint64 // the sender's counter; 0 for own messages
+	Arrival    int64  // order of arrival here; set by InsertMessage
+	Seq        int64  // of its event
+	SentMS     int64  // the sender's clock, for display
+	ReceivedMS int64  // this machine's clock
+	State      string // of an own message
+	Reason     string // why it is held or failed
+	ChangedMS  int64  // when State was reached
+	Request    bool   // a stranger's first message
+	Unread     bool
+	Body       []byte // encoded content, sealed in the table
+}
+
+const messageColumns = `account, id, peer, direction, kind, device, n, arrival, seq, sent_ms, received_ms,
+	state, reason, changed_ms, request, unread, body`
+
+func bodyRow(account AccountID, id MessageID) string { return fmt.Sprintf("%d/%x", account, id[:]) }
+
+// InsertMessage adds a message to history and sets its Arrival.
+func (tx *Tx) InsertMessage(m *Message) error {
+	arrival, err := tx.next("arrival")
+	if err != nil {
+		return err
+	}
+	m.Arrival = arrival
+	sealed, err := tx.seal("messages", "body", bodyRow(m.Account, m.ID), m.Body)
+	if err != nil {
+		return err
+	}
+	return tx.exec(`INSERT INTO messages (`+messageColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		m.Account, m.ID[:], m.Peer, m.Direction, m.Kind, m.Device, m.N, m.Arrival, m.Seq, m.SentMS, m.ReceivedMS,
+		m.State, m.Reason, m.ChangedMS, m.Request, m.Unread, sealed)
+}
+
+// Message returns a message of an account, or ErrNotFound.
+func (tx *Tx) Message(account AccountID, id MessageID) (*Message, error) {
+	list, err := tx.messages(`SELECT `+messageColumns+` FROM messages WHERE account = ? AND id = ?`, account, id[:])
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("message %x: %w", id[:], ErrNotFound)
+	}
+	return &list[0], nil
+}
+
+// SetMessageState records that an own message reached a state.
+func (tx *Tx) SetMessageState(account AccountID, id MessageID, state, reason string, ms int64) error {
+	return tx.exec(`UPDATE messages SET state = ?, reason = ?, changed_ms = ? WHERE account = ? AND id = ?`,
+		state, reason, ms, account, id[:])
+}
+
+// MarkRead marks one incoming message as read and reports whether it was unread.
+func (tx *Tx) MarkRead(account AccountID, id MessageID) (bool, error) {
+	n, err := tx.execN(`UPDATE messages SET unread = 0 WHERE account = ? AND id = ? AND unread = 1`, account, id[:])
+	return n > 0, err
+}
+
+// Unread returns up to limit unread messages, oldest first, of peers or of everybody.
+func (tx *Tx) Unread(account AccountID, peers []PeerID, limit int) ([]Message, error) {
+	list, err := jsonList(peers)
+	if err != nil {
+		return nil, err
+	}
+	return tx.messages(`SELECT `+messageColumns+` FROM messages WHERE account = ? AND unread = 1
+		AND (? = '[]' OR peer IN (SELECT value FROM json_each(?))) ORDER BY arrival LIMIT ?`,
+		account, list, list, limit)
+}
+
+// reorderReach is how far apart the places of two messages may be that history
+// puts in the order of n: the skip limit of a session (protocol.md), beyond
+// which a late message cannot be opened.
+const reorderReach = 1000
+
+// History returns the last limit messages with a peer, oldest first. They
+// stand in the order of arrival, except that the messages of one sending
+// device stand in the order of n over the places they occupy. since and before
+// (Unix milliseconds, 0: none) bound the time of receipt.
+func (tx *Tx) History(account AccountID, peer PeerID, limit int, since, before int64) ([]Message, error) {
+	return tx.messages(`WITH base AS (
+			SELECT id, direction, device, n, arrival FROM messages
+			WHERE account = ?1 AND peer = ?2 AND received_ms >= ?4 AND (?5 = 0 OR received_ms < ?5)
+			ORDER BY arrival DESC LIMIT ?3 + ?6),
+		place AS (SELECT arrival, direction, device,
+			row_number() OVER (PARTITION BY direction, device ORDER BY arrival) AS k FROM base),
+		turn AS (SELECT id, direction, device,
+			row_number() OVER (PARTITION BY direction, device ORDER BY n, arrival) AS k FROM base),
+		chosen AS (SELECT turn.id AS id, place.arrival AS at FROM place
+			JOIN turn USING (direction, device, k) ORDER BY place.arrival DESC LIMIT ?3)
+		SELECT m.account, m.id, m.peer, m.direction, m.kind, m.device, m.n, m.arrival, m.seq, m.sent_ms, m.received_ms,
+			m.state, m.reason, m.changed_ms, m.request, m.unread, m.body
+		FROM chosen JOIN messages m ON m.account = ?1 AND m.id = chosen.id ORDER BY chosen.at`,
+		account, peer, limit, since, before, reorderReach)
+}
+
+// Summary counts what status tells of an account.
+type Summary struct {
+	Outbox         int // not yet accepted
+	Held           int
+	Unread         int
+	LastReceivedMS int64
+}
+
+// Summary returns the account's counts.
+func (tx *Tx) Summary(account AccountID) (Summary, error) {
+	var s Summary
+	err := tx.get(`SELECT
+		(SELECT count(*) FROM outbox WHERE account = ?1 AND control = 0 AND phase IN (1, 2)),
+		(SELECT count(*) FROM outbox WHERE account = ?1 AND control = 0 AND phase = 4),
+		(SELECT count(*) FROM messages WHERE account = ?1 AND unread = 1),
+		(SELECT coalesce(max(received_ms), 0) FROM messages WHERE account = ?1 AND direction = 1)`,
+		[]any{account}, &s.Outbox, &s.Held, &s.Unread, &s.LastReceivedMS)
+	return s, err
+}
+
+// messages runs a query over messageColumns and opens the bodies.
+func (tx *Tx) messages(query string, args ...any) ([]Message, error) {
+	var out []Message
+	err := tx.each(query, args, func(scan func(...any) error) error {
+		var m Message
+		var id []byte
+		if err := scan(&m.Account, &id, &m.Peer, &m.Direction, &m.Kind, &m.Device, &m.N, &m.Arrival, &m.Seq,
+			&m.SentMS, &m.ReceivedMS, &m.State, &m.Reason, &m.ChangedMS, &m.Request, &m.Unread, &m.Body); err != nil {
+			return err
+		}
+		copy(m.ID[:], id)
+		out = append(out, m)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		m := &out[i]
+		if m.Body, err = tx.open("messages", "body", bodyRow(m.Account, m.ID), m.Body); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,179 @@
+package store
+
+import "fmt"
+
+// Phases of an outbox row. Numbers stand on disk.
+const (
+	PhaseQueued   = 1 // not sealed yet
+	PhaseSealed   = 2 // sealed; some envelope is not answered
+	PhaseAccepted = 3 // every envelope is answered, one accepted; kept until delivered, for devices that are added
+	PhaseHeld     = 4 // waits for a decision, see Reason
+)
+
+// Outgoing is one row of the outbox: a content for one recipient account.
+// Times are Unix milliseconds of profile time, but for SentMS.
+type Outgoing struct {
+	Account   AccountID
+	ID        MessageID
+	Ord       int64 // order of queueing; set by InsertOutgoing
+	Peer      PeerID
+	Device    []byte // 16 bytes: only for this device; empty: for every device of the peer
+	Kind      int32
+	Control   bool // no n, no states, no receipts
+	Phase     int
+	Reason    string
+	N         uint64 // 0 until it is first sealed
+	Verified  bool   // the sender demanded a verified recipient
+	CreatedMS int64
+	ExpiresMS int64
+	SentMS    int64 // wall clock, goes into the content
+	Body      []byte
+}
+
+const outgoingColumns = `account, id, ord, peer, device, kind, control, phase, reason, n, verified, created_ms, expires_ms, sent_ms, body`
+
+// InsertOutgoing adds a row at the end of the outbox.
+func (tx *Tx) InsertOutgoing(o *Outgoing) error {
+	ord, err := tx.next("order")
+	if err != nil {
+		return err
+	}
+	o.Ord = ord
+	if o.Device == nil {
+		o.Device = []byte{}
+	}
+	sealed, err := tx.seal("outbox", "body", bodyRow(o.Account, o.ID), o.Body)
+	if err != nil {
+		return err
+	}
+	return tx.exec(`INSERT INTO outbox (`+outgoingColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		o.Account, o.ID[:], o.Ord, o.Peer, o.Device, o.Kind, o.Control, o.Phase, o.Reason, o.N, o.Verified,
+		o.CreatedMS, o.ExpiresMS, o.SentMS, sealed)
+}
+
+// Outgoing returns a row, or ErrNotFound.
+func (tx *Tx) Outgoing(account AccountID, id MessageID) (*Outgoing, error) {
+	list, err := tx.outgoing(`SELECT `+outgoingColumns+` FROM outbox WHERE account = ? AND id = ?`, account, id[:])
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("outbox %x: %w", id[:], ErrNotFound)
+	}
+	return &list[0], nil
+}
+
+// SetPhase moves a row to a phase.
+func (tx *Tx) SetPhase(account AccountID, id MessageID, phase int, reason string) error {
+	return tx.exec(`UPDATE outbox SET phase = ?, reason = ? WHERE account = ? AND id = ?`, phase, reason, account, id[:])
+}
+
+// SetN records the counter that a message got when it was first sealed.
+func (tx *Tx) SetN(account AccountID, id MessageID, n uint64) error {
+	return tx.exec(`UPDATE outbox SET n = ? WHERE account = ? AND id = ?`, n, account, id[:])
+}
+
+// DeleteOutgoing removes a row and its envelopes.
+func (tx *Tx) DeleteOutgoing(account AccountID, id MessageID) error {
+	if err := tx.exec(`DELETE FROM outbox WHERE account = ? AND id = ?`, account, id[:]); err != nil {
+		return err
+	}
+	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ?`, account, id[:])
+}
+
+// DropOutgoing removes a row but keeps those of its envelopes that are not
+// answered yet, for devices that have not got it.
+func (tx *Tx) DropOutgoing(account AccountID, id MessageID) error {
+	if err := tx.exec(`DELETE FROM outbox WHERE account = ? AND id = ?`, account, id[:]); err != nil {
+		return err
+	}
+	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ? AND status <> ?`, account, id[:], EnvelopePending)
+}
+
+// Queued returns up to limit queued rows in order, at most perPeer of each
+// peer, so that a long queue to one does not delay the others. Peers in except
+// are passed over.
+func (tx *Tx) Queued(account AccountID, except []PeerID, perPeer, limit int) ([]Outgoing, error) {
+	skip, err := jsonList(except)
+	if err != nil {
+		return nil, err
+	}
+	return tx.outgoing(`WITH fair AS (SELECT id, ord, row_number() OVER (PARTITION BY peer ORDER BY ord) AS k
+			FROM outbox WHERE account = ?1 AND phase = 1 AND peer NOT IN (SELECT value FROM json_each(?2)))
+		SELECT `+outgoingColumns+` FROM outbox WHERE account = ?1 AND id IN
+			(SELECT id FROM fair WHERE k <= ?3 ORDER BY ord LIMIT ?4) ORDER BY ord`,
+		account, skip, perPeer, limit)
+}
+
+// OutgoingOf returns the rows to a peer in one of the phases, in order.
+func (tx *Tx) OutgoingOf(account AccountID, peer PeerID, phases ...int) ([]Outgoing, error) {
+	list, err := jsonList(phases)
+	if err != nil {
+		return nil, err
+	}
+	return tx.outgoing(`SELECT `+outgoingColumns+` FROM outbox WHERE account = ? AND peer = ?
+		AND phase IN (SELECT value FROM json_each(?)) ORDER BY ord`, account, peer, list)
+}
+
+// OutgoingList returns all rows that are not accepted yet and are no control content, in order.
+func (tx *Tx) OutgoingList(account AccountID) ([]Outgoing, error) {
+	return tx.outgoing(`SELECT `+outgoingColumns+` FROM outbox WHERE account = ? AND control = 0 AND phase <> 3 ORDER BY ord`, account)
+}
+
+// OutgoingExpired returns up to limit rows whose time is over.
+func (tx *Tx) OutgoingExpired(account AccountID, ms int64, limit int) ([]Outgoing, error) {
+	return tx.outgoing(`SELECT `+outgoingColumns+` FROM outbox WHERE account = ? AND expires_ms <= ? ORDER BY ord LIMIT ?`, account, ms, limit)
+}
+
+// NextExpiry returns the earliest expiry in the outbox, 0 if it is empty.
+func (tx *Tx) NextExpiry(account AccountID) (int64, error) {
+	var ms int64
+	err := tx.get(`SELECT coalesce(min(expires_ms), 0) FROM outbox WHERE account = ?`, []any{account}, &ms)
+	return ms, err
+}
+
+// HeldPeers returns the peers that have held messages.
+func (tx *Tx) HeldPeers(account AccountID) ([]PeerID, error) {
+	var out []PeerID
+	err := tx.each(`SELECT DISTINCT peer FROM outbox WHERE account = ? AND phase = 4`, []any{account}, func(scan func(...any) error) error {
+		var p PeerID
+		if err := scan(&p); err != nil {
+			return err
+		}
+		out = append(out, p)
+		return nil
+	})
+	return out, err
+}
+
+// HeldCount returns how many messages to a peer are held.
+func (tx *Tx) HeldCount(account AccountID, peer PeerID) (int, error) {
+	var n int
+	err := tx.get(`SELECT count(*) FROM outbox WHERE account = ? AND peer = ? AND phase = 4`, []any{account, peer}, &n)
+	return n, err
+}
+
+func (tx *Tx) outgoing(query string, args ...any) ([]Outgoing, error) {
+	var out []Outgoing
+	err := tx.each(query, args, func(scan func(...any) error) error {
+		var o Outgoing
+		var id []byte
+		if err := scan(&o.Account, &id, &o.Ord, &o.Peer, &o.Device, &o.Kind, &o.Control, &o.Phase, &o.Reason, &o.N,
+			&o.Verified, &o.CreatedMS, &o.ExpiresMS, &o.SentMS, &o.Body); err != nil {
+			return err
+		}
+		copy(o.ID[:], id)
+		out = append(out, o)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		o := &out[i]
+		if o.Body, err = tx.open("outbox", "body", bodyRow(o.Account, o.ID), o.Body); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
