@@ -1,0 +1,193 @@
+package localapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"secmsg/rpc/local"
+)
+
+// readBuffer is the first size of a connection's read buffer in bytes.
+const readBuffer = 4 << 10
+
+// conn is one caller. Its reader starts a goroutine for each request, and one
+// for its subscription; serve waits for all of them.
+type conn struct {
+	// constant
+	s *server
+	c *net.UnixConn
+
+	writeMu sync.Mutex // one line at a time
+
+	mu         sync.Mutex
+	inFlight   map[string]bool // ids of requests that are not answered
+	subscribed bool
+}
+
+func newConn(s *server, c *net.UnixConn) *conn {
+	return &conn{s: s, c: c, inFlight: map[string]bool{}}
+}
+
+// serve reads requests until the caller leaves, breaks the rules, or ctx ends.
+func (c *conn) serve(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer c.c.Close()
+	defer cancel()
+	// Whatever waits in a read or write of this connection ends with ctx.
+	stop := context.AfterFunc(ctx, func() { _ = c.c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	var requests, streams sync.WaitGroup
+	streamCtx, endStreams := context.WithCancel(ctx)
+	defer streams.Wait()
+	defer endStreams()
+
+	slots := make(chan struct{}, maxInFlight)
+	r := bufio.NewReaderSize(c.c, readBuffer)
+	for {
+		line, err := local.ReadLine(r, local.MaxRequest)
+		if err != nil {
+			if errors.Is(err, local.ErrLineTooLong) {
+				c.fail(nil, local.RPCInvalidRequest, local.Errorf(local.CodeUsage, "a line is longer than %d bytes", local.MaxRequest))
+				cancel() // the rest of the line is of no use
+			} else if !errors.Is(err, io.EOF) {
+				cancel()
+			}
+			break
+		}
+		if len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		req, rpcErr := c.parse(line)
+		if rpcErr != nil {
+			c.fail(req.ID, rpcErr.Code, rpcErr.Data)
+			continue
+		}
+		slots <- struct{}{} // back pressure: the socket is not read while it is full
+		requests.Go(func() {
+			defer func() { <-slots }()
+			c.handle(ctx, streamCtx, req, &streams)
+		})
+	}
+	endStreams()
+	// What was asked is still answered, for a while.
+	late := time.AfterFunc(halfClosed, cancel)
+	requests.Wait()
+	late.Stop()
+}
+
+// parse checks one line. When it fails, the request's ID is set if it was usable.
+func (c *conn) parse(line []byte) (local.Request, *local.RPCError) {
+	if !local.CheckDepth(line, local.MaxDepth) {
+		return local.Request{}, local.NewRPCError(local.RPCInvalidRequest, local.Errorf(local.CodeUsage, "nested deeper than %d", local.MaxDepth))
+	}
+	if !json.Valid(line) {
+		return local.Request{}, local.NewRPCError(local.RPCParse, local.Errorf(local.CodeUsage, "a line is not JSON"))
+	}
+	bad := func(id json.RawMessage, format string, args ...any) (local.Request, *local.RPCError) {
+		return local.Request{ID: id}, local.NewRPCError(local.RPCInvalidRequest, local.Errorf(local.CodeUsage, format, args...))
+	}
+	if bytes.TrimLeft(line, " \t\r")[0] != '{' {
+		return bad(nil, "one request object a line is expected; batches are not supported")
+	}
+	var req local.Request
+	if err := json.Unmarshal(line, &req); err != nil {
+		return bad(nil, "not a request: %v", err)
+	}
+	if !validID(req.ID) {
+		return bad(nil, "the id must be a string or a number of at most %d bytes", local.MaxID)
+	}
+	if req.Version != "2.0" {
+		return bad(req.ID, `the member "jsonrpc" must be "2.0"`)
+	}
+	if req.Method == "" {
+		return bad(req.ID, "a method is missing")
+	}
+	if len(req.ID) > 0 && !c.begin(req.ID) {
+		return bad(nil, "the id is in use by a request that is not answered yet")
+	}
+	return req, nil
+}
+
+// validID accepts an absent id, a string or a number. The answer repeats it byte by byte.
+func validID(id json.RawMessage) bool {
+	if len(id) == 0 {
+		return true
+	}
+	return len(id) <= local.MaxID && (id[0] == '"' || id[0] == '-' || id[0] >= '0' && id[0] <= '9')
+}
+
+func (c *conn) begin(id json.RawMessage) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inFlight[string(id)] {
+		return false
+	}
+	c.inFlight[string(id)] = true
+	return true
+}
+
+func (c *conn) end(id json.RawMessage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.inFlight, string(id))
+}
+
+// handle carries out one request and answers it, unless it is a notification.
+func (c *conn) handle(ctx, streamCtx context.Context, req local.Request, streams *sync.WaitGroup) {
+	switch req.Method {
+	case local.MethodEventSubscribe:
+		c.subscribe(streamCtx, req, streams)
+		return
+	case local.MethodDaemonStop:
+		// The answer first: what Stop sets off ends this connection.
+		c.answer(req.ID, local.Empty{})
+		c.s.backend.Stop()
+		return
+	}
+	call, ok := c.s.methods[req.Method]
+	if !ok {
+		c.fail(req.ID, local.RPCNoMethod, local.Errorf(local.CodeUsage, "unknown method %q", clip(req.Method)))
+		return
+	}
+	result, err := call(ctx, req.Params)
+	if err != nil {
+		c.failed(req, err)
+		return
+	}
+	c.answer(req.ID, result)
+}
+
+// failed answers with err; what the caller may not know goes to the log instead.
+func (c *conn) failed(req local.Request, err error) {
+	if p, ok := errors.AsType[*paramsError](err); ok {
+		c.fail(req.ID, local.RPCInvalidParams, local.Errorf(local.CodeUsage, "%s: %s", req.Method, p.text))
+		return
+	}
+	if e, ok := errors.AsType[*local.Error](err); ok {
+		c.fail(req.ID, local.RPCFailed, e)
+		return
+	}
+	e := local.As(err)
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		e = local.Errorf(local.CodeInterrupted, "the daemon is stopping, or the caller left")
+	} else {
+		c.s.logger.Error("request failed", "method", req.Method, "err", err)
+	}
+	c.fail(req.ID, local.RPCFailed, e)
+}
+
+// clip shortens what a caller wrote before it is sent back or logged.
+func clip(s string) string {
+	if len(s) > local.MaxID {
+		return s[:local.MaxID] + "..."
+	}
+	return s
+}

@@ -1,0 +1,109 @@
+package localapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"strings"
+
+	"secmsg/rpc/local"
+)
+
+// method carries out one request.
+type method func(ctx context.Context, params json.RawMessage) (any, error)
+
+// paramsError tells the caller what is wrong with its parameters.
+type paramsError struct{ text string }
+
+func (e *paramsError) Error() string { return e.text }
+
+// methods is the table of everything but event.subscribe and daemon.stop,
+// which need the connection.
+func methods(b Backend) map[string]method {
+	account := func(f func(context.Context, string) error) method {
+		return done(func(ctx context.Context, p local.AccountNameParams) error { return f(ctx, p.Name) })
+	}
+	return map[string]method{
+		local.MethodStatusGet: returns(func(ctx context.Context, _ local.Empty) (local.Status, error) { return b.Status(ctx) }),
+		local.MethodStatusCheck: returns(func(ctx context.Context, p local.AccountParam) ([]local.CheckResult, error) {
+			return b.Check(ctx, p.Account)
+		}),
+
+		local.MethodAccountJoin: returns(b.Join),
+		local.MethodAccountList: returns(func(ctx context.Context, _ local.Empty) ([]local.Account, error) { return b.Accounts(ctx) }),
+		local.MethodAccountShow: returns(func(ctx context.Context, p local.AccountNameParams) (local.Account, error) {
+			return b.Account(ctx, p.Name)
+		}),
+		local.MethodAccountDefault: account(b.SetDefaultAccount),
+		local.MethodAccountRemove:  account(b.RemoveAccount),
+		local.MethodProfileLock:    done(func(ctx context.Context, _ local.Empty) error { return b.Lock(ctx) }),
+		local.MethodProfileUnlock:  done(func(ctx context.Context, p local.UnlockParams) error { return b.Unlock(ctx, p.Passphrase) }),
+
+		local.MethodMessageSend:    returns(b.Send),
+		local.MethodMessageInbox:   returns(b.Inbox),
+		local.MethodMessageHistory: returns(b.History),
+		local.MethodOutboxList: returns(func(ctx context.Context, p local.AccountParam) (local.SendResults, error) {
+			return b.Outbox(ctx, p.Account)
+		}),
+
+		local.MethodEventAck:       done(b.Ack),
+		local.MethodConsumerList:   returns(func(ctx context.Context, _ local.Empty) (local.Consumers, error) { return b.Consumers(ctx) }),
+		local.MethodConsumerRemove: done(func(ctx context.Context, p local.ConsumerParams) error { return b.RemoveConsumer(ctx, p.Name) }),
+
+		local.MethodContactList: returns(func(ctx context.Context, p local.AccountParam) (local.Contacts, error) {
+			return b.Contacts(ctx, p.Account)
+		}),
+		local.MethodContactShow:    returns(b.Contact),
+		local.MethodContactAdd:     returns(b.AddContact),
+		local.MethodContactNick:    returns(b.NickContact),
+		local.MethodContactRemove:  done(b.RemoveContact),
+		local.MethodContactSet:     returns(b.SetContact),
+		local.MethodContactBlock:   returns(b.Block),
+		local.MethodContactUnblock: returns(b.Unblock),
+
+		local.MethodIdentityVerify: returns(b.Verify),
+		local.MethodIdentityTrust:  returns(b.Trust),
+		local.MethodPresenceList:   returns(b.Presence),
+		local.MethodDeviceList: returns(func(ctx context.Context, p local.AccountParam) (local.Devices, error) {
+			return b.Devices(ctx, p.Account)
+		}),
+	}
+}
+
+// returns makes a method of a function with parameters and a result.
+func returns[P, R any](f func(context.Context, P) (R, error)) method {
+	return func(ctx context.Context, raw json.RawMessage) (any, error) {
+		p, err := decode[P](raw)
+		if err != nil {
+			return nil, err
+		}
+		return f(ctx, p)
+	}
+}
+
+// done makes a method of a function that only succeeds or fails.
+func done[P any](f func(context.Context, P) error) method {
+	return returns(func(ctx context.Context, p P) (local.Empty, error) { return local.Empty{}, f(ctx, p) })
+}
+
+// decode reads parameters. A member that is not known is refused: a caller that
+// writes "expire" for "expires" must not get a message without an end.
+func decode[P any](raw json.RawMessage) (P, error) {
+	var p P
+	if len(raw) == 0 || string(raw) == "null" {
+		return p, nil
+	}
+	if raw[0] != '{' {
+		return p, &paramsError{"the parameters must be an object"}
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		return p, &paramsError{strings.TrimPrefix(clip(err.Error()), "json: ")}
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return p, &paramsError{"unexpected data behind the parameters"}
+	}
+	return p, nil
+}

@@ -1,0 +1,106 @@
+package localapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"secmsg/rpc/local"
+)
+
+const (
+	// maxConns bounds the connections; a user's scripts and bots need a few dozen.
+	maxConns = 256
+	// maxInFlight bounds the requests of one connection that are carried out at
+	// the same time; more wait in the socket.
+	maxInFlight = 64
+	// acceptPauseMin and acceptPauseMax bound the wait after accept failed, as
+	// it does while the process is out of file descriptors.
+	acceptPauseMin = 5 * time.Millisecond
+	acceptPauseMax = time.Second
+	// halfClosed is how long requests may still take after the caller has sent
+	// its last one: `printf ... | nc -U` closes its half at once and still reads.
+	halfClosed = 10 * time.Second
+	// answerTimeout bounds writing one answer to a caller that does not read.
+	answerTimeout = 30 * time.Second
+)
+
+// Serve answers on ln until ctx ends or ln fails, then closes ln, ends all
+// connections and returns when everything it started has ended. It returns nil
+// when ctx ended it. Callers of another user are turned away.
+func Serve(ctx context.Context, ln net.Listener, b Backend, logger *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	s := &server{backend: b, logger: logger, methods: methods(b), slots: make(chan struct{}, maxConns)}
+	defer s.wg.Wait()
+	defer cancel()
+	defer ln.Close()
+
+	pause := acceptPauseMin
+	for {
+		c, err := ln.Accept()
+		if err == nil {
+			pause = acceptPauseMin
+			s.admit(ctx, c)
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("accept on the socket: %w", err)
+		}
+		logger.Warn("accept on the socket failed", "err", err, "retry", pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, acceptPauseMax)
+	}
+}
+
+// server is what all connections of one Serve share.
+type server struct {
+	// constant
+	backend Backend
+	logger  *slog.Logger
+	methods map[string]method
+	slots   chan struct{} // one for each connection
+	wg      sync.WaitGroup
+}
+
+// admit checks the caller and starts its connection.
+func (s *server) admit(ctx context.Context, nc net.Conn) {
+	uc, ok := nc.(*net.UnixConn)
+	if !ok {
+		s.logger.Error("the local socket is not a Unix socket", "network", nc.LocalAddr().Network())
+		_ = nc.Close()
+		return
+	}
+	if err := local.CheckPeer(uc); err != nil {
+		s.logger.Warn("caller turned away", "err", err)
+		_ = nc.Close()
+		return
+	}
+	c := newConn(s, uc)
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		s.logger.Warn("too many connections on the local socket", "limit", maxConns)
+		_ = uc.SetWriteDeadline(time.Now().Add(time.Second))
+		c.fail(nil, local.RPCFailed, local.Errorf(local.CodeRateLimited, "over %d connections to the daemon", maxConns))
+		_ = nc.Close()
+		return
+	}
+	s.wg.Go(func() {
+		defer func() { <-s.slots }()
+		c.serve(ctx)
+	})
+}

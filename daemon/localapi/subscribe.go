@@ -1,0 +1,90 @@
+package localapi
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"secmsg/rpc/local"
+)
+
+// subscribe answers event.subscribe and starts the goroutine that pushes its
+// events, in the order of seq and after the answer. A connection carries one
+// subscription, since an event does not say which one it belongs to.
+func (c *conn) subscribe(ctx context.Context, req local.Request, streams *sync.WaitGroup) {
+	if len(req.ID) == 0 {
+		return // nobody would learn where it starts
+	}
+	p, err := decode[local.SubscribeParams](req.Params)
+	if err != nil {
+		c.failed(req, err)
+		return
+	}
+	if !c.reserveStream() {
+		c.fail(req.ID, local.RPCFailed, local.Errorf(local.CodeUsage, "this connection has a subscription; open another connection"))
+		return
+	}
+	start, sub, err := c.s.backend.Subscribe(ctx, p)
+	if err != nil {
+		c.releaseStream()
+		c.failed(req, err)
+		return
+	}
+	c.answer(req.ID, start)
+	streams.Go(func() {
+		defer c.releaseStream()
+		defer sub.Close()
+		c.push(ctx, sub)
+	})
+}
+
+func (c *conn) reserveStream() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.subscribed {
+		return false
+	}
+	c.subscribed = true
+	return true
+}
+
+func (c *conn) releaseStream() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.subscribed = false
+}
+
+// push writes events until the subscription or the connection ends.
+func (c *conn) push(ctx context.Context, sub Subscription) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e, ok := <-sub.Events():
+			if !ok {
+				c.pushEnd(sub.Err())
+				return
+			}
+			if err := c.writeLine(notification{"2.0", local.NotifyEvent, e}, time.Time{}); err != nil {
+				_ = c.c.Close()
+				return
+			}
+		}
+	}
+}
+
+// pushEnd tells the subscriber why there will be no more events.
+func (c *conn) pushEnd(err error) {
+	if err == nil || errors.Is(err, context.Canceled) {
+		err = local.Errorf(local.CodeNoDaemon, "the daemon ended the subscription")
+	}
+	e, ok := errors.AsType[*local.Error](err)
+	if !ok {
+		c.s.logger.Error("subscription failed", "err", err)
+		e = local.As(err)
+	}
+	if err := c.writeLine(notification{"2.0", local.NotifyEnd, e}, time.Now().Add(answerTimeout)); err != nil {
+		_ = c.c.Close()
+	}
+}

@@ -1,0 +1,67 @@
+package localapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+
+	"secmsg/rpc/local"
+)
+
+// notification is what the daemon sends unasked.
+type notification struct {
+	Version string `json:"jsonrpc"`
+	Method  string `json:"method"`
+	Params  any    `json:"params"`
+}
+
+// answer sends the result of the request with this id; a notification gets none.
+func (c *conn) answer(id json.RawMessage, result any) {
+	if len(id) == 0 {
+		return
+	}
+	raw, err := json.Marshal(result)
+	if err != nil {
+		c.s.logger.Error("encode answer", "err", err)
+		c.fail(id, local.RPCFailed, local.As(err))
+		return
+	}
+	c.end(id)
+	c.respond(local.Response{ID: id, Result: raw})
+}
+
+// fail answers with an error. Without an id it is sent with the id null, as
+// JSON-RPC has it for a request whose id could not be read.
+func (c *conn) fail(id json.RawMessage, code int, e *local.Error) {
+	if len(id) == 0 {
+		id = json.RawMessage("null")
+	} else {
+		c.end(id)
+	}
+	c.respond(local.Response{ID: id, Error: local.NewRPCError(code, e)})
+}
+
+func (c *conn) respond(r local.Response) {
+	r.Version = "2.0"
+	if err := c.writeLine(r, time.Now().Add(answerTimeout)); err != nil {
+		_ = c.c.Close() // the reader notices
+	}
+}
+
+// writeLine writes v as one line. Without a deadline it waits as long as the
+// caller does not read, which is how a subscriber holds its stream back.
+func (c *conn) writeLine(v any, deadline time.Time) error {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	if err := c.c.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	_, err := c.c.Write(line.Bytes())
+	return err
+}
