@@ -38,15 +38,20 @@ func newConn(s *server, c *net.UnixConn) *conn {
 // serve reads requests until the caller leaves, breaks the rules, or ctx ends.
 func (c *conn) serve(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer c.c.Close()
 	defer cancel()
-	// Whatever waits in a read or write of this connection ends with ctx.
-	stop := context.AfterFunc(ctx, func() { _ = c.c.SetDeadline(time.Unix(1, 0)) })
+	defer c.c.Close()
+	// When ctx ends, reading stops at once; answers have a moment to be written.
+	closer := time.AfterFunc(time.Hour, func() { _ = c.c.Close() })
+	closer.Stop()
+	defer closer.Stop()
+	stop := context.AfterFunc(ctx, func() {
+		_ = c.c.SetReadDeadline(time.Unix(1, 0))
+		closer.Reset(lastWords)
+	})
 	defer stop()
 
 	var requests, streams sync.WaitGroup
 	streamCtx, endStreams := context.WithCancel(ctx)
-	defer streams.Wait()
 	defer endStreams()
 
 	slots := make(chan struct{}, maxInFlight)
@@ -81,6 +86,8 @@ func (c *conn) serve(ctx context.Context) {
 	late := time.AfterFunc(halfClosed, cancel)
 	requests.Wait()
 	late.Stop()
+	cancel()
+	streams.Wait()
 }
 
 // parse checks one line. When it fails, the request's ID is set if it was usable.

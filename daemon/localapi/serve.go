@@ -25,6 +25,8 @@ const (
 	// halfClosed is how long requests may still take after the caller has sent
 	// its last one: `printf ... | nc -U` closes its half at once and still reads.
 	halfClosed = 10 * time.Second
+	// lastWords is how long answers may take to be written after the end.
+	lastWords = time.Second
 	// answerTimeout bounds writing one answer to a caller that does not read.
 	answerTimeout = 30 * time.Second
 )
