@@ -9,8 +9,9 @@ import (
 )
 
 // OpenResult is what Open returns. The caller commits all of it in one
-// transaction, or none.
+// transaction, or none. It prints as "(redacted)", as it holds plaintext.
 type OpenResult struct {
+	key.Redacted
 	Next      *Session     // takes the place of the session that was asked
 	Plaintext []byte       // without padding
 	Used      *SkippedRef  // the stored message key that was used: delete it

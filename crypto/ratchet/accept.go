@@ -1,0 +1,151 @@
+package ratchet
+
+import (
+	"fmt"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+)
+
+// ExchangePrekey is the private half of an X25519 prekey.
+type ExchangePrekey struct {
+	ID      uint32
+	Private key.ExchangePrivate
+}
+
+// KEMPrekey is the private half of an ML-KEM-768 prekey.
+type KEMPrekey struct {
+	Kind    identity.PrekeyKind
+	ID      uint32
+	Private key.KEMPrivate
+}
+
+// ResponderKeys are the private prekeys that an [InitialHeader] names.
+type ResponderKeys struct {
+	SignedPrekey ExchangePrekey
+	KEM          KEMPrekey
+	OneTime      *ExchangePrekey // nil exactly when the header names none
+}
+
+// VerifiedPeer is the initiator as the caller has verified it: the certificate
+// chain of the header against the pin, and the policy.
+type VerifiedPeer struct {
+	Party   Party
+	Account key.SigningPublic // the pinned account identity key
+}
+
+// Accept completes the handshake of an initial message and opens it. header is
+// taken from the ciphertext again; rk holds the prekeys that it names. The
+// caller has verified the chain and has made sure that [HandshakeHash] is none
+// that it accepted before, that the responder manifest that the header names
+// lists this device, and that the peer's device was not dropped by a newer
+// manifest. Accept itself checks that the carried manifest is signed by
+// peer.Account for the peer's address and lists the device.
+//
+// A session exists only if the message opens. The caller commits it, the hash
+// of the handshake, the deletion of the one-time keys and res.Skipped together.
+// It fails with [ErrFormat], [ErrVersion], [ErrParty], [ErrBundle] (prekeys that
+// are not those named) and the errors of Open; [ErrNoSession] says that the
+// handshake gave keys that do not open the message.
+func Accept(self SelfKeys, rk ResponderKeys, peer VerifiedPeer, m Meta, ciphertext []byte, now time.Time) (OpenResult, error) {
+	st, err := acceptState(self, rk, peer, m, ciphertext, now)
+	if err != nil {
+		return OpenResult{}, fmt.Errorf("accept: %w", err)
+	}
+	next, res, err := st.open(m, ciphertext, nil, unix(now), &work{})
+	if err != nil {
+		return OpenResult{}, fmt.Errorf("accept: %w", err)
+	}
+	res.Next = &Session{st: next}
+	return res, nil
+}
+
+// acceptState makes the responder's state, before anything is opened with it.
+func acceptState(self SelfKeys, rk ResponderKeys, peer VerifiedPeer, m Meta, ciphertext []byte, now time.Time) (*state, error) {
+	if err := m.check(peer.Party, self.Party); err != nil {
+		return nil, err
+	}
+	if self.Party == peer.Party {
+		return nil, fmt.Errorf("a session with oneself: %w", ErrParty)
+	}
+	e, err := parseEnvelope(ciphertext)
+	if err != nil {
+		return nil, err
+	}
+	if e.kind != kindInitial {
+		return nil, fmt.Errorf("not an initial message: %w", ErrFormat)
+	}
+	header, err := parsePrelude(e.prelude)
+	if err != nil {
+		return nil, err
+	}
+	entry, err := peer.entry(header)
+	if err != nil {
+		return nil, err
+	}
+	if err := rk.match(header); err != nil {
+		return nil, err
+	}
+	h := handshake{
+		initiator: peer.Party, responder: self.Party,
+		initiatorAccount: peer.Account, responderAccount: self.Account,
+		initiatorSigning: entry.Signing, responderSigning: self.Signing,
+		initiatorKey: entry.Exchange, responderKey: self.Exchange.Public(),
+		signedPrekey: rk.SignedPrekey.Private.Public(), kemPrekey: rk.KEM.Private.Public(),
+		header: header, prelude: e.prelude,
+	}
+	pairs := []dhPair{
+		{rk.SignedPrekey.Private, entry.Exchange},
+		{self.Exchange, header.Ephemeral},
+		{rk.SignedPrekey.Private, header.Ephemeral},
+	}
+	if rk.OneTime != nil {
+		h.oneTime = rk.OneTime.Private.Public()
+		pairs = append(pairs, dhPair{rk.OneTime.Private, header.Ephemeral})
+	}
+	secrets, err := exchangeAll(pairs)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPeer, err)
+	}
+	defer wipe(secrets)
+	kemSecret, err := rk.KEM.Private.Decapsulate(header.KEMCiphertext)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
+	}
+	defer clear(kemSecret)
+	s, err := h.start(roleResponder, unix(now), append(secrets, kemSecret))
+	if err != nil {
+		return nil, err
+	}
+	s.ratchetPrivate = [exchangeSize]byte(rk.SignedPrekey.Private.Seed())
+	s.ratchetPublic = [exchangeSize]byte(h.signedPrekey.Bytes())
+	return s, nil
+}
+
+// entry finds the initiator's device in the manifest that the header carries.
+func (p VerifiedPeer) entry(h *InitialHeader) (identity.Device, error) {
+	if h.Device != p.Party.Device {
+		return identity.Device{}, fmt.Errorf("initiator's device: %w", ErrParty)
+	}
+	manifest, err := identity.VerifyManifest(h.Manifest, p.Party.Address, p.Account)
+	if err != nil {
+		return identity.Device{}, fmt.Errorf("initiator's manifest: %w: %w", ErrParty, err)
+	}
+	return findDevice(manifest, h.Device)
+}
+
+// match checks that the private prekeys are those that the header names.
+func (rk ResponderKeys) match(h *InitialHeader) error {
+	switch {
+	case rk.SignedPrekey.ID != h.SignedPrekey || rk.SignedPrekey.Private.IsZero():
+		return fmt.Errorf("signed prekey %d: %w", h.SignedPrekey, ErrBundle)
+	case rk.KEM.Kind != h.KEMKind || rk.KEM.ID != h.KEMPrekey || rk.KEM.Private.IsZero():
+		return fmt.Errorf("KEM prekey %d: %w", h.KEMPrekey, ErrBundle)
+	case (rk.OneTime != nil) != h.HasOneTime:
+		return fmt.Errorf("one-time prekey: %w", ErrBundle)
+	case h.HasOneTime && (rk.OneTime.ID != h.OneTime || rk.OneTime.Private.IsZero()):
+		return fmt.Errorf("one-time prekey %d: %w", h.OneTime, ErrBundle)
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package ratchet
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+)
+
+// Bundle is what an initiator knows of the responder's device. The caller has
+// checked trust; Initiate checks every signature again.
+type Bundle struct {
+	Party        Party
+	Account      key.SigningPublic // the pinned account identity key
+	Manifest     []byte            // signed; lists the device
+	SignedPrekey identity.Prekey
+	KEMPrekey    identity.Prekey  // last-resort or one-time; never missing
+	OneTime      *identity.Prekey // nil when the stock is exhausted
+}
+
+// Initiate begins a session with the device of a bundle, as the first one with
+// it; a device that may have sessions already uses [Set.Initiate]. Nothing is
+// sent: the first Seal makes the first message. It fails with [ErrBundle] if
+// anything in the bundle is missing, expired, for another purpose or device, or
+// wrongly signed. There is no handshake without a KEM prekey.
+func Initiate(self SelfKeys, b Bundle, now time.Time) (*Session, error) {
+	return initiate(self, b, generationAt(now), now)
+}
+
+func initiate(self SelfKeys, b Bundle, generation uint32, now time.Time) (*Session, error) {
+	st, err := initiateState(self, b, generation, now)
+	if err != nil {
+		return nil, fmt.Errorf("initiate: %w", err)
+	}
+	return &Session{st: st}, nil
+}
+
+func initiateState(self SelfKeys, b Bundle, generation uint32, now time.Time) (*state, error) {
+	if self.Party == b.Party {
+		return nil, fmt.Errorf("a session with oneself: %w", ErrParty)
+	}
+	if err := self.check(); err != nil {
+		return nil, err
+	}
+	peer, manifest, err := b.verify(now)
+	if err != nil {
+		return nil, err
+	}
+	kemSecret, ct, err := b.KEMPrekey.KEM.Encapsulate()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
+	}
+	defer clear(kemSecret)
+	ephemeral := key.GenerateExchange()
+	h := handshake{
+		initiator: self.Party, responder: b.Party,
+		initiatorAccount: self.Account, responderAccount: b.Account,
+		initiatorSigning: self.Signing, responderSigning: peer.Signing,
+		initiatorKey: self.Exchange.Public(), responderKey: peer.Exchange,
+		signedPrekey: b.SignedPrekey.Exchange, kemPrekey: b.KEMPrekey.KEM,
+		header: &InitialHeader{
+			Generation:       generation,
+			Device:           self.Party.Device,
+			Ephemeral:        ephemeral.Public(),
+			ResponderVersion: manifest.Version,
+			ResponderHash:    identity.ManifestHash(b.Manifest),
+			SignedPrekey:     b.SignedPrekey.ID,
+			KEMKind:          b.KEMPrekey.Kind,
+			KEMPrekey:        b.KEMPrekey.ID,
+			KEMCiphertext:    ct,
+			Chain:            self.Chain,
+			Manifest:         self.Manifest,
+			Extensions:       self.Extensions,
+		},
+	}
+	pairs := []dhPair{
+		{self.Exchange, b.SignedPrekey.Exchange},
+		{ephemeral, peer.Exchange},
+		{ephemeral, b.SignedPrekey.Exchange},
+	}
+	if b.OneTime != nil {
+		h.header.HasOneTime, h.header.OneTime = true, b.OneTime.ID
+		h.oneTime = b.OneTime.Exchange
+		pairs = append(pairs, dhPair{ephemeral, b.OneTime.Exchange})
+	}
+	if h.prelude, err = h.header.marshal(); err != nil {
+		return nil, err
+	}
+	secrets, err := exchangeAll(pairs)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
+	}
+	defer wipe(secrets)
+	return h.start(roleInitiator, unix(now), append(secrets, kemSecret))
+}
+
+// verify checks every signature of the bundle and returns the device's entry
+// and the manifest.
+func (b Bundle) verify(now time.Time) (identity.Device, identity.Manifest, error) {
+	fail := func(what string, err error) (identity.Device, identity.Manifest, error) {
+		return identity.Device{}, identity.Manifest{}, fmt.Errorf("%s: %w: %w", what, ErrBundle, err)
+	}
+	manifest, err := identity.VerifyManifest(b.Manifest, b.Party.Address, b.Account)
+	if err != nil {
+		return fail("manifest", err)
+	}
+	entry, err := findDevice(manifest, b.Party.Device)
+	if err != nil {
+		return fail("manifest", err)
+	}
+	check := func(p identity.Prekey, kinds ...identity.PrekeyKind) error {
+		for _, k := range kinds {
+			if p.Kind == k {
+				return p.Verify(entry.Signing, b.Party.Address, now)
+			}
+		}
+		return fmt.Errorf("prekey of kind %d in the wrong place", p.Kind)
+	}
+	if err := check(b.SignedPrekey, identity.SignedExchange); err != nil {
+		return fail("signed prekey", err)
+	}
+	if err := check(b.KEMPrekey, identity.LastResortKEM, identity.OneTimeKEM); err != nil {
+		return fail("KEM prekey", err)
+	}
+	if b.OneTime != nil {
+		if err := check(*b.OneTime, identity.OneTimeExchange); err != nil {
+			return fail("one-time prekey", err)
+		}
+	}
+	return entry, manifest, nil
+}
+
+// generationAt counts hours since 1970, so that a session that was begun after
+// the other end was lost, or the contact removed, wins over the one before.
+func generationAt(now time.Time) uint32 {
+	return uint32(min(unix(now)/3600, math.MaxUint32))
+}
