@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 
 	"secmsg/crypto/key"
@@ -45,14 +46,14 @@ func (f Fingerprint) String() string { return base64.RawURLEncoding.EncodeToStri
 // InviteToken is the secret that lets its holder make one account.
 type InviteToken struct {
 	key.Redacted
-	s *[InviteTokenSize]byte
+	s key.Hidden[[InviteTokenSize]byte]
 }
 
 // NewInviteToken makes a random token.
 func NewInviteToken() InviteToken {
 	var t [InviteTokenSize]byte
 	rand.Read(t[:]) // never fails (crypto/rand, since Go 1.24)
-	return InviteToken{s: &t}
+	return InviteToken{s: key.Hide(&t)}
 }
 
 // InviteTokenFromBytes returns the token that b holds; [ErrFormat] unless b has
@@ -62,15 +63,16 @@ func InviteTokenFromBytes(b []byte) (InviteToken, error) {
 		return InviteToken{}, fmt.Errorf("invite token of %d bytes: %w", len(b), ErrFormat)
 	}
 	t := [InviteTokenSize]byte(b)
-	return InviteToken{s: &t}, nil
+	return InviteToken{s: key.Hide(&t)}, nil
 }
 
 // Bytes returns a copy of the token, or nil if t is zero.
 func (t InviteToken) Bytes() []byte {
-	if t.s == nil {
+	b := t.s.Get()
+	if b == nil {
 		return nil
 	}
-	return append([]byte(nil), t.s[:]...)
+	return slices.Clone(b[:])
 }
 
 // Hash returns what a server stores instead of the token. Being random, the
@@ -130,11 +132,12 @@ func (i Invite) URI() (string, error) {
 	if err := ValidHostPort(i.Addr); err != nil {
 		return "", fmt.Errorf("invite: %w", err)
 	}
-	if i.Token.s == nil {
+	token := i.Token.s.Get()
+	if token == nil {
 		return "", fmt.Errorf("invite without token: %w", ErrFormat)
 	}
 	return URIScheme + "://" + i.Addr + invitePath +
-		base64.RawURLEncoding.EncodeToString(i.Token.s[:]) + "." + i.Fingerprint.String(), nil
+		base64.RawURLEncoding.EncodeToString(token[:]) + "." + i.Fingerprint.String(), nil
 }
 
 // DialAddr returns HOST:PORT, with [DefaultPort] if the invite names none.

@@ -54,12 +54,8 @@ func (p ExchangePublic) String() string { return "x25519:" + hex.EncodeToString(
 // ExchangePrivate is an X25519 private key. Copies share one secret.
 type ExchangePrivate struct {
 	Redacted
-	s *exchangeSecret
-}
-
-type exchangeSecret struct {
-	priv *ecdh.PrivateKey // nil once wiped
-	pub  ExchangePublic
+	pub ExchangePublic
+	s   Hidden[ecdh.PrivateKey]
 }
 
 // GenerateExchange makes a new random key.
@@ -85,33 +81,28 @@ func ParseExchangePrivate(b []byte) (ExchangePrivate, error) {
 	if err != nil {
 		return ExchangePrivate{}, fmt.Errorf("x25519 private key: %w", err)
 	}
-	s := &exchangeSecret{priv: priv}
-	copy(s.pub.b[:], priv.PublicKey().Bytes())
-	return ExchangePrivate{s: s}, nil
+	pub := ExchangePublic{b: [ExchangePublicSize]byte(priv.PublicKey().Bytes())}
+	return ExchangePrivate{pub: pub, s: Hide(priv)}, nil
 }
 
 // IsZero reports whether p holds no secret, or one that was wiped.
-func (p ExchangePrivate) IsZero() bool { return p.s == nil || p.s.priv == nil }
+func (p ExchangePrivate) IsZero() bool { return p.s.Get() == nil }
 
-// Public returns the public half, or a zero key if p is zero.
-func (p ExchangePrivate) Public() ExchangePublic {
-	if p.s == nil {
-		return ExchangePublic{}
-	}
-	return p.s.pub
-}
+// Public returns the public half, also after Wipe; a zero key if p is zero.
+func (p ExchangePrivate) Public() ExchangePublic { return p.pub }
 
 // DH returns the 32-byte shared secret with pub; the caller clears it. It fails
 // with [ErrNoKey] for empty or wiped keys and [ErrLowOrder] for a zero result.
 func (p ExchangePrivate) DH(pub ExchangePublic) ([]byte, error) {
-	if p.IsZero() || pub.IsZero() {
+	priv := p.s.Get()
+	if priv == nil || pub.IsZero() {
 		return nil, fmt.Errorf("x25519: %w", ErrNoKey)
 	}
 	remote, err := ecdh.X25519().NewPublicKey(pub.b[:])
 	if err != nil {
 		return nil, fmt.Errorf("x25519: %w", err)
 	}
-	secret, err := p.s.priv.ECDH(remote)
+	secret, err := priv.ECDH(remote)
 	if err != nil {
 		return nil, fmt.Errorf("x25519: %w", ErrLowOrder)
 	}
@@ -121,20 +112,17 @@ func (p ExchangePrivate) DH(pub ExchangePublic) ([]byte, error) {
 // Seed returns a copy of the 32-byte private key, to be sealed at rest; the
 // caller clears it. A zero or wiped key returns nil.
 func (p ExchangePrivate) Seed() []byte {
-	if p.IsZero() {
+	priv := p.s.Get()
+	if priv == nil {
 		return nil
 	}
-	return p.s.priv.Bytes()
+	return priv.Bytes()
 }
 
 // Wipe drops the secret for all copies of p. crypto/ecdh offers no way to
 // overwrite its bytes; the garbage collector takes them (SPEC "Named
 // trade-offs").
-func (p ExchangePrivate) Wipe() {
-	if p.s != nil {
-		p.s.priv = nil
-	}
-}
+func (p ExchangePrivate) Wipe() { p.s.Drop() }
 
 // lowOrderMontgomery returns the canonical u coordinates of the points of small
 // order on Curve25519 and its twist (RFC 7748, 6.1 and the survey it cites).

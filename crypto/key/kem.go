@@ -72,11 +72,7 @@ func (p KEMPublic) Encapsulate() (secret, ciphertext []byte, err error) {
 // KEMPrivate is an ML-KEM-768 decapsulation key. Copies share one secret.
 type KEMPrivate struct {
 	Redacted
-	s *kemSecret
-}
-
-type kemSecret struct {
-	dk *mlkem.DecapsulationKey768 // nil once wiped
+	s Hidden[mlkem.DecapsulationKey768]
 }
 
 // GenerateKEM makes a new random key.
@@ -102,18 +98,19 @@ func ParseKEMSeed(seed []byte) (KEMPrivate, error) {
 	if err != nil {
 		return KEMPrivate{}, fmt.Errorf("ml-kem-768 seed: %w", err)
 	}
-	return KEMPrivate{s: &kemSecret{dk: dk}}, nil
+	return KEMPrivate{s: Hide(dk)}, nil
 }
 
 // IsZero reports whether p holds no secret, or one that was wiped.
-func (p KEMPrivate) IsZero() bool { return p.s == nil || p.s.dk == nil }
+func (p KEMPrivate) IsZero() bool { return p.s.Get() == nil }
 
 // Public returns the public half, or a zero key if p is zero or wiped.
 func (p KEMPrivate) Public() KEMPublic {
-	if p.IsZero() {
+	dk := p.s.Get()
+	if dk == nil {
 		return KEMPublic{}
 	}
-	return KEMPublic{ek: p.s.dk.EncapsulationKey()}
+	return KEMPublic{ek: dk.EncapsulationKey()}
 }
 
 // Decapsulate returns the 32-byte secret that ciphertext carries; the caller
@@ -121,13 +118,14 @@ func (p KEMPrivate) Public() KEMPublic {
 // (implicit rejection, FIPS 203, 6.3), not an error. It fails with [ErrLength]
 // and [ErrNoKey].
 func (p KEMPrivate) Decapsulate(ciphertext []byte) ([]byte, error) {
-	if p.IsZero() {
+	dk := p.s.Get()
+	if dk == nil {
 		return nil, fmt.Errorf("ml-kem-768: %w", ErrNoKey)
 	}
 	if len(ciphertext) != KEMCiphertextSize {
 		return nil, fmt.Errorf("ml-kem-768 ciphertext of %d bytes: %w", len(ciphertext), ErrLength)
 	}
-	secret, err := p.s.dk.Decapsulate(ciphertext)
+	secret, err := dk.Decapsulate(ciphertext)
 	if err != nil {
 		return nil, fmt.Errorf("ml-kem-768: %w", err)
 	}
@@ -137,17 +135,14 @@ func (p KEMPrivate) Decapsulate(ciphertext []byte) ([]byte, error) {
 // Seed returns a copy of the 64-byte seed, to be sealed at rest; the caller
 // clears it. A zero or wiped key returns nil.
 func (p KEMPrivate) Seed() []byte {
-	if p.IsZero() {
+	dk := p.s.Get()
+	if dk == nil {
 		return nil
 	}
-	return p.s.dk.Bytes()
+	return dk.Bytes()
 }
 
 // Wipe drops the secret for all copies of p. crypto/mlkem offers no way to
 // overwrite its bytes; the garbage collector takes them (SPEC "Named
 // trade-offs").
-func (p KEMPrivate) Wipe() {
-	if p.s != nil {
-		p.s.dk = nil
-	}
-}
+func (p KEMPrivate) Wipe() { p.s.Drop() }

@@ -3,20 +3,15 @@
 // encapsulation, and the device id that is derived from a signing key.
 //
 // A value of a public type is either zero or was parsed strictly, so code that
-// holds one need not check it again. A private type keeps its secret behind a
-// pointer, cannot be compared, has no marshaller and prints as "(redacted)" in
-// every verb; copies share the secret, and Wipe ends it for all of them.
+// holds one need not check it again. A private type keeps its secret [Hidden],
+// cannot be compared, has no marshaller and prints as "(redacted)" in every
+// verb; copies share the secret, and Wipe ends it for all of them.
 //
 // The package does no I/O and starts no goroutine. All methods but Wipe may be
 // used concurrently; Wipe must not run beside another use of the same secret.
 package key
 
-import (
-	"errors"
-	"fmt"
-	"io"
-	"log/slog"
-)
+import "errors"
 
 // Errors that the parsers and the operations of this package wrap.
 var (
@@ -30,20 +25,3 @@ var (
 	// ErrNoKey says that a zero or wiped key was used.
 	ErrNoKey = errors.New("key is empty or wiped")
 )
-
-// redactedText is what every secret prints as.
-const redactedText = "(redacted)"
-
-// Redacted is embedded in every type that holds a secret. It makes the type
-// incomparable, because == on secrets is not constant time, and prints
-// "(redacted)" for every fmt verb and for log/slog.
-//
-// fmt does not call methods of values in unexported fields, so the secret
-// itself has to stand behind a pointer in the type that embeds Redacted.
-type Redacted struct{ _ [0]func() }
-
-// Format writes "(redacted)" whatever the verb and the flags are.
-func (Redacted) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redactedText) }
-
-// LogValue returns "(redacted)".
-func (Redacted) LogValue() slog.Value { return slog.StringValue(redactedText) }

@@ -73,12 +73,8 @@ func (p SigningPublic) Std() ed25519.PublicKey { return p.Bytes() }
 // SigningPrivate is an Ed25519 private key. Copies share one secret.
 type SigningPrivate struct {
 	Redacted
-	s *signingSecret
-}
-
-type signingSecret struct {
-	priv ed25519.PrivateKey // nil once wiped
-	pub  SigningPublic
+	pub SigningPublic
+	s   Hidden[ed25519.PrivateKey]
 }
 
 // GenerateSigning makes a new random key.
@@ -100,38 +96,36 @@ func ParseSigningSeed(seed []byte) (SigningPrivate, error) {
 
 func newSigning(seed []byte) SigningPrivate {
 	priv := ed25519.NewKeyFromSeed(seed)
-	s := &signingSecret{priv: priv}
-	copy(s.pub.b[:], priv[SigningSeedSize:])
-	return SigningPrivate{s: s}
+	return SigningPrivate{
+		pub: SigningPublic{b: [SigningPublicSize]byte(priv[SigningSeedSize:])},
+		s:   Hide(&priv),
+	}
 }
 
 // IsZero reports whether p holds no secret, or one that was wiped.
-func (p SigningPrivate) IsZero() bool { return p.s == nil || p.s.priv == nil }
+func (p SigningPrivate) IsZero() bool { return p.s.Get() == nil }
 
-// Public returns the public half, or a zero key if p is zero.
-func (p SigningPrivate) Public() SigningPublic {
-	if p.s == nil {
-		return SigningPublic{}
-	}
-	return p.s.pub
-}
+// Public returns the public half, also after Wipe; a zero key if p is zero.
+func (p SigningPrivate) Public() SigningPublic { return p.pub }
 
 // Sign returns the signature of msg. A zero or wiped key returns nil, which no
 // verifier accepts.
 func (p SigningPrivate) Sign(msg []byte) []byte {
-	if p.IsZero() {
+	priv := p.s.Get()
+	if priv == nil {
 		return nil
 	}
-	return ed25519.Sign(p.s.priv, msg)
+	return ed25519.Sign(*priv, msg)
 }
 
 // Seed returns a copy of the 32-byte seed, to be sealed at rest; the caller
 // clears it. A zero or wiped key returns nil.
 func (p SigningPrivate) Seed() []byte {
-	if p.IsZero() {
+	priv := p.s.Get()
+	if priv == nil {
 		return nil
 	}
-	return p.s.priv.Seed()
+	return priv.Seed()
 }
 
 // Signer returns the key as a [crypto.Signer] for X.509 and TLS. It prints as
@@ -141,11 +135,10 @@ func (p SigningPrivate) Signer() crypto.Signer { return signer{key: p} }
 // Wipe overwrites the secret for all copies of p. Copies that the runtime or
 // the standard library made are beyond reach (SPEC "Named trade-offs").
 func (p SigningPrivate) Wipe() {
-	if p.IsZero() {
-		return
+	if priv := p.s.Get(); priv != nil {
+		clear(*priv)
 	}
-	clear(p.s.priv)
-	p.s.priv = nil
+	p.s.Drop()
 }
 
 // signer adapts a SigningPrivate to crypto.Signer.

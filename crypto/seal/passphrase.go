@@ -58,7 +58,8 @@ func (p Argon2Params) check() error {
 // bytes it has. It fails with [ErrFormat] for parameters out of bounds or a
 // passphrase that is empty or longer than [MaxPassphrase].
 func WrapStorageKey(k StorageKey, passphrase []byte, p Argon2Params) ([]byte, error) {
-	if k.IsZero() {
+	secret := k.s.Get()
+	if secret == nil {
 		return nil, fmt.Errorf("wrap storage key: %w", key.ErrNoKey)
 	}
 	if err := checkPassphrase(passphrase); err != nil {
@@ -89,7 +90,7 @@ func WrapStorageKey(k StorageKey, passphrase []byte, p Argon2Params) ([]byte, er
 		return nil, fmt.Errorf("wrap storage key: %w", err)
 	}
 	head = append(head, d.commitment()...)
-	return aead.Seal(head, d.nonce(), k.s.k[:], head), nil
+	return aead.Seal(head, d.nonce(), secret[:], head), nil
 }
 
 // UnwrapStorageKey opens what [WrapStorageKey] made. It fails with

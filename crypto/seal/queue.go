@@ -4,6 +4,7 @@ import (
 	"crypto/hpke"
 	"crypto/rand"
 	"fmt"
+	"slices"
 
 	"secmsg/crypto/key"
 )
@@ -68,11 +69,11 @@ func (p QueuePublic) Seal(cell Cell, plaintext []byte) ([]byte, error) {
 // QueuePrivate opens what was queued. Copies share one secret.
 type QueuePrivate struct {
 	key.Redacted
-	s *queueSecret
+	s key.Hidden[queueSecret]
 }
 
 type queueSecret struct {
-	sk   hpke.PrivateKey // nil once wiped
+	sk   hpke.PrivateKey
 	seed [QueueSeedSize]byte
 }
 
@@ -93,48 +94,51 @@ func ParseQueueSeed(seed []byte) (QueuePrivate, error) {
 	if err != nil {
 		return QueuePrivate{}, fmt.Errorf("queue seed: %w", ErrFormat)
 	}
-	return QueuePrivate{s: &queueSecret{sk: sk, seed: [QueueSeedSize]byte(seed)}}, nil
+	return QueuePrivate{s: key.Hide(&queueSecret{sk: sk, seed: [QueueSeedSize]byte(seed)})}, nil
 }
 
 // IsZero reports whether q holds no secret, or one that was wiped.
-func (q QueuePrivate) IsZero() bool { return q.s == nil || q.s.sk == nil }
+func (q QueuePrivate) IsZero() bool { return q.s.Get() == nil }
 
 // Public returns the public half, or a zero key if q is zero or wiped.
 func (q QueuePrivate) Public() QueuePublic {
-	if q.IsZero() {
+	s := q.s.Get()
+	if s == nil {
 		return QueuePublic{}
 	}
-	return QueuePublic{pk: q.s.sk.PublicKey()}
+	return QueuePublic{pk: s.sk.PublicKey()}
 }
 
 // Seed returns a copy of the seed, to be sealed at rest; the caller clears it.
 // A zero or wiped key returns nil.
 func (q QueuePrivate) Seed() []byte {
-	if q.IsZero() {
+	s := q.s.Get()
+	if s == nil {
 		return nil
 	}
-	return append([]byte(nil), q.s.seed[:]...)
+	return slices.Clone(s.seed[:])
 }
 
 // Wipe overwrites the seed and drops the key for all copies of q.
 func (q QueuePrivate) Wipe() {
-	if q.s != nil {
-		clear(q.s.seed[:])
-		q.s.sk = nil
+	if s := q.s.Get(); s != nil {
+		clear(s.seed[:])
 	}
+	q.s.Drop()
 }
 
 // Open opens what [QueuePublic.Seal] made for the same cell. It fails with
 // [ErrFormat], [ErrOpen] and [key.ErrNoKey].
 func (q QueuePrivate) Open(cell Cell, sealed []byte) ([]byte, error) {
-	if q.IsZero() {
+	s := q.s.Get()
+	if s == nil {
 		return nil, fmt.Errorf("open queue: %w", key.ErrNoKey)
 	}
 	ad, err := cell.ad()
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
-	plaintext, err := hpkeOpen(q.s.sk, QueueOverhead, labelQueue, ad, sealed)
+	plaintext, err := hpkeOpen(s.sk, QueueOverhead, labelQueue, ad, sealed)
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}

@@ -1,8 +1,10 @@
 package seal
 
 import (
+	"crypto/cipher"
 	"crypto/rand"
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/chacha20poly1305"
 	"golang.org/x/crypto/cryptobyte"
@@ -23,19 +25,14 @@ const (
 // StorageKey seals the values of a profile's database. Copies share one secret.
 type StorageKey struct {
 	key.Redacted
-	s *storageSecret
-}
-
-type storageSecret struct {
-	k     [StorageKeySize]byte
-	wiped bool
+	s key.Hidden[[StorageKeySize]byte]
 }
 
 // NewStorageKey makes a random key.
 func NewStorageKey() StorageKey {
-	s := new(storageSecret)
-	rand.Read(s.k[:]) // never fails (crypto/rand, since Go 1.24)
-	return StorageKey{s: s}
+	var k [StorageKeySize]byte
+	rand.Read(k[:]) // never fails (crypto/rand, since Go 1.24)
+	return StorageKey{s: key.Hide(&k)}
 }
 
 // ParseStorageKey returns the key that b holds; [ErrFormat] unless b has 32
@@ -44,27 +41,29 @@ func ParseStorageKey(b []byte) (StorageKey, error) {
 	if len(b) != StorageKeySize {
 		return StorageKey{}, fmt.Errorf("storage key of %d bytes: %w", len(b), ErrFormat)
 	}
-	return StorageKey{s: &storageSecret{k: [StorageKeySize]byte(b)}}, nil
+	k := [StorageKeySize]byte(b)
+	return StorageKey{s: key.Hide(&k)}, nil
 }
 
 // IsZero reports whether k holds no secret, or one that was wiped.
-func (k StorageKey) IsZero() bool { return k.s == nil || k.s.wiped }
+func (k StorageKey) IsZero() bool { return k.s.Get() == nil }
 
 // Bytes returns a copy of the key, for a profile whose user chose no
 // passphrase; the caller clears it. A zero or wiped key returns nil.
 func (k StorageKey) Bytes() []byte {
-	if k.IsZero() {
+	b := k.s.Get()
+	if b == nil {
 		return nil
 	}
-	return append([]byte(nil), k.s.k[:]...)
+	return slices.Clone(b[:])
 }
 
 // Wipe overwrites the key for all copies of k.
 func (k StorageKey) Wipe() {
-	if k.s != nil {
-		clear(k.s.k[:])
-		k.s.wiped = true
+	if b := k.s.Get(); b != nil {
+		clear(b[:])
 	}
+	k.s.Drop()
 }
 
 // Cell says where a value stands, which is authenticated with it: a value that
@@ -93,14 +92,11 @@ func (c Cell) ad() ([]byte, error) {
 // anew at every write: version || nonce || XChaCha20-Poly1305 ciphertext. It
 // fails with [key.ErrNoKey] for a zero or wiped key.
 func (k StorageKey) Seal(cell Cell, plaintext []byte) ([]byte, error) {
-	if k.IsZero() {
-		return nil, fmt.Errorf("seal cell: %w", key.ErrNoKey)
-	}
 	ad, err := cell.ad()
 	if err != nil {
 		return nil, fmt.Errorf("seal cell: %w", err)
 	}
-	aead, err := chacha20poly1305.NewX(k.s.k[:])
+	aead, err := k.aead()
 	if err != nil {
 		return nil, fmt.Errorf("seal cell: %w", err)
 	}
@@ -114,24 +110,37 @@ func (k StorageKey) Seal(cell Cell, plaintext []byte) ([]byte, error) {
 // Open opens what Seal made for the same cell. It fails with [ErrFormat],
 // [ErrOpen] and [key.ErrNoKey].
 func (k StorageKey) Open(cell Cell, sealed []byte) ([]byte, error) {
-	if k.IsZero() {
-		return nil, fmt.Errorf("open cell: %w", key.ErrNoKey)
-	}
-	if len(sealed) < StorageOverhead || sealed[0] != version {
-		return nil, fmt.Errorf("open cell of %d bytes: %w", len(sealed), ErrFormat)
-	}
 	ad, err := cell.ad()
 	if err != nil {
 		return nil, fmt.Errorf("open cell: %w", err)
 	}
-	aead, err := chacha20poly1305.NewX(k.s.k[:])
+	plaintext, err := k.open(ad, sealed)
 	if err != nil {
 		return nil, fmt.Errorf("open cell: %w", err)
+	}
+	return plaintext, nil
+}
+
+func (k StorageKey) open(ad, sealed []byte) ([]byte, error) {
+	if len(sealed) < StorageOverhead || sealed[0] != version {
+		return nil, fmt.Errorf("%d bytes: %w", len(sealed), ErrFormat)
+	}
+	aead, err := k.aead()
+	if err != nil {
+		return nil, err
 	}
 	nonce, ct := sealed[1:1+chacha20poly1305.NonceSizeX], sealed[1+chacha20poly1305.NonceSizeX:]
 	plaintext, err := aead.Open(nil, nonce, ct, ad)
 	if err != nil {
-		return nil, fmt.Errorf("open cell: %w", ErrOpen)
+		return nil, ErrOpen
 	}
 	return plaintext, nil
+}
+
+func (k StorageKey) aead() (cipher.AEAD, error) {
+	b := k.s.Get()
+	if b == nil {
+		return nil, key.ErrNoKey
+	}
+	return chacha20poly1305.NewX(b[:])
 }
