@@ -142,11 +142,26 @@ type Mail struct {
 	Accepted     time.Time
 	Expires      time.Time
 	Ciphertext   []byte
+	// Request marks a stranger's request: of one message id a device takes one
+	// envelope ever; a retry of it is answered as stored, with Row 0.
+	Request bool
 	// Notice rows (class notice)
 	NoticeReason    uint8
 	NoticeRecipient string
 	NoticeDevice    key.DeviceID
 }
+
+// Numbers of rpc/wire that the store writes itself; a test of the relay holds
+// them equal, since this package knows no wire format.
+const (
+	ClassDurable     uint8 = 1
+	ClassNotice      uint8 = 4
+	NoticeDeviceGone uint8 = 6
+	NoticeExpired    uint8 = 11
+)
+
+// NoticeRetention is how long a notice waits for the sender's device (delivery.md, Promise 10).
+const NoticeRetention = 30 * 24 * time.Hour
 
 // MailboxLimits bound one device's mailbox.
 type MailboxLimits struct {
@@ -164,6 +179,7 @@ type Accounts interface {
 
 	// Register consumes one use of the invite and creates account, device and manifest.
 	// The same token, name, identity and manifest again return the existing account.
+	// It fails with ErrInvite, ErrNameTaken (the invite is not used up) or ErrConflict (a device id is in use).
 	Register(ctx context.Context, r Registration) (Account, error)
 	Account(ctx context.Context, name string) (Account, error)
 	ListAccounts(ctx context.Context, after string, limit int) ([]Account, error)
@@ -171,7 +187,7 @@ type Accounts interface {
 	SetChain(ctx context.Context, name string, chain [][]byte) error
 	DeleteAccount(ctx context.Context, name string) error
 
-	// PutManifest stores m if the newest manifest has hash previous; devices that m drops are revoked and their mailboxes, fences and prekeys deleted. Else ErrConflict.
+	// PutManifest stores m if the newest manifest has hash previous; devices that m drops are revoked and their mailboxes, fences and prekeys deleted. Else ErrConflict; also for a version that does not grow, or a device id that was revoked or is another account's. The newest manifest once more is no error.
 	PutManifest(ctx context.Context, name string, previous [32]byte, m Manifest, now time.Time) error
 	Manifests(ctx context.Context, name string, after uint64, limit int) ([]Manifest, error)
 	Device(ctx context.Context, id key.DeviceID) (Device, error)
@@ -183,7 +199,9 @@ type Accounts interface {
 
 // PrekeyStock holds prekeys. One-time keys are handed out once, also under concurrency.
 type PrekeyStock interface {
+	// PutPrekeys stores an upload. One-time keys beyond maxOneTime of a kind, and ids that the device has uploaded before (also when used up since), are left out. A device that is unknown or revoked is ErrNotFound.
 	PutPrekeys(ctx context.Context, device key.DeviceID, p Prekeys, maxOneTime int) error
+	// TakeBundles leaves out devices that have no valid signed prekey or no KEM key.
 	TakeBundles(ctx context.Context, devices []key.DeviceID, now time.Time) ([]Bundle, error)
 	CountPrekeys(ctx context.Context, device key.DeviceID, now time.Time) (PrekeyCount, error)
 }
@@ -200,22 +218,28 @@ type ContactLists interface {
 // Fences holds each device's fence.
 type Fences interface {
 	Fence(ctx context.Context, device key.DeviceID) (Fence, error) // zero Fence when there is none
+	// IssueFence stores issued beside the confirmed value and raises steps.
 	IssueFence(ctx context.Context, device key.DeviceID, issued []byte, steps uint64) error
+	// ConfirmFence makes the issued value the confirmed one; ErrNotFound without an issued value.
 	ConfirmFence(ctx context.Context, device key.DeviceID) error
 	RaiseSteps(ctx context.Context, steps map[key.DeviceID]uint64) error // keeps the higher
 }
 
-// Mailboxes holds undelivered envelopes.
+// Mailboxes holds undelivered envelopes. Where a mailbox is dropped with its
+// device, or an envelope expires, the sender's device is left a notice in the
+// same transaction, above its limits (its own envelopes were within limits).
 type Mailboxes interface {
-	// Append stores mails in order; results[i] is nil, ErrFull or ErrNotFound (no such device) for mails[i]. It returns after one fsync that may be shared with other callers. On success Row is set.
+	// Append stores mails in order; results[i] is nil, ErrFull or ErrNotFound (no such device) for mails[i]. After an ErrFull all later mails of the call for that device are ErrFull too, so that order holds. It returns after one fsync that may be shared with other callers. On success Row is set. If err is not nil nothing was stored.
 	Append(ctx context.Context, mails []*Mail, limits MailboxLimits) (results []error, err error)
 	// Read returns up to limit mails of a device with Row > after, oldest first, and at most maxBytes of ciphertext (at least one mail).
 	Read(ctx context.Context, device key.DeviceID, after int64, limit, maxBytes int) ([]Mail, error)
-	// Delete removes rows of a device; rows that are not that device's are ignored.
-	Delete(ctx context.Context, device key.DeviceID, rows []int64) error
+	// Delete removes rows of devices; rows that are not that device's are ignored.
+	Delete(ctx context.Context, rows map[key.DeviceID][]int64) error
 	MailboxSize(ctx context.Context, device key.DeviceID) (envelopes int, bytes int64, err error)
-	// TakeExpired removes up to limit mails that expired before now and returns them.
+	// TakeExpired removes up to limit mails that expired before now and returns them without ciphertext.
 	TakeExpired(ctx context.Context, now time.Time, limit int) ([]Mail, error)
+	// Noticed returns the devices that were left a notice in a row above after, and the highest such row (after if there is none).
+	Noticed(ctx context.Context, after int64) (devices []key.DeviceID, last int64, err error)
 }
 
 // Store is everything.

@@ -1,0 +1,45 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"modernc.org/sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
+)
+
+// primaryCode masks the extended part of an SQLite result code (sqlite.org/rescode.html).
+const primaryCode = 0xff
+
+// mapError names the operation and gives driver errors the sentinel that callers branch on.
+func mapError(op string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sql.ErrNoRows):
+		return fmt.Errorf("%s: %w", op, ErrNotFound)
+	case isDisk(err) && !errors.Is(err, ErrDisk):
+		return fmt.Errorf("%s: %w: %w", op, ErrDisk, err)
+	default:
+		return fmt.Errorf("%s: %w", op, err)
+	}
+}
+
+// isDisk reports whether err says that the medium failed, so that nothing of the running transaction is durable.
+func isDisk(err error) bool {
+	if errors.Is(err, ErrDisk) {
+		return true
+	}
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return false
+	}
+	switch e.Code() & primaryCode {
+	case sqlitelib.SQLITE_FULL, sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_READONLY,
+		sqlitelib.SQLITE_CANTOPEN, sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB,
+		sqlitelib.SQLITE_PROTOCOL:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,292 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"secmsg/crypto/key"
+)
+
+const mailColumns = `device, class, message_id, sender, sender_device, accepted, expires, notice_reason, notice_recipient, notice_device, size, ciphertext`
+
+// box is what one Append knows of one mailbox.
+type box struct {
+	envelopes int
+	bytes     int64
+	grown     bool
+	err       error // ErrNotFound or ErrFull for all that follows
+}
+
+// Append stores mails in order with one commit.
+func (s *SQLite) Append(ctx context.Context, mails []*Mail, limits MailboxLimits) ([]error, error) {
+	if len(mails) == 0 {
+		return nil, nil
+	}
+	results := make([]error, len(mails))
+	rows := make([]int64, len(mails))
+	err := s.write(ctx, "append mail", func(t *tx) error {
+		boxes := make(map[key.DeviceID]*box)
+		for i, m := range mails {
+			b := boxes[m.Device]
+			if b == nil {
+				var err error
+				if b, err = openBox(t, m.Device); err != nil {
+					return err
+				}
+				boxes[m.Device] = b
+			}
+			var err error
+			if rows[i], results[i], err = b.append(t, m, limits); err != nil {
+				return err
+			}
+		}
+		for id, b := range boxes {
+			if !b.grown {
+				continue
+			}
+			if _, err := t.exec(`INSERT INTO mailboxes (device, envelopes, bytes) VALUES (?, ?, ?)
+				ON CONFLICT (device) DO UPDATE SET envelopes = excluded.envelopes, bytes = excluded.bytes`,
+				id[:], b.envelopes, b.bytes); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, m := range mails {
+		m.Row = rows[i]
+	}
+	return results, nil
+}
+
+func openBox(t *tx, device key.DeviceID) (*box, error) {
+	err := t.active(device)
+	if errors.Is(err, sql.ErrNoRows) || errors.Is(err, ErrNotFound) {
+		return &box{err: ErrNotFound}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	b := new(box)
+	err = t.get(`SELECT envelopes, bytes FROM mailboxes WHERE device = ?`, []any{device[:]}, &b.envelopes, &b.bytes)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return nil, err
+	}
+	return b, nil
+}
+
+// append stores one mail and returns its row, its result, and an error of the whole transaction.
+func (b *box) append(t *tx, m *Mail, limits MailboxLimits) (row int64, result, err error) {
+	if m.Request && !errors.Is(b.err, ErrNotFound) {
+		var n int
+		if err := t.get(`SELECT count(*) FROM request_devices WHERE device = ? AND sender = ?`, []any{m.Device[:], m.Sender}, &n); err != nil {
+			return 0, nil, err
+		}
+		if n > 0 {
+			return 0, nil, nil
+		}
+	}
+	if b.err != nil {
+		return 0, b.err, nil
+	}
+	size := int64(len(m.Ciphertext))
+	if (limits.Envelopes > 0 && b.envelopes >= limits.Envelopes) || (limits.Bytes > 0 && b.bytes+size > limits.Bytes) {
+		b.err = ErrFull
+		return 0, b.err, nil
+	}
+	if m.Request {
+		if _, err := t.exec(`INSERT INTO request_devices (device, sender, message_id) VALUES (?, ?, ?)`, m.Device[:], m.Sender, m.MessageID[:]); err != nil {
+			return 0, nil, err
+		}
+	}
+	row, err = t.insert(`INSERT INTO mails (`+mailColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		m.Device[:], m.Class, m.MessageID[:], m.Sender, m.SenderDevice[:], toMS(m.Accepted), toMS(m.Expires),
+		m.NoticeReason, m.NoticeRecipient, m.NoticeDevice[:], size, blob(m.Ciphertext))
+	b.envelopes++
+	b.bytes += size
+	b.grown = true
+	return row, nil, err
+}
+
+func scanMail(row scan) (Mail, error) {
+	var m Mail
+	var size int
+	err := row(&m.Row, &m.Account, deviceColumn{&m.Device}, &m.Class, idColumn{&m.MessageID}, &m.Sender, deviceColumn{&m.SenderDevice},
+		timeColumn{&m.Accepted}, timeColumn{&m.Expires}, &m.NoticeReason, &m.NoticeRecipient, deviceColumn{&m.NoticeDevice}, &size, &m.Ciphertext)
+	return m, err
+}
+
+// errEnough ends a listing early.
+var errEnough = errors.New("enough")
+
+// Read returns the mails of a device after a row, within limit and maxBytes, at least one if there is one.
+func (s *SQLite) Read(ctx context.Context, device key.DeviceID, after int64, limit, maxBytes int) ([]Mail, error) {
+	var out []Mail
+	bytes := 0
+	err := s.list(ctx, `SELECT m.row, d.account, m.device, m.class, m.message_id, m.sender, m.sender_device, m.accepted, m.expires,
+			m.notice_reason, m.notice_recipient, m.notice_device, m.size, m.ciphertext
+		FROM mails m JOIN devices d ON d.id = m.device WHERE m.device = ? AND m.row > ? ORDER BY m.row LIMIT ?`,
+		[]any{device[:], after, limit}, func(row scan) error {
+			m, err := scanMail(row)
+			if err != nil {
+				return err
+			}
+			bytes += len(m.Ciphertext)
+			if len(out) > 0 && bytes > maxBytes {
+				return errEnough
+			}
+			out = append(out, m)
+			return nil
+		})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return out, mapError("read mailbox", err)
+}
+
+// Delete removes rows of devices.
+func (s *SQLite) Delete(ctx context.Context, rows map[key.DeviceID][]int64) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	return s.write(ctx, "delete mail", func(t *tx) error {
+		for id, list := range rows {
+			if err := deleteRows(t, id, list); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func deleteRows(t *tx, device key.DeviceID, rows []int64) error {
+	var envelopes int
+	var bytes int64
+	for _, row := range rows {
+		var size int64
+		err := t.get(`DELETE FROM mails WHERE row = ? AND device = ? RETURNING size`, []any{row, device[:]}, &size)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		envelopes++
+		bytes += size
+	}
+	if envelopes == 0 {
+		return nil
+	}
+	_, err := t.exec(`UPDATE mailboxes SET envelopes = envelopes - ?, bytes = bytes - ? WHERE device = ?`, envelopes, bytes, device[:])
+	return err
+}
+
+// MailboxSize returns how much waits for a device; zero for one without a mailbox.
+func (s *SQLite) MailboxSize(ctx context.Context, device key.DeviceID) (envelopes int, bytes int64, err error) {
+	err = s.get(ctx, `SELECT envelopes, bytes FROM mailboxes WHERE device = ?`, []any{device[:]}, &envelopes, &bytes)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, 0, nil
+	}
+	return envelopes, bytes, mapError("mailbox size", err)
+}
+
+// TakeExpired removes expired mails and leaves their senders notices, in one transaction.
+func (s *SQLite) TakeExpired(ctx context.Context, now time.Time, limit int) ([]Mail, error) {
+	const expired = `FROM mails m JOIN devices d ON d.id = m.device WHERE m.expires < ?`
+	args := []any{toMS(now)}
+	var n int
+	if err := s.get(ctx, `SELECT count(*) FROM (SELECT 1 `+expired+` LIMIT 1)`, args, &n); err != nil || n == 0 {
+		return nil, mapError("take expired", err)
+	}
+	var out []Mail
+	err := s.write(ctx, "take expired", func(t *tx) error {
+		out = nil
+		err := t.list(`SELECT m.row, d.account, m.device, m.class, m.message_id, m.sender, m.sender_device, m.accepted, m.expires,
+				m.notice_reason, m.notice_recipient, m.notice_device, m.size, x'' `+expired+` ORDER BY m.expires, m.row LIMIT ?`,
+			append(args, limit), func(row scan) error {
+				m, err := scanMail(row)
+				out = append(out, m)
+				return err
+			})
+		if err != nil {
+			return err
+		}
+		rows := make(map[key.DeviceID][]int64)
+		for _, m := range out {
+			rows[m.Device] = append(rows[m.Device], m.Row)
+			if err := notice(t, m, NoticeExpired, now); err != nil {
+				return err
+			}
+		}
+		for id, list := range rows {
+			if err := deleteRows(t, id, list); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// noticeDropped tells the senders of all durable mail for a device that it is gone.
+func noticeDropped(t *tx, account string, device key.DeviceID, now time.Time) error {
+	var waiting []Mail
+	err := t.list(`SELECT message_id, sender_device FROM mails WHERE device = ? AND class = 1 ORDER BY row`, []any{device[:]}, func(row scan) error {
+		m := Mail{Account: account, Device: device, Class: ClassDurable}
+		err := row(idColumn{&m.MessageID}, deviceColumn{&m.SenderDevice})
+		waiting = append(waiting, m)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range waiting {
+		if err := notice(t, m, NoticeDeviceGone, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notice leaves the sender's device a row that tells what became of m.
+func notice(t *tx, m Mail, reason uint8, now time.Time) error {
+	if m.Class != ClassDurable {
+		return nil
+	}
+	b, err := openBox(t, m.SenderDevice)
+	if err != nil || b.err != nil {
+		return err
+	}
+	n := &Mail{
+		Device: m.SenderDevice, Class: ClassNotice, MessageID: m.MessageID,
+		Accepted: now, Expires: now.Add(NoticeRetention),
+		NoticeReason: reason, NoticeRecipient: m.Account, NoticeDevice: m.Device,
+	}
+	if _, _, err := b.append(t, n, MailboxLimits{}); err != nil {
+		return err
+	}
+	_, err = t.exec(`INSERT INTO mailboxes (device, envelopes, bytes) VALUES (?, 1, 0) ON CONFLICT (device) DO UPDATE SET envelopes = envelopes + 1`, m.SenderDevice[:])
+	return err
+}
+
+// Noticed returns the devices that were left a notice above a row, and the highest such row.
+func (s *SQLite) Noticed(ctx context.Context, after int64) ([]key.DeviceID, int64, error) {
+	var ids []key.DeviceID
+	last := after
+	err := s.list(ctx, `SELECT device, max(row) FROM mails WHERE class = 4 AND row > ? GROUP BY device`, []any{after}, func(row scan) error {
+		var id key.DeviceID
+		var n int64
+		err := row(deviceColumn{&id}, &n)
+		ids = append(ids, id)
+		last = max(last, n)
+		return err
+	})
+	return ids, last, mapError("noticed", err)
+}
