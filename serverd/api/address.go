@@ -1,0 +1,57 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// ipv6Site is the prefix that counts as one IPv6 address in limits: a site gets
+// at least a /64, so single addresses cost an attacker nothing.
+const ipv6Site = 64
+
+type proxyKey struct{}
+
+// TrustProxy marks the connections of the listener that only a reverse proxy
+// on this machine reaches; only there is X-Forwarded-For believed. It is meant
+// for http.Server.BaseContext.
+func TrustProxy(ctx context.Context) context.Context {
+	return context.WithValue(ctx, proxyKey{}, true)
+}
+
+// AddressKey returns the key of a remote address for limits: the IPv4 address,
+// or the /64 of an IPv6 one. Anything else, such as a Unix socket, is one key.
+func AddressKey(remote string) string {
+	ip, err := netip.ParseAddr(remote)
+	if err != nil {
+		ap, err := netip.ParseAddrPort(remote)
+		if err != nil {
+			return "local"
+		}
+		ip = ap.Addr()
+	}
+	ip = ip.Unmap().WithZone("")
+	if ip.Is4() {
+		return ip.String()
+	}
+	p, err := ip.Prefix(ipv6Site)
+	if err != nil {
+		return "local"
+	}
+	return p.String()
+}
+
+// clientKey returns the limit key of a request's sender. Behind a proxy that is
+// the last entry of X-Forwarded-For, which the proxy itself wrote; earlier ones
+// are whatever the client sent.
+func clientKey(r *http.Request) string {
+	if trusted, _ := r.Context().Value(proxyKey{}).(bool); trusted {
+		values := r.Header.Values("X-Forwarded-For")
+		if len(values) > 0 {
+			list := values[len(values)-1]
+			return AddressKey(strings.TrimSpace(list[strings.LastIndexByte(list, ',')+1:]))
+		}
+	}
+	return AddressKey(r.RemoteAddr)
+}

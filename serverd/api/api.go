@@ -1,0 +1,181 @@
+package api
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	"secmsg/serverd/store"
+)
+
+// Store is what the API needs of the server's store.
+type Store interface {
+	store.Accounts
+	store.PrekeyStock
+	store.ContactLists
+	// RaiseSteps keeps the higher step count of a device (see store.Fences).
+	RaiseSteps(ctx context.Context, steps map[key.DeviceID]uint64) error
+}
+
+// Authority is what the API needs of the realm's CA.
+type Authority interface {
+	Root() *x509.Certificate
+	IssueAccount(csr []byte, addr identity.Address) ([][]byte, error)
+	Reissue(pub key.SigningPublic, addr identity.Address) ([][]byte, error)
+	Statement() (statement, issuing []byte, err error)
+}
+
+// Hooks are called after something changed, to tell the relay early. They must
+// not block. Any of them may be nil.
+type Hooks struct {
+	// ContactsChanged says that owner's entry for peer changed.
+	ContactsChanged func(owner, peer string)
+	// DevicesRevoked says that devices of account were dropped by a newer manifest.
+	DevicesRevoked func(account string, devices []key.DeviceID)
+	// Authenticated says that the connection of this request has shown a valid token or login.
+	Authenticated func(ctx context.Context)
+}
+
+// Limits are the operator's options; a zero field takes the default of delivery.md.
+type Limits struct {
+	Lookups      Rate          // new names, per account
+	Bundles      Rate          // per requester and target
+	Registration Rate          // per address
+	Logins       Rate          // challenges and token requests, per address
+	Contacts     int           // entries of an account's list
+	OneTimeKeys  int           // of each kind, per device
+	TokenLife    time.Duration // of an access token
+	NonceLife    time.Duration // of a challenge
+	DeviceCache  time.Duration // how long a device row is believed
+	StoreGrace   time.Duration // how long a known device passes while the store cannot be read
+	Body         time.Duration // bound for the arrival of a request's body
+}
+
+// DefaultLimits returns the defaults of delivery.md.
+func DefaultLimits() Limits {
+	return Limits{
+		Lookups:      Rate{60, time.Minute},
+		Bundles:      Rate{6, 10 * time.Minute},
+		Registration: Rate{6, 2 * time.Minute},
+		Logins:       Rate{600, 100 * time.Millisecond},
+		Contacts:     10_000,
+		OneTimeKeys:  100,
+		TokenLife:    10 * time.Minute,
+		NonceLife:    time.Minute,
+		DeviceCache:  2 * time.Second,
+		StoreGrace:   10 * time.Second,
+		Body:         20 * time.Second,
+	}
+}
+
+// TokenKeySize is the length of the key that signs tokens, in bytes (RFC 7518,
+// 3.2: at least the size of the hash).
+const TokenKeySize = 32
+
+// Options are what an API is made of.
+type Options struct {
+	Store    Store
+	CA       Authority
+	Domain   string
+	Hosts    []string // further names that a Host header may carry; the domain and loopback always may
+	TokenKey []byte   // TokenKeySize bytes
+	Limits   Limits
+	Hooks    Hooks
+	Healthy  func(ctx context.Context) error // nil: always healthy
+	Now      func() time.Time                // nil: time.Now
+	Logger   *slog.Logger                    // nil: none
+}
+
+// API serves the REST API.
+type API struct {
+	opt     Options // constant
+	hosts   map[string]bool
+	handler http.Handler
+	routes  []Route
+	openapi []byte
+
+	lookups, bundles, registration, logins *Limiter
+	names                                  *nameCache
+	nonces                                 *nonces
+	devices                                *deviceCache
+	// decoy is verified against when a login names nobody, so that it costs the same.
+	decoy key.SigningPublic
+}
+
+// New makes an API. It fails if an option that has no default is missing.
+func New(opt Options) (*API, error) {
+	if opt.Store == nil || opt.CA == nil || opt.Domain == "" {
+		return nil, errors.New("api: store, CA and domain are needed")
+	}
+	if len(opt.TokenKey) != TokenKeySize {
+		return nil, errors.New("api: the token key has the wrong length")
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	opt.Limits = withDefaults(opt.Limits)
+	l := opt.Limits
+	a := &API{
+		opt:          opt,
+		hosts:        allowedHosts(opt.Domain, opt.Hosts),
+		lookups:      NewLimiter(l.Lookups, 0, opt.Now),
+		bundles:      NewLimiter(l.Bundles, 0, opt.Now),
+		registration: NewLimiter(l.Registration, 0, opt.Now),
+		logins:       NewLimiter(l.Logins, 0, opt.Now),
+		names:        newNameCache(),
+		nonces:       newNonces(l.NonceLife, opt.Now),
+		devices:      newDeviceCache(),
+		decoy:        key.GenerateSigning().Public(),
+	}
+	if err := a.build(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Handler serves every route of the API, /healthz and /v1/openapi.json.
+func (a *API) Handler() http.Handler { return a.handler }
+
+// OpenAPI returns the API's description, OpenAPI 3.1 in JSON.
+func (a *API) OpenAPI() []byte { return a.openapi }
+
+// Routes returns the router's table.
+func (a *API) Routes() []Route { return a.routes }
+
+func withDefaults(l Limits) Limits {
+	d := DefaultLimits()
+	rate := func(r *Rate, d Rate) {
+		if r.Burst <= 0 || r.Every <= 0 {
+			*r = d
+		}
+	}
+	rate(&l.Lookups, d.Lookups)
+	rate(&l.Bundles, d.Bundles)
+	rate(&l.Registration, d.Registration)
+	rate(&l.Logins, d.Logins)
+	for _, p := range []struct {
+		v *int
+		d int
+	}{{&l.Contacts, d.Contacts}, {&l.OneTimeKeys, d.OneTimeKeys}} {
+		if *p.v <= 0 {
+			*p.v = p.d
+		}
+	}
+	for _, p := range []struct {
+		v *time.Duration
+		d time.Duration
+	}{{&l.TokenLife, d.TokenLife}, {&l.NonceLife, d.NonceLife}, {&l.DeviceCache, d.DeviceCache}, {&l.StoreGrace, d.StoreGrace}, {&l.Body, d.Body}} {
+		if *p.v <= 0 {
+			*p.v = p.d
+		}
+	}
+	return l
+}

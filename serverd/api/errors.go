@@ -1,0 +1,190 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"secmsg/rpc/wire"
+	"secmsg/serverd/store"
+)
+
+// maxMessage bounds the text of an error in bytes: it may quote names of fields that the client made up.
+const maxMessage = 300
+
+// statusOf returns the HTTP status that a code travels with (rpc/wire/errors.go).
+func statusOf(c wire.Code) int {
+	switch c {
+	case wire.CodeMalformed:
+		return http.StatusBadRequest
+	case wire.CodeUnauthorized:
+		return http.StatusUnauthorized
+	case wire.CodeForbidden, wire.CodeInvite:
+		return http.StatusForbidden
+	case wire.CodeNotFound:
+		return http.StatusNotFound
+	case wire.CodeNameTaken, wire.CodeConflict:
+		return http.StatusConflict
+	case wire.CodeVersion:
+		return http.StatusUpgradeRequired
+	case wire.CodeTooLarge:
+		return http.StatusRequestEntityTooLarge
+	case wire.CodeRateLimited, wire.CodeQuota:
+		return http.StatusTooManyRequests
+	case wire.CodeUnavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// refuse makes an error with a safe text.
+func refuse(c wire.Code, format string, args ...any) error {
+	return &wire.Error{Code: c, Message: fmt.Sprintf(format, args...)}
+}
+
+// limited makes the error of a limiter.
+func limited(wait time.Duration) error {
+	return &wire.Error{Code: wire.CodeRateLimited, Message: "too many requests", RetryAfter: math.Ceil(wait.Seconds()*10) / 10}
+}
+
+// errInvite returns the one answer to every invite that does not work, so that
+// nobody learns which tokens exist.
+func errInvite() error { return refuse(wire.CodeInvite, "the invite is not valid") }
+
+// errProof returns the one answer to every login that fails.
+func errProof() error { return refuse(wire.CodeUnauthorized, "the login was refused") }
+
+// errToken returns the one answer to every token that is not good here.
+func errToken() error {
+	return refuse(wire.CodeUnauthorized, "the token is missing, expired or not good for this")
+}
+
+// errNoAccount returns the answer to a look-up of an unknown name.
+func errNoAccount() error { return refuse(wire.CodeNotFound, "no such account") }
+
+// response is an error as huma writes it.
+type response struct{ err *wire.Error }
+
+// Error formats the code and the text.
+func (r *response) Error() string { return r.err.Error() }
+
+// GetStatus implements huma.StatusError.
+func (r *response) GetStatus() int { return statusOf(r.err.Code) }
+
+// MarshalJSON writes the body of a failed call.
+func (r *response) MarshalJSON() ([]byte, error) { return json.Marshal(wire.ErrorBody{Error: r.err}) }
+
+// GetHeaders implements huma.HeadersError.
+func (r *response) GetHeaders() http.Header {
+	h := http.Header{}
+	if r.err.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.err.RetryAfter))))
+	}
+	if r.err.Code == wire.CodeUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	return h
+}
+
+// toResponse maps what a handler returned: an error of the API passes, errors
+// of the store get their code, everything else is logged whole and becomes
+// "internal".
+func (a *API) toResponse(ctx context.Context, err error) *response {
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		return &response{e}
+	}
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return &response{&wire.Error{Code: wire.CodeNotFound, Message: "not found"}}
+	case errors.Is(err, store.ErrConflict):
+		return &response{&wire.Error{Code: wire.CodeConflict, Message: "the stored version is another one"}}
+	case errors.Is(err, store.ErrFull):
+		return &response{&wire.Error{Code: wire.CodeQuota, Message: "the quota is used up"}}
+	}
+	if ctx.Err() == nil {
+		a.opt.Logger.ErrorContext(ctx, "request failed", "request", requestID(ctx), "error", err)
+	}
+	if errors.Is(err, store.ErrDisk) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return &response{&wire.Error{Code: wire.CodeUnavailable, Message: "the server cannot do this now", RetryAfter: 5}}
+	}
+	return &response{&wire.Error{Code: wire.CodeInternal, Message: "internal error; the server's log has the details"}}
+}
+
+// writeError answers a request with an error, outside of huma.
+func writeError(w http.ResponseWriter, err error) {
+	e, ok := errors.AsType[*wire.Error](err)
+	if !ok {
+		e = &wire.Error{Code: wire.CodeInternal, Message: "internal error; the server's log has the details"}
+	}
+	r := &response{e}
+	for k, v := range r.GetHeaders() {
+		w.Header()[k] = v
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(r.GetStatus())
+	_ = json.NewEncoder(w).Encode(r) // the client is gone if this fails
+}
+
+// translate is a huma transformer that turns huma's own errors (validation,
+// body size, content type) into ours. Values that the client sent are left out.
+func translate(ctx huma.Context, _ string, v any) (any, error) {
+	m, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	ctx.SetHeader("Content-Type", "application/json")
+	e := &wire.Error{Code: codeOfStatus(m.Status), Message: m.Detail}
+	if e.Code == wire.CodeInternal {
+		e.Message = "internal error; the server's log has the details"
+	}
+	if e.Code == wire.CodeMalformed {
+		for _, d := range m.Errors {
+			if d != nil {
+				e.Message = fmt.Sprintf("%s: %s", d.Location, d.Message)
+				break
+			}
+		}
+	}
+	if len(e.Message) > maxMessage {
+		e.Message = e.Message[:maxMessage]
+	}
+	return &response{e}, nil
+}
+
+// codeOfStatus maps a status that huma chose.
+func codeOfStatus(status int) wire.Code {
+	switch {
+	case status == http.StatusRequestEntityTooLarge:
+		return wire.CodeTooLarge
+	case status >= 500:
+		return wire.CodeInternal
+	}
+	return wire.CodeMalformed
+}
+
+// plainStatus is a huma context that answers 400 wherever huma would use a
+// finer status of its own, so that code and status keep to one table.
+type plainStatus struct{ humaContext }
+
+// humaContext renames the embedded interface, which has a method Context.
+type humaContext = huma.Context
+
+// Unwrap lets adapters find their own context.
+func (c plainStatus) Unwrap() huma.Context { return c.humaContext }
+
+// SetStatus sets the status of the response.
+func (c plainStatus) SetStatus(status int) {
+	switch status {
+	case http.StatusUnprocessableEntity, http.StatusUnsupportedMediaType, http.StatusRequestTimeout, http.StatusNotAcceptable:
+		status = http.StatusBadRequest
+	}
+	c.humaContext.SetStatus(status)
+}

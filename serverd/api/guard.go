@@ -1,0 +1,167 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"secmsg/rpc/wire"
+)
+
+// ProtocolHeader carries the protocol version of a REST call.
+const ProtocolHeader = "Secmsg-Protocol"
+
+// requestIDHeader names the answer to a request in the server's log.
+const requestIDHeader = "Secmsg-Request"
+
+type requestIDKey struct{}
+
+type clientAddrKey struct{}
+
+// requestID returns the id that Guard gave to a request.
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
+
+// clientAddr returns the limit key of the request's sender.
+func clientAddr(ctx context.Context) string {
+	key, _ := ctx.Value(clientAddrKey{}).(string)
+	return key
+}
+
+// allowedHosts returns the names that a Host header may carry.
+func allowedHosts(domain string, more []string) map[string]bool {
+	hosts := map[string]bool{domain: true, "localhost": true, "127.0.0.1": true, "::1": true}
+	for _, h := range more {
+		hosts[strings.ToLower(strings.Trim(h, "[]"))] = true
+	}
+	return hosts
+}
+
+// Guard stands in front of every handler of the public listener, the relay's
+// included: it gives the request an id and a client address, and refuses what
+// comes from a browser page, by its Origin or by a name that is not ours (DNS
+// rebinding). It does not wrap the ResponseWriter.
+func (a *API) Guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var id [8]byte
+		rand.Read(id[:])
+		ctx := context.WithValue(r.Context(), requestIDKey{}, hex.EncodeToString(id[:]))
+		ctx = context.WithValue(ctx, clientAddrKey{}, clientKey(r))
+		w.Header().Set(requestIDHeader, requestID(ctx))
+		if len(r.Header.Values("Origin")) > 0 {
+			writeError(w, refuse(wire.CodeForbidden, "requests from browser pages are refused"))
+			return
+		}
+		if !a.hosts[hostOf(r.Host)] {
+			writeError(w, refuse(wire.CodeForbidden, "this server has another name"))
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// hostOf returns a Host header's name in lower case, without port and brackets.
+func hostOf(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+}
+
+// needsProtocol reports whether a request must name the protocol version: all
+// but the three that a person or a monitor asks for.
+func needsProtocol(path string) bool {
+	return path != PathHealth && path != PathOpenAPI && path != PathRealm
+}
+
+// front is the API's own outermost handler behind Guard: protocol version,
+// unknown routes, panics and the access log.
+func (a *API) front(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := a.opt.Now()
+		rec := &recorder{ResponseWriter: w}
+		_, pattern := mux.Handler(r)
+		defer func() {
+			if v := recover(); v != nil {
+				a.recovered(rec, r, pattern, v)
+			}
+			a.opt.Logger.DebugContext(r.Context(), "request", "request", requestID(r.Context()), "method", method(r.Method),
+				"route", pattern, "status", rec.status, "took", a.opt.Now().Sub(start).Round(time.Microsecond))
+		}()
+		h := rec.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		got := r.Header.Get(ProtocolHeader)
+		switch {
+		case pattern == "":
+			writeError(rec, refuse(wire.CodeNotFound, "no such route"))
+		case got != strconv.Itoa(wire.ProtocolVersion) && (got != "" || needsProtocol(r.URL.Path)):
+			writeError(rec, refuse(wire.CodeVersion, "this server speaks protocol version %d, named in the header %s", wire.ProtocolVersion, ProtocolHeader))
+		default:
+			mux.ServeHTTP(rec, r)
+		}
+	})
+}
+
+// method keeps made-up methods out of the log.
+func method(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete:
+		return m
+	}
+	return "other"
+}
+
+// recovered logs a panic with its stack and answers 500. The value of the panic
+// may hold what a client sent, so only that of a runtime error is logged.
+func (a *API) recovered(w *recorder, r *http.Request, pattern string, v any) {
+	if v == http.ErrAbortHandler {
+		panic(v)
+	}
+	if r.Context().Err() != nil {
+		return // the client went away while it was written to; huma panics then
+	}
+	text := fmt.Sprintf("%T", v)
+	if e, ok := v.(runtime.Error); ok {
+		text = e.Error()
+	}
+	a.opt.Logger.ErrorContext(r.Context(), "panic in a handler", "request", requestID(r.Context()), "route", pattern, "panic", text, "stack", string(debug.Stack()))
+	if w.status == 0 {
+		writeError(w, refuse(wire.CodeInternal, "internal error; the server's log has the details"))
+	}
+}
+
+// recorder notes the status of a response.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader notes and sends the status.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends a part of the body.
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap serves http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
