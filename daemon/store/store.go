@@ -62,6 +62,7 @@ type Store struct {
 
 	box    atomic.Pointer[Box]
 	writes atomic.Uint64 // counts commits; the idle loop compares
+	clock  profileClock
 }
 
 // Open opens or creates the database at path, whose directory must exist, and
@@ -108,7 +109,7 @@ func (s *Store) open(ctx context.Context) error {
 		return mapError("open database", err)
 	}
 	s.read.SetMaxOpenConns(readers)
-	return nil
+	return s.loadClock(ctx)
 }
 
 // create makes the file with its permissions before SQLite would with the
@@ -171,6 +172,11 @@ func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	}()
 	if err := fn(tx); err != nil {
 		return err
+	}
+	if now := s.clock.due(); !now.IsZero() {
+		if err := s.saveClock(tx, now); err != nil {
+			return err
+		}
 	}
 	if err := tx.exec("COMMIT"); err != nil {
 		return err

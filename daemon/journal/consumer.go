@@ -1,0 +1,169 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+)
+
+// maxConsumers bounds how many consumers one profile has, and maxName the
+// length of a consumer's name in bytes.
+const (
+	maxConsumers = 1000
+	maxName      = 64
+)
+
+// position turns a --since into the seq after which events are wanted: empty
+// is from now on, a bare number is a seq, else an event id or a time.
+func (j *Journal) position(tx *store.Tx, since string) (int64, error) {
+	newest, err := tx.NewestSeq()
+	if err != nil || since == "" {
+		return newest, err
+	}
+	if seq, err := strconv.ParseInt(since, 10, 64); err == nil {
+		if seq < 0 {
+			return 0, local.Errorf(local.CodeUsage, "a seq is not negative: %d", seq)
+		}
+		return min(seq, newest), nil
+	}
+	if t, err := time.Parse(time.RFC3339, since); err == nil {
+		return tx.SeqBefore(t.UnixMilli())
+	}
+	seq, err := tx.SeqOfEvent(since)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, local.Errorf(local.CodeNotFound, "no event has the id %q", since)
+	}
+	return seq, err
+}
+
+// openConsumer returns the cursor of a consumer and makes it at since if it is new.
+func (j *Journal) openConsumer(tx *store.Tx, name, since string) (int64, error) {
+	if name == "" || len(name) > maxName || !utf8.ValidString(name) {
+		return 0, local.Errorf(local.CodeUsage, "a consumer's name has 1 to %d bytes", maxName)
+	}
+	c, err := tx.Consumer(name)
+	if err == nil {
+		if since != "" {
+			return 0, local.Errorf(local.CodeUsage, "the consumer %q exists and continues at its cursor; it takes no --since", name)
+		}
+		return c.Cursor, nil
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return 0, err
+	}
+	all, err := tx.Consumers()
+	if err != nil {
+		return 0, err
+	}
+	if len(all) >= maxConsumers {
+		return 0, local.Errorf(local.CodeQuota, "there are %d consumers already", len(all)).WithHint("secmsg consumer remove NAME")
+	}
+	cursor, err := j.position(tx, since)
+	if err != nil {
+		return 0, err
+	}
+	return cursor, tx.InsertConsumer(store.Consumer{Name: name, Cursor: cursor, CreatedMS: j.now().UnixMilli()})
+}
+
+// Ack moves a consumer's cursor forward to a seq or an event id; everything up
+// to it is done. A cursor never moves back.
+func (j *Journal) Ack(ctx context.Context, p local.AckParams) error {
+	var cursor int64
+	err := j.store.Update(ctx, func(tx *store.Tx) error {
+		if _, err := tx.Consumer(p.Consumer); err != nil {
+			return noConsumer(p.Consumer, err)
+		}
+		var err error
+		if cursor, err = ackSeq(tx, p.ID); err != nil {
+			return err
+		}
+		return tx.AckConsumer(p.Consumer, cursor, j.now().UnixMilli())
+	})
+	if err != nil {
+		return toLocal(err)
+	}
+	j.mu.Lock()
+	s := j.attached[p.Consumer]
+	j.mu.Unlock()
+	if s != nil {
+		s.acked(cursor)
+	}
+	return nil
+}
+
+func ackSeq(tx *store.Tx, id string) (int64, error) {
+	newest, err := tx.NewestSeq()
+	if err != nil {
+		return 0, err
+	}
+	if seq, err := strconv.ParseInt(id, 10, 64); err == nil {
+		if seq < 0 || seq > newest {
+			return 0, local.Errorf(local.CodeNotFound, "no event has the seq %d", seq)
+		}
+		return seq, nil
+	}
+	seq, err := tx.SeqOfEvent(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, local.Errorf(local.CodeNotFound, "no event has the id %q", id)
+	}
+	return seq, err
+}
+
+// Consumers lists the consumers by name.
+func (j *Journal) Consumers(ctx context.Context) (local.Consumers, error) {
+	out := local.Consumers{Consumers: []local.Consumer{}}
+	err := j.store.View(ctx, func(tx *store.Tx) error {
+		list, err := tx.Consumers()
+		if err != nil {
+			return err
+		}
+		newest, err := tx.NewestSeq()
+		if err != nil {
+			return err
+		}
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		for _, c := range list {
+			out.Consumers = append(out.Consumers, local.Consumer{
+				Name: c.Name, Cursor: c.Cursor, Lag: newest - c.Cursor, Attached: j.attached[c.Name] != nil,
+				Created: fromMS(c.CreatedMS), Acked: fromMS(c.AckedMS),
+			})
+		}
+		return nil
+	})
+	return out, toLocal(err)
+}
+
+// RemoveConsumer removes a consumer and ends its subscription.
+func (j *Journal) RemoveConsumer(ctx context.Context, name string) error {
+	err := j.store.Update(ctx, func(tx *store.Tx) error { return noConsumer(name, tx.DeleteConsumer(name)) })
+	if err != nil {
+		return toLocal(err)
+	}
+	j.mu.Lock()
+	s := j.attached[name]
+	j.mu.Unlock()
+	if s != nil {
+		s.end(local.Errorf(local.CodeNotFound, "the consumer %q was removed", name))
+	}
+	return nil
+}
+
+func noConsumer(name string, err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return local.Errorf(local.CodeNotFound, "no consumer is named %q", name)
+	}
+	return err
+}
+
+func fromMS(ms int64) local.Time {
+	if ms == 0 {
+		return local.Time{}
+	}
+	return local.Time{Time: time.UnixMilli(ms)}
+}

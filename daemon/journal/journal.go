@@ -1,0 +1,177 @@
+package journal
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+)
+
+// Retention (delivery.md, Limits).
+const (
+	// DefaultRetention is how long events are kept.
+	DefaultRetention = 30 * 24 * time.Hour
+	// DefaultEvents is how many events are kept at most.
+	DefaultEvents = 100_000
+)
+
+// Options are what New takes beside the store. The zero value is usable.
+type Options struct {
+	Logger    *slog.Logger
+	Now       func() time.Time // wall clock for events without a time; nil: time.Now
+	Retention time.Duration    // 0: DefaultRetention
+	Events    int              // 0: DefaultEvents
+}
+
+// Journal appends events and serves subscriptions.
+type Journal struct {
+	// constant
+	store     *store.Store
+	logger    *slog.Logger
+	now       func() time.Time
+	retention time.Duration
+	events    int
+
+	mu       sync.Mutex
+	subs     map[*Subscription]struct{} // guarded by mu
+	attached map[string]*Subscription   // guarded by mu; by consumer
+	closed   bool                       // guarded by mu
+}
+
+// New makes a journal on a store.
+func New(st *store.Store, o Options) *Journal {
+	j := &Journal{
+		store: st, logger: o.Logger, now: o.Now, retention: o.Retention, events: o.Events,
+		subs: make(map[*Subscription]struct{}), attached: make(map[string]*Subscription),
+	}
+	if j.logger == nil {
+		j.logger = slog.New(slog.DiscardHandler)
+	}
+	if j.now == nil {
+		j.now = time.Now
+	}
+	if j.retention <= 0 {
+		j.retention = DefaultRetention
+	}
+	if j.events <= 0 {
+		j.events = DefaultEvents
+	}
+	return j
+}
+
+// Append adds an event inside a transaction and returns its seq. An empty ID
+// gets a new one, empty times get the present. Subscribers wake after the commit.
+func (j *Journal) Append(tx *store.Tx, account store.AccountID, e local.Event) (int64, error) {
+	seq, err := tx.NextSeq()
+	if err != nil {
+		return 0, fmt.Errorf("append event: %w", err)
+	}
+	if e.ID == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return 0, fmt.Errorf("append event: %w", err)
+		}
+		e.ID = id.String()
+	}
+	if e.Received.IsZero() {
+		e.Received.Time = j.now()
+	}
+	if e.Time.IsZero() {
+		e.Time = e.Received
+	}
+	e.Seq = seq
+	row := store.Event{
+		Seq: seq, Account: account, ID: e.ID, Type: e.Type, Direction: direction(e.Direction),
+		CreatedMS: j.store.ProfileTime().UnixMilli(),
+	}
+	if e.Peer != "" {
+		if row.Peer, err = tx.Peer(account, e.Peer); err != nil {
+			return 0, fmt.Errorf("append event: %w", err)
+		}
+	}
+	if row.Body, err = json.Marshal(e); err != nil {
+		return 0, fmt.Errorf("append event: %w", err)
+	}
+	if err := tx.InsertEvent(row); err != nil {
+		return 0, fmt.Errorf("append event: %w", err)
+	}
+	tx.OnCommit(j.wake)
+	return seq, nil
+}
+
+func direction(d string) int {
+	switch d {
+	case local.DirectionIn:
+		return store.In
+	case local.DirectionOut:
+		return store.Out
+	}
+	return 0
+}
+
+// wake tells every subscription that there may be more to read.
+func (j *Journal) wake() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for s := range j.subs {
+		s.poke()
+	}
+}
+
+// Sweep deletes events whose retention has ended.
+func (j *Journal) Sweep(tx *store.Tx) error {
+	if _, err := tx.DeleteEvents(j.store.ProfileTime().Add(-j.retention).UnixMilli(), j.events); err != nil {
+		return fmt.Errorf("sweep journal: %w", err)
+	}
+	return nil
+}
+
+// Close ends all subscriptions and waits for them.
+func (j *Journal) Close() {
+	j.mu.Lock()
+	j.closed = true
+	subs := make([]*Subscription, 0, len(j.subs))
+	for s := range j.subs {
+		subs = append(subs, s)
+	}
+	j.mu.Unlock()
+	for _, s := range subs {
+		s.end(errClosed)
+		<-s.done
+	}
+}
+
+// errClosed ends subscriptions when the daemon stops.
+var errClosed = local.Errorf(local.CodeNoDaemon, "the daemon is stopping")
+
+// decode makes an event of a row.
+func decode(row store.Event) (local.Event, error) {
+	var e local.Event
+	if err := json.Unmarshal(row.Body, &e); err != nil {
+		return e, fmt.Errorf("event %d: %w", row.Seq, err)
+	}
+	e.Seq = row.Seq
+	return e, nil
+}
+
+// toLocal gives a store error the code that crosses the socket.
+func toLocal(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrLocked):
+		return local.Errorf(local.CodeLocked, "the profile is locked").WithHint("secmsg unlock")
+	case errors.Is(err, store.ErrDiskFull):
+		return local.Errorf(local.CodeDiskFull, "no space left where the profile lives")
+	case errors.Is(err, store.ErrDisk), errors.Is(err, store.ErrCorrupt):
+		return fmt.Errorf("%w: %w", local.Errorf(local.CodeIO, "the profile's database cannot be used"), err)
+	}
+	return err
+}
