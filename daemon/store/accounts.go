@@ -1,0 +1,221 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+)
+
+// AccountState says how far an own account is. The numbers are stored.
+type AccountState int
+
+// The states of an account.
+const (
+	// AccountJoining has its keys; the server has not answered yet. It is shown nowhere.
+	AccountJoining AccountState = 1
+	// AccountActive is in use.
+	AccountActive AccountState = 2
+	// AccountStopped seals and receives nothing more: another copy of the
+	// device is in use, or the device was revoked. History can be read.
+	AccountStopped AccountState = 3
+)
+
+// Account is an own account. Certificates, manifests and fingerprints are
+// opaque bytes here.
+type Account struct {
+	ID      AccountID    `json:"-"`
+	State   AccountState `json:"-"`
+	Default bool         `json:"-"`
+
+	Address    string   `json:"address"` // user@domain
+	Server     string   `json:"server"`  // HOST:PORT
+	Realm      []byte   `json:"realm"`   // fingerprint of the realm's root
+	Root       []byte   `json:"root"`    // root certificate, DER
+	Device     [16]byte `json:"device"`
+	DeviceName string   `json:"device_name"`
+	Chain      [][]byte `json:"chain"`    // own certificate chain, DER
+	Manifest   []byte   `json:"manifest"` // newest own manifest, signed
+	// Pending is a signed manifest that replaces this device by a new one and
+	// that the server has not confirmed yet.
+	Pending []byte `json:"pending,omitempty"`
+	// Stopped is why the account is stopped, for people.
+	Stopped string `json:"stopped,omitempty"`
+}
+
+const accountTag = "account address"
+
+// NewAccount adds an account in the state joining; its address must be new.
+func (tx *Tx) NewAccount(a Account) (AccountID, error) {
+	tag, err := tx.tag(accountTag, []byte(a.Address))
+	if err != nil {
+		return 0, err
+	}
+	var id AccountID
+	err = tx.get(`INSERT INTO accounts (tag, state, is_default, steps, next_prekey, body)
+		VALUES (?, ?, 0, 0, 1, x'') RETURNING id`, []any{tag, AccountJoining}, &id)
+	if err != nil {
+		return 0, err
+	}
+	a.ID = id
+	return id, tx.SaveAccount(a)
+}
+
+// SaveAccount writes the sealed part of an account; state and default have
+// methods of their own.
+func (tx *Tx) SaveAccount(a Account) error {
+	body, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("encode account: %w", err)
+	}
+	sealed, err := tx.seal("accounts", "body", rowOf(a.ID), body)
+	if err != nil {
+		return err
+	}
+	return tx.exec(`UPDATE accounts SET body = ? WHERE id = ?`, sealed, a.ID)
+}
+
+// SetAccountState moves an account to a state.
+func (tx *Tx) SetAccountState(id AccountID, s AccountState) error {
+	return tx.exec(`UPDATE accounts SET state = ? WHERE id = ?`, s, id)
+}
+
+// SetDefaultAccount makes one account the default.
+func (tx *Tx) SetDefaultAccount(id AccountID) error {
+	return tx.exec(`UPDATE accounts SET is_default = (id = ?)`, id)
+}
+
+// Account returns an account by its id, or ErrNotFound.
+func (tx *Tx) Account(id AccountID) (Account, error) {
+	a := Account{ID: id}
+	var sealed []byte
+	if err := tx.get(`SELECT state, is_default, body FROM accounts WHERE id = ?`, []any{id}, &a.State, &a.Default, &sealed); err != nil {
+		return Account{}, err
+	}
+	return a, tx.openAccount(&a, sealed)
+}
+
+// FindAccount returns the account of an address (user@domain), or ErrNotFound.
+func (tx *Tx) FindAccount(address string) (Account, error) {
+	tag, err := tx.tag(accountTag, []byte(address))
+	if err != nil {
+		return Account{}, err
+	}
+	var id AccountID
+	if err := tx.get(`SELECT id FROM accounts WHERE tag = ?`, []any{tag}, &id); err != nil {
+		return Account{}, err
+	}
+	return tx.Account(id)
+}
+
+// AccountRef is what can be known of an account while the profile is locked.
+type AccountRef struct {
+	ID      AccountID
+	State   AccountState
+	Default bool
+}
+
+// AccountRefs returns all accounts, oldest first. It works while locked.
+func (tx *Tx) AccountRefs() ([]AccountRef, error) {
+	var refs []AccountRef
+	err := tx.each(`SELECT id, state, is_default FROM accounts ORDER BY id`, nil, func(scan func(...any) error) error {
+		var r AccountRef
+		if err := scan(&r.ID, &r.State, &r.Default); err != nil {
+			return err
+		}
+		refs = append(refs, r)
+		return nil
+	})
+	return refs, err
+}
+
+// Accounts returns all accounts, oldest first.
+func (tx *Tx) Accounts() ([]Account, error) {
+	refs, err := tx.AccountRefs()
+	if err != nil {
+		return nil, err
+	}
+	accounts := make([]Account, 0, len(refs))
+	for _, r := range refs {
+		a, err := tx.Account(r.ID)
+		if err != nil {
+			return nil, err
+		}
+		accounts = append(accounts, a)
+	}
+	return accounts, nil
+}
+
+func (tx *Tx) openAccount(a *Account, sealed []byte) error {
+	body, err := tx.open("accounts", "body", rowOf(a.ID), sealed)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, a); err != nil {
+		return fmt.Errorf("decode account: %w: %w", ErrCorrupt, err)
+	}
+	return nil
+}
+
+// Fence returns the newest stored fence value (nil: none) and the number of
+// session-changing steps.
+func (tx *Tx) Fence(id AccountID) (value []byte, steps uint64, err error) {
+	var sealed []byte
+	if err := tx.get(`SELECT fence, steps FROM accounts WHERE id = ?`, []any{id}, &sealed, &steps); err != nil {
+		return nil, 0, err
+	}
+	if sealed == nil {
+		return nil, steps, nil
+	}
+	value, err = tx.open("accounts", "fence", rowOf(id), sealed)
+	return value, steps, err
+}
+
+// SetFence stores a fence value; it is durable when the transaction is.
+func (tx *Tx) SetFence(id AccountID, value []byte) error {
+	sealed, err := tx.seal("accounts", "fence", rowOf(id), value)
+	if err != nil {
+		return err
+	}
+	return tx.exec(`UPDATE accounts SET fence = ? WHERE id = ?`, sealed, id)
+}
+
+// Steps returns the number of session-changing steps of an account.
+func (tx *Tx) Steps(id AccountID) (steps uint64, err error) {
+	err = tx.get(`SELECT steps FROM accounts WHERE id = ?`, []any{id}, &steps)
+	return steps, err
+}
+
+// Step counts a session-changing step, in the same transaction as the change.
+func (tx *Tx) Step(id AccountID) error {
+	return tx.exec(`UPDATE accounts SET steps = steps + 1 WHERE id = ?`, id)
+}
+
+// keyTables are the tables of this file's neighbours that hang on an account,
+// those that refer to others first.
+func keyTables() []string {
+	return []string{"skipped", "sessions", "handshakes", "prekeys", "account_keys", "manifests", "contacts"}
+}
+
+// DeleteAccountKeys deletes an account with keys, sessions and contacts. What
+// the other tables hold of it must be gone before.
+func (tx *Tx) DeleteAccountKeys(id AccountID) error {
+	for _, table := range keyTables() {
+		if err := tx.exec(`DELETE FROM `+table+` WHERE account = ?`, id); err != nil {
+			return err
+		}
+	}
+	return tx.exec(`DELETE FROM accounts WHERE id = ?`, id)
+}
+
+// ResetDevice forgets what belongs to a device and not to its account: fence,
+// steps, prekeys, sessions and all message keys. A new device begins.
+func (tx *Tx) ResetDevice(id AccountID) error {
+	for _, table := range []string{"skipped", "sessions", "handshakes", "prekeys"} {
+		if err := tx.exec(`DELETE FROM `+table+` WHERE account = ?`, id); err != nil {
+			return err
+		}
+	}
+	return tx.exec(`UPDATE accounts SET fence = NULL, steps = 0 WHERE id = ?`, id)
+}
+
+func rowOf(id AccountID) string { return strconv.FormatInt(int64(id), 10) }

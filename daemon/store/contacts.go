@@ -1,0 +1,201 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Relation is how the user stands to a peer. The numbers are stored.
+type Relation int
+
+// The relations.
+const (
+	RelationNone    Relation = 0
+	RelationContact Relation = 1
+	RelationBlocked Relation = 2
+)
+
+// TrustLevel is how a pin came to be. The numbers are stored.
+type TrustLevel int
+
+// The levels of trust.
+const (
+	TrustUnknown   TrustLevel = 0 // no pin
+	TrustCertified TrustLevel = 1 // pinned on first contact
+	TrustVerified  TrustLevel = 2 // a person or a script compared the safety number
+)
+
+// Contact is what is known of a peer: pin, manifest, relation, policy. Keys,
+// certificates and manifests are opaque bytes here.
+type Contact struct {
+	Account  AccountID  `json:"-"`
+	Peer     PeerID     `json:"-"`
+	Relation Relation   `json:"-"`
+	Synced   bool       `json:"-"` // the server knows the relation
+	Change   uint64     `json:"-"` // counts changes of the relation
+	Request  bool       `json:"-"` // wrote first and waits to be made a contact
+	Trust    TrustLevel `json:"-"`
+
+	Pin      []byte            `json:"pin,omitempty"`      // account identity key
+	Chain    [][]byte          `json:"chain,omitempty"`    // newest chain of the pin
+	Expires  time.Time         `json:"expires,omitzero"`   // of that chain
+	Warned   time.Time         `json:"warned,omitzero"`    // the expiry that a warning was given for
+	Manifest []byte            `json:"manifest,omitempty"` // newest, signed
+	Nick     string            `json:"nick,omitempty"`
+	Policy   map[string]string `json:"policy,omitempty"`
+	// Changed is a certified key that is not the pin; it waits for a decision.
+	Changed         []byte   `json:"changed,omitempty"`
+	ChangedChain    [][]byte `json:"changed_chain,omitempty"`
+	ChangedManifest []byte   `json:"changed_manifest,omitempty"`
+}
+
+const nickTag = "contact nick"
+
+// Contact returns what is known of a peer; an empty Contact if that is nothing.
+func (tx *Tx) Contact(account AccountID, peer PeerID) (Contact, error) {
+	c := Contact{Account: account, Peer: peer, Synced: true}
+	var sealed []byte
+	err := tx.get(`SELECT relation, synced, change, request, trust, body FROM contacts WHERE account = ? AND peer = ?`,
+		[]any{account, peer}, &c.Relation, &c.Synced, &c.Change, &c.Request, &c.Trust, &sealed)
+	if errors.Is(err, ErrNotFound) {
+		return c, nil
+	}
+	if err != nil {
+		return Contact{}, err
+	}
+	return c, tx.openContact(&c, sealed)
+}
+
+// SaveContact writes a contact. A nickname that another peer has is an error
+// that wraps ErrNickTaken.
+func (tx *Tx) SaveContact(c Contact) error {
+	body, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("encode contact: %w", err)
+	}
+	sealed, err := tx.seal("contacts", "body", contactRow(c.Account, c.Peer), body)
+	if err != nil {
+		return err
+	}
+	var nick any
+	if c.Nick != "" {
+		other, err := tx.FindNick(c.Account, c.Nick)
+		if err == nil && other != c.Peer {
+			return fmt.Errorf("save contact: %w", ErrNickTaken)
+		}
+		if err != nil && !isNotFound(err) {
+			return err
+		}
+		if nick, err = tx.tag(nickTag, []byte(c.Nick)); err != nil {
+			return err
+		}
+	}
+	return tx.exec(`INSERT INTO contacts (account, peer, relation, synced, change, request, trust, nick_tag, body)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (account, peer) DO UPDATE SET relation = excluded.relation, synced = excluded.synced,
+			change = excluded.change, request = excluded.request, trust = excluded.trust,
+			nick_tag = excluded.nick_tag, body = excluded.body`,
+		c.Account, c.Peer, c.Relation, c.Synced, c.Change, c.Request, c.Trust, nick, sealed)
+}
+
+// ErrNickTaken is a nickname that names another peer already.
+var ErrNickTaken = errors.New("nickname is in use")
+
+// FindNick returns the peer that a nickname names, or ErrNotFound.
+func (tx *Tx) FindNick(account AccountID, nick string) (PeerID, error) {
+	tag, err := tx.tag(nickTag, []byte(nick))
+	if err != nil {
+		return 0, err
+	}
+	var peer PeerID
+	err = tx.get(`SELECT peer FROM contacts WHERE account = ? AND nick_tag = ?`, []any{account, tag}, &peer)
+	return peer, err
+}
+
+// Contacts returns everything known of an account's peers, in the order they were met.
+func (tx *Tx) Contacts(account AccountID) ([]Contact, error) {
+	return tx.contacts(account, `SELECT peer, relation, synced, change, request, trust, body
+		FROM contacts WHERE account = ? ORDER BY peer`)
+}
+
+// PendingRelations returns the contacts whose relation the server does not know yet.
+func (tx *Tx) PendingRelations(account AccountID) ([]Contact, error) {
+	return tx.contacts(account, `SELECT peer, relation, synced, change, request, trust, body
+		FROM contacts WHERE account = ? AND synced = 0 ORDER BY peer`)
+}
+
+// RelationSynced tells that the server has the relation as of change; a later
+// change stays pending.
+func (tx *Tx) RelationSynced(account AccountID, peer PeerID, change uint64) error {
+	return tx.exec(`UPDATE contacts SET synced = 1 WHERE account = ? AND peer = ? AND change = ?`, account, peer, change)
+}
+
+func (tx *Tx) contacts(account AccountID, query string) ([]Contact, error) {
+	var list []Contact
+	var bodies [][]byte
+	err := tx.each(query, []any{account}, func(scan func(...any) error) error {
+		c := Contact{Account: account}
+		var sealed []byte
+		if err := scan(&c.Peer, &c.Relation, &c.Synced, &c.Change, &c.Request, &c.Trust, &sealed); err != nil {
+			return err
+		}
+		list, bodies = append(list, c), append(bodies, sealed)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if err := tx.openContact(&list[i], bodies[i]); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+func (tx *Tx) openContact(c *Contact, sealed []byte) error {
+	body, err := tx.open("contacts", "body", contactRow(c.Account, c.Peer), sealed)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, c); err != nil {
+		return fmt.Errorf("decode contact: %w: %w", ErrCorrupt, err)
+	}
+	return nil
+}
+
+// AddManifestHash remembers the hash of an admitted manifest; peer 0 is the own
+// account, of which listed says whether it lists this device.
+func (tx *Tx) AddManifestHash(account AccountID, peer PeerID, version uint64, hash [32]byte, listed bool) error {
+	return tx.exec(`INSERT INTO manifests (account, peer, version, hash, listed) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (account, peer, version) DO NOTHING`, account, peer, int64(version), hash[:], listed)
+}
+
+// ManifestHash returns the hash of the admitted manifest of a version, or ErrNotFound.
+func (tx *Tx) ManifestHash(account AccountID, peer PeerID, version uint64) (hash [32]byte, listed bool, err error) {
+	var b []byte
+	err = tx.get(`SELECT hash, listed FROM manifests WHERE account = ? AND peer = ? AND version = ?`,
+		[]any{account, peer, int64(version)}, &b, &listed)
+	if err != nil {
+		return hash, false, err
+	}
+	if len(b) != len(hash) {
+		return hash, false, fmt.Errorf("manifest hash of %d bytes: %w", len(b), ErrCorrupt)
+	}
+	return [32]byte(b), listed, nil
+}
+
+// ForgetManifests forgets the manifest hashes of a peer, whose key was replaced.
+func (tx *Tx) ForgetManifests(account AccountID, peer PeerID) error {
+	return tx.exec(`DELETE FROM manifests WHERE account = ? AND peer = ?`, account, peer)
+}
+
+// TrimManifests keeps the hashes of the newest manifests of a peer.
+func (tx *Tx) TrimManifests(account AccountID, peer PeerID, keep int) error {
+	return tx.exec(`DELETE FROM manifests WHERE account = ?1 AND peer = ?2 AND version NOT IN
+		(SELECT version FROM manifests WHERE account = ?1 AND peer = ?2 ORDER BY version DESC LIMIT ?3)`, account, peer, keep)
+}
+
+func contactRow(account AccountID, peer PeerID) string { return fmt.Sprintf("%d/%d", account, peer) }

@@ -1,0 +1,178 @@
+package store
+
+import (
+	"encoding/hex"
+	"fmt"
+	"time"
+)
+
+// DeviceRef names a device of a peer.
+type DeviceRef struct {
+	Account AccountID
+	Peer    PeerID
+	Device  [16]byte
+}
+
+// Session is a session's row: its id and its opaque state.
+type Session struct {
+	ID   [32]byte
+	Body []byte
+}
+
+// Sessions returns the sessions with a device. The caller clears the bodies.
+func (tx *Tx) Sessions(d DeviceRef) ([]Session, error) {
+	var list []Session
+	err := tx.each(`SELECT session, body FROM sessions WHERE account = ? AND peer = ? AND device = ?`,
+		[]any{d.Account, d.Peer, d.Device[:]}, func(scan func(...any) error) error {
+			var id []byte
+			var s Session
+			if err := scan(&id, &s.Body); err != nil {
+				return err
+			}
+			if len(id) != len(s.ID) {
+				return fmt.Errorf("session id of %d bytes: %w", len(id), ErrCorrupt)
+			}
+			s.ID = [32]byte(id)
+			list = append(list, s)
+			return nil
+		})
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if list[i].Body, err = tx.open("sessions", "body", sessionRow(d, list[i].ID), list[i].Body); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// HasSession reports whether there is a session with a device.
+func (tx *Tx) HasSession(d DeviceRef) (bool, error) {
+	var n int
+	err := tx.get(`SELECT count(*) FROM sessions WHERE account = ? AND peer = ? AND device = ?`,
+		[]any{d.Account, d.Peer, d.Device[:]}, &n)
+	return n > 0, err
+}
+
+// SessionDevices returns the devices of an account's peers with which there are sessions.
+func (tx *Tx) SessionDevices(account AccountID) ([]DeviceRef, error) {
+	var list []DeviceRef
+	err := tx.each(`SELECT DISTINCT peer, device FROM sessions WHERE account = ?`, []any{account},
+		func(scan func(...any) error) error {
+			d := DeviceRef{Account: account}
+			var device []byte
+			if err := scan(&d.Peer, &device); err != nil {
+				return err
+			}
+			if len(device) != len(d.Device) {
+				return fmt.Errorf("device id of %d bytes: %w", len(device), ErrCorrupt)
+			}
+			d.Device = [16]byte(device)
+			list = append(list, d)
+			return nil
+		})
+	return list, err
+}
+
+// SaveSession writes a session's state.
+func (tx *Tx) SaveSession(d DeviceRef, s Session) error {
+	sealed, err := tx.seal("sessions", "body", sessionRow(d, s.ID), s.Body)
+	if err != nil {
+		return err
+	}
+	return tx.exec(`INSERT INTO sessions (account, peer, device, session, body) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (account, peer, device, session) DO UPDATE SET body = excluded.body`,
+		d.Account, d.Peer, d.Device[:], s.ID[:], sealed)
+}
+
+// DeleteSession deletes a session with its message keys.
+func (tx *Tx) DeleteSession(d DeviceRef, id [32]byte) error {
+	if err := tx.exec(`DELETE FROM skipped WHERE account = ? AND peer = ? AND device = ? AND session = ?`,
+		d.Account, d.Peer, d.Device[:], id[:]); err != nil {
+		return err
+	}
+	return tx.exec(`DELETE FROM sessions WHERE account = ? AND peer = ? AND device = ? AND session = ?`,
+		d.Account, d.Peer, d.Device[:], id[:])
+}
+
+// DeleteSessions deletes all sessions with a device, which was removed.
+func (tx *Tx) DeleteSessions(d DeviceRef) error {
+	for _, table := range []string{"skipped", "sessions"} {
+		if err := tx.exec(`DELETE FROM `+table+` WHERE account = ? AND peer = ? AND device = ?`,
+			d.Account, d.Peer, d.Device[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeletePeerSessions deletes all sessions with all devices of a peer.
+func (tx *Tx) DeletePeerSessions(account AccountID, peer PeerID) error {
+	for _, table := range []string{"skipped", "sessions"} {
+		if err := tx.exec(`DELETE FROM `+table+` WHERE account = ? AND peer = ?`, account, peer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SkippedRef names a stored message key within its session.
+type SkippedRef struct {
+	Epoch, N uint32
+	Stored   time.Time
+}
+
+// AddSkipped stores the key of a message that has not come yet.
+func (tx *Tx) AddSkipped(d DeviceRef, session [32]byte, ref SkippedRef, messageKey []byte) error {
+	sealed, err := tx.seal("skipped", "message_key", skippedRow(d, session, ref), messageKey)
+	if err != nil {
+		return err
+	}
+	return tx.exec(`INSERT INTO skipped (account, peer, device, session, epoch, n, stored_ms, message_key)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		d.Account, d.Peer, d.Device[:], session[:], ref.Epoch, ref.N, ref.Stored.UnixMilli(), sealed)
+}
+
+// Skipped returns a stored message key, or ErrNotFound. The caller clears it.
+func (tx *Tx) Skipped(d DeviceRef, session [32]byte, epoch, n uint32) ([]byte, error) {
+	var sealed []byte
+	err := tx.get(`SELECT message_key FROM skipped
+		WHERE account = ? AND peer = ? AND device = ? AND session = ? AND epoch = ? AND n = ?`,
+		[]any{d.Account, d.Peer, d.Device[:], session[:], epoch, n}, &sealed)
+	if err != nil {
+		return nil, err
+	}
+	return tx.open("skipped", "message_key", skippedRow(d, session, SkippedRef{Epoch: epoch, N: n}), sealed)
+}
+
+// SkippedRefs returns the stored message keys of a session, without the keys.
+func (tx *Tx) SkippedRefs(d DeviceRef, session [32]byte) ([]SkippedRef, error) {
+	var list []SkippedRef
+	err := tx.each(`SELECT epoch, n, stored_ms FROM skipped WHERE account = ? AND peer = ? AND device = ? AND session = ?`,
+		[]any{d.Account, d.Peer, d.Device[:], session[:]}, func(scan func(...any) error) error {
+			var r SkippedRef
+			var ms int64
+			if err := scan(&r.Epoch, &r.N, &ms); err != nil {
+				return err
+			}
+			r.Stored = time.UnixMilli(ms)
+			list = append(list, r)
+			return nil
+		})
+	return list, err
+}
+
+// DeleteSkipped deletes a stored message key.
+func (tx *Tx) DeleteSkipped(d DeviceRef, session [32]byte, epoch, n uint32) error {
+	return tx.exec(`DELETE FROM skipped WHERE account = ? AND peer = ? AND device = ? AND session = ? AND epoch = ? AND n = ?`,
+		d.Account, d.Peer, d.Device[:], session[:], epoch, n)
+}
+
+func sessionRow(d DeviceRef, id [32]byte) string {
+	return fmt.Sprintf("%d/%d/%s/%s", d.Account, d.Peer, hex.EncodeToString(d.Device[:]), hex.EncodeToString(id[:]))
+}
+
+func skippedRow(d DeviceRef, id [32]byte, r SkippedRef) string {
+	return fmt.Sprintf("%s/%d/%d", sessionRow(d, id), r.Epoch, r.N)
+}
