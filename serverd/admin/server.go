@@ -1,0 +1,240 @@
+package admin
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	rpc "secmsg/rpc/admin"
+	"secmsg/serverd/stats"
+	"secmsg/serverd/store"
+)
+
+// Bounds of what an administrator may ask for.
+const (
+	maxUses    = 10_000
+	maxLife    = 365 * 24 * time.Hour
+	maxRequest = 4 << 10
+	pageSize   = 500
+)
+
+// Store is what the admin socket needs of the server's store.
+type Store interface {
+	store.Accounts
+	MailboxSize(ctx context.Context, device key.DeviceID) (envelopes int, bytes int64, err error)
+}
+
+// Options are what a Server is made of; all but Changed are needed.
+type Options struct {
+	Store       Store
+	Stats       *stats.Registry
+	Domain      string
+	Address     string // HOST:PORT that invites name
+	Fingerprint identity.Fingerprint
+	// Changed is called after an account was suspended, resumed or deleted.
+	Changed func(account string)
+	Now     func() time.Time
+	Logger  *slog.Logger
+}
+
+// Server serves the admin socket.
+type Server struct {
+	opt     Options
+	started time.Time
+}
+
+// New makes a server.
+func New(opt Options) *Server { return &Server{opt: opt, started: opt.Now()} }
+
+// Handler returns the routes.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	route(s, mux, "POST /invites", s.createInvite)
+	route(s, mux, "GET /invites", s.listInvites)
+	route(s, mux, "DELETE /invites/{id}", s.revokeInvite)
+	route(s, mux, "GET /users", s.listUsers)
+	route(s, mux, "GET /users/{name}", s.showUser)
+	route(s, mux, "DELETE /users/{name}", s.deleteUser)
+	route(s, mux, "POST /users/{name}/suspend", s.suspend(true))
+	route(s, mux, "POST /users/{name}/resume", s.suspend(false))
+	route(s, mux, "GET /users/{name}/devices", s.listDevices)
+	route(s, mux, "GET /stats", s.stats)
+	return mux
+}
+
+// none is the answer of a call that has nothing to say.
+type none struct{}
+
+// route registers a call: f's result or error becomes the answer.
+func route[T any](s *Server, mux *http.ServeMux, pattern string, f func(*http.Request) (T, error)) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+		out, err := f(r)
+		w.Header().Set("Content-Type", "application/json")
+		if err != nil {
+			e := s.failure(r, err)
+			w.WriteHeader(statusOf(e.Code))
+			_ = json.NewEncoder(w).Encode(rpc.ErrorBody{Error: e}) // the client is gone if this fails
+			return
+		}
+		if r.Method != http.MethodGet {
+			s.opt.Logger.InfoContext(r.Context(), "administration", "call", pattern, "subject", r.PathValue("name")+r.PathValue("id"))
+		}
+		_ = json.NewEncoder(w).Encode(out) // the client is gone if this fails
+	})
+}
+
+func statusOf(c rpc.Code) int {
+	switch c {
+	case rpc.CodeMalformed:
+		return http.StatusBadRequest
+	case rpc.CodeNotFound:
+		return http.StatusNotFound
+	case rpc.CodeConflict:
+		return http.StatusConflict
+	case rpc.CodeDisk:
+		return http.StatusInsufficientStorage
+	}
+	return http.StatusInternalServerError
+}
+
+// failure maps an error; what is not expected is logged whole.
+func (s *Server) failure(r *http.Request, err error) *rpc.Error {
+	if e, ok := errors.AsType[*rpc.Error](err); ok {
+		return e
+	}
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return &rpc.Error{Code: rpc.CodeNotFound, Message: "not found"}
+	case errors.Is(err, store.ErrConflict):
+		return &rpc.Error{Code: rpc.CodeConflict, Message: "it was changed at the same time; try again"}
+	}
+	s.opt.Logger.ErrorContext(r.Context(), "administration failed", "error", err)
+	if errors.Is(err, store.ErrDisk) {
+		return &rpc.Error{Code: rpc.CodeDisk, Message: "the server's storage is full or failing"}
+	}
+	return &rpc.Error{Code: rpc.CodeInternal, Message: "internal error; the server's log has the details"}
+}
+
+func malformed(format string, args ...any) error {
+	return &rpc.Error{Code: rpc.CodeMalformed, Message: fmt.Sprintf(format, args...)}
+}
+
+// createInvite serves POST /invites.
+func (s *Server) createInvite(r *http.Request) (rpc.CreatedInvite, error) {
+	var in rpc.CreateInvite
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&in); err != nil {
+		return rpc.CreatedInvite{}, malformed("not a valid request")
+	}
+	return NewInvite(r.Context(), s.opt.Store, InviteOptions{
+		Address: s.opt.Address, Fingerprint: s.opt.Fingerprint,
+		Uses: in.Uses, Life: time.Duration(min(in.LifeSec, int64(maxLife/time.Second)+1)) * time.Second, Now: s.opt.Now(),
+	})
+}
+
+// InviteOptions describe an invite to be made.
+type InviteOptions struct {
+	Address     string
+	Fingerprint identity.Fingerprint
+	Uses        int
+	Life        time.Duration
+	Now         time.Time
+}
+
+// Inviter is what NewInvite needs of a store.
+type Inviter interface {
+	CreateInvite(ctx context.Context, inv store.Invite) error
+}
+
+// NewInvite makes and stores an invite. Only the answer carries the token; the
+// store keeps its hash. It fails with an *admin.Error of code "malformed" for
+// uses or a life out of bounds.
+func NewInvite(ctx context.Context, st Inviter, o InviteOptions) (rpc.CreatedInvite, error) {
+	if o.Uses < 1 || o.Uses > maxUses {
+		return rpc.CreatedInvite{}, malformed("uses: 1 to %d", maxUses)
+	}
+	if o.Life <= 0 || o.Life > maxLife {
+		return rpc.CreatedInvite{}, malformed("expires: more than 0, at most a year")
+	}
+	token := identity.NewInviteToken()
+	text, err := identity.Invite{Addr: o.Address, Token: token, Fingerprint: o.Fingerprint}.URI()
+	if err != nil {
+		return rpc.CreatedInvite{}, fmt.Errorf("make invite: %w", err)
+	}
+	inv := store.Invite{
+		ID: newID(), TokenHash: token.Hash(), Uses: o.Uses,
+		Created: o.Now, Expires: o.Now.Add(o.Life).Truncate(time.Millisecond),
+	}
+	if err := st.CreateInvite(ctx, inv); err != nil {
+		return rpc.CreatedInvite{}, fmt.Errorf("store invite: %w", err)
+	}
+	return rpc.CreatedInvite{ID: inv.ID, Invite: text, Uses: inv.Uses, Expires: rpc.Time{Time: inv.Expires}}, nil
+}
+
+// newID returns the public handle of an invite: 8 characters that are easy to type.
+func newID() string {
+	var b [5]byte
+	rand.Read(b[:])
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
+}
+
+// listInvites serves GET /invites.
+func (s *Server) listInvites(r *http.Request) (rpc.Invites, error) {
+	list, err := s.opt.Store.ListInvites(r.Context())
+	if err != nil {
+		return rpc.Invites{}, err
+	}
+	out := rpc.Invites{Invites: make([]rpc.Invite, 0, len(list))}
+	for _, inv := range list {
+		out.Invites = append(out.Invites, rpc.Invite{
+			ID: inv.ID, State: stateOf(inv, s.opt.Now()), Uses: inv.Uses, Used: inv.Used,
+			Created: rpc.Time{Time: inv.Created}, Expires: rpc.Time{Time: inv.Expires},
+		})
+	}
+	return out, nil
+}
+
+func stateOf(inv store.Invite, now time.Time) rpc.InviteState {
+	switch {
+	case inv.Revoked:
+		return rpc.InviteRevoked
+	case inv.Used >= inv.Uses:
+		return rpc.InviteUsed
+	case !now.Before(inv.Expires):
+		return rpc.InviteExpired
+	}
+	return rpc.InviteOpen
+}
+
+// revokeInvite serves DELETE /invites/{id}.
+func (s *Server) revokeInvite(r *http.Request) (none, error) {
+	return none{}, s.opt.Store.RevokeInvite(r.Context(), r.PathValue("id"))
+}
+
+// stats serves GET /stats.
+func (s *Server) stats(r *http.Request) (rpc.Stats, error) {
+	now := s.opt.Now()
+	out := rpc.Stats{
+		Time: rpc.Time{Time: now}, Uptime: int64(now.Sub(s.started) / time.Second), Healthy: true,
+		Checks: []rpc.Check{}, Warnings: s.opt.Stats.Problems(), Counters: s.opt.Stats.Snapshot(),
+	}
+	for _, res := range s.opt.Stats.Health(r.Context()) {
+		c := rpc.Check{Name: res.Name, OK: res.Err == nil}
+		if res.Err != nil {
+			c.Message, out.Healthy = res.Err.Error(), false
+		}
+		out.Checks = append(out.Checks, c)
+	}
+	return out, nil
+}

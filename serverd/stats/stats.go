@@ -1,0 +1,134 @@
+package stats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// healthFresh is how long the result of the checks is believed. Anybody may ask
+// /healthz, and one check waits for an fsync, so it must not run for each request.
+const healthFresh = time.Second
+
+// checkTimeout bounds all checks together: a store that takes longer is not healthy.
+const checkTimeout = 5 * time.Second
+
+// ErrUnhealthy is what Healthy wraps.
+var ErrUnhealthy = errors.New("not healthy")
+
+// Result is the outcome of one check.
+type Result struct {
+	Name string
+	Err  error
+}
+
+// Registry holds collectors and checks.
+type Registry struct {
+	now func() time.Time // constant
+
+	mu       sync.Mutex
+	groups   map[string]func() map[string]int64 // guarded by mu
+	checks   []check                            // guarded by mu
+	warnings []func() []string                  // guarded by mu
+
+	run     sync.Mutex // held while the checks run, so that they run once
+	last    []Result   // guarded by run
+	checked time.Time  // guarded by run
+}
+
+type check struct {
+	name string
+	f    func(context.Context) error
+}
+
+// New makes an empty registry.
+func New(now func() time.Time) *Registry {
+	return &Registry{now: now, groups: map[string]func() map[string]int64{}}
+}
+
+// Counters adds a group of counters and gauges; collect must be quick and is
+// called for each snapshot.
+func (r *Registry) Counters(group string, collect func() map[string]int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.groups[group] = collect
+}
+
+// Check adds a part of the server's health. An error makes /healthz say 503.
+func (r *Registry) Check(name string, f func(context.Context) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.checks = append(r.checks, check{name, f})
+}
+
+// Warnings adds a source of what an administrator should know.
+func (r *Registry) Warnings(f func() []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.warnings = append(r.warnings, f)
+}
+
+// Snapshot collects all counters by group and name.
+func (r *Registry) Snapshot() map[string]map[string]int64 {
+	r.mu.Lock()
+	groups := make(map[string]func() map[string]int64, len(r.groups))
+	for name, f := range r.groups {
+		groups[name] = f
+	}
+	r.mu.Unlock()
+	out := make(map[string]map[string]int64, len(groups))
+	for name, f := range groups {
+		out[name] = f()
+	}
+	return out
+}
+
+// Problems collects all warnings; the list is never nil.
+func (r *Registry) Problems() []string {
+	r.mu.Lock()
+	sources := append([]func() []string(nil), r.warnings...)
+	r.mu.Unlock()
+	out := []string{}
+	for _, f := range sources {
+		out = append(out, f()...)
+	}
+	return out
+}
+
+// Health runs the checks, at most once a second; between two runs it returns
+// the last results. The checks do not end with the caller's context.
+func (r *Registry) Health(ctx context.Context) []Result {
+	r.mu.Lock()
+	checks := append([]check(nil), r.checks...)
+	r.mu.Unlock()
+	r.run.Lock()
+	defer r.run.Unlock()
+	now := r.now()
+	if r.last != nil && !now.Before(r.checked) && now.Sub(r.checked) < healthFresh {
+		return r.last
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
+	defer cancel()
+	results := make([]Result, 0, len(checks))
+	for _, c := range checks {
+		results = append(results, Result{c.name, c.f(ctx)})
+	}
+	r.last, r.checked = results, now
+	return results
+}
+
+// Healthy returns nil, or an error that wraps ErrUnhealthy and names what failed.
+func (r *Registry) Healthy(ctx context.Context) error {
+	var failed []error
+	for _, res := range r.Health(ctx) {
+		if res.Err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", res.Name, res.Err))
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrUnhealthy, errors.Join(failed...))
+}
