@@ -1,0 +1,45 @@
+package keyring
+
+import (
+	"crypto/hmac"
+	"crypto/sha512"
+
+	"secmsg/crypto/seal"
+)
+
+// tagSize is the length of an index entry in bytes.
+const tagSize = 32
+
+// box is the keyring as the store sees it (store.Box).
+type box struct{ k *Keyring }
+
+// Seal seals a value for its place in the database.
+func (b box) Seal(table, column, row string, plaintext []byte) ([]byte, error) {
+	b.k.mu.RLock()
+	defer b.k.mu.RUnlock()
+	if b.k.storage.IsZero() {
+		return nil, ErrLocked
+	}
+	return b.k.storage.Seal(seal.Cell{Table: table, Column: column, Row: []byte(row)}, plaintext)
+}
+
+// Open opens a value of its place in the database.
+func (b box) Open(table, column, row string, sealed []byte) ([]byte, error) {
+	b.k.mu.RLock()
+	defer b.k.mu.RUnlock()
+	if b.k.storage.IsZero() {
+		return nil, ErrLocked
+	}
+	return b.k.storage.Open(seal.Cell{Table: table, Column: column, Row: []byte(row)}, sealed)
+}
+
+// Tag returns the index entry of a sealed value.
+func (b box) Tag(domain string, value []byte) []byte {
+	b.k.mu.RLock()
+	defer b.k.mu.RUnlock()
+	mac := hmac.New(sha512.New, b.k.index)
+	mac.Write([]byte{byte(len(domain))})
+	mac.Write([]byte(domain))
+	mac.Write(value)
+	return mac.Sum(nil)[:tagSize]
+}

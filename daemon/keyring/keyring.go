@@ -1,0 +1,206 @@
+package keyring
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha512"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/seal"
+	"secmsg/daemon/store"
+)
+
+const (
+	// labelIndex derives the key of the index over sealed values, so that the
+	// storage key itself only ever seals (SPEC "At rest").
+	labelIndex = "secmsg v1 storage index"
+	indexSize  = 32
+)
+
+// Options are what Open takes beside store and directory. The zero value is usable.
+type Options struct {
+	Logger *slog.Logger
+	// Argon2 is the cost of a passphrase; zero: seal.DefaultArgon2Params.
+	Argon2 seal.Argon2Params
+	// PrekeyRenew is the age at which signed prekeys are replaced; 0: a week.
+	PrekeyRenew time.Duration
+}
+
+// Keyring holds the keys of a profile.
+type Keyring struct {
+	// constant
+	st      *store.Store
+	dir     string
+	logger  *slog.Logger
+	argon2  seal.Argon2Params
+	renewal time.Duration
+
+	mu      sync.RWMutex
+	mode    mode            // guarded by mu
+	storage seal.StorageKey // guarded by mu; zero while locked
+	index   []byte          // guarded by mu
+
+	devices deviceCache
+}
+
+// Open finds the storage key of the profile in dir. A profile without
+// passphrase is unlocked at once; one with a passphrase waits for Unlock, and a
+// new one for Create. It fails with [ErrKeyFile].
+func Open(st *store.Store, dir string, o Options) (*Keyring, error) {
+	k := &Keyring{st: st, dir: dir, logger: o.Logger, argon2: o.Argon2, renewal: o.PrekeyRenew}
+	if k.logger == nil {
+		k.logger = slog.New(slog.DiscardHandler)
+	}
+	if k.argon2 == (seal.Argon2Params{}) {
+		k.argon2 = seal.DefaultArgon2Params()
+	}
+	if k.renewal <= 0 {
+		k.renewal = identity.PrekeyReplaceAfter
+	}
+	m, raw, err := readKeyFile(dir)
+	if err != nil {
+		return nil, err
+	}
+	k.mode = m
+	switch m {
+	case modePlain:
+		defer clear(raw)
+		key, err := seal.ParseStorageKey(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
+		}
+		return k, k.use(key)
+	case modeNew:
+		return k, k.checkNew()
+	}
+	return k, nil
+}
+
+// checkNew refuses a database that was sealed by a key that is gone.
+func (k *Keyring) checkNew() error {
+	return k.st.View(context.Background(), func(tx *store.Tx) error {
+		_, err := tx.ProfileClear(profileQueuePublic)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("open keyring: %w", err)
+		}
+		return fmt.Errorf("%w: %s and %s are both missing", ErrKeyFile, plainFile, wrappedFile)
+	})
+}
+
+// New reports whether the profile has no storage key yet.
+func (k *Keyring) New() bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.mode == modeNew
+}
+
+// Protected reports whether the profile is protected by a passphrase.
+func (k *Keyring) Protected() bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.mode == modeWrapped
+}
+
+// Locked reports whether a passphrase is needed before anything can be read.
+func (k *Keyring) Locked() bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.mode == modeWrapped && k.storage.IsZero()
+}
+
+// Create makes the storage key of a new profile. An empty passphrase leaves it
+// in a file that only its user can read. It fails with [ErrExists].
+func (k *Keyring) Create(passphrase []byte) error {
+	k.mu.Lock()
+	if k.mode != modeNew {
+		k.mu.Unlock()
+		return ErrExists
+	}
+	key := seal.NewStorageKey()
+	m, err := writeKeyFile(k.dir, key, passphrase, k.argon2)
+	if err == nil {
+		k.mode = m
+	}
+	k.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("create storage key: %w", err)
+	}
+	return k.use(key)
+}
+
+// Unlock opens the storage key with a passphrase. It fails with [ErrPassphrase],
+// [ErrNoPassphrase] or [ErrKeyFile]; an unlocked profile stays as it is, but the
+// passphrase must still be right.
+func (k *Keyring) Unlock(passphrase []byte) error {
+	if !k.Protected() {
+		return ErrNoPassphrase
+	}
+	_, wrapped, err := readKeyFile(k.dir)
+	if err != nil {
+		return err
+	}
+	key, err := seal.UnwrapStorageKey(wrapped, passphrase)
+	if errors.Is(err, seal.ErrPassphrase) {
+		return ErrPassphrase
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrKeyFile, err)
+	}
+	return k.use(key)
+}
+
+// Lock forgets every key. It fails with [ErrNoPassphrase] for a profile that
+// could not be unlocked again in earnest.
+func (k *Keyring) Lock() error {
+	if !k.Protected() {
+		return ErrNoPassphrase
+	}
+	k.st.SetBox(nil)
+	k.devices.clear()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.storage.Wipe()
+	clear(k.index)
+	k.storage, k.index = seal.StorageKey{}, nil
+	return nil
+}
+
+// use makes a storage key the one in use, after it has proved to be the
+// database's.
+func (k *Keyring) use(key seal.StorageKey) error {
+	raw := key.Bytes()
+	defer clear(raw)
+	index, err := hkdf.Key(sha512.New, raw, nil, labelIndex, indexSize)
+	if err != nil {
+		return fmt.Errorf("index key: %w", err)
+	}
+	k.mu.Lock()
+	if !k.storage.IsZero() {
+		k.mu.Unlock()
+		key.Wipe()
+		return nil
+	}
+	k.storage, k.index = key, index
+	k.mu.Unlock()
+	k.st.SetBox(box{k})
+	if err := k.ensureQueue(); err != nil {
+		k.st.SetBox(nil)
+		k.mu.Lock()
+		k.storage.Wipe()
+		k.storage, k.index = seal.StorageKey{}, nil
+		k.mu.Unlock()
+		if errors.Is(err, store.ErrCorrupt) {
+			return fmt.Errorf("%w: it is another profile's: %w", ErrKeyFile, err)
+		}
+		return err
+	}
+	return nil
+}

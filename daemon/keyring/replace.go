@@ -1,0 +1,130 @@
+package keyring
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	"secmsg/daemon/store"
+)
+
+// Replacement is the manifest by which this device, found to be an old copy,
+// takes a new identity: the old id is not in it, a new one is.
+type Replacement struct {
+	Previous [32]byte // hash of the manifest that it follows
+	Manifest []byte
+}
+
+// PrepareReplacement makes the keys of a new device and the manifest that puts
+// it in the place of this one, on top of the newest manifest that the server
+// showed. It commits them before they are sent: asked again on top of the same
+// manifest it returns the same, so that a lost answer does no harm. It fails
+// with [ErrNoIdentity] on a linked device, which links again instead.
+func (k *Keyring) PrepareReplacement(tx *store.Tx, id store.AccountID, newest []byte, now time.Time) (Replacement, error) {
+	a, d, account, err := k.primary(tx, id)
+	if err != nil {
+		return Replacement{}, fmt.Errorf("replace device: %w", err)
+	}
+	defer account.Wipe()
+	m, err := identity.VerifyManifest(newest, d.party.Address, account.Public())
+	if err != nil {
+		return Replacement{}, fmt.Errorf("replace device: %w", err)
+	}
+	previous := identity.ManifestHash(newest)
+	if len(a.Pending) > 0 {
+		p, err := identity.VerifyManifest(a.Pending, d.party.Address, account.Public())
+		if err == nil && p.Previous == previous {
+			return Replacement{Previous: previous, Manifest: a.Pending}, nil
+		}
+	}
+	old := slices.IndexFunc(m.Devices, func(x identity.Device) bool { return x.ID == d.party.Device })
+	if old < 0 {
+		return Replacement{}, fmt.Errorf("replace device: %w", ErrRevoked)
+	}
+	signing, exchange := key.GenerateSigning(), key.GenerateExchange()
+	entry := deviceEntry(signing, exchange, m.Devices[old].Name, now)
+	m.Devices = append(slices.Delete(slices.Clone(m.Devices), old, old+1), entry)
+	m.Version, m.Previous, m.Time = m.Version+1, previous, now
+	if a.Pending, err = m.Sign(account); err != nil {
+		return Replacement{}, fmt.Errorf("replace device: %w", err)
+	}
+	err = errors.Join(
+		setSeed(tx, id, store.KeyNextSigning, signing.Seed()),
+		setSeed(tx, id, store.KeyNextExchange, exchange.Seed()),
+		tx.SaveAccount(a),
+	)
+	if err != nil {
+		return Replacement{}, fmt.Errorf("replace device: %w", err)
+	}
+	return Replacement{Previous: previous, Manifest: a.Pending}, nil
+}
+
+// ErrRevoked says that a newer manifest of the account omits this device, which
+// then never enrols itself.
+var ErrRevoked = errors.New("this device was removed from its account")
+
+// FinishReplacement makes the pending device the one in use, after the server
+// has taken its manifest: sessions, prekeys and device keys of the old one are
+// gone, history and queue stay.
+func (k *Keyring) FinishReplacement(tx *store.Tx, id store.AccountID) error {
+	a, d, account, err := k.primary(tx, id)
+	if err != nil {
+		return fmt.Errorf("replace device: %w", err)
+	}
+	defer account.Wipe()
+	m, err := identity.VerifyManifest(a.Pending, d.party.Address, account.Public())
+	if err != nil {
+		return fmt.Errorf("replace device: %w", err)
+	}
+	signing, err := tx.Key(id, store.KeyNextSigning)
+	if err != nil {
+		return fmt.Errorf("replace device: %w", err)
+	}
+	exchange, err := tx.Key(id, store.KeyNextExchange)
+	if err != nil {
+		clear(signing)
+		return fmt.Errorf("replace device: %w", err)
+	}
+	private, err := key.ParseSigningSeed(signing)
+	if err != nil {
+		return fmt.Errorf("replace device: %w", err)
+	}
+	a.Device = private.Public().DeviceID()
+	a.Manifest, a.Pending, a.Stopped = a.Pending, nil, ""
+	err = errors.Join(
+		tx.ResetDevice(id),
+		setSeed(tx, id, store.KeySigning, signing),
+		setSeed(tx, id, store.KeyExchange, exchange),
+		tx.DeleteKey(id, store.KeyNextSigning),
+		tx.DeleteKey(id, store.KeyNextExchange),
+		// Manifests that were made for the old device are not for this one.
+		tx.ForgetManifests(id, 0),
+		tx.AddManifestHash(id, 0, m.Version, identity.ManifestHash(a.Manifest), true),
+		tx.SaveAccount(a),
+	)
+	if err != nil {
+		return fmt.Errorf("replace device: %w", err)
+	}
+	tx.OnCommit(k.devices.clear)
+	return nil
+}
+
+// primary loads an account with its identity key.
+func (k *Keyring) primary(tx *store.Tx, id store.AccountID) (store.Account, *device, key.SigningPrivate, error) {
+	a, err := tx.Account(id)
+	if err != nil {
+		return store.Account{}, nil, key.SigningPrivate{}, err
+	}
+	d, err := k.device(tx, id)
+	if err != nil {
+		return store.Account{}, nil, key.SigningPrivate{}, err
+	}
+	account, err := signingKey(tx, id, store.KeyIdentity)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Account{}, nil, key.SigningPrivate{}, ErrNoIdentity
+	}
+	return a, d, account, err
+}

@@ -1,0 +1,114 @@
+package keyring
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"secmsg/crypto/seal"
+)
+
+// mode says how the storage key is kept.
+type mode int
+
+const (
+	modeNew     mode = 0 // no key yet
+	modePlain   mode = 1 // in clear, in a file of mode 0600
+	modeWrapped mode = 2 // under a passphrase
+)
+
+const (
+	// plainFile holds the storage key of a profile without passphrase.
+	plainFile = "storage.key"
+	// wrappedFile holds the storage key under a passphrase.
+	wrappedFile = "storage.wrapped"
+	// keyFilePerm keeps a key to its user; anything looser is refused.
+	keyFilePerm fs.FileMode = 0o600
+)
+
+// readKeyFile returns how the storage key is kept, and the bytes of its file.
+func readKeyFile(dir string) (mode, []byte, error) {
+	plain, errPlain := readPrivate(filepath.Join(dir, plainFile), seal.StorageKeySize)
+	wrapped, errWrapped := readPrivate(filepath.Join(dir, wrappedFile), seal.WrappedSize)
+	switch {
+	case errPlain == nil && errWrapped == nil:
+		clear(plain)
+		return modeNew, nil, fmt.Errorf("%w: both %s and %s exist", ErrKeyFile, plainFile, wrappedFile)
+	case errPlain == nil && errors.Is(errWrapped, fs.ErrNotExist):
+		return modePlain, plain, nil
+	case errWrapped == nil && errors.Is(errPlain, fs.ErrNotExist):
+		return modeWrapped, wrapped, nil
+	case errors.Is(errPlain, fs.ErrNotExist) && errors.Is(errWrapped, fs.ErrNotExist):
+		return modeNew, nil, nil
+	case errPlain != nil && !errors.Is(errPlain, fs.ErrNotExist):
+		return modeNew, nil, errPlain
+	}
+	return modeNew, nil, errWrapped
+}
+
+// readPrivate reads a file of exactly size bytes that nobody else can read.
+func readPrivate(path string, size int) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
+	}
+	if info.Mode().Perm()&^keyFilePerm != 0 {
+		return nil, fmt.Errorf("%w: %s is open to other users (mode %04o): chmod 600 it", ErrKeyFile, path, info.Mode().Perm())
+	}
+	if info.Size() != int64(size) {
+		return nil, fmt.Errorf("%w: %s has %d bytes, not %d", ErrKeyFile, path, info.Size(), size)
+	}
+	b := make([]byte, size)
+	if _, err := io.ReadFull(f, b); err != nil {
+		clear(b)
+		return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
+	}
+	return b, nil
+}
+
+// writeKeyFile keeps a storage key in dir: under a passphrase, or in clear if
+// that is empty.
+func writeKeyFile(dir string, key seal.StorageKey, passphrase []byte, cost seal.Argon2Params) (mode, error) {
+	if len(passphrase) == 0 {
+		raw := key.Bytes()
+		defer clear(raw)
+		return modePlain, writeDurable(dir, plainFile, raw)
+	}
+	wrapped, err := seal.WrapStorageKey(key, passphrase, cost)
+	if err != nil {
+		return modeNew, err
+	}
+	return modeWrapped, writeDurable(dir, wrappedFile, wrapped)
+}
+
+// writeDurable makes a new file that is on disk, whole, or not there.
+func writeDurable(dir, name string, b []byte) (err error) {
+	tmp := filepath.Join(dir, name+".new")
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, keyFilePerm)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
