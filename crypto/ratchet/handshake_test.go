@@ -117,7 +117,9 @@ func TestAcceptChecksWhatItIsGiven(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := must(ParseInitial(ct))
-	good := func() (SelfKeys, ResponderKeys, VerifiedPeer, Meta) { return bob.self(), bob.keys(h), alice.verified(), m }
+	good := func() (SelfKeys, ResponderKeys, VerifiedPeer, Meta) {
+		return bob.self(), bob.keys(h), alice.verified(), m
+	}
 	cases := []struct {
 		name string
 		want error
