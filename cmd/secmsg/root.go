@@ -57,8 +57,20 @@ func newRootCommand(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
+	add(groupAccount, "Account and daemon",
+		newDaemonCommand(a), newJoinCommand(a), newAccountCommand(a), newDeviceCommand(a),
+		newStatusCommand(a), newLockCommand(a), newUnlockCommand(a),
+	)
+	add(groupMessages, "Messages",
+		newSendCommand(a), newListenCommand(a), newInboxCommand(a), newAckCommand(a),
+		newConsumerCommand(a), newHistoryCommand(a), newOutboxCommand(a),
+	)
+	add(groupPeople, "People",
+		newContactCommand(a), newVerifyCommand(a), newTrustCommand(a),
+		newBlockCommand(a), newUnblockCommand(a), newPresenceCommand(a),
+	)
 	add(groupTools, "Power tools",
-		newVersionCommand(a),
+		newRPCCommand(a), newCompletionCommand(a), newManCommand(a), newVersionCommand(a),
 	)
 	root.SetHelpCommandGroupID(groupTools)
 	return root

@@ -225,3 +225,10 @@ func dial(ctx context.Context, paths []string) (*net.UnixConn, string, error) {
 func absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
+
+// DialRaw connects to the socket without speaking, for a caller that passes
+// lines on. Who listens is checked as by Dial.
+func DialRaw(ctx context.Context, path string) (*net.UnixConn, error) {
+	conn, _, err := dial(ctx, []string{path})
+	return conn, err
+}

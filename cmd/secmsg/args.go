@@ -1,0 +1,78 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// splitPeers reads PEER[,PEER...]; a peer named twice counts once.
+func splitPeers(arg string) ([]string, error) {
+	var peers []string
+	seen := map[string]bool{}
+	for p := range strings.SplitSeq(arg, ",") {
+		p = strings.TrimSpace(p)
+		if p == "" {
+			return nil, usagef("%q: the name of a peer is empty", arg)
+		}
+		if !seen[p] {
+			seen[p] = true
+			peers = append(peers, p)
+		}
+	}
+	return peers, nil
+}
+
+// timeArg reads a point in time: RFC 3339, or a duration before now. The result
+// is RFC 3339 in UTC.
+func timeArg(flag, s string, now time.Time) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
+		return t.UTC().Format(time.RFC3339Nano), nil
+	}
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d).UTC().Format(time.RFC3339Nano), nil
+	}
+	return "", usagef("%s %q: a duration such as 10m or a time such as 2026-01-02T15:04:05Z is expected", flag, s)
+}
+
+// sinceArg reads the --since of listen: a seq, an id, a time or a duration
+// before now. Only the last is rewritten; the daemon tells the others apart.
+func sinceArg(s string, now time.Time) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	if c := s[0]; c == '-' || c == '+' {
+		return "", usagef("--since %q: a seq, an id, a time or a duration is expected", s)
+	}
+	if _, err := strconv.ParseUint(s, 10, 63); err == nil {
+		return s, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil {
+		return now.Add(-d).UTC().Format(time.RFC3339Nano), nil
+	}
+	return s, nil
+}
+
+// positive checks a duration flag that was given.
+func positive(flag string, given bool, d time.Duration) error {
+	if given && d <= 0 {
+		return usagef("%s must be greater than zero", flag)
+	}
+	return nil
+}
+
+// oneOf checks a flag with fixed values; empty is left alone.
+func oneOf(flag, value string, allowed ...string) error {
+	if value == "" {
+		return nil
+	}
+	for _, v := range allowed {
+		if value == v {
+			return nil
+		}
+	}
+	return usagef("%s %q: one of %s is expected", flag, value, strings.Join(allowed, ", "))
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"bytes"
+
+	"github.com/spf13/cobra"
+)
+
+func newCompletionCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:       "completion SHELL",
+		Short:     "Print the completion script for bash, zsh, fish or powershell",
+		Example:   "  secmsg completion bash > /etc/bash_completion.d/secmsg",
+		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
+		Args:      argsBetween(1, 1),
+		RunE:      func(cmd *cobra.Command, args []string) error { return runCompletion(a, cmd.Root(), args[0]) },
+	}
+}
+
+func runCompletion(a *app, root *cobra.Command, shell string) error {
+	var b bytes.Buffer
+	var err error
+	switch shell {
+	case "bash":
+		err = root.GenBashCompletionV2(&b, true)
+	case "zsh":
+		err = root.GenZshCompletion(&b)
+	case "fish":
+		err = root.GenFishCompletion(&b, true)
+	case "powershell":
+		err = root.GenPowerShellCompletionWithDesc(&b)
+	default:
+		return usagef("%q: one of bash, zsh, fish, powershell is expected", shell)
+	}
+	if err != nil {
+		return err
+	}
+	return a.write(b.Bytes())
+}

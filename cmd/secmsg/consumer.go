@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+
+	"secmsg/rpc/local"
+
+	"github.com/spf13/cobra"
+)
+
+func newAckCommand(a *app) *cobra.Command {
+	var consumer string
+	c := &cobra.Command{
+		Use:   "ack --consumer NAME ID",
+		Short: "Acknowledge an event, by seq or id, and all before it",
+		Args:  argsBetween(1, 1),
+		RunE:  func(cmd *cobra.Command, args []string) error { return runAck(cmd.Context(), a, consumer, args[0]) },
+	}
+	c.Flags().StringVar(&consumer, "consumer", "", "`NAME` of the consumer")
+	return c
+}
+
+func runAck(ctx context.Context, a *app, consumer, id string) error {
+	if consumer == "" {
+		return usagef("--consumer is missing")
+	}
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		return c.Ack(ctx, local.AckParams{Consumer: consumer, ID: id})
+	})
+}
+
+func newConsumerCommand(a *app) *cobra.Command {
+	return groupCommand(a, "consumer", "List and remove named consumers",
+		&cobra.Command{
+			Use:   "list",
+			Short: "List the consumers and how far they are",
+			Args:  argsBetween(0, 0),
+			RunE:  func(cmd *cobra.Command, _ []string) error { return runConsumerList(cmd.Context(), a) },
+		},
+		&cobra.Command{
+			Use:   "remove NAME",
+			Short: "Forget a consumer and its cursor",
+			Args:  argsBetween(1, 1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return a.withDaemon(cmd.Context(), func(c *local.Client) error { return c.RemoveConsumer(cmd.Context(), args[0]) })
+			},
+		},
+	)
+}
+
+func runConsumerList(ctx context.Context, a *app) error {
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		r, err := c.Consumers(ctx)
+		if err != nil {
+			return err
+		}
+		t := a.newTable("NAME", "CURSOR", "LAG", "ATTACHED", "ACKNOWLEDGED")
+		for _, e := range r.Consumers {
+			t.row(e, e.Name, e.Cursor, e.Lag, yesNo(e.Attached), timeText(e.Acked))
+		}
+		return t.flush()
+	})
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"secmsg/rpc/local"
+
+	"github.com/spf13/cobra"
+)
+
+func newContactCommand(a *app) *cobra.Command {
+	verb := func(use, short string, n int, run func(ctx context.Context, c *local.Client, args []string) error) *cobra.Command {
+		return &cobra.Command{
+			Use: use, Short: short, Args: argsBetween(n, n),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return a.withDaemon(cmd.Context(), func(c *local.Client) error { return run(cmd.Context(), c, args) })
+			},
+		}
+	}
+	return groupCommand(a, "contact", "The people and machines you write to",
+		verb("list", "List contacts, and strangers who wrote", 0, a.runContactList),
+		verb("show PEER", "Print everything known about a peer", 1, func(ctx context.Context, c *local.Client, args []string) error {
+			return a.contactShown(c.Contact(ctx, a.peerParams(args[0])))
+		}),
+		verb("add PEER", "Put a peer on the contact list; accepts a request", 1, func(ctx context.Context, c *local.Client, args []string) error {
+			return a.contactLine(c.AddContact(ctx, a.peerParams(args[0])))
+		}),
+		verb("nick PEER NAME", "Give a peer a local name; an empty NAME removes it", 2, func(ctx context.Context, c *local.Client, args []string) error {
+			return a.contactLine(c.NickContact(ctx, local.ContactNickParams{PeerParams: a.peerParams(args[0]), Name: args[1]}))
+		}),
+		verb("remove PEER", "Take a peer off the contact list", 1, func(ctx context.Context, c *local.Client, args []string) error {
+			return c.RemoveContact(ctx, a.peerParams(args[0]))
+		}),
+		verb("set PEER KEY=VALUE", "Set a policy: trust=certified|verified, receipts=on|off, retention=30d", 2, a.runContactSet),
+	)
+}
+
+func (a *app) runContactList(ctx context.Context, c *local.Client, _ []string) error {
+	r, err := c.Contacts(ctx, a.account)
+	if err != nil {
+		return err
+	}
+	t := a.newTable("PEER", "NICK", "TRUST", "CONTACT", "HELD")
+	for _, e := range r.Contacts {
+		t.row(e, e.Peer, e.Nick, e.Trust, contactWord(e), e.Held)
+	}
+	return t.flush()
+}
+
+func contactWord(c local.Contact) string {
+	switch {
+	case c.Contact:
+		return "yes"
+	case c.Request:
+		return "request"
+	}
+	return "no"
+}
+
+func (a *app) runContactSet(ctx context.Context, c *local.Client, args []string) error {
+	key, value, ok := strings.Cut(args[1], "=")
+	if !ok || key == "" {
+		return usagef("%q: KEY=VALUE is expected", args[1])
+	}
+	return a.contactLine(c.SetContact(ctx, local.ContactSetParams{PeerParams: a.peerParams(args[0]), Key: key, Value: value}))
+}
+
+// contactLine prints what a change has led to.
+func (a *app) contactLine(e local.Contact, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case a.json():
+		return a.printJSON(e)
+	}
+	return a.printf("%s %s", visible(e.Peer), visible(e.Trust))
+}
+
+// contactShown prints all of a contact.
+func (a *app) contactShown(e local.Contact, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case a.json():
+		return a.printJSON(e)
+	}
+	var l fieldList
+	l.add("peer", e.Peer)
+	l.add("nick", e.Nick)
+	l.add("contact", contactWord(e))
+	l.add("trust", e.Trust)
+	l.add("fingerprint", e.Fingerprint)
+	l.add("changed key", e.Changed)
+	if !e.CertificateExpires.IsZero() {
+		l.add("certificate expires", timeText(e.CertificateExpires))
+	}
+	for _, k := range slices.Sorted(maps.Keys(e.Policy)) {
+		l.add("policy "+k, e.Policy[k])
+	}
+	for _, d := range e.Devices {
+		l.add("device", d.ID+" "+d.Name+", added "+timeText(d.Added))
+	}
+	return a.write([]byte(l.String()))
+}
+
+// fieldList is a list of names and values for a person; empty values are left out.
+type fieldList struct{ b strings.Builder }
+
+func (l *fieldList) add(name, value string) {
+	if value != "" {
+		l.b.WriteString(visible(name) + ": " + visible(value) + "\n")
+	}
+}
+
+func (l *fieldList) String() string { return l.b.String() }
+
+func newBlockCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "block PEER", Short: "Refuse everything from a peer", Args: argsBetween(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withDaemon(cmd.Context(), func(c *local.Client) error {
+				return a.contactLine(c.Block(cmd.Context(), a.peerParams(args[0])))
+			})
+		},
+	}
+}
+
+func newUnblockCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "unblock PEER", Short: "Take a block back", Args: argsBetween(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withDaemon(cmd.Context(), func(c *local.Client) error {
+				return a.contactLine(c.Unblock(cmd.Context(), a.peerParams(args[0])))
+			})
+		},
+	}
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"secmsg/rpc/local"
+)
+
+// stamp is how times are printed.
+const stamp = "2006-01-02T15:04:05.000Z"
+
+// printEvent prints one event.
+func (a *app) printEvent(e *local.Event) error {
+	if a.json() {
+		return a.printJSON(e)
+	}
+	return a.printf("%s", eventText(e))
+}
+
+// eventText is an event for a person: time, peer, what happened. Further lines
+// of a text are indented, so that no text can pass for another event.
+func eventText(e *local.Event) string {
+	var b strings.Builder
+	b.WriteString(timeText(e.Received))
+	b.WriteByte(' ')
+	who := e.Peer
+	if e.Direction == local.DirectionOut {
+		who = "-> " + who
+	}
+	if who != "" {
+		b.WriteString(visible(who))
+		b.WriteString(mark(e))
+		b.WriteString(": ")
+	}
+	b.WriteString(strings.ReplaceAll(visibleBlock(bodyText(e)), "\n", "\n    "))
+	return b.String()
+}
+
+// mark is what a reader should know about the sender beside the name.
+func mark(e *local.Event) string {
+	switch {
+	case e.Trust == local.TrustChanged, e.Trust == local.TrustBlocked:
+		return " (" + e.Trust + ")"
+	case e.Message != nil && e.Message.Request:
+		return " (request)"
+	}
+	return ""
+}
+
+// bodyText is the details of an event in words.
+func bodyText(e *local.Event) string {
+	switch {
+	case e.Message != nil:
+		if e.Direction == local.DirectionOut && e.Message.State != "" {
+			return e.Message.Text + " [" + e.Message.State + "]"
+		}
+		return e.Message.Text
+	case e.Receipt != nil:
+		return e.Receipt.State + " " + e.Receipt.MessageID
+	case e.Identity != nil:
+		return identityText(e.Identity)
+	case e.Presence != nil:
+		if e.Presence.Online {
+			return "online"
+		}
+		return "offline"
+	case e.System != nil && e.System.Gap != nil:
+		return fmt.Sprintf("messages %d to %d of %s have not arrived", e.System.Gap.From, e.System.Gap.To, e.System.Gap.Peer)
+	case e.System != nil:
+		return e.System.Text
+	}
+	return e.Type
+}
+
+func identityText(i *local.Identity) string {
+	what := map[string]string{
+		local.ChangeKey:           "the identity key has changed",
+		local.ChangeDeviceAdded:   "a device was added",
+		local.ChangeDeviceRemoved: "a device was removed",
+		local.ChangeMismatch:      "the safety number did not match",
+		local.ChangeCertificate:   "the certificate has changed",
+	}[i.Change]
+	if what == "" {
+		what = i.Change
+	}
+	if i.Text != "" {
+		what += ": " + i.Text
+	}
+	if i.Fingerprint != "" {
+		what += " (" + i.Fingerprint + ")"
+	}
+	return what
+}
+
+func timeText(t local.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(stamp)
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"secmsg/config"
+	"secmsg/rpc/local"
+)
+
+const (
+	// handlerPauseMin and handlerPauseMax bound the pause after a handler failed.
+	handlerPauseMin = time.Second
+	handlerPauseMax = time.Minute
+	// maxEnvText is the longest text that goes into a handler's environment, in
+	// bytes; Linux takes 128 KiB for one string, other systems less for all.
+	maxEnvText = 32 << 10
+	// handlerKill is how long a handler has to end after the request to.
+	handlerKill = 5 * time.Second
+)
+
+// handle runs a handler for one event. Its standard input is the event as JSON,
+// whether it reads that or not.
+func (a *app) handle(ctx context.Context, command string, e *local.Event) error {
+	line, err := marshalLine(e)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Env = append(handlerEnv(os.Environ(), a.home), eventEnv(e)...)
+	cmd.Stdin = bytes.NewReader(line)
+	cmd.Stdout, cmd.Stderr = a.stdout, a.stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = handlerKill
+	err = cmd.Run()
+	switch exit, ok := errors.AsType[*exec.ExitError](err); {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case ok:
+		return usagef("the handler ended with %v; the event stays for the next attempt", exit)
+	}
+	return local.Errorf(local.CodeIO, "run the handler: %v", err)
+}
+
+// handlerEnv is the environment of this command without what an outer handler
+// was told, and with the profile, so that a handler's secmsg is of the same one.
+func handlerEnv(env []string, home string) []string {
+	out := make([]string, 0, len(env)+8)
+	for _, v := range env {
+		if !strings.HasPrefix(v, "SECMSG_EVENT_") {
+			out = append(out, v)
+		}
+	}
+	if home != "" {
+		if p, err := config.ResolvePaths(home); err == nil {
+			out = append(out, "SECMSG_HOME="+p.Home)
+		}
+	}
+	return out
+}
+
+// eventEnv describes an event to a handler. What cannot stand in an environment
+// is on standard input only.
+func eventEnv(e *local.Event) []string {
+	env := []string{
+		"SECMSG_EVENT_ID=" + e.ID,
+		"SECMSG_EVENT_TYPE=" + e.Type,
+		"SECMSG_EVENT_PEER=" + e.Peer,
+		"SECMSG_EVENT_TIME=" + timeText(e.Time),
+		"SECMSG_EVENT_SEQ=" + strconv.FormatInt(e.Seq, 10),
+	}
+	if e.Message != nil && len(e.Message.Text) <= maxEnvText && !strings.ContainsRune(e.Message.Text, 0) {
+		env = append(env, "SECMSG_EVENT_TEXT="+e.Message.Text)
+	}
+	return env
+}

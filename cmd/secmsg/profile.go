@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"secmsg/config"
+	"secmsg/rpc/local"
+)
+
+// profile reads the configuration of the profile once the flags are known, and
+// completes the global flags from it.
+func (a *app) profile() (config.Client, error) {
+	values := map[string]any{}
+	if a.account != "" {
+		values["account"] = a.account
+	}
+	if a.output != "" {
+		values["output"] = a.output
+	}
+	if a.noAutostart {
+		values["no_autostart"] = true
+	}
+	if a.quiet {
+		values["quiet"] = true
+	}
+	if a.verbose {
+		values["verbose"] = true
+	}
+	cfg, err := config.LoadClient(a.home, values)
+	if err != nil {
+		return config.Client{}, usagef("%v", err)
+	}
+	a.account, a.output = cfg.Account, cfg.Output
+	a.noAutostart, a.quiet, a.verbose = cfg.NoAutostart, cfg.Quiet, cfg.Verbose
+	return cfg, nil
+}
+
+// dial connects to the daemon, starting it if needed and allowed.
+func (a *app) dial(ctx context.Context) (*local.Client, error) {
+	cfg, err := a.profile()
+	if err != nil {
+		return nil, err
+	}
+	c, err := local.Dial(ctx, cfg.Paths.Sockets()...)
+	if err == nil || a.noAutostart || !isCode(err, local.CodeNoDaemon) {
+		return c, err
+	}
+	return a.startDaemon(ctx, cfg)
+}
+
+// withDaemon runs f with a connection to the daemon.
+func (a *app) withDaemon(ctx context.Context, f func(*local.Client) error) error {
+	c, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return f(c)
+}
+
+// isCode reports whether err is an *local.Error of this code.
+func isCode(err error, code local.Code) bool {
+	e, ok := errors.AsType[*local.Error](err)
+	return ok && e.Code == code
+}
+
+// accountParam names the account that was chosen, which profile has completed.
+func (a *app) accountParam() local.AccountParam { return local.AccountParam{Account: a.account} }
+
+// peerParams names a peer of the account that was chosen.
+func (a *app) peerParams(peer string) local.PeerParams {
+	return local.PeerParams{AccountParam: a.accountParam(), Peer: peer}
+}

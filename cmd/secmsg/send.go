@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"secmsg/rpc/local"
+
+	"github.com/spf13/cobra"
+)
+
+// maxText is the longest text of a message in bytes (delivery.md, Limits).
+const maxText = 64 << 10
+
+// defaultWait bounds a wait that was asked for.
+const defaultWait = 30 * time.Second
+
+// sendOptions are the flags of send.
+type sendOptions struct {
+	message    string
+	hasMessage bool
+	lines      bool
+	wait       string
+	timeout    time.Duration
+	hasTimeout bool
+	key        string
+	expires    time.Duration
+	hasExpires bool
+	replyTo    string
+	require    string
+}
+
+func newSendCommand(a *app) *cobra.Command {
+	var o sendOptions
+	c := &cobra.Command{
+		Use:   "send PEER[,PEER...] [TEXT | -]",
+		Short: "Send a message",
+		Long: "Send a message. With no TEXT, or -, standard input is the message; one trailing\n" +
+			"newline of it is dropped. TEXT can be seen by other users in the list of\n" +
+			"processes: pipe what must not be.\n\n" +
+			"Without --wait, send waits up to 5 s for the server and exits 0 with the state\n" +
+			"that was reached. The message is on disk in any case and is sent when it can be.",
+		Example: "  secmsg send alice \"the build is green\"\n" +
+			"  make 2>&1 | tail -n 20 | secmsg send alice,bob\n" +
+			"  secmsg send alice --wait read --timeout 10m < question.txt",
+		Args: argsBetween(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.hasMessage = cmd.Flags().Changed("message")
+			o.hasTimeout = cmd.Flags().Changed("timeout")
+			o.hasExpires = cmd.Flags().Changed("expires")
+			return runSend(cmd.Context(), a, o, args)
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&o.message, "message", "m", "", "the message, as `TEXT`; with - as argument, standard input follows it")
+	f.BoolVar(&o.lines, "lines", false, "send each line of standard input as it comes, as a message of its own")
+	f.StringVar(&o.wait, "wait", "", "wait for `STATE`: queued, server, delivered or read")
+	f.DurationVar(&o.timeout, "timeout", defaultWait, "how long --wait waits; then exit 8, and the message stays queued")
+	f.StringVar(&o.key, "idempotency-key", "", "send only once for this `KEY`: a repetition answers with the first id")
+	f.DurationVar(&o.expires, "expires", 0, "give up when it is not delivered after this long")
+	f.StringVar(&o.replyTo, "reply-to", "", "`ID` of the message that this one answers")
+	f.StringVar(&o.require, "require", "", "`verified`: exit 4 and queue nothing unless every peer is verified")
+	return c
+}
+
+func runSend(ctx context.Context, a *app, o sendOptions, args []string) error {
+	p, err := sendParams(o, args[0])
+	if err != nil {
+		return err
+	}
+	if o.lines {
+		if len(args) > 1 && args[1] != "-" || o.hasMessage || o.key != "" {
+			return usagef("--lines reads standard input; it goes with neither TEXT, --message nor --idempotency-key")
+		}
+		return a.withDaemon(ctx, func(c *local.Client) error { return a.sendLines(ctx, c, p) })
+	}
+	p.Text, err = a.sendText(ctx, o, args[1:])
+	if err != nil {
+		return err
+	}
+	return a.withDaemon(ctx, func(c *local.Client) error { return a.sendOne(ctx, c, p) })
+}
+
+// sendParams checks the flags.
+func sendParams(o sendOptions, peers string) (local.SendParams, error) {
+	names, err := splitPeers(peers)
+	if err != nil {
+		return local.SendParams{}, err
+	}
+	p := local.SendParams{
+		Peers: names, Wait: o.wait, ReplyTo: o.replyTo, Require: o.require,
+		IdempotencyKey: o.key, Expires: o.expires.Seconds(),
+	}
+	if o.hasTimeout && p.Wait == "" {
+		p.Wait = "server" // a bound was given, so a wait was asked for
+	}
+	if p.Wait != "" {
+		p.Timeout = o.timeout.Seconds()
+	}
+	for _, err := range []error{
+		oneOf("--wait", o.wait, "queued", "server", "delivered", "read"),
+		oneOf("--require", o.require, local.TrustVerified),
+		positive("--timeout", o.hasTimeout, o.timeout),
+		positive("--expires", o.hasExpires, o.expires),
+	} {
+		if err != nil {
+			return local.SendParams{}, err
+		}
+	}
+	return p, nil
+}
+
+// sendText finds the message: TEXT, --message, standard input, or --message
+// with standard input behind it.
+func (a *app) sendText(ctx context.Context, o sendOptions, args []string) (string, error) {
+	piped := len(args) == 0 && !o.hasMessage || len(args) == 1 && args[0] == "-"
+	if !piped {
+		if o.hasMessage && len(args) == 1 {
+			return "", usagef("TEXT and --message exclude each other")
+		}
+		if o.hasMessage {
+			return o.message, checkText(o.message)
+		}
+		return args[0], checkText(args[0])
+	}
+	if a.stdinTerminal() {
+		a.notef("type the message; end it with Ctrl-D on a line of its own")
+	}
+	b, err := a.readStdin(ctx, maxText+1, textTooLong())
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimSuffix(string(b), "\n")
+	if o.hasMessage {
+		text = o.message + "\n" + text
+	}
+	return text, checkText(text)
+}
+
+func textTooLong() *local.Error {
+	return usagef("the text is over %d KiB: send it as a file", maxText>>10)
+}
+
+// checkText refuses what is not a text before anything is queued.
+func checkText(s string) error {
+	switch {
+	case s == "":
+		return usagef("the text is empty")
+	case !utf8.ValidString(s):
+		return usagef("the text is not UTF-8")
+	case len(s) > maxText:
+		return textTooLong()
+	}
+	return nil
+}
+
+// sendOne sends one message and prints a line for each recipient. The error is
+// that of the first one that failed.
+func (a *app) sendOne(ctx context.Context, c *local.Client, p local.SendParams) error {
+	p.AccountParam = a.accountParam()
+	r, err := c.Send(ctx, p)
+	if err != nil {
+		return err
+	}
+	return a.printResults(r.Results)
+}
+
+// printResults prints one line for each recipient. What became of the messages
+// matters more than who reads about it, so a closed standard output comes last.
+func (a *app) printResults(results []local.SendResult) error {
+	var closed error
+	for i := range results {
+		r := &results[i]
+		var err error
+		if a.json() {
+			err = a.printJSON(r)
+		} else {
+			err = a.printf("%s %s %s", visible(r.ID), visible(r.Peer), visible(r.State))
+		}
+		if closed == nil {
+			closed = err
+		}
+	}
+	for i := range results {
+		if e := stateError(&results[i]); e != nil {
+			return e
+		}
+	}
+	return closed
+}
+
+// stateError returns why a message is not on its way, nil if it is.
+func stateError(r *local.SendResult) error {
+	if r.Error != nil {
+		e := *r.Error
+		e.Message = r.Peer + ": " + e.Message
+		return &e
+	}
+	switch r.State {
+	case local.StateHeld:
+		return local.Errorf(local.CodeUntrusted, "%s: the message is held", r.Peer)
+	case local.StateExpired:
+		return local.Errorf(local.CodeExpired, "%s: the message expired", r.Peer)
+	case local.StateFailed:
+		return local.Errorf(local.CodeRefused, "%s: the message failed", r.Peer)
+	}
+	return nil
+}
+
+// sendLines sends each line of standard input as it comes. Empty lines are
+// passed over. It goes on after a message that is held or failed, and returns
+// the first such error at the end; a line that is not a text ends it.
+func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams) error {
+	r := bufio.NewReaderSize(a.stdin, maxText)
+	var first error
+	for n := 1; ; n++ {
+		line, err := await(ctx, func() ([]byte, error) { return local.ReadLine(r, maxText) })
+		if err == io.EOF {
+			return first
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			return usagef("line %d: %v", n, err)
+		}
+		if len(line) == 0 {
+			continue
+		}
+		if err := checkText(string(line)); err != nil {
+			return usagef("line %d: %v", n, err)
+		}
+		p.Text = string(line)
+		p.AccountParam = a.accountParam()
+		results, err := c.Send(ctx, p)
+		if err != nil {
+			return err
+		}
+		if err := a.printResults(results.Results); err != nil && first == nil {
+			first = err
+		}
+	}
+}

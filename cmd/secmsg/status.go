@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"secmsg/rpc/local"
+
+	"github.com/spf13/cobra"
+)
+
+func newStatusCommand(a *app) *cobra.Command {
+	var check bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Print the state of the daemon and its connections",
+		Long: "Print the state of the daemon and its connections. With --check a probe, sealed\n" +
+			"to this device's own key, travels through the server and back; exit 3 if it fails.",
+		Args: argsBetween(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if check {
+				return runStatusCheck(cmd.Context(), a)
+			}
+			return runStatus(cmd.Context(), a)
+		},
+	}
+	c.Flags().BoolVar(&check, "check", false, "send a probe through the server and back")
+	return c
+}
+
+func runStatus(ctx context.Context, a *app) error {
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		st, err := c.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if a.json() {
+			return a.printJSON(st)
+		}
+		return a.write([]byte(statusText(st)))
+	})
+}
+
+// statusText is a line for the daemon and one for each account.
+func statusText(st local.Status) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "daemon pid %d, version %s", st.PID, visible(st.Version))
+	if st.Locked {
+		b.WriteString(", locked")
+	}
+	b.WriteByte('\n')
+	for _, s := range st.Accounts {
+		fmt.Fprintf(&b, "%s: %s, outbox %d, held %d, unread %d, last received %s\n",
+			visible(s.Address), linkWord(s), s.Outbox, s.Held, s.Unread, timeText(s.LastReceived))
+		if s.Error != nil && !s.Connected {
+			fmt.Fprintf(&b, "  %s\n", visible(s.Error.Message))
+		}
+	}
+	if len(st.Accounts) == 0 && !st.Locked {
+		b.WriteString("no account; make one with: secmsg join INVITE --name NAME\n")
+	}
+	return b.String()
+}
+
+func linkWord(s local.AccountStatus) string {
+	switch {
+	case s.Connected:
+		return "connected"
+	case s.Replica:
+		return "connected for receiving only"
+	case s.Contact:
+		return "connected for sending only"
+	}
+	return "not connected"
+}
+
+func runStatusCheck(ctx context.Context, a *app) error {
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		results, err := c.Check(ctx, a.account)
+		if err != nil {
+			return err
+		}
+		if len(results) == 0 {
+			return local.Errorf(local.CodeNotFound, "no account").WithHint("secmsg join INVITE --name NAME")
+		}
+		var failed error
+		for _, r := range results {
+			if a.json() {
+				err = a.printJSON(r)
+			} else {
+				err = a.printf("%s", probeText(r))
+			}
+			if err != nil {
+				return err
+			}
+			if !r.OK && failed == nil {
+				failed = checkError(r)
+			}
+		}
+		return failed
+	})
+}
+
+func probeText(r local.CheckResult) string {
+	if r.OK {
+		return fmt.Sprintf("%s: ok, round trip %.1f ms", visible(r.Name), r.RoundMS)
+	}
+	return visible(r.Name) + ": failed"
+}
+
+// checkError is exit 3 whatever went wrong on the way, unless the profile is locked.
+func checkError(r local.CheckResult) error {
+	e := local.Errorf(local.CodeUnreachable, "%s: the probe did not come back", r.Name)
+	if r.Error != nil {
+		e.Message = r.Name + ": " + r.Error.Message
+		e.Hint = r.Error.Hint
+		if r.Error.Code == local.CodeLocked {
+			e.Code = local.CodeLocked
+		}
+	}
+	return e
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"secmsg/rpc/local"
+
+	"golang.org/x/term"
+)
+
+// maxSecret bounds a passphrase or an invite in bytes.
+const maxSecret = 4096
+
+// await runs f, which may block in a read that nothing can interrupt, and
+// returns early when ctx ends; the process is about to end then.
+func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// readStdin reads standard input whole, up to limit bytes.
+func (a *app) readStdin(ctx context.Context, limit int64, tooLong *local.Error) ([]byte, error) {
+	return await(ctx, func() ([]byte, error) { return readAll(a.stdin, limit, tooLong) })
+}
+
+// firstLine reads the first line of a file ("-": standard input), such as a passphrase.
+func (a *app) firstLine(ctx context.Context, path, what string) (string, error) {
+	return await(ctx, func() (string, error) {
+		var r io.Reader = a.stdin
+		if path != "-" {
+			f, err := os.Open(path)
+			if err != nil {
+				return "", local.Errorf(local.CodeIO, "read %s: %v", what, err)
+			}
+			defer f.Close()
+			r = f
+		}
+		line, err := local.ReadLine(bufio.NewReader(r), maxSecret)
+		if err != nil && err != io.EOF {
+			return "", usagef("read %s: %v", what, err)
+		}
+		s := strings.TrimSuffix(string(line), "\r")
+		if s == "" {
+			return "", usagef("%s is empty", what)
+		}
+		return s, nil
+	})
+}
+
+// interactive reports whether a question can be asked: standard input and
+// standard error are a person's terminal.
+func (a *app) interactive() bool { return a.stdinTerminal() && a.stderrTerminal() }
+
+// ask asks a question on the terminal and returns the line that is typed.
+func (a *app) ask(ctx context.Context, question string) (string, error) {
+	fmt.Fprintf(a.stderr, "%s ", question)
+	line, err := await(ctx, func() ([]byte, error) { return local.ReadLine(bufio.NewReader(a.stdin), maxSecret) })
+	if err == io.EOF {
+		return "", nil
+	}
+	return strings.TrimSpace(string(line)), err
+}
+
+// askSecret asks without echo. The terminal is put right if ctx ends meanwhile.
+func (a *app) askSecret(ctx context.Context, question string) (string, error) {
+	fd := int(a.stdin.Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return "", local.Errorf(local.CodeIO, "terminal: %v", err)
+	}
+	fmt.Fprintf(a.stderr, "%s ", question)
+	secret, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	fmt.Fprintln(a.stderr)
+	if err != nil {
+		_ = term.Restore(fd, state)
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		return "", local.Errorf(local.CodeIO, "terminal: %v", err)
+	}
+	return string(secret), nil
+}
+
+// confirm asks before something that cannot be taken back. Without a terminal
+// it is a usage error that names the flag.
+func (a *app) confirm(ctx context.Context, yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	if !a.interactive() {
+		return usagef("%s", question).WithHint("without a terminal --yes is needed")
+	}
+	answer, err := a.ask(ctx, question+" [y/N]")
+	if err != nil {
+		return err
+	}
+	if s := strings.ToLower(answer); s != "y" && s != "yes" {
+		return usagef("nothing was done")
+	}
+	return nil
+}
