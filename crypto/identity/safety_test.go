@@ -1,0 +1,143 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+
+	"secmsg/crypto/key"
+)
+
+// The displayable and the scannable vector of libsignal's tests of its numeric
+// fingerprint (NumericFingerprintGeneratorTest); its keys carry a type byte.
+func TestSafetyVector(t *testing.T) {
+	unhex := func(s string) []byte { return must[[]byte](t)(hex.DecodeString(s)) }
+	alice := unhex("0506863bc66d02b40d27b8d49ca7c09e9239236f9d7d25d6fcca5ce13c7064d868")
+	bob := unhex("05f781b6fb32fed9ba1cf2de978d4d5da28dc34046ae814402b5c0dbd96fda907b")
+	a := safetyHash(alice, []byte("+14152222222"), safetyIterations)
+	b := safetyHash(bob, []byte("+14153333333"), safetyIterations)
+	for _, n := range []SafetyNumber{safetyOf(a, b), safetyOf(b, a)} {
+		if got, want := n.String(), "300354477692869396892869876765458257569162576843440918079131"; got != want {
+			t.Errorf("safety number %s, want %s", got, want)
+		}
+		want := "01" + "1e301a0353dce3dbe7684cb8336e85136cdc0ee96219494ada305d62a7bd61df" +
+			"d62cbf73a11592015b6b9f1682ac306fea3aaf3885b84d12bca631e9d4fb3a4d"
+		if got := hex.EncodeToString(n.QR()); got != want {
+			t.Errorf("QR form %s, want %s", got, want)
+		}
+	}
+}
+
+func TestSafetyNumber(t *testing.T) {
+	a, b := key.GenerateSigning().Public(), key.GenerateSigning().Public()
+	number := func(aAddr Address, aKey key.SigningPublic, bAddr Address, bKey key.SigningPublic) SafetyNumber {
+		return must[SafetyNumber](t)(NewSafetyNumber(aAddr, aKey, bAddr, bKey))
+	}
+	n := number(alice, a, bob, b)
+	if n != number(bob, b, alice, a) {
+		t.Error("the order matters")
+	}
+	carol := Address{User: "carol", Domain: alice.Domain}
+	for name, other := range map[string]SafetyNumber{
+		"other key":      number(alice, a, bob, key.GenerateSigning().Public()),
+		"other id":       number(alice, a, carol, b),
+		"other realm":    number(alice, a, Address{bob.User, "example.org"}, b),
+		"keys exchanged": number(alice, b, bob, a),
+	} {
+		if other.String() == n.String() {
+			t.Errorf("%s: the same number", name)
+		}
+		if err := n.MatchQR(other.QR()); !errors.Is(err, ErrMismatch) {
+			t.Errorf("%s: QR: %v", name, err)
+		}
+		if err := n.MatchDigits(other.String()); !errors.Is(err, ErrMismatch) {
+			t.Errorf("%s: digits: %v", name, err)
+		}
+	}
+	grouped := n.Grouped()
+	if len(grouped) != 71 || strings.ReplaceAll(grouped, " ", "") != n.String() {
+		t.Errorf("grouped %q", grouped)
+	}
+	for _, good := range []string{n.String(), grouped, strings.ReplaceAll(grouped, " ", "\n  ") + "\n"} {
+		if err := n.MatchDigits(good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", n.String()[:59], n.String() + "0", n.String()[:30], "x" + n.String()[1:], strings.Repeat(" ", 1000) + n.String(), "-" + n.String()[1:]} {
+		if err := n.MatchDigits(bad); !errors.Is(err, ErrFormat) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if err := n.MatchQR(n.QR()); err != nil {
+		t.Error(err)
+	}
+	code := n.QR()
+	swapped := append([]byte{code[0]}, append(bytes.Clone(code[33:]), code[1:33]...)...)
+	for name, bad := range map[string][]byte{"empty": nil, "short": code[:64], "long": append(bytes.Clone(code), 0), "version": append([]byte{2}, code[1:]...), "order": swapped} {
+		if err := n.MatchQR(bad); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := NewSafetyNumber(alice, a, bob, key.SigningPublic{}); !errors.Is(err, key.ErrNoKey) {
+		t.Errorf("no key: %v", err)
+	}
+	if _, err := NewSafetyNumber(alice, a, Address{}, b); !errors.Is(err, ErrFormat) {
+		t.Errorf("no address: %v", err)
+	}
+}
+
+// A20: over 10,000 random pairs every place takes every digit, evenly, and no
+// two numbers share a half. The iterations are left out for speed; they do not
+// change the distribution.
+func TestSafetyDigits(t *testing.T) {
+	const pairs = 10_000
+	var counts [SafetyDigits][10]int
+	halves := map[string]bool{}
+	for range pairs {
+		var a, b [32]byte
+		rand.Read(a[:])
+		rand.Read(b[:])
+		n := safetyOf(safetyHash(a[:], []byte("a"), 1), safetyHash(b[:], []byte("b"), 1))
+		s := n.String()
+		if len(s) != SafetyDigits {
+			t.Fatalf("%d digits", len(s))
+		}
+		for i := range len(s) {
+			counts[i][s[i]-'0']++
+		}
+		for _, half := range []string{s[:30], s[30:]} {
+			if halves[half] {
+				t.Fatalf("%s twice", half)
+			}
+			halves[half] = true
+		}
+	}
+	for i, c := range counts {
+		if i == 0 || i == SafetyDigits/2 {
+			continue // the halves are sorted, so that their first digits are not even
+		}
+		for d, n := range c {
+			// 1,000 expected, standard deviation 30.
+			if n < 800 || n > 1200 {
+				t.Errorf("place %d is %d in %d of %d numbers", i, d, n, pairs)
+			}
+		}
+	}
+}
+
+func FuzzSafety(f *testing.F) {
+	n := safetyOf(safetyHash([]byte("a"), nil, 1), safetyHash([]byte("b"), nil, 1))
+	f.Add(n.String(), n.QR())
+	f.Add(n.Grouped(), []byte{})
+	f.Fuzz(func(t *testing.T, digits string, code []byte) {
+		if n.MatchDigits(digits) == nil && strings.Join(strings.Fields(digits), "") != n.String() {
+			t.Errorf("%q matches", digits)
+		}
+		if n.MatchQR(code) == nil && !bytes.Equal(code, n.QR()) {
+			t.Errorf("%x matches", code)
+		}
+	})
+}
