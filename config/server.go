@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -130,19 +132,42 @@ func DefaultServer() Server {
 	}
 }
 
-// LoadServer reads the configuration of the server in directory data (which
-// may be empty if file is given): the file, or config.yaml in data if file is
-// empty, then the environment, then values.
+// ServerDir returns the server's directory: flag if it is not empty, else
+// SECMSG_DATA, else /var/lib/secmsg for root and a directory in the user's data
+// home for everybody else.
+func ServerDir(flag string) (string, error) {
+	for _, dir := range []string{flag, os.Getenv(EnvName("data"))} {
+		if dir != "" {
+			return filepath.Abs(dir)
+		}
+	}
+	if os.Getuid() == 0 {
+		return "/var/lib/secmsg", nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("data directory: %w", err)
+	}
+	return filepath.Join(xdg("XDG_DATA_HOME", home, ".local/share"), "secmsg-server"), nil
+}
+
+// LoadServer reads the configuration of the server in directory data, which
+// may be empty if file is given: the file, or config.yaml in data if file is
+// empty, then the environment, then values. A directory that is given wins
+// over one in the file.
 func LoadServer(data, file string, values map[string]any) (Server, error) {
 	s := DefaultServer()
-	src := Source{File: file, Values: values}
+	src := Source{File: file, Values: maps.Clone(values)}
+	if data != "" {
+		if src.Values == nil {
+			src.Values = map[string]any{}
+		}
+		src.Values["data"] = data
+	}
 	if file == "" {
 		src.File, src.Optional = filepath.Join(data, ServerFile), true
 	}
-	s.Data = data
-	if s.Data == "" {
-		s.Data = filepath.Dir(src.File)
-	}
+	s.Data = filepath.Dir(src.File)
 	if err := Load(src, &s); err != nil {
 		return Server{}, err
 	}

@@ -57,6 +57,7 @@ func newRootCommand(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
+	add(groupServer, "Server", newServerdCommand(a), newAdminCommand(a))
 	add(groupAccount, "Account and daemon",
 		newDaemonCommand(a), newJoinCommand(a), newAccountCommand(a), newDeviceCommand(a),
 		newStatusCommand(a), newLockCommand(a), newUnlockCommand(a),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"secmsg/crypto/identity"
@@ -105,6 +106,10 @@ type API struct {
 	devices                                *deviceCache
 	// decoy is verified against when a login names nobody, so that it costs the same.
 	decoy key.SigningPublic
+
+	// answers counts responses by the first digit of their status.
+	answers [6]atomic.Int64
+	panics  atomic.Int64
 }
 
 // New makes an API. It fails if an option that has no default is missing.
@@ -149,6 +154,16 @@ func (a *API) OpenAPI() []byte { return a.openapi }
 
 // Routes returns the router's table.
 func (a *API) Routes() []Route { return a.routes }
+
+// Counters returns the API's part of the statistics.
+func (a *API) Counters() map[string]int64 {
+	return map[string]int64{
+		"answers_ok":      a.answers[1].Load() + a.answers[2].Load() + a.answers[3].Load(),
+		"answers_refused": a.answers[4].Load(),
+		"answers_failed":  a.answers[5].Load() + a.answers[0].Load(),
+		"panics":          a.panics.Load(),
+	}
+}
 
 func withDefaults(l Limits) Limits {
 	d := DefaultLimits()

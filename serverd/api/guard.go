@@ -95,6 +95,7 @@ func (a *API) front(mux *http.ServeMux) http.Handler {
 			if v := recover(); v != nil {
 				a.recovered(rec, r, pattern, v)
 			}
+			a.answers[rec.status/100%len(a.answers)].Add(1)
 			a.opt.Logger.DebugContext(r.Context(), "request", "request", requestID(r.Context()), "method", method(r.Method),
 				"route", pattern, "status", rec.status, "took", a.opt.Now().Sub(start).Round(time.Microsecond))
 		}()
@@ -135,6 +136,7 @@ func (a *API) recovered(w *recorder, r *http.Request, pattern string, v any) {
 	if e, ok := v.(runtime.Error); ok {
 		text = e.Error()
 	}
+	a.panics.Add(1)
 	a.opt.Logger.ErrorContext(r.Context(), "panic in a handler", "request", requestID(r.Context()), "route", pattern, "panic", text, "stack", string(debug.Stack()))
 	if w.status == 0 {
 		writeError(w, refuse(wire.CodeInternal, "internal error; the server's log has the details"))

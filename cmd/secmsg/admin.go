@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"secmsg/config"
+	"secmsg/rpc/admin"
+	"secmsg/rpc/local"
+
+	"github.com/spf13/cobra"
+)
+
+// statsEvery is how often `admin stats --watch` prints.
+const statsEvery = 2 * time.Second
+
+// adminApp is what the admin verbs share.
+type adminApp struct {
+	*app
+	data string // --data
+}
+
+func newAdminCommand(a *app) *cobra.Command {
+	aa := &adminApp{app: a}
+	c := groupCommand(a, "admin", "Administer a server on this machine",
+		groupCommand(a, "invite", "Invites: the right to make accounts",
+			newInviteCreateCommand(aa),
+			aa.verb("list", "List all invites, newest first", 0, aa.inviteList),
+			aa.verb("revoke ID", "Make an invite unusable", 1, aa.inviteRevoke)),
+		groupCommand(a, "user", "Accounts",
+			aa.verb("list", "List all accounts", 0, aa.userList),
+			aa.verb("show USER", "Show an account and its devices", 1, aa.userShow),
+			aa.verb("suspend USER", "Bar an account and close its connections", 1, aa.userSuspend),
+			aa.verb("resume USER", "End a suspension", 1, aa.userResume),
+			aa.verb("delete USER", "Delete an account with all that the server holds of it", 1, aa.userDelete)),
+		groupCommand(a, "device", "Devices of accounts",
+			aa.verb("list USER", "List the devices of an account, revoked ones too", 1, aa.deviceList)),
+		newStatsCommand(aa),
+	)
+	c.PersistentFlags().StringVar(&aa.data, "data", "", "the server's directory `DIR` (default $SECMSG_DATA, /var/lib/secmsg for root)")
+	return c
+}
+
+// verb makes a command that takes a fixed number of arguments and calls the server.
+func (a *adminApp) verb(use, short string, args int, run func(context.Context, *admin.Client, []string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: argsBetween(args, args),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withServer(func(c *admin.Client) error { return run(cmd.Context(), c, args) })
+		},
+	}
+}
+
+// withServer calls f with a client of the admin socket and maps its error.
+func (a *adminApp) withServer(f func(*admin.Client) error) error {
+	dir, err := config.ServerDir(a.data)
+	if err != nil {
+		return err
+	}
+	c := admin.NewClient(filepath.Join(dir, admin.SocketName))
+	defer c.Close()
+	err = f(c)
+	if e, ok := errors.AsType[*admin.Error](err); ok {
+		return local.Errorf(adminCode(e.Code), "%s", e.Message)
+	}
+	if !errors.Is(err, admin.ErrUnreachable) {
+		return err
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return local.Errorf(local.CodeUnreachable, "the admin socket in %s is another user's", dir)
+	}
+	return local.Errorf(local.CodeUnreachable, "no server runs on %s", dir).WithHint("secmsg serverd run --data %s, or name its directory with --data", dir)
+}
+
+// adminCode maps the codes of the admin socket to those of the exit table.
+func adminCode(c admin.Code) local.Code {
+	switch c {
+	case admin.CodeMalformed, admin.CodeConflict:
+		return local.CodeUsage
+	case admin.CodeNotFound:
+		return local.CodeNotFound
+	case admin.CodeDisk:
+		return local.CodeDiskFull
+	}
+	return local.CodeInternal
+}
+
+func newInviteCreateCommand(a *adminApp) *cobra.Command {
+	var uses int
+	var expires time.Duration
+	c := a.verb("create", "Make an invite and print it", 0, func(ctx context.Context, c *admin.Client, _ []string) error {
+		return a.inviteCreate(ctx, c, uses, expires)
+	})
+	c.Flags().IntVar(&uses, "uses", 1, "how many accounts it makes")
+	c.Flags().DurationVar(&expires, "expires", 72*time.Hour, "how long it works")
+	return c
+}
+
+func (a *adminApp) inviteCreate(ctx context.Context, c *admin.Client, uses int, expires time.Duration) error {
+	if expires < time.Second {
+		return usagef("--expires must be at least a second")
+	}
+	r, err := c.CreateInvite(ctx, admin.CreateInvite{Uses: uses, LifeSec: int64(expires / time.Second)})
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.printJSON(r)
+	}
+	a.notef("invite %s, uses %d, until %s", r.ID, r.Uses, r.Expires)
+	return a.printf("%s", r.Invite)
+}
+
+func (a *adminApp) inviteList(ctx context.Context, c *admin.Client, _ []string) error {
+	r, err := c.Invites(ctx)
+	if err != nil {
+		return err
+	}
+	t := a.newTable("ID", "STATE", "USED", "CREATED", "EXPIRES")
+	for _, i := range r.Invites {
+		t.row(i, i.ID, i.State, fmt.Sprintf("%d/%d", i.Used, i.Uses), i.Created, i.Expires)
+	}
+	return t.flush()
+}
+
+func (a *adminApp) inviteRevoke(ctx context.Context, c *admin.Client, args []string) error {
+	if err := c.RevokeInvite(ctx, args[0]); err != nil {
+		return err
+	}
+	return a.did(struct {
+		ID      string `json:"id"`
+		Revoked bool   `json:"revoked"`
+	}{args[0], true}, "invite %s revoked", args[0])
+}
+
+func (a *adminApp) userList(ctx context.Context, c *admin.Client, _ []string) error {
+	t := a.newTable("NAME", "CREATED", "SUSPENDED", "CERTIFICATE", "FINGERPRINT")
+	for after := ""; ; {
+		r, err := c.Users(ctx, after)
+		if err != nil {
+			return err
+		}
+		for _, u := range r.Users {
+			t.row(u, u.Name, u.Created, yesNo(u.Suspended), u.Certificate, u.Fingerprint)
+		}
+		if after = r.Next; after == "" {
+			return t.flush()
+		}
+	}
+}
+
+func (a *adminApp) userShow(ctx context.Context, c *admin.Client, args []string) error {
+	u, err := c.User(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.printJSON(u)
+	}
+	if err := a.printf("name         %s\naddress      %s\nfingerprint  %s\ncreated      %s\nsuspended    %s\nmanifest     %d\ncertificate  until %s\n",
+		visible(u.Name), visible(u.Address), u.Fingerprint, u.Created, yesNo(u.Suspended), u.Manifest, u.Certificate); err != nil {
+		return err
+	}
+	return a.deviceTable(u.Devices)
+}
+
+func (a *adminApp) userSuspend(ctx context.Context, c *admin.Client, args []string) error {
+	if err := c.Suspend(ctx, args[0]); err != nil {
+		return err
+	}
+	return a.did(suspension{args[0], true}, "%s suspended", args[0])
+}
+
+func (a *adminApp) userResume(ctx context.Context, c *admin.Client, args []string) error {
+	if err := c.Resume(ctx, args[0]); err != nil {
+		return err
+	}
+	return a.did(suspension{args[0], false}, "%s resumed", args[0])
+}
+
+// suspension is the result of suspend and resume.
+type suspension struct {
+	Name      string `json:"name"`
+	Suspended bool   `json:"suspended"`
+}
+
+func (a *adminApp) userDelete(ctx context.Context, c *admin.Client, args []string) error {
+	if err := c.DeleteUser(ctx, args[0]); err != nil {
+		return err
+	}
+	return a.did(struct {
+		Name    string `json:"name"`
+		Deleted bool   `json:"deleted"`
+	}{args[0], true}, "%s deleted", args[0])
+}
+
+func (a *adminApp) deviceList(ctx context.Context, c *admin.Client, args []string) error {
+	r, err := c.Devices(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	return a.deviceTable(r.Devices)
+}
+
+func (a *adminApp) deviceTable(devices []admin.Device) error {
+	t := a.newTable("ID", "NAME", "ADDED", "LAST SEEN", "REVOKED", "WAITING", "BYTES")
+	for _, d := range devices {
+		t.row(d, d.ID, d.Name, d.Added, d.LastSeen, yesNo(d.Revoked), d.MailboxEnvelopes, d.MailboxBytes)
+	}
+	return t.flush()
+}
+
+// did tells that something was done: as data in JSON, else as talk.
+func (a *adminApp) did(v any, format string, args ...any) error {
+	if a.json() {
+		return a.printJSON(v)
+	}
+	a.notef(format, args...)
+	return nil
+}
+
+func newStatsCommand(a *adminApp) *cobra.Command {
+	var watch bool
+	c := a.verb("stats", "Show health and counters", 0, func(ctx context.Context, c *admin.Client, _ []string) error {
+		return a.stats(ctx, c, watch)
+	})
+	c.Flags().BoolVar(&watch, "watch", false, "print again every two seconds")
+	return c
+}
+
+func (a *adminApp) stats(ctx context.Context, c *admin.Client, watch bool) error {
+	tick := time.NewTicker(statsEvery)
+	defer tick.Stop()
+	for {
+		s, err := c.Stats(ctx)
+		if err != nil {
+			return err
+		}
+		if err := a.printStats(s); err != nil || !watch {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (a *adminApp) printStats(s admin.Stats) error {
+	if a.json() {
+		return a.printJSON(s)
+	}
+	if err := a.printf("time     %s\nup       %s\nhealthy  %s", s.Time, time.Duration(s.Uptime)*time.Second, yesNo(s.Healthy)); err != nil {
+		return err
+	}
+	for _, c := range s.Checks {
+		if !c.OK {
+			if err := a.printf("failed   %s: %s", c.Name, c.Message); err != nil {
+				return err
+			}
+		}
+	}
+	for _, w := range s.Warnings {
+		if err := a.printf("warning  %s", w); err != nil {
+			return err
+		}
+	}
+	for _, group := range slices.Sorted(maps.Keys(s.Counters)) {
+		for _, name := range slices.Sorted(maps.Keys(s.Counters[group])) {
+			if err := a.printf("%s.%s  %d", group, name, s.Counters[group][name]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

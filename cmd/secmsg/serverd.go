@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"secmsg/config"
+	"secmsg/rpc/local"
+	"secmsg/serverd"
+
+	"github.com/spf13/cobra"
+)
+
+func newServerdCommand(a *app) *cobra.Command {
+	return groupCommand(a, "serverd", "Make and run a server", newServerdInitCommand(a), newServerdRunCommand(a))
+}
+
+type serverdInitFlags struct {
+	domain      string
+	address     string
+	data        string
+	offlineRoot bool
+}
+
+func newServerdInitCommand(a *app) *cobra.Command {
+	var f serverdInitFlags
+	c := &cobra.Command{
+		Use:   "init --domain DOMAIN",
+		Short: "Make a server: its CA, TLS certificate, database and a first invite",
+		Long: "Makes everything that a server needs in an empty directory, and prints the\n" +
+			"realm's fingerprint and an invite for the first account.\n\n" +
+			"DOMAIN is the part of every account name behind the @. --address is what\n" +
+			"invites name; the TLS certificate covers both, localhost and loopback.",
+		Args: argsBetween(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runServerdInit(cmd.Context(), a, f) },
+	}
+	c.Flags().StringVar(&f.domain, "domain", "", "the realm's `DOMAIN`, such as chat.example.com")
+	c.Flags().StringVar(&f.address, "address", "", "`HOST:PORT` where clients reach the server (default DOMAIN:8443)")
+	c.Flags().StringVar(&f.data, "data", "", "the server's directory `DIR` (default $SECMSG_DATA, /var/lib/secmsg for root)")
+	c.Flags().BoolVar(&f.offlineRoot, "offline-root", false, "remind me to keep the root key off the server")
+	return c
+}
+
+func runServerdInit(ctx context.Context, a *app, f serverdInitFlags) error {
+	if f.domain == "" {
+		return usagef("--domain is missing").WithHint("secmsg serverd init --domain chat.example.com")
+	}
+	dir, err := config.ServerDir(f.data)
+	if err != nil {
+		return err
+	}
+	r, err := serverd.Init(ctx, serverd.InitOptions{Dir: dir, Domain: f.domain, Address: f.address, Now: time.Now()})
+	if err != nil {
+		return serverdError(err)
+	}
+	if f.offlineRoot {
+		a.notef("move %s/root.key to a place off this server, and keep it: it is needed once in six months to replace the issuing CA", r.Data)
+	}
+	if a.json() {
+		return a.printJSON(r)
+	}
+	if err := a.printf("domain       %s\nfingerprint  %s\ninvite       %s\ndata         %s", r.Domain, r.Fingerprint, r.Invite, r.Data); err != nil {
+		return err
+	}
+	a.notef("the invite makes one account within 72 hours; start the server with: secmsg serverd run --data %s", r.Data)
+	return nil
+}
+
+type serverdRunFlags struct {
+	data   string
+	listen string
+	config string
+	roles  []string
+}
+
+func newServerdRunCommand(a *app) *cobra.Command {
+	var f serverdRunFlags
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run the server until SIGTERM or SIGINT",
+		Args:  argsBetween(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			values := map[string]any{}
+			if cmd.Flags().Changed("listen") {
+				values["listen"] = f.listen
+			}
+			if cmd.Flags().Changed("roles") {
+				values["roles"] = f.roles
+			}
+			return runServerd(cmd.Context(), a, f, values)
+		},
+	}
+	d := config.DefaultServer()
+	c.Flags().StringVar(&f.data, "data", "", "the server's directory `DIR` (default $SECMSG_DATA, /var/lib/secmsg for root)")
+	c.Flags().StringVar(&f.listen, "listen", d.Listen, "`ADDRESS` of the TLS listener")
+	c.Flags().StringVar(&f.config, "config", "", "configuration `FILE` (default DIR/config.yaml)")
+	c.Flags().StringSliceVar(&f.roles, "roles", d.Roles, "what to serve")
+	return c
+}
+
+func runServerd(ctx context.Context, a *app, f serverdRunFlags, values map[string]any) error {
+	dir := f.data
+	if dir == "" && f.config == "" {
+		var err error
+		if dir, err = config.ServerDir(""); err != nil {
+			return err
+		}
+	}
+	cfg, err := config.LoadServer(dir, f.config, values)
+	if err != nil {
+		return usagef("%v", err)
+	}
+	logger, err := a.serverLogger(cfg.Log.Level)
+	if err != nil {
+		return err
+	}
+	return serverdError(serverd.Run(ctx, cfg, logger))
+}
+
+// serverLogger logs to standard error: text, or JSON with -o json.
+func (a *app) serverLogger(name string) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(name)); err != nil {
+		return nil, fmt.Errorf("log level: %w", err)
+	}
+	if a.verbose {
+		level = slog.LevelDebug
+	}
+	opt := &slog.HandlerOptions{Level: level}
+	if a.json() {
+		return slog.New(slog.NewJSONHandler(a.stderr, opt)), nil
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, opt)), nil
+}
+
+// serverdError gives what the administrator can put right the code "usage" and a hint.
+func serverdError(err error) error {
+	if err == nil {
+		return nil
+	}
+	hint, theirs := serverd.Explain(err)
+	if !theirs {
+		return err
+	}
+	e := local.Errorf(local.CodeUsage, "%v", err)
+	if hint != "" {
+		e = e.WithHint("%s", hint)
+	}
+	return e
+}

@@ -1,0 +1,160 @@
+package serverd
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"secmsg/config"
+	"secmsg/serverd/api"
+)
+
+// Fallbacks for the bound of connections without a token.
+const (
+	fdShare      = 10   // a tenth of the file descriptors (delivery.md, Limits)
+	fdUnknown    = 1024 // when the system does not say
+	minStrangers = 16
+)
+
+// gate bounds the connections that have not shown a token: for each address,
+// new ones for each address, and altogether. A connection over a bound is
+// closed at once, before a TLS handshake costs anything.
+type gate struct {
+	limits config.ConnLimits // constant
+	fresh  *api.Limiter
+
+	mu        sync.Mutex
+	strangers map[string]int // by address key; guarded by mu
+	total     int            // guarded by mu
+
+	accepted, refused, open atomic.Int64
+}
+
+func newGate(limits config.ConnLimits, now func() time.Time) *gate {
+	if limits.Total <= 0 {
+		limits.Total = max(fileDescriptors()/fdShare, minStrangers)
+	}
+	rate := api.Rate{Burst: limits.New.Burst, Every: limits.New.Every}
+	return &gate{limits: limits, fresh: api.NewLimiter(rate, 0, now), strangers: map[string]int{}}
+}
+
+// fileDescriptors returns how many files this process may open.
+func fileDescriptors() int {
+	var l unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil || l.Cur > 1<<24 {
+		return fdUnknown
+	}
+	return int(l.Cur)
+}
+
+// listener returns l with the gate in front.
+func (g *gate) listener(l net.Listener) net.Listener { return &gatedListener{Listener: l, gate: g} }
+
+// enter counts a new connection of a stranger, or refuses it.
+func (g *gate) enter(key string) bool {
+	if ok, _ := g.fresh.Take(key); !ok {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.total >= g.limits.Total || g.strangers[key] >= g.limits.PerAddress {
+		return false
+	}
+	g.strangers[key]++
+	g.total++
+	return true
+}
+
+// leave ends a stranger: by closing, or by a token.
+func (g *gate) leave(key string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.total--
+	if g.strangers[key]--; g.strangers[key] <= 0 {
+		delete(g.strangers, key)
+	}
+}
+
+// counters are the gate's part of the statistics.
+func (g *gate) counters() map[string]int64 {
+	g.mu.Lock()
+	total := g.total
+	g.mu.Unlock()
+	return map[string]int64{
+		"open": g.open.Load(), "without_token": int64(total), "accepted": g.accepted.Load(), "refused": g.refused.Load(),
+	}
+}
+
+type gatedListener struct {
+	net.Listener
+	gate *gate
+}
+
+// Accept returns the next connection that is within the bounds.
+func (l *gatedListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		key := api.AddressKey(c.RemoteAddr().String())
+		if !l.gate.enter(key) {
+			l.gate.refused.Add(1)
+			_ = c.Close() // refused either way
+			continue
+		}
+		l.gate.accepted.Add(1)
+		l.gate.open.Add(1)
+		return &gatedConn{Conn: c, gate: l.gate, key: key}, nil
+	}
+}
+
+// gatedConn is a connection that knows whether it is a stranger's.
+type gatedConn struct {
+	net.Conn
+	gate *gate
+	key  string
+
+	known  atomic.Bool // a token was shown, or it is closed
+	closed atomic.Bool
+}
+
+// Close ends the connection.
+func (c *gatedConn) Close() error {
+	if c.closed.CompareAndSwap(false, true) {
+		c.gate.open.Add(-1)
+	}
+	c.welcome()
+	return c.Conn.Close()
+}
+
+// welcome says that the connection is no stranger's any more.
+func (c *gatedConn) welcome() {
+	if c.known.CompareAndSwap(false, true) {
+		c.gate.leave(c.key)
+	}
+}
+
+type connKey struct{}
+
+// withConn is for http.Server.ConnContext: it lets welcomeContext find the connection.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = t.NetConn() // under TLS
+	}
+	if g, ok := c.(*gatedConn); ok {
+		return context.WithValue(ctx, connKey{}, g)
+	}
+	return ctx
+}
+
+// welcomeContext is the API's hook for a request that has shown a token.
+func welcomeContext(ctx context.Context) {
+	if g, ok := ctx.Value(connKey{}).(*gatedConn); ok {
+		g.welcome()
+	}
+}

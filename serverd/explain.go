@@ -1,0 +1,29 @@
+package serverd
+
+import (
+	"errors"
+
+	"secmsg/config"
+	"secmsg/crypto/identity"
+	"secmsg/serverd/store"
+)
+
+// Explain reports whether err, from Init, Open or Run, is the administrator's
+// to put right, and how, where there is a remedy to name.
+func Explain(err error) (hint string, theirs bool) {
+	if e, ok := errors.AsType[*config.LooseError](err); ok {
+		return e.Hint(), true
+	}
+	if e, ok := errors.AsType[*LooseFileError](err); ok {
+		return e.Hint(), true
+	}
+	switch {
+	case errors.Is(err, ErrInUse):
+		return "name an empty or a new directory with --data", true
+	case errors.Is(err, ErrNoServer):
+		return "secmsg serverd init --domain DOMAIN --data DIR makes one", true
+	case errors.Is(err, ErrRunning), errors.Is(err, identity.ErrFormat), errors.Is(err, store.ErrTooNew):
+		return "", true
+	}
+	return "", false
+}

@@ -1,0 +1,278 @@
+package serverd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"secmsg/config"
+	rpcadmin "secmsg/rpc/admin"
+	"secmsg/serverd/admin"
+	"secmsg/serverd/api"
+	"secmsg/serverd/ca"
+	"secmsg/serverd/stats"
+	"secmsg/serverd/store"
+)
+
+// Server is a server whose directory is locked and whose listeners are open.
+type Server struct {
+	cfg    config.Server // constant
+	logger *slog.Logger
+	now    func() time.Time
+
+	unlock func() error
+	store  *store.SQLite
+	ca     *ca.CA
+	api    *api.API
+	relay  messages
+	stats  *stats.Registry
+	gate   *gate
+
+	public, plain, admin net.Listener // public and plain may be nil
+}
+
+// Open prepares a server: it checks and locks the directory, opens store and
+// CA, and listens. Connections wait until Serve. It fails with ErrNoServer,
+// ErrRunning, store.ErrTooNew, a *config.LooseError or a *LooseFileError, among
+// others; then nothing stays open.
+func Open(ctx context.Context, cfg config.Server, logger *slog.Logger) (s *Server, err error) {
+	if err := checkServerDir(cfg.Data); err != nil {
+		return nil, err
+	}
+	s = &Server{cfg: cfg, logger: logger, now: time.Now, stats: stats.New(time.Now), relay: noMessages{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close(ctx))
+		}
+	}()
+	if s.unlock, err = lock(cfg.Data); err != nil {
+		return s, err
+	}
+	if s.store, err = store.Open(ctx, filepath.Join(cfg.Data, storeFile), store.Options{}); err != nil {
+		return s, err
+	}
+	if err := s.openRoles(); err != nil {
+		return s, err
+	}
+	s.observe()
+	return s, s.listen(ctx)
+}
+
+// Run opens a server and serves until ctx ends.
+func Run(ctx context.Context, cfg config.Server, logger *slog.Logger) error {
+	s, err := Open(ctx, cfg, logger)
+	if err != nil {
+		return err
+	}
+	return s.Serve(ctx)
+}
+
+// Addr returns the address of the public listener, or nil if there is none.
+func (s *Server) Addr() net.Addr { return addrOf(s.public) }
+
+// PlainAddr returns the address of the listener for a reverse proxy, or nil if there is none.
+func (s *Server) PlainAddr() net.Addr { return addrOf(s.plain) }
+
+func addrOf(l net.Listener) net.Addr {
+	if l == nil {
+		return nil
+	}
+	return l.Addr()
+}
+
+// openRoles opens the CA, the API and the relay.
+func (s *Server) openRoles() error {
+	address := s.cfg.Address
+	if address == "" {
+		address = s.cfg.Domain
+	}
+	address, err := fullAddress(address, s.cfg.Domain)
+	if err != nil {
+		return err
+	}
+	s.cfg.Address = address
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("address: %w", err)
+	}
+	s.ca, err = ca.Open(ca.Options{
+		Dir: s.cfg.Data, Domain: s.cfg.Domain, Entry: []string{address}, Hosts: certificateHosts(host),
+		TLSCert: s.path(s.cfg.TLS.Cert), TLSKey: s.path(s.cfg.TLS.Key), Also: s.paths(s.cfg.TLS.Also),
+		StatementLife: s.cfg.Limits.Statement, Now: s.now, Logger: s.logger.With("part", "ca"),
+	})
+	if err != nil {
+		return err
+	}
+	tokenKey, err := readTokenKey(s.cfg.Data)
+	if err != nil {
+		return err
+	}
+	s.gate = newGate(s.cfg.Limits.Connections, s.now)
+	s.api, err = api.New(api.Options{
+		Store: s.store, CA: s.ca, Domain: s.cfg.Domain, Hosts: []string{host}, TokenKey: tokenKey,
+		Limits: apiLimits(s.cfg.Limits), Hooks: s.hooks(), Healthy: s.stats.Healthy, Now: s.now,
+		Logger: s.logger.With("part", "api"),
+	})
+	if err != nil {
+		return err
+	}
+	return s.openRelay()
+}
+
+// path resolves a path of the configuration against the data directory.
+func (s *Server) path(p string) string {
+	if p == "" || filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(s.cfg.Data, p)
+}
+
+func (s *Server) paths(list []string) []string {
+	out := make([]string, 0, len(list))
+	for _, p := range list {
+		out = append(out, s.path(p))
+	}
+	return out
+}
+
+// apiLimits picks the API's part of the configuration.
+func apiLimits(l config.ServerLimits) api.Limits {
+	rate := func(r config.Rate) api.Rate { return api.Rate{Burst: r.Burst, Every: r.Every} }
+	return api.Limits{
+		Lookups: rate(l.Lookups), Bundles: rate(l.Bundles), Registration: rate(l.Registration), Logins: rate(l.Logins),
+		Contacts: l.Contacts, OneTimeKeys: l.OneTimeKeys, TokenLife: l.TokenLife, NonceLife: l.NonceLife,
+		DeviceCache: l.DeviceCache, StoreGrace: l.StoreGrace, Body: l.Body,
+	}
+}
+
+// observe fills the statistics and the health checks.
+func (s *Server) observe() {
+	s.stats.Check("store", s.store.Ping)
+	s.stats.Warnings(s.ca.Problems)
+	s.stats.Counters("connections", s.gate.counters)
+	s.stats.Counters("api", s.api.Counters)
+	if s.serves(config.RoleRelay) {
+		s.stats.Counters("relay", s.relay.Counters)
+	}
+}
+
+func (s *Server) serves(role string) bool { return slices.Contains(s.cfg.Roles, role) }
+
+// Serve answers until ctx ends or a listener fails, then stops cleanly: no new
+// requests, a farewell on every socket, what is in flight made durable.
+func (s *Server) Serve(ctx context.Context) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var owned sync.WaitGroup
+	owned.Go(func() { s.ca.Run(work) })
+
+	servers := s.httpServers()
+	failed := make(chan error, len(servers))
+	for _, h := range servers {
+		owned.Go(func() {
+			if err := h.srv.Serve(h.l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("listener %s: %w", h.l.Addr(), err)
+			}
+		})
+	}
+	s.ready()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	s.notify(daemon.SdNotifyStopping)
+	s.logger.Info("stopping")
+
+	stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Limits.Shutdown)
+	defer cancelStop()
+	err = errors.Join(err, s.shutdown(stop, servers))
+	cancel()
+	owned.Wait()
+	err = errors.Join(err, s.close(stop))
+	s.logger.Info("stopped")
+	return err
+}
+
+// shutdown ends the HTTP servers and the relay's sockets.
+func (s *Server) shutdown(ctx context.Context, servers []httpServer) error {
+	var all sync.WaitGroup
+	errs := make([]error, len(servers))
+	for i, h := range servers {
+		all.Go(func() {
+			if h.srv.Shutdown(ctx) != nil {
+				// Requests that take longer than the bound are cut off.
+				errs[i] = h.srv.Close()
+			}
+		})
+	}
+	relayErr := s.relay.Close(ctx)
+	all.Wait()
+	return errors.Join(append(errs, relayErr)...)
+}
+
+// close closes what Open opened and Serve does not close itself. Listeners that
+// a http.Server has closed already are closed once more, without an error.
+func (s *Server) close(ctx context.Context) error {
+	var errs []error
+	for _, l := range []net.Listener{s.public, s.plain, s.admin} {
+		if l != nil {
+			if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if s.relay != nil {
+		errs = append(errs, s.relay.Close(ctx))
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if s.unlock != nil {
+		errs = append(errs, s.unlock())
+	}
+	return errors.Join(errs...)
+}
+
+// ready tells the log and the service manager.
+func (s *Server) ready() {
+	attrs := []any{"domain", s.cfg.Domain, "fingerprint", s.ca.Fingerprint().String(), "roles", s.cfg.Roles}
+	if s.public != nil {
+		attrs = append(attrs, "listen", s.public.Addr().String())
+	}
+	if s.plain != nil {
+		attrs = append(attrs, "listen_plain", s.plain.Addr().String())
+	}
+	s.logger.Info("READY", attrs...)
+	for _, w := range s.ca.Problems() {
+		s.logger.Warn(w)
+	}
+	s.notify(daemon.SdNotifyReady)
+}
+
+// notify tells the service manager, if there is one.
+func (s *Server) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		s.logger.Warn("service manager could not be told", "error", err)
+	}
+}
+
+// adminHandler makes the admin socket's routes.
+func (s *Server) adminHandler() http.Handler {
+	return admin.New(admin.Options{
+		Store: s.store, Stats: s.stats, Domain: s.cfg.Domain, Address: s.cfg.Address, Fingerprint: s.ca.Fingerprint(),
+		Changed: s.accountChanged, Now: s.now, Logger: s.logger.With("part", "admin"),
+	}).Handler()
+}
+
+// AdminSocket returns where the admin socket of a server directory stands.
+func AdminSocket(dir string) string { return filepath.Join(dir, rpcadmin.SocketName) }
