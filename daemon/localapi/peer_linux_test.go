@@ -36,14 +36,20 @@ func asOther(t *testing.T, f func()) {
 	}
 }
 
-func TestAnotherUserIsTurnedAway(t *testing.T) {
-	path, _ := start(t, newFake())
-	// The modes alone keep others out; take them away to see the second check.
-	for _, name := range []string{filepath.Dir(path), path} {
-		if err := os.Chmod(name, 0o777); err != nil {
+// openTo lets everybody at path and through the test's directories above it.
+func openTo(t *testing.T, path string) {
+	t.Helper()
+	for p := path; p != os.TempDir() && p != "/"; p = filepath.Dir(p) {
+		if err := os.Chmod(p, 0o777); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestAnotherUserIsTurnedAway(t *testing.T) {
+	path, _ := start(t, newFake())
+	// The modes alone keep others out; take them away to see the second check.
+	openTo(t, path)
 	asOther(t, func() {
 		c, err := net.Dial("unix", path)
 		if err != nil {
@@ -74,9 +80,7 @@ func TestModesKeepOthersOut(t *testing.T) {
 
 func TestClientRefusesAForeignListener(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
+	openTo(t, dir)
 	path := filepath.Join(dir, "s")
 	var ln net.Listener
 	asOther(t, func() {
