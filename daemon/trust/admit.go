@@ -1,0 +1,309 @@
+package trust
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+)
+
+// manifestsKept is how many hashes of a peer's manifests are kept to know a
+// fork: an account changes its devices a few times a year.
+const manifestsKept = 64
+
+// Admission is what is believed of a peer after a look-up.
+type Admission struct {
+	Peer    store.PeerID // 0 for the own account
+	Devices []identity.Device
+	Version uint64 // of the newest manifest
+	// Changes are the identity events that came of it. They are set also with
+	// an error, and the caller records them in the same transaction.
+	Changes []local.Identity
+}
+
+// Admit takes what the server says of an account: certificate chain (nil: only
+// manifests) and manifests, oldest first. A first contact pins the identity key
+// and demands full validity. Afterwards the pin decides: a certified other key
+// is recorded, reported once and fails with [ErrChanged]; manifests that the pin
+// did not sign, older ones and forks are ignored in favour of the known one,
+// the lies among them reported once. An expired certificate of the pinned key is
+// reported once and refused after identity.AccountGrace. Besides it fails with
+// [ErrCertificate], [ErrManifest], [ErrUnknownPeer], [ErrRealm] and, for the own
+// account, [ErrRevoked]. It writes what it believes, also when it fails.
+func (t *Trust) Admit(tx *store.Tx, account store.AccountID, addr identity.Address, chain, manifests [][]byte, now time.Time) (Admission, error) {
+	o, err := loadOwn(tx, account)
+	if err != nil {
+		return Admission{}, err
+	}
+	if addr.Domain != o.address.Domain {
+		return Admission{}, fmt.Errorf("%s: %w", addr, ErrRealm)
+	}
+	if addr == o.address {
+		return t.admitOwn(tx, o, chain, manifests, now)
+	}
+	peer, err := tx.Peer(account, addr.String())
+	if err != nil {
+		return Admission{}, err
+	}
+	c, err := tx.Contact(account, peer)
+	if err != nil {
+		return Admission{}, err
+	}
+	p := &admission{tx: tx, own: o, addr: addr, c: c, now: now}
+	err = p.admit(chain, manifests)
+	if errors.Is(err, ErrManifest) && len(p.c.Manifest) > 0 && len(c.Pin) > 0 {
+		// What the server says otherwise is a hint, and the known manifest
+		// stands.
+		t.logger.Warn("manifest refused", "account", account, "peer", peer, "error", err)
+		err = nil
+	}
+	if len(c.Pin) == 0 && err != nil {
+		return Admission{Peer: peer, Changes: p.changes}, err
+	}
+	return p.finish(err)
+}
+
+// admission is one peer while it is admitted.
+type admission struct {
+	tx      *store.Tx
+	own     own
+	addr    identity.Address
+	c       store.Contact
+	now     time.Time
+	changes []local.Identity
+}
+
+// finish saves the contact and returns what is believed of it.
+func (p *admission) finish(err error) (Admission, error) {
+	out := Admission{Peer: p.c.Peer, Changes: p.changes}
+	if e := p.tx.SaveContact(p.c); e != nil {
+		return out, e
+	}
+	if err != nil {
+		return out, err
+	}
+	m, err := p.known()
+	if err != nil {
+		return out, err
+	}
+	out.Devices, out.Version = m.Devices, m.Version
+	return out, nil
+}
+
+// known returns the newest admitted manifest.
+func (p *admission) known() (identity.Manifest, error) {
+	if len(p.c.Manifest) == 0 {
+		return identity.Manifest{}, fmt.Errorf("%s: %w", p.addr, ErrUnknownPeer)
+	}
+	pin, err := key.ParseSigningPublic(p.c.Pin)
+	if err != nil {
+		return identity.Manifest{}, fmt.Errorf("stored pin: %w: %w", store.ErrCorrupt, err)
+	}
+	m, err := identity.VerifyManifest(p.c.Manifest, p.addr, pin)
+	if err != nil {
+		return identity.Manifest{}, fmt.Errorf("stored manifest: %w: %w", store.ErrCorrupt, err)
+	}
+	return m, nil
+}
+
+func (p *admission) admit(chain, manifests [][]byte) error {
+	if chain != nil {
+		if err := p.admitChain(chain, manifests); err != nil {
+			return err
+		}
+	}
+	if len(p.c.Pin) == 0 {
+		return fmt.Errorf("%s: %w", p.addr, ErrUnknownPeer)
+	}
+	if len(p.c.Changed) > 0 {
+		return fmt.Errorf("%s: %w", p.addr, ErrChanged)
+	}
+	for _, signed := range manifests {
+		if err := p.admitManifest(signed); err != nil {
+			return err
+		}
+	}
+	if len(p.c.Manifest) == 0 {
+		return fmt.Errorf("%s: no manifest: %w", p.addr, ErrManifest)
+	}
+	return nil
+}
+
+// admitChain holds a chain against the pin, or makes it.
+func (p *admission) admitChain(chain, manifests [][]byte) error {
+	cert, err := identity.VerifyAccount(p.own.root, chain, p.addr, p.now)
+	if err != nil && (cert.Key.IsZero() || !identity.IsValidity(err)) {
+		return fmt.Errorf("%w: %w", ErrCertificate, err)
+	}
+	if len(p.c.Pin) == 0 {
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrCertificate, err)
+		}
+		p.c.Pin, p.c.Chain, p.c.Expires = cert.Key.Bytes(), chain, cert.NotAfter
+		p.c.Trust = store.TrustCertified
+		return nil
+	}
+	if !bytes.Equal(cert.Key.Bytes(), p.c.Pin) {
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrCertificate, err)
+		}
+		p.recordChange(cert, chain, manifests)
+		return fmt.Errorf("%s: %w", p.addr, ErrChanged)
+	}
+	if cert.NotAfter.After(p.c.Expires) {
+		p.c.Chain, p.c.Expires = chain, cert.NotAfter
+	}
+	if errors.Is(err, identity.ErrExpired) {
+		return p.expired()
+	}
+	// A certificate of the pinned key that is not valid yet is a clock that
+	// was set back; nothing could be gained by refusing it.
+	return nil
+}
+
+// expired judges the pinned key's newest certificate, which has expired.
+func (p *admission) expired() error {
+	cert := identity.AccountCert{NotAfter: p.c.Expires}
+	if !p.now.After(p.c.Expires) {
+		return nil // the one shown is older than the one that is known
+	}
+	if !p.c.Warned.Equal(p.c.Expires) {
+		p.c.Warned = p.c.Expires
+		p.changes = append(p.changes, local.Identity{
+			Change: local.ChangeCertificate, Fingerprint: fingerprint(p.c.Pin),
+			Text: "the certificate expired on " + p.c.Expires.UTC().Format(time.DateOnly),
+		})
+	}
+	if !cert.InGrace(p.now) {
+		return fmt.Errorf("%w: it expired on %s", ErrCertificate, p.c.Expires.UTC().Format(time.DateOnly))
+	}
+	return nil
+}
+
+// recordChange keeps a certified key that is not the pin for the user's decision.
+func (p *admission) recordChange(cert identity.AccountCert, chain, manifests [][]byte) {
+	fresh := !bytes.Equal(p.c.Changed, cert.Key.Bytes())
+	p.c.Changed, p.c.ChangedChain = cert.Key.Bytes(), chain
+	if fresh {
+		p.c.ChangedManifest = nil
+		p.changes = append(p.changes, local.Identity{
+			Change: local.ChangeKey, Fingerprint: cert.Key.Fingerprint(), Previous: fingerprint(p.c.Pin),
+		})
+	}
+	for _, signed := range manifests {
+		if _, err := identity.VerifyManifest(signed, p.addr, cert.Key); err != nil {
+			continue // nothing of it is used before the user has decided
+		}
+		if p.c.ChangedManifest == nil || identity.CheckSuccessor(p.c.ChangedManifest, signed) == nil {
+			p.c.ChangedManifest = signed
+		}
+	}
+}
+
+// admitManifest takes a manifest in the place of the known one if it is newer.
+// An older one changes nothing. It fails with [ErrManifest].
+func (p *admission) admitManifest(signed []byte) error {
+	pin, err := key.ParseSigningPublic(p.c.Pin)
+	if err != nil {
+		return fmt.Errorf("stored pin: %w: %w", store.ErrCorrupt, err)
+	}
+	next, err := identity.VerifyManifest(signed, p.addr, pin)
+	if err != nil {
+		return p.lie(signed, err)
+	}
+	fork, err := forked(p.tx, p.own.ID, p.c.Peer, next.Version, signed)
+	if err != nil {
+		return err
+	}
+	if fork {
+		return p.lie(signed, identity.ErrFork)
+	}
+	var was identity.Manifest
+	if len(p.c.Manifest) > 0 {
+		switch err := identity.CheckSuccessor(p.c.Manifest, signed); {
+		case errors.Is(err, identity.ErrOlder):
+			return nil
+		case err != nil:
+			return p.lie(signed, err)
+		}
+		if was, err = p.known(); err != nil {
+			return err
+		}
+	}
+	changes, removed := difference(was, next)
+	for _, d := range removed {
+		if err := p.tx.DeleteSessions(store.DeviceRef{Account: p.own.ID, Peer: p.c.Peer, Device: d.ID}); err != nil {
+			return err
+		}
+	}
+	p.c.Manifest = signed
+	p.changes = append(p.changes, changes...)
+	return rememberManifest(p.tx, p.own.ID, p.c.Peer, next.Version, signed, false)
+}
+
+// lie reports a manifest that contradicts the pin or what it signed before.
+func (p *admission) lie(signed []byte, err error) error {
+	fresh, e := alarmOnce(p.tx, p.own.ID, p.c.Peer, signed)
+	if e != nil {
+		return e
+	}
+	if fresh && len(p.c.Manifest) > 0 {
+		p.changes = append(p.changes, local.Identity{
+			Change: local.ChangeMismatch, Fingerprint: fingerprint(p.c.Pin), Text: lieText(err),
+		})
+	}
+	return fmt.Errorf("%w: %w", ErrManifest, err)
+}
+
+func lieText(err error) string {
+	if errors.Is(err, identity.ErrFork) {
+		return "the server shows two histories of the devices; the one known first is kept"
+	}
+	return "the server shows a list of devices that the identity key did not sign; it is ignored"
+}
+
+// forked reports whether another manifest of this version was admitted before.
+func forked(tx *store.Tx, account store.AccountID, peer store.PeerID, version uint64, signed []byte) (bool, error) {
+	hash, _, err := tx.ManifestHash(account, peer, version)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return hash != identity.ManifestHash(signed), err
+}
+
+func rememberManifest(tx *store.Tx, account store.AccountID, peer store.PeerID, version uint64, signed []byte, listed bool) error {
+	if err := tx.AddManifestHash(account, peer, version, identity.ManifestHash(signed), listed); err != nil {
+		return err
+	}
+	return tx.TrimManifests(account, peer, manifestsKept)
+}
+
+// difference returns the events for devices that came and went, none for a
+// first manifest, and the devices that went.
+func difference(was, is identity.Manifest) (changes []local.Identity, removed []identity.Device) {
+	if was.Version == 0 {
+		return nil, nil
+	}
+	for _, d := range is.Devices {
+		if _, ok := was.Device(d.ID); !ok {
+			changes = append(changes, local.Identity{
+				Change: local.ChangeDeviceAdded, Fingerprint: d.Signing.Fingerprint(), Text: deviceText(d)})
+		}
+	}
+	for _, d := range was.Devices {
+		if now, ok := is.Device(d.ID); !ok || now.Exchange != d.Exchange {
+			removed = append(removed, d)
+			changes = append(changes, local.Identity{
+				Change: local.ChangeDeviceRemoved, Fingerprint: d.Signing.Fingerprint(), Text: deviceText(d)})
+		}
+	}
+	return slices.Clip(changes), removed
+}
+
+func deviceText(d identity.Device) string { return d.Name + " (" + d.ID.String() + ")" }

@@ -1,0 +1,83 @@
+package trust
+
+import (
+	"fmt"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/daemon/store"
+)
+
+// Target is whom a message may be sealed for now.
+type Target struct {
+	Address identity.Address
+	Devices []identity.Device
+	Version uint64 // of the manifest
+}
+
+// CheckSend decides whether a message may be sealed for a peer, in the
+// transaction that seals it. requireVerified asks for more than the peer's
+// policy does. It fails with [ErrBlocked], [ErrChanged], [ErrUnknownPeer] (look
+// up first, also for a certificate past its grace) and [ErrUnverified]. For the
+// own account it returns the other own devices.
+func (t *Trust) CheckSend(tx *store.Tx, account store.AccountID, peer store.PeerID, requireVerified bool, now time.Time) (Target, error) {
+	o, err := loadOwn(tx, account)
+	if err != nil {
+		return Target{}, err
+	}
+	text, err := tx.PeerAddress(peer)
+	if err != nil {
+		return Target{}, err
+	}
+	addr, err := identity.ParseAddress(text)
+	if err != nil {
+		return Target{}, fmt.Errorf("stored address: %w: %w", store.ErrCorrupt, err)
+	}
+	if addr == o.address {
+		others, version, err := t.OwnDevices(tx, account)
+		return Target{Address: addr, Devices: others, Version: version}, err
+	}
+	c, err := tx.Contact(account, peer)
+	if err != nil {
+		return Target{}, err
+	}
+	if err := mayTalk(c, requireVerified); err != nil {
+		return Target{}, fmt.Errorf("%s: %w", addr, err)
+	}
+	if !(identity.AccountCert{NotAfter: c.Expires}).InGrace(now) {
+		return Target{}, fmt.Errorf("%s: %w: its certificate expired on %s", addr, ErrUnknownPeer, c.Expires.UTC().Format(time.DateOnly))
+	}
+	m, err := (&admission{tx: tx, own: o, addr: addr, c: c}).known()
+	if err != nil {
+		return Target{}, err
+	}
+	return Target{Address: addr, Devices: m.Devices, Version: m.Version}, nil
+}
+
+// mayTalk holds the rules that need no time.
+func mayTalk(c store.Contact, requireVerified bool) error {
+	switch {
+	case c.Relation == store.RelationBlocked:
+		return ErrBlocked
+	case len(c.Changed) > 0:
+		return ErrChanged
+	case len(c.Pin) == 0:
+		if requireVerified || c.Policy[PolicyTrust] == trustVerified {
+			return ErrUnverified
+		}
+		return ErrUnknownPeer
+	case (requireVerified || c.Policy[PolicyTrust] == trustVerified) && c.Trust != store.TrustVerified:
+		return ErrUnverified
+	}
+	return nil
+}
+
+// CheckRequired reports at once whether a peer is one that `--require verified`
+// takes: nil, [ErrUnverified], [ErrChanged] or [ErrBlocked].
+func (t *Trust) CheckRequired(tx *store.Tx, account store.AccountID, peer store.PeerID) error {
+	c, err := tx.Contact(account, peer)
+	if err != nil {
+		return err
+	}
+	return mayTalk(c, true)
+}

@@ -1,0 +1,124 @@
+package trust
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+)
+
+// Keys of a contact's policy (cli.md, People).
+const (
+	PolicyTrust      = "trust"       // certified or verified is needed to send
+	PolicyAutoAccept = "auto-accept" // files up to this size are fetched unasked
+	PolicyAutoAnswer = "auto-answer" // calls are answered unasked: yes or no
+	PolicyReceipts   = "receipts"    // read receipts are sent: on or off
+	PolicyRetention  = "retention"   // how long messages are kept
+)
+
+const (
+	trustCertified = "certified"
+	trustVerified  = "verified"
+	// minRetention keeps a message at least until its receipts are through.
+	minRetention = time.Hour
+)
+
+// checkPolicy returns the value in its stored form; "" resets the key.
+func checkPolicy(key, value string) (string, error) {
+	oneOf := func(values ...string) (string, error) {
+		for _, v := range values {
+			if value == v {
+				return v, nil
+			}
+		}
+		return "", local.Errorf(local.CodeUsage, "%s: %q is none of %s", key, value, strings.Join(values, ", "))
+	}
+	switch key {
+	case PolicyTrust, PolicyAutoAccept, PolicyAutoAnswer, PolicyReceipts, PolicyRetention:
+		if value == "" {
+			return "", nil
+		}
+	}
+	switch key {
+	case PolicyTrust:
+		return oneOf(trustCertified, trustVerified)
+	case PolicyAutoAnswer:
+		return oneOf("yes", "no")
+	case PolicyReceipts:
+		return oneOf("on", "off")
+	case PolicyAutoAccept:
+		if _, err := parseSize(value); err != nil {
+			return "", local.Errorf(local.CodeUsage, "%s: %v", key, err)
+		}
+		return value, nil
+	case PolicyRetention:
+		d, err := parseAge(value)
+		if err != nil {
+			return "", local.Errorf(local.CodeUsage, "%s: %v", key, err)
+		}
+		if d < minRetention {
+			return "", local.Errorf(local.CodeUsage, "%s: must be at least %s", key, minRetention)
+		}
+		return value, nil
+	}
+	return "", local.Errorf(local.CodeUsage, "unknown policy %q", key).
+		WithHint("trust, auto-accept, auto-answer, receipts and retention can be set")
+}
+
+// parseSize reads a number of bytes with an optional unit.
+func parseSize(s string) (uint64, error) {
+	for _, u := range []struct {
+		suffix string
+		shift  uint
+	}{{"GiB", 30}, {"MiB", 20}, {"KiB", 10}, {"B", 0}, {"", 0}} {
+		if digits, ok := strings.CutSuffix(s, u.suffix); ok {
+			n, err := strconv.ParseUint(digits, 10, 63)
+			if err != nil || n > 1<<(62-u.shift) {
+				break
+			}
+			return n << u.shift, nil
+		}
+	}
+	return 0, fmt.Errorf("%q is no size such as 10MiB", s)
+}
+
+// parseAge reads days ("30d") or a Go duration.
+func parseAge(s string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err == nil {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no time such as 30d", s)
+	}
+	return d, nil
+}
+
+// ReadReceipts reports whether a peer gets read receipts: contacts only, unless
+// they are switched off.
+func (t *Trust) ReadReceipts(tx *store.Tx, account store.AccountID, peer store.PeerID) (bool, error) {
+	c, err := tx.Contact(account, peer)
+	return c.Relation == store.RelationContact && len(c.Changed) == 0 && c.Policy[PolicyReceipts] != "off", err
+}
+
+// DeliveredReceipts reports whether a peer gets receipts at all: contacts only,
+// and none while the peer's key has changed.
+func (t *Trust) DeliveredReceipts(tx *store.Tx, account store.AccountID, peer store.PeerID) (bool, error) {
+	c, err := tx.Contact(account, peer)
+	return c.Relation == store.RelationContact && len(c.Changed) == 0, err
+}
+
+// Retention returns how long messages with a peer are kept; 0: for good.
+func (t *Trust) Retention(tx *store.Tx, account store.AccountID, peer store.PeerID) (time.Duration, error) {
+	c, err := tx.Contact(account, peer)
+	if err != nil || c.Policy[PolicyRetention] == "" {
+		return 0, err
+	}
+	return parseAge(c.Policy[PolicyRetention])
+}

@@ -1,0 +1,127 @@
+package trust
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+)
+
+// Options make a Trust.
+type Options struct {
+	Logger *slog.Logger
+	// Notify records an identity event of a peer in the transaction. It is
+	// called for what AdmitInitial and the user's own commands find; Admit
+	// returns its changes instead. nil drops them.
+	Notify func(tx *store.Tx, account store.AccountID, peer identity.Address, change local.Identity) error
+}
+
+// Trust decides about peers.
+type Trust struct {
+	logger *slog.Logger
+	notify func(tx *store.Tx, account store.AccountID, peer identity.Address, change local.Identity) error
+}
+
+// New makes a Trust.
+func New(o Options) *Trust {
+	t := &Trust{logger: o.Logger, notify: o.Notify}
+	if t.logger == nil {
+		t.logger = slog.New(slog.DiscardHandler)
+	}
+	if t.notify == nil {
+		t.notify = func(*store.Tx, store.AccountID, identity.Address, local.Identity) error { return nil }
+	}
+	return t
+}
+
+// own is the own account as decisions need it.
+type own struct {
+	store.Account
+	address identity.Address
+	root    *x509.Certificate
+	key     key.SigningPublic // identity key
+}
+
+func loadOwn(tx *store.Tx, account store.AccountID) (own, error) {
+	a, err := tx.Account(account)
+	if err != nil {
+		return own{}, fmt.Errorf("own account: %w", err)
+	}
+	o := own{Account: a}
+	if o.address, err = identity.ParseAddress(a.Address); err != nil {
+		return own{}, fmt.Errorf("own account: %w", err)
+	}
+	if o.root, err = x509.ParseCertificate(a.Root); err != nil {
+		return own{}, fmt.Errorf("own account: %w", err)
+	}
+	if len(a.Chain) == 0 {
+		return own{}, errors.New("own account: no certificate")
+	}
+	// The chain was verified when it was stored, and the store authenticates
+	// what it keeps; also an expired one names the key.
+	leaf, err := x509.ParseCertificate(a.Chain[0])
+	if err != nil {
+		return own{}, fmt.Errorf("own account: %w", err)
+	}
+	std, ok := leaf.PublicKey.(ed25519.PublicKey)
+	if !ok {
+		return own{}, errors.New("own account: certificate is not Ed25519")
+	}
+	if o.key, err = key.ParseSigningPublic(std); err != nil {
+		return own{}, fmt.Errorf("own account: %w", err)
+	}
+	return o, nil
+}
+
+// TrustState returns how a peer stands, in the words of the local RPC.
+func TrustState(c store.Contact) string {
+	switch {
+	case c.Relation == store.RelationBlocked:
+		return local.TrustBlocked
+	case len(c.Changed) > 0:
+		return local.TrustChanged
+	case c.Trust == store.TrustVerified:
+		return local.TrustVerified
+	case c.Trust == store.TrustCertified:
+		return local.TrustCertified
+	}
+	return local.TrustUnknown
+}
+
+// State returns how a peer stands, in the words of the local RPC.
+func (t *Trust) State(tx *store.Tx, account store.AccountID, peer store.PeerID) (string, error) {
+	c, err := tx.Contact(account, peer)
+	return TrustState(c), err
+}
+
+// alarmOnce reports whether an alarm about these bytes is new for a peer (0: the
+// own account), so that a server which repeats a lie raises one event.
+func alarmOnce(tx *store.Tx, account store.AccountID, peer store.PeerID, what []byte) (bool, error) {
+	name := "alarm/" + strconv.FormatInt(int64(peer), 10)
+	sum := sha256.Sum256(what)
+	last, err := tx.Meta(account, name)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return false, err
+	}
+	if string(last) == string(sum[:]) {
+		return false, nil
+	}
+	return true, tx.SetMeta(account, name, sum[:])
+}
+
+// fingerprint returns the fingerprint of a stored key, "" if there is none.
+func fingerprint(pin []byte) string {
+	p, err := key.ParseSigningPublic(pin)
+	if err != nil {
+		return ""
+	}
+	return p.Fingerprint()
+}

@@ -1,0 +1,158 @@
+package trust
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+)
+
+// Verify returns the safety number with a peer, of the pinned key. If expect is
+// set it is compared: equal makes the peer verified, else nothing changes and
+// mismatch is true; the caller commits the transaction, which holds the event,
+// and then fails with [MismatchError]. confirm makes the peer verified because a
+// person has looked. It fails with [ErrUnknownPeer] when there is no pin.
+func (t *Trust) Verify(tx *store.Tx, account store.AccountID, addr identity.Address, expect string, confirm bool) (v local.Verification, mismatch bool, err error) {
+	if err := notSelf(tx, account, addr); err != nil {
+		return v, false, err
+	}
+	o, err := loadOwn(tx, account)
+	if err != nil {
+		return v, false, err
+	}
+	peer, err := tx.FindPeer(account, addr.String())
+	if errors.Is(err, store.ErrNotFound) {
+		return v, false, fmt.Errorf("%s: %w", addr, ErrUnknownPeer)
+	}
+	if err != nil {
+		return v, false, err
+	}
+	c, err := tx.Contact(account, peer)
+	if err != nil {
+		return v, false, err
+	}
+	if len(c.Pin) == 0 {
+		return v, false, fmt.Errorf("%s: %w", addr, ErrUnknownPeer)
+	}
+	pin, err := key.ParseSigningPublic(c.Pin)
+	if err != nil {
+		return v, false, fmt.Errorf("stored pin: %w: %w", store.ErrCorrupt, err)
+	}
+	number, err := identity.NewSafetyNumber(o.address, o.key, addr, pin)
+	if err != nil {
+		return v, false, err
+	}
+	if expect != "" {
+		switch err := number.MatchDigits(expect); {
+		case errors.Is(err, identity.ErrMismatch):
+			mismatch = true
+			err := t.notify(tx, account, addr, local.Identity{
+				Change: local.ChangeMismatch, Fingerprint: pin.Fingerprint(),
+				Text: "a safety number was compared and differs",
+			})
+			if err != nil {
+				return v, true, err
+			}
+		case err != nil:
+			return v, false, local.Errorf(local.CodeUsage, "a safety number has %d digits", identity.SafetyDigits)
+		}
+	}
+	if !mismatch && (confirm || expect != "") {
+		c.Trust = store.TrustVerified
+		relation := c.Relation
+		if relation == store.RelationNone {
+			relation = store.RelationContact
+		}
+		if err := setRelation(tx, c, relation); err != nil {
+			return v, false, err
+		}
+	}
+	return local.Verification{
+		Peer: addr.String(), Trust: TrustState(c), SafetyNumber: number.String(),
+		Fingerprint: pin.Fingerprint(), QR: number.QR(),
+	}, mismatch, nil
+}
+
+// MismatchError is what a safety number that differs fails with.
+func MismatchError(addr identity.Address) error {
+	return local.Errorf(local.CodeUntrusted, "the safety number with %s differs; nothing was changed", addr).
+		WithHint("compare it again over a channel on which you know the person")
+}
+
+// Accept makes the changed key with this fingerprint the pin, or keeps the
+// pinned one if that is named. Sessions with the former key are gone. It fails
+// with a *local.Error: untrusted if the fingerprint is neither's.
+func (t *Trust) Accept(tx *store.Tx, account store.AccountID, addr identity.Address, fp string) (local.Contact, error) {
+	c, err := find(tx, account, addr)
+	if err != nil {
+		return local.Contact{}, err
+	}
+	want := strings.ToLower(strings.NewReplacer(" ", "", ":", "").Replace(fp))
+	switch {
+	case want == "" || want != fingerprint(c.Pin) && want != fingerprint(c.Changed):
+		return local.Contact{}, local.Errorf(local.CodeUntrusted, "neither the pinned nor a changed key of %s has this fingerprint", addr).
+			WithHint("secmsg contact show %s", addr.User)
+	case want == fingerprint(c.Changed):
+		if err := tx.DeletePeerSessions(account, c.Peer); err != nil {
+			return local.Contact{}, err
+		}
+		if err := tx.ForgetManifests(account, c.Peer); err != nil {
+			return local.Contact{}, err
+		}
+		if err := t.repin(tx, account, addr, &c); err != nil {
+			return local.Contact{}, err
+		}
+	}
+	c.Changed, c.ChangedChain, c.ChangedManifest = nil, nil, nil
+	relation := c.Relation
+	if relation == store.RelationNone {
+		relation = store.RelationContact
+	}
+	if err := setRelation(tx, c, relation); err != nil {
+		return local.Contact{}, err
+	}
+	if c, err = tx.Contact(account, c.Peer); err != nil {
+		return local.Contact{}, err
+	}
+	return describe(tx, c, addr)
+}
+
+// repin puts the changed key in the place of the pin.
+func (t *Trust) repin(tx *store.Tx, account store.AccountID, addr identity.Address, c *store.Contact) error {
+	o, err := loadOwn(tx, account)
+	if err != nil {
+		return err
+	}
+	pin, err := key.ParseSigningPublic(c.Changed)
+	if err != nil {
+		return fmt.Errorf("stored key: %w: %w", store.ErrCorrupt, err)
+	}
+	leaf, err := leafOf(o, addr, c.ChangedChain)
+	if err != nil {
+		return err
+	}
+	c.Pin, c.Chain, c.Expires, c.Trust = c.Changed, c.ChangedChain, leaf.NotAfter, store.TrustCertified
+	c.Manifest = nil
+	if len(c.ChangedManifest) > 0 {
+		m, err := identity.VerifyManifest(c.ChangedManifest, addr, pin)
+		if err != nil {
+			return fmt.Errorf("stored manifest: %w: %w", store.ErrCorrupt, err)
+		}
+		c.Manifest = c.ChangedManifest
+		return rememberManifest(tx, account, c.Peer, m.Version, c.Manifest, false)
+	}
+	return nil
+}
+
+// leafOf returns what a chain certifies that was fully valid when it was stored.
+func leafOf(o own, addr identity.Address, chain [][]byte) (identity.AccountCert, error) {
+	cert, err := identity.VerifyAccount(o.root, chain, addr, o.root.NotBefore)
+	if err != nil && (cert.Key.IsZero() || !identity.IsValidity(err)) {
+		return cert, fmt.Errorf("stored chain: %w: %w", store.ErrCorrupt, err)
+	}
+	return cert, nil
+}
