@@ -41,7 +41,8 @@ func NewAccountCSR(priv key.SigningPrivate, addr Address) ([]byte, error) {
 
 // VerifyAccountCSR checks a certificate request and returns the key that it
 // proves the possession of. It fails with [ErrFormat], [ErrSignature],
-// [ErrName], or an error of package key.
+// [ErrName], [ErrChain] for alternative names that are not one URI, or an error
+// of package key.
 func VerifyAccountCSR(csrDER []byte, addr Address) (key.SigningPublic, error) {
 	pub, err := verifyCSR(csrDER, addr)
 	if err != nil {
@@ -209,6 +210,9 @@ func checkLeaf(leaf, issuing *x509.Certificate) error {
 	case len(leaf.UnhandledCriticalExtensions) != 0:
 		return fmt.Errorf("unknown critical extension: %w", ErrChain)
 	}
+	if _, ok := extension(leaf.Extensions, oidNameConstraints()); ok {
+		return fmt.Errorf("name constraints: %w", ErrChain)
+	}
 	return checkSignedBy(leaf, issuing, AccountLifetime)
 }
 
@@ -216,27 +220,25 @@ func checkLeaf(leaf, issuing *x509.Certificate) error {
 // account's. It reads the extension itself: crypto/x509 passes over kinds of
 // names that it does not know, and compares URIs after parsing.
 func checkSAN(exts []pkix.Extension, addr Address) error {
-	for _, ext := range exts {
-		if !ext.Id.Equal(oidSubjectAltName()) {
-			continue
-		}
-		s := cryptobyte.String(ext.Value)
-		var names, uri cryptobyte.String
-		if !s.ReadASN1(&names, casn1.SEQUENCE) || !s.Empty() ||
-			!names.ReadASN1(&uri, tagURI) || !names.Empty() {
-			return fmt.Errorf("alternative names are not one URI: %w", ErrChain)
-		}
-		if string(uri) != addr.URI() {
-			return fmt.Errorf("certified is %q: %w", printable(uri), ErrName)
-		}
-		return nil
+	ext, ok := extension(exts, oidSubjectAltName())
+	if !ok {
+		return fmt.Errorf("no alternative name: %w", ErrChain)
 	}
-	return fmt.Errorf("no alternative name: %w", ErrChain)
+	s := cryptobyte.String(ext.Value)
+	var names, uri cryptobyte.String
+	if !s.ReadASN1(&names, casn1.SEQUENCE) || !s.Empty() ||
+		!names.ReadASN1(&uri, tagURI) || !names.Empty() {
+		return fmt.Errorf("alternative names are not one URI: %w", ErrChain)
+	}
+	if string(uri) != addr.URI() {
+		return fmt.Errorf("certified is %q: %w", printable(uri), ErrName)
+	}
+	return nil
 }
 
 // tagURI is the context-specific tag of a uniformResourceIdentifier in a
 // GeneralName (RFC 5280, 4.2.1.6).
-const tagURI = casn1.Tag(6) | 0x80
+const tagURI = casn1.Tag(6 | 0x80)
 
 // oidSubjectAltName is id-ce-subjectAltName (RFC 5280, 4.2.1.6).
 func oidSubjectAltName() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 5, 29, 17} }

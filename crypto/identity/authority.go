@@ -2,13 +2,11 @@ package identity
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
-	"slices"
 	"time"
 
 	"secmsg/crypto/key"
@@ -132,14 +130,6 @@ func ParseRoot(der []byte) (*x509.Certificate, error) {
 // RootFingerprint returns the realm's fingerprint.
 func RootFingerprint(root *x509.Certificate) Fingerprint { return sha256.Sum256(root.Raw) }
 
-// Key usages of the profile (RFC 5280, 4.2.1.3). An issuing CA also signs realm
-// statements.
-const (
-	rootUsage    = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	issuingUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature
-	accountUsage = x509.KeyUsageDigitalSignature
-)
-
 // life returns the validity of a certificate that a signs now: dated back by
 // ClockSkew, but inside a's own validity at both ends.
 func (a *Authority) life(now time.Time, lifetime time.Duration) (start, end time.Time, err error) {
@@ -167,97 +157,4 @@ func sign(tmpl, parent *x509.Certificate, pub key.SigningPublic, priv key.Signin
 		return nil, fmt.Errorf("sign certificate: %w", err)
 	}
 	return parseCertificate(der)
-}
-
-// parseCertificate parses DER, bounded and without anything behind it.
-func parseCertificate(der []byte) (*x509.Certificate, error) {
-	if len(der) > MaxCertificate {
-		return nil, fmt.Errorf("certificate of %d bytes: %w", len(der), ErrChain)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("parse certificate: %w (%w)", ErrChain, err)
-	}
-	return cert, nil
-}
-
-// certificateKey returns the certified key, which must be Ed25519 and pass the
-// checks of package key.
-func certificateKey(cert *x509.Certificate) (key.SigningPublic, error) {
-	std, ok := cert.PublicKey.(ed25519.PublicKey)
-	if !ok || cert.SignatureAlgorithm != x509.PureEd25519 {
-		return key.SigningPublic{}, fmt.Errorf("certificate is not Ed25519: %w", ErrChain)
-	}
-	pub, err := key.ParseSigningPublic(std)
-	if err != nil {
-		return key.SigningPublic{}, fmt.Errorf("certificate: %w (%w)", ErrChain, err)
-	}
-	return pub, nil
-}
-
-// checkRoot checks the profile of a root, all but its own signature.
-func checkRoot(cert *x509.Certificate) error {
-	if _, err := certificateKey(cert); err != nil {
-		return fmt.Errorf("root: %w", err)
-	}
-	if err := checkCA(cert, rootPathLen, rootUsage); err != nil {
-		return fmt.Errorf("root: %w", err)
-	}
-	return nil
-}
-
-// checkIssuing checks the profile of an issuing CA of domain, and that root
-// signed it. It does not look at the time.
-func checkIssuing(root, cert *x509.Certificate, domain string) error {
-	if _, err := certificateKey(cert); err != nil {
-		return fmt.Errorf("issuing CA: %w", err)
-	}
-	if err := checkCA(cert, issuingPathLen, issuingUsage); err != nil {
-		return fmt.Errorf("issuing CA: %w", err)
-	}
-	if err := checkSignedBy(cert, root, IssuingLifetime); err != nil {
-		return fmt.Errorf("issuing CA: %w", err)
-	}
-	// Sent without the DNS part: TLS names of the realm may lie elsewhere.
-	if !cert.PermittedDNSDomainsCritical || !slices.Equal(cert.PermittedURIDomains, []string{domain}) {
-		return fmt.Errorf("issuing CA is not confined to %s: %w", domain, ErrName)
-	}
-	return nil
-}
-
-// checkCA checks what root and issuing CA have in common.
-func checkCA(cert *x509.Certificate, pathLen int, usage x509.KeyUsage) error {
-	switch {
-	case cert.Version != 3:
-		return fmt.Errorf("X.509 version %d: %w", cert.Version, ErrChain)
-	case !cert.BasicConstraintsValid || !cert.IsCA:
-		return fmt.Errorf("not a CA: %w", ErrChain)
-	case cert.MaxPathLen != pathLen || (pathLen == 0) != cert.MaxPathLenZero:
-		return fmt.Errorf("wrong path length: %w", ErrChain)
-	case cert.KeyUsage != usage:
-		return fmt.Errorf("wrong key usage: %w", ErrChain)
-	case len(cert.ExtKeyUsage)+len(cert.UnknownExtKeyUsage) != 0:
-		return fmt.Errorf("extended key usage on a CA: %w", ErrChain)
-	case len(cert.UnhandledCriticalExtensions) != 0:
-		return fmt.Errorf("unknown critical extension: %w", ErrChain)
-	}
-	return nil
-}
-
-// checkSignedBy checks that parent signed cert, names and key ids included, and
-// that cert lives inside parent's life and no longer than lifetime.
-func checkSignedBy(cert, parent *x509.Certificate, lifetime time.Duration) error {
-	switch {
-	case !bytes.Equal(cert.RawIssuer, parent.RawSubject):
-		return fmt.Errorf("issuer's name does not match: %w", ErrChain)
-	case len(parent.SubjectKeyId) == 0 || !bytes.Equal(cert.AuthorityKeyId, parent.SubjectKeyId):
-		return fmt.Errorf("issuer's key id does not match: %w", ErrChain)
-	case cert.CheckSignatureFrom(parent) != nil:
-		return fmt.Errorf("issuer's signature: %w", ErrChain)
-	case cert.NotBefore.Before(parent.NotBefore) || cert.NotAfter.After(parent.NotAfter):
-		return fmt.Errorf("outlives its issuer: %w", ErrChain)
-	case cert.NotAfter.Sub(cert.NotBefore) > lifetime:
-		return fmt.Errorf("lives too long: %w", ErrChain)
-	}
-	return nil
 }
