@@ -70,9 +70,9 @@ func pidOf(text []byte) string {
 	return string(text[:n])
 }
 
-// checkServerDir refuses a directory that holds no server, is loose, or holds
-// files that others may read.
-func checkServerDir(dir string) error {
+// CheckDir refuses a directory that holds no server (ErrNoServer), is loose
+// (*config.LooseError), or holds keys that others may read (*LooseFileError).
+func CheckDir(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, tokenFile)); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", dir, ErrNoServer)
 	}

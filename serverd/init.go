@@ -66,7 +66,20 @@ func Init(ctx context.Context, opt InitOptions) (InitResult, error) {
 		return InitResult{}, err
 	}
 	res, err := fill(ctx, dir, address, opt)
+	if err != nil {
+		// The directory was empty; half a server in it would only be in the way.
+		err = errors.Join(err, empty(dir))
+	}
 	return res, errors.Join(err, unlock())
+}
+
+// empty removes the files of a directory that claim found empty.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
 
 // fullAddress returns HOST:PORT.

@@ -45,13 +45,13 @@ type Server struct {
 // ErrRunning, store.ErrTooNew, a *config.LooseError or a *LooseFileError, among
 // others; then nothing stays open.
 func Open(ctx context.Context, cfg config.Server, logger *slog.Logger) (s *Server, err error) {
-	if err := checkServerDir(cfg.Data); err != nil {
+	if err := CheckDir(cfg.Data); err != nil {
 		return nil, err
 	}
 	s = &Server{cfg: cfg, logger: logger, now: time.Now, stats: stats.New(time.Now), relay: noMessages{}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.close(ctx))
+			err, s = errors.Join(err, s.close(ctx)), nil
 		}
 	}()
 	if s.unlock, err = lock(cfg.Data); err != nil {

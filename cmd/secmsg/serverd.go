@@ -108,6 +108,11 @@ func runServerd(ctx context.Context, a *app, f serverdRunFlags, values map[strin
 			return err
 		}
 	}
+	if dir != "" {
+		if err := serverd.CheckDir(dir); err != nil {
+			return serverdError(err)
+		}
+	}
 	cfg, err := config.LoadServer(dir, f.config, values)
 	if err != nil {
 		return usagef("%v", err)

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -164,7 +165,9 @@ func loadAuthority(dir, name string) (*identity.Authority, error) {
 
 // saveAuthority writes a CA to dir.
 func saveAuthority(dir, name string, a *identity.Authority) error {
-	return savePair(dir, name, [][]byte{a.Cert.Raw}, a.Key.Signer())
+	seed := a.Key.Seed()
+	defer clear(seed)
+	return savePair(dir, name, [][]byte{a.Cert.Raw}, ed25519.NewKeyFromSeed(seed))
 }
 
 // parseCerts returns the certificates of a PEM file, at least one.
