@@ -37,6 +37,11 @@ const (
 	MailboxRetention = 30 * 24 * time.Hour
 )
 
+// ByeOtherCopy is the text of a Bye with REASON_STALE_FENCE when another copy of
+// the device is connected at that moment: then a stale copy stops instead of
+// enrolling anew (PROTOCOL.md, section 3.1).
+const ByeOtherCopy = "another copy of this device is connected"
+
 // Role names what a token is good for; a token for one role is refused by the others.
 type Role string
 

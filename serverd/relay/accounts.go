@@ -1,0 +1,90 @@
+package relay
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// accountLimits holds one account's rates, over all its devices.
+type accountLimits struct {
+	messages  *rate.Limiter // nil: no bound
+	strangers *rate.Limiter
+	refs      int // guarded by accounts.mu
+}
+
+// message takes one message; it returns how long to wait if there is none.
+func (a *accountLimits) message() time.Duration {
+	if a.messages == nil {
+		return 0
+	}
+	return take(a.messages)
+}
+
+// stranger counts a guess at a name that does not exist.
+func (a *accountLimits) stranger() { take(a.strangers) }
+
+// strangerWait returns how long to wait for the next guess, 0 if it is free.
+func (a *accountLimits) strangerWait() time.Duration {
+	if missing := 1 - a.strangers.Tokens(); missing > 0 {
+		return time.Duration(missing / float64(a.strangers.Limit()) * float64(time.Second))
+	}
+	return 0
+}
+
+func take(l *rate.Limiter) time.Duration {
+	if l.Allow() {
+		return 0
+	}
+	missing := 1 - l.Tokens()
+	return max(time.Millisecond, time.Duration(missing/float64(l.Limit())*float64(time.Second)))
+}
+
+// accounts holds the rates of accounts that are connected, or were until their
+// buckets are full again: reconnecting earns nothing.
+type accounts struct {
+	limits Limits
+
+	mu sync.Mutex // guards m
+	m  map[string]*accountLimits
+}
+
+func (a *accounts) init(l Limits) {
+	a.limits = l
+	a.m = make(map[string]*accountLimits)
+}
+
+func (a *accounts) acquire(name string) *accountLimits {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	al := a.m[name]
+	if al == nil {
+		al = &accountLimits{strangers: rate.NewLimiter(rate.Every(a.limits.StrangerEvery), a.limits.StrangerBurst)}
+		if a.limits.MessageBurst > 0 {
+			al.messages = rate.NewLimiter(rate.Every(a.limits.MessageEvery), a.limits.MessageBurst)
+		}
+		a.m[name] = al
+	}
+	al.refs++
+	return al
+}
+
+func (a *accounts) release(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.m[name].refs--
+}
+
+// sweep forgets accounts that are gone and owe nothing.
+func (a *accounts) sweep() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for name, al := range a.m {
+		full := al.strangers.Tokens() >= float64(a.limits.StrangerBurst) &&
+			(al.messages == nil || al.messages.Tokens() >= float64(a.limits.MessageBurst))
+		if al.refs == 0 && full {
+			delete(a.m, name)
+		}
+	}
+}

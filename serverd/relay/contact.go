@@ -1,0 +1,302 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"secmsg/crypto/key"
+	"secmsg/rpc/wire"
+)
+
+// contactFrames bounds the bytes of stale manifests that wait for a slow contact connection.
+const contactFrames = 256 << 10
+
+// contact is a device's sending connection.
+type contact struct {
+	// constant
+	sock    *socket
+	d       *device
+	account string
+	limiter *accountLimits
+	pairs   pairs // has a lock of its own
+
+	// owned by the reader
+	seq     uint64 // of the last envelope
+	lastID  [16]byte
+	lastFor int               // envelopes of lastID that were counted as one message
+	told    map[string]uint64 // manifest versions that stale frames have told
+
+	// owned by presence
+	watched  map[string]struct{}
+	announce bool
+
+	mu         sync.Mutex // guards below
+	frames     [][]byte   // encoded, before any result
+	frameBytes int
+	accepted   []uint64
+	rejected   []*wire.Rejected
+	states     map[string]*wire.PresenceState // to be told; the newest of each account
+	waiting    int                            // envelopes without a result
+	waitBytes  int
+	room       chan struct{} // 1 buffered: waiting or frameBytes fell
+}
+
+func newContact(s *socket) *contact {
+	return &contact{sock: s, account: s.account, room: make(chan struct{}, 1)}
+}
+
+// serve runs on the reader goroutine.
+func (c *contact) serve() {
+	r := c.sock.relay
+	c.d = r.devices.acquire(c.sock.device)
+	defer c.d.release()
+	c.limiter = r.accounts.acquire(c.account)
+	defer r.accounts.release(c.account)
+	defer c.leave()
+	if c.open() {
+		c.readFrames()
+		r.presence.leave(c)
+		r.flushSteps([]*device{c.d})
+	}
+	c.sock.waitEnd()
+}
+
+// leave ends the connection's part in its device.
+func (c *contact) leave() {
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	if c.d.contact == c {
+		c.d.contact = nil
+	}
+	if c.d.candidate == c {
+		c.d.candidate = nil
+	}
+}
+
+func (c *contact) readFrames() {
+	for c.waitRoom() {
+		buf, err := c.sock.read()
+		if err != nil {
+			c.sock.readFailed(err)
+			return
+		}
+		var frame wire.ContactClient
+		err = wire.Unmarshal(*buf, &frame)
+		c.sock.free(buf)
+		if err != nil {
+			c.sock.fail("a frame cannot be decoded")
+			return
+		}
+		switch f := frame.GetFrame().(type) {
+		case *wire.ContactClient_Send:
+			if err := c.send(f.Send); err != nil {
+				c.sock.fail(err.Error())
+				return
+			}
+		case *wire.ContactClient_Subscribe:
+			if len(f.Subscribe.GetAccounts()) > wire.MaxSubscribe {
+				c.sock.fail("too many accounts in a Subscribe")
+				return
+			}
+			c.sock.relay.presence.subscribe(c, f.Subscribe.GetAccounts(), f.Subscribe.GetAnnounce())
+		default:
+			c.sock.fail("a Send or Subscribe was expected")
+			return
+		}
+	}
+}
+
+// waitRoom blocks while too much of this connection waits for results; false when the connection ended.
+func (c *contact) waitRoom() bool {
+	l := &c.sock.relay.limits
+	for {
+		c.mu.Lock()
+		ok := c.waiting < l.SendWindow && c.waitBytes < l.SendBytes && c.frameBytes < contactFrames
+		c.mu.Unlock()
+		if ok {
+			return true
+		}
+		select {
+		case <-c.room:
+		case <-c.sock.dead:
+			return false
+		}
+	}
+}
+
+// freed tells the reader that there may be room again.
+func (c *contact) freed() {
+	select {
+	case c.room <- struct{}{}:
+	default:
+	}
+}
+
+// taken counts an envelope that will get a result.
+func (c *contact) taken(size int) {
+	c.mu.Lock()
+	c.waiting++
+	c.waitBytes += size
+	c.mu.Unlock()
+}
+
+// accept answers an envelope: it is durable somewhere.
+func (c *contact) accept(seq uint64, size int) {
+	c.mu.Lock()
+	c.waiting--
+	c.waitBytes -= size
+	c.accepted = append(c.accepted, seq)
+	c.mu.Unlock()
+	c.freed()
+	c.sock.wake()
+}
+
+// reject answers an envelope: it was refused.
+func (c *contact) reject(seq uint64, size int, reason wire.Reason, final bool, retry time.Duration) {
+	c.sock.relay.counters.reject(reason)
+	rejected := &wire.Rejected{Seq: seq, Reason: reason, Final: final, RetryAfterMs: retry.Milliseconds()}
+	c.mu.Lock()
+	c.waiting--
+	c.waitBytes -= size
+	c.rejected = append(c.rejected, rejected)
+	c.mu.Unlock()
+	c.freed()
+	c.sock.wake()
+}
+
+// queue adds a frame that goes out before later results.
+func (c *contact) queue(frame *wire.ContactServer) error {
+	b, err := wire.Marshal(frame)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.frames = append(c.frames, b)
+	c.frameBytes += len(b)
+	c.mu.Unlock()
+	c.sock.wake()
+	return nil
+}
+
+// tell adds presence states; a newer one of an account replaces one that waits.
+func (c *contact) tell(states []*wire.PresenceState) {
+	c.mu.Lock()
+	if c.states == nil {
+		c.states = make(map[string]*wire.PresenceState, len(states))
+	}
+	for _, st := range states {
+		c.states[st.Account] = st
+	}
+	c.mu.Unlock()
+	c.sock.wake()
+}
+
+// next appends the next frame: queued ones, results, then presence.
+func (c *contact) next(buf []byte) ([]byte, error) {
+	c.mu.Lock()
+	if len(c.frames) > 0 {
+		buf = append(buf, c.frames[0]...)
+		c.frameBytes -= len(c.frames[0])
+		c.frames = c.frames[1:]
+		if len(c.frames) == 0 {
+			c.frames = nil
+		}
+		c.mu.Unlock()
+		c.freed()
+		return buf, nil
+	}
+	frame := new(wire.ContactServer)
+	switch {
+	case len(c.accepted)+len(c.rejected) > 0:
+		frame.Frame = &wire.ContactServer_Result{Result: &wire.SendResult{Accepted: c.accepted, Rejected: c.rejected}}
+		c.accepted, c.rejected = nil, nil
+	case len(c.states) > 0:
+		states := make([]*wire.PresenceState, 0, len(c.states))
+		for _, st := range c.states {
+			states = append(states, st)
+		}
+		c.states = nil
+		frame.Frame = &wire.ContactServer_Presence{Presence: &wire.Presence{States: states}}
+	default:
+		c.mu.Unlock()
+		return buf, nil
+	}
+	c.mu.Unlock()
+	b, err := wire.Marshal(frame)
+	return append(buf, b...), err
+}
+
+// bye encodes the last frame.
+func (c *contact) bye(b *wire.Bye) ([]byte, error) {
+	return wire.Marshal(&wire.ContactServer{Frame: &wire.ContactServer_Bye{Bye: b}})
+}
+
+// manifestsPage is how many manifests are read at once, staleBytes where one frame of them ends.
+const (
+	manifestsPage = 50
+	staleBytes    = 64 << 10
+)
+
+// tellStale queues the manifests after the version that a send named, once for
+// each version and connection.
+func (c *contact) tellStale(ctx context.Context, account string, named, newest uint64) error {
+	after := max(named, c.told[account])
+	if after >= newest {
+		return nil
+	}
+	for after < newest {
+		page, err := c.sock.relay.store.Manifests(ctx, account, after, manifestsPage)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		frame := &wire.StaleManifest{Account: account}
+		size := 0
+		for _, m := range page {
+			if size > 0 && size+len(m.Signed) > staleBytes {
+				break
+			}
+			size += len(m.Signed)
+			frame.Manifests = append(frame.Manifests, m.Signed)
+			after = m.Version
+		}
+		if err := c.queue(&wire.ContactServer{Frame: &wire.ContactServer_Stale{Stale: frame}}); err != nil {
+			return fmt.Errorf("stale manifests: %w", err)
+		}
+		if !c.waitFrames() {
+			return errProtocol
+		}
+	}
+	if c.told == nil || len(c.told) >= wire.MaxSubscribe {
+		c.told = make(map[string]uint64)
+	}
+	c.told[account] = after
+	return nil
+}
+
+// waitFrames blocks while too many frames wait to be written; false when the connection ended.
+func (c *contact) waitFrames() bool {
+	for {
+		c.mu.Lock()
+		ok := c.frameBytes < contactFrames
+		c.mu.Unlock()
+		if ok {
+			return true
+		}
+		select {
+		case <-c.room:
+		case <-c.sock.dead:
+			return false
+		}
+	}
+}
+
+// deviceIDOf returns the id in b, and whether it has the right length.
+func deviceIDOf(b []byte) (key.DeviceID, bool) {
+	id, err := key.DeviceIDFromBytes(b)
+	return id, err == nil
+}

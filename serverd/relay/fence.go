@@ -1,0 +1,173 @@
+package relay
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"time"
+
+	"secmsg/rpc/wire"
+	"secmsg/serverd/store"
+)
+
+// fenceSize is the length of a fence value in bytes: out of reach of guessing.
+const fenceSize = 32
+
+// open runs the opening of a contact connection (PROTOCOL.md, section 3.1):
+//
+//	Fence -> check -> FenceIssued -> FenceConfirm -> FenceConfirmed
+//
+// Only the last step replaces an older connection.
+func (c *contact) open() bool {
+	_ = c.sock.ws.SetReadDeadline(time.Now().Add(c.sock.relay.limits.Open))
+	frame := c.readOpening()
+	fence := frame.GetFence()
+	if frame == nil {
+		return false
+	}
+	if fence == nil || fence.GetProtocol() != wire.ProtocolVersion {
+		c.sock.fail("a Fence of protocol 1 was expected")
+		return false
+	}
+	issued, ok := c.issue(fence)
+	if !ok {
+		return false
+	}
+	if frame = c.readOpening(); frame == nil {
+		return false
+	}
+	confirm := frame.GetConfirm()
+	if confirm == nil || subtle.ConstantTimeCompare(confirm.GetValue(), issued) != 1 {
+		c.sock.fail("a FenceConfirm of the issued value was expected")
+		return false
+	}
+	if !c.confirm() {
+		return false
+	}
+	_ = c.sock.ws.SetReadDeadline(time.Time{})
+	return true
+}
+
+// readOpening reads a frame of the opening; nil when the connection ends.
+func (c *contact) readOpening() *wire.ContactClient {
+	buf, err := c.sock.read()
+	if err != nil {
+		c.sock.readFailed(err)
+		return nil
+	}
+	frame := new(wire.ContactClient)
+	err = wire.Unmarshal(*buf, frame)
+	c.sock.free(buf)
+	if err != nil {
+		c.sock.fail("a frame cannot be decoded")
+		return nil
+	}
+	return frame
+}
+
+// issue checks the fence and issues a new value. A value that was issued and is
+// now shown has been stored by the device, so it counts as confirmed first: at
+// every moment the server holds the value that the device will show next.
+func (c *contact) issue(shown *wire.Fence) ([]byte, bool) {
+	r, d := c.sock.relay, c.d
+	ctx := context.Background()
+	d.opening.Lock()
+	defer d.opening.Unlock()
+	kept, err := r.store.Fence(ctx, d.id)
+	if err != nil {
+		c.sock.storeFailed("fence", err)
+		return nil, false
+	}
+	d.mu.Lock()
+	steps := max(kept.Steps, d.steps)
+	other := d.contact != nil || d.replica != nil
+	d.mu.Unlock()
+	if !fenceFits(kept, shown.GetValue()) || shown.GetSteps() < steps {
+		r.counters.stale.Add(1)
+		text := "this copy of the device is old"
+		if other {
+			text = wire.ByeOtherCopy
+		}
+		c.sock.end(&wire.Bye{Reason: wire.Reason_REASON_STALE_FENCE, Text: text})
+		return nil, false
+	}
+	if len(kept.Issued) > 0 && subtle.ConstantTimeCompare(kept.Issued, shown.GetValue()) == 1 {
+		if err := r.store.ConfirmFence(ctx, d.id); err != nil {
+			c.sock.storeFailed("confirm fence", err)
+			return nil, false
+		}
+	}
+	value := make([]byte, fenceSize)
+	rand.Read(value) // never fails (crypto/rand)
+	err = r.store.IssueFence(ctx, d.id, value, shown.GetSteps())
+	if errors.Is(err, store.ErrNotFound) {
+		c.sock.end(&wire.Bye{Reason: wire.Reason_REASON_REVOKED, Text: byeText(wire.Reason_REASON_REVOKED)})
+		return nil, false
+	}
+	if err != nil {
+		c.sock.storeFailed("issue fence", err)
+		return nil, false
+	}
+	d.mu.Lock()
+	d.steps = max(d.steps, shown.GetSteps())
+	before := d.candidate
+	d.candidate = c
+	d.mu.Unlock()
+	if before != nil {
+		before.sock.kill() // its value can no longer be confirmed
+	}
+	err = c.queue(&wire.ContactServer{Frame: &wire.ContactServer_Issued{Issued: &wire.FenceIssued{
+		Value: value, TimeMs: r.now().UnixMilli(),
+	}}})
+	return value, err == nil
+}
+
+// fenceFits reports whether a device may show value. Before the first
+// confirmation nothing was ever sealed under this fence, so every value fits;
+// a device whose server was restored from a backup shows an old one.
+func fenceFits(kept store.Fence, value []byte) bool {
+	if len(kept.Confirmed) == 0 {
+		return true
+	}
+	return subtle.ConstantTimeCompare(kept.Confirmed, value) == 1 ||
+		(len(kept.Issued) > 0 && subtle.ConstantTimeCompare(kept.Issued, value) == 1)
+}
+
+// confirm makes the issued value the confirmed one and this connection the
+// device's, after the older ones have ended.
+func (c *contact) confirm() bool {
+	r, d := c.sock.relay, c.d
+	d.opening.Lock()
+	defer d.opening.Unlock()
+	d.mu.Lock()
+	current := d.candidate == c
+	if current {
+		d.candidate = nil
+	}
+	d.mu.Unlock()
+	if !current {
+		return false
+	}
+	if err := r.store.ConfirmFence(context.Background(), d.id); err != nil {
+		c.sock.storeFailed("confirm fence", err)
+		return false
+	}
+	d.mu.Lock()
+	old, replica := d.contact, d.replica
+	d.mu.Unlock()
+	if old != nil {
+		old.sock.end(&wire.Bye{Reason: wire.Reason_REASON_REPLACED, Text: byeText(wire.Reason_REASON_REPLACED)})
+		<-old.sock.done
+	}
+	if replica != nil {
+		// It was opened under an older value. No farewell: for the device's
+		// own connection "replaced" would be wrong, it only opens it again.
+		replica.sock.kill()
+		<-replica.sock.done
+	}
+	d.mu.Lock()
+	d.contact = c
+	d.mu.Unlock()
+	return c.queue(&wire.ContactServer{Frame: &wire.ContactServer_Confirmed{Confirmed: &wire.FenceConfirmed{}}}) == nil
+}

@@ -1,0 +1,250 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"secmsg/crypto/key"
+	"secmsg/rpc/wire"
+	"secmsg/serverd/store"
+)
+
+// maxName bounds a recipient's name before it is looked up; names are shorter (identity.ValidUser).
+const maxName = 64
+
+// verdict is what becomes of an envelope at admission. The zero Reason lets it pass.
+type verdict struct {
+	reason  wire.Reason
+	final   bool
+	retry   time.Duration
+	blocks  bool // the pair goes back to this one
+	mutual  bool // it may be handed over from memory
+	request bool // it is a stranger's request
+	fresh   bool // the directory had nothing newer
+	version uint64
+}
+
+func refuse(reason wire.Reason) verdict { return verdict{reason: reason, final: true} }
+
+// send takes a Send frame. It returns an error for a peer that breaks the protocol.
+func (c *contact) send(f *wire.Send) error {
+	c.d.raiseSteps(f.GetSteps())
+	if len(f.GetEnvelopes()) > wire.MaxBatch {
+		return fmt.Errorf("a Send has more than %d envelopes", wire.MaxBatch)
+	}
+	if c.pairs.full() {
+		c.sock.end(&wire.Bye{Reason: wire.Reason_REASON_RATE, RetryAfterMs: retryStore.Milliseconds(), Text: "too many envelopes are refused for a time"})
+		return nil
+	}
+	for _, out := range f.GetEnvelopes() {
+		if out.GetSeq() != c.seq+1 {
+			return fmt.Errorf("envelope %d does not follow %d", out.GetSeq(), c.seq)
+		}
+		c.seq++
+		c.sendOne(out)
+		if !c.waitRoom() {
+			return nil
+		}
+	}
+	return nil
+}
+
+// sendOne admits one envelope or refuses it.
+func (c *contact) sendOne(out *wire.Outgoing) {
+	r := c.sock.relay
+	size := len(out.GetCiphertext())
+	c.taken(size)
+	now := r.now()
+	to, expires, v := checkShape(out, now, r.limits.Retention)
+	var gen uint32
+	durable := out.GetClass() == wire.Class_CLASS_DURABLE
+	if v.reason == wire.Reason_REASON_UNSPECIFIED && durable {
+		var ok bool
+		if ok, gen = c.pairs.admit(to, [16]byte(out.GetMessageId())); !ok {
+			v = verdict{reason: wire.Reason_REASON_ORDER}
+		}
+	}
+	if v.reason == wire.Reason_REASON_UNSPECIFIED {
+		v = c.admit(out, to, size)
+	}
+	if v.reason == wire.Reason_REASON_UNSPECIFIED && r.memory.Load()+int64(size) > r.limits.MemoryBytes {
+		v = verdict{reason: wire.Reason_REASON_UNAVAILABLE, retry: retryStore, blocks: true}
+	}
+	if v.reason != wire.Reason_REASON_UNSPECIFIED {
+		if v.blocks && durable {
+			c.pairs.block(to, [16]byte(out.GetMessageId()))
+		}
+		c.reject(out.GetSeq(), size, v.reason, v.final, v.retry)
+		return
+	}
+	r.memory.Add(int64(size))
+	d := r.devices.acquire(to)
+	d.deliver(&item{
+		to: d, from: c, seq: out.GetSeq(), gen: gen, size: size,
+		mail: store.Mail{
+			Account: out.GetRecipient(), Device: to, MessageID: [16]byte(out.GetMessageId()), Class: uint8(out.GetClass()),
+			Sender: c.account, SenderDevice: c.d.id, Accepted: now, Expires: expires,
+			Ciphertext: out.GetCiphertext(), Request: v.request,
+		},
+	}, v.mutual)
+}
+
+// checkShape checks what needs no look at the store.
+func checkShape(out *wire.Outgoing, now time.Time, retention time.Duration) (to key.DeviceID, expires time.Time, v verdict) {
+	to, ok := deviceIDOf(out.GetDevice())
+	size := len(out.GetCiphertext())
+	switch {
+	case !ok, len(out.GetMessageId()) != 16, size == 0, len(out.GetRecipient()) == 0, len(out.GetRecipient()) > maxName:
+		return to, expires, refuse(wire.Reason_REASON_MALFORMED)
+	case size > wire.MaxCiphertext:
+		return to, expires, refuse(wire.Reason_REASON_TOO_LARGE)
+	}
+	switch out.GetClass() {
+	case wire.Class_CLASS_DURABLE, wire.Class_CLASS_ONLINE, wire.Class_CLASS_PROBE:
+	default:
+		return to, expires, refuse(wire.Reason_REASON_MALFORMED)
+	}
+	expires = now.Add(retention)
+	if ms := out.GetExpiresMs(); ms != 0 {
+		if ms <= now.UnixMilli() {
+			return to, expires, refuse(wire.Reason_REASON_EXPIRED)
+		}
+		if ms < expires.UnixMilli() {
+			expires = time.UnixMilli(ms)
+		}
+	}
+	return to, expires, verdict{}
+}
+
+// admit applies the rules that depend on accounts and rates.
+func (c *contact) admit(out *wire.Outgoing, to key.DeviceID, size int) verdict {
+	if wait := c.countMessage([16]byte(out.GetMessageId())); wait > 0 {
+		return verdict{reason: wire.Reason_REASON_RATE, retry: wait, blocks: true}
+	}
+	// Nobody is refused on the word of a cache.
+	v, err := c.judge(out, to, size, false)
+	if err == nil && v.reason != wire.Reason_REASON_UNSPECIFIED && !v.fresh {
+		v, err = c.judge(out, to, size, true)
+	}
+	if err == nil && v.version != 0 && out.GetManifestVersion() < v.version {
+		err = c.tellStale(context.Background(), out.GetRecipient(), out.GetManifestVersion(), v.version)
+	}
+	if err != nil {
+		c.sock.relay.log.Error("admit an envelope", "error", err)
+		return verdict{reason: wire.Reason_REASON_UNAVAILABLE, retry: retryStore, blocks: true}
+	}
+	return v
+}
+
+// countMessage counts a message against the account's rate; the envelopes of
+// one message, for up to the devices of two accounts, are one. It returns how
+// long to wait.
+func (c *contact) countMessage(id [16]byte) time.Duration {
+	if c.lastID == id && c.lastFor < 2*wire.MaxDevices {
+		c.lastFor++
+		return 0
+	}
+	wait := c.limiter.message()
+	if wait == 0 {
+		c.lastID, c.lastFor = id, 1
+	}
+	return wait
+}
+
+// judge decides by accounts, relations and classes; fresh reads them anew.
+func (c *contact) judge(out *wire.Outgoing, to key.DeviceID, size int, fresh bool) (verdict, error) {
+	ctx := context.Background()
+	dir := &c.sock.relay.dir
+	refused := func(reason wire.Reason, final bool) (verdict, error) {
+		return verdict{reason: reason, final: final, fresh: fresh}, nil
+	}
+	sender, err := dir.account(ctx, c.account, fresh)
+	if err != nil {
+		return verdict{}, err
+	}
+	if !sender.exists || sender.suspended {
+		return refused(wire.Reason_REASON_SUSPENDED, true)
+	}
+	name := out.GetRecipient()
+	if name == c.account {
+		return c.judgeOwn(out, to, sender, fresh), nil
+	}
+	if out.GetClass() == wire.Class_CLASS_PROBE {
+		return verdict{reason: wire.Reason_REASON_MALFORMED, final: true, fresh: true}, nil
+	}
+	theirs, err := dir.relation(ctx, name, c.account, fresh)
+	if err != nil {
+		return verdict{}, err
+	}
+	mine, err := dir.relation(ctx, c.account, name, fresh)
+	if err != nil {
+		return verdict{}, err
+	}
+	mutual := theirs == store.RelationContact && mine == store.RelationContact
+	if !mutual {
+		// Who has guessed too many names learns no more of them.
+		if wait := c.limiter.strangerWait(); wait > 0 {
+			return verdict{reason: wire.Reason_REASON_RATE, retry: wait, fresh: true, blocks: true}, nil
+		}
+	}
+	peer, err := dir.account(ctx, name, fresh)
+	switch {
+	case err != nil:
+		return verdict{}, err
+	case !peer.exists:
+		if fresh {
+			c.limiter.stranger()
+		}
+		return refused(wire.Reason_REASON_UNKNOWN, true)
+	case theirs == store.RelationBlocked:
+		return refused(wire.Reason_REASON_BLOCKED, true)
+	case peer.suspended:
+		return refused(wire.Reason_REASON_SUSPENDED, true)
+	}
+	if out.GetClass() == wire.Class_CLASS_ONLINE && !mutual {
+		// Its answer would tell whether the device is connected.
+		return refused(wire.Reason_REASON_REQUEST, false)
+	}
+	v := verdict{mutual: mutual, version: peer.version, fresh: fresh}
+	if _, listed := peer.devices[to]; !listed {
+		v.reason, v.final = wire.Reason_REASON_DEVICE_GONE, true
+		return v, nil
+	}
+	if theirs == store.RelationContact {
+		return v, nil
+	}
+	if size > wire.MaxRequestCiphertext {
+		return refused(wire.Reason_REASON_REQUEST, false)
+	}
+	if !fresh {
+		// A relation that is a moment old must not make a stranger of a contact.
+		return c.judge(out, to, size, true)
+	}
+	ok, err := c.sock.relay.store.AddRequest(ctx, c.account, name, [16]byte(out.GetMessageId()))
+	if err != nil {
+		return verdict{}, err
+	}
+	if !ok {
+		return refused(wire.Reason_REASON_REQUEST, false)
+	}
+	v.request = true
+	return v, nil
+}
+
+// judgeOwn decides on envelopes within the sender's own account: probes to this
+// device, everything else to the other ones.
+func (c *contact) judgeOwn(out *wire.Outgoing, to key.DeviceID, own accountInfo, fresh bool) verdict {
+	probe := out.GetClass() == wire.Class_CLASS_PROBE
+	if probe != (to == c.d.id) {
+		return verdict{reason: wire.Reason_REASON_MALFORMED, final: true, fresh: true}
+	}
+	v := verdict{mutual: true, fresh: fresh}
+	if !probe {
+		v.version = own.version
+	}
+	if _, listed := own.devices[to]; !listed {
+		v.reason, v.final = wire.Reason_REASON_DEVICE_GONE, true
+	}
+	return v
+}

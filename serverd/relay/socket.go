@@ -1,0 +1,339 @@
+package relay
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"secmsg/crypto/key"
+	"secmsg/rpc/wire"
+)
+
+const (
+	// frameBuffer is the first size of a pooled frame buffer.
+	frameBuffer = 4 << 10
+	// controlRate and controlBurst bound a peer's pings and pongs: an honest one
+	// answers a ping each 25 s and may send some of its own.
+	controlRate  = 5 // per second
+	controlBurst = 50
+)
+
+// errProtocol is a peer that breaks the protocol.
+var errProtocol = errors.New("peer breaks the protocol")
+
+// source gives a socket what to write. next appends one whole frame to buf, or
+// returns buf unchanged when there is none; it is called by the writer only.
+type source interface {
+	next(buf []byte) ([]byte, error)
+	// bye encodes the last frame.
+	bye(b *wire.Bye) ([]byte, error)
+}
+
+// conn is a connection of one role on its socket.
+type conn interface {
+	source
+	// serve runs on the reader goroutine until the connection ends.
+	serve()
+}
+
+// socket is one WebSocket with its reader goroutine, and a writer goroutine
+// while there is something to write.
+type socket struct {
+	// constant after the reader started
+	relay   *Relay
+	ws      *websocket.Conn
+	account string
+	device  key.DeviceID
+	source  source
+	dead    chan struct{} // closed by kill
+	done    chan struct{} // closed when the reader has ended and cleaned up
+
+	heard atomic.Int64 // when the peer was last heard, as relay.since()
+
+	// owned by the reader
+	controls     float64
+	controlsFrom time.Duration
+
+	mu      sync.Mutex // guards below
+	writing bool
+	again   bool // there is more to write than the writer has seen
+	pong    []byte
+	pongDue bool
+	pingDue bool
+	pinged  time.Duration
+	last    *wire.Bye // the farewell; nothing is read or written after it
+	killed  bool
+	timer   *time.Timer // kills a socket that cannot be said goodbye to
+}
+
+func newSocket(r *Relay, ws *websocket.Conn, account string, device key.DeviceID) *socket {
+	now := r.since()
+	s := &socket{
+		relay: r, ws: ws, account: account, device: device,
+		dead: make(chan struct{}), done: make(chan struct{}),
+		controls: controlBurst, controlsFrom: now, pinged: now,
+	}
+	s.heard.Store(int64(now))
+	ws.SetReadLimit(wire.MaxFrame)
+	ws.SetPongHandler(func(string) error { return s.control() })
+	ws.SetPingHandler(func(data string) error {
+		if err := s.control(); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		s.pong, s.pongDue = []byte(data), true // only the newest is answered (RFC 6455, 5.5.3)
+		s.mu.Unlock()
+		s.wake()
+		return nil
+	})
+	return s
+}
+
+// control counts a control frame; too many end the connection.
+func (s *socket) control() error {
+	now := s.relay.since()
+	s.heard.Store(int64(now))
+	s.controls = min(controlBurst, s.controls+(now-s.controlsFrom).Seconds()*controlRate)
+	s.controlsFrom = now
+	if s.controls < 1 {
+		return errProtocol
+	}
+	s.controls--
+	return nil
+}
+
+// read returns the next frame in a pooled buffer that the caller gives back with free.
+func (s *socket) read() (*[]byte, error) {
+	kind, r, err := s.ws.NextReader()
+	if err != nil {
+		return nil, err
+	}
+	if kind != websocket.BinaryMessage {
+		return nil, errProtocol
+	}
+	buf := s.relay.buffers.Get().(*[]byte)
+	b := (*buf)[:0]
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			s.relay.buffers.Put(buf)
+			return nil, err
+		}
+	}
+	*buf = b
+	s.heard.Store(int64(s.relay.since()))
+	s.relay.counters.bytesIn.Add(uint64(len(b)))
+	if s.ended() {
+		s.relay.buffers.Put(buf)
+		return nil, errProtocol
+	}
+	return buf, nil
+}
+
+func (s *socket) free(buf *[]byte) { s.relay.buffers.Put(buf) }
+
+// ended reports whether the connection was said goodbye to or closed.
+func (s *socket) ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last != nil || s.killed
+}
+
+// wake starts the writer unless it runs.
+func (s *socket) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wakeLocked()
+}
+
+func (s *socket) wakeLocked() {
+	s.again = true
+	if s.writing || s.killed {
+		return
+	}
+	s.writing = true
+	// The reader, which conns counts, is still there or about to wait in
+	// kill, so the count cannot have dropped to zero.
+	s.relay.conns.Add(1)
+	go s.write()
+}
+
+// end says goodbye: bye is the last frame, then the socket is closed.
+func (s *socket) end(bye *wire.Bye) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last != nil || s.killed {
+		return
+	}
+	s.last = bye
+	s.timer = time.AfterFunc(s.relay.limits.Farewell, s.kill)
+	s.wakeLocked()
+}
+
+// fail ends the connection of a peer that breaks the protocol.
+func (s *socket) fail(text string) {
+	s.relay.counters.protocol.Add(1)
+	s.end(&wire.Bye{Reason: wire.Reason_REASON_PROTOCOL, Text: text})
+}
+
+// readFailed ends the connection after a read error; a peer that broke the protocol is told.
+func (s *socket) readFailed(err error) {
+	var closed *websocket.CloseError
+	var network net.Error
+	switch {
+	case s.ended(), errors.As(err, &closed), errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return
+	}
+	s.fail("only binary frames within the limits are taken")
+}
+
+// storeFailed ends a connection that cannot be opened now.
+func (s *socket) storeFailed(op string, err error) {
+	s.relay.log.Error("open connection", "op", op, "error", err)
+	s.end(&wire.Bye{Reason: wire.Reason_REASON_UNAVAILABLE, RetryAfterMs: retryStore.Milliseconds(), Text: byeText(wire.Reason_REASON_UNAVAILABLE)})
+}
+
+// waitEnd lets a farewell that was begun be written before the reader closes the socket.
+func (s *socket) waitEnd() {
+	s.mu.Lock()
+	saying := s.last != nil
+	s.mu.Unlock()
+	if saying {
+		<-s.dead
+	}
+}
+
+// kill closes the socket at once.
+func (s *socket) kill() {
+	s.mu.Lock()
+	if s.killed {
+		s.mu.Unlock()
+		return
+	}
+	s.killed = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.mu.Unlock()
+	close(s.dead)
+	_ = s.ws.Close() // the peer may have closed it
+}
+
+// write is the writer goroutine.
+func (s *socket) write() {
+	defer s.relay.conns.Done()
+	buf := s.relay.buffers.Get().(*[]byte)
+	defer s.relay.buffers.Put(buf)
+	for {
+		s.mu.Lock()
+		if s.killed || (!s.again && s.last == nil) {
+			s.writing = false
+			s.mu.Unlock()
+			return
+		}
+		s.again = false
+		pong, pongDue, pingDue, last := s.pong, s.pongDue, s.pingDue, s.last
+		s.pong, s.pongDue, s.pingDue = nil, false, false
+		s.mu.Unlock()
+		if err := s.writeSome(buf, pong, pongDue, pingDue, last); err != nil || last != nil {
+			s.mu.Lock()
+			s.writing = false
+			s.mu.Unlock()
+			s.kill()
+			return
+		}
+	}
+}
+
+// writeSome writes control frames and all that the source has.
+func (s *socket) writeSome(buf *[]byte, pong []byte, pongDue, pingDue bool, last *wire.Bye) error {
+	if pongDue {
+		if err := s.ws.WriteControl(websocket.PongMessage, pong, time.Now().Add(s.relay.limits.Write)); err != nil {
+			return err
+		}
+	}
+	if pingDue {
+		if err := s.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(s.relay.limits.Write)); err != nil {
+			return err
+		}
+	}
+	if last != nil {
+		frame, err := s.source.bye(last)
+		if err != nil {
+			return err
+		}
+		if err := s.writeFrame(frame); err != nil {
+			return err
+		}
+		return s.ws.WriteControl(websocket.CloseMessage,
+			websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(s.relay.limits.Write))
+	}
+	for {
+		frame, err := s.source.next((*buf)[:0])
+		if err != nil {
+			s.relay.log.Error("encode frame", "error", err)
+			return err
+		}
+		if len(frame) == 0 {
+			return nil
+		}
+		*buf = frame
+		if err := s.writeFrame(frame); err != nil {
+			return err
+		}
+		if s.ended() {
+			return nil // the farewell is due
+		}
+	}
+}
+
+func (s *socket) writeFrame(frame []byte) error {
+	if err := s.ws.SetWriteDeadline(time.Now().Add(s.relay.limits.Write)); err != nil {
+		return err
+	}
+	s.relay.counters.bytesOut.Add(uint64(len(frame)))
+	return s.ws.WriteMessage(websocket.BinaryMessage, frame)
+}
+
+// tick is called by the upkeep: it pings the peer when that is due, and closes a peer that is silent for two intervals.
+func (s *socket) tick(now time.Duration) {
+	if now-time.Duration(s.heard.Load()) > 2*s.relay.limits.Ping {
+		s.kill()
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now-s.pinged >= s.relay.limits.Ping {
+		s.pinged, s.pingDue = now, true
+		s.wakeLocked()
+	}
+}
+
+// byeText is the safe text of a farewell.
+func byeText(reason wire.Reason) string {
+	switch reason {
+	case wire.Reason_REASON_REPLACED:
+		return "a newer connection of this device took over"
+	case wire.Reason_REASON_REVOKED:
+		return "this device was revoked"
+	case wire.Reason_REASON_SHUTDOWN:
+		return "the server stops"
+	case wire.Reason_REASON_SUSPENDED:
+		return "the account is suspended"
+	case wire.Reason_REASON_UNAVAILABLE:
+		return "the server cannot store now"
+	}
+	return ""
+}

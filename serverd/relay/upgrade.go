@@ -1,0 +1,109 @@
+package relay
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"secmsg/rpc/wire"
+)
+
+const (
+	// readBuffer and writeBuffer are gorilla's buffers for a connection: the
+	// first is kept while idle and so small, the second comes from a pool and
+	// is the size of a TLS record.
+	readBuffer  = 1 << 10
+	writeBuffer = 16 << 10
+	// protocolHeader names the protocol version of a request (PROTOCOL.md).
+	protocolHeader = "Secmsg-Protocol"
+	// handshakeTimeout bounds writing the answer to the upgrade.
+	handshakeTimeout = 10 * time.Second
+)
+
+func newUpgrader(c *counters) websocket.Upgrader {
+	return websocket.Upgrader{
+		HandshakeTimeout: handshakeTimeout,
+		ReadBufferSize:   readBuffer,
+		WriteBufferSize:  writeBuffer,
+		WriteBufferPool:  new(sync.Pool),
+		// Compression would make lengths tell of contents and inputs of 1 KiB
+		// grow to megabytes; it is never agreed on.
+		EnableCompression: false,
+		// Only browsers send Origin, and no page speaks this protocol.
+		CheckOrigin: func(req *http.Request) bool { return req.Header.Get("Origin") == "" },
+		Error: func(w http.ResponseWriter, _ *http.Request, status int, _ error) {
+			c.refused.Add(1)
+			code := wire.CodeMalformed
+			if status == http.StatusForbidden {
+				code = wire.CodeForbidden
+			}
+			writeError(w, status, code, "not a WebSocket request of this protocol")
+		},
+	}
+}
+
+// upgrade authenticates a request, makes it a WebSocket, and serves
+// it on a goroutine of its own, so that the HTTP server's memory for it is freed.
+func (r *Relay) upgrade(w http.ResponseWriter, req *http.Request, role wire.Role, open func(*socket) conn) {
+	refuse := func(status int, code wire.Code, text string) {
+		r.counters.refused.Add(1)
+		writeError(w, status, code, text)
+	}
+	if len(req.Header["Origin"]) > 0 {
+		refuse(http.StatusForbidden, wire.CodeForbidden, "browsers are not served")
+		return
+	}
+	if v := req.Header.Get(protocolHeader); v != "" && v != strconv.Itoa(wire.ProtocolVersion) {
+		refuse(http.StatusUpgradeRequired, wire.CodeVersion, "this server speaks protocol 1")
+		return
+	}
+	if r.since()-time.Duration(r.lastPoll.Load()) > r.limits.StoreGrace+r.limits.Revocations {
+		refuse(http.StatusServiceUnavailable, wire.CodeUnavailable, "the server cannot serve this now")
+		return
+	}
+	token, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		refuse(http.StatusUnauthorized, wire.CodeUnauthorized, "a token is needed")
+		return
+	}
+	account, device, err := r.tokens.Verify(req.Context(), token, role)
+	if err != nil {
+		r.log.Debug("upgrade refused", "role", role, "error", err)
+		refuse(http.StatusUnauthorized, wire.CodeUnauthorized, "the token is not valid")
+		return
+	}
+	ws, err := r.upgrader.Upgrade(w, req, nil)
+	if err != nil {
+		r.log.Debug("upgrade failed", "role", role, "error", err)
+		return
+	}
+	s := newSocket(r, ws, account, device)
+	c := open(s)
+	s.source = c
+	if !r.add(s) {
+		s.kill()
+		return
+	}
+	r.counters.opened(role)
+	go func() {
+		defer r.conns.Done()
+		defer r.counters.ended(role)
+		defer close(s.done)
+		defer r.remove(s)
+		defer s.kill()
+		c.serve()
+	}()
+}
+
+// writeError writes the body that every failed call has.
+func writeError(w http.ResponseWriter, status int, code wire.Code, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	// The peer may be gone; there is nobody else to tell.
+	_ = json.NewEncoder(w).Encode(wire.ErrorBody{Error: &wire.Error{Code: code, Message: text}})
+}

@@ -1,0 +1,195 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	"secmsg/crypto/key"
+	"secmsg/rpc/wire"
+	"secmsg/serverd/store"
+)
+
+const (
+	// pingRounds is how many rounds over all connections one ping interval has, which spreads the pings.
+	pingRounds = 10
+	// sweepPage bounds one transaction of the sweep.
+	sweepPage = 500
+	// clockJump is how far the wall clock may move against the monotonic clock
+	// between two sweeps before nothing is swept (delivery.md, Promise 9).
+	clockJump = time.Hour
+)
+
+// upkeep is the relay's work by the clock.
+type upkeep struct {
+	relay   *Relay
+	revoked int64 // last row of the revocations
+	noticed int64 // last row of the notices
+}
+
+// init finds where revocations and notices stand; who connects later is checked then.
+func (u *upkeep) init(ctx context.Context) error {
+	for {
+		page, err := u.relay.store.Revocations(ctx, u.revoked)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		u.revoked = page[len(page)-1].Row
+	}
+	_, last, err := u.relay.store.Noticed(ctx, 0)
+	u.noticed = last
+	return err
+}
+
+// every calls f each interval until ctx ends.
+func every(ctx context.Context, interval time.Duration, f func()) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			f()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// pings keeps connections alive and ends silent ones.
+func (u *upkeep) pings(ctx context.Context) {
+	r := u.relay
+	every(ctx, max(time.Millisecond, r.limits.Ping/pingRounds), func() {
+		now := r.since()
+		r.mu.Lock()
+		list := make([]*socket, 0, len(r.sockets))
+		for s := range r.sockets {
+			list = append(list, s)
+		}
+		r.mu.Unlock()
+		for _, s := range list {
+			s.tick(now)
+		}
+		r.accounts.sweep()
+	})
+}
+
+// polls looks for revocations and notices.
+func (u *upkeep) polls(ctx context.Context) {
+	r := u.relay
+	every(ctx, r.limits.Revocations, func() {
+		if err := u.poll(ctx); err != nil {
+			if ctx.Err() == nil {
+				r.log.Error("poll revocations", "error", err)
+			}
+			return
+		}
+		r.lastPoll.Store(int64(r.since()))
+	})
+}
+
+func (u *upkeep) poll(ctx context.Context) error {
+	r := u.relay
+	page, err := r.store.Revocations(ctx, u.revoked)
+	if err != nil {
+		return err
+	}
+	revoked := make(map[key.DeviceID]struct{}, len(page))
+	for _, rev := range page {
+		u.revoked = rev.Row
+		revoked[rev.Device] = struct{}{}
+		r.dir.forgetAccount(rev.Account)
+	}
+	if len(revoked) > 0 {
+		r.endAll(func(s *socket) bool { _, ok := revoked[s.device]; return ok }, wire.Reason_REASON_REVOKED)
+	}
+	ids, last, err := r.store.Noticed(ctx, u.noticed)
+	if err != nil {
+		return err
+	}
+	u.noticed = last
+	for _, id := range ids {
+		r.wake(id)
+		if err := r.bus.Wake(ctx, id); err != nil {
+			r.log.Warn("bus", "error", err) // a hint is lost
+		}
+	}
+	return nil
+}
+
+// flushes makes step counts durable.
+func (u *upkeep) flushes(ctx context.Context) {
+	r := u.relay
+	every(ctx, r.limits.StepsFlush, func() {
+		all := r.devices.all()
+		r.flushSteps(all)
+		for _, d := range all {
+			d.release()
+		}
+	})
+}
+
+// flushSteps stores the counts that have grown.
+func (r *Relay) flushSteps(devices []*device) {
+	grown := make(map[key.DeviceID]uint64)
+	for _, d := range devices {
+		d.mu.Lock()
+		if d.steps > d.flushedSteps {
+			grown[d.id] = d.steps
+		}
+		d.mu.Unlock()
+	}
+	if len(grown) == 0 {
+		return
+	}
+	if err := r.store.RaiseSteps(context.Background(), grown); err != nil {
+		r.log.Error("store step counts", "error", err)
+		return
+	}
+	for _, d := range devices {
+		d.mu.Lock()
+		d.flushedSteps = max(d.flushedSteps, grown[d.id])
+		d.mu.Unlock()
+	}
+}
+
+// sweeps removes expired envelopes.
+func (u *upkeep) sweeps(ctx context.Context) {
+	r := u.relay
+	wall, mono := r.now(), r.since()
+	every(ctx, r.limits.Sweep, func() {
+		w, m := r.now(), r.since()
+		// The wall clock without its monotonic part, against the monotonic clock.
+		drift := w.Round(0).Sub(wall.Round(0)) - (m - mono)
+		wall, mono = w, m
+		if drift > clockJump || drift < -clockJump {
+			r.jumped.Store(true)
+			r.log.Error("the wall clock jumped: nothing is swept until an administrator confirms", "by", drift)
+		}
+		if !r.jumped.Load() {
+			u.sweep(ctx, w)
+		}
+	})
+}
+
+func (u *upkeep) sweep(ctx context.Context, now time.Time) {
+	r := u.relay
+	for ctx.Err() == nil {
+		gone, err := r.store.TakeExpired(ctx, now, sweepPage)
+		if err != nil {
+			if ctx.Err() == nil {
+				r.log.Error("sweep mailboxes", "error", err)
+			}
+			return
+		}
+		for _, m := range gone {
+			if m.Class == store.ClassDurable {
+				r.counters.expired.Add(1)
+			}
+		}
+		if len(gone) < sweepPage {
+			return
+		}
+	}
+}
