@@ -1,0 +1,321 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// layer is one row of the map of packages: what a package never imports. A
+// pattern ending in /... covers everything below; transitive rules hold for
+// what the package's imports import, too.
+type layer struct {
+	pkg        string
+	never      []string
+	transitive bool
+	reason     string
+}
+
+// cryptoIO is what "no I/O" means for the packages of cryptography.
+func cryptoIO() []string { return []string{"net", "net/http", "os", "database/sql", "log"} }
+
+func layers() []layer {
+	return []layer{
+		{"cmd/secmsg", []string{"secmsg/crypto/...", "secmsg/rpc/wire", "secmsg/rpc/e2e", "secmsg/daemon/...", "secmsg/serverd/..."}, false,
+			"a command talks to the daemon or the server, never to their parts"},
+		{"config", []string{"secmsg/..."}, true, "everything reads the configuration, so it may know nothing"},
+
+		{"rpc/...", []string{"secmsg/daemon/...", "secmsg/serverd/...", "secmsg/cmd/...", "secmsg/config"}, true, "contracts do not know the parties"},
+		{"rpc/local", []string{"secmsg/rpc/wire", "secmsg/rpc/e2e"}, true, "who may read a type is decided by its package"},
+		{"rpc/admin", []string{"secmsg/rpc/wire", "secmsg/rpc/e2e"}, true, "who may read a type is decided by its package"},
+		{"rpc/wire", []string{"secmsg/rpc/e2e", "secmsg/rpc/local", "net/http", "database/sql"}, true, "the wire types are plain data"},
+		{"rpc/e2e", []string{"secmsg/rpc/wire", "secmsg/rpc/local"}, true, "what is inside the ciphertext is nobody else's"},
+
+		{"crypto/...", []string{"secmsg/rpc/...", "secmsg/daemon/...", "secmsg/serverd/...", "secmsg/config", "secmsg/cmd/..."}, true, "keys know nobody"},
+		{"crypto/key", cryptoIO(), false, "keys are pure"},
+		{"crypto/identity", cryptoIO(), false, "identities are checked without I/O; the time is an argument"},
+		{"crypto/ratchet", cryptoIO(), false, "a session is pure state; the time is an argument"},
+		{"crypto/seal", cryptoIO(), false, "streams are io.Reader and io.Writer"},
+
+		{"daemon/...", []string{"secmsg/cmd/...", "secmsg/serverd/..."}, true, "the client does not know the server"},
+		{"daemon/localapi", []string{"secmsg/daemon/link", "secmsg/daemon/store", "secmsg/daemon/media", "secmsg/crypto/..."}, false, "handlers call the backend"},
+		{"daemon/journal", []string{"secmsg/daemon/link", "secmsg/daemon/engine", "secmsg/crypto/..."}, false, "the journal knows events only"},
+		{"daemon/trust", []string{"secmsg/daemon/link", "secmsg/daemon/engine"}, true, "trust looks at the store, others bring answers"},
+		{"daemon/devices", []string{"secmsg/daemon/media", "secmsg/daemon/call"}, false, "linking needs no calls"},
+		// The engine knows the link's plain types (results, errors), not the link: see link.New below.
+		{"daemon/engine", []string{"secmsg/daemon/call", "secmsg/daemon/files", "secmsg/daemon/media", "net", "net/http"}, false,
+			"the engine declares the interfaces it needs"},
+		{"daemon/link", []string{"secmsg/daemon/store", "secmsg/daemon/engine", "secmsg/rpc/e2e", "secmsg/crypto/ratchet"}, true, "the link carries ciphertext"},
+		{"daemon/store", []string{"secmsg/rpc/...", "secmsg/crypto/...", "net", "net/http"}, false, "the store keeps bytes"},
+		{"daemon/keyring", []string{"secmsg/rpc/...", "net", "net/http"}, false, "private keys are far from any network"},
+		{"daemon/call", []string{"secmsg/daemon/media", "secmsg/daemon/link", "secmsg/daemon/engine", "github.com/pion/..."}, false, "the call is a pure state machine"},
+		{"daemon/media", []string{"secmsg/rpc/...", "secmsg/daemon/store"}, false, "media know no messages"},
+		{"daemon/files", []string{"secmsg/daemon/link", "secmsg/daemon/engine"}, false, "transfers declare the interfaces they need"},
+
+		{"serverd/...", []string{"secmsg/daemon/...", "secmsg/cmd/...", "secmsg/rpc/e2e", "secmsg/rpc/local", "secmsg/crypto/ratchet", "secmsg/crypto/seal"}, true,
+			"the server cannot read messages"},
+		{"serverd/api", []string{"secmsg/serverd/relay", "secmsg/serverd/media"}, false, "roles can be run apart"},
+		{"serverd/ca", []string{"secmsg/serverd/api", "secmsg/serverd/relay"}, true, "the CA serves the roles"},
+		{"serverd/keylog", []string{"secmsg/serverd/api", "secmsg/serverd/relay"}, true, "the log serves the roles"},
+		{"serverd/admin", []string{"secmsg/serverd/relay"}, false, "administration does not reach into sessions"},
+		{"serverd/relay", []string{"secmsg/serverd/api", "secmsg/serverd/blob"}, false, "roles can be run apart"},
+		{"serverd/media", []string{"secmsg/serverd/store", "secmsg/serverd/relay", "secmsg/rpc/wire"}, false, "media carry no messages"},
+		{"serverd/stats", []string{"secmsg/serverd/api", "secmsg/serverd/relay", "secmsg/serverd/media", "secmsg/serverd/admin", "secmsg/serverd/ca"}, false,
+			"roles hand their collectors to it"},
+		{"serverd/store", []string{"secmsg/rpc/...", "net/http"}, false, "the store keeps rows"},
+		{"serverd/blob", []string{"secmsg/serverd/store", "secmsg/serverd/api"}, false, "blobs are bytes"},
+		{"serverd/bus", []string{"secmsg/serverd/relay", "secmsg/serverd/store"}, false, "the bus is a hint"},
+	}
+}
+
+// own names the only files of cmd/secmsg that may import a party.
+func ownFiles() map[string][]string {
+	return map[string][]string{
+		"secmsg/daemon":    {"daemon_run.go"},
+		"secmsg/serverd":   {"serverd.go", "admin.go"},
+		"secmsg/rpc/admin": {"admin.go", "serverd.go"},
+	}
+}
+
+// onlyIn names libraries that one package wraps for all others.
+func onlyIn() map[string]string {
+	return map[string]string{
+		"github.com/spf13/viper":     "config",
+		"github.com/pion/webrtc/...": "daemon/media",
+	}
+}
+
+// source is one parsed file that is not a test.
+type source struct {
+	pkg  string // directory in the module, with slashes
+	name string
+	test bool
+	file *ast.File
+	fset *token.FileSet
+}
+
+// parseModule reads every Go file of the module in this process: a test that
+// asked the go tool could be answered from its cache.
+func parseModule(t *testing.T) []source {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	fset := token.NewFileSet()
+	var out []source
+	visit := func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			if d.Name() == "testdata" {
+				return fs.SkipDir
+			}
+			return nil
+		case filepath.Ext(path) != ".go":
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		f, err := parser.ParseFile(fset, path, text, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		out = append(out, source{
+			pkg: filepath.ToSlash(filepath.Dir(rel)), name: filepath.Base(rel),
+			test: strings.HasSuffix(rel, "_test.go"), file: f, fset: fset,
+		})
+		return nil
+	}
+	for _, top := range []string{"cmd", "config", "crypto", "daemon", "rpc", "serverd"} {
+		if err := filepath.WalkDir(filepath.Join(root, top), visit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(out) < 50 {
+		t.Fatalf("only %d files found", len(out))
+	}
+	return out
+}
+
+func (s source) imports(t *testing.T) []string {
+	var all []string
+	for _, i := range s.file.Imports {
+		p, err := strconv.Unquote(i.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// covers reports whether a pattern names a path.
+func covers(pattern, path string) bool {
+	if below, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return path == below || strings.HasPrefix(path, below+"/")
+	}
+	return path == pattern
+}
+
+func TestLayers(t *testing.T) {
+	direct := map[string]map[string]bool{} // package to what its files import
+	for _, s := range parseModule(t) {
+		if s.test {
+			continue
+		}
+		if direct[s.pkg] == nil {
+			direct[s.pkg] = map[string]bool{}
+		}
+		for _, i := range s.imports(t) {
+			if s.pkg == "cmd/secmsg" && slices.Contains(ownFiles()[i], s.name) {
+				continue
+			}
+			direct[s.pkg][i] = true
+			for pattern, home := range onlyIn() {
+				if covers(pattern, i) && s.pkg != home {
+					t.Errorf("%s/%s imports %s, which belongs to %q", s.pkg, s.name, i, home)
+				}
+			}
+		}
+	}
+	for _, l := range layers() {
+		for pkg, imports := range direct {
+			if !covers(l.pkg, pkg) {
+				continue
+			}
+			reach := imports
+			if l.transitive {
+				reach = closure(direct, pkg)
+			}
+			for i := range reach {
+				if i == "secmsg/"+pkg || covers(l.pkg, strings.TrimPrefix(i, "secmsg/")) {
+					continue // a package is not its own neighbour
+				}
+				for _, never := range l.never {
+					if covers(never, i) {
+						t.Errorf("%s reaches %s: %s", pkg, i, l.reason)
+					}
+				}
+			}
+		}
+	}
+}
+
+// closure is everything that pkg imports, through packages of ours.
+func closure(direct map[string]map[string]bool, pkg string) map[string]bool {
+	all := map[string]bool{}
+	todo := slices.Collect(maps.Keys(direct[pkg]))
+	for len(todo) > 0 {
+		next := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if all[next] {
+			continue
+		}
+		all[next] = true
+		if own, ok := strings.CutPrefix(next, "secmsg/"); ok {
+			todo = append(todo, slices.Collect(maps.Keys(direct[own]))...)
+		}
+	}
+	return all
+}
+
+// TestLayerRulesAreNotEmpty makes sure that the test above can fail.
+func TestLayerRulesAreNotEmpty(t *testing.T) {
+	direct := map[string]map[string]bool{
+		"serverd/relay": {"secmsg/serverd/x": true},
+		"serverd/x":     {"secmsg/rpc/e2e": true},
+	}
+	if !closure(direct, "serverd/relay")["secmsg/rpc/e2e"] {
+		t.Error("a rule would not be seen through another package")
+	}
+	if !covers("secmsg/crypto/...", "secmsg/crypto/key") || covers("secmsg/crypto/...", "secmsg/cryptox") {
+		t.Error("patterns do not match")
+	}
+}
+
+func TestOneDocCommentAPackage(t *testing.T) {
+	docs := map[string][]string{}
+	for _, s := range parseModule(t) {
+		if s.test {
+			continue
+		}
+		if docs[s.pkg] == nil {
+			docs[s.pkg] = []string{}
+		}
+		if s.file.Doc != nil && !isDirective(s.file.Doc) {
+			docs[s.pkg] = append(docs[s.pkg], s.name)
+		}
+	}
+	for pkg, files := range docs {
+		if len(files) != 1 {
+			t.Errorf("package %s has %d doc comments %v, want one", pkg, len(files), files)
+		}
+	}
+}
+
+// isDirective reports whether a comment only generates or constrains.
+func isDirective(g *ast.CommentGroup) bool {
+	return strings.TrimSpace(g.Text()) == "" || strings.HasPrefix(g.List[0].Text, "// Code generated")
+}
+
+func TestHabits(t *testing.T) {
+	for _, s := range parseModule(t) {
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				if n.Recv == nil && n.Name.Name == "init" && !generated(s.file) {
+					t.Errorf("%s: init function", s.fset.Position(n.Pos()))
+				}
+			case *ast.GoStmt:
+				if s.pkg == "crypto/ratchet" && !s.test {
+					t.Errorf("%s: goroutine in pure state", s.fset.Position(n.Pos()))
+				}
+			case *ast.CallExpr:
+				checkCall(t, s, n)
+			}
+			return true
+		})
+	}
+}
+
+func generated(f *ast.File) bool { return ast.IsGenerated(f) }
+
+// checkCall finds calls that only one place may make, or none.
+func checkCall(t *testing.T, s source, call *ast.CallExpr) {
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok {
+		return
+	}
+	x, ok := sel.X.(*ast.Ident)
+	if !ok {
+		return
+	}
+	name := x.Name + "." + sel.Sel.Name
+	at := s.fset.Position(call.Pos())
+	switch {
+	case name == "time.Sleep":
+		t.Errorf("%s: time.Sleep", at)
+	case s.test:
+	case name == "os.Exit" && (s.pkg != "cmd/secmsg" || s.name != "main.go"):
+		t.Errorf("%s: os.Exit outside main", at)
+	case name == "link.New" && s.pkg != "daemon":
+		t.Errorf("%s: only the wiring makes a link", at)
+	case strings.HasPrefix(name, "log.Fatal"), strings.HasPrefix(name, "log.Panic"):
+		t.Errorf("%s: %s", at, name)
+	case (name == "time.Now" || name == "time.Since") && (s.pkg == "crypto/identity" || s.pkg == "crypto/ratchet" || s.pkg == "crypto/key"):
+		t.Errorf("%s: the time is an argument here", at)
+	}
+}
