@@ -120,7 +120,7 @@ func (s *Server) newHTTP(h http.Handler, name string) *http.Server {
 
 // publicHandler routes between the roles.
 func (s *Server) publicHandler() http.Handler {
-	rest, sockets := s.api.Handler(), s.api.Guard(s.relay.Handler())
+	rest, sockets := s.api.Handler(), s.sockets()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case pathReplica, pathContact:

@@ -2,10 +2,15 @@ package serverd
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 
+	"secmsg/config"
 	"secmsg/crypto/key"
 	"secmsg/serverd/api"
+	"secmsg/serverd/relay"
+	"secmsg/serverd/store"
 )
 
 // Paths of the relay's two WebSockets (rpc/PROTOCOL.md, 3 and 4).
@@ -14,44 +19,94 @@ const (
 	pathContact = "/v1/contact"
 )
 
-// messages is what the wiring needs of the relay.
-type messages interface {
-	Handler() http.Handler
-	Counters() map[string]int64
-	// Close ends all sockets; a second call does nothing.
-	Close(ctx context.Context) error
-	// AccountChanged closes the sockets of an account that may no longer connect.
-	AccountChanged(account string)
-	// DevicesRevoked closes the sockets of devices.
-	DevicesRevoked(account string, devices []key.DeviceID)
-	// ContactsChanged looks at a pair's relation again.
-	ContactsChanged(owner, peer string)
+// openRelay starts the relay if it is served.
+func (s *Server) openRelay() error {
+	if !s.serves(config.RoleRelay) {
+		return nil
+	}
+	l := s.cfg.Limits
+	r, err := relay.New(relay.Options{
+		Store: s.store, Tokens: s.api, Logger: s.logger.With("part", "relay"), Now: s.now,
+		Limits: relay.Limits{
+			MessageEvery: l.Messages.Every, MessageBurst: l.Messages.Burst,
+			StrangerEvery: l.Lookups.Every, StrangerBurst: l.Lookups.Burst,
+			Mailbox:   store.MailboxLimits{Envelopes: l.Mailbox.Envelopes, Bytes: int64(l.Mailbox.Bytes)},
+			Retention: l.Mailbox.Retention, HandoffEnvelopes: l.HandoffSize, HandoffWait: l.HandoffWait,
+			Ping: l.Ping, Write: l.Write, Revocations: l.Revocations, StoreGrace: l.StoreGrace,
+			StepsFlush: l.StepsFlush, Sweep: l.Sweep,
+		},
+	})
+	if err != nil {
+		return err
+	}
+	s.relay = r
+	s.stats.Check("clock", func(context.Context) error {
+		if r.Stats().ClockJumped {
+			return errors.New("the wall clock jumped, so nothing is swept; put it right and restart the server")
+		}
+		return nil
+	})
+	s.stats.Counters("relay", func() map[string]int64 { return relayCounters(r.Stats()) })
+	return nil
 }
 
-// noMessages stands where the relay is not served.
-type noMessages struct{}
+// relayCounters names the relay's counters for the statistics.
+func relayCounters(st relay.Stats) map[string]int64 {
+	out := map[string]int64{
+		"contacts": int64(st.Contacts), "replicas": int64(st.Replicas), "devices": int64(st.Devices), "memory_bytes": st.MemoryBytes,
+		"refused": int64(st.Refused), "protocol_errors": int64(st.ProtocolErrors), "stale_fences": int64(st.StaleFences),
+		"accepted_direct": int64(st.Direct), "accepted_stored": int64(st.Stored), "delivered": int64(st.Delivered),
+		"expired": int64(st.Expired), "handoff_missed": int64(st.BoundMissed),
+		"bytes_in": int64(st.BytesIn), "bytes_out": int64(st.BytesOut),
+	}
+	for reason, n := range st.Rejected {
+		out["rejected_"+reason] = int64(n)
+	}
+	return out
+}
 
-func (noMessages) Handler() http.Handler                 { return http.NotFoundHandler() }
-func (noMessages) Counters() map[string]int64            { return nil }
-func (noMessages) Close(context.Context) error           { return nil }
-func (noMessages) AccountChanged(string)                 {}
-func (noMessages) DevicesRevoked(string, []key.DeviceID) {}
-func (noMessages) ContactsChanged(owner, peer string)    {}
+// sockets serves the relay's two paths.
+func (s *Server) sockets() http.Handler {
+	if s.relay == nil {
+		return http.NotFoundHandler()
+	}
+	return s.api.Guard(s.relay.Handler())
+}
+
+// closeRelay ends the relay; a second call waits again.
+func (s *Server) closeRelay(ctx context.Context) error {
+	if s.relay == nil {
+		return nil
+	}
+	return s.relay.Close(ctx)
+}
 
 // hooks connect the API with the relay and the listener.
 func (s *Server) hooks() api.Hooks {
 	return api.Hooks{
-		ContactsChanged: func(owner, peer string) { s.relay.ContactsChanged(owner, peer) },
-		DevicesRevoked:  func(account string, devices []key.DeviceID) { s.relay.DevicesRevoked(account, devices) },
-		Authenticated:   welcomeContext,
+		ContactsChanged: func(owner, peer string) {
+			if s.relay != nil {
+				s.relay.ContactsChanged(owner, peer)
+			}
+		},
+		DevicesRevoked: func(account string, _ []key.DeviceID) { s.relayAccountChanged(account) },
+		Authenticated:  welcomeContext,
 	}
 }
 
 // accountChanged makes what an administrator did to an account take effect at once.
 func (s *Server) accountChanged(account string) {
 	s.api.Forget(account)
-	s.relay.AccountChanged(account)
+	s.relayAccountChanged(account)
 }
 
-// openRelay opens the relay if it is served.
-func (s *Server) openRelay() error { return nil }
+// relayAccountChanged tells the relay early; what fails here, it finds by its
+// poll of revocations, or at the account's next connection.
+func (s *Server) relayAccountChanged(account string) {
+	if s.relay == nil {
+		return
+	}
+	if err := s.relay.AccountChanged(context.Background(), account); err != nil {
+		s.logger.Error("relay could not be told of a changed account", "error", fmt.Errorf("%s: %w", account, err))
+	}
+}

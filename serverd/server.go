@@ -19,6 +19,7 @@ import (
 	"secmsg/serverd/admin"
 	"secmsg/serverd/api"
 	"secmsg/serverd/ca"
+	"secmsg/serverd/relay"
 	"secmsg/serverd/stats"
 	"secmsg/serverd/store"
 )
@@ -33,7 +34,7 @@ type Server struct {
 	store  *store.SQLite
 	ca     *ca.CA
 	api    *api.API
-	relay  messages
+	relay  *relay.Relay // nil unless served
 	stats  *stats.Registry
 	gate   *gate
 
@@ -48,7 +49,7 @@ func Open(ctx context.Context, cfg config.Server, logger *slog.Logger) (s *Serve
 	if err := CheckDir(cfg.Data); err != nil {
 		return nil, err
 	}
-	s = &Server{cfg: cfg, logger: logger, now: time.Now, stats: stats.New(time.Now), relay: noMessages{}}
+	s = &Server{cfg: cfg, logger: logger, now: time.Now, stats: stats.New(time.Now)}
 	defer func() {
 		if err != nil {
 			err, s = errors.Join(err, s.close(ctx)), nil
@@ -160,9 +161,6 @@ func (s *Server) observe() {
 	s.stats.Warnings(s.ca.Problems)
 	s.stats.Counters("connections", s.gate.counters)
 	s.stats.Counters("api", s.api.Counters)
-	if s.serves(config.RoleRelay) {
-		s.stats.Counters("relay", s.relay.Counters)
-	}
 }
 
 func (s *Server) serves(role string) bool { return slices.Contains(s.cfg.Roles, role) }
@@ -215,7 +213,7 @@ func (s *Server) shutdown(ctx context.Context, servers []httpServer) error {
 			}
 		})
 	}
-	relayErr := s.relay.Close(ctx)
+	relayErr := s.closeRelay(ctx)
 	all.Wait()
 	return errors.Join(append(errs, relayErr)...)
 }
@@ -231,9 +229,7 @@ func (s *Server) close(ctx context.Context) error {
 			}
 		}
 	}
-	if s.relay != nil {
-		errs = append(errs, s.relay.Close(ctx))
-	}
+	errs = append(errs, s.closeRelay(ctx))
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}
