@@ -1,0 +1,26 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+)
+
+// Build builds the program from the module that the working directory belongs
+// to, into dir, and returns its path. The build is the one that is shipped:
+// without cgo and stripped.
+func Build(ctx context.Context, dir string) (string, error) {
+	bin := filepath.Join(dir, "secmsg")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "secmsg/cmd/secmsg")
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("build secmsg: %w\n%s", err, stderr.Bytes())
+	}
+	abs, err := filepath.Abs(bin)
+	return abs, errors.Join(err)
+}

@@ -1,0 +1,177 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"secmsg/rpc/local"
+)
+
+// Result is what one command did.
+type Result struct {
+	Args           []string
+	Stdout, Stderr string
+	Code           int // exit code; -1 if a signal ended it
+	Took           time.Duration
+}
+
+// Err describes a command that failed, nil if it exited 0.
+func (r Result) Err() error {
+	if r.Code == 0 {
+		return nil
+	}
+	return fmt.Errorf("%q: exit %d\n%s%s", r.Args, r.Code, r.Stdout, r.Stderr)
+}
+
+// env is an environment without anything of the caller's that could matter.
+func (w *World) env(extra []string) []string {
+	return append([]string{"HOME=" + w.dir, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, extra...)
+}
+
+// Exec runs one command to its end. The error is only that it could not be run.
+func (w *World) Exec(ctx context.Context, stdin string, args ...string) (Result, error) {
+	return w.exec(ctx, w.clientEnv, stdin, args)
+}
+
+// ExecEnv is Exec with more in the environment.
+func (w *World) ExecEnv(ctx context.Context, env []string, stdin string, args ...string) (Result, error) {
+	return w.exec(ctx, slices.Concat(w.clientEnv, env), stdin, args)
+}
+
+func (w *World) exec(ctx context.Context, env []string, stdin string, args []string) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, w.bin, args...)
+	cmd.Env = w.env(env)
+	// A daemon that kept the output of the command that started it would make
+	// Run wait forever: better to say so.
+	cmd.WaitDelay = stopTimeout
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	start := time.Now()
+	err := cmd.Run()
+	r := Result{Args: args, Stdout: stdout.String(), Stderr: stderr.String(), Took: time.Since(start)}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil {
+		r.Code = exit.ExitCode()
+		return r, nil
+	}
+	if err != nil {
+		return r, fmt.Errorf("%q: %w (%w)\n%s%s", args, err, context.Cause(ctx), r.Stdout, r.Stderr)
+	}
+	return r, nil
+}
+
+// Run runs a command of a user.
+func (w *World) Run(ctx context.Context, user, stdin string, args ...string) (Result, error) {
+	w.know(user)
+	return w.Exec(ctx, stdin, append([]string{"--home", w.Home(user)}, args...)...)
+}
+
+// Must is Run that demands exit 0, and returns standard output.
+func (w *World) Must(ctx context.Context, user, stdin string, args ...string) (string, error) {
+	r, err := w.Run(ctx, user, stdin, args...)
+	if err == nil {
+		err = r.Err()
+	}
+	if err != nil {
+		return r.Stdout, fmt.Errorf("%s: %w", user, err)
+	}
+	return r.Stdout, nil
+}
+
+// know remembers that user may have a daemon.
+func (w *World) know(user string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.users[user] = true
+}
+
+// Invite makes an invite for uses accounts.
+func (w *World) Invite(ctx context.Context, uses int) (string, error) {
+	r, err := w.Exec(ctx, "", "admin", "invite", "create", "--uses", fmt.Sprint(uses), "--data", w.ServerDir(), "-o", "json")
+	if err == nil {
+		err = r.Err()
+	}
+	if err != nil {
+		return "", fmt.Errorf("invite: %w", err)
+	}
+	var made struct{ Invite string }
+	if err := json.Unmarshal([]byte(r.Stdout), &made); err != nil {
+		return "", fmt.Errorf("invite create printed %q: %w", r.Stdout, err)
+	}
+	return made.Invite, nil
+}
+
+// Join makes an account for user.
+func (w *World) Join(ctx context.Context, user string) error {
+	invite, err := w.Invite(ctx, 1)
+	if err != nil {
+		return err
+	}
+	_, err = w.Must(ctx, user, invite, "join", "-", "--name", user)
+	return err
+}
+
+// Befriend makes each of the two users a contact of the other.
+func (w *World) Befriend(ctx context.Context, a, b string) error {
+	if _, err := w.Must(ctx, a, "", "contact", "add", b); err != nil {
+		return err
+	}
+	_, err := w.Must(ctx, b, "", "contact", "add", a)
+	return err
+}
+
+// Status asks a user's daemon, which is started if need be.
+func (w *World) Status(ctx context.Context, user string) (local.Status, error) {
+	var st local.Status
+	out, err := w.Must(ctx, user, "", "status", "-o", "json")
+	if err != nil {
+		return st, err
+	}
+	if err := json.Unmarshal([]byte(out), &st); err != nil {
+		return st, fmt.Errorf("status printed %q: %w", out, err)
+	}
+	return st, nil
+}
+
+// WaitConnected waits until both connections of a user's accounts stand.
+func (w *World) WaitConnected(ctx context.Context, user string) error {
+	var last error
+	err := Poll(ctx, user+" is connected", func() bool {
+		var st local.Status
+		st, last = w.Status(ctx, user)
+		return last == nil && len(st.Accounts) > 0 &&
+			!slices.ContainsFunc(st.Accounts, func(a local.AccountStatus) bool { return !a.Connected })
+	})
+	return errors.Join(err, last)
+}
+
+// History returns all messages exchanged with a peer, oldest first.
+func (w *World) History(ctx context.Context, user, peer string, limit int) ([]local.Event, error) {
+	out, err := w.Must(ctx, user, "", "history", peer, "-n", fmt.Sprint(limit), "-o", "json")
+	if err != nil {
+		return nil, err
+	}
+	return DecodeEvents(out)
+}
+
+// DecodeEvents reads events, one a line.
+func DecodeEvents(out string) ([]local.Event, error) {
+	var events []local.Event
+	for line := range strings.Lines(out) {
+		var e local.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			return events, fmt.Errorf("event %q: %w", line, err)
+		}
+		events = append(events, e)
+	}
+	return events, nil
+}

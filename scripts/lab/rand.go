@@ -1,0 +1,16 @@
+package lab
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math/rand/v2"
+)
+
+// NewRand makes a generator for the part of a run that name describes. Parts
+// with names of their own stay the same when other parts draw more or less. The
+// generator is for faults, never for keys.
+func NewRand(seed uint64, name string) *rand.Rand {
+	b := binary.BigEndian.AppendUint64(nil, seed)
+	sum := sha256.Sum256(append(b, name...))
+	return rand.New(rand.NewPCG(binary.BigEndian.Uint64(sum[:]), binary.BigEndian.Uint64(sum[8:])))
+}
