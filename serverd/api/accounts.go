@@ -14,7 +14,8 @@ import (
 // maxManifests bounds the manifests of one answer (rpc/wire, Manifests).
 const maxManifests = 50
 
-// named is the input of a route about an account.
+// named is the input of a route about an account. Inputs with more fields repeat
+// its field: huma passes over embedded types that are not exported.
 type named struct {
 	Name string `path:"name" maxLength:"64" doc:"account name, the part before the @"`
 }
@@ -40,7 +41,7 @@ func (a *API) getAccount(ctx context.Context, in *named) (*answer[wire.Account],
 }
 
 type manifestsInput struct {
-	named
+	Name  string `path:"name" maxLength:"64" doc:"account name, the part before the @"`
 	After uint64 `query:"after" doc:"only manifests of a higher version"`
 }
 
@@ -61,7 +62,7 @@ func (a *API) getManifests(ctx context.Context, in *manifestsInput) (*answer[wir
 }
 
 type bundlesInput struct {
-	named
+	Name string `path:"name" maxLength:"64" doc:"account name, the part before the @"`
 	Body wire.BundlesRequest
 }
 

@@ -24,7 +24,7 @@ func (a *API) getContacts(ctx context.Context, _ *empty) (*answer[wire.Contacts]
 }
 
 type contactInput struct {
-	named
+	Name string `path:"name" maxLength:"64" doc:"account name, the part before the @"`
 	Body wire.PutContact
 }
 
