@@ -17,6 +17,7 @@ type subscription struct {
 	accounts []string
 	announce bool
 	leave    bool
+	was      bool // leaving: had announced in a subscription that nobody worked on
 }
 
 // presence tells mutual contacts who is online. One goroutine works on what has
@@ -70,7 +71,7 @@ func (p *presence) subscribe(c *contact, accounts []string, announce bool) {
 
 // leave ends a connection's part.
 func (p *presence) leave(c *contact) {
-	p.mark(func() { p.subs[c] = subscription{leave: true} })
+	p.mark(func() { p.subs[c] = subscription{leave: true, was: p.subs[c].announce} })
 }
 
 // pairChanged has the state between two accounts told to both.
@@ -145,7 +146,7 @@ func (p *presence) apply(c *contact, sub subscription, changed map[string]struct
 	} else {
 		unset(p.online, c.account, c)
 	}
-	if announced && !sub.announce {
+	if (announced || sub.was) && !sub.announce {
 		p.seen(c)
 	}
 	if was != (len(p.online[c.account]) > 0) {

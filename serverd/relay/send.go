@@ -141,7 +141,7 @@ func (c *contact) admit(out *wire.Outgoing, to key.DeviceID, size int) verdict {
 // one message, for up to the devices of two accounts, are one. It returns how
 // long to wait.
 func (c *contact) countMessage(id [16]byte) time.Duration {
-	if c.lastID == id && c.lastFor < 2*wire.MaxDevices {
+	if c.lastFor > 0 && c.lastFor < 2*wire.MaxDevices && c.lastID == id {
 		c.lastFor++
 		return 0
 	}

@@ -1,0 +1,128 @@
+package relay
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"secmsg/rpc/wire"
+	"secmsg/serverd/store"
+)
+
+// change reads until the next presence state.
+func (c *client) change() string {
+	c.t.Helper()
+	c.presence = nil
+	for len(c.presence) == 0 {
+		c.take(c.contactFrame())
+	}
+	equal(c.t, "changes at once", len(c.presence), 1)
+	return show(c.presence[0])
+}
+
+func TestPresenceOfMutualContacts(t *testing.T) {
+	w := newWorld(t, nil)
+	alice, bob := w.account("alice"), w.account("bob")
+	second := w.devices("bob", bob, nil)
+	w.mutual("alice", "bob")
+	ac := w.contact(alice)
+	equal(t, "never seen", ac.states(true, "bob"), "bob+mutual")
+	bc := w.contact(bob)
+	equal(t, "not announced", ac.states(true, "bob"), "bob+mutual")
+	equal(t, "snapshot", bc.states(true, "alice"), "alice+mutual+online+seen")
+	equal(t, "announced", ac.change(), "bob+mutual+online+seen")
+	b2 := w.contact(second)
+	equal(t, "second device", b2.states(true), "")
+	must(t, bc.ws.Close())
+	must(t, b2.ws.Close())
+	equal(t, "gone with the last one", ac.change(), "bob+mutual+seen")
+	devices, err := w.store.Devices(context.Background(), "bob")
+	must(t, err)
+	for _, d := range devices {
+		if d.LastSeen.IsZero() {
+			t.Fatal("last seen is not stored")
+		}
+	}
+	// Withdrawing the announcement looks like leaving.
+	bc = w.contact(bob)
+	bc.states(true)
+	equal(t, "back", ac.change(), "bob+mutual+online+seen")
+	bc.states(false)
+	equal(t, "withdrawn", ac.change(), "bob+mutual+seen")
+}
+
+func TestLastSeenSurvivesARestart(t *testing.T) {
+	w := newWorld(t, nil)
+	alice, bob := w.account("alice"), w.account("bob")
+	w.mutual("alice", "bob")
+	bc := w.contact(bob)
+	bc.states(true)
+	must(t, w.relay.Close(context.Background()))
+	relay, err := New(Options{Store: w.store, Tokens: w, Limits: quietLimits()})
+	must(t, err)
+	w.relay = relay
+	w.http.Config.Handler = relay.Handler()
+	equal(t, "snapshot", w.contact(alice).states(false, "bob"), "bob+mutual+seen")
+}
+
+func TestPresenceFollowsTheContactLists(t *testing.T) {
+	w := newWorld(t, nil)
+	alice, bob := w.account("alice"), w.account("bob")
+	ac, bc := w.contact(alice), w.contact(bob)
+	equal(t, "strangers", ac.states(true, "bob"), "bob")
+	equal(t, "strangers", bc.states(true, "alice"), "alice")
+	w.relate("alice", "bob", store.RelationContact)
+	equal(t, "one side", ac.change(), "bob")
+	equal(t, "one side", bc.change(), "alice")
+	w.relate("bob", "alice", store.RelationContact)
+	equal(t, "mutual at once", ac.change(), "bob+mutual+online+seen")
+	equal(t, "mutual at once", bc.change(), "alice+mutual+online+seen")
+	// Held messages can go now.
+	equal(t, "released", ac.say(bob, 1, strings.Repeat("x", 20_000)), "accepted")
+	w.relate("alice", "bob", store.RelationBlocked)
+	equal(t, "blocked", ac.change(), "bob")
+	equal(t, "blocked", bc.change(), "alice")
+}
+
+// TestPresenceLeaksNothing: strangers, ex-contacts, the blocked, and those who
+// ask for names that do not exist see the same, and get no push.
+func TestPresenceLeaksNothing(t *testing.T) {
+	w := newWorld(t, nil)
+	alice := w.account("alice")
+	names := []string{"stranger", "former", "blocked", "onesided"}
+	var watchers []*client
+	for _, name := range names {
+		w.relate(name, "alice", store.RelationContact)
+		watchers = append(watchers, w.contact(w.account(name)))
+	}
+	w.relate("alice", "former", store.RelationContact)
+	w.relate("alice", "former", store.RelationNone)
+	w.relate("alice", "blocked", store.RelationBlocked)
+	w.relate("stranger", "alice", store.RelationNone)
+	for _, c := range watchers {
+		equal(t, "before", c.states(true, "alice", "nobody"), "alice nobody")
+	}
+	ac := w.contact(alice)
+	ac.states(true)
+	must(t, ac.ws.Close())
+	eventually(t, "disconnect", func() bool { return w.relay.Stats().Contacts == len(names) })
+	for _, c := range watchers {
+		// The next snapshot is the next thing that arrives: nothing was pushed between.
+		c.presence = nil
+		c.write(&wire.ContactClient{Frame: &wire.ContactClient_Subscribe{Subscribe: &wire.Subscribe{Accounts: []string{"alice", "nobody"}}}})
+		states := c.contactFrame().GetPresence().GetStates()
+		equal(t, "states", len(states), 2)
+		for _, st := range states {
+			equal(t, "state", show(st), st.GetAccount())
+		}
+	}
+}
+
+func TestSubscribeBounds(t *testing.T) {
+	w := newWorld(t, nil)
+	ac := w.contact(w.account("alice"))
+	equal(t, "as many as allowed", strings.Count(ac.states(false, make([]string, 1)...), "x"), 0)
+	many := make([]string, wire.MaxSubscribe+1)
+	ac.write(&wire.ContactClient{Frame: &wire.ContactClient_Subscribe{Subscribe: &wire.Subscribe{Accounts: many}}})
+	equal(t, "reason", ac.bye().GetReason(), wire.Reason_REASON_PROTOCOL)
+}
