@@ -66,8 +66,8 @@ func TestManifest(t *testing.T) {
 	}
 }
 
-// Every bit is covered by the signature or refused before.
-func TestManifestBits(t *testing.T) {
+// Every byte is covered by the signature or refused before.
+func TestManifestChanged(t *testing.T) {
 	priv := key.GenerateSigning()
 	signed := must[[]byte](t)(newManifest(2).Sign(priv))
 	flips(signed, func(i int, bad []byte) {
