@@ -69,7 +69,7 @@ func (b *brokenStore) Device(ctx context.Context, id key.DeviceID) (store.Device
 
 // realm is an API over a real store and CA.
 type realm struct {
-	t       *testing.T
+	t       testing.TB
 	clock   *clock
 	store   *brokenStore
 	ca      *ca.CA
@@ -103,7 +103,7 @@ func wide() api.Limits {
 	return api.Limits{Lookups: r, Bundles: r, Registration: r, Logins: r, TokenLife: time.Hour}
 }
 
-func newRealm(t *testing.T, limits api.Limits) *realm {
+func newRealm(t testing.TB, limits api.Limits) *realm {
 	t.Helper()
 	r := &realm{
 		t: t, clock: &clock{t: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}, log: &syncBuffer{},
