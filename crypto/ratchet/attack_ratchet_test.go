@@ -238,21 +238,6 @@ func TestB6_ChainFlood(t *testing.T) {
 	if opened != MaxOldHeaderKeys+1 {
 		t.Fatalf("%d latecomers opened", opened)
 	}
-	// The peer cannot begin two chains without an answer.
-	p.open(p.seal(0, "in turn"))
-	evil := p.s[0].st.clone()
-	evil.remote = p.s[1].st.ratchetPublic
-	if err := evil.beginChain(); err != nil {
-		t.Fatal(err)
-	}
-	m := meta(p.dev[0], p.dev[1], 7)
-	_, ct, err := evil.seal(m, []byte("x"), unix(p.now))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.s[1].Open(m, ct, nil, p.now); !errors.Is(err, ErrNoSession) {
-		t.Errorf("chain out of turn: %v", err)
-	}
 	p.roundTrip()
 }
 

@@ -96,7 +96,8 @@ func (s *state) trimOld(now int64) {
 			age := time.Unix(now, 0).Sub(time.Unix(o.closed, 0)) // saturates
 			return o.missing == 0 || expired(s.epoch, o.epoch, age)
 		})
-		s.old = slices.Delete(cloneOld(s.old), max(i, 0), max(i, 0)+1)
+		// The list is this state's own: it grew in this step.
+		s.old = slices.Delete(s.old, max(i, 0), max(i, 0)+1)
 	}
 }
 
