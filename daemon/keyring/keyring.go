@@ -173,6 +173,32 @@ func (k *Keyring) Lock() error {
 	return nil
 }
 
+// Discard takes back Create for a profile that has no account: the next Create
+// may choose another passphrase.
+func (k *Keyring) Discard() error {
+	err := k.st.Update(context.Background(), func(tx *store.Tx) error {
+		refs, err := tx.AccountRefs()
+		if err != nil {
+			return err
+		}
+		if len(refs) > 0 {
+			return fmt.Errorf("discard storage key: %w", ErrExists)
+		}
+		return tx.ClearProfile()
+	})
+	if err != nil {
+		return err
+	}
+	k.st.SetBox(nil)
+	k.devices.clear()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.storage.Wipe()
+	clear(k.index)
+	k.storage, k.index, k.mode = seal.StorageKey{}, nil, modeNew
+	return removeKeyFiles(k.dir)
+}
+
 // use makes a storage key the one in use, after it has proved to be the
 // database's.
 func (k *Keyring) use(key seal.StorageKey) error {

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -127,4 +128,34 @@ func (k *Keyring) primary(tx *store.Tx, id store.AccountID) (store.Account, *dev
 		return store.Account{}, nil, key.SigningPrivate{}, ErrNoIdentity
 	}
 	return a, d, account, err
+}
+
+// NextDevice returns the id of the device that PrepareReplacement made.
+func (k *Keyring) NextDevice(tx *store.Tx, id store.AccountID) (key.DeviceID, error) {
+	next, err := signingKey(tx, id, store.KeyNextSigning)
+	if err != nil {
+		return key.DeviceID{}, fmt.Errorf("next device: %w", err)
+	}
+	defer next.Wipe()
+	return next.Public().DeviceID(), nil
+}
+
+// SignNextChallenge is SignChallenge with the key of the device that
+// PrepareReplacement made.
+func (k *Keyring) SignNextChallenge(ctx context.Context, id store.AccountID, role string, nonce []byte) ([]byte, error) {
+	var sig []byte
+	err := k.st.View(ctx, func(tx *store.Tx) error {
+		d, err := k.device(tx, id)
+		if err != nil {
+			return err
+		}
+		next, err := signingKey(tx, id, store.KeyNextSigning)
+		if err != nil {
+			return err
+		}
+		defer next.Wipe()
+		sig, err = identity.Challenge{Address: d.party.Address, Role: role, Nonce: nonce}.Sign(next)
+		return err
+	})
+	return sig, err
 }

@@ -112,3 +112,13 @@ func writeDurable(dir, name string, b []byte) (err error) {
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
+
+// removeKeyFiles removes a storage key that nothing was sealed with.
+func removeKeyFiles(dir string) error {
+	for _, name := range []string{plainFile, wrappedFile} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: %w", ErrKeyFile, err)
+		}
+	}
+	return nil
+}

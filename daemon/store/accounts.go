@@ -38,6 +38,9 @@ type Account struct {
 	// Pending is a signed manifest that replaces this device by a new one and
 	// that the server has not confirmed yet.
 	Pending []byte `json:"pending,omitempty"`
+	// Invite is the hash of the invite that made the account, to know a
+	// repeated join.
+	Invite []byte `json:"invite,omitempty"`
 	// Stopped is why the account is stopped, for people.
 	Stopped string `json:"stopped,omitempty"`
 }
@@ -190,28 +193,51 @@ func (tx *Tx) Step(id AccountID) error {
 	return tx.exec(`UPDATE accounts SET steps = steps + 1 WHERE id = ?`, id)
 }
 
-// keyTables are the tables of this file's neighbours that hang on an account,
-// those that refer to others first.
-func keyTables() []string {
-	return []string{"skipped", "sessions", "handshakes", "prekeys", "account_keys", "manifests", "contacts"}
-}
-
-// DeleteAccountKeys deletes an account with keys, sessions and contacts. What
-// the other tables hold of it must be gone before.
-func (tx *Tx) DeleteAccountKeys(id AccountID) error {
-	for _, table := range keyTables() {
-		if err := tx.exec(`DELETE FROM `+table+` WHERE account = ?`, id); err != nil {
+// DeleteAccount deletes everything of an account, in all tables.
+func (tx *Tx) DeleteAccount(id AccountID) error {
+	// Those that refer to others come first.
+	for _, statement := range []string{
+		`DELETE FROM skipped WHERE account = ?`,
+		`DELETE FROM sessions WHERE account = ?`,
+		`DELETE FROM handshakes WHERE account = ?`,
+		`DELETE FROM prekeys WHERE account = ?`,
+		`DELETE FROM account_keys WHERE account = ?`,
+		`DELETE FROM manifests WHERE account = ?`,
+		`DELETE FROM contacts WHERE account = ?`,
+		`DELETE FROM envelopes WHERE account = ?`,
+		`DELETE FROM outbox WHERE account = ?`,
+		`DELETE FROM messages WHERE account = ?`,
+		`DELETE FROM events WHERE account = ?`,
+		`DELETE FROM dedupe WHERE account = ?`,
+		`DELETE FROM idempotency WHERE account = ?`,
+		`DELETE FROM receipts WHERE account = ?`,
+		`DELETE FROM parked WHERE account = ?`,
+		`DELETE FROM rebuilds WHERE account = ?`,
+		`DELETE FROM sent_n WHERE account = ?`,
+		`DELETE FROM seen_n WHERE account = ?`,
+		`DELETE FROM gaps WHERE account = ?`,
+		`DELETE FROM locked_queue WHERE account = ?`,
+		`DELETE FROM meta WHERE account = ?`,
+		`DELETE FROM peers WHERE account = ?`,
+		`DELETE FROM accounts WHERE id = ?`,
+	} {
+		if err := tx.exec(statement, id); err != nil {
 			return err
 		}
 	}
-	return tx.exec(`DELETE FROM accounts WHERE id = ?`, id)
+	return nil
 }
 
 // ResetDevice forgets what belongs to a device and not to its account: fence,
 // steps, prekeys, sessions and all message keys. A new device begins.
 func (tx *Tx) ResetDevice(id AccountID) error {
-	for _, table := range []string{"skipped", "sessions", "handshakes", "prekeys"} {
-		if err := tx.exec(`DELETE FROM `+table+` WHERE account = ?`, id); err != nil {
+	for _, statement := range []string{
+		`DELETE FROM skipped WHERE account = ?`,
+		`DELETE FROM sessions WHERE account = ?`,
+		`DELETE FROM handshakes WHERE account = ?`,
+		`DELETE FROM prekeys WHERE account = ?`,
+	} {
+		if err := tx.exec(statement, id); err != nil {
 			return err
 		}
 	}

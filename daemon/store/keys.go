@@ -67,3 +67,6 @@ func (tx *Tx) setProfile(key string, value []byte) error {
 	return tx.exec(`INSERT INTO profile (key, value) VALUES (?, ?)
 		ON CONFLICT (key) DO UPDATE SET value = excluded.value`, key, value)
 }
+
+// ClearProfile deletes all values of the profile.
+func (tx *Tx) ClearProfile() error { return tx.exec(`DELETE FROM profile`) }

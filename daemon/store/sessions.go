@@ -98,23 +98,18 @@ func (tx *Tx) DeleteSession(d DeviceRef, id [32]byte) error {
 
 // DeleteSessions deletes all sessions with a device, which was removed.
 func (tx *Tx) DeleteSessions(d DeviceRef) error {
-	for _, table := range []string{"skipped", "sessions"} {
-		if err := tx.exec(`DELETE FROM `+table+` WHERE account = ? AND peer = ? AND device = ?`,
-			d.Account, d.Peer, d.Device[:]); err != nil {
-			return err
-		}
+	if err := tx.exec(`DELETE FROM skipped WHERE account = ? AND peer = ? AND device = ?`, d.Account, d.Peer, d.Device[:]); err != nil {
+		return err
 	}
-	return nil
+	return tx.exec(`DELETE FROM sessions WHERE account = ? AND peer = ? AND device = ?`, d.Account, d.Peer, d.Device[:])
 }
 
 // DeletePeerSessions deletes all sessions with all devices of a peer.
 func (tx *Tx) DeletePeerSessions(account AccountID, peer PeerID) error {
-	for _, table := range []string{"skipped", "sessions"} {
-		if err := tx.exec(`DELETE FROM `+table+` WHERE account = ? AND peer = ?`, account, peer); err != nil {
-			return err
-		}
+	if err := tx.exec(`DELETE FROM skipped WHERE account = ? AND peer = ?`, account, peer); err != nil {
+		return err
 	}
-	return nil
+	return tx.exec(`DELETE FROM sessions WHERE account = ? AND peer = ?`, account, peer)
 }
 
 // SkippedRef names a stored message key within its session.
