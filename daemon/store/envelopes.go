@@ -58,16 +58,12 @@ func (tx *Tx) DeleteEnvelope(account AccountID, id MessageID, device [16]byte) e
 	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ? AND device = ?`, account, id[:], device[:])
 }
 
-// DropPending removes the pending envelopes of the account: a stale copy of a
-// device must never send what it sealed.
-func (tx *Tx) DropPending(account AccountID) error {
-	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND status = 1`, account)
-}
-
-// PendingEnvelopes returns up to limit pending envelopes with ord greater than after, in order.
+// PendingEnvelopes returns up to limit pending envelopes with ord greater than
+// after, in order, but for those of held messages.
 func (tx *Tx) PendingEnvelopes(account AccountID, after int64, limit int) ([]Envelope, error) {
 	return tx.envelopes(`SELECT account, id, device, peer, ord, own, filler, status, reason, manifest, expires_ms, ciphertext
-		FROM envelopes WHERE account = ? AND status = 1 AND ord > ? ORDER BY ord LIMIT ?`, account, after, limit)
+		FROM envelopes WHERE account = ?1 AND status = 1 AND ord > ?2 AND id NOT IN
+			(SELECT id FROM outbox WHERE account = ?1 AND phase = 4) ORDER BY ord LIMIT ?3`, account, after, limit)
 }
 
 // EnvelopesOf returns the envelopes of a message, own copies included, without their ciphertexts.

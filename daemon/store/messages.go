@@ -10,7 +10,7 @@ type Message struct {
 	Direction  int
 	Kind       int32  // of the content
 	Device     []byte // the sending device, 16 bytes
-	N          uint64 // the sender's counter; 0 for own messages
+	N          uint64 // the sender's counter; 0 for own messages that are not sealed yet
 	Arrival    int64  // order of arrival here; set by InsertMessage
 	Seq        int64  // of its event
 	SentMS     int64  // the sender's clock, for display
@@ -62,6 +62,26 @@ func (tx *Tx) SetMessageState(account AccountID, id MessageID, state, reason str
 		state, reason, ms, account, id[:])
 }
 
+// SetMessageN records the counter that an own message got when it was sealed.
+func (tx *Tx) SetMessageN(account AccountID, id MessageID, n uint64) error {
+	return tx.exec(`UPDATE messages SET n = ? WHERE account = ? AND id = ?`, n, account, id[:])
+}
+
+// Heard reports whether a peer wrote to me or got something from me.
+func (tx *Tx) Heard(account AccountID, peer PeerID) (bool, error) {
+	var heard bool
+	err := tx.get(`SELECT EXISTS (SELECT 1 FROM messages WHERE account = ? AND peer = ?
+		AND (direction = 1 OR state IN ('delivered', 'read')))`, []any{account, peer}, &heard)
+	return heard, err
+}
+
+// DeleteHistory deletes the messages with a peer that were received before ms,
+// but for those that are still on their way.
+func (tx *Tx) DeleteHistory(account AccountID, peer PeerID, ms int64) error {
+	return tx.exec(`DELETE FROM messages WHERE account = ?1 AND peer = ?2 AND received_ms < ?3
+		AND id NOT IN (SELECT id FROM outbox WHERE account = ?1)`, account, peer, ms)
+}
+
 // MarkRead marks one incoming message as read and reports whether it was unread.
 func (tx *Tx) MarkRead(account AccountID, id MessageID) (bool, error) {
 	n, err := tx.execN(`UPDATE messages SET unread = 0 WHERE account = ? AND id = ? AND unread = 1`, account, id[:])
@@ -96,7 +116,8 @@ func (tx *Tx) History(account AccountID, peer PeerID, limit int, since, before i
 		place AS (SELECT arrival, direction, device,
 			row_number() OVER (PARTITION BY direction, device ORDER BY arrival) AS k FROM base),
 		turn AS (SELECT id, direction, device,
-			row_number() OVER (PARTITION BY direction, device ORDER BY n, arrival) AS k FROM base),
+			row_number() OVER (PARTITION BY direction, device
+				ORDER BY CASE direction WHEN 1 THEN n ELSE 0 END, arrival) AS k FROM base),
 		chosen AS (SELECT turn.id AS id, place.arrival AS at FROM place
 			JOIN turn USING (direction, device, k) ORDER BY place.arrival DESC LIMIT ?3)
 		SELECT m.account, m.id, m.peer, m.direction, m.kind, m.device, m.n, m.arrival, m.seq, m.sent_ms, m.received_ms,

@@ -177,3 +177,13 @@ func (tx *Tx) outgoing(query string, args ...any) ([]Outgoing, error) {
 	}
 	return out, nil
 }
+
+// Unseal drops all pending envelopes of an account and queues their messages
+// again: a stale copy of a device must never send what it sealed.
+func (tx *Tx) Unseal(account AccountID) error {
+	if err := tx.exec(`UPDATE outbox SET phase = 1, reason = '' WHERE account = ?1 AND phase IN (2, 3) AND id IN
+		(SELECT id FROM envelopes WHERE account = ?1 AND status = 1)`, account); err != nil {
+		return err
+	}
+	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND status = 1`, account)
+}

@@ -1,0 +1,72 @@
+package engine
+
+import (
+	"time"
+
+	"secmsg/rpc/wire"
+)
+
+// Config holds every interval and bound of the engine. A zero field means its default.
+type Config struct {
+	Window        int           // envelopes in flight; 256, the relay's bound for a device
+	DefaultWait   time.Duration // how long send waits for the server unasked; 5 s
+	WaitTimeout   time.Duration // of a wait without a timeout; 30 s
+	Retention     time.Duration // how long a message waits to be delivered; 30 days
+	DedupeKeep    time.Duration // how long ids are kept; retention and 30 days more
+	KeyKeep       time.Duration // how long an idempotency key is kept; 30 days
+	ReceiptJitter time.Duration // delivered receipts are delayed by up to this; 300 ms
+	GapAfter      time.Duration // a missing n is told after this; 60 s
+	FullAfter     time.Duration // a mailbox full for so long counts as rejected; 60 s
+	RebuildEvery  time.Duration // one session rebuild per device in this time; 1 h
+	RetryEvery    time.Duration // how long to wait for what was asked for before asking again; 10 min
+	BackoffMin    time.Duration // first wait after a temporary failure; 1 s
+	BackoffMax    time.Duration // longest such wait; 60 s
+	NoKeysFor     time.Duration // how long a device without a bundle is not asked for again; 10 min, the relay's prekey rate
+	Upkeep        time.Duration // prekeys, certificate and own manifest are looked at so often; 24 h
+	Sweep         time.Duration // retention is looked at so often; 1 h
+	ProbeTimeout  time.Duration // of status --check; 10 s
+	Quarantine    int           // envelopes kept of a peer whose key changed; 1,000
+}
+
+const day = 24 * time.Hour
+
+// Defaults of Config, from delivery.md and protocol.md.
+func (c Config) withDefaults() Config {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	if c.Window <= 0 {
+		c.Window = wire.MaxBatch
+	}
+	if c.Quarantine <= 0 {
+		c.Quarantine = 1000
+	}
+	set(&c.DefaultWait, 5*time.Second)
+	set(&c.WaitTimeout, 30*time.Second)
+	set(&c.Retention, wire.MailboxRetention)
+	set(&c.DedupeKeep, c.Retention+30*day)
+	set(&c.KeyKeep, 30*day)
+	set(&c.ReceiptJitter, 300*time.Millisecond)
+	set(&c.GapAfter, time.Minute)
+	set(&c.FullAfter, time.Minute)
+	set(&c.RebuildEvery, time.Hour)
+	set(&c.RetryEvery, 10*time.Minute)
+	set(&c.BackoffMin, time.Second)
+	set(&c.BackoffMax, time.Minute)
+	set(&c.NoKeysFor, 10*time.Minute)
+	set(&c.Upkeep, day)
+	set(&c.Sweep, time.Hour)
+	set(&c.ProbeTimeout, 10*time.Second)
+	return c
+}
+
+// backoff doubles from BackoffMin to BackoffMax; the server's own wish counts if it is longer.
+func (c Config) backoff(tries int, wish time.Duration) time.Duration {
+	d := c.BackoffMin
+	for ; tries > 0 && d < c.BackoffMax; tries-- {
+		d *= 2
+	}
+	return max(min(d, c.BackoffMax), wish)
+}

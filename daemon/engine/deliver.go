@@ -1,0 +1,350 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	"secmsg/crypto/ratchet"
+	"secmsg/daemon/keyring"
+	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+)
+
+// Names of what is counted and not shown; see Counts.
+const (
+	countUnknownKind = "unknown kind"
+	countMalformed   = "malformed"
+	countDuplicate   = "duplicate"
+	countCollision   = "id collision"
+	countRefused     = "refused sender"
+	countCrashed     = "crashed"
+	countSpoofed     = "spoofed sync"
+	countDropped     = "quarantine full"
+	countProbe       = "stray probe"
+)
+
+// incoming is one envelope on its way in.
+type incoming struct {
+	id       store.MessageID
+	peer     store.PeerID
+	addr     identity.Address
+	device   key.DeviceID
+	class    wire.Class
+	accepted int64 // when the relay took it; Unix milliseconds
+	cipher   []byte
+	opened   keyring.Opened
+}
+
+// Deliver implements link.Handler: it commits a batch in one transaction and
+// returns the step count after it; then the link acknowledges. Whatever an
+// envelope is, it ends committed: shown, kept, or counted. One that crashes a
+// decoder is undone alone, kept for diagnosis, and the batch goes on.
+func (e *Engine) Deliver(ctx context.Context, envelopes []*wire.Envelope) (steps uint64, err error) {
+	err = e.do(ctx, func() error {
+		if !e.loaded {
+			return fmt.Errorf("deliver: %w", store.ErrLocked)
+		}
+		return e.update(func(tx *store.Tx) error {
+			for _, env := range envelopes {
+				if err := e.receive(tx, env); err != nil {
+					return err
+				}
+			}
+			steps, err = tx.Steps(e.account)
+			return err
+		})
+	})
+	if err != nil {
+		return 0, fmt.Errorf("deliver: %w", err)
+	}
+	return steps, nil
+}
+
+// receive commits one envelope. An error is about the store only.
+func (e *Engine) receive(tx *store.Tx, env *wire.Envelope) error {
+	if env.GetClass() == wire.Class_CLASS_NOTICE {
+		return e.notice(tx, env.GetNotice())
+	}
+	in, ok := e.parse(env)
+	if !ok {
+		return tx.Count(e.account, countMalformed)
+	}
+	if in.class == wire.Class_CLASS_PROBE {
+		return e.probeCame(tx, in)
+	}
+	var err error
+	if in.peer, err = tx.Peer(e.account, in.addr.String()); err != nil {
+		return err
+	}
+	return e.contain(tx, in, func() error { return e.open(tx, in) })
+}
+
+// contain runs fn so that its failure undoes only what it did: a crash is
+// parked and counted, an error of the store ends the batch.
+func (e *Engine) contain(tx *store.Tx, in *incoming, fn func() error) error {
+	err := tx.Sub(fn)
+	if err == nil || isDisk(err) {
+		return err
+	}
+	e.logger.Error("an envelope cannot be handled", "message", idText(in.id), "error", err)
+	if err := tx.Count(e.account, countCrashed); err != nil {
+		return err
+	}
+	return e.park(tx, in, store.ParkedCrashed)
+}
+
+// parse checks what the relay set.
+func (e *Engine) parse(env *wire.Envelope) (*incoming, bool) {
+	in := &incoming{class: env.GetClass(), accepted: env.GetAcceptedMs(), cipher: env.GetCiphertext()}
+	if len(env.GetMessageId()) != len(in.id) || len(in.cipher) > wire.MaxCiphertext {
+		return nil, false
+	}
+	copy(in.id[:], env.GetMessageId())
+	var err error
+	if in.device, err = key.DeviceIDFromBytes(env.GetSenderDevice()); err != nil {
+		return nil, false
+	}
+	in.addr = identity.Address{User: env.GetSender(), Domain: e.self.Domain}
+	switch in.class {
+	case wire.Class_CLASS_DURABLE, wire.Class_CLASS_ONLINE, wire.Class_CLASS_PROBE:
+	default:
+		return nil, false
+	}
+	return in, in.addr.Validate() == nil
+}
+
+// open opens an envelope and dispatches its content.
+func (e *Engine) open(tx *store.Tx, in *incoming) error {
+	seen, err := tx.Seen(e.account, in.peer, in.id)
+	if err != nil {
+		return err
+	}
+	if seen {
+		return tx.Count(e.account, countDuplicate)
+	}
+	if in.device == e.device && in.addr == e.self {
+		return e.drop(tx, in, countRefused) // reflected
+	}
+	err = e.trust.CheckReceive(tx, e.account, in.peer, in.addr, in.device)
+	if err == nil {
+		in.opened, err = e.keys.Open(tx, keyring.Incoming{
+			Account: e.account, Sender: in.addr, Peer: in.peer, SenderDevice: in.device,
+			Class: ratchet.Class(in.class), MessageID: in.id, Ciphertext: in.cipher,
+		}, verifier{e}, e.profileTime())
+	}
+	switch {
+	case err == nil:
+		return e.dispatch(tx, in)
+	case isDisk(err), errors.Is(err, keyring.ErrLocked):
+		return err
+	case errors.Is(err, trust.ErrChanged):
+		return e.quarantine(tx, in)
+	case errors.Is(err, keyring.ErrReplay):
+		return e.drop(tx, in, countDuplicate)
+	case errors.Is(err, keyring.ErrMalformed):
+		return e.drop(tx, in, countMalformed)
+	case errors.Is(err, keyring.ErrUndecryptable):
+		if in.class != wire.Class_CLASS_DURABLE {
+			return e.drop(tx, in, countMalformed)
+		}
+		return e.park(tx, in, store.ParkedUndecryptable)
+	case errors.Is(err, trust.ErrBlocked), errors.Is(err, trust.ErrCertificate), errors.Is(err, trust.ErrManifest),
+		errors.Is(err, trust.ErrDevice), errors.Is(err, trust.ErrRealm), errors.Is(err, trust.ErrRevoked):
+		e.logger.Warn("sender refused", "message", idText(in.id), "error", err)
+		return e.drop(tx, in, countRefused)
+	}
+	return err
+}
+
+// verifier gives trust the wall clock, on which certificates run; the keyring
+// passes on profile time, on which lifetimes run.
+type verifier struct{ e *Engine }
+
+// AdmitInitial implements keyring.Verifier.
+func (v verifier) AdmitInitial(tx *store.Tx, account store.AccountID, sender identity.Address, device key.DeviceID,
+	chain [][]byte, manifest []byte, _ time.Time) (identity.Device, error) {
+	return v.e.trust.AdmitInitial(tx, account, sender, device, chain, manifest, v.e.now())
+}
+
+// drop counts an envelope and forgets it: it is acknowledged and not shown. It
+// is not marked as seen, since the sender may seal its message again.
+func (e *Engine) drop(tx *store.Tx, in *incoming, what string) error {
+	e.logger.Debug("envelope not shown", "message", idText(in.id), "reason", what)
+	return tx.Count(e.account, what)
+}
+
+// dispatch commits an opened content: the id, and what its kind asks for.
+func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
+	if err := tx.MarkSeen(e.account, in.peer, in.id, e.profileTime().UnixMilli()); err != nil {
+		return err
+	}
+	if err := tx.Unpark(e.account, in.peer, in.id); err != nil {
+		return err
+	}
+	c, err := e2e.Unmarshal(in.opened.Plaintext)
+	switch {
+	case errors.Is(err, e2e.ErrUnknownKind):
+		return tx.Count(e.account, countUnknownKind)
+	case err != nil:
+		return tx.Count(e.account, countMalformed)
+	}
+	if in.addr == e.self && c.GetKind() != e2e.Kind_KIND_SYNC && c.GetKind() != e2e.Kind_KIND_SESSION && c.GetKind() != e2e.Kind_KIND_RETRY {
+		return tx.Count(e.account, countSpoofed) // own devices say nothing else to each other
+	}
+	switch c.GetKind() {
+	case e2e.Kind_KIND_TEXT:
+		return e.text(tx, in, c, c.GetText())
+	case e2e.Kind_KIND_REQUEST:
+		return e.text(tx, in, c, &e2e.Text{})
+	case e2e.Kind_KIND_RECEIPT:
+		return e.receipt(tx, in, c.GetReceipt())
+	case e2e.Kind_KIND_RETRY:
+		return e.retry(tx, in, c.GetRetry())
+	case e2e.Kind_KIND_SYNC:
+		return e.sync(tx, in, c)
+	case e2e.Kind_KIND_SESSION:
+		return nil
+	}
+	return tx.Count(e.account, countUnknownKind)
+}
+
+// text commits an incoming message: its row and event, its counter, and the
+// receipt that is due. A stranger's is a request, and gets its receipt when the
+// user accepts it.
+func (e *Engine) text(tx *store.Tx, in *incoming, c *e2e.Content, text *e2e.Text) error {
+	if in.class != wire.Class_CLASS_DURABLE {
+		return tx.Count(e.account, countMalformed)
+	}
+	_, err := tx.Message(e.account, in.id)
+	if err == nil {
+		return tx.Count(e.account, countCollision) // another account's message has that id
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	contact, err := e.trust.IsContact(tx, e.account, in.peer)
+	if err != nil {
+		return err
+	}
+	request := c.GetKind() == e2e.Kind_KIND_REQUEST
+	now := e.profileTime().UnixMilli()
+	if err := tx.SawN(e.account, in.peer, in.device, c.GetN(), now); err != nil {
+		return err
+	}
+	tx.OnCommit(func() { e.at(taskGaps, 0) })
+	if request && contact {
+		return nil // nothing is asked any more
+	}
+	if !contact {
+		if err := e.trust.SetRequest(tx, e.account, in.peer); err != nil {
+			return err
+		}
+	}
+	body, err := marshalText(text)
+	if err != nil {
+		return err
+	}
+	m := &store.Message{
+		Account: e.account, ID: in.id, Peer: in.peer, Direction: store.In, Kind: int32(c.GetKind()), Device: in.device[:],
+		N: c.GetN(), SentMS: c.GetSentMs(), ReceivedMS: e.now().UnixMilli(), Request: !contact, Unread: true, Body: body,
+	}
+	if err := e.addMessage(tx, m); err != nil || request {
+		return err
+	}
+	return e.owe(tx, in.peer, in.id, e2e.ReceiptState_RECEIPT_STATE_DELIVERED)
+}
+
+// sync commits a copy of what another own device did.
+func (e *Engine) sync(tx *store.Tx, in *incoming, c *e2e.Content) error {
+	s := c.GetSync()
+	if in.addr != e.self {
+		return tx.Count(e.account, countSpoofed) // only own devices may
+	}
+	addr, err := identity.ParseAddress(s.GetPeer())
+	if err != nil || addr.Domain != e.self.Domain {
+		return tx.Count(e.account, countMalformed)
+	}
+	peer, err := tx.Peer(e.account, addr.String())
+	if err != nil {
+		return err
+	}
+	if r := s.GetRead(); r != nil {
+		for _, b := range r.GetMessageIds() {
+			m, err := tx.Message(e.account, store.MessageID(b))
+			if errors.Is(err, store.ErrNotFound) || err == nil && m.Peer != peer {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := tx.MarkRead(e.account, m.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	id := store.MessageID(s.GetMessageId())
+	if _, err := tx.Message(e.account, id); !errors.Is(err, store.ErrNotFound) {
+		if err == nil {
+			return tx.Count(e.account, countCollision)
+		}
+		return err
+	}
+	if addr != e.self {
+		if err := e.trust.MakeContact(tx, e.account, peer); err != nil {
+			return err
+		}
+		tx.OnCommit(e.contactAdded)
+	}
+	state := ""
+	if addr == e.self {
+		state = local.StateDelivered
+	}
+	return e.addOwn(tx, id, recipient{id: peer, addr: addr}, s.GetSent(), state, in.device, time.UnixMilli(c.GetSentMs()))
+}
+
+// notice records what the server says became of an accepted envelope. It is not
+// authenticated, so it never changes delivered or read.
+func (e *Engine) notice(tx *store.Tx, n *wire.Notice) error {
+	device, err := key.DeviceIDFromBytes(n.GetDevice())
+	if err != nil || len(n.GetMessageId()) != e2e.IDSize {
+		return tx.Count(e.account, countMalformed)
+	}
+	switch n.GetReason() {
+	case wire.Reason_REASON_EXPIRED, wire.Reason_REASON_DEVICE_GONE:
+	default:
+		return tx.Count(e.account, countMalformed)
+	}
+	id := store.MessageID(n.GetMessageId())
+	if _, err := tx.RejectEnvelope(e.account, id, device, int32(n.GetReason())); err != nil {
+		return err
+	}
+	if f := e.flights[flightKey{id: id, device: device}]; f != nil {
+		tx.OnCommit(func() { e.dropFlight(f) })
+	}
+	return e.settle(tx, id)
+}
+
+// Counts returns how many envelopes were counted and not shown, by reason.
+func (e *Engine) Counts(ctx context.Context) (map[string]int64, error) {
+	out := make(map[string]int64)
+	err := e.store.View(ctx, func(tx *store.Tx) error {
+		for _, what := range []string{countUnknownKind, countMalformed, countDuplicate, countCollision, countRefused,
+			countCrashed, countSpoofed, countDropped, countProbe} {
+			n, err := tx.Counted(e.account, what)
+			if err != nil {
+				return err
+			}
+			out[what] = n
+		}
+		return nil
+	})
+	return out, toLocal(err)
+}

@@ -1,0 +1,241 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	"secmsg/daemon/journal"
+	"secmsg/daemon/keyring"
+	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+)
+
+// Options make an Engine.
+type Options struct {
+	Account store.AccountID
+	Address identity.Address
+	Device  key.DeviceID
+	Store   *store.Store
+	Keyring *keyring.Keyring
+	Trust   *trust.Trust
+	Journal *journal.Journal
+	Link    Link // may be set later, before Run, with SetLink
+	Logger  *slog.Logger
+	Now     func() time.Time // wall clock, for display and certificates; nil: time.Now
+	Config  Config
+	// OnFatal is told when the server says that this copy of the device is old
+	// or revoked, after what it had sealed is dropped.
+	OnFatal func(reason wire.Reason)
+}
+
+// Engine runs one account. See the package comment.
+type Engine struct {
+	// constant after Run began
+	account store.AccountID
+	self    identity.Address
+	device  key.DeviceID
+	store   *store.Store
+	keys    *keyring.Keyring
+	trust   *trust.Trust
+	journal *journal.Journal
+	link    Link
+	logger  *slog.Logger
+	now     func() time.Time
+	cfg     Config
+	onFatal func(reason wire.Reason)
+
+	calls chan func()
+	quit  chan struct{} // closed when Run ends
+	wg    sync.WaitGroup
+	work  context.Context // of workers; ends with Run
+	out   outbound
+
+	// owned by the actor
+	selfPeer                   store.PeerID
+	loaded                     bool
+	up                         bool   // the contact connection stands and the fence is confirmed
+	epoch                      uint64 // counts contact connections
+	pause                      time.Time
+	flights                    map[flightKey]*flight
+	pairs                      map[pairKey]*pair
+	active                     int // envelopes sent and not answered
+	peers                      map[store.PeerID]*peerState
+	waiters                    map[store.MessageID][]chan stateChange
+	probes                     map[store.MessageID]*probe
+	presence                   map[string]local.Presence // by user; of this run
+	announced                  map[string]bool           // accounts in the present subscription
+	reseals                    map[flightKey]int         // answers to retry requests, this hour
+	tasks                      map[task]time.Time
+	subscribed                 uint64 // the epoch that has a subscription
+	pushing, upkeeping         bool   // a worker is at it
+	relationTries, upkeepTries int
+
+	mu     sync.Mutex
+	status status // guarded by mu
+}
+
+// status is what Status reads without asking the actor.
+type status struct {
+	contact, replica bool
+	offset           time.Duration
+	err              *local.Error
+}
+
+// errStopped is a call to an engine that does not run.
+var errStopped = local.Errorf(local.CodeNoDaemon, "the account is not running")
+
+// New makes an engine. Run starts it.
+func New(o Options) *Engine {
+	e := &Engine{
+		account: o.Account, self: o.Address, device: o.Device, store: o.Store, keys: o.Keyring, trust: o.Trust,
+		journal: o.Journal, link: o.Link, logger: o.Logger, now: o.Now, cfg: o.Config.withDefaults(), onFatal: o.OnFatal,
+		calls: make(chan func()), quit: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
+		flights: make(map[flightKey]*flight), pairs: make(map[pairKey]*pair), peers: make(map[store.PeerID]*peerState),
+		waiters: make(map[store.MessageID][]chan stateChange), probes: make(map[store.MessageID]*probe),
+		presence: make(map[string]local.Presence), announced: make(map[string]bool),
+		reseals: make(map[flightKey]int), tasks: make(map[task]time.Time),
+	}
+	if e.logger == nil {
+		e.logger = slog.New(slog.DiscardHandler)
+	}
+	if e.now == nil {
+		e.now = time.Now
+	}
+	if e.onFatal == nil {
+		e.onFatal = func(wire.Reason) {}
+	}
+	return e
+}
+
+// SetLink sets the link, which needs the engine as its handler; before Run.
+func (e *Engine) SetLink(l Link) { e.link = l }
+
+// Run is the actor: it serves calls and runs what is due until ctx ends. An
+// Engine runs once.
+func (e *Engine) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	e.work = ctx
+	defer func() {
+		cancel()
+		close(e.quit)
+		e.wg.Wait()
+	}()
+	e.wg.Go(func() { e.sendLoop(ctx) })
+	e.at(taskLoad, 0)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		timer.Reset(e.runDue(ctx))
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case f := <-e.calls:
+			f()
+		case <-timer.C:
+		}
+	}
+}
+
+// do runs fn in the actor and returns its error. A panic in fn is an error.
+func (e *Engine) do(ctx context.Context, fn func() error) error {
+	result := make(chan error, 1)
+	call := func() { result <- e.guard(fn) }
+	select {
+	case e.calls <- call:
+		return <-result
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.quit:
+		return errStopped
+	}
+}
+
+// guard turns a panic into an error, so that one bad item does not end the daemon.
+func (e *Engine) guard(fn func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			e.logger.Error("panic in the engine", "value", v, "stack", string(debug.Stack()))
+			err = fmt.Errorf("engine: panic: %v", v)
+		}
+	}()
+	return fn()
+}
+
+// worker runs work in a goroutine of the engine, and then done in the actor.
+// done does not run if the engine stops first.
+func (e *Engine) worker(work func(ctx context.Context), done func()) {
+	e.wg.Go(func() {
+		work(e.work)
+		select {
+		case e.calls <- func() {
+			if err := e.guard(func() error { done(); return nil }); err != nil {
+				e.logger.Error("after a call to the server", "error", err)
+			}
+		}:
+		case <-e.quit:
+		}
+	})
+}
+
+// profileTime is the clock of lifetimes.
+func (e *Engine) profileTime() time.Time { return e.store.ProfileTime() }
+
+// update runs a transaction of the actor.
+func (e *Engine) update(fn func(tx *store.Tx) error) error {
+	return e.store.Update(context.WithoutCancel(e.work), fn)
+}
+
+// Wake tells that trust, contacts or the lock changed: held messages and
+// quarantined envelopes are looked at again, relations are pushed, and what a
+// locked profile queued is moved to the outbox.
+func (e *Engine) Wake() {
+	err := e.do(context.Background(), func() error {
+		e.wakeUp()
+		return nil
+	})
+	if err != nil {
+		e.logger.Debug("wake", "error", err)
+	}
+}
+
+// wakeUp makes everything due that a change of trust may have released.
+func (e *Engine) wakeUp() {
+	for _, t := range []task{taskLoad, taskLocked, taskRelease, taskReopen, taskRelations, taskReceipts, taskSubscribe, taskPump} {
+		e.at(t, 0)
+	}
+}
+
+// toLocal gives an error of the store or of trust the code that crosses the socket.
+func toLocal(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*local.Error](err); ok {
+		return err
+	}
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		return local.Errorf(local.CodeLocked, "the profile is locked").WithHint("secmsg unlock")
+	case errors.Is(err, store.ErrDiskFull):
+		return local.Errorf(local.CodeDiskFull, "no space left where the profile lives; nothing was lost")
+	case errors.Is(err, store.ErrDisk), errors.Is(err, store.ErrCorrupt):
+		return fmt.Errorf("%w: %w", local.Errorf(local.CodeIO, "the profile's database cannot be used"), err)
+	}
+	return err
+}
+
+// isDisk reports whether an error is about the store itself, so that trying
+// the next item makes no sense.
+func isDisk(err error) bool {
+	return errors.Is(err, store.ErrDisk) || errors.Is(err, store.ErrDiskFull) || errors.Is(err, store.ErrCorrupt) ||
+		errors.Is(err, store.ErrLocked) || errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"secmsg/daemon/link"
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+)
+
+// The engine is the link's handler.
+var _ link.Handler = (*Engine)(nil)
+
+// Fence implements link.Handler.
+func (e *Engine) Fence(ctx context.Context) (value []byte, steps uint64, err error) {
+	err = e.store.View(ctx, func(tx *store.Tx) error {
+		value, steps, err = tx.Fence(e.account)
+		return err
+	})
+	return value, steps, err
+}
+
+// StoreFence implements link.Handler.
+func (e *Engine) StoreFence(ctx context.Context, value []byte) error {
+	return e.store.Update(ctx, func(tx *store.Tx) error { return tx.SetFence(e.account, value) })
+}
+
+// Up implements link.Handler. With the contact connection everything that is
+// not answered is sent again, in order.
+func (e *Engine) Up(role wire.Role, serverTime time.Time) {
+	e.mu.Lock()
+	if role == wire.RoleContact {
+		e.status.contact = true
+	} else {
+		e.status.replica = true
+	}
+	e.status.offset = e.now().Sub(serverTime)
+	if e.status.contact && e.status.replica {
+		e.status.err = nil
+	}
+	e.mu.Unlock()
+	err := e.do(context.Background(), func() error {
+		if err := e.store.SetServerTime(e.work, serverTime); err != nil {
+			e.logger.Warn("store profile time", "error", err)
+		}
+		if role != wire.RoleContact {
+			return nil
+		}
+		e.up = true
+		e.epoch++
+		e.out.renew(e.epoch)
+		e.reset()
+		clear(e.announced)
+		for _, p := range e.peers {
+			p.notBefore, p.tries = time.Time{}, 0
+		}
+		for _, t := range []task{taskPump, taskReceipts, taskRetry, taskRelations, taskSubscribe, taskUpkeep} {
+			e.at(t, 0)
+		}
+		return nil
+	})
+	if err != nil {
+		e.logger.Debug("connection up", "error", err)
+	}
+}
+
+// Down implements link.Handler.
+func (e *Engine) Down(role wire.Role, cause error) {
+	e.mu.Lock()
+	if role == wire.RoleContact {
+		e.status.contact = false
+	} else {
+		e.status.replica = false
+	}
+	e.status.err = connectionError(cause)
+	e.mu.Unlock()
+	if role != wire.RoleContact {
+		return
+	}
+	err := e.do(context.Background(), func() error {
+		e.up = false
+		e.epoch++
+		e.out.renew(e.epoch)
+		for _, p := range e.probes {
+			p.fail(local.Errorf(local.CodeUnreachable, "the connection ended"))
+		}
+		return nil
+	})
+	if err != nil {
+		e.logger.Debug("connection down", "error", err)
+	}
+}
+
+// connectionError gives the end of a connection the code that status shows.
+func connectionError(err error) *local.Error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	switch link.KindOf(err) {
+	case link.KindUntrusted:
+		return local.Errorf(local.CodeUntrusted, "the server is not the realm's: %v", err)
+	case link.KindRefused:
+		return local.Errorf(local.CodeRefused, "the server refuses this device: %v", err)
+	case link.KindRateLimited, link.KindQuota:
+		return local.Errorf(local.CodeRateLimited, "the server asks to wait")
+	}
+	return local.Errorf(local.CodeUnreachable, "the server cannot be reached")
+}
+
+// Fatal implements link.Handler: this copy of the device is old or revoked.
+// What it had sealed must never leave; the messages are queued again for the
+// device that takes its place.
+func (e *Engine) Fatal(reason wire.Reason) {
+	err := e.do(context.Background(), func() error {
+		e.up = false
+		if err := e.update(e.unseal); err != nil {
+			return err
+		}
+		clear(e.flights)
+		clear(e.pairs)
+		e.active = 0
+		return nil
+	})
+	if err != nil {
+		e.logger.Error("drop sealed envelopes", "error", err)
+	}
+	e.onFatal(reason)
+}
+
+// unseal drops the pending envelopes and queues their messages again, and says
+// what happened.
+func (e *Engine) unseal(tx *store.Tx) error {
+	if err := tx.Unseal(e.account); err != nil {
+		return err
+	}
+	return e.system(tx, "", local.System{Text: "the server refuses this copy of the device; what it had sealed was dropped, history and queue are kept"})
+}
+
+// load reads what is pending after a start. Flights are kept without their
+// ciphertexts, which come from the store when they are sent.
+func (e *Engine) load() error {
+	if e.loaded {
+		return nil
+	}
+	var flights []*flight
+	err := e.update(func(tx *store.Tx) (err error) {
+		flights = nil
+		if e.selfPeer, err = tx.Peer(e.account, e.self.String()); err != nil {
+			return err
+		}
+		for after := int64(0); ; {
+			list, err := tx.PendingEnvelopes(e.account, after, perTx)
+			if err != nil || len(list) == 0 {
+				return err
+			}
+			for i := range list {
+				after = list[i].Ord
+				addr, err := e.address(tx, list[i].Peer)
+				if err != nil {
+					return err
+				}
+				f := newFlight(&list[i], addr.User)
+				f.ciphertext = nil
+				flights = append(flights, f)
+			}
+		}
+	})
+	if errors.Is(err, store.ErrLocked) {
+		e.at(taskLoad, idleWait) // Wake makes it due at unlock
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range flights {
+		e.addFlight(f)
+	}
+	e.loaded = true
+	for _, t := range order() {
+		if t != taskLoad {
+			e.at(t, 0)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,279 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	"secmsg/daemon/keyring"
+	"secmsg/daemon/link"
+	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+)
+
+// ask starts the worker that gets what a peer's messages need.
+func (e *Engine) ask(n need) {
+	p := e.peer(n.peer)
+	if p.busy {
+		return
+	}
+	p.busy = true
+	switch {
+	case n.lookUp:
+		e.lookUp(n)
+	case n.refresh:
+		e.refresh(n)
+	default:
+		e.fetchBundles(n, nil)
+	}
+}
+
+// lookUp gets the account of a peer that was never seen.
+func (e *Engine) lookUp(n need) {
+	var a wire.Account
+	var err error
+	e.worker(func(ctx context.Context) {
+		a, err = e.link.Account(ctx, n.user)
+	}, func() {
+		if err == nil {
+			err = e.learn(n.user, a.Chain, [][]byte{a.Manifest})
+		}
+		e.asked(n, err)
+	})
+}
+
+// refresh gets the later manifests of a peer.
+func (e *Engine) refresh(n need) {
+	var known uint64
+	var m wire.Manifests
+	err := e.store.View(e.work, func(tx *store.Tx) error {
+		r, err := e.trust.CheckSend(tx, e.account, n.peer, false, e.now())
+		known = r.Version
+		return err
+	})
+	if err != nil { // what is wrong with the peer, the pump finds out
+		p := e.peer(n.peer)
+		p.busy, p.refresh = false, false
+		e.at(taskPump, 0)
+		return
+	}
+	e.worker(func(ctx context.Context) {
+		m, err = e.link.Manifests(ctx, n.user, known)
+	}, func() {
+		if err == nil {
+			e.peer(n.peer).refresh = false
+			if len(m.Manifests) > 0 {
+				err = e.learn(n.user, nil, m.Manifests)
+			}
+		}
+		e.asked(n, err)
+	})
+}
+
+// fetchBundles gets prekeys and starts the sessions that are missing. then, if
+// it is not nil, runs in the transaction after the sessions are started.
+func (e *Engine) fetchBundles(n need, then func(tx *store.Tx, started []key.DeviceID) error) {
+	var b wire.Bundles
+	var err error
+	e.worker(func(ctx context.Context) {
+		b, err = e.link.Bundles(ctx, n.user, n.bundles)
+	}, func() {
+		if err == nil {
+			err = e.learn(n.user, b.Chain, [][]byte{b.Manifest})
+		}
+		if err == nil {
+			err = e.startSessions(n, b, then)
+		}
+		e.asked(n, err)
+	})
+}
+
+// asked ends a worker's question about a peer.
+func (e *Engine) asked(n need, err error) {
+	p := e.peer(n.peer)
+	p.busy = false
+	e.at(taskPump, 0)
+	if err == nil {
+		p.tries, p.notBefore = 0, time.Time{}
+		return
+	}
+	e.logger.Info("look-up of a peer", "error", err)
+	switch wire.CodeOf(err) {
+	case wire.CodeNotFound:
+		err = e.failAll(n.peer, reasonUnknown)
+	case wire.CodeForbidden:
+		err = e.failAll(n.peer, reasonBlocked)
+	default:
+		// Unreachable, rate limited, or an answer that does not verify: the
+		// messages wait, and it is asked again.
+		e.later(p, link.Wait(err))
+		return
+	}
+	if err != nil {
+		e.logger.Warn("fail messages", "error", err)
+		e.later(p, 0)
+	}
+}
+
+// failAll fails what waits for a peer that cannot be reached at all.
+func (e *Engine) failAll(peer store.PeerID, reason string) error {
+	if peer == e.selfPeer {
+		return nil
+	}
+	return e.update(func(tx *store.Tx) error {
+		rows, err := tx.OutgoingOf(e.account, peer, store.PhaseQueued)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			if err := e.fail(tx, &rows[i], local.StateFailed, reason); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// learn gives trust what the server said about an account, and queues the
+// messages again that devices lack which it made known. A changed key is
+// recorded, and holds messages; it is no error here.
+func (e *Engine) learn(user string, chain, manifests [][]byte) error {
+	addr := identity.Address{User: user, Domain: e.self.Domain}
+	if err := addr.Validate(); err != nil {
+		return fmt.Errorf("account of the server: %w", err)
+	}
+	var refused error
+	err := e.update(func(tx *store.Tx) error {
+		refused = nil
+		a, err := e.trust.Admit(tx, e.account, addr, chain, manifests, e.now())
+		if err != nil && isDisk(err) {
+			return err
+		}
+		refused = err // what trust wrote with it, a changed key for example, is kept
+		for _, change := range a.Changes {
+			if err := e.NotifyIdentity(tx, addr, change); err != nil {
+				return err
+			}
+		}
+		if refused != nil || addr == e.self {
+			return nil
+		}
+		return e.requeue(tx, a.Peer, a.Devices)
+	})
+	if err == nil && errors.Is(refused, trust.ErrChanged) {
+		refused = nil // the pump holds the messages
+	}
+	if err == nil {
+		err = refused
+	}
+	if err != nil {
+		return fmt.Errorf("admit account: %w", err)
+	}
+	e.at(taskPump, 0)
+	return nil
+}
+
+// NotifyIdentity appends an identity event of a peer, or of the own account,
+// inside a transaction.
+func (e *Engine) NotifyIdentity(tx *store.Tx, peer identity.Address, change local.Identity) error {
+	id, err := tx.Peer(e.account, peer.String())
+	if err != nil {
+		return err
+	}
+	c, err := tx.Contact(e.account, id)
+	if err != nil {
+		return err
+	}
+	now := local.Time{Time: e.now()}
+	_, err = e.journal.Append(tx, e.account, local.Event{
+		Type: local.TypeIdentity, Account: e.self.String(), Peer: peer.String(), Time: now, Received: now,
+		Trust: trust.TrustState(c), Identity: &change,
+	})
+	return err
+}
+
+// requeue queues again the messages to a peer that are not delivered and that
+// one of its devices lacks.
+func (e *Engine) requeue(tx *store.Tx, peer store.PeerID, devices []identity.Device) error {
+	rows, err := tx.OutgoingOf(e.account, peer, store.PhaseSealed, store.PhaseAccepted)
+	if err != nil {
+		return err
+	}
+	for i := range rows {
+		o := &rows[i]
+		if len(o.Device) > 0 {
+			continue
+		}
+		have, err := tx.EnvelopesOf(e.account, o.ID)
+		if err != nil {
+			return err
+		}
+		lacks := slices.ContainsFunc(devices, func(d identity.Device) bool {
+			return !slices.ContainsFunc(have, func(x store.Envelope) bool { return x.Device == [16]byte(d.ID) })
+		})
+		if lacks {
+			if err := tx.SetPhase(e.account, o.ID, store.PhaseQueued, ""); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// startSessions starts sessions from bundles, each undone alone if it is bad.
+// Devices that the server left out have no keys for now.
+func (e *Engine) startSessions(n need, b wire.Bundles, then func(tx *store.Tx, started []key.DeviceID) error) error {
+	var started []key.DeviceID
+	err := e.update(func(tx *store.Tx) error {
+		started = nil
+		to, err := e.trust.CheckSend(tx, e.account, n.peer, false, e.now())
+		if errors.Is(err, trust.ErrChanged) || errors.Is(err, trust.ErrBlocked) || errors.Is(err, trust.ErrUnverified) {
+			return nil // the pump holds or fails the messages
+		}
+		if err != nil {
+			return err
+		}
+		for _, d := range to.Devices {
+			i := slices.IndexFunc(b.Devices, func(x wire.DeviceBundle) bool { return x.Device == d.ID.String() })
+			if i < 0 || !slices.Contains(n.bundles, d.ID) {
+				continue
+			}
+			t := keyring.Target{Account: e.account, Peer: n.peer, Address: to.Address, Device: d}
+			err := tx.Sub(func() error { return e.keys.Start(tx, t, bundleOf(b.Devices[i]), e.profileTime()) })
+			if err != nil && isDisk(err) {
+				return err
+			}
+			if err != nil {
+				e.logger.Warn("start session", "device", d.ID.String(), "error", err)
+				continue
+			}
+			started = append(started, d.ID)
+		}
+		if then != nil {
+			return then(tx, started)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	p := e.peer(n.peer)
+	for _, id := range n.bundles {
+		if slices.Contains(started, id) {
+			delete(p.noKeys, id)
+		} else {
+			p.noKeys[id] = time.Now().Add(e.cfg.NoKeysFor)
+		}
+	}
+	return nil
+}
+
+func bundleOf(b wire.DeviceBundle) keyring.Bundle {
+	return keyring.Bundle{SignedPrekey: b.SignedPrekey, KEMPrekey: b.KEMPrekey, OneTimeExchange: b.OneTimeExchange}
+}

@@ -1,0 +1,248 @@
+package engine
+
+import (
+	"context"
+	"slices"
+
+	"secmsg/crypto/identity"
+	"secmsg/daemon/link"
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+)
+
+// pushRelations tells the server how I stand to peers, one after the other. A
+// later change of the same peer stays pending.
+func (e *Engine) pushRelations() error {
+	if !e.up {
+		return nil
+	}
+	type relation struct {
+		store.Contact
+		user string
+	}
+	var list []relation
+	err := e.store.View(e.work, func(tx *store.Tx) error {
+		pending, err := tx.PendingRelations(e.account)
+		if err != nil {
+			return err
+		}
+		for _, c := range pending {
+			addr, err := e.address(tx, c.Peer)
+			if err != nil {
+				return err
+			}
+			list = append(list, relation{Contact: c, user: addr.User})
+		}
+		return nil
+	})
+	if err != nil || len(list) == 0 || e.pushing {
+		return err
+	}
+	e.pushing = true
+	done := make([]relation, 0, len(list))
+	var failed error
+	e.worker(func(ctx context.Context) {
+		for _, r := range list {
+			var err error
+			switch r.Relation {
+			case store.RelationContact:
+				err = e.link.PutContact(ctx, r.user, wire.RelationContact)
+			case store.RelationBlocked:
+				err = e.link.PutContact(ctx, r.user, wire.RelationBlocked)
+			default:
+				err = e.link.DeleteContact(ctx, r.user)
+			}
+			if wire.CodeOf(err) == wire.CodeNotFound {
+				err = nil // nobody has the name; the look-up tells the user
+			}
+			if err != nil {
+				failed = err
+				if wire.CodeOf(err) == "" {
+					return // the server is away
+				}
+				continue
+			}
+			done = append(done, r)
+		}
+	}, func() {
+		e.pushing = false
+		err := e.update(func(tx *store.Tx) error {
+			for _, r := range done {
+				if err := tx.RelationSynced(e.account, r.Peer, r.Change); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			e.logger.Warn("relations", "error", err)
+		}
+		if failed != nil {
+			e.logger.Info("push relations", "error", failed)
+			e.at(taskRelations, e.cfg.backoff(e.relationTries, link.Wait(failed)))
+			e.relationTries++
+		} else {
+			e.relationTries = 0
+			e.at(taskRelations, 0) // what changed meanwhile
+		}
+		e.at(taskSubscribe, 0)
+	})
+	return nil
+}
+
+// subscribe watches the presence of my contacts, as far as the server knows
+// that they are.
+func (e *Engine) subscribe() error {
+	if !e.up {
+		return nil
+	}
+	var users []string
+	err := e.store.View(e.work, func(tx *store.Tx) error {
+		all, err := tx.Contacts(e.account)
+		if err != nil {
+			return err
+		}
+		for _, c := range all {
+			if c.Relation != store.RelationContact || len(users) == wire.MaxSubscribe {
+				continue
+			}
+			addr, err := e.address(tx, c.Peer)
+			if err != nil {
+				return err
+			}
+			users = append(users, addr.User)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.Sort(users)
+	now := make(map[string]bool, len(users))
+	for _, u := range users {
+		now[u] = true
+	}
+	if e.subscribed == e.epoch && len(now) == len(e.announced) && subset(now, e.announced) {
+		return nil
+	}
+	epoch := e.epoch
+	var failed error
+	e.worker(func(ctx context.Context) { failed = e.link.Subscribe(ctx, users, true) }, func() {
+		if failed != nil {
+			e.logger.Debug("subscribe", "error", failed)
+			if e.up {
+				e.at(taskSubscribe, e.cfg.BackoffMin)
+			}
+			return
+		}
+		e.announced, e.subscribed = now, epoch
+	})
+	return nil
+}
+
+func subset(a, b map[string]bool) bool {
+	for k := range a {
+		if !b[k] {
+			return false
+		}
+	}
+	return true
+}
+
+// Presence implements link.Handler. A peer that has become mutual releases what
+// waited for that, and gets its receipts.
+func (e *Engine) Presence(ctx context.Context, states []*wire.PresenceState) {
+	err := e.do(ctx, func() error {
+		accepted := false
+		err := e.update(func(tx *store.Tx) error {
+			for _, s := range states {
+				addr := identity.Address{User: s.GetAccount(), Domain: e.self.Domain}
+				if addr.Validate() != nil {
+					continue
+				}
+				p := local.Presence{Online: s.GetMutual() && s.GetOnline(), Mutual: s.GetMutual()}
+				if ms := s.GetLastSeenMs(); s.GetMutual() && ms > 0 {
+					p.LastSeen = localMS(ms)
+				}
+				accepted = accepted || p.Mutual
+				old, known := e.presence[addr.User]
+				e.presence[addr.User] = p
+				if known && old.Online == p.Online && old.Mutual == p.Mutual || !known && !p.Mutual {
+					continue
+				}
+				if err := e.presenceEvent(tx, addr, p); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if accepted {
+			e.at(taskRelease, 0)
+			e.at(taskReceipts, 0)
+		}
+		return err
+	})
+	if err != nil {
+		e.logger.Warn("presence", "error", err)
+	}
+}
+
+func (e *Engine) presenceEvent(tx *store.Tx, addr identity.Address, p local.Presence) error {
+	now := local.Time{Time: e.now()}
+	_, err := e.journal.Append(tx, e.account, local.Event{
+		Type: local.TypePresence, Account: e.self.String(), Peer: addr.String(), Time: now, Received: now, Presence: &p,
+	})
+	return err
+}
+
+// PresenceList returns the presence of contacts, of all or of those named.
+func (e *Engine) PresenceList(ctx context.Context, names []string) (local.PresenceList, error) {
+	out := local.PresenceList{Presence: []local.PresenceEntry{}}
+	err := e.do(ctx, func() error {
+		return e.store.View(ctx, func(tx *store.Tx) error {
+			want, err := e.presenceOf(tx, names)
+			if err != nil {
+				return err
+			}
+			for _, addr := range want {
+				p := e.presence[addr.User]
+				if !e.up {
+					p.Online = false
+				}
+				out.Presence = append(out.Presence, local.PresenceEntry{Peer: addr.String(), Presence: p})
+			}
+			return nil
+		})
+	})
+	return out, toLocal(err)
+}
+
+func (e *Engine) presenceOf(tx *store.Tx, names []string) ([]identity.Address, error) {
+	var out []identity.Address
+	for _, name := range names {
+		addr, err := e.trust.Resolve(tx, e.account, name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, addr)
+	}
+	if len(names) > 0 {
+		return out, nil
+	}
+	all, err := tx.Contacts(e.account)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range all {
+		if c.Relation != store.RelationContact {
+			continue
+		}
+		addr, err := e.address(tx, c.Peer)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, addr)
+	}
+	return out, nil
+}

@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"time"
+
+	"secmsg/daemon/keyring"
+	"secmsg/daemon/link"
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+)
+
+// probe is a status check on its way to the server and back.
+type probe struct {
+	content []byte
+	sent    time.Time
+	done    chan probeEnd // holds one
+}
+
+type probeEnd struct {
+	round time.Duration
+	err   *local.Error
+}
+
+func (p *probe) end(x probeEnd) {
+	select {
+	case p.done <- x:
+	default:
+	}
+}
+
+func (p *probe) fail(err *local.Error) { p.end(probeEnd{err: err}) }
+
+// Check sends a probe sealed to this device's own key through the server and
+// back. It is never shown and never kept.
+func (e *Engine) Check(ctx context.Context) local.CheckResult {
+	out := local.CheckResult{Name: e.self.User}
+	id, err := newID()
+	if err != nil {
+		out.Error = local.As(err)
+		return out
+	}
+	p := &probe{done: make(chan probeEnd, 1)}
+	if err := e.do(ctx, func() error { return e.launch(id, p) }); err != nil {
+		out.Error = local.As(toLocal(err))
+		return out
+	}
+	timer := time.NewTimer(e.cfg.ProbeTimeout)
+	defer timer.Stop()
+	var end probeEnd
+	select {
+	case end = <-p.done:
+	case <-timer.C:
+		end.err = local.Errorf(local.CodeUnreachable, "the probe did not come back within %s", e.cfg.ProbeTimeout)
+	case <-ctx.Done():
+		end.err = local.Errorf(local.CodeInterrupted, "interrupted")
+	case <-e.quit:
+		end.err = errStopped
+	}
+	err = e.do(context.Background(), func() error {
+		delete(e.probes, id)
+		return nil
+	})
+	if err != nil {
+		e.logger.Debug("end of a probe", "error", err)
+	}
+	out.OK, out.Error = end.err == nil, end.err
+	out.RoundMS = float64(end.round) / float64(time.Millisecond)
+	return out
+}
+
+// launch sends the probe.
+func (e *Engine) launch(id store.MessageID, p *probe) error {
+	if !e.up {
+		return local.Errorf(local.CodeUnreachable, "the server cannot be reached")
+	}
+	var ciphertext []byte
+	var steps, version uint64
+	err := e.store.View(e.work, func(tx *store.Tx) (err error) {
+		if _, version, err = e.trust.OwnDevices(tx, e.account); err != nil {
+			return err
+		}
+		if steps, err = tx.Steps(e.account); err != nil {
+			return err
+		}
+		ciphertext, p.content, err = e.keys.ProbeSeal(tx, e.account, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	e.probes[id] = p
+	p.sent = time.Now()
+	e.out.put(batch{epoch: e.epoch, steps: steps, envelopes: []*wire.Outgoing{{
+		MessageId: id[:], Class: wire.Class_CLASS_PROBE, Recipient: e.self.User, Device: e.device[:],
+		ManifestVersion: version, Ciphertext: ciphertext,
+	}}})
+	return nil
+}
+
+// probeCame matches a probe by its id, sender and content.
+func (e *Engine) probeCame(tx *store.Tx, in *incoming) error {
+	p := e.probes[in.id]
+	if p == nil || in.addr != e.self || in.device != e.device {
+		return tx.Count(e.account, countProbe)
+	}
+	content, err := e.keys.ProbeOpen(tx, e.account, in.id, in.cipher)
+	if errors.Is(err, keyring.ErrUndecryptable) || err == nil && subtle.ConstantTimeCompare(content, p.content) == 0 {
+		return tx.Count(e.account, countProbe)
+	}
+	if err != nil {
+		return err
+	}
+	p.end(probeEnd{round: time.Since(p.sent)})
+	return nil
+}
+
+// probeResult is the relay's answer to a probe; only a rejection matters.
+func (e *Engine) probeResult(r link.Result) {
+	if p := e.probes[r.MessageID]; p != nil && !r.Accepted {
+		p.fail(local.Errorf(local.CodeUnreachable, "the server refused the probe: %s", r.Reason))
+	}
+}

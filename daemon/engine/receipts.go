@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"crypto/rand"
+	"errors"
+	"math/big"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"secmsg/daemon/store"
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
+)
+
+// owe records a receipt that is due. It is durable from here on, and queued
+// after a short random delay, so that its moment tells little.
+func (e *Engine) owe(tx *store.Tx, peer store.PeerID, id store.MessageID, state e2e.ReceiptState) error {
+	if err := tx.OweReceipt(e.account, store.Receipt{Peer: peer, ID: id, State: int32(state)}, e.profileTime().UnixMilli()); err != nil {
+		return err
+	}
+	delay := e.jitter()
+	tx.OnCommit(func() { e.at(taskReceipts, delay) })
+	return nil
+}
+
+// jitter returns 0 to ReceiptJitter.
+func (e *Engine) jitter() time.Duration {
+	n, err := rand.Int(rand.Reader, big.NewInt(int64(e.cfg.ReceiptJitter)+1))
+	if err != nil { // does not happen: crypto/rand never fails since Go 1.24
+		return e.cfg.ReceiptJitter
+	}
+	return time.Duration(n.Int64())
+}
+
+// queueReceipts moves receipts that are due to the outbox, up to 100 ids in
+// each. Who is no contact gets none; they stay due until they expire or the
+// user accepts the peer.
+func (e *Engine) queueReceipts() error {
+	more := false
+	err := e.update(func(tx *store.Tx) error {
+		more = false
+		peers, err := tx.OwedPeers(e.account)
+		if err != nil {
+			return err
+		}
+		for _, p := range peers {
+			delivered, err := e.trust.DeliveredReceipts(tx, e.account, p)
+			if err != nil {
+				return err
+			}
+			if !delivered {
+				continue
+			}
+			read, err := e.trust.ReadReceipts(tx, e.account, p)
+			if err != nil {
+				return err
+			}
+			full, err := e.queueReceiptsTo(tx, p, read)
+			if err != nil {
+				return err
+			}
+			more = more || full
+		}
+		return nil
+	})
+	if more {
+		e.at(taskReceipts, 0)
+	}
+	return err
+}
+
+// queueReceiptsTo queues one receipt of each state and reports whether there are more.
+func (e *Engine) queueReceiptsTo(tx *store.Tx, peer store.PeerID, read bool) (more bool, err error) {
+	for _, state := range []e2e.ReceiptState{e2e.ReceiptState_RECEIPT_STATE_DELIVERED, e2e.ReceiptState_RECEIPT_STATE_READ} {
+		ids, err := tx.Owed(e.account, peer, int32(state), e2e.MaxIDs)
+		if err != nil {
+			return false, err
+		}
+		if len(ids) == 0 {
+			continue
+		}
+		r := &e2e.Receipt{State: state}
+		for _, id := range ids {
+			r.MessageIds = append(r.MessageIds, id[:])
+			if err := tx.Receipted(e.account, store.Receipt{Peer: peer, ID: id, State: int32(state)}); err != nil {
+				return false, err
+			}
+		}
+		if state == e2e.ReceiptState_RECEIPT_STATE_READ && !read {
+			continue // switched off: forgotten
+		}
+		if err := e.control(tx, peer, nil, &e2e.Content{Kind: e2e.Kind_KIND_RECEIPT, Body: &e2e.Content_Receipt{Receipt: r}}); err != nil {
+			return false, err
+		}
+		more = more || len(ids) == e2e.MaxIDs
+	}
+	return more, nil
+}
+
+// receipt advances own messages to the peer that sent the receipt, and no others.
+func (e *Engine) receipt(tx *store.Tx, in *incoming, r *e2e.Receipt) error {
+	state := local.StateDelivered
+	if r.GetState() == e2e.ReceiptState_RECEIPT_STATE_READ {
+		state = local.StateRead
+	}
+	for _, b := range r.GetMessageIds() {
+		id := store.MessageID(b)
+		m, err := tx.Message(e.account, id)
+		if errors.Is(err, store.ErrNotFound) || err == nil && (m.Direction != store.Out || m.Peer != in.peer) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if state == local.StateRead && m.State != local.StateRead {
+			// The device that read it also got it; no state is skipped.
+			if err := e.setState(tx, id, local.StateDelivered, ""); err != nil {
+				return err
+			}
+		}
+		if err := e.setState(tx, id, state, ""); err != nil {
+			return err
+		}
+		if err := e.delivered(tx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// delivered ends the outbox row of a message that has arrived. What is on its
+// way to further devices goes on; a held one waits no more.
+func (e *Engine) delivered(tx *store.Tx, id store.MessageID) error {
+	return tx.DropOutgoing(e.account, id)
+}
+
+// keepsForRetry reports whether control content of a kind is kept after it was
+// accepted, so that it can be sealed again if it does not open: a lost receipt
+// would leave a state behind the truth. Other kinds are repeated by themselves.
+func keepsForRetry(kind int32) bool {
+	return e2e.Kind(kind) == e2e.Kind_KIND_RECEIPT || e2e.Kind(kind) == e2e.Kind_KIND_SYNC
+}
+
+// syncCopy is what other own devices get of a message to a peer.
+func (e *Engine) syncCopy(tx *store.Tx, o *store.Outgoing) ([]byte, error) {
+	c := new(e2e.Content)
+	if err := proto.Unmarshal(o.Body, c); err != nil {
+		return nil, err
+	}
+	peer, err := tx.PeerAddress(o.Peer)
+	if err != nil {
+		return nil, err
+	}
+	return e2e.Marshal(&e2e.Content{Kind: e2e.Kind_KIND_SYNC, SentMs: o.SentMS, Body: &e2e.Content_Sync{
+		Sync: &e2e.Sync{Peer: peer, MessageId: o.ID[:], What: &e2e.Sync_Sent{Sent: c.GetText()}}}})
+}
+
+func marshalText(t *e2e.Text) ([]byte, error) { return proto.Marshal(t) }
+
+func unmarshalText(b []byte, t *e2e.Text) error { return proto.Unmarshal(b, t) }

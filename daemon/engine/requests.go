@@ -1,0 +1,141 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"secmsg/daemon/store"
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
+)
+
+const (
+	// requestText is the longest text, in bytes, that a stranger's first
+	// message may carry (delivery.md, 12): what is longer waits until a request
+	// without text is accepted.
+	requestText = 1024
+	// requestPatience is how long a long first message waits to learn from the
+	// server whether the peer has accepted me already.
+	requestPatience = 2 * time.Second
+)
+
+// waitsForAcceptance holds back a message to a peer that has not accepted me:
+// what follows a held one, and a text that is too long for a request, before
+// which a request without text goes.
+func (e *Engine) waitsForAcceptance(tx *store.Tx, o *store.Outgoing, p *peerState, user string) (held bool, err error) {
+	if o.Control || o.Peer == e.selfPeer || e.presence[user].Mutual {
+		return false, nil
+	}
+	waiting, err := tx.OutgoingOf(e.account, o.Peer, store.PhaseHeld)
+	if err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(waiting, func(h store.Outgoing) bool { return h.Reason == reasonRequest }) {
+		return true, e.hold(tx, o, reasonRequest)
+	}
+	if len(o.Body) <= requestText {
+		return false, nil
+	}
+	heard, err := tx.Heard(e.account, o.Peer)
+	if err != nil || heard {
+		return false, err
+	}
+	if age := e.profileTime().Sub(time.UnixMilli(o.CreatedMS)); age < requestPatience {
+		p.notBefore = time.Now().Add(requestPatience - age)
+		tx.OnCommit(func() { e.at(taskPump, requestPatience-age) })
+		return true, nil
+	}
+	flag := fmt.Sprintf("request/%d", o.Peer)
+	sent, err := tx.MetaInt(e.account, flag)
+	if err != nil {
+		return false, err
+	}
+	if sent == 0 {
+		if err := e.control(tx, o.Peer, nil, &e2e.Content{Kind: e2e.Kind_KIND_REQUEST, Body: &e2e.Content_Request{Request: &e2e.Request{}}}); err != nil {
+			return false, err
+		}
+		if err := tx.SetMetaInt(e.account, flag, 1); err != nil {
+			return false, err
+		}
+	}
+	return true, e.hold(tx, o, reasonRequest)
+}
+
+// release looks at held messages again: those whose reason is gone are queued,
+// in order, or, if they were sealed before, sent as they are.
+func (e *Engine) release() error {
+	var flights []*flight
+	err := e.update(func(tx *store.Tx) error {
+		flights = nil
+		peers, err := tx.HeldPeers(e.account)
+		if err != nil {
+			return err
+		}
+		for _, p := range peers {
+			rows, err := tx.OutgoingOf(e.account, p, store.PhaseHeld)
+			if err != nil {
+				return err
+			}
+			for i := range rows {
+				f, err := e.releaseOne(tx, &rows[i])
+				if err != nil {
+					return err
+				}
+				flights = append(flights, f...)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range flights {
+		e.addFlight(f)
+	}
+	e.at(taskPump, 0)
+	return nil
+}
+
+// releaseOne releases a held message if nothing holds it any more.
+func (e *Engine) releaseOne(tx *store.Tx, o *store.Outgoing) ([]*flight, error) {
+	addr, err := e.address(tx, o.Peer)
+	if err != nil {
+		return nil, err
+	}
+	if o.Reason == reasonRequest && !e.presence[addr.User].Mutual {
+		return nil, nil
+	}
+	if _, err := e.trust.CheckSend(tx, e.account, o.Peer, o.Verified, e.now()); err != nil {
+		if isDisk(err) {
+			return nil, err
+		}
+		return nil, nil
+	}
+	phase := store.PhaseQueued
+	envelopes, err := tx.EnvelopesOf(e.account, o.ID)
+	if err != nil {
+		return nil, err
+	}
+	var flights []*flight
+	for i := range envelopes {
+		env := &envelopes[i]
+		if env.Status == store.EnvelopePending {
+			phase = store.PhaseSealed
+			user := addr.User
+			if env.Own {
+				user = e.self.User
+			}
+			f := newFlight(env, user)
+			f.ciphertext = nil
+			flights = append(flights, f)
+		}
+	}
+	if err := tx.SetPhase(e.account, o.ID, phase, ""); err != nil {
+		return nil, err
+	}
+	if o.Control {
+		return flights, nil
+	}
+	return flights, e.setState(tx, o.ID, local.StateQueued, "")
+}

@@ -1,0 +1,250 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"secmsg/crypto/ratchet"
+	"secmsg/daemon/keyring"
+	"secmsg/daemon/link"
+	"secmsg/daemon/store"
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/wire"
+)
+
+// Results implements link.Handler: the relay's answers, in one transaction.
+func (e *Engine) Results(ctx context.Context, results []link.Result) {
+	err := e.do(ctx, func() error { return e.answers(results) })
+	if err != nil {
+		e.logger.Warn("answers of the relay", "error", err)
+	}
+}
+
+// answers records what the relay answered. If the store fails, the envelopes
+// stay pending and are sent again: the recipient knows duplicates.
+func (e *Engine) answers(results []link.Result) error {
+	var done []*flight
+	var held []store.MessageID
+	now := time.Now()
+	err := e.update(func(tx *store.Tx) error {
+		done, held = nil, nil
+		touched := make(map[store.MessageID]bool)
+		for _, r := range results {
+			if r.Class == wire.Class_CLASS_PROBE {
+				e.probeResult(r)
+				continue
+			}
+			f := e.flights[flightKey{id: r.MessageID, device: r.Device}]
+			if f == nil || !f.sent {
+				continue
+			}
+			final, err := e.answer(tx, f, r, now)
+			if err != nil {
+				return err
+			}
+			if final {
+				done = append(done, f)
+				touched[f.key.id] = true
+			}
+			if !r.Accepted && r.Reason == wire.Reason_REASON_REQUEST {
+				held = append(held, f.key.id)
+			}
+		}
+		for _, id := range held {
+			if err := e.holdForRequest(tx, id); err != nil {
+				return err
+			}
+		}
+		for id := range touched {
+			if err := e.settle(tx, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		e.epoch++ // what is on its way counts as unanswered
+		e.out.renew(e.epoch)
+		e.reset()
+		e.pause = now.Add(failWait)
+		e.at(taskPump, failWait)
+		return err
+	}
+	e.landAll(results, done, held, now)
+	e.at(taskPump, 0)
+	return nil
+}
+
+// answer records one final answer and reports whether it was one.
+func (e *Engine) answer(tx *store.Tx, f *flight, r link.Result, now time.Time) (final bool, err error) {
+	switch {
+	case r.Accepted && f.filler:
+		return true, tx.DeleteEnvelope(e.account, f.key.id, f.key.device)
+	case r.Accepted:
+		_, err = tx.AnswerEnvelope(e.account, f.key.id, f.key.device, store.EnvelopeAccepted, 0)
+		return true, err
+	case r.Reason == wire.Reason_REASON_REQUEST:
+		return false, nil
+	case !r.Final:
+		return false, nil
+	}
+	if r.Reason == wire.Reason_REASON_DEVICE_GONE {
+		e.peer(f.pair.peer).refresh = true
+		if err := e.reopenFor(tx, f.key.id); err != nil {
+			return false, err
+		}
+	}
+	_, err = tx.AnswerEnvelope(e.account, f.key.id, f.key.device, store.EnvelopeRejected, int32(r.Reason))
+	return true, err
+}
+
+// reopenFor queues a message again after a device of it is gone, so that
+// devices that were added since get it before it is judged.
+func (e *Engine) reopenFor(tx *store.Tx, id store.MessageID) error {
+	o, err := tx.Outgoing(e.account, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil || o.Phase == store.PhaseHeld || len(o.Device) > 0 {
+		return err
+	}
+	return tx.SetPhase(e.account, id, store.PhaseQueued, "")
+}
+
+// holdForRequest keeps a sealed message until the peer accepts me.
+func (e *Engine) holdForRequest(tx *store.Tx, id store.MessageID) error {
+	o, err := tx.Outgoing(e.account, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil || o.Phase == store.PhaseHeld {
+		return err
+	}
+	return e.hold(tx, o, reasonRequest)
+}
+
+// landAll moves the flights after the answers are committed.
+func (e *Engine) landAll(results []link.Result, done []*flight, held []store.MessageID, now time.Time) {
+	for _, r := range results {
+		f := e.flights[flightKey{id: r.MessageID, device: r.Device}]
+		if f == nil || !f.sent || r.Class == wire.Class_CLASS_PROBE {
+			continue
+		}
+		p := e.pairs[f.pair]
+		e.landed(f, p)
+		switch {
+		case r.Accepted:
+			p.tries, p.full, p.fullSince = 0, false, time.Time{}
+		case !r.Final && r.Reason != wire.Reason_REASON_REQUEST:
+			e.block(p, r, now)
+		}
+	}
+	for _, f := range done {
+		e.dropFlight(f)
+	}
+	e.dropFlights(held)
+}
+
+// block stops a pair after a temporary rejection.
+func (e *Engine) block(p *pair, r link.Result, now time.Time) {
+	if r.Reason == wire.Reason_REASON_ORDER && p.blocked {
+		return // it follows the rejection that blocked the pair
+	}
+	d := e.cfg.backoff(p.tries, r.RetryAfter)
+	p.tries++
+	p.blocked = true
+	p.until = now.Add(d)
+	e.at(taskPump, d)
+	switch r.Reason {
+	case wire.Reason_REASON_RATE:
+		e.pause = now.Add(d) // the rate is the account's, not the pair's
+	case wire.Reason_REASON_QUOTA:
+		if p.fullSince.IsZero() {
+			p.fullSince = now
+		}
+		if now.Sub(p.fullSince) >= e.cfg.FullAfter && !p.full {
+			p.full = true
+			e.at(taskPump, 0)
+			if err := e.giveUp(p); err != nil {
+				e.logger.Warn("give up a full mailbox", "error", err)
+				p.full = false
+			}
+		}
+	}
+}
+
+// giveUp rejects what waits for a device whose mailbox stays full. The relay
+// waits for the first envelope of the pair to come again before it takes
+// others, so that one stays, with nothing in it: when it is accepted, the
+// mailbox has room again, and its message stays failed.
+func (e *Engine) giveUp(p *pair) error {
+	if len(p.flights) == 0 || p.flights[0].filler {
+		return nil
+	}
+	head := p.flights[0]
+	var filler *flight
+	err := e.update(func(tx *store.Tx) error {
+		for _, f := range p.flights[1:] {
+			if _, err := tx.AnswerEnvelope(e.account, f.key.id, f.key.device, store.EnvelopeRejected, int32(wire.Reason_REASON_QUOTA)); err != nil {
+				return err
+			}
+		}
+		var err error
+		if filler, err = e.hollow(tx, head); err != nil {
+			return err
+		}
+		for _, f := range p.flights {
+			if err := e.settle(tx, f.key.id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range slices.Clone(p.flights[1:]) {
+		e.dropFlight(f)
+	}
+	e.addFlight(filler)
+	return nil
+}
+
+// hollow seals an empty content in place of an envelope.
+func (e *Engine) hollow(tx *store.Tx, f *flight) (*flight, error) {
+	env, err := tx.Envelope(e.account, f.key.id, f.key.device)
+	if err != nil {
+		return nil, err
+	}
+	addr, err := e.address(tx, f.pair.peer)
+	if err != nil {
+		return nil, err
+	}
+	t := keyring.Target{Account: e.account, Peer: f.pair.peer, Address: addr}
+	t.Device.ID = f.key.device
+	plain, err := e2e.Marshal(&e2e.Content{Kind: e2e.Kind_KIND_SESSION, Body: &e2e.Content_Session{Session: &e2e.Session{}}})
+	if err != nil {
+		return nil, err
+	}
+	env.Ciphertext, err = e.keys.Seal(tx, t, ratchet.ClassDurable, f.key.id, plain, e.profileTime())
+	if err != nil {
+		return nil, err
+	}
+	env.Filler = true
+	if err := tx.PutEnvelope(env); err != nil {
+		return nil, err
+	}
+	return newFlight(env, addr.User), nil
+}
+
+// Stale implements link.Handler: later manifests of an account that a send
+// named an old one of. Its messages that are not delivered are sealed for the
+// devices that lack them.
+func (e *Engine) Stale(ctx context.Context, account string, manifests [][]byte) {
+	err := e.do(ctx, func() error { return e.learn(account, nil, manifests) })
+	if err != nil {
+		e.logger.Warn("later manifests", "account", account, "error", err)
+	}
+}

@@ -1,0 +1,349 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"secmsg/crypto/identity"
+	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
+)
+
+// Values of --wait and --require.
+const (
+	waitQueued      = "queued"
+	waitServer      = "server"
+	waitDelivered   = "delivered"
+	waitRead        = "read"
+	requireVerified = "verified"
+)
+
+const (
+	// maxRecipients bounds the recipients of one send.
+	maxRecipients = 256
+	// maxKey bounds an idempotency key in bytes.
+	maxKey = 256
+	// maxExpires bounds --expires, in seconds: what is longer ends with retention.
+	maxExpires = 366 * 24 * 3600
+)
+
+// Send queues a message to each peer: when it returns, plaintext, id and
+// recipient of each are durable. Then it waits as p.Wait says (cli.md). Errors
+// of single recipients stand in their results; an error of Send itself means
+// that nothing was queued.
+func (e *Engine) Send(ctx context.Context, p local.SendParams) (local.SendResults, error) {
+	replyTo, err := checkSend(p)
+	if err != nil {
+		return local.SendResults{}, err
+	}
+	if e.keys.Locked() {
+		return e.queueLocked(ctx, p)
+	}
+	var ids []store.MessageID
+	var waits []*wait
+	err = e.do(ctx, func() error {
+		err := e.update(func(tx *store.Tx) (err error) {
+			ids, err = e.queue(tx, p, replyTo, e.now())
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			waits = append(waits, e.watch(id))
+		}
+		e.at(taskPump, 0)
+		return nil
+	})
+	if err != nil {
+		return local.SendResults{}, toLocal(err)
+	}
+	defer e.unwatch(waits)
+	timeout := e.await(ctx, p, waits)
+	return e.results(ctx, ids, p, timeout)
+}
+
+// checkSend holds what can be checked without the store.
+func checkSend(p local.SendParams) (replyTo []byte, err error) {
+	switch {
+	case len(p.Peers) == 0:
+		return nil, local.Errorf(local.CodeUsage, "no recipient")
+	case len(p.Peers) > maxRecipients:
+		return nil, local.Errorf(local.CodeUsage, "more than %d recipients", maxRecipients)
+	case p.Text == "":
+		return nil, local.Errorf(local.CodeUsage, "the text is empty")
+	case len(p.Text) > e2e.MaxText:
+		return nil, local.Errorf(local.CodeUsage, "the text has %d bytes, at most %d go as a message", len(p.Text), e2e.MaxText).
+			WithHint("secmsg send PEER -f FILE")
+	case !utf8.ValidString(p.Text):
+		return nil, local.Errorf(local.CodeUsage, "the text is not UTF-8")
+	case len(p.IdempotencyKey) > maxKey:
+		return nil, local.Errorf(local.CodeUsage, "the idempotency key has more than %d bytes", maxKey)
+	case p.Expires < 0 || p.Timeout < 0 || p.Expires != p.Expires || p.Timeout != p.Timeout:
+		return nil, local.Errorf(local.CodeUsage, "a time is not negative")
+	case p.Require != "" && p.Require != requireVerified:
+		return nil, local.Errorf(local.CodeUsage, "only %q can be required, not %q", requireVerified, p.Require)
+	}
+	switch p.Wait {
+	case "", waitQueued, waitServer, waitDelivered, waitRead:
+	default:
+		return nil, local.Errorf(local.CodeUsage, "wait for queued, server, delivered or read, not %q", p.Wait)
+	}
+	if p.ReplyTo == "" {
+		return nil, nil
+	}
+	id, err := parseID(p.ReplyTo)
+	if err != nil {
+		return nil, local.Errorf(local.CodeUsage, "reply-to is not a message id: %q", p.ReplyTo)
+	}
+	return id[:], nil
+}
+
+// queue is the first transaction: for each recipient a message row, an outbox
+// row and the event of the own outgoing message, or, with an idempotency key
+// that is known, nothing but its ids.
+func (e *Engine) queue(tx *store.Tx, p local.SendParams, replyTo []byte, sent time.Time) ([]store.MessageID, error) {
+	peers, err := e.recipients(tx, p)
+	if err != nil {
+		return nil, err
+	}
+	var digest []byte
+	if p.IdempotencyKey != "" {
+		if digest, err = tx.Digest(idempotentContent(p, peers)); err != nil {
+			return nil, err
+		}
+		ids, err := e.known(tx, p.IdempotencyKey, digest)
+		if err != nil || ids != nil {
+			return ids, err
+		}
+	}
+	var ids []store.MessageID
+	for _, peer := range peers {
+		id, err := newID()
+		if err != nil {
+			return nil, err
+		}
+		if err := e.queueOne(tx, id, p, peer, replyTo, sent); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	if p.IdempotencyKey != "" {
+		err = tx.SetIdempotent(e.account, p.IdempotencyKey, store.Idempotent{Digest: digest, IDs: joinIDs(ids)}, e.profileTime().UnixMilli())
+	}
+	return ids, err
+}
+
+// recipient is a resolved peer.
+type recipient struct {
+	id   store.PeerID
+	addr identity.Address
+}
+
+// recipients resolves the peers, each once, and checks what must hold before
+// anything is queued.
+func (e *Engine) recipients(tx *store.Tx, p local.SendParams) ([]recipient, error) {
+	var out []recipient
+	for _, name := range p.Peers {
+		addr, err := e.trust.Resolve(tx, e.account, name)
+		if err != nil {
+			return nil, err
+		}
+		if addr.Domain != e.self.Domain {
+			return nil, local.Errorf(local.CodeNotFound, "%s is in another realm; this account is in %s", addr, e.self.Domain)
+		}
+		if slices.ContainsFunc(out, func(r recipient) bool { return r.addr == addr }) {
+			continue
+		}
+		id, err := tx.Peer(e.account, addr.String())
+		if err != nil {
+			return nil, err
+		}
+		if err := e.checkRecipient(tx, id, addr, p.Require == requireVerified); err != nil {
+			return nil, err
+		}
+		out = append(out, recipient{id: id, addr: addr})
+	}
+	return out, nil
+}
+
+// checkRecipient refuses whom I blocked, and, if it is required, who is not verified.
+func (e *Engine) checkRecipient(tx *store.Tx, peer store.PeerID, addr identity.Address, verified bool) error {
+	if addr == e.self {
+		return nil
+	}
+	c, err := tx.Contact(e.account, peer)
+	if err != nil {
+		return err
+	}
+	if c.Relation == store.RelationBlocked {
+		return local.Errorf(local.CodeUsage, "you blocked %s", addr).WithHint("secmsg unblock %s", addr)
+	}
+	if !verified {
+		return nil
+	}
+	err = e.trust.CheckRequired(tx, e.account, peer)
+	switch {
+	case errors.Is(err, trust.ErrUnverified):
+		return local.Errorf(local.CodeUntrusted, "%s is not verified; nothing was queued", addr).WithHint("secmsg verify %s", addr)
+	case errors.Is(err, trust.ErrChanged):
+		return local.Errorf(local.CodeUntrusted, "the key of %s has changed; nothing was queued", addr).WithHint("secmsg contact show %s", addr)
+	}
+	return err
+}
+
+// queueOne queues the message to one recipient. To oneself it is a note: kept,
+// delivered at once, and copied to the other own devices.
+func (e *Engine) queueOne(tx *store.Tx, id store.MessageID, p local.SendParams, to recipient, replyTo []byte, sent time.Time) error {
+	text := &e2e.Text{Text: p.Text, ReplyTo: replyTo}
+	state := local.StateQueued
+	note := to.addr == e.self
+	if note {
+		state = local.StateDelivered
+	}
+	if err := e.addOwn(tx, id, to, text, state, e.device, sent); err != nil {
+		return err
+	}
+	if note {
+		return e.queueSync(tx, &e2e.Sync{Peer: to.addr.String(), MessageId: id[:], What: &e2e.Sync_Sent{Sent: text}})
+	}
+	if err := e.trust.MakeContact(tx, e.account, to.id); err != nil {
+		return err
+	}
+	tx.OnCommit(e.contactAdded)
+	return e.enqueue(tx, &store.Outgoing{
+		ID: id, Peer: to.id, Verified: p.Require == requireVerified, ExpiresMS: e.expiry(p.Expires), SentMS: sent.UnixMilli(),
+	}, &e2e.Content{Kind: e2e.Kind_KIND_TEXT, Body: &e2e.Content_Text{Text: text}})
+}
+
+// contactAdded makes due what a new contact may release.
+func (e *Engine) contactAdded() {
+	e.at(taskRelations, 0)
+	e.at(taskReceipts, 0)
+	e.at(taskSubscribe, 0)
+}
+
+// expiry returns when a message expires, in profile time.
+func (e *Engine) expiry(seconds float64) int64 {
+	life := e.cfg.Retention
+	if seconds > 0 && seconds < maxExpires {
+		life = min(life, time.Duration(seconds*float64(time.Second)))
+	}
+	return e.profileTime().Add(life).UnixMilli()
+}
+
+// enqueue adds a content to the outbox.
+func (e *Engine) enqueue(tx *store.Tx, o *store.Outgoing, c *e2e.Content) error {
+	body, err := encodeDraft(c)
+	if err != nil {
+		return err
+	}
+	o.Account, o.Kind, o.Body = e.account, int32(c.GetKind()), body
+	o.Phase = store.PhaseQueued
+	o.CreatedMS = e.profileTime().UnixMilli()
+	if o.ExpiresMS == 0 {
+		o.ExpiresMS = e.profileTime().Add(e.cfg.Retention).UnixMilli()
+	}
+	if o.SentMS == 0 {
+		o.SentMS = e.now().UnixMilli()
+	}
+	if err := tx.InsertOutgoing(o); err != nil {
+		return fmt.Errorf("queue: %w", err)
+	}
+	expires := time.UnixMilli(o.ExpiresMS).Sub(e.profileTime())
+	tx.OnCommit(func() {
+		e.at(taskPump, 0)
+		e.at(taskExpire, expires)
+	})
+	return nil
+}
+
+// control adds a control content to the outbox, for one device or for all of a peer.
+func (e *Engine) control(tx *store.Tx, peer store.PeerID, device []byte, c *e2e.Content) error {
+	id, err := newID()
+	if err != nil {
+		return err
+	}
+	return e.enqueue(tx, &store.Outgoing{ID: id, Peer: peer, Device: device, Control: true}, c)
+}
+
+// queueSync queues a copy for the other own devices, if there are any.
+func (e *Engine) queueSync(tx *store.Tx, s *e2e.Sync) error {
+	others, _, err := e.trust.OwnDevices(tx, e.account)
+	if err != nil || len(others) == 0 {
+		return err
+	}
+	return e.control(tx, e.selfPeer, nil, &e2e.Content{Kind: e2e.Kind_KIND_SYNC, Body: &e2e.Content_Sync{Sync: s}})
+}
+
+// known returns the ids that an idempotency key stands for, nil if it is new.
+func (e *Engine) known(tx *store.Tx, key string, digest []byte) ([]store.MessageID, error) {
+	i, err := tx.Idempotent(e.account, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if string(i.Digest) != string(digest) {
+		return nil, local.Errorf(local.CodeUsage, "the idempotency key was used for another message")
+	}
+	return splitIDs(i.IDs), nil
+}
+
+// idempotentContent encodes what a key stands for: recipients, text and reply,
+// each with its length.
+func idempotentContent(p local.SendParams, peers []recipient) []byte {
+	var b []byte
+	add := func(s string) {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
+		b = append(b, s...)
+	}
+	add(p.Text)
+	add(p.ReplyTo)
+	for _, r := range peers {
+		add(r.addr.String())
+	}
+	return b
+}
+
+// newID makes a message id: UUIDv7, so that ids sort by time.
+func newID() (store.MessageID, error) {
+	u, err := uuid.NewV7()
+	if err != nil {
+		return store.MessageID{}, fmt.Errorf("message id: %w", err)
+	}
+	return store.MessageID(u), nil
+}
+
+func idText(id store.MessageID) string { return uuid.UUID(id).String() }
+
+func parseID(s string) (store.MessageID, error) {
+	u, err := uuid.Parse(s)
+	return store.MessageID(u), err
+}
+
+func joinIDs(ids []store.MessageID) []byte {
+	var b []byte
+	for _, id := range ids {
+		b = append(b, id[:]...)
+	}
+	return b
+}
+
+func splitIDs(b []byte) []store.MessageID {
+	var ids []store.MessageID
+	for ; len(b) >= len(store.MessageID{}); b = b[len(store.MessageID{}):] {
+		ids = append(ids, store.MessageID(b[:len(store.MessageID{})]))
+	}
+	return ids
+}

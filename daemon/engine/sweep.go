@@ -1,0 +1,155 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+)
+
+func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
+
+// expireBatch bounds how many outbox rows one transaction ends.
+const expireBatch = 100
+
+// expire ends what was not delivered in time. A row that is done with
+// (accepted control content) goes silently.
+func (e *Engine) expire() error {
+	now := e.profileTime()
+	var gone []store.MessageID
+	var next int64
+	more := false
+	err := e.update(func(tx *store.Tx) error {
+		gone = nil
+		rows, err := tx.OutgoingExpired(e.account, now.UnixMilli(), expireBatch)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			o := &rows[i]
+			if !o.Control {
+				if err := e.setState(tx, o.ID, local.StateExpired, reasonExpired); err != nil {
+					return err
+				}
+			}
+			if err := tx.DeleteOutgoing(e.account, o.ID); err != nil {
+				return err
+			}
+			gone = append(gone, o.ID)
+		}
+		more = len(rows) == expireBatch
+		next, err = tx.NextExpiry(e.account)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	e.dropFlights(gone)
+	switch {
+	case more:
+		e.at(taskExpire, 0)
+	case next > 0:
+		e.at(taskExpire, max(time.UnixMilli(next).Sub(now), time.Millisecond))
+	}
+	return nil
+}
+
+// tellGaps tells of counters that have been missing for GapAfter, each once.
+func (e *Engine) tellGaps() error {
+	now := e.profileTime()
+	var oldest int64
+	err := e.update(func(tx *store.Tx) error {
+		gaps, err := tx.Gaps(e.account, now.Add(-e.cfg.GapAfter).UnixMilli())
+		if err != nil {
+			return err
+		}
+		for _, g := range gaps {
+			addr, err := tx.PeerAddress(g.Peer)
+			if err != nil {
+				return err
+			}
+			if err := e.system(tx, addr, local.System{Gap: &local.Gap{Peer: addr, From: g.Low, To: g.High}}); err != nil {
+				return err
+			}
+			if err := tx.DeleteGap(e.account, g); err != nil {
+				return err
+			}
+		}
+		oldest, err = tx.OldestGap(e.account)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if oldest > 0 {
+		e.at(taskGaps, max(time.UnixMilli(oldest).Add(e.cfg.GapAfter).Sub(now), time.Millisecond))
+	}
+	return nil
+}
+
+// sweep forgets what its retention has ended. All of it runs on profile time,
+// so that a wrong wall clock ends nothing early.
+func (e *Engine) sweep() error {
+	now := e.profileTime()
+	clear(e.reseals)
+	for id, p := range e.peers {
+		if !p.busy && !p.refresh && p.notBefore.Before(time.Now()) && len(p.noKeys) == 0 {
+			delete(e.peers, id)
+		}
+	}
+	err := e.update(func(tx *store.Tx) error {
+		if _, err := tx.DeleteSeen(e.account, now.Add(-e.cfg.DedupeKeep).UnixMilli()); err != nil {
+			return err
+		}
+		if _, err := tx.DeleteIdempotent(e.account, now.Add(-e.cfg.KeyKeep).UnixMilli()); err != nil {
+			return err
+		}
+		if _, err := tx.DeleteReceipts(e.account, now.Add(-e.cfg.Retention).UnixMilli()); err != nil {
+			return err
+		}
+		lost, err := tx.ExpireParked(e.account, now.Add(-e.cfg.Retention).UnixMilli())
+		if err != nil {
+			return err
+		}
+		for peer, n := range lost {
+			addr, err := tx.PeerAddress(peer)
+			if err != nil {
+				return err
+			}
+			if err := e.system(tx, addr, local.System{Text: fmt.Sprintf("%d messages of %s could not be shown and are dropped", n, addr)}); err != nil {
+				return err
+			}
+		}
+		if err := e.retain(tx); err != nil {
+			return err
+		}
+		if err := e.keys.Sweep(tx, e.account, now); err != nil {
+			return err
+		}
+		return e.journal.Sweep(tx)
+	})
+	e.at(taskSweep, e.cfg.Sweep)
+	return err
+}
+
+// retain deletes the history that a contact's policy keeps no longer.
+func (e *Engine) retain(tx *store.Tx) error {
+	all, err := tx.Contacts(e.account)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		keep, err := e.trust.Retention(tx, e.account, c.Peer)
+		if err != nil {
+			return err
+		}
+		if keep > 0 {
+			if err := tx.DeleteHistory(e.account, c.Peer, e.now().Add(-keep).UnixMilli()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

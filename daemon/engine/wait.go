@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+)
+
+// stateChange is a state that an own message reached.
+type stateChange struct {
+	state, reason string
+}
+
+// wait watches one message for its sender.
+type wait struct {
+	id      store.MessageID
+	changes chan stateChange
+}
+
+// maxChanges is more than the states a message can pass through between two
+// looks; further ones are dropped, since the store has the last word.
+const maxChanges = 16
+
+// watch registers a wait; actor only.
+func (e *Engine) watch(id store.MessageID) *wait {
+	w := &wait{id: id, changes: make(chan stateChange, maxChanges)}
+	e.waiters[id] = append(e.waiters[id], w.changes)
+	return w
+}
+
+// unwatch removes waits.
+func (e *Engine) unwatch(waits []*wait) {
+	err := e.do(context.Background(), func() error {
+		for _, w := range waits {
+			left := slices.DeleteFunc(e.waiters[w.id], func(c chan stateChange) bool { return c == w.changes })
+			if len(left) == 0 {
+				delete(e.waiters, w.id)
+			} else {
+				e.waiters[w.id] = left
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		e.logger.Debug("end of a wait", "error", err)
+	}
+}
+
+// tell tells waiters of a change that was committed; actor only.
+func (e *Engine) tell(id store.MessageID, c stateChange) {
+	for _, ch := range e.waiters[id] {
+		select {
+		case ch <- c:
+		default:
+		}
+	}
+}
+
+// await waits until every message has reached what p.Wait demands or is stuck.
+// It reports whether the time ran out first.
+func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait) (timedOut bool) {
+	if p.Wait == waitQueued {
+		return false
+	}
+	goal, limit := p.Wait, e.cfg.DefaultWait
+	if goal == "" {
+		goal = waitServer
+	} else {
+		limit = e.cfg.WaitTimeout
+	}
+	if p.Timeout > 0 {
+		limit = time.Duration(min(p.Timeout, maxExpires) * float64(time.Second))
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	states, err := e.states(ctx, waits)
+	if err != nil {
+		return false
+	}
+	for i, w := range waits {
+		at := states[i]
+		for !reached(at, goal) && !stuck(at) {
+			select {
+			case c := <-w.changes:
+				at = c.state
+			case <-timer.C:
+				return true
+			case <-ctx.Done():
+				return true
+			case <-e.quit:
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// states returns the present states: with an idempotency key the messages may
+// be old.
+func (e *Engine) states(ctx context.Context, waits []*wait) ([]string, error) {
+	out := make([]string, len(waits))
+	err := e.store.View(ctx, func(tx *store.Tx) error {
+		for i, w := range waits {
+			m, err := tx.Message(e.account, w.id)
+			if err != nil {
+				return err
+			}
+			out[i] = m.State
+		}
+		return nil
+	})
+	return out, err
+}
+
+// results reads what became of the messages.
+func (e *Engine) results(ctx context.Context, ids []store.MessageID, p local.SendParams, timedOut bool) (local.SendResults, error) {
+	out := local.SendResults{Results: []local.SendResult{}}
+	err := e.store.View(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+		for _, id := range ids {
+			m, err := tx.Message(e.account, id)
+			if errors.Is(err, store.ErrNotFound) {
+				continue // its history was deleted
+			}
+			if err != nil {
+				return err
+			}
+			r, err := sendResult(tx, m)
+			if err != nil {
+				return err
+			}
+			if r.Error == nil && timedOut && p.Wait != "" && p.Wait != waitQueued && !reached(m.State, p.Wait) {
+				r.Error = local.Errorf(local.CodeTimeout, "the message to %s is %s; it goes on", r.Peer, m.State)
+			}
+			out.Results = append(out.Results, r)
+		}
+		return nil
+	})
+	return out, toLocal(err)
+}
+
+// sendResult is a message's line in the answers of send and outbox list.
+func sendResult(tx *store.Tx, m *store.Message) (local.SendResult, error) {
+	peer, err := tx.PeerAddress(m.Peer)
+	if err != nil {
+		return local.SendResult{}, err
+	}
+	return local.SendResult{
+		ID: idText(m.ID), Peer: peer, State: m.State, Time: localMS(m.ChangedMS), Error: stateError(m.State, m.Reason, peer),
+	}, nil
+}
+
+func localMS(ms int64) local.Time {
+	if ms == 0 {
+		return local.Time{}
+	}
+	return local.Time{Time: time.UnixMilli(ms)}
+}
