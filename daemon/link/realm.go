@@ -148,12 +148,8 @@ func (e Endpoint) prove(ctx context.Context, conn *tls.Conn, hostPort, host stri
 
 // untrusted wraps err, and names the offset of the clocks when that may be why.
 func untrusted(err error, now time.Time, serverMS int64) error {
-	wrongTime := errors.Is(err, identity.ErrExpired) || errors.Is(err, identity.ErrNotYetValid)
-	if inv, ok := errors.AsType[x509.CertificateInvalidError](err); ok && inv.Reason == x509.Expired {
-		wrongTime = true
-	}
 	offset := now.Sub(time.UnixMilli(serverMS))
-	if wrongTime && offset.Abs() > clockTolerance {
+	if identity.IsValidity(err) && offset.Abs() > clockTolerance {
 		return fmt.Errorf("%w: this machine's clock differs from the server's by %s: %w", ErrUntrusted, offset.Round(time.Second), err)
 	}
 	return fmt.Errorf("%w: %w", ErrUntrusted, err)
@@ -215,22 +211,16 @@ func checkPeer(cs tls.ConnectionState, realm Realm, issuing []byte, host string,
 		return errors.New("the server showed no certificate")
 	}
 	leaf := cs.PeerCertificates[0]
-	if slices.Contains(realm.Statement.TLSKeys, sha256.Sum256(leaf.RawSubjectPublicKeyInfo)) {
+	if slices.Contains(realm.Statement.TLSKeys, identity.TLSKeyHash(leaf)) {
 		return nil
 	}
-	roots, between := x509.NewCertPool(), x509.NewCertPool()
-	roots.AddCert(realm.Root)
+	// What was sent, of another generation of the issuing CA maybe, and the one
+	// that came with the statement.
+	chain := slices.Clone(cs.PeerCertificates[:min(len(cs.PeerCertificates), identity.MaxServerChain-1)])
 	if ca, err := x509.ParseCertificate(issuing); err == nil {
-		between.AddCert(ca)
+		chain = append(chain, ca)
 	}
-	for _, c := range cs.PeerCertificates[1:] {
-		between.AddCert(c)
-	}
-	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: between, CurrentTime: now, DNSName: host,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	})
-	if err != nil {
+	if err := identity.VerifyServer(realm.Root, chain, host, now); err != nil {
 		return fmt.Errorf("tls certificate: %w", err)
 	}
 	return nil

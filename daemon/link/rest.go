@@ -168,9 +168,7 @@ func errorOf(status int, body []byte) error {
 	if len(e.Error.Message) > maxErrorText {
 		e.Error.Message = e.Error.Message[:maxErrorText]
 	}
-	if e.Error.RetryAfter < 0 {
-		e.Error.RetryAfter = 0
-	}
+	e.Error.RetryAfter = min(max(e.Error.RetryAfter, 0), maxRetryAfter.Seconds())
 	return e.Error
 }
 
