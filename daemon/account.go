@@ -1,0 +1,257 @@
+package daemon
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"secmsg/config"
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	"secmsg/daemon/engine"
+	"secmsg/daemon/keyring"
+	"secmsg/daemon/link"
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+)
+
+// account runs one own account: its engine for as long as the profile is
+// unlocked, and its link for as long as this copy of the device is good.
+type account struct {
+	// constant
+	daemon *Daemon
+	id     store.AccountID
+	cancel context.CancelFunc
+	done   chan struct{} // closed when supervise has ended
+
+	mu      sync.Mutex
+	row     store.Account    // guarded by mu
+	address identity.Address // guarded by mu
+	engine  *engine.Engine   // guarded by mu
+	link    *link.Link       // guarded by mu
+	stopped *local.Error     // guarded by mu; why it does not connect any more
+}
+
+// startAccount starts an account in a goroutine of its own.
+func (d *Daemon) startAccount(row store.Account) (*account, error) {
+	addr, err := identity.ParseAddress(row.Address)
+	if err != nil {
+		return nil, fmt.Errorf("account %d: %w", row.ID, err)
+	}
+	ctx, cancel := context.WithCancel(d.work)
+	a := &account{daemon: d, id: row.ID, cancel: cancel, done: make(chan struct{}), row: row, address: addr}
+	a.build()
+	go func() {
+		defer close(a.done)
+		a.supervise(ctx)
+	}()
+	return a, nil
+}
+
+// stop ends an account and waits for it.
+func (a *account) stop() {
+	a.cancel()
+	<-a.done
+}
+
+// build makes engine and link for the account's present device.
+func (a *account) build() {
+	d := a.daemon
+	logger := d.logger.With("account", int64(a.id))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.engine = engine.New(engine.Options{
+		Account: a.id, Address: a.address, Device: key.DeviceID(a.row.Device),
+		Store: d.store, Keyring: d.keys, Trust: d.trust, Journal: d.journal,
+		Logger: logger, Config: engineConfig(d.cfg),
+	})
+	a.link = link.New(link.Options{
+		Endpoint: a.endpointLocked(), Account: a.address.User, Device: key.DeviceID(a.row.Device),
+		Signer: signer{d.keys, a.id}, Handler: a.engine, Logger: logger,
+	})
+	a.engine.SetLink(a.link)
+}
+
+func (a *account) endpointLocked() link.Endpoint {
+	return link.Endpoint{
+		Server: a.row.Server, Realm: identity.Fingerprint(a.row.Realm), Domain: a.address.Domain,
+		Timing: linkTiming(a.daemon.cfg),
+	}
+}
+
+// signer is a device key as a link uses it.
+type signer struct {
+	keys    *keyring.Keyring
+	account store.AccountID
+}
+
+// SignChallenge implements link.Signer.
+func (s signer) SignChallenge(role wire.Role, nonce []byte) ([]byte, error) {
+	return s.keys.SignChallenge(context.Background(), s.account, string(role), nonce)
+}
+
+// supervise runs the account until ctx ends: connected; or, once this copy of
+// the device is found to be old, as a new device; or without a connection, so
+// that history can still be read.
+func (a *account) supervise(ctx context.Context) {
+	for ctx.Err() == nil {
+		var end *local.Error
+		switch {
+		case a.current().State == store.AccountStopped:
+			end = stoppedError(a.current().Stopped)
+		case len(a.current().Pending) > 0:
+			end = a.replaceDevice(ctx)
+		default:
+			end = a.connected(ctx)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if end == nil {
+			a.build() // as a new device
+			continue
+		}
+		a.mu.Lock()
+		a.stopped = end
+		a.mu.Unlock()
+		a.runEngine(ctx)
+		return
+	}
+}
+
+// connected runs engine and link until ctx ends or the server refuses this copy
+// of the device. It returns nil when a new device is to take over.
+func (a *account) connected(parent context.Context) *local.Error {
+	ctx, cancel := context.WithCancel(parent)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	e, l := a.parts()
+	wg.Go(func() { a.ended("engine", ctx, e.Run(ctx)) })
+	err := l.Run(ctx)
+	cancel() // the engine ends before its keys change
+	wg.Wait()
+	bye, ok := errors.AsType[*link.ByeError](err)
+	if !ok {
+		return nil
+	}
+	return a.refused(parent, bye)
+}
+
+// runEngine runs the engine without a connection until ctx ends.
+func (a *account) runEngine(ctx context.Context) {
+	a.build()
+	e, _ := a.parts()
+	a.ended("engine", ctx, e.Run(ctx))
+}
+
+func (a *account) ended(what string, ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		a.daemon.logger.Error(what+" ended by itself", "account", int64(a.id), "error", err)
+		a.daemon.fail(fmt.Errorf("%s of account %d ended: %w", what, a.id, err))
+	}
+}
+
+// parts returns the present engine and link.
+func (a *account) parts() (*engine.Engine, *link.Link) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.engine, a.link
+}
+
+func (a *account) current() store.Account {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.row
+}
+
+func (a *account) stoppedWhy() *local.Error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.stopped
+}
+
+// reload reads the account's row again.
+func (a *account) reload(ctx context.Context) error {
+	return a.daemon.store.View(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+		row, err := tx.Account(a.id)
+		if err != nil {
+			return err
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.row = row
+		return nil
+	})
+}
+
+// describe shows an account as the local RPC does.
+func describe(row store.Account) (local.Account, error) {
+	addr, err := identity.ParseAddress(row.Address)
+	if err != nil {
+		return local.Account{}, err
+	}
+	out := local.Account{
+		Name: addr.User, Address: row.Address, Default: row.Default, Device: key.DeviceID(row.Device).String(),
+		DeviceName: row.DeviceName, Realm: identity.Fingerprint(row.Realm).String(), Server: row.Server,
+	}
+	if len(row.Chain) == 0 {
+		return out, nil
+	}
+	leaf, err := x509.ParseCertificate(row.Chain[0])
+	if err != nil {
+		return local.Account{}, fmt.Errorf("own certificate: %w", err)
+	}
+	root, err := x509.ParseCertificate(row.Root)
+	if err != nil {
+		return local.Account{}, fmt.Errorf("realm root: %w", err)
+	}
+	cert, err := identity.VerifyAccount(root, row.Chain, addr, leaf.NotBefore)
+	if err != nil {
+		return local.Account{}, fmt.Errorf("own certificate: %w", err)
+	}
+	out.Fingerprint, out.CertificateExpires = cert.Key.Fingerprint(), local.Time{Time: cert.NotAfter}
+	return out, nil
+}
+
+func linkTiming(c config.Client) link.Timing {
+	i := c.Intervals
+	return link.Timing{
+		BackoffMin: i.ReconnectMin, BackoffMax: i.ReconnectMax, Ping: i.Ping, Write: i.Write, Request: i.Request,
+	}
+}
+
+func engineConfig(c config.Client) engine.Config {
+	return engine.Config{
+		Window: c.Limits.InFlight, DefaultWait: c.Intervals.SendWait, Retention: c.Limits.OutboxAge,
+		ReceiptJitter: c.Intervals.ReceiptDelay, GapAfter: c.Intervals.Gap, ProbeTimeout: c.Intervals.Probe,
+		BackoffMin: c.Intervals.ReconnectMin, BackoffMax: c.Intervals.ReconnectMax,
+	}
+}
+
+// sweepInterval is how often the keyring deletes what time has ended.
+const sweepInterval = time.Hour
+
+// sweep deletes old sessions, message keys and prekeys now and then.
+func (d *Daemon) sweep(ctx context.Context) {
+	t := time.NewTicker(sweepInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+		for _, a := range d.running() {
+			err := d.store.Update(ctx, func(tx *store.Tx) error { return d.keys.Sweep(tx, a.id, d.store.ProfileTime()) })
+			if err != nil && ctx.Err() == nil {
+				d.logger.Warn("sweep keys", slog.Int64("account", int64(a.id)), "error", err)
+			}
+		}
+	}
+}

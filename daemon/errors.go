@@ -1,0 +1,126 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+
+	"secmsg/config"
+	"secmsg/crypto/identity"
+	"secmsg/daemon/keyring"
+	"secmsg/daemon/link"
+	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
+	"secmsg/rpc/local"
+)
+
+// toLocal gives an error the code with which it crosses the socket. What it
+// does not know stays as it is: that is logged whole and leaves as "internal".
+func toLocal(err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*local.Error](err); ok {
+		return e
+	}
+	for _, conv := range []func(error) *local.Error{storeError, keyringError, trustError, linkError} {
+		if e := conv(err); e != nil {
+			return fmt.Errorf("%w (%w)", e, err)
+		}
+	}
+	return err
+}
+
+func storeError(err error) *local.Error {
+	if loose, ok := errors.AsType[*config.LooseError](err); ok {
+		return local.Errorf(local.CodeUsage, "%s", loose).WithHint("%s", loose.Hint())
+	}
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		return lockedError()
+	case errors.Is(err, store.ErrDiskFull):
+		return local.Errorf(local.CodeDiskFull, "no space left where the profile lives; nothing was lost")
+	case errors.Is(err, store.ErrTooNew):
+		return local.Errorf(local.CodeUsage, "a newer version of secmsg wrote this profile; it was left unchanged")
+	case errors.Is(err, store.ErrCorrupt):
+		return local.Errorf(local.CodeIO, "the profile's database is damaged")
+	case errors.Is(err, store.ErrDisk):
+		return local.Errorf(local.CodeIO, "the profile's database cannot be used")
+	}
+	return nil
+}
+
+func lockedError() *local.Error {
+	return local.Errorf(local.CodeLocked, "the profile is locked").WithHint("secmsg unlock")
+}
+
+func keyringError(err error) *local.Error {
+	switch {
+	case errors.Is(err, keyring.ErrLocked):
+		return lockedError()
+	case errors.Is(err, keyring.ErrPassphrase):
+		return local.Errorf(local.CodeLocked, "the passphrase is wrong")
+	case errors.Is(err, keyring.ErrNoPassphrase):
+		return local.Errorf(local.CodeUsage, "the profile has no passphrase")
+	case errors.Is(err, keyring.ErrKeyFile):
+		return local.Errorf(local.CodeIO, "%v", err)
+	}
+	return nil
+}
+
+func trustError(err error) *local.Error {
+	switch {
+	case errors.Is(err, trust.ErrRealm):
+		return local.Errorf(local.CodeNotFound, "%v", err)
+	case errors.Is(err, trust.ErrUnknownPeer):
+		return local.Errorf(local.CodeNotFound, "%v", err)
+	case errors.Is(err, trust.ErrChanged):
+		return local.Errorf(local.CodeUntrusted, "%v", err).WithHint("secmsg contact show PEER; secmsg trust PEER --key FINGERPRINT")
+	case errors.Is(err, trust.ErrUnverified):
+		return local.Errorf(local.CodeUntrusted, "%v", err).WithHint("secmsg verify PEER")
+	case errors.Is(err, trust.ErrBlocked):
+		return local.Errorf(local.CodeUsage, "%v", err).WithHint("secmsg unblock PEER")
+	case errors.Is(err, trust.ErrCertificate), errors.Is(err, trust.ErrManifest):
+		return local.Errorf(local.CodeUntrusted, "%v", err)
+	}
+	return nil
+}
+
+// linkError maps what the server or the way to it said.
+func linkError(err error) *local.Error {
+	var e *local.Error
+	switch link.KindOf(err) {
+	case link.KindUnreachable:
+		e = local.Errorf(local.CodeUnreachable, "the server cannot be reached")
+	case link.KindUntrusted:
+		e = local.Errorf(local.CodeUntrusted, "%s", untrustedText(err))
+	case link.KindRateLimited:
+		e = local.Errorf(local.CodeRateLimited, "the server limits such requests")
+	case link.KindQuota:
+		e = local.Errorf(local.CodeQuota, "a quota of the server is used up")
+	case link.KindNotFound:
+		e = local.Errorf(local.CodeNotFound, "the server does not know it")
+	case link.KindRefused:
+		e = local.Errorf(local.CodeRefused, "the server refuses this account or device")
+	case link.KindInvite:
+		e = local.Errorf(local.CodeRefused, "the invite is unknown, used, expired or revoked").WithHint("ask for a new invite")
+	case link.KindNameTaken:
+		e = local.Errorf(local.CodeUsage, "the name is taken").WithHint("choose another --name")
+	case link.KindVersion:
+		e = local.Errorf(local.CodeUnreachable, "the server speaks another version of the protocol").WithHint("update secmsg")
+	case link.KindCanceled:
+		e = local.Errorf(local.CodeInterrupted, "interrupted")
+	default:
+		return nil
+	}
+	e.RetryAfter = link.Wait(err).Seconds()
+	return e
+}
+
+// untrustedText says what is wrong in words that help; the clock is named when
+// it may be the reason.
+func untrustedText(err error) string {
+	if identity.IsValidity(err) {
+		return "the server did not prove to be the realm of the invite: " + err.Error()
+	}
+	return "the server did not prove to be the realm of the invite; nothing was sent to it"
+}

@@ -1,0 +1,46 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+)
+
+// tell sends a state to the service manager, if there is one.
+func tell(logger *slog.Logger, state string) {
+	if _, err := sd.SdNotify(false, state); err != nil {
+		logger.Warn("notify the service manager", "error", err)
+	}
+}
+
+// watch pets the watchdog at half its interval, as long as alive says so. It
+// returns when ctx ends, or at once without a watchdog.
+func watch(ctx context.Context, logger *slog.Logger, alive func(context.Context) error) {
+	interval, err := sd.SdWatchdogEnabled(false)
+	if err != nil {
+		logger.Warn("watchdog", "error", err)
+	}
+	if interval <= 0 {
+		return
+	}
+	t := time.NewTicker(interval / 2)
+	defer t.Stop()
+	for {
+		ask, cancel := context.WithTimeout(ctx, interval/2)
+		err := alive(ask)
+		cancel()
+		if err == nil {
+			tell(logger, sd.SdNotifyWatchdog)
+		} else if ctx.Err() == nil {
+			// No answer: the service manager ends and restarts the daemon.
+			logger.Error("the daemon is not well", "error", err)
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,270 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"secmsg/config"
+	"secmsg/crypto/identity"
+	"secmsg/daemon/journal"
+	"secmsg/daemon/keyring"
+	"secmsg/daemon/localapi"
+	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
+	"secmsg/rpc/local"
+)
+
+// Run runs the daemon of a profile until ctx ends, a caller stops it, or
+// something fails that it cannot go on without. Only one daemon runs on a
+// profile: a second one fails with a usage error that names the first one's
+// pid. Run returns nil after a clean stop.
+func Run(ctx context.Context, cfg config.Client, logger *slog.Logger) (err error) {
+	if err := harden(); err != nil {
+		logger.Warn("hardening", "error", err)
+	}
+	for _, dir := range []string{cfg.Paths.Data, cfg.Paths.State} {
+		if err := config.EnsurePrivateDir(dir); err != nil {
+			return toLocal(err)
+		}
+	}
+	release, err := takeLock(cfg.Paths.Lock)
+	if err != nil {
+		return toLocal(err)
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	d, err := open(ctx, cfg, logger)
+	if err != nil {
+		return toLocal(err)
+	}
+	defer func() { err = errors.Join(err, toLocal(d.close())) }()
+	return toLocal(d.run(ctx))
+}
+
+// Daemon is a running daemon. It implements localapi.Backend.
+type Daemon struct {
+	// constant
+	cfg     config.Client
+	logger  *slog.Logger
+	store   *store.Store
+	keys    *keyring.Keyring
+	trust   *trust.Trust
+	journal *journal.Journal
+	work    context.Context // of accounts; ends before the store is closed
+	stop    context.CancelCauseFunc
+
+	// life is held while accounts come and go: join, remove, lock, unlock.
+	life sync.Mutex
+
+	mu       sync.Mutex
+	accounts []*account // guarded by mu; in the order of their ids
+}
+
+var _ localapi.Backend = (*Daemon)(nil)
+
+// errStop is why a daemon ends that a caller stopped.
+var errStop = errors.New("stopped by a caller")
+
+// open opens what the daemon works on.
+func open(ctx context.Context, cfg config.Client, logger *slog.Logger) (*Daemon, error) {
+	d := &Daemon{cfg: cfg, logger: logger}
+	if err := checkFile(cfg.Paths.Database); err != nil {
+		return nil, err
+	}
+	var err error
+	if d.store, err = store.Open(ctx, cfg.Paths.Database, store.Options{Logger: logger}); err != nil {
+		return nil, damaged(cfg.Paths.Database, err)
+	}
+	d.keys, err = keyring.Open(d.store, cfg.Paths.Data, keyring.Options{Logger: logger, PrekeyRenew: cfg.Intervals.PrekeyRenew})
+	if err != nil {
+		return nil, errors.Join(err, d.store.Close())
+	}
+	d.journal = journal.New(d.store, journal.Options{
+		Logger: logger, Retention: cfg.Limits.JournalAge, Events: cfg.Limits.JournalEvents,
+	})
+	d.trust = trust.New(trust.Options{Logger: logger, Notify: d.identityEvent})
+	d.work, d.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	if err := d.unlockAtStart(); err != nil {
+		return nil, errors.Join(err, d.store.Close())
+	}
+	return d, nil
+}
+
+// privateFile is the mode of the profile's files; looser ones are refused.
+const privateFile fs.FileMode = 0o600
+
+// checkFile refuses a database that other users can read.
+func checkFile(path string) error {
+	for _, p := range []string{path, path + "-wal", path + "-shm"} {
+		info, err := os.Stat(p)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("check %s: %w", p, err)
+		}
+		if info.Mode().Perm()&^privateFile != 0 {
+			return local.Errorf(local.CodeUsage, "file %s is open to other users (mode %04o)", p, info.Mode().Perm()).
+				WithHint("chmod 600 %s", p)
+		}
+	}
+	return nil
+}
+
+// damaged sets a damaged database aside, so that nothing writes to it and the
+// next start begins with an empty one, and tells so.
+func damaged(path string, err error) error {
+	if !errors.Is(err, store.ErrCorrupt) {
+		return err
+	}
+	to, moveErr := store.SetAside(path, time.Now())
+	if moveErr != nil {
+		return errors.Join(err, moveErr)
+	}
+	return fmt.Errorf("%w (%w)", local.Errorf(local.CodeIO, "the profile's database is damaged; it was set aside as %s", to).
+		WithHint("the next start begins with an empty profile"), err)
+}
+
+// unlockAtStart unlocks a protected profile if configuration or systemd gives
+// its passphrase.
+func (d *Daemon) unlockAtStart() error {
+	if !d.keys.Locked() {
+		return nil
+	}
+	passphrase, err := startPassphrase(d.cfg.PassphraseFile)
+	if err != nil {
+		return local.Errorf(local.CodeUsage, "%v", err)
+	}
+	if passphrase == nil {
+		return nil
+	}
+	defer clear(passphrase)
+	return d.keys.Unlock(passphrase)
+}
+
+// run starts the accounts, listens, and waits for the end.
+func (d *Daemon) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stopWork := d.stop
+	d.stop = cancel
+	defer stopWork(errStop)
+	ln, err := d.listen()
+	if err != nil {
+		return err
+	}
+	if err := d.startAccounts(ctx); err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer d.stopAccounts()
+	defer cancel(errStop)
+	wg.Go(func() { watch(ctx, d.logger, d.alive) })
+	wg.Go(func() { d.sweep(ctx) })
+	d.logger.Info("daemon runs", "pid", os.Getpid(), "version", config.Version(), "socket", ln.Addr().String())
+	tell(d.logger, sd.SdNotifyReady)
+	err = localapi.Serve(ctx, ln, d, d.logger)
+	tell(d.logger, sd.SdNotifyStopping)
+	d.logger.Info("daemon stops")
+	if err == nil {
+		if cause, ok := errors.AsType[*failure](context.Cause(ctx)); ok {
+			err = cause
+		}
+	}
+	return err
+}
+
+// listen takes the socket of systemd, or makes its own and announces it.
+func (d *Daemon) listen() (net.Listener, error) {
+	inherited, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("socket activation: %w", err)
+	}
+	for i, ln := range inherited {
+		if _, ok := ln.(*net.UnixListener); !ok {
+			return nil, fmt.Errorf("socket activation: descriptor %d is not a Unix socket", i)
+		}
+	}
+	switch len(inherited) {
+	case 0:
+	case 1:
+		return inherited[0], d.cfg.Paths.Announce(inherited[0].Addr().String())
+	default:
+		return nil, fmt.Errorf("socket activation: %d sockets, one is wanted", len(inherited))
+	}
+	ln, err := localapi.Listen(d.cfg.Paths.Socket)
+	if errors.Is(err, localapi.ErrInUse) {
+		return nil, local.Errorf(local.CodeUsage, "%v", err)
+	}
+	if err != nil {
+		return nil, local.Errorf(local.CodeUsage, "%v", err)
+	}
+	if err := d.cfg.Paths.Announce(d.cfg.Paths.Socket); err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return ln, nil
+}
+
+// close closes what open opened.
+func (d *Daemon) close() error {
+	d.journal.Close()
+	return d.store.Close()
+}
+
+// failure is something that the daemon cannot go on without.
+type failure struct{ err error }
+
+// Error returns the text of what failed.
+func (f *failure) Error() string { return f.err.Error() }
+
+// Unwrap returns what failed.
+func (f *failure) Unwrap() error { return f.err }
+
+// fail ends the daemon.
+func (d *Daemon) fail(err error) { d.stop(&failure{err}) }
+
+// alive asks store and engines whether they answer.
+func (d *Daemon) alive(ctx context.Context) error {
+	if err := d.store.View(ctx, func(tx *store.Tx) error {
+		_, err := tx.AccountRefs()
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, a := range d.running() {
+		e, _ := a.parts()
+		if err := e.Ping(ctx); err != nil {
+			return fmt.Errorf("account %d: %w", a.id, err)
+		}
+	}
+	return nil
+}
+
+// identityEvent appends an identity event that trust found.
+func (d *Daemon) identityEvent(tx *store.Tx, id store.AccountID, peer identity.Address, change local.Identity) error {
+	row, err := tx.Account(id)
+	if err != nil {
+		return err
+	}
+	now := local.Time{Time: time.Now()}
+	ev := local.Event{
+		Type: local.TypeIdentity, Account: row.Address, Peer: peer.String(), Direction: local.DirectionIn,
+		Time: now, Received: now, Identity: &change,
+	}
+	if p, err := tx.FindPeer(id, peer.String()); err == nil {
+		if ev.Trust, err = d.trust.State(tx, id, p); err != nil {
+			return err
+		}
+	}
+	_, err = d.journal.Append(tx, id, ev)
+	return err
+}
