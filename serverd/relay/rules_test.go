@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"secmsg/rpc/wire"
 	"secmsg/serverd/store"
 )
@@ -351,7 +349,7 @@ func TestStatsNames(t *testing.T) {
 	equal(t, "rejected", s.Rejected["request"], 1)
 	equal(t, "contacts", s.Contacts, 1)
 	equal(t, "devices", s.Devices, 1)
-	if s.BytesIn == 0 || s.BytesOut == 0 || !proto.Equal(ac.results[1], nil) && ac.results[1] != nil {
+	if s.BytesIn == 0 || s.BytesOut == 0 {
 		t.Fatal("bytes are not counted")
 	}
 }
