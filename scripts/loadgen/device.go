@@ -21,6 +21,8 @@ type Device struct {
 	realm   *Realm
 	address identity.Address
 	signing key.SigningPrivate
+
+	fence []byte // the confirmed value; used by whoever opens connections, one at a time
 }
 
 // Register makes an account with an invite that has a use left.

@@ -46,23 +46,25 @@ func (d *Device) open(ctx context.Context, role wire.Role) (*websocket.Conn, err
 	return DialWebSocket(ctx, "wss://"+d.realm.addr+"/v1/"+string(role), token)
 }
 
-// OpenContact opens the contact connection and passes the fence, whose value a
-// new device does not have. It returns the confirmed value.
+// OpenContact opens the contact connection and passes the fence, whose value
+// the device keeps. It returns the confirmed value. One goroutine opens the
+// connections of a device.
 func (d *Device) OpenContact(ctx context.Context) (*websocket.Conn, []byte, error) {
 	ws, err := d.open(ctx, wire.RoleContact)
 	if err != nil {
 		return nil, nil, err
 	}
-	value, err := passFence(ws)
+	value, err := passFence(ws, d.fence)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("fence of %s: %w", d.Name, err), ws.Close())
 	}
+	d.fence = value
 	return ws, value, nil
 }
 
-func passFence(ws *websocket.Conn) ([]byte, error) {
+func passFence(ws *websocket.Conn, stored []byte) ([]byte, error) {
 	var f wire.ContactServer
-	err := ask(ws, &wire.ContactClient{Frame: &wire.ContactClient_Fence{Fence: &wire.Fence{Protocol: wire.ProtocolVersion}}}, &f)
+	err := ask(ws, &wire.ContactClient{Frame: &wire.ContactClient_Fence{Fence: &wire.Fence{Value: stored, Protocol: wire.ProtocolVersion}}}, &f)
 	if err != nil {
 		return nil, err
 	}

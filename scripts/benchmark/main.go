@@ -1,0 +1,144 @@
+// Command benchmark measures secmsg on this machine, each figure beside a bare
+// reference in the same run, because speeds differ between machines and hours
+// more than they differ between programs. scripts/bench runs it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// part is one sub-command.
+type part struct {
+	name, help string
+	run        func(ctx context.Context, b *bench) error
+}
+
+func parts() []part {
+	return []part{
+		{"crypto", "handshake, seal and open against raw ChaCha20-Poly1305", runCrypto},
+		{"send", "a message between two daemons against an echo over a bare WebSocket", runSend},
+		{"cli", "whole commands, from start to exit", runCLI},
+		{"relay", "forwarding against a bare forwarder, mailboxes, memory of idle clients", runRelay},
+		{"daemon", "an idle daemon, and a burst of messages", runDaemon},
+	}
+}
+
+// defaultParts are what a reader wants to know first.
+func defaultParts() []string { return []string{"crypto", "send", "cli"} }
+
+// bench is what the parts share.
+type bench struct {
+	out  *report
+	talk io.Writer // progress
+	opt  options
+}
+
+type options struct {
+	output   string
+	binary   string
+	limit    time.Duration
+	duration time.Duration
+	runs     int
+	pairs    int
+	window   int
+	size     int
+	idle     int
+	burst    int
+}
+
+func (b *bench) notef(format string, args ...any) {
+	fmt.Fprintf(b.talk, "bench: "+format+"\n", args...)
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == forwarderCommand {
+		return runForwarder(ctx, args[1:], stdout)
+	}
+	var names []string
+	for len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		names, args = append(names, args[0]), args[1:]
+	}
+	o, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		names = defaultParts()
+	}
+	b := &bench{out: &report{}, talk: stderr, opt: o}
+	all := parts()
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(p part) bool { return p.name == name })
+		if i < 0 {
+			return fmt.Errorf("no part %q; there are crypto, send, cli, relay and daemon", name)
+		}
+		b.notef("%s: %s", name, all[i].help)
+		b.out.part = name
+		limited, cancel := context.WithTimeoutCause(ctx, o.limit, fmt.Errorf("%s took more than %s (-limit)", name, o.limit))
+		err := all[i].run(limited, b)
+		cancel()
+		if err != nil {
+			return errors.Join(fmt.Errorf("%s: %w", name, err), b.out.write(stdout, o.output))
+		}
+	}
+	return b.out.write(stdout, o.output)
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.Usage = func() {
+		fmt.Fprintln(stderr, "usage: scripts/bench [PART...] [flags]\n\nParts (default crypto send cli):")
+		for _, p := range parts() {
+			fmt.Fprintf(stderr, "  %-8s %s\n", p.name, p.help)
+		}
+		fmt.Fprintln(stderr, "\nFlags:")
+		f.PrintDefaults()
+	}
+	f.StringVar(&o.output, "o", "text", "`FORMAT` of the result: text or json")
+	f.StringVar(&o.binary, "binary", "", "`FILE` to measure (default: built from this tree)")
+	f.DurationVar(&o.limit, "limit", 90*time.Second, "bound for each part")
+	f.DurationVar(&o.duration, "duration", 5*time.Second, "of one measurement under load")
+	f.IntVar(&o.runs, "n", 100, "runs of each command")
+	f.IntVar(&o.pairs, "pairs", 100, "pairs of clients under load")
+	f.IntVar(&o.window, "window", 32, "messages of a pair on their way")
+	f.IntVar(&o.size, "size", 1024, "bytes of a message")
+	f.IntVar(&o.idle, "idle", 5000, "idle clients, two connections each; 0 leaves it out")
+	f.IntVar(&o.burst, "burst", 10000, "messages of the burst at a daemon")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	switch {
+	case f.NArg() > 0:
+		return o, fmt.Errorf("parts come before flags: %q", f.Args())
+	case o.output != "text" && o.output != "json":
+		return o, fmt.Errorf("-o %s: text or json is expected", o.output)
+	case o.runs < 1 || o.pairs < 1 || o.window < 1 || o.size < 16 || o.idle < 0 || o.burst < 1:
+		return o, errors.New("a number is too small")
+	}
+	return o, nil
+}

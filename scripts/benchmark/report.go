@@ -1,0 +1,104 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"strconv"
+	"text/tabwriter"
+	"time"
+)
+
+// row is one figure, beside its reference and the mark to reach where there are any.
+type row struct {
+	Part      string  `json:"part"`
+	Name      string  `json:"name"`
+	Value     float64 `json:"value"`
+	Unit      string  `json:"unit"`
+	Reference float64 `json:"reference,omitempty"` // the same figure of the bare reference
+	Against   string  `json:"against,omitempty"`   // what the reference is
+	Ratio     float64 `json:"ratio,omitempty"`     // Value to Reference
+	Goal      float64 `json:"goal,omitempty"`      // in Unit, or of the ratio if there is a reference
+	More      bool    `json:"more_is_better"`
+	Met       *bool   `json:"met,omitempty"`
+}
+
+// report collects rows.
+type report struct {
+	part string
+	rows []row
+}
+
+// figure adds a figure by itself; goal 0 is none.
+func (r *report) figure(name string, value float64, unit string, goal float64, more bool) {
+	r.add(row{Name: name, Value: value, Unit: unit, Goal: goal, More: more})
+}
+
+// compared adds a figure beside that of a reference; goal is a ratio, 0 for none.
+func (r *report) compared(name string, value float64, unit, against string, reference, goal float64, more bool) {
+	r.add(row{Name: name, Value: value, Unit: unit, Against: against, Reference: reference, Goal: goal, More: more})
+}
+
+func (r *report) add(w row) {
+	w.Part = r.part
+	judged := w.Value
+	if w.Reference != 0 {
+		w.Ratio = w.Value / w.Reference
+		judged = w.Ratio
+	}
+	if w.Goal != 0 {
+		met := judged >= w.Goal
+		if !w.More {
+			met = judged <= w.Goal
+		}
+		w.Met = &met
+	}
+	r.rows = append(r.rows, w)
+}
+
+// write prints the rows as a table or as one JSON object.
+func (r *report) write(out io.Writer, format string) error {
+	if format == "json" {
+		return json.NewEncoder(out).Encode(struct {
+			Time time.Time `json:"time"`
+			CPUs int       `json:"cpus"`
+			Go   string    `json:"go"`
+			Rows []row     `json:"rows"`
+		}{time.Now().UTC(), runtime.NumCPU(), runtime.Version(), r.rows})
+	}
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "part\twhat\t\tvalue\tunit\treference\tratio\tmark\t\t\n")
+	for _, w := range r.rows {
+		reference, ratio, mark, met := "", "", "", ""
+		if w.Reference != 0 {
+			reference, ratio = number(w.Reference)+" ("+w.Against+")", number(w.Ratio)
+		}
+		if w.Goal != 0 {
+			sign := "<="
+			if w.More {
+				sign = ">="
+			}
+			mark = sign + " " + number(w.Goal)
+			met = "no"
+			if *w.Met {
+				met = "yes"
+			}
+		}
+		fmt.Fprintf(t, "%s\t%s\t\t%s\t%s\t%s\t%s\t%s\t%s\t\n", w.Part, w.Name, number(w.Value), w.Unit, reference, ratio, mark, met)
+	}
+	return t.Flush()
+}
+
+// number prints three significant digits, and no exponent.
+func number(v float64) string {
+	if v == 0 || math.Abs(v) >= 100 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	digits := 2 - int(math.Floor(math.Log10(math.Abs(v))))
+	return strconv.FormatFloat(v, 'f', max(digits, 0), 64)
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
