@@ -1,0 +1,242 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"google.golang.org/protobuf/proto"
+
+	"secmsg/rpc/wire"
+	"secmsg/serverd/store"
+)
+
+// The load of delivery.md: 100 pairs, 1 KiB, 32 under way for each, an
+// acknowledgement back to the sender. Generators and server share the process,
+// so CPU per message counts both ends.
+const (
+	benchPairs  = 100
+	benchWindow = 32
+	benchSize   = 1 << 10
+)
+
+// cpu is the process's CPU time.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// benchLoad runs the generators and reports messages per second and CPU per message.
+func benchLoad(b *testing.B, senders, receivers []func(total int) error) {
+	b.Helper()
+	per := b.N/len(senders) + 1
+	errs := make(chan error, len(senders)+len(receivers))
+	b.ResetTimer()
+	from := cpu()
+	for _, run := range append(senders, receivers...) {
+		go func() { errs <- run(per) }()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			b.Fatal(err)
+		}
+	}
+	n := float64(per * len(senders))
+	b.ReportMetric(n/b.Elapsed().Seconds(), "msgs/s")
+	b.ReportMetric(float64((cpu()-from).Nanoseconds())/n/1000, "cpu-us/msg")
+}
+
+func benchWorld(b *testing.B) *world {
+	return newWorld(b, func(o *Options) {
+		o.Limits.MessageBurst = -1
+		o.Limits.HandoffWait = 5 * time.Second
+		o.Limits.Mailbox = store.MailboxLimits{Envelopes: 1 << 30, Bytes: 1 << 50}
+	})
+}
+
+// benchPairsOf makes mutual contacts; with replica, the recipients are connected.
+func benchPairsOf(w *world, online bool) (senders, receivers []func(int) error) {
+	for i := range benchPairs {
+		a, b := w.account(fmt.Sprintf("a%d", i)), w.account(fmt.Sprintf("b%d", i))
+		w.mutual(a.account, b.account)
+		ac := w.contact(a)
+		senders = append(senders, func(total int) error { return benchSend(ac, b, total) })
+		if online {
+			_, br := w.online(b)
+			receivers = append(receivers, func(total int) error { return benchReceive(br, total) })
+		}
+	}
+	return senders, receivers
+}
+
+// benchSend keeps a window under way, sending as many as were answered in one frame.
+func benchSend(c *client, to *testDevice, total int) error {
+	text := strings.Repeat("x", benchSize)
+	made, answered, room := 0, 0, benchWindow
+	for answered < total {
+		send := new(wire.Send)
+		for ; made < total && room > 0; made, room = made+1, room-1 {
+			o := c.envelope(to, 0, text)
+			o.MessageId = numbered(made)
+			send.Envelopes = append(send.Envelopes, o)
+		}
+		if len(send.GetEnvelopes()) > 0 {
+			if err := c.tryWrite(&wire.ContactClient{Frame: &wire.ContactClient_Send{Send: send}}); err != nil {
+				return err
+			}
+		}
+		var f wire.ContactServer
+		if err := c.tryRead(&f); err != nil {
+			return err
+		}
+		if r := f.GetResult().GetRejected(); len(r) > 0 {
+			return fmt.Errorf("rejected: %v", r[0])
+		}
+		n := len(f.GetResult().GetAccepted())
+		answered, room = answered+n, room+n
+	}
+	return nil
+}
+
+// benchReceive acknowledges from memory.
+func benchReceive(c *client, total int) error {
+	for got := 0; got < total; {
+		var f wire.ReplicaServer
+		if err := c.tryRead(&f); err != nil {
+			return err
+		}
+		got += len(f.GetDeliver().GetEnvelopes())
+		if err := c.tryWrite(&wire.ReplicaClient{Frame: &wire.ReplicaClient_Ack{Ack: &wire.Ack{Through: uint64(got)}}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BenchmarkForward forwards between online devices.
+func BenchmarkForward(b *testing.B) {
+	w := benchWorld(b)
+	senders, receivers := benchPairsOf(w, true)
+	benchLoad(b, senders, receivers)
+	b.StopTimer()
+	if s := w.relay.Stats(); s.Stored > 0 {
+		b.Logf("%d of %d went through a mailbox", s.Stored, s.Stored+s.Direct)
+	}
+}
+
+// BenchmarkMailbox accepts envelopes for absent devices, each fsynced before its result.
+func BenchmarkMailbox(b *testing.B) {
+	senders, _ := benchPairsOf(benchWorld(b), false)
+	benchLoad(b, senders, nil)
+}
+
+// bareServer forwards one frame at a time: from a sender to its receiver, and
+// the receiver's acknowledgement back.
+type bareServer struct {
+	up     websocket.Upgrader
+	mu     sync.Mutex
+	conns  map[string]*websocket.Conn // guarded by mu
+	joined atomic.Int32
+}
+
+func (s *bareServer) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
+	ws, err := s.up.Upgrade(rw, req, nil)
+	if err != nil {
+		return
+	}
+	defer ws.Close()
+	name := req.URL.Path
+	s.mu.Lock()
+	s.conns[name] = ws
+	s.mu.Unlock()
+	s.joined.Add(1)
+	peer := strings.NewReplacer("/s", "/r", "/r", "/s").Replace(name)
+	var to *websocket.Conn
+	for {
+		_, b, err := ws.ReadMessage()
+		if err != nil {
+			return
+		}
+		if to == nil {
+			s.mu.Lock()
+			to = s.conns[peer]
+			s.mu.Unlock()
+		}
+		if to.SetWriteDeadline(time.Now().Add(wire.WriteTimeout)) != nil || to.WriteMessage(websocket.BinaryMessage, b) != nil {
+			return
+		}
+	}
+}
+
+// BenchmarkBareForward is the yardstick: gorilla/websocket and nothing else.
+func BenchmarkBareForward(b *testing.B) {
+	s := &bareServer{conns: make(map[string]*websocket.Conn)}
+	srv := httptest.NewServer(s)
+	b.Cleanup(srv.Close)
+	dial := func(path string) *websocket.Conn {
+		ws, resp, err := websocket.DefaultDialer.DialContext(context.Background(), "ws"+strings.TrimPrefix(srv.URL, "http")+path, nil)
+		must(b, err)
+		must(b, resp.Body.Close())
+		b.Cleanup(func() { _ = ws.Close() })
+		return ws
+	}
+	var senders, receivers []func(int) error
+	for i := range benchPairs {
+		sender, receiver := dial(fmt.Sprint("/s", i)), dial(fmt.Sprint("/r", i))
+		receivers = append(receivers, func(total int) error {
+			for range total {
+				_, m, err := receiver.ReadMessage()
+				if err != nil {
+					return err
+				}
+				if len(m) != benchSize {
+					return errors.New("short message")
+				}
+				if err := receiver.WriteMessage(websocket.BinaryMessage, m[:8]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		senders = append(senders, func(total int) error {
+			text := make([]byte, benchSize)
+			for made, answered := 0, 0; answered < total; answered++ {
+				for ; made < total && made-answered < benchWindow; made++ {
+					if err := sender.WriteMessage(websocket.BinaryMessage, text); err != nil {
+						return err
+					}
+				}
+				if _, _, err := sender.ReadMessage(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	eventually(b, "all joined", func() bool { return s.joined.Load() == 2*benchPairs })
+	benchLoad(b, senders, receivers)
+}
+
+// BenchmarkDecodeSend is the cost of reading one Send of one envelope.
+func BenchmarkDecodeSend(b *testing.B) {
+	raw, err := proto.Marshal(&wire.ContactClient{Frame: &wire.ContactClient_Send{Send: &wire.Send{Envelopes: []*wire.Outgoing{{
+		Seq: 1, MessageId: make([]byte, 16), Class: 1, Recipient: "bob", Device: make([]byte, 16), Ciphertext: make([]byte, benchSize),
+	}}}}})
+	must(b, err)
+	for b.Loop() {
+		var f wire.ContactClient
+		must(b, wire.Unmarshal(raw, &f))
+	}
+}
