@@ -18,6 +18,7 @@ const (
 
 func newDaemonCommand(a *app) *cobra.Command {
 	return groupCommand(a, "daemon", "Run and manage the daemon of this user",
+		newDaemonRunCommand(a),
 		&cobra.Command{
 			Use:   "status",
 			Short: "Tell whether the daemon runs (exit 7 if not), without starting it",
