@@ -171,6 +171,10 @@ func LoadServer(data, file string, values map[string]any) (Server, error) {
 	if err := Load(src, &s); err != nil {
 		return Server{}, err
 	}
+	var err error
+	if s.Data, err = filepath.Abs(s.Data); err != nil {
+		return Server{}, fmt.Errorf("data: %w", err)
+	}
 	return s, nil
 }
 
