@@ -38,9 +38,8 @@ func newApp(args []string, stdin, stdout, stderr *os.File) *app {
 // json reports whether data and errors are printed as JSON.
 func (a *app) json() bool { return a.output == outputJSON }
 
-// stdinTerminal and stdoutTerminal report whether a person sits at the stream.
+// stdinTerminal and stderrTerminal report whether a person sits at the stream.
 func (a *app) stdinTerminal() bool  { return term.IsTerminal(int(a.stdin.Fd())) }
-func (a *app) stdoutTerminal() bool { return term.IsTerminal(int(a.stdout.Fd())) }
 func (a *app) stderrTerminal() bool { return term.IsTerminal(int(a.stderr.Fd())) }
 
 // readAll reads r up to limit bytes; more is an error of the given text.

@@ -126,7 +126,7 @@ func (a *app) spawnDaemon(log *os.File) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, local.Errorf(local.CodeNoDaemon, "start the daemon: %v", err)
 	}
-	return &process{pid: cmd.Process.Pid, handle: cmd.Process}, nil
+	return &process{pid: cmd.Process.Pid}, nil
 }
 
 // daemonEnv keeps what a daemon needs. It outlives the command that happened to
@@ -190,7 +190,7 @@ func lostRace(path string, offset int64) bool {
 }
 
 // alreadyRunning is in the message with which a daemon gives way to another.
-const alreadyRunning = "already running"
+const alreadyRunning = "another daemon"
 
 // lastError finds the last error object in the log behind offset.
 func lastError(path string, offset int64) *local.Error {

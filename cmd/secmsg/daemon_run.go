@@ -12,7 +12,7 @@ func newDaemonRunCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon in the foreground, logging to standard error",
-		Long: "Runs the daemon of this profile until it is told to stop. Commands start it\n" +
+		Long: "Run the daemon of this profile until SIGTERM, SIGINT or secmsg daemon stop. Commands start it\n" +
 			"by themselves; this is for service managers and for looking at its log.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemonRun(cmd.Context(), a) },
@@ -28,5 +28,6 @@ func runDaemonRun(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	privateUmask()
 	return daemon.Run(ctx, cfg, logger)
 }

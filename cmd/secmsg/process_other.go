@@ -12,8 +12,7 @@ func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }
 
 // process is a daemon that this command started.
 type process struct {
-	pid    int
-	handle *os.Process
+	pid int
 }
 
 // ended cannot be asked without waiting here; the timeout of the start decides.

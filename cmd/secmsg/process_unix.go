@@ -14,7 +14,6 @@ func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: tru
 // process is a daemon that this command started.
 type process struct {
 	pid    int
-	handle *os.Process
 	status syscall.WaitStatus
 	gone   bool
 }

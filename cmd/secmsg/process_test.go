@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestSubstitutionDoesNotHang runs the first command of a profile inside $( ),
+// with a lock held on a descriptor of the shell: the daemon that it starts must
+// keep neither the pipe nor the lock.
+func TestSubstitutionDoesNotHang(t *testing.T) {
+	bin, dir := secmsgBinary(t), t.TempDir()
+	home := filepath.Join(dir, "p")
+	t.Cleanup(func() { _ = exec.Command(bin, "--home", home, "daemon", "stop").Run() })
+	script := `exec 9>"$1/lock"; flock -n 9 || exit 3
+out=$("$2" --home "$1/p" status) || exit 4
+printf '%s\n' "$out"
+exec 9>&-
+flock -n "$1/lock" true || exit 5`
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", script, "bash", dir, bin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	st, err := exec.Command(bin, "--home", home, "daemon", "status", "-o", "json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var status struct{ PID int }
+	if err := json.Unmarshal(st, &status); err != nil {
+		t.Fatal(err)
+	}
+	checkDetached(t, status.PID)
+}
+
+// checkDetached looks at the process from outside: its session, its environment and its descriptors.
+func checkDetached(t *testing.T, pid int) {
+	t.Helper()
+	proc := "/proc/" + strconv.Itoa(pid)
+	stat, err := os.ReadFile(proc + "/stat")
+	if err != nil {
+		t.Skip("no /proc here")
+	}
+	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if f[3] != strconv.Itoa(pid) {
+		t.Errorf("session %s, want %d", f[3], pid)
+	}
+	if link, err := os.Readlink(proc + "/cwd"); err == nil && link != "/" {
+		t.Errorf("working directory %s", link)
+	}
+	fds, err := os.ReadDir(proc + "/fd")
+	if err != nil {
+		return // a process that is not dumpable hides them
+	}
+	for _, fd := range fds {
+		link, err := os.Readlink(proc + "/fd/" + fd.Name())
+		if err == nil && (strings.HasPrefix(link, "pipe:") || strings.HasSuffix(link, "/lock")) {
+			t.Errorf("descriptor %s is %s", fd.Name(), link)
+		}
+	}
+}
+
+// TestFirstCommandsRace starts several first commands at once: all are served,
+// by one daemon.
+func TestFirstCommandsRace(t *testing.T) {
+	bin, home := secmsgBinary(t), filepath.Join(t.TempDir(), "p")
+	t.Cleanup(func() { _ = exec.Command(bin, "--home", home, "daemon", "stop").Run() })
+	const commands = 8
+	var wg sync.WaitGroup
+	pids := make(chan int, commands)
+	for range commands {
+		wg.Go(func() {
+			cmd := exec.Command(bin, "--home", home, "status", "-o", "json")
+			out, err := cmd.Output()
+			if err != nil {
+				t.Errorf("%v: %s", err, stderrOf(err))
+				return
+			}
+			var st struct{ PID int }
+			if err := json.Unmarshal(out, &st); err != nil {
+				t.Error(err)
+			}
+			pids <- st.PID
+		})
+	}
+	wg.Wait()
+	close(pids)
+	first := <-pids
+	for pid := range pids {
+		if pid != first {
+			t.Errorf("daemons %d and %d", first, pid)
+		}
+	}
+}
+
+func stderrOf(err error) string {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return string(exit.Stderr)
+	}
+	return ""
+}
+
+// TestInterrupt sends SIGINT to a command that waits.
+func TestInterrupt(t *testing.T) {
+	bin, home := secmsgBinary(t), filepath.Join(t.TempDir(), "p")
+	t.Cleanup(func() { _ = exec.Command(bin, "--home", home, "daemon", "stop").Run() })
+	cmd := exec.Command(bin, "--home", home, "-v", "listen")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// The note about the start of the daemon tells that signals are handled by now.
+	if line, err := bufio.NewReader(stderr).ReadString('\n'); err != nil || !strings.Contains(line, "started the daemon") {
+		t.Errorf("%q, %v", line, err)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 130 {
+		t.Errorf("exit %d (%v), want 130", cmd.ProcessState.ExitCode(), err)
+	}
+}
+
+// TestVersionIsQuick is generous: it is there to notice a heavy import.
+func TestVersionIsQuick(t *testing.T) {
+	bin := secmsgBinary(t)
+	best := time.Hour
+	for range 10 {
+		begin := time.Now()
+		if out, err := exec.Command(bin, "version").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		best = min(best, time.Since(begin))
+	}
+	if limit := 50 * time.Millisecond; best > limit {
+		t.Errorf("secmsg version takes %s, over %s", best, limit)
+	}
+	t.Logf("secmsg version: %s", best)
+}
+
+// TestUnits has systemd check the units that are installed.
+func TestUnits(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("no systemd-analyze here")
+	}
+	bin, dir := secmsgBinary(t), t.TempDir()
+	units := filepath.Join(dir, "systemd", "user")
+	cmd := exec.Command(bin, "daemon", "install")
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+dir, "PATH=/nonexistent", "XDG_RUNTIME_DIR="+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	verify := exec.Command("systemd-analyze", "verify", "--user", "--man=no", filepath.Join(units, serviceName), filepath.Join(units, socketFile))
+	verify.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir)
+	out, err := verify.CombinedOutput()
+	if err != nil || len(bytes.TrimSpace(out)) != 0 {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+	cmd = exec.Command(bin, "daemon", "uninstall")
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+dir, "PATH=/nonexistent")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if left, err := os.ReadDir(units); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
