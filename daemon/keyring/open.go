@@ -65,6 +65,8 @@ func (k *Keyring) Open(tx *store.Tx, in Incoming, v Verifier, now time.Time) (Op
 		return Opened{}, fmt.Errorf("open: %w", stored.err)
 	case errors.Is(err, ratchet.ErrNoSession) && ratchet.IsInitial(in.Ciphertext):
 		return k.accept(tx, d, in, m, v, before, swept, now)
+	case err != nil && (len(in.Ciphertext) == 0 || in.Ciphertext[0] != ratchet.Version):
+		return Opened{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	case err != nil:
 		return Opened{}, openError(err)
 	}
