@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"secmsg/scripts/lab"
 )
 
 // part is one sub-command.
@@ -87,6 +89,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	if len(names) == 0 {
 		names = defaultParts()
+	}
+	if o.binary == "" {
+		dir, err := os.MkdirTemp("", "secmsg-bench-")
+		if err != nil {
+			return fmt.Errorf("build: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		if o.binary, err = lab.Build(ctx, dir); err != nil {
+			return err
+		}
 	}
 	b := &bench{out: &report{}, talk: stderr, opt: o}
 	all := parts()

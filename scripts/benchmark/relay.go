@@ -18,6 +18,9 @@ const unloadedRate = 1000
 // warm is the time that a load runs before it is measured.
 const warm = time.Second
 
+// maxInvite is the most accounts that one invite makes.
+const maxInvite = 10_000
+
 // relayBench is one server under load.
 type relayBench struct {
 	*bench
@@ -45,7 +48,7 @@ func runRelay(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	defer ref.stop()
-	text, err := w.Invite(ctx, 1_000_000)
+	text, err := w.Invite(ctx, maxInvite)
 	if err != nil {
 		return err
 	}

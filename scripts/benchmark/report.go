@@ -7,7 +7,7 @@ import (
 	"math"
 	"runtime"
 	"strconv"
-	"text/tabwriter"
+	"strings"
 	"time"
 )
 
@@ -68,27 +68,49 @@ func (r *report) write(out io.Writer, format string) error {
 			Rows []row     `json:"rows"`
 		}{time.Now().UTC(), runtime.NumCPU(), runtime.Version(), r.rows})
 	}
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "part\twhat\t\tvalue\tunit\treference\tratio\tmark\t\t\n")
-	for _, w := range r.rows {
-		reference, ratio, mark, met := "", "", "", ""
+	return writeTable(out, r.rows)
+}
+
+// writeTable prints words to the left and numbers to the right of their columns.
+func writeTable(out io.Writer, rows []row) error {
+	cells := [][]string{{"part", "figure", "value", "unit", "ratio", "reference", "mark", ""}}
+	for _, w := range rows {
+		line := []string{w.Part, w.Name, number(w.Value), w.Unit, "", "", "", ""}
 		if w.Reference != 0 {
-			reference, ratio = number(w.Reference)+" ("+w.Against+")", number(w.Ratio)
+			line[4], line[5] = number(w.Ratio), number(w.Reference)+" "+w.Against
 		}
 		if w.Goal != 0 {
-			sign := "<="
+			line[6], line[7] = "at most "+number(w.Goal), "missed"
 			if w.More {
-				sign = ">="
+				line[6] = "at least " + number(w.Goal)
 			}
-			mark = sign + " " + number(w.Goal)
-			met = "no"
 			if *w.Met {
-				met = "yes"
+				line[7] = "reached"
 			}
 		}
-		fmt.Fprintf(t, "%s\t%s\t\t%s\t%s\t%s\t%s\t%s\t%s\t\n", w.Part, w.Name, number(w.Value), w.Unit, reference, ratio, mark, met)
+		cells = append(cells, line)
 	}
-	return t.Flush()
+	widths := make([]int, len(cells[0]))
+	for _, line := range cells {
+		for i, c := range line {
+			widths[i] = max(widths[i], len(c))
+		}
+	}
+	const value, ratio = 2, 4 // columns of numbers
+	for _, line := range cells {
+		var b strings.Builder
+		for i, c := range line {
+			if i == value || i == ratio {
+				fmt.Fprintf(&b, "%*s  ", widths[i], c)
+			} else {
+				fmt.Fprintf(&b, "%-*s  ", widths[i], c)
+			}
+		}
+		if _, err := fmt.Fprintln(out, strings.TrimRight(b.String(), " ")); err != nil {
+			return fmt.Errorf("write table: %w", err)
+		}
+	}
+	return nil
 }
 
 // number prints three significant digits, and no exponent.

@@ -14,7 +14,7 @@ import (
 // without cgo and stripped.
 func Build(ctx context.Context, dir string) (string, error) {
 	bin := filepath.Join(dir, "secmsg")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "secmsg/cmd/secmsg")
+	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-o", bin, "secmsg/cmd/secmsg")
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
