@@ -198,3 +198,55 @@ func TestSetKeepsWhatIsAdded(t *testing.T) {
 		t.Error("an older generation became active")
 	}
 }
+
+// What no sequence of operations makes does not parse, and what parses has one
+// stored form.
+func TestStoredFormIsStrict(t *testing.T) {
+	p := newPair(t)
+	p.now = p.now.Add(OfferInterval)
+	for range 3 {
+		p.seal(0, "lost")
+		p.open(p.seal(0, "x"))
+		p.open(p.seal(1, "y"))
+	}
+	first := newUnopenedPair(t)
+	chain := func(epoch uint32) oldChain { return oldChain{epoch: epoch} }
+	good := p.s[1].st
+	cases := map[string]func(*state){
+		"role":                     func(s *state) { s.role = 3 },
+		"session with oneself":     func(s *state) { s.self = s.peer },
+		"unanswered":               func(s *state) { s.unanswered = offerPatience + 1 },
+		"prelude once confirmed":   func(s *state) { s.prelude = first.s[0].st.prelude },
+		"initiator without":        func(s *state) { s.role, s.confirmed = roleInitiator, false },
+		"old chains out of order":  func(s *state) { s.old = []oldChain{chain(2), chain(1)} },
+		"old chain of the future":  func(s *state) { s.old = []oldChain{chain(s.epoch)} },
+		"too many old chains":      func(s *state) { s.old = make([]oldChain, MaxOldHeaderKeys+1) },
+		"offers out of order":      func(s *state) { s.offers = []ownOffer{{id: 2}, {id: 1}}; s.offerNext = 9 },
+		"offer of the future":      func(s *state) { s.offers = []ownOffer{{id: s.offerNext}} },
+		"too many offers":          func(s *state) { s.offers = make([]ownOffer, MaxOffers+1); s.offerNext = 9 },
+		"peer's offer is no key":   func(s *state) { s.peerOffer = &offer{id: s.peerSeen, ek: bytes.Repeat([]byte{255}, kemPublicSize)} },
+		"peer's offer not noted":   func(s *state) { s.peerOffer = &offer{id: s.peerSeen + 1, ek: make([]byte, kemPublicSize)} },
+		"peer's key of low order":  func(s *state) { s.remote = [32]byte{1} },
+		"time before 1970":         func(s *state) { s.offerTime = -1 },
+		"old chain closed in 1969": func(s *state) { s.old = []oldChain{{epoch: 1, closed: -1}} },
+	}
+	for name, change := range cases {
+		s := good.clone()
+		change(s)
+		if _, err := ParseSession(s.marshal()); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	b := good.marshal()
+	for i := range b {
+		bad := bytes.Clone(b)
+		bad[i] ^= 0x82
+		s, err := ParseSession(bad)
+		if err == nil && !bytes.Equal(s.Marshal(), bad) {
+			t.Fatalf("byte %d: two stored forms of one state", i)
+		}
+		if err != nil && !errors.Is(err, ErrFormat) {
+			t.Fatalf("byte %d: error of no kind: %v", i, err)
+		}
+	}
+}

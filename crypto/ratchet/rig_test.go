@@ -136,13 +136,12 @@ func (k testKeys) commit(res OpenResult) {
 
 // testPair is an established session seen from both ends.
 type testPair struct {
-	t          *testing.T
-	dev        [2]*testDevice
-	s          [2]*Session
-	keys       [2]testKeys
-	now        time.Time
-	nextID     uint64
-	transcript [32]byte
+	t      *testing.T
+	dev    [2]*testDevice
+	s      [2]*Session
+	keys   [2]testKeys
+	now    time.Time
+	nextID uint64
 }
 
 // letter is an envelope on its way.

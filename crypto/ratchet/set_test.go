@@ -20,7 +20,7 @@ func TestB11_SimultaneousInitiation(t *testing.T) {
 			begun[i][end] = e.set
 		}
 	}
-	for seed := range uint64(1000) {
+	for seed := range uint64(1000 / raceDivisor) {
 		w := newTestWorld(t, seed, devices)
 		start := begun[seed%uint64(len(begun))]
 		w.ends[0].set, w.ends[1].set = start[0], start[1]
