@@ -206,5 +206,24 @@ func (d *Daemon) finishJoin(ctx context.Context, id store.AccountID, chain [][]b
 		return local.Account{}, err
 	}
 	d.add(a)
+	a.awaitStock(ctx)
 	return describe(row)
+}
+
+// stockWait bounds how long a join waits for the first upload of prekeys.
+const stockWait = 10 * time.Second
+
+// awaitStock waits until others can start sessions with a new account, so that
+// whoever is told of it can write at once. When the server is slow the join is
+// done all the same: the upload goes on.
+func (a *account) awaitStock(ctx context.Context) {
+	e, _ := a.parts()
+	timer := time.NewTimer(stockWait)
+	defer timer.Stop()
+	select {
+	case <-e.Stocked():
+	case <-timer.C:
+	case <-a.done:
+	case <-ctx.Done():
+	}
 }

@@ -55,6 +55,9 @@ type Engine struct {
 
 	calls chan func()
 	quit  chan struct{} // closed when Run ends
+	// stocked is closed, once, when the server has prekeys of this device.
+	stocked   chan struct{}
+	stockOnce sync.Once
 	wg    sync.WaitGroup
 	work  context.Context // of workers; ends with Run
 	out   outbound
@@ -98,7 +101,7 @@ func New(o Options) *Engine {
 	e := &Engine{
 		account: o.Account, self: o.Address, device: o.Device, store: o.Store, keys: o.Keyring, trust: o.Trust,
 		journal: o.Journal, link: o.Link, logger: o.Logger, now: o.Now, cfg: o.Config.withDefaults(), onFatal: o.OnFatal,
-		calls: make(chan func()), quit: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
+		calls: make(chan func()), quit: make(chan struct{}), stocked: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
 		flights: make(map[flightKey]*flight), pairs: make(map[pairKey]*pair), peers: make(map[store.PeerID]*peerState),
 		waiters: make(map[store.MessageID][]chan stateChange), probes: make(map[store.MessageID]*probe),
 		presence: make(map[string]local.Presence), announced: make(map[string]bool),

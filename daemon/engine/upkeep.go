@@ -74,6 +74,8 @@ func (e *Engine) fillUp(count wire.PrekeyCount) error {
 	}
 	if up != nil {
 		e.upload(up)
+	} else {
+		e.stock()
 	}
 	if renew {
 		e.renew()
@@ -102,9 +104,18 @@ func (e *Engine) upload(up *keyring.Upload) {
 	}, func() {
 		if err != nil {
 			e.upkept(fmt.Errorf("upload prekeys: %w", err))
+			return
 		}
+		e.stock()
 	})
 }
+
+// stock tells that the server has prekeys of this device, so that everybody can
+// start a session with it.
+func (e *Engine) stock() { e.stockOnce.Do(func() { close(e.stocked) }) }
+
+// Stocked is closed once the server has prekeys of this device, in this run.
+func (e *Engine) Stocked() <-chan struct{} { return e.stocked }
 
 // renewalDue reports whether the own certificate has lived two thirds of its life.
 func (e *Engine) renewalDue(tx *store.Tx) (bool, error) {

@@ -30,12 +30,16 @@ func (tx *Tx) PutEnvelope(e *Envelope) error {
 		return err
 	}
 	e.Ord = ord
+	ciphertext := e.Ciphertext
+	if ciphertext == nil { // a device that nothing could be sealed for
+		ciphertext = []byte{}
+	}
 	return tx.exec(`INSERT INTO envelopes (account, id, device, peer, ord, own, filler, status, reason, manifest, expires_ms, ciphertext)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (account, id, device) DO UPDATE SET peer = excluded.peer, ord = excluded.ord, own = excluded.own,
 			filler = excluded.filler, status = excluded.status, reason = excluded.reason, manifest = excluded.manifest,
 			expires_ms = excluded.expires_ms, ciphertext = excluded.ciphertext`,
-		e.Account, e.ID[:], e.Device[:], e.Peer, e.Ord, e.Own, e.Filler, e.Status, e.Reason, e.Manifest, e.ExpiresMS, e.Ciphertext)
+		e.Account, e.ID[:], e.Device[:], e.Peer, e.Ord, e.Own, e.Filler, e.Status, e.Reason, e.Manifest, e.ExpiresMS, ciphertext)
 }
 
 // AnswerEnvelope records the relay's answer and drops the ciphertext, which is
