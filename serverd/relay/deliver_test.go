@@ -264,7 +264,7 @@ func TestLargeBacklog(t *testing.T) {
 	alice, bob := w.account("alice"), w.account("bob")
 	w.mutual("alice", "bob")
 	ac := w.contact(alice)
-	const n = 2000
+	const n = 1200
 	for i := 0; i < n; i += 100 {
 		var batch []*wire.Outgoing
 		for j := range 100 {

@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait of a test for something that must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // never is an interval that a test does not reach.
 const never = time.Hour

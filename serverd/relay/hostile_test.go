@@ -162,7 +162,7 @@ func TestSlowConsumer(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	const rounds, batch, size = 100, 20, 4 << 10
+	const rounds, batch, size = 50, 20, 4 << 10
 	text := strings.Repeat("x", size)
 	before := heap()
 	for range rounds {

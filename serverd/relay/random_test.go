@@ -106,7 +106,7 @@ func TestRandomCrashes(t *testing.T) {
 }
 
 func randomCrashes(t *testing.T, seed uint64) {
-	const senders, receivers, messages = 3, 3, 80
+	const senders, receivers, messages = 3, 3, 50
 	h := &history{
 		t: t, rng: rand.New(rand.NewPCG(seed, 7)), stored: make(map[delivery]bool),
 		committed: make(map[delivery]bool), last: make(map[[2]key.DeviceID]int),

@@ -38,9 +38,13 @@ func (u *upkeep) init(ctx context.Context) error {
 		}
 		u.revoked = page[len(page)-1].Row
 	}
-	_, last, err := u.relay.store.Noticed(ctx, 0)
-	u.noticed = last
-	return err
+	for {
+		_, last, err := u.relay.store.Noticed(ctx, u.noticed)
+		if err != nil || last == u.noticed {
+			return err
+		}
+		u.noticed = last
+	}
 }
 
 // every calls f each interval until ctx ends.

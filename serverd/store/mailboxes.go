@@ -123,13 +123,15 @@ func scanMail(row scan) (Mail, error) {
 // errEnough ends a listing early.
 var errEnough = errors.New("enough")
 
+const selectMail = `SELECT m.row, d.account, m.device, m.class, m.message_id, m.sender, m.sender_device, m.accepted, m.expires,
+		m.notice_reason, m.notice_recipient, m.notice_device, m.size, m.ciphertext
+	FROM mails m JOIN devices d ON d.id = m.device WHERE m.device = ? AND m.row > ? ORDER BY m.row LIMIT ?`
+
 // Read returns the mails of a device after a row, within limit and maxBytes, at least one if there is one.
 func (s *SQLite) Read(ctx context.Context, device key.DeviceID, after int64, limit, maxBytes int) ([]Mail, error) {
 	var out []Mail
 	bytes := 0
-	err := s.list(ctx, `SELECT m.row, d.account, m.device, m.class, m.message_id, m.sender, m.sender_device, m.accepted, m.expires,
-			m.notice_reason, m.notice_recipient, m.notice_device, m.size, m.ciphertext
-		FROM mails m JOIN devices d ON d.id = m.device WHERE m.device = ? AND m.row > ? ORDER BY m.row LIMIT ?`,
+	err := s.list(ctx, selectMail,
 		[]any{device[:], after, limit}, func(row scan) error {
 			m, err := scanMail(row)
 			if err != nil {
@@ -194,20 +196,21 @@ func (s *SQLite) MailboxSize(ctx context.Context, device key.DeviceID) (envelope
 	return envelopes, bytes, mapError("mailbox size", err)
 }
 
+const selectExpired = `SELECT m.row, d.account, m.device, m.class, m.message_id, m.sender, m.sender_device, m.accepted, m.expires,
+		m.notice_reason, m.notice_recipient, m.notice_device, m.size, x''
+	FROM mails m JOIN devices d ON d.id = m.device WHERE m.expires < ? ORDER BY m.expires, m.row LIMIT ?`
+
 // TakeExpired removes expired mails and leaves their senders notices, in one transaction.
 func (s *SQLite) TakeExpired(ctx context.Context, now time.Time, limit int) ([]Mail, error) {
-	const expired = `FROM mails m JOIN devices d ON d.id = m.device WHERE m.expires < ?`
-	args := []any{toMS(now)}
 	var n int
-	if err := s.get(ctx, `SELECT count(*) FROM (SELECT 1 `+expired+` LIMIT 1)`, args, &n); err != nil || n == 0 {
+	if err := s.get(ctx, `SELECT count(*) FROM (SELECT 1 FROM mails WHERE expires < ? LIMIT 1)`, []any{toMS(now)}, &n); err != nil || n == 0 {
 		return nil, mapError("take expired", err)
 	}
 	var out []Mail
 	err := s.write(ctx, "take expired", func(t *tx) error {
 		out = nil
-		err := t.list(`SELECT m.row, d.account, m.device, m.class, m.message_id, m.sender, m.sender_device, m.accepted, m.expires,
-				m.notice_reason, m.notice_recipient, m.notice_device, m.size, x'' `+expired+` ORDER BY m.expires, m.row LIMIT ?`,
-			append(args, limit), func(row scan) error {
+		err := t.list(selectExpired,
+			[]any{toMS(now), limit}, func(row scan) error {
 				m, err := scanMail(row)
 				out = append(out, m)
 				return err
@@ -276,17 +279,27 @@ func notice(t *tx, m Mail, reason uint8, now time.Time) error {
 	return err
 }
 
-// Noticed returns the devices that were left a notice above a row, and the highest such row.
+// noticedPage bounds one answer of Noticed; callers ask again from the last row.
+const noticedPage = 10_000
+
+// Left to itself the planner walks all mail above the row.
+const selectNoticed = `SELECT row, device FROM mails INDEXED BY mails_notice WHERE class = 4 AND row > ? ORDER BY row LIMIT ?`
+
+// Noticed returns the devices that were left one of the next 10,000 notices above a row, and the highest such row.
 func (s *SQLite) Noticed(ctx context.Context, after int64) ([]key.DeviceID, int64, error) {
 	var ids []key.DeviceID
+	seen := make(map[key.DeviceID]struct{})
 	last := after
-	err := s.list(ctx, `SELECT device, max(row) FROM mails WHERE class = 4 AND row > ? GROUP BY device`, []any{after}, func(row scan) error {
+	err := s.list(ctx, selectNoticed, []any{after, noticedPage}, func(row scan) error {
 		var id key.DeviceID
-		var n int64
-		err := row(deviceColumn{&id}, &n)
-		ids = append(ids, id)
-		last = max(last, n)
-		return err
+		if err := row(&last, deviceColumn{&id}); err != nil {
+			return err
+		}
+		if _, twice := seen[id]; !twice {
+			seen[id] = struct{}{}
+			ids = append(ids, id)
+		}
+		return nil
 	})
 	return ids, last, mapError("noticed", err)
 }

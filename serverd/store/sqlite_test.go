@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -154,6 +155,44 @@ func TestDisksErrorFailsTheWholeGroup(t *testing.T) {
 	n, _, err := s.MailboxSize(ctx, alice.ID)
 	must(t, err)
 	equal(t, "stored in the failed group", n, 0)
+}
+
+// TestPlans: what runs often, or over mail that grows, searches an index and scans nothing.
+func TestPlans(t *testing.T) {
+	s := openSQLite(t, t.TempDir())
+	for _, query := range []string{
+		selectNoticed, selectMail, selectExpired, selectAccount,
+		`SELECT 1 FROM mails WHERE expires < ? LIMIT 1`,
+		`SELECT message_id, sender_device FROM mails WHERE device = ? AND class = 1 ORDER BY row`,
+		`DELETE FROM mails WHERE row = ? AND device = ?`,
+		`SELECT id FROM devices WHERE account = ? AND revoked = 0`,
+		`SELECT relation FROM contacts WHERE owner = ? AND peer = ?`,
+		`SELECT message_id FROM requests WHERE sender = ? AND recipient = ?`,
+		`SELECT row, account, device FROM revocations WHERE row > ? ORDER BY row LIMIT ?`,
+		`SELECT row, id, expires, public FROM prekeys WHERE device = ? AND kind = ? AND used = 0 ORDER BY row LIMIT 1`,
+	} {
+		must(t, s.write(t.Context(), "plan", func(tx *tx) error {
+			return tx.list(`EXPLAIN QUERY PLAN `+query, make([]any, strings.Count(query, "?")), func(row scan) error {
+				var id, parent, unused int
+				var detail string
+				err := row(&id, &parent, &unused, &detail)
+				if strings.HasPrefix(detail, "SCAN") || strings.Contains(detail, "TEMP B-TREE") {
+					t.Errorf("%s: %s", query, detail)
+				}
+				return err
+			})
+		}))
+	}
+	// The rows above a number are most of a table; only the index of notices is short.
+	must(t, s.write(t.Context(), "plan", func(tx *tx) error {
+		return tx.list(`EXPLAIN QUERY PLAN `+selectNoticed, []any{0, 0}, func(row scan) error {
+			var id, parent, unused int
+			var detail string
+			err := row(&id, &parent, &unused, &detail)
+			equal(t, "index", strings.Contains(detail, "mails_notice"), true)
+			return err
+		})
+	}))
 }
 
 func TestErrorsNameTheOperation(t *testing.T) {

@@ -238,7 +238,7 @@ type Mailboxes interface {
 	MailboxSize(ctx context.Context, device key.DeviceID) (envelopes int, bytes int64, err error)
 	// TakeExpired removes up to limit mails that expired before now and returns them without ciphertext.
 	TakeExpired(ctx context.Context, now time.Time, limit int) ([]Mail, error)
-	// Noticed returns the devices that were left a notice in a row above after, and the highest such row (after if there is none).
+	// Noticed returns the devices that were left a notice in a row above after, and the highest such row (after if there is none); many notices come in several answers.
 	Noticed(ctx context.Context, after int64) (devices []key.DeviceID, last int64, err error)
 }
 
