@@ -223,9 +223,8 @@ func (a *account) lookUp(ctx context.Context, addr identity.Address) error {
 	err = d.store.Update(ctx, func(tx *store.Tx) error {
 		var out trust.Admission
 		out, admit = d.trust.Admit(tx, a.id, addr, found.Chain, [][]byte{found.Manifest}, time.Now())
-		for _, ev := range out.Events {
-			ev.Account = a.address.String()
-			if _, err := d.journal.Append(tx, a.id, ev); err != nil {
+		for _, change := range out.Changes {
+			if err := d.identityEvent(tx, a.id, addr, change); err != nil {
 				return err
 			}
 		}

@@ -25,19 +25,6 @@ type Admission struct {
 	// Changes are the identity events that came of it. They are set also with
 	// an error, and the caller records them in the same transaction.
 	Changes []local.Identity
-	// Events are the Changes as events of the journal.
-	Events []local.Event
-}
-
-// withEvents fills Events in.
-func (a Admission) withEvents(peer identity.Address, state string) Admission {
-	a.Events = nil
-	for i := range a.Changes {
-		a.Events = append(a.Events, local.Event{
-			Type: local.TypeIdentity, Peer: peer.String(), Direction: local.DirectionIn, Trust: state, Identity: &a.Changes[i],
-		})
-	}
-	return a
 }
 
 // Admit takes what the server says of an account: certificate chain (nil: only
@@ -58,8 +45,7 @@ func (t *Trust) Admit(tx *store.Tx, account store.AccountID, addr identity.Addre
 		return Admission{}, fmt.Errorf("%s: %w", addr, ErrRealm)
 	}
 	if addr == o.address {
-		out, err := t.admitOwn(tx, o, chain, manifests, now)
-		return out.withEvents(addr, local.TrustVerified), err
+		return t.admitOwn(tx, o, chain, manifests, now)
 	}
 	peer, err := tx.Peer(account, addr.String())
 	if err != nil {
@@ -78,10 +64,9 @@ func (t *Trust) Admit(tx *store.Tx, account store.AccountID, addr identity.Addre
 		err = nil
 	}
 	if len(c.Pin) == 0 && err != nil {
-		return Admission{Peer: peer, Changes: p.changes}.withEvents(addr, TrustState(c)), err
+		return Admission{Peer: peer, Changes: p.changes}, err
 	}
-	out, err := p.finish(err)
-	return out.withEvents(addr, TrustState(p.c)), err
+	return p.finish(err)
 }
 
 // admission is one peer while it is admitted.

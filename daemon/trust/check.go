@@ -15,9 +15,6 @@ type Target struct {
 	Version uint64 // of the manifest
 }
 
-// Recipients is Target.
-type Recipients = Target
-
 // CheckSend decides whether a message may be sealed for a peer, in the
 // transaction that seals it. requireVerified asks for more than the peer's
 // policy does. It fails with [ErrBlocked], [ErrChanged], [ErrUnknownPeer] (look

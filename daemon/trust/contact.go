@@ -156,11 +156,6 @@ func (t *Trust) MakeContact(tx *store.Tx, account store.AccountID, peer store.Pe
 	return setRelation(tx, c, store.RelationContact)
 }
 
-// Befriend is MakeContact.
-func (t *Trust) Befriend(tx *store.Tx, account store.AccountID, peer store.PeerID) error {
-	return t.MakeContact(tx, account, peer)
-}
-
 // setRelation changes a relation and leaves it to be told to the server.
 func setRelation(tx *store.Tx, c store.Contact, r store.Relation) error {
 	if c.Relation != r {
