@@ -4,4 +4,4 @@ package ratchet
 
 // raceDivisor makes long tests shorter under the race detector, where the
 // arithmetic is many times slower.
-const raceDivisor = 8
+const raceDivisor = 20
