@@ -212,9 +212,6 @@ func (a *account) lookUp(ctx context.Context, addr identity.Address) error {
 		return err
 	}
 	_, l := a.parts()
-	if !l.State().Contact {
-		return link.ErrDown
-	}
 	found, err := l.Account(ctx, addr.User)
 	if err != nil {
 		return err

@@ -101,10 +101,10 @@ func listed(newest identity.Manifest, addr identity.Address, pin key.SigningPubl
 	return d, nil
 }
 
-// CheckReceive decides about a message of a device with which there is a
-// session: [ErrBlocked], [ErrChanged], or [ErrDevice] if the newest manifest no
-// longer lists it. A peer of whom nothing is known passes, since only a first
-// message can come of him, which AdmitInitial judges.
+// CheckReceive decides about a message before it is opened: [ErrBlocked],
+// [ErrChanged], or [ErrDevice] if there is a session with the device and the
+// newest manifest does not list it. Without a session only a first message can
+// open, which may carry a newer manifest and which AdmitInitial judges.
 func (t *Trust) CheckReceive(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, device key.DeviceID) error {
 	o, err := loadOwn(tx, account)
 	if err != nil {
@@ -115,10 +115,7 @@ func (t *Trust) CheckReceive(tx *store.Tx, account store.AccountID, peer store.P
 		if err != nil {
 			return fmt.Errorf("own manifest: %w: %w", store.ErrCorrupt, err)
 		}
-		if _, ok := m.Device(device); !ok {
-			return fmt.Errorf("%s: %w", device, ErrDevice)
-		}
-		return nil
+		return listedOrNew(tx, m, store.DeviceRef{Account: account, Peer: peer, Device: device})
 	}
 	c, err := tx.Contact(account, peer)
 	if err != nil {
@@ -138,8 +135,17 @@ func (t *Trust) CheckReceive(tx *store.Tx, account store.AccountID, peer store.P
 	if err != nil {
 		return err
 	}
-	if _, ok := m.Device(device); !ok {
-		return fmt.Errorf("%s: %w", device, ErrDevice)
+	return listedOrNew(tx, m, store.DeviceRef{Account: account, Peer: peer, Device: device})
+}
+
+// listedOrNew refuses a device with a session that the manifest does not list.
+func listedOrNew(tx *store.Tx, m identity.Manifest, ref store.DeviceRef) error {
+	if _, ok := m.Device(ref.Device); ok {
+		return nil
 	}
-	return nil
+	has, err := tx.HasSession(ref)
+	if err != nil || !has {
+		return err
+	}
+	return fmt.Errorf("%s: %w", key.DeviceID(ref.Device), ErrDevice)
 }
