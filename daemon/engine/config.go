@@ -21,7 +21,7 @@ type Config struct {
 	RetryEvery    time.Duration // how long to wait for what was asked for before asking again; 10 min
 	BackoffMin    time.Duration // first wait after a temporary failure; 1 s
 	BackoffMax    time.Duration // longest such wait; 60 s
-	NoKeysFor     time.Duration // how long a device without a bundle is not asked for again; 10 min, the relay's prekey rate
+	NoKeysFor     time.Duration // longest time that a device without a bundle is not asked for again; 10 min, the relay's prekey rate
 	Upkeep        time.Duration // prekeys, certificate and own manifest are looked at so often; 24 h
 	Sweep         time.Duration // retention is looked at so often; 1 h
 	ProbeTimeout  time.Duration // of status --check; 10 s

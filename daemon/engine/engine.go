@@ -58,9 +58,9 @@ type Engine struct {
 	// stocked is closed, once, when the server has prekeys of this device.
 	stocked   chan struct{}
 	stockOnce sync.Once
-	wg    sync.WaitGroup
-	work  context.Context // of workers; ends with Run
-	out   outbound
+	wg        sync.WaitGroup
+	work      context.Context // of workers; ends with Run
+	out       outbound
 
 	// owned by the actor
 	selfPeer                   store.PeerID

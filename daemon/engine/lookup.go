@@ -230,11 +230,13 @@ func (e *Engine) requeue(tx *store.Tx, peer store.PeerID, devices []identity.Dev
 // Devices that the server left out have no keys for now.
 func (e *Engine) startSessions(n need, b wire.Bundles, then func(tx *store.Tx, started []key.DeviceID) error) error {
 	var started []key.DeviceID
+	var held bool
 	err := e.update(func(tx *store.Tx) error {
-		started = nil
+		started, held = nil, false
 		to, err := e.trust.CheckSend(tx, e.account, n.peer, false, e.now())
 		if errors.Is(err, trust.ErrChanged) || errors.Is(err, trust.ErrBlocked) || errors.Is(err, trust.ErrUnverified) {
-			return nil // the pump holds or fails the messages
+			held = true // the pump holds or fails the messages
+			return nil
 		}
 		if err != nil {
 			return err
@@ -263,12 +265,15 @@ func (e *Engine) startSessions(n need, b wire.Bundles, then func(tx *store.Tx, s
 	if err != nil {
 		return err
 	}
+	if held { // nothing was tried, so nothing is known of the devices
+		return nil
+	}
 	p := e.peer(n.peer)
 	for _, id := range n.bundles {
 		if slices.Contains(started, id) {
 			delete(p.noKeys, id)
 		} else {
-			p.noKeys[id] = time.Now().Add(e.cfg.NoKeysFor)
+			e.absent(p, id)
 		}
 	}
 	return nil

@@ -38,15 +38,33 @@ type peerState struct {
 	notBefore time.Time // the next try after a failure
 	tries     int
 	refresh   bool // its manifests are to be fetched before the next seal
-	noKeys    map[key.DeviceID]time.Time
+	noKeys    map[key.DeviceID]absence
 	presence  bool // the server told its presence on this connection
 	asked     time.Time
+}
+
+// absence is a device that had no usable bundle: it is asked for again after
+// until, later each time, so that one that has just joined is found soon and
+// the relay's rate for bundles is not used up on one that stays away.
+type absence struct {
+	until time.Time
+	tries int
+}
+
+// absent notes that a device had no usable bundle.
+func (e *Engine) absent(p *peerState, id key.DeviceID) {
+	a := p.noKeys[id]
+	d := e.cfg.BackoffMin
+	for n := a.tries; n > 0 && d < e.cfg.NoKeysFor; n-- {
+		d *= 2
+	}
+	p.noKeys[id] = absence{until: time.Now().Add(min(d, e.cfg.NoKeysFor)), tries: a.tries + 1}
 }
 
 func (e *Engine) peer(id store.PeerID) *peerState {
 	p := e.peers[id]
 	if p == nil {
-		p = &peerState{noKeys: make(map[key.DeviceID]time.Time)}
+		p = &peerState{noKeys: make(map[key.DeviceID]absence)}
 		e.peers[id] = p
 	}
 	return p
@@ -260,7 +278,7 @@ func (e *Engine) lacking(tx *store.Tx, targets []sealTarget, peer store.PeerID, 
 		if err != nil {
 			return nil, err
 		}
-		if !has && !e.peer(peer).noKeys[t.Device.ID].After(time.Now()) {
+		if !has && !e.peer(peer).noKeys[t.Device.ID].until.After(time.Now()) {
 			n.bundles = append(n.bundles, t.Device.ID)
 		}
 	}

@@ -64,6 +64,18 @@ func (f *faults) hit(p func(f *faults) float64) bool {
 	return f.rng.Float64() < p(f)
 }
 
+func (r *relay) broken() *faults {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.faults
+}
+
+func (r *relay) setFaults(f *faults) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults = f
+}
+
 func newRelay(t *testing.T) *relay {
 	now := time.Now()
 	root, err := identity.NewRoot("x.example", now)
@@ -105,6 +117,7 @@ type testLink struct {
 	mu      sync.Mutex
 	handler link.Handler
 	up      bool
+	wanted  bool // by the test; a broken connection comes back only then
 	watched []string
 	ended   chan struct{} // closed when the present connection ends
 	wake    chan struct{}
@@ -115,11 +128,21 @@ type testLink struct {
 
 var errDown = errors.New("down")
 
+// backoff is how long a broken connection stays down.
+const backoff = 200 * time.Millisecond
+
 // connect makes both connections stand.
 func (l *testLink) connect() {
+	l.mu.Lock()
+	l.wanted = true
+	l.mu.Unlock()
+	l.again()
+}
+
+func (l *testLink) again() {
 	ctx := context.Background()
 	l.mu.Lock()
-	if l.up {
+	if l.up || !l.wanted {
 		l.mu.Unlock()
 		return
 	}
@@ -156,6 +179,7 @@ func (l *testLink) connect() {
 // disconnect ends both and waits.
 func (l *testLink) disconnect() {
 	l.mu.Lock()
+	l.wanted = false
 	if !l.up {
 		l.mu.Unlock()
 		l.wg.Wait()
@@ -184,7 +208,8 @@ func (l *testLink) drop() {
 		l.mu.Unlock()
 		h.Down(wire.RoleContact, errDown)
 		h.Down(wire.RoleReplica, errDown)
-		l.connect()
+		time.Sleep(backoff) // the fake clock of synctest
+		l.again()
 	})
 }
 
@@ -202,7 +227,7 @@ func (l *testLink) receive(h link.Handler, ended, wake chan struct{}) {
 		l.relay.mu.Unlock()
 		batch := box[:min(len(box), 16)]
 		if len(batch) > 0 {
-			f := l.relay.faults
+			f := l.relay.broken()
 			sent := slices.Clone(batch)
 			if f.hit(func(f *faults) float64 { return f.duplicate }) {
 				sent = append(sent, batch...)
@@ -259,7 +284,7 @@ func (l *testLink) Send(_ context.Context, envelopes []*wire.Outgoing, _ uint64)
 	if !up {
 		return errDown
 	}
-	f := l.relay.faults
+	f := l.relay.broken()
 	if f.hit(func(f *faults) float64 { return f.breakBefore }) {
 		l.drop()
 		return errDown
