@@ -34,7 +34,10 @@ func newContactCommand(a *app) *cobra.Command {
 		verb("remove PEER", "Take a peer off the contact list", 1, func(ctx context.Context, c *local.Client, args []string) error {
 			return c.RemoveContact(ctx, a.peerParams(args[0]))
 		}),
-		verb("set PEER KEY=VALUE", "Set a policy: trust=certified|verified, receipts=on|off, retention=30d", 2, a.runContactSet),
+		&cobra.Command{
+			Use: "set PEER KEY=VALUE", Short: "Set a policy: trust=certified|verified, receipts=on|off, retention=30d", Args: argsBetween(2, 2),
+			RunE: func(cmd *cobra.Command, args []string) error { return runContactSet(cmd.Context(), a, args[0], args[1]) },
+		},
 	)
 }
 
@@ -60,12 +63,14 @@ func contactWord(c local.Contact) string {
 	return "no"
 }
 
-func (a *app) runContactSet(ctx context.Context, c *local.Client, args []string) error {
-	key, value, ok := strings.Cut(args[1], "=")
+func runContactSet(ctx context.Context, a *app, peer, policy string) error {
+	key, value, ok := strings.Cut(policy, "=")
 	if !ok || key == "" {
-		return usagef("%q: KEY=VALUE is expected", args[1])
+		return usagef("%q: KEY=VALUE is expected", policy)
 	}
-	return a.contactLine(c.SetContact(ctx, local.ContactSetParams{PeerParams: a.peerParams(args[0]), Key: key, Value: value}))
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		return a.contactLine(c.SetContact(ctx, local.ContactSetParams{PeerParams: a.peerParams(peer), Key: key, Value: value}))
+	})
 }
 
 // contactLine prints what a change has led to.

@@ -25,7 +25,7 @@ func newJoinCommand(a *app) *cobra.Command {
 		Long: "Make an account on the server that the invite names. With - the invite is read\n" +
 			"from standard input. The keys are made on this machine and stay here. If join is\n" +
 			"interrupted, the same command continues it.",
-		Example: "  secmsg join secmsg-invite:... --name alice",
+		Example: "  secmsg join secmsg://chat.example.com:8443/join#... --name alice",
 		Args:    argsBetween(1, 1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return runJoin(cmd.Context(), a, o, args[0]) },
 	}

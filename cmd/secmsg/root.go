@@ -101,6 +101,7 @@ func missingVerb(a *app, cmd *cobra.Command, args []string) error {
 		}
 		return usagef("%s: a command is missing", cmd.CommandPath()).WithHint("%s", hint)
 	}
+	cmd.SuggestionsMinimumDistance = 2 // letters, as cobra itself has it
 	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
 		hint = "did you mean " + strings.Join(s, ", ") + "?"
 	}

@@ -26,7 +26,7 @@ const patience = 30 * time.Second
 // TestScripts runs testdata/script/*.txtar against real processes. Besides the
 // commands of testscript there are:
 //
-//	serve                     make a server in $WORK/s if there is none, and run it
+//	serve [VAR=VALUE...]      make a server in $WORK/s if there is none, and run it
 //	kill9 server|DIR          kill -9 the server, or the daemon of profile DIR, and wait for its end
 //	invite VAR                set VAR to a fresh invite
 //	join DIR NAME             make an account in a new profile
@@ -129,7 +129,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("SERVER", r.listen)
 	}
 	cmd := exec.Command(r.bin, "serverd", "run", "--data", r.data(), "--listen", r.listen)
-	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 exitcode=66")
+	cmd.Env = append(append(os.Environ(), "GORACE=halt_on_error=1 exitcode=66"), args...)
 	cmd.Stderr = &r.log
 	ts.Check(cmd.Start())
 	ended := make(chan struct{})

@@ -197,7 +197,9 @@ func (a *app) printResults(results []local.SendResult) error {
 func stateError(r *local.SendResult) error {
 	if r.Error != nil {
 		e := *r.Error
-		e.Message = r.Peer + ": " + e.Message
+		if !strings.Contains(e.Message, r.Peer) {
+			e.Message = r.Peer + ": " + e.Message
+		}
 		return &e
 	}
 	switch r.State {
