@@ -146,6 +146,7 @@ func TestEvilPrekeySwap(t *testing.T) {
 	t.Parallel()
 	w := newEvilWorld(t)
 	w.must("alice", "", "contact", "add", "bob")
+	w.must("bob", "", "contact", "add", "alice")
 	ghost := key.GenerateSigning()
 	addr := identity.Address{User: "bob", Domain: "localhost"}
 	forgedPrekey, err := identity.SignPrekey(ghost, addr, identity.Prekey{Kind: identity.SignedExchange, ID: 1,
@@ -167,7 +168,10 @@ func TestEvilPrekeySwap(t *testing.T) {
 		t.Fatalf("a message was sealed with a forged prekey: %s", r.stdout)
 	}
 	w.honest()
-	w.must("alice", "again", "send", "bob", "--wait", "delivered", "--timeout", "60s")
+	// A device whose keys were bad is asked for again soon.
+	w.eventually("a message reaches bob", func() bool {
+		return w.run("alice", "again", "send", "bob", "--wait", "delivered", "--timeout", "60s").code == 0
+	})
 	w.expectText("bob", "alice", "again")
 }
 
@@ -176,19 +180,41 @@ func TestEvilGhostDevice(t *testing.T) {
 	t.Parallel()
 	w := newEvilWorld(t)
 	w.must("alice", "", "contact", "add", "bob")
+	w.must("bob", "", "contact", "add", "alice")
 	ghost := w.forge("bob")
 	w.lie("bob", func(a *wire.Account) { a.Manifest = ghost.manifest }, func(b *wire.Bundles) {
 		b.Manifest = ghost.manifest
 	})
-	if r := w.run("alice", "to bob's devices only", "send", "bob", "-o", "json"); r.code == 0 {
-		t.Fatalf("sent with a forged manifest: %s", r.stdout)
-	}
+	w.must("alice", "to bob's devices only", "send", "bob", "--wait", "delivered", "--timeout", "60s")
 	show := w.must("alice", "", "contact", "show", "bob", "-o", "json")
 	if strings.Contains(show, ghost.signing.Public().DeviceID().String()) {
 		t.Error("the ghost device was taken")
 	}
+	if !slices.ContainsFunc(w.identityEvents("alice"), func(e local.Event) bool {
+		return e.Identity != nil && e.Identity.Change == local.ChangeMismatch
+	}) {
+		t.Error("the user was not told of the forged manifest")
+	}
 	w.honest()
 	w.must("alice", "hello", "send", "bob", "--wait", "delivered", "--timeout", "60s")
+}
+
+// A ghost device in the manifest of one's own account is an alarm to its owner.
+func TestEvilGhostDeviceOfMine(t *testing.T) {
+	t.Parallel()
+	w := newEvilWorld(t)
+	ghost := w.forge("alice")
+	w.lie("alice", func(a *wire.Account) { a.Manifest = ghost.manifest }, nil)
+	w.must("alice", "", "daemon", "stop")
+	w.must("alice", "", "status") // starts it again: it compares its own account at each connect
+	w.eventually("alice is told of the ghost device", func() bool {
+		return slices.ContainsFunc(w.identityEvents("alice"), func(e local.Event) bool {
+			return e.Identity != nil && e.Peer == "alice@localhost"
+		})
+	})
+	if out := w.must("alice", "", "device", "list", "-o", "json"); strings.Contains(out, ghost.signing.Public().DeviceID().String()) {
+		t.Error("the ghost device is listed")
+	}
 }
 
 // Frames that come twice, in another order, with flipped bytes, late or from
