@@ -5,7 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io/fs"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -113,8 +113,7 @@ func (s *Server) newHTTP(h http.Handler, name string) *http.Server {
 		IdleTimeout:       l.Idle,
 		MaxHeaderBytes:    maxHeader,
 		Protocols:         &protocols,
-		// Broken handshakes of strangers are no news.
-		ErrorLog: slog.NewLogLogger(s.logger.With("listener", name).Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(httpLog{s.logger.With("listener", name)}, "", 0),
 	}
 }
 

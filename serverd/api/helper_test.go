@@ -242,6 +242,9 @@ type user struct {
 	device   device
 	manifest []byte
 	version  uint64
+	// one key of each kind is enough for all prekeys: the server does not compare them
+	kem      key.KEMPublic
+	exchange key.ExchangePublic
 }
 
 func (r *realm) newUser(name string) *user {
@@ -331,10 +334,13 @@ func (u *user) tokenFor(d device, role wire.Role) string {
 func (u *user) prekey(kind identity.PrekeyKind, id uint32, life time.Duration) []byte {
 	u.r.t.Helper()
 	p := identity.Prekey{Kind: kind, ID: id, Expires: u.r.clock.now().Add(life)}
+	if u.exchange.IsZero() {
+		u.kem, u.exchange = key.GenerateKEM().Public(), key.GenerateExchange().Public()
+	}
 	if kind.IsKEM() {
-		p.KEM = key.GenerateKEM().Public()
+		p.KEM = u.kem
 	} else {
-		p.Exchange = key.GenerateExchange().Public()
+		p.Exchange = u.exchange
 	}
 	p, err := identity.SignPrekey(u.device.signing, u.addr, p)
 	if err != nil {
