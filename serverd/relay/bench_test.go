@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -227,6 +228,53 @@ func BenchmarkBareForward(b *testing.B) {
 	}
 	eventually(b, "all joined", func() bool { return s.joined.Load() == 2*benchPairs })
 	benchLoad(b, senders, receivers)
+}
+
+// BenchmarkIdle reports the memory of an idle client with both connections, at
+// the server's side and the bare sockets of the client's.
+func BenchmarkIdle(b *testing.B) {
+	const clients = 1000
+	w := benchWorld(b)
+	devices := make([]*testDevice, clients)
+	var wg sync.WaitGroup
+	for i := range devices {
+		wg.Go(func() { devices[i] = w.account(fmt.Sprint("a", i)) })
+	}
+	wg.Wait()
+	dialer := &websocket.Dialer{ReadBufferSize: 256, WriteBufferSize: 256, WriteBufferPool: new(sync.Pool)}
+	memory := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	for b.Loop() {
+		before := memory()
+		conns := make([]*websocket.Conn, 0, 2*clients)
+		for _, d := range devices {
+			open := func(role wire.Role) *client {
+				header := http.Header{"Authorization": {"Bearer " + w.token(d, role)}}
+				ws, _, err := dialer.Dial("ws"+strings.TrimPrefix(w.http.URL, "http")+"/v1/"+string(role), header)
+				must(b, err)
+				conns = append(conns, ws)
+				return &client{t: b, w: w, d: d, ws: ws}
+			}
+			c := open(wire.RoleContact)
+			c.fence(d.fence, 0)
+			d.fence = c.contactFrame().GetIssued().GetValue()
+			c.confirm(d.fence)
+			c.contactFrame()
+			r := open(wire.RoleReplica)
+			must(b, r.tryWrite(&wire.ReplicaClient{Frame: &wire.ReplicaClient_Open{Open: &wire.ReplicaOpen{Value: d.fence, Protocol: 1}}}))
+			r.replicaFrame()
+		}
+		b.ReportMetric(float64(memory()-before)/clients/1024, "KiB/client")
+		for _, ws := range conns {
+			must(b, ws.Close())
+		}
+		eventually(b, "all gone", func() bool { return w.relay.Stats().Devices == 0 })
+	}
 }
 
 // BenchmarkDecodeSend is the cost of reading one Send of one envelope.

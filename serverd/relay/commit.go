@@ -144,8 +144,14 @@ func (c *committer) commit(group []*item) {
 	for i, it := range items {
 		if err != nil {
 			it.to.appended(it, 0, err)
-		} else {
-			it.to.appended(it, refs[i].Row, results[i])
+			continue
+		}
+		id := it.to.id
+		if !it.to.appended(it, refs[i].Row, results[i]) {
+			continue
+		}
+		if err := c.relay.bus.Wake(context.Background(), id); err != nil {
+			c.relay.log.Warn("bus", "error", err) // a hint is lost
 		}
 	}
 }

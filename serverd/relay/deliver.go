@@ -141,8 +141,9 @@ func (d *device) appendLocked(it *item) {
 	d.relay.commit.add(it)
 }
 
-// appended is called by the committer with the outcome of an append.
-func (d *device) appended(it *item, row int64, err error) {
+// appended is called by the committer with the outcome of an append. It reports
+// whether the device may be connected to another node, which is to be woken.
+func (d *device) appended(it *item, row int64, err error) (elsewhere bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.release()
@@ -183,6 +184,7 @@ func (d *device) appended(it *item, row int64, err error) {
 		rep.more = true
 		d.feedLocked()
 	}
+	return rep == nil && err == nil
 }
 
 // deleteLocked has a row deleted that the device has committed.

@@ -103,7 +103,7 @@ func TestPresenceLeaksNothing(t *testing.T) {
 		equal(t, "before", c.states(true, "alice", "nobody"), "alice nobody")
 	}
 	ac := w.contact(alice)
-	ac.states(true)
+	equal(t, "announced", ac.states(true, "nobody"), "nobody")
 	must(t, ac.ws.Close())
 	eventually(t, "disconnect", func() bool { return w.relay.Stats().Contacts == len(names) })
 	for _, c := range watchers {

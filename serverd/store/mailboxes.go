@@ -64,19 +64,14 @@ func (s *SQLite) Append(ctx context.Context, mails []*Mail, limits MailboxLimits
 }
 
 func openBox(t *tx, device key.DeviceID) (*box, error) {
-	err := t.active(device)
-	if errors.Is(err, sql.ErrNoRows) || errors.Is(err, ErrNotFound) {
+	b := new(box)
+	var revoked bool
+	err := t.get(`SELECT d.revoked, coalesce(b.envelopes, 0), coalesce(b.bytes, 0)
+		FROM devices d LEFT JOIN mailboxes b ON b.device = d.id WHERE d.id = ?`, []any{device[:]}, &revoked, &b.envelopes, &b.bytes)
+	if errors.Is(err, sql.ErrNoRows) || revoked {
 		return &box{err: ErrNotFound}, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	b := new(box)
-	err = t.get(`SELECT envelopes, bytes FROM mailboxes WHERE device = ?`, []any{device[:]}, &b.envelopes, &b.bytes)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return nil, err
-	}
-	return b, nil
+	return b, err
 }
 
 // append stores one mail and returns its row, its result, and an error of the whole transaction.

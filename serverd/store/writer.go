@@ -209,6 +209,13 @@ func (w *writer) tryCommit(batch []*write) error {
 		if op.err = op.ctx.Err(); op.err != nil {
 			continue
 		}
+		if len(batch) == 1 { // nobody to isolate it from
+			if op.err = op.fn(w.tx); isDisk(op.err) {
+				return op.err
+			}
+			changed = op.err == nil
+			continue
+		}
 		if _, err := w.tx.result("SAVEPOINT op"); err != nil {
 			return err
 		}
