@@ -73,11 +73,11 @@ func (r *report) write(out io.Writer, format string) error {
 
 // writeTable prints words to the left and numbers to the right of their columns.
 func writeTable(out io.Writer, rows []row) error {
-	cells := [][]string{{"part", "figure", "value", "unit", "ratio", "reference", "mark", ""}}
+	cells := [][]string{{"part", "figure", "value", "unit", "reference", "times", "mark", ""}}
 	for _, w := range rows {
 		line := []string{w.Part, w.Name, number(w.Value), w.Unit, "", "", "", ""}
 		if w.Reference != 0 {
-			line[4], line[5] = number(w.Ratio), number(w.Reference)+" "+w.Against
+			line[4], line[5] = w.Against+" "+number(w.Reference), number(w.Ratio)
 		}
 		if w.Goal != 0 {
 			line[6], line[7] = "at most "+number(w.Goal), "missed"
@@ -96,7 +96,7 @@ func writeTable(out io.Writer, rows []row) error {
 			widths[i] = max(widths[i], len(c))
 		}
 	}
-	const value, ratio = 2, 4 // columns of numbers
+	const value, ratio = 2, 5 // columns of numbers
 	for _, line := range cells {
 		var b strings.Builder
 		for i, c := range line {

@@ -1,0 +1,86 @@
+package ledger
+
+// Ledger is everything that a run saw from outside: what commands said.
+type Ledger struct {
+	Seed uint64 `json:"seed"`
+	// Reordered says that the run disturbed the order of envelopes on purpose:
+	// then consumers may see another order, and history still may not.
+	Reordered bool    `json:"reordered"`
+	Sends     []Send  `json:"sends"`
+	Shows     []Show  `json:"shows"`
+	Acks      []Ack   `json:"acks"`
+	States    []State `json:"states"`
+	Finals    []Final `json:"finals"`
+}
+
+// Send is one message as its sender sees it. Sends of one sender to one
+// recipient stand in the order in which they were made, one after the other.
+type Send struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+	// Text is unique in the run.
+	Text string `json:"text"`
+	// IDs are what the attempts returned; several only with an idempotency key, and then equal.
+	IDs []string `json:"ids"`
+	// Attempts counts the commands that were run for it.
+	Attempts int `json:"attempts"`
+}
+
+// Taken reports whether send returned an id: from then on the message is promised.
+func (s Send) Taken() bool { return len(s.IDs) > 0 }
+
+// Show is one line that a consumer printed. The lines of one consumer stand in
+// the order in which they were printed.
+type Show struct {
+	User     string `json:"user"`
+	Consumer string `json:"consumer"`
+	// Run counts the processes of the consumer from 1.
+	Run  int    `json:"run"`
+	Seq  int64  `json:"seq"`
+	ID   string `json:"id"`
+	Text string `json:"text"`
+}
+
+// Ack is an acknowledgement that was confirmed before the consumer's process
+// number Before was started.
+type Ack struct {
+	User     string `json:"user"`
+	Consumer string `json:"consumer"`
+	Before   int    `json:"before"`
+	Seq      int64  `json:"seq"`
+}
+
+// State is a state of an own message, as a command or an event told it. The
+// states of one source of one user stand in the order in which they were told.
+type State struct {
+	User   string `json:"user"`
+	Source string `json:"source"` // "journal": receipt events by seq; "send": results
+	ID     string `json:"id"`
+	State  string `json:"state"`
+}
+
+// Final is one line of a user's history with a peer at the end, in its order.
+type Final struct {
+	User      string `json:"user"`
+	Peer      string `json:"peer"`
+	Direction string `json:"direction"` // in or out
+	ID        string `json:"id"`
+	Text      string `json:"text"`
+	State     string `json:"state,omitempty"`
+}
+
+// Kinds of violations.
+const (
+	Lost      = "lost"      // taken, and not shown or not in history
+	Twice     = "twice"     // shown or kept more than once
+	Disorder  = "disorder"  // not in the order of sending
+	Backward  = "backward"  // a state went back, or was invented
+	Invented  = "invented"  // shown and never sent, or under another id
+	Undecided = "undecided" // taken, and at the end neither delivered nor failed
+)
+
+// Violation is one broken promise.
+type Violation struct {
+	Kind   string `json:"kind"`
+	Detail string `json:"detail"`
+}
