@@ -193,10 +193,10 @@ func (tx *Tx) Step(id AccountID) error {
 	return tx.exec(`UPDATE accounts SET steps = steps + 1 WHERE id = ?`, id)
 }
 
-// DeleteAccount deletes everything of an account, in all tables.
-func (tx *Tx) DeleteAccount(id AccountID) error {
-	// Those that refer to others come first.
-	for _, statement := range []string{
+// deleteAccount returns the statements that delete an account, those on tables
+// that refer to others first.
+func deleteAccount() []string {
+	return []string{
 		`DELETE FROM skipped WHERE account = ?`,
 		`DELETE FROM sessions WHERE account = ?`,
 		`DELETE FROM handshakes WHERE account = ?`,
@@ -220,7 +220,12 @@ func (tx *Tx) DeleteAccount(id AccountID) error {
 		`DELETE FROM meta WHERE account = ?`,
 		`DELETE FROM peers WHERE account = ?`,
 		`DELETE FROM accounts WHERE id = ?`,
-	} {
+	}
+}
+
+// DeleteAccount deletes everything of an account, in all tables.
+func (tx *Tx) DeleteAccount(id AccountID) error {
+	for _, statement := range deleteAccount() {
 		if err := tx.exec(statement, id); err != nil {
 			return err
 		}
