@@ -175,3 +175,13 @@ func DecodeEvents(out string) ([]local.Event, error) {
 	}
 	return events, nil
 }
+
+// Events returns the kept events of a type, after listening for a while: a
+// stream has no other end.
+func (w *World) Events(ctx context.Context, user, typ, timeout string) ([]local.Event, error) {
+	out, err := w.Must(ctx, user, "", "listen", "--since", "0", "--type", typ, "--timeout", timeout, "-o", "json")
+	if err != nil {
+		return nil, err
+	}
+	return DecodeEvents(out)
+}
