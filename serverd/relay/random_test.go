@@ -111,8 +111,7 @@ func randomCrashes(t *testing.T, seed uint64) {
 		t: t, rng: rand.New(rand.NewPCG(seed, 7)), stored: make(map[delivery]bool),
 		committed: make(map[delivery]bool), last: make(map[[2]key.DeviceID]int),
 	}
-	var w *world
-	w = newWorld(t, func(o *Options) {
+	w := newWorld(t, func(o *Options) {
 		o.Limits.HandoffWait = 3 * time.Millisecond
 		o.Limits.HandoffEnvelopes = 8
 		o.Limits.SendWindow = 16
