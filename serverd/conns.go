@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"secmsg/config"
 	"secmsg/serverd/api"
 )
@@ -40,15 +38,6 @@ func newGate(limits config.ConnLimits, now func() time.Time) *gate {
 	}
 	rate := api.Rate{Burst: limits.New.Burst, Every: limits.New.Every}
 	return &gate{limits: limits, fresh: api.NewLimiter(rate, 0, now), strangers: map[string]int{}}
-}
-
-// fileDescriptors returns how many files this process may open.
-func fileDescriptors() int {
-	var l unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil || l.Cur > 1<<24 {
-		return fdUnknown
-	}
-	return int(l.Cur)
 }
 
 // listener returns l with the gate in front.

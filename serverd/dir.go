@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"secmsg/config"
 	"secmsg/serverd/api"
 )
@@ -41,7 +39,7 @@ func lock(dir string) (unlock func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := flock(f); err != nil {
 		text, _ := os.ReadFile(path)
 		err = errors.Join(fmt.Errorf("%w (pid %s)", ErrRunning, pidOf(text)), f.Close())
 		return nil, err
