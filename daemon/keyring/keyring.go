@@ -39,6 +39,7 @@ type Keyring struct {
 	logger  *slog.Logger
 	argon2  seal.Argon2Params
 	renewal time.Duration
+	stock   limits
 
 	mu      sync.RWMutex
 	mode    mode            // guarded by mu
@@ -52,7 +53,7 @@ type Keyring struct {
 // passphrase is unlocked at once; one with a passphrase waits for Unlock, and a
 // new one for Create. It fails with [ErrKeyFile].
 func Open(st *store.Store, dir string, o Options) (*Keyring, error) {
-	k := &Keyring{st: st, dir: dir, logger: o.Logger, argon2: o.Argon2, renewal: o.PrekeyRenew}
+	k := &Keyring{st: st, dir: dir, logger: o.Logger, argon2: o.Argon2, renewal: o.PrekeyRenew, stock: stockLimits()}
 	if k.logger == nil {
 		k.logger = slog.New(slog.DiscardHandler)
 	}

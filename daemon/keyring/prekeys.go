@@ -10,16 +10,15 @@ import (
 	"secmsg/daemon/store"
 )
 
-// Stock of one-time prekeys (protocol.md, Session).
-const (
-	// stockFull is how many one-time keys of each kind the server is to have.
-	stockFull = 100
-	// stockLow is the stock below which it is filled up again.
-	stockLow = 25
-	// stockKept bounds the private halves of a kind that are kept, so that
-	// uploads whose answers are lost, again and again, do not pile up.
-	stockKept = 1000
-)
+// limits of the stock of one-time prekeys of each kind.
+type limits struct {
+	full int // how many the server is to have
+	low  int // the stock below which it is filled up again
+	kept int // private halves that are kept, so that uploads whose answers are lost do not pile up
+}
+
+// stockLimits are those of protocol.md, Session.
+func stockLimits() limits { return limits{full: 100, low: 25, kept: 1000} }
 
 // Stock is what the server has of this device's prekeys.
 type Stock struct {
@@ -51,7 +50,7 @@ func (k *Keyring) PrekeyUpload(tx *store.Tx, account store.AccountID, stock Stoc
 	if err := tx.ExpirePrekeys(account, now.Add(-identity.PrekeyKeep), now.Add(-identity.OneTimeKeep)); err != nil {
 		return nil, fmt.Errorf("prekeys: %w", err)
 	}
-	m := prekeyMaker{tx: tx, account: account, device: d, now: now}
+	m := prekeyMaker{tx: tx, account: account, device: d, limits: k.stock, now: now}
 	var up Upload
 	if up.SignedPrekey, err = m.lasting(identity.SignedExchange, stock.SignedExpires, k.renewal); err != nil {
 		return nil, fmt.Errorf("prekeys: %w", err)
@@ -86,6 +85,7 @@ type prekeyMaker struct {
 	tx      *store.Tx
 	account store.AccountID
 	device  *device
+	limits  limits
 	now     time.Time
 	made    bool
 }
@@ -118,10 +118,10 @@ func (m *prekeyMaker) lasting(kind identity.PrekeyKind, atServer time.Time, rene
 
 // oneTime returns as many new one-time keys as the server lacks.
 func (m *prekeyMaker) oneTime(kind identity.PrekeyKind, atServer int) ([][]byte, error) {
-	if atServer >= stockLow {
+	if atServer >= m.limits.low {
 		return nil, nil
 	}
-	n := stockFull - max(atServer, 0)
+	n := m.limits.full - max(atServer, 0)
 	first, err := m.tx.NextPrekeyIDs(m.account, n)
 	if err != nil {
 		return nil, err
@@ -134,7 +134,7 @@ func (m *prekeyMaker) oneTime(kind identity.PrekeyKind, atServer int) ([][]byte,
 		}
 		out = append(out, signed)
 	}
-	return out, m.tx.TrimPrekeys(m.account, uint8(kind), stockKept)
+	return out, m.tx.TrimPrekeys(m.account, uint8(kind), m.limits.kept)
 }
 
 func (m *prekeyMaker) make(kind identity.PrekeyKind, id uint32) ([]byte, error) {

@@ -137,6 +137,7 @@ func TestSkippedBound(t *testing.T) {
 	alice.startWith(bob, bob.bundle(true))
 	bob.mustOpen(alice, 1, alice.seal(bob, 1, "a"), "a")
 	alice.mustOpen(bob, 2, bob.seal(alice, 2, "b"), "b")
+	device := alice.device()
 	for round := range 3 {
 		var last []byte
 		alice.update(func(tx *store.Tx) error {
@@ -144,16 +145,23 @@ func TestSkippedBound(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			for i := range ratchet.MaxSkip {
-				if last, err = alice.keys.Seal(tx, target, ratchet.ClassDurable, messageID(1000*(round+1)+i), []byte("x"), w.now); err != nil {
+			before, err := loadSet(tx, target.ref())
+			if err != nil {
+				return err
+			}
+			after := before
+			for i := range ratchet.MaxSkip { // in memory, for speed
+				m := ratchet.Meta{Class: ratchet.ClassDurable, MessageID: messageID(1000*(round+1) + i),
+					Sender:    ratchet.Party{Address: alice.addr, Device: device},
+					Recipient: ratchet.Party{Address: bob.addr, Device: target.Device.ID}}
+				if after, last, err = after.Seal(m, []byte("x"), w.now); err != nil {
 					return err
 				}
 			}
-			return nil
+			return saveSet(tx, target.ref(), before, after)
 		})
 		bob.mustOpen(alice, 1000*(round+1)+ratchet.MaxSkip-1, last, "x")
 	}
-	device := alice.device()
 	bob.update(func(tx *store.Tx) error {
 		peer, err := tx.Peer(bob.account, alice.addr.String())
 		if err != nil {

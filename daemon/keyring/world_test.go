@@ -86,7 +86,6 @@ func (w *world) user(name, passphrase string) *user {
 		tx.OnCommit(u.keys.Forget)
 		return errors.Join(tx.SaveAccount(a), tx.SetAccountState(u.account, store.AccountActive))
 	})
-	u.upload(Stock{})
 	return u
 }
 
@@ -98,6 +97,7 @@ func (u *user) open() {
 	check(u.w.t, err)
 	u.keys, err = Open(u.st, u.dir, cheap())
 	check(u.w.t, err)
+	u.keys.stock = limits{full: 4, low: 2, kept: 12} // prekeys are what takes time
 }
 
 func (u *user) restart() {
@@ -135,6 +135,9 @@ func (u *user) upload(s Stock) *Upload {
 
 // bundle takes a bundle from the server, with one-time keys or without.
 func (u *user) bundle(oneTime bool) Bundle {
+	if len(u.server) == 0 {
+		u.upload(Stock{})
+	}
 	b := Bundle{SignedPrekey: u.server[identity.SignedExchange][0], KEMPrekey: u.server[identity.LastResortKEM][0]}
 	if oneTime {
 		take := func(k identity.PrekeyKind) []byte {
