@@ -13,7 +13,7 @@ import (
 type OpenResult struct {
 	key.Redacted
 	Next      *Session     // takes the place of the session that was asked
-	Plaintext []byte       // without padding
+	Plaintext []byte       `json:"-"` // without padding
 	Used      *SkippedRef  // the stored message key that was used: delete it
 	Skipped   []SkippedKey // message keys to be stored
 }

@@ -25,7 +25,8 @@ type Entry struct {
 //
 // Which session is active follows from [Prefer] alone, whenever a session is
 // added, so that both ends choose the same one once they know the same
-// sessions. Only [Set.Activate] overrules it.
+// sessions. Only [Set.Activate], and [Set.Initiate] at the largest generation,
+// overrule it.
 type Set struct{ entries []Entry }
 
 // NewSet makes a set of stored entries, in any order. It fails with [ErrFormat]
@@ -84,6 +85,10 @@ func (t Set) ByHandshake(hash [32]byte) (*Session, bool) {
 // Initiate begins a session that takes over from those of the set. The caller
 // sees to it that a device does so at most once in [RebuildInterval]. It fails
 // as the function Initiate does.
+//
+// Above the largest generation there is none: a peer that has claimed it would
+// keep its session active for ever. So the new one is active here whatever
+// [Prefer] says, and what is asked inside it makes the peer follow.
 func (t Set) Initiate(self SelfKeys, b Bundle, now time.Time) (Set, error) {
 	generation := generationAt(now)
 	for _, e := range t.entries {
@@ -94,7 +99,11 @@ func (t Set) Initiate(self SelfKeys, b Bundle, now time.Time) (Set, error) {
 	if err != nil {
 		return Set{}, err
 	}
-	return t.Add(s, now)
+	next, err := t.Add(s, now)
+	if err != nil {
+		return Set{}, err
+	}
+	return next.Activate(s.st.transcript, now)
 }
 
 // Add adds a session that Accept or Initiate made. If it is preferred to the
@@ -263,7 +272,9 @@ func (e Entry) Marshal() []byte {
 		until = uint64(unix(e.Until))
 	}
 	b = binary.BigEndian.AppendUint64(b, until)
-	return append(b, e.Session.st.marshal()...)
+	state := e.Session.st.marshal()
+	defer clear(state)
+	return append(b, state...)
 }
 
 // ParseEntry parses what [Entry.Marshal] made. It fails with [ErrFormat].
