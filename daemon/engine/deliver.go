@@ -133,7 +133,8 @@ func (e *Engine) open(tx *store.Tx, in *incoming) error {
 		return e.drop(tx, in, countRefused) // reflected
 	}
 	err = e.trust.CheckReceive(tx, e.account, in.peer, in.addr, in.device)
-	if err == nil {
+	checked := err == nil
+	if checked {
 		in.opened, err = e.keys.Open(tx, keyring.Incoming{
 			Account: e.account, Sender: in.addr, Peer: in.peer, SenderDevice: in.device,
 			Class: ratchet.Class(in.class), MessageID: in.id, Ciphertext: in.cipher,
@@ -149,12 +150,15 @@ func (e *Engine) open(tx *store.Tx, in *incoming) error {
 	case errors.Is(err, keyring.ErrReplay):
 		return e.drop(tx, in, countDuplicate)
 	case errors.Is(err, keyring.ErrMalformed):
-		return e.drop(tx, in, countMalformed)
+		return e.damaged(tx, in, countMalformed)
 	case errors.Is(err, keyring.ErrUndecryptable):
 		if in.class != wire.Class_CLASS_DURABLE {
 			return e.drop(tx, in, countMalformed)
 		}
 		return e.park(tx, in, store.ParkedUndecryptable)
+	case checked && (errors.Is(err, trust.ErrCertificate) || errors.Is(err, trust.ErrManifest) || errors.Is(err, trust.ErrDevice)):
+		e.logger.Warn("first message refused", "message", idText(in.id), "error", err)
+		return e.damaged(tx, in, countRefused)
 	case errors.Is(err, trust.ErrBlocked), errors.Is(err, trust.ErrCertificate), errors.Is(err, trust.ErrManifest),
 		errors.Is(err, trust.ErrDevice), errors.Is(err, trust.ErrRealm), errors.Is(err, trust.ErrRevoked):
 		e.logger.Warn("sender refused", "message", idText(in.id), "error", err)
@@ -178,6 +182,20 @@ func (v verifier) AdmitInitial(tx *store.Tx, account store.AccountID, sender ide
 func (e *Engine) drop(tx *store.Tx, in *incoming, what string) error {
 	e.logger.Debug("envelope not shown", "message", idText(in.id), "reason", what)
 	return tx.Count(e.account, what)
+}
+
+// damaged counts an envelope whose outside makes no sense. What it says there is
+// not authenticated, so a contact's may have been sound before it came through
+// the server: it is asked for again like one that does not open.
+func (e *Engine) damaged(tx *store.Tx, in *incoming, what string) error {
+	contact, err := e.trust.IsContact(tx, e.account, in.peer)
+	if err != nil {
+		return err
+	}
+	if err := e.drop(tx, in, what); err != nil || !contact || in.class != wire.Class_CLASS_DURABLE {
+		return err
+	}
+	return e.park(tx, in, store.ParkedUndecryptable)
 }
 
 // dispatch commits an opened content: the id, and what its kind asks for.
