@@ -48,6 +48,7 @@ type ClientIntervals struct {
 type ClientLimits struct {
 	JournalAge    time.Duration `config:"journal_age" doc:"how long events are kept for consumers"`
 	JournalEvents int           `config:"journal_events" doc:"how many events are kept for consumers"`
+	Attempts      int           `config:"attempts" doc:"how often the handler of a consumer is run for one event"`
 	OutboxAge     time.Duration `config:"outbox_age" doc:"how long an unsent message is kept"`
 	InFlight      int           `config:"in_flight" doc:"envelopes sent to the server and not yet accepted"`
 }
@@ -72,6 +73,7 @@ func DefaultClient() Client {
 		Limits: ClientLimits{
 			JournalAge:    30 * day,
 			JournalEvents: 100_000,
+			Attempts:      30,
 			OutboxAge:     30 * day,
 			InFlight:      256,
 		},
@@ -124,6 +126,9 @@ func (c *Client) Validate() error {
 	}
 	if c.Limits.JournalEvents < 1 {
 		wrong("limits.journal_events: must be at least 1")
+	}
+	if c.Limits.Attempts < 1 {
+		wrong("limits.attempts: must be at least 1")
 	}
 	if c.Limits.InFlight < 1 {
 		wrong("limits.in_flight: must be at least 1")

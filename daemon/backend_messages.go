@@ -78,6 +78,35 @@ func (d *Daemon) Outbox(ctx context.Context, name string) (local.SendResults, er
 	return out, toLocal(err)
 }
 
+// RetryOutbox implements localapi.Backend.
+func (d *Daemon) RetryOutbox(ctx context.Context, p local.OutboxParams) (local.SendResult, error) {
+	return oneOfOutbox(ctx, d, p, (*engine.Engine).RetryOutbox)
+}
+
+// CancelOutbox implements localapi.Backend.
+func (d *Daemon) CancelOutbox(ctx context.Context, p local.OutboxParams) (local.SendResult, error) {
+	return oneOfOutbox(ctx, d, p, (*engine.Engine).CancelOutbox)
+}
+
+func oneOfOutbox(ctx context.Context, d *Daemon, p local.OutboxParams, f func(*engine.Engine, context.Context, string) (local.SendResult, error)) (local.SendResult, error) {
+	e, err := d.engine(p.Account)
+	if err != nil {
+		return local.SendResult{}, err
+	}
+	out, err := f(e, ctx, p.ID)
+	return out, toLocal(err)
+}
+
+// MarkRead implements localapi.Backend.
+func (d *Daemon) MarkRead(ctx context.Context, p local.ReadParams) (local.ReadResult, error) {
+	e, err := d.engine(p.Account)
+	if err != nil {
+		return local.ReadResult{}, err
+	}
+	out, err := e.MarkRead(ctx, p)
+	return out, toLocal(err)
+}
+
 // Presence implements localapi.Backend.
 func (d *Daemon) Presence(ctx context.Context, p local.PresenceParams) (local.PresenceList, error) {
 	e, err := d.engine(p.Account)
@@ -154,6 +183,12 @@ func (d *Daemon) filter(ctx context.Context, p local.SubscribeParams) (journal.F
 // Ack implements localapi.Backend.
 func (d *Daemon) Ack(ctx context.Context, p local.AckParams) error {
 	return toLocal(d.journal.Ack(ctx, p))
+}
+
+// Fail implements localapi.Backend.
+func (d *Daemon) Fail(ctx context.Context, p local.FailParams) (local.Failed, error) {
+	out, err := d.journal.Fail(ctx, p)
+	return out, toLocal(err)
 }
 
 // Consumers implements localapi.Backend.

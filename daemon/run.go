@@ -89,7 +89,7 @@ func open(ctx context.Context, cfg config.Client, logger *slog.Logger) (*Daemon,
 		return nil, errors.Join(err, d.store.Close())
 	}
 	d.journal = journal.New(d.store, journal.Options{
-		Logger: logger, Retention: cfg.Limits.JournalAge, Events: cfg.Limits.JournalEvents,
+		Logger: logger, Retention: cfg.Limits.JournalAge, Events: cfg.Limits.JournalEvents, Attempts: cfg.Limits.Attempts,
 	})
 	d.trust = trust.New(trust.Options{Logger: logger, Notify: d.identityEvent})
 	d.work, d.stop = context.WithCancelCause(context.WithoutCancel(ctx))

@@ -34,8 +34,11 @@ func newConsumerCommand(a *app) *cobra.Command {
 		&cobra.Command{
 			Use:   "list",
 			Short: "List the consumers and how far they are",
-			Args:  argsBetween(0, 0),
-			RunE:  func(cmd *cobra.Command, _ []string) error { return runConsumerList(cmd.Context(), a) },
+			Long: "LAG counts events behind the newest; MISSED those that retention ended before\n" +
+				"the consumer had them; DEAD those that its handler never took, whose seqs stand in\n" +
+				"-o json: secmsg listen --since SEQ-1 --count 1 shows one again.",
+			Args: argsBetween(0, 0),
+			RunE: func(cmd *cobra.Command, _ []string) error { return runConsumerList(cmd.Context(), a) },
 		},
 		&cobra.Command{
 			Use:   "remove NAME",
@@ -54,9 +57,9 @@ func runConsumerList(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		t := a.newTable("NAME", "CURSOR", "LAG", "ATTACHED", "ACKNOWLEDGED")
+		t := a.newTable("NAME", "CURSOR", "LAG", "ATTACHED", "ACKNOWLEDGED", "MISSED", "DEAD")
 		for _, e := range r.Consumers {
-			t.row(e, e.Name, e.Cursor, e.Lag, yesNo(e.Attached), timeText(e.Acked))
+			t.row(e, e.Name, e.Cursor, e.Lag, yesNo(e.Attached), timeText(e.Acked), e.Missed, len(e.Dead))
 		}
 		return t.flush()
 	})

@@ -36,7 +36,9 @@ func newContactCommand(a *app) *cobra.Command {
 		}),
 		&cobra.Command{
 			Use: "set PEER KEY=VALUE", Short: "Set a policy: trust=certified|verified, receipts=on|off, retention=30d", Args: argsBetween(2, 2),
-			RunE: func(cmd *cobra.Command, args []string) error { return runContactSet(cmd.Context(), a, args[0], args[1]) },
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return runContactSet(cmd.Context(), a, args[0], args[1])
+			},
 		},
 	)
 }

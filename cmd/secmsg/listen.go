@@ -43,7 +43,9 @@ func newListenCommand(a *app) *cobra.Command {
 			"--exec runs CMD by the shell for each event, with SECMSG_EVENT_ID, _TYPE, _PEER,\n" +
 			"_TIME, _SEQ and _TEXT in its environment and the event as JSON on its standard\n" +
 			"input. Exit status 0 acknowledges the event. Otherwise the same event is tried\n" +
-			"again after a pause; with --count the command ends instead.",
+			"again after a pause; with --count the command ends instead. What a consumer's\n" +
+			"handler fails on too often is a dead letter: it is passed over, and shown by\n" +
+			"secmsg consumer list.",
 		Example: "  secmsg listen --consumer bot --exec './handle.sh'\n" +
 			"  secmsg listen --from alice --count 1 --timeout 10m -o json",
 		Args: argsBetween(0, 0),
@@ -123,7 +125,7 @@ func (a *app) listen(ctx context.Context, c *local.Client, o listenOptions, p lo
 	for n := 0; !o.hasCount || n < o.count; n++ {
 		e, err := s.Next(until)
 		if err == nil {
-			err = a.consume(until, o, &e)
+			err = a.consume(until, c, o, &e)
 		}
 		if err != nil {
 			return listenEnd(ctx, until, o, n, err)
@@ -150,14 +152,29 @@ func listenEnd(ctx, until context.Context, o listenOptions, n int, err error) er
 	return nil
 }
 
-// consume prints one event or runs its handler until that succeeds.
-func (a *app) consume(ctx context.Context, o listenOptions, e *local.Event) error {
+// consume prints one event or runs its handler until that succeeds or, for a
+// consumer, the daemon has counted so many failures that the event is a dead letter.
+func (a *app) consume(ctx context.Context, c *local.Client, o listenOptions, e *local.Event) error {
 	if o.exec == "" {
 		return a.printEvent(e)
 	}
 	for pause := handlerPauseMin; ; pause = min(2*pause, handlerPauseMax) {
 		err := a.handle(ctx, o.exec, e)
-		if err == nil || ctx.Err() != nil || o.hasCount {
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if o.consumer != "" && o.ack == ackAuto {
+			f, failed := c.Fail(ctx, local.FailParams{Consumer: o.consumer, ID: strconv.FormatInt(e.Seq, 10)})
+			if failed != nil {
+				return failed
+			}
+			if f.Dead {
+				a.notef("event %s: %v; given up after %d attempts, see secmsg consumer list", visible(e.ID), err, f.Attempts)
+				return nil
+			}
+			pause = time.Duration(f.RetryAfter * float64(time.Second))
+		}
+		if o.hasCount {
 			return err
 		}
 		a.notef("event %s: %v; again in %s", visible(e.ID), err, pause)

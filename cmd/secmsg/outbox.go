@@ -16,7 +16,53 @@ func newOutboxCommand(a *app) *cobra.Command {
 			Args:  argsBetween(0, 0),
 			RunE:  func(cmd *cobra.Command, _ []string) error { return runOutboxList(cmd.Context(), a) },
 		},
+		&cobra.Command{
+			Use:   "retry ID",
+			Short: "Try a waiting message now, or send a failed one again",
+			Long: "A message that waits is tried now, whatever pause it is in. One that failed or\n" +
+				"expired is sent again as a new message, whose id is printed.",
+			Args: argsBetween(1, 1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return runOutboxOne(cmd.Context(), a, args[0], (*local.Client).RetryOutbox)
+			},
+		},
+		&cobra.Command{
+			Use:   "cancel ID",
+			Short: "Withdraw a message that was not handed to the server",
+			Args:  argsBetween(1, 1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return runOutboxOne(cmd.Context(), a, args[0], (*local.Client).CancelOutbox)
+			},
+		},
 	)
+}
+
+// runOutboxOne does something to one message and prints what it is then; the
+// exit code is that of its error, as with send.
+func runOutboxOne(ctx context.Context, a *app, id string,
+	f func(*local.Client, context.Context, local.OutboxParams) (local.SendResult, error)) error {
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		r, err := f(c, ctx, local.OutboxParams{AccountParam: a.accountParam(), ID: id})
+		if err != nil {
+			return err
+		}
+		if err := a.printOutbox(r); err != nil || r.Error == nil {
+			return err
+		}
+		return r.Error
+	})
+}
+
+// printOutbox prints one line of the outbox.
+func (a *app) printOutbox(m local.SendResult) error {
+	if a.json() {
+		return a.printJSON(m)
+	}
+	line := visible(m.ID) + " " + visible(m.Peer) + " " + visible(m.State)
+	if m.Error != nil {
+		line += " " + visible(m.Error.Message)
+	}
+	return a.printf("%s", line)
 }
 
 func runOutboxList(ctx context.Context, a *app) error {
@@ -26,16 +72,7 @@ func runOutboxList(ctx context.Context, a *app) error {
 			return err
 		}
 		for _, m := range r.Results {
-			if a.json() {
-				err = a.printJSON(m)
-			} else {
-				line := visible(m.ID) + " " + visible(m.Peer) + " " + visible(m.State)
-				if m.Error != nil {
-					line += " " + visible(m.Error.Message)
-				}
-				err = a.printf("%s", line)
-			}
-			if err != nil {
+			if err := a.printOutbox(m); err != nil {
 				return err
 			}
 		}

@@ -64,7 +64,7 @@ func newRootCommand(a *app) *cobra.Command {
 	)
 	add(groupMessages, "Messages",
 		newSendCommand(a), newListenCommand(a), newInboxCommand(a), newAckCommand(a),
-		newConsumerCommand(a), newHistoryCommand(a), newOutboxCommand(a),
+		newConsumerCommand(a), newHistoryCommand(a), newOutboxCommand(a), newReceiptCommand(a),
 	)
 	add(groupPeople, "People",
 		newContactCommand(a), newVerifyCommand(a), newTrustCommand(a),

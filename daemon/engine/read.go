@@ -107,6 +107,60 @@ func (e *Engine) markRead(tx *store.Tx, list []store.Message) error {
 	return nil
 }
 
+// MarkRead marks the messages of a peer as read up to and including p.ID, or
+// all of them, as Inbox does.
+func (e *Engine) MarkRead(ctx context.Context, p local.ReadParams) (local.ReadResult, error) {
+	var out local.ReadResult
+	err := e.do(ctx, func() error {
+		return e.update(func(tx *store.Tx) error {
+			out.Read = 0
+			list, err := e.unreadUpTo(tx, p)
+			if err != nil {
+				return err
+			}
+			out.Read = len(list)
+			return e.markRead(tx, list)
+		})
+	})
+	return out, toLocal(err)
+}
+
+// unreadUpTo returns the unread messages that p means.
+func (e *Engine) unreadUpTo(tx *store.Tx, p local.ReadParams) ([]store.Message, error) {
+	addr, err := e.trust.Resolve(tx, e.account, p.Peer)
+	if err != nil {
+		return nil, err
+	}
+	peer, err := tx.FindPeer(e.account, addr.String())
+	if isNotFound(err) {
+		return nil, local.Errorf(local.CodeNotFound, "there are no messages with %s", addr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	list, err := tx.Unread(e.account, []store.PeerID{peer}, maxList)
+	if err != nil || p.ID == "" {
+		return list, err
+	}
+	id, err := parseID(p.ID)
+	if err != nil {
+		return nil, local.Errorf(local.CodeUsage, "not a message id: %q", p.ID)
+	}
+	m, err := tx.Message(e.account, id)
+	if isNotFound(err) || err == nil && (m.Peer != peer || m.Direction != store.In) {
+		return nil, local.Errorf(local.CodeNotFound, "%s sent no message %s", addr, p.ID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if list[i].ID == id {
+			return list[:i+1], nil
+		}
+	}
+	return nil, nil // it is read already
+}
+
 // History returns the last messages with a peer, oldest first, in the order of
 // delivery.md, 6.
 func (e *Engine) History(ctx context.Context, p local.HistoryParams) (local.Events, error) {

@@ -16,6 +16,7 @@ const (
 	reasonSuspended  = "suspended"   // failed: one of the accounts is suspended
 	reasonRefused    = "malformed"   // failed: the server refused the envelope
 	reasonDiscarded  = "discarded"   // failed: trust --discard dropped it
+	reasonCancelled  = "cancelled"   // failed: outbox cancel withdrew it
 	reasonExpired    = "expired"
 )
 
@@ -92,6 +93,8 @@ func stateError(state, reason, peer string) *local.Error {
 			return local.Errorf(local.CodeQuota, "the mailbox of %s is full", peer)
 		case reasonSuspended:
 			return local.Errorf(local.CodeRefused, "an account is suspended")
+		case reasonCancelled:
+			return local.Errorf(local.CodeUsage, "the message to %s was cancelled", peer)
 		case reasonDiscarded:
 			return local.Errorf(local.CodeUntrusted, "the message was discarded after the key of %s changed", peer)
 		}

@@ -82,18 +82,26 @@ func (j *Journal) Ack(ctx context.Context, p local.AckParams) error {
 		if cursor, err = ackSeq(tx, p.ID); err != nil {
 			return err
 		}
+		if err := tx.ForgetFailures(p.Consumer, cursor); err != nil {
+			return err
+		}
 		return tx.AckConsumer(p.Consumer, cursor, j.now().UnixMilli())
 	})
 	if err != nil {
 		return toLocal(err)
 	}
+	j.passed(p.Consumer, cursor)
+	return nil
+}
+
+// passed tells the subscription of a consumer, if there is one, where its cursor is.
+func (j *Journal) passed(consumer string, cursor int64) {
 	j.mu.Lock()
-	s := j.attached[p.Consumer]
+	s := j.attached[consumer]
 	j.mu.Unlock()
 	if s != nil {
 		s.acked(cursor)
 	}
-	return nil
 }
 
 func ackSeq(tx *store.Tx, id string) (int64, error) {
@@ -122,21 +130,31 @@ func (j *Journal) Consumers(ctx context.Context) (local.Consumers, error) {
 		if err != nil {
 			return err
 		}
-		newest, err := tx.NewestSeq()
-		if err != nil {
+		if out.Newest, err = tx.NewestSeq(); err != nil {
 			return err
 		}
-		j.mu.Lock()
-		defer j.mu.Unlock()
+		if out.Oldest, err = tx.OldestSeq(); err != nil {
+			return err
+		}
 		for _, c := range list {
+			dead, err := deadLetters(tx, c.Name)
+			if err != nil {
+				return err
+			}
 			out.Consumers = append(out.Consumers, local.Consumer{
-				Name: c.Name, Cursor: c.Cursor, Lag: newest - c.Cursor, Attached: j.attached[c.Name] != nil,
-				Created: fromMS(c.CreatedMS), Acked: fromMS(c.AckedMS),
+				Name: c.Name, Cursor: c.Cursor, Lag: out.Newest - c.Cursor, Attached: j.isAttached(c.Name),
+				Created: fromMS(c.CreatedMS), Acked: fromMS(c.AckedMS), Missed: c.Missed, Dead: dead,
 			})
 		}
 		return nil
 	})
 	return out, toLocal(err)
+}
+
+func (j *Journal) isAttached(consumer string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.attached[consumer] != nil
 }
 
 // RemoveConsumer removes a consumer and ends its subscription.

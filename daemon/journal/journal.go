@@ -28,6 +28,7 @@ type Options struct {
 	Now       func() time.Time // wall clock for events without a time; nil: time.Now
 	Retention time.Duration    // 0: DefaultRetention
 	Events    int              // 0: DefaultEvents
+	Attempts  int              // of a handler on one event; 0: DefaultAttempts
 }
 
 // Journal appends events and serves subscriptions.
@@ -38,6 +39,7 @@ type Journal struct {
 	now       func() time.Time
 	retention time.Duration
 	events    int
+	attempts  int
 
 	mu       sync.Mutex
 	subs     map[*Subscription]struct{} // guarded by mu
@@ -48,7 +50,7 @@ type Journal struct {
 // New makes a journal on a store.
 func New(st *store.Store, o Options) *Journal {
 	j := &Journal{
-		store: st, logger: o.Logger, now: o.Now, retention: o.Retention, events: o.Events,
+		store: st, logger: o.Logger, now: o.Now, retention: o.Retention, events: o.Events, attempts: o.Attempts,
 		subs: make(map[*Subscription]struct{}), attached: make(map[string]*Subscription),
 	}
 	if j.logger == nil {
@@ -62,6 +64,9 @@ func New(st *store.Store, o Options) *Journal {
 	}
 	if j.events <= 0 {
 		j.events = DefaultEvents
+	}
+	if j.attempts <= 0 {
+		j.attempts = DefaultAttempts
 	}
 	return j
 }

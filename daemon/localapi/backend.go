@@ -27,11 +27,15 @@ type Backend interface {
 	Inbox(ctx context.Context, p local.InboxParams) (local.Events, error)
 	History(ctx context.Context, p local.HistoryParams) (local.Events, error)
 	Outbox(ctx context.Context, account string) (local.SendResults, error)
+	RetryOutbox(ctx context.Context, p local.OutboxParams) (local.SendResult, error)
+	CancelOutbox(ctx context.Context, p local.OutboxParams) (local.SendResult, error)
+	MarkRead(ctx context.Context, p local.ReadParams) (local.ReadResult, error)
 
 	// Subscribe starts a subscription. The caller reads Events until it is
 	// closed, then Err tells why; Close ends it and is always called.
 	Subscribe(ctx context.Context, p local.SubscribeParams) (local.Subscribed, Subscription, error)
 	Ack(ctx context.Context, p local.AckParams) error
+	Fail(ctx context.Context, p local.FailParams) (local.Failed, error)
 	Consumers(ctx context.Context) (local.Consumers, error)
 	RemoveConsumer(ctx context.Context, name string) error
 

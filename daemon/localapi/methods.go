@@ -47,6 +47,11 @@ func methods(b Backend) map[string]method {
 			return b.Outbox(ctx, p.Account)
 		}),
 
+		local.MethodOutboxRetry:  returns(b.RetryOutbox),
+		local.MethodOutboxCancel: returns(b.CancelOutbox),
+		local.MethodReceiptRead:  returns(b.MarkRead),
+
+		local.MethodEventFail:      returns(b.Fail),
 		local.MethodEventAck:       done(b.Ack),
 		local.MethodConsumerList:   returns(func(ctx context.Context, _ local.Empty) (local.Consumers, error) { return b.Consumers(ctx) }),
 		local.MethodConsumerRemove: done(func(ctx context.Context, p local.ConsumerParams) error { return b.RemoveConsumer(ctx, p.Name) }),

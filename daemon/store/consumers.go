@@ -6,23 +6,24 @@ type Consumer struct {
 	Cursor    int64 // everything up to this seq is done
 	CreatedMS int64 // Unix milliseconds
 	AckedMS   int64 // 0: never
+	Missed    int64 // events that retention ended before they were done
 }
 
 // Consumer returns a consumer, or ErrNotFound.
 func (tx *Tx) Consumer(name string) (Consumer, error) {
 	c := Consumer{Name: name}
-	err := tx.get(`SELECT cursor, created_ms, acked_ms FROM consumers WHERE name = ?`, []any{name},
-		&c.Cursor, &c.CreatedMS, &c.AckedMS)
+	err := tx.get(`SELECT cursor, created_ms, acked_ms, missed FROM consumers WHERE name = ?`, []any{name},
+		&c.Cursor, &c.CreatedMS, &c.AckedMS, &c.Missed)
 	return c, err
 }
 
 // Consumers returns all consumers by name.
 func (tx *Tx) Consumers() ([]Consumer, error) {
 	var out []Consumer
-	err := tx.each(`SELECT name, cursor, created_ms, acked_ms FROM consumers ORDER BY name`, nil,
+	err := tx.each(`SELECT name, cursor, created_ms, acked_ms, missed FROM consumers ORDER BY name`, nil,
 		func(scan func(...any) error) error {
 			var c Consumer
-			if err := scan(&c.Name, &c.Cursor, &c.CreatedMS, &c.AckedMS); err != nil {
+			if err := scan(&c.Name, &c.Cursor, &c.CreatedMS, &c.AckedMS, &c.Missed); err != nil {
 				return err
 			}
 			out = append(out, c)

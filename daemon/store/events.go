@@ -118,12 +118,32 @@ func (tx *Tx) DeleteEvents(ms int64, keep int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	byCount, err := tx.execN(`DELETE FROM events WHERE seq <= ?`, newest-int64(keep))
+	last := newest - int64(keep)
+	err = tx.exec(`UPDATE consumers SET missed = missed + (SELECT count(*) FROM events
+		WHERE seq > consumers.cursor AND (seq <= ?1 OR created_ms < ?2))`, last, ms)
+	if err != nil {
+		return 0, err
+	}
+	byCount, err := tx.execN(`DELETE FROM events WHERE seq <= ?`, last)
 	if err != nil {
 		return 0, err
 	}
 	byAge, err := tx.execN(`DELETE FROM events WHERE created_ms < ?`, ms)
 	return byCount + byAge, err
+}
+
+// OldestSeq returns the seq of the oldest event that is kept, 0 if there is none.
+func (tx *Tx) OldestSeq() (int64, error) {
+	var seq int64
+	err := tx.get(`SELECT coalesce(min(seq), 0) FROM events`, nil, &seq)
+	return seq, err
+}
+
+// EventID returns the id of an event, or ErrNotFound.
+func (tx *Tx) EventID(seq int64) (string, error) {
+	var id string
+	err := tx.get(`SELECT id FROM events WHERE seq = ?`, []any{seq}, &id)
+	return id, err
 }
 
 // jsonList encodes a list for json_each, so that statements stay constant.

@@ -79,6 +79,27 @@ func (c *Client) Outbox(ctx context.Context, account string) (SendResults, error
 	return call[SendResults](ctx, c, MethodOutboxList, AccountParam{Account: account})
 }
 
+// RetryOutbox sends a waiting message now; one that failed or expired is sent
+// again as a new message.
+func (c *Client) RetryOutbox(ctx context.Context, p OutboxParams) (SendResult, error) {
+	return call[SendResult](ctx, c, MethodOutboxRetry, p)
+}
+
+// CancelOutbox withdraws a message that has not been handed to the server.
+func (c *Client) CancelOutbox(ctx context.Context, p OutboxParams) (SendResult, error) {
+	return call[SendResult](ctx, c, MethodOutboxCancel, p)
+}
+
+// MarkRead marks messages of a peer as read and sends the read receipts unless they are off.
+func (c *Client) MarkRead(ctx context.Context, p ReadParams) (ReadResult, error) {
+	return call[ReadResult](ctx, c, MethodReceiptRead, p)
+}
+
+// Fail tells that a consumer's handler failed on an event.
+func (c *Client) Fail(ctx context.Context, p FailParams) (Failed, error) {
+	return call[Failed](ctx, c, MethodEventFail, p)
+}
+
 // Ack moves a consumer's cursor to an event; it is cumulative.
 func (c *Client) Ack(ctx context.Context, p AckParams) error {
 	return c.Call(ctx, MethodEventAck, p, nil)

@@ -18,9 +18,13 @@ const (
 	MethodMessageInbox   = "message.inbox"
 	MethodMessageHistory = "message.history"
 	MethodOutboxList     = "outbox.list"
+	MethodOutboxRetry    = "outbox.retry"
+	MethodOutboxCancel   = "outbox.cancel"
+	MethodReceiptRead    = "receipt.read"
 
 	MethodEventSubscribe = "event.subscribe"
 	MethodEventAck       = "event.ack"
+	MethodEventFail      = "event.fail"
 	MethodConsumerList   = "consumer.list"
 	MethodConsumerRemove = "consumer.remove"
 	// NotifyEvent is the notification that carries one Event to a subscriber.
@@ -142,6 +146,24 @@ type SendResults struct {
 	Results []SendResult `json:"results"`
 }
 
+// OutboxParams name an own message of the outbox.
+type OutboxParams struct {
+	AccountParam
+	ID string `json:"id"`
+}
+
+// ReadParams are the parameters of receipt.read: the messages of a peer up to
+// and including ID, or all of them, are marked as read.
+type ReadParams struct {
+	PeerParams
+	ID string `json:"id,omitempty"`
+}
+
+// ReadResult answers receipt.read.
+type ReadResult struct {
+	Read int `json:"read"` // messages that were unread
+}
+
 // InboxParams are the parameters of message.inbox; it answers with Events.
 type InboxParams struct {
 	AccountParam
@@ -192,6 +214,31 @@ type AckParams struct {
 	ID       string `json:"id"`
 }
 
+// FailParams are the parameters of event.fail: a consumer's handler failed on
+// an event, named by its seq or id.
+type FailParams struct {
+	Consumer string `json:"consumer"`
+	ID       string `json:"id"`
+}
+
+// Failed answers event.fail. The count of attempts is durable.
+type Failed struct {
+	Attempts int `json:"attempts"`
+	// Dead: the bound of attempts is reached. The event is a dead letter now,
+	// and the cursor has passed it.
+	Dead bool `json:"dead"`
+	// RetryAfter is in seconds; 0 when dead.
+	RetryAfter float64 `json:"retry_after"`
+}
+
+// DeadLetter is an event that a consumer's handler never took.
+type DeadLetter struct {
+	Seq      int64  `json:"seq"`
+	ID       string `json:"id,omitempty"` // empty once retention has ended the event
+	Attempts int    `json:"attempts"`
+	Time     Time   `json:"time"` // of the last attempt
+}
+
 // Consumer describes a named consumer.
 type Consumer struct {
 	Name     string `json:"name"`
@@ -200,10 +247,17 @@ type Consumer struct {
 	Attached bool   `json:"attached"`
 	Created  Time   `json:"created"`
 	Acked    Time   `json:"acked"`
+	// Missed counts events that retention ended before this consumer had them.
+	Missed int64 `json:"missed"`
+	// Dead are the newest dead letters, oldest first, at most 100.
+	Dead []DeadLetter `json:"dead"`
 }
 
 // Consumers answers consumer.list.
 type Consumers struct {
+	// Oldest and Newest are the seqs of the events that are kept; 0: none.
+	Oldest    int64      `json:"oldest"`
+	Newest    int64      `json:"newest"`
 	Consumers []Consumer `json:"consumers"`
 }
 

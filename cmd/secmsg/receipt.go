@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+
+	"secmsg/rpc/local"
+
+	"github.com/spf13/cobra"
+)
+
+func newReceiptCommand(a *app) *cobra.Command {
+	return groupCommand(a, "receipt", "Send read receipts",
+		&cobra.Command{
+			Use:   "read PEER [ID]",
+			Short: "Mark the messages of a peer as read, up to ID or all of them",
+			Long: "Marks messages as read without printing them, and sends the read receipts unless\n" +
+				"they are off (secmsg contact set PEER receipts=off).",
+			Args: argsBetween(1, 2),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				p := local.ReadParams{PeerParams: a.peerParams(args[0])}
+				if len(args) == 2 {
+					p.ID = args[1]
+				}
+				return runReceiptRead(cmd.Context(), a, p)
+			},
+		},
+	)
+}
+
+func runReceiptRead(ctx context.Context, a *app, p local.ReadParams) error {
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		p.AccountParam = a.accountParam()
+		r, err := c.MarkRead(ctx, p)
+		if err != nil {
+			return err
+		}
+		if a.json() {
+			return a.printJSON(r)
+		}
+		return a.printf("%d marked as read", r.Read)
+	})
+}

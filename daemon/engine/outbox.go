@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"secmsg/daemon/store"
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
+)
+
+// own is an own message that a caller named.
+func (e *Engine) own(tx *store.Tx, text string) (*store.Message, error) {
+	id, err := parseID(text)
+	if err != nil {
+		return nil, local.Errorf(local.CodeUsage, "not a message id: %q", text)
+	}
+	m, err := tx.Message(e.account, id)
+	if isNotFound(err) || err == nil && m.Direction != store.Out {
+		return nil, local.Errorf(local.CodeNotFound, "no own message has the id %s", text)
+	}
+	return m, err
+}
+
+// RetryOutbox tries a waiting message now, whatever pause it is in. One that
+// failed or expired is sent again as a new message with an id of its own, since
+// a state never goes back. What was accepted needs no retry: a usage error.
+func (e *Engine) RetryOutbox(ctx context.Context, id string) (local.SendResult, error) {
+	var out local.SendResult
+	var again *local.SendParams
+	err := e.do(ctx, func() error {
+		var m *store.Message
+		err := e.store.View(ctx, func(tx *store.Tx) (err error) {
+			if m, err = e.own(tx, id); err != nil {
+				return err
+			}
+			out, err = sendResult(tx, m)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		switch m.State {
+		case local.StateQueued, local.StateHeld:
+			e.hurry(m.Peer)
+			return nil
+		case local.StateFailed, local.StateExpired:
+			again, err = e.repeat(ctx, m, out.Peer)
+			return err
+		}
+		return local.Errorf(local.CodeUsage, "the message is %s; there is nothing to retry", m.State)
+	})
+	if err != nil || again == nil {
+		return out, toLocal(err)
+	}
+	sent, err := e.Send(ctx, *again)
+	if err != nil || len(sent.Results) == 0 {
+		return local.SendResult{}, err
+	}
+	return sent.Results[0], nil
+}
+
+// repeat makes the parameters that send a message's text again.
+func (e *Engine) repeat(ctx context.Context, m *store.Message, peer string) (*local.SendParams, error) {
+	p := &local.SendParams{Peers: []string{peer}}
+	err := e.store.View(ctx, func(tx *store.Tx) error {
+		ev, err := e.messageEvent(tx, m)
+		if err != nil {
+			return err
+		}
+		if m.Kind != int32(e2e.Kind_KIND_TEXT) || ev.Message == nil {
+			return local.Errorf(local.CodeUsage, "only a text can be sent again")
+		}
+		p.Text = ev.Message.Text
+		if ev.Message.ReplyTo != nil {
+			p.ReplyTo = *ev.Message.ReplyTo
+		}
+		return nil
+	})
+	return p, err
+}
+
+// hurry ends the pauses that a peer's messages are in.
+func (e *Engine) hurry(peer store.PeerID) {
+	p := e.peer(peer)
+	p.notBefore, p.tries = time.Time{}, 0
+	clear(p.noKeys)
+	for k, pr := range e.pairs {
+		if k.peer == peer {
+			pr.until, pr.tries = time.Time{}, 0
+		}
+	}
+	e.wakeUp()
+}
+
+// CancelOutbox withdraws a message that was never sealed. What was handed to
+// the server may have arrived, and is not withdrawn: a usage error.
+func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult, error) {
+	var out local.SendResult
+	err := e.do(ctx, func() error {
+		return e.update(func(tx *store.Tx) error {
+			m, err := e.own(tx, id)
+			if err != nil {
+				return err
+			}
+			o, err := tx.Outgoing(e.account, m.ID)
+			if err != nil && !isNotFound(err) {
+				return err
+			}
+			switch m.State {
+			case local.StateFailed, local.StateExpired, local.StateDelivered, local.StateRead:
+				return local.Errorf(local.CodeUsage, "the message is %s; there is nothing to cancel", m.State)
+			}
+			if err != nil || o.Phase != store.PhaseQueued && o.Phase != store.PhaseHeld {
+				return local.Errorf(local.CodeUsage, "the message is %s and may be with the server already; it cannot be cancelled", m.State)
+			}
+			sealed, err := tx.EnvelopesOf(e.account, m.ID)
+			if err != nil {
+				return err
+			}
+			for _, env := range sealed {
+				if env.Status != store.EnvelopeRejected {
+					return local.Errorf(local.CodeUsage, "the message may be with the server already; it cannot be cancelled")
+				}
+			}
+			if err := e.fail(tx, o, local.StateFailed, reasonCancelled); err != nil {
+				return err
+			}
+			if m, err = tx.Message(e.account, m.ID); err != nil {
+				return err
+			}
+			out, err = sendResult(tx, m)
+			out.Error = nil // it is what was asked for
+			return err
+		})
+	})
+	return out, toLocal(err)
+}

@@ -1,0 +1,47 @@
+package store
+
+// Failure is an event that a consumer's handler did not take.
+type Failure struct {
+	Seq      int64
+	Attempts int
+	LastMS   int64 // Unix milliseconds of the last attempt
+}
+
+// AddFailure counts an attempt on an event and returns how many there were.
+func (tx *Tx) AddFailure(consumer string, seq, ms int64) (int, error) {
+	var n int
+	err := tx.get(`INSERT INTO failures (consumer, seq, attempts, last_ms, dead) VALUES (?, ?, 1, ?, 0)
+		ON CONFLICT (consumer, seq) DO UPDATE SET attempts = attempts + 1, last_ms = excluded.last_ms
+		RETURNING attempts`, []any{consumer, seq, ms}, &n)
+	return n, err
+}
+
+// BuryFailure makes an event a dead letter of a consumer, and keeps the newest
+// keep dead letters.
+func (tx *Tx) BuryFailure(consumer string, seq int64, keep int) error {
+	if err := tx.exec(`UPDATE failures SET dead = 1 WHERE consumer = ? AND seq = ?`, consumer, seq); err != nil {
+		return err
+	}
+	return tx.exec(`DELETE FROM failures WHERE consumer = ?1 AND dead = 1 AND seq NOT IN
+		(SELECT seq FROM failures WHERE consumer = ?1 AND dead = 1 ORDER BY seq DESC LIMIT ?2)`, consumer, keep)
+}
+
+// ForgetFailures drops the counts of events that are done in the end.
+func (tx *Tx) ForgetFailures(consumer string, cursor int64) error {
+	return tx.exec(`DELETE FROM failures WHERE consumer = ? AND seq <= ? AND dead = 0`, consumer, cursor)
+}
+
+// DeadLetters returns the dead letters of a consumer, oldest first.
+func (tx *Tx) DeadLetters(consumer string) ([]Failure, error) {
+	var out []Failure
+	err := tx.each(`SELECT seq, attempts, last_ms FROM failures WHERE consumer = ? AND dead = 1 ORDER BY seq`, []any{consumer},
+		func(scan func(...any) error) error {
+			var f Failure
+			if err := scan(&f.Seq, &f.Attempts, &f.LastMS); err != nil {
+				return err
+			}
+			out = append(out, f)
+			return nil
+		})
+	return out, err
+}
