@@ -41,6 +41,7 @@ type ClientIntervals struct {
 	SendWait     time.Duration `config:"send_wait" doc:"how long send without --wait waits for the server"`
 	Gap          time.Duration `config:"gap" doc:"how long a missing message may be late before a gap is told"`
 	Probe        time.Duration `config:"probe" doc:"bound for the round trip of status --check"`
+	Retry        time.Duration `config:"retry" doc:"how long to wait for a message that did not open and was asked for again, before asking once more"`
 	PrekeyRenew  time.Duration `config:"prekey_renew" doc:"how often the signed prekeys are replaced"`
 }
 
@@ -68,6 +69,7 @@ func DefaultClient() Client {
 			SendWait:     5 * time.Second,
 			Gap:          time.Minute,
 			Probe:        10 * time.Second,
+			Retry:        10 * time.Minute,
 			PrekeyRenew:  7 * day,
 		},
 		Limits: ClientLimits{
@@ -113,6 +115,7 @@ func (c *Client) Validate() error {
 		"intervals.write":         c.Intervals.Write,
 		"intervals.request":       c.Intervals.Request,
 		"intervals.probe":         c.Intervals.Probe,
+		"intervals.retry":         c.Intervals.Retry,
 		"intervals.prekey_renew":  c.Intervals.PrekeyRenew,
 		"limits.journal_age":      c.Limits.JournalAge,
 		"limits.outbox_age":       c.Limits.OutboxAge,

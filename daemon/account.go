@@ -230,6 +230,7 @@ func engineConfig(c config.Client) engine.Config {
 	return engine.Config{
 		Window: c.Limits.InFlight, DefaultWait: c.Intervals.SendWait, Retention: c.Limits.OutboxAge,
 		ReceiptJitter: c.Intervals.ReceiptDelay, GapAfter: c.Intervals.Gap, ProbeTimeout: c.Intervals.Probe,
+		RetryEvery: c.Intervals.Retry,
 		BackoffMin: c.Intervals.ReconnectMin, BackoffMax: c.Intervals.ReconnectMax,
 	}
 }

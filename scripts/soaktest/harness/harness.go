@@ -43,10 +43,10 @@ type harness struct {
 	users  []*user
 }
 
-// clientEnv makes daemons look for the server again soon, and notice a dead
-// line soon, so that a run shows many reconnects.
+// clientEnv makes daemons look for the server again soon, notice a dead line
+// soon, and ask soon again for what did not open, so that a run shows much of it.
 func clientEnv() []string {
-	return []string{"SECMSG_INTERVALS_RECONNECT_MIN=50ms", "SECMSG_INTERVALS_RECONNECT_MAX=2s", "SECMSG_INTERVALS_PING=3s"}
+	return []string{"SECMSG_INTERVALS_RETRY=5s", "SECMSG_INTERVALS_RECONNECT_MIN=50ms", "SECMSG_INTERVALS_RECONNECT_MAX=2s", "SECMSG_INTERVALS_PING=3s"}
 }
 
 // Run makes a world, lets the faults loose, waits until it is quiet and judges.

@@ -1,7 +1,11 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"secmsg/rpc/local"
 )
@@ -87,7 +91,7 @@ func (c *checker) consumers() {
 		places[s.User][s.Text] = s.Seq
 		repeated := c.line(where, p, k, s)
 		p.places[s.Text] = s.Seq
-		if send == nil || repeated || c.l.Reordered {
+		if send == nil || !send.Taken() || repeated || c.l.Reordered {
 			continue
 		}
 		if newest, ok := p.order[send.From]; ok && index[s.Text] < newest {
@@ -95,7 +99,11 @@ func (c *checker) consumers() {
 		}
 		p.order[send.From] = index[s.Text]
 	}
-	for k, p := range seen {
+	keys := slices.SortedFunc(maps.Keys(seen), func(a, b consumer) int {
+		return cmp.Or(strings.Compare(a.user, b.user), strings.Compare(a.name, b.name))
+	})
+	for _, k := range keys {
+		p := seen[k]
 		for _, s := range c.l.Sends {
 			if _, ok := p.places[s.Text]; !ok && s.To == k.user && s.Taken() {
 				c.add(Lost, "consumer %s of %s was not shown %q (%s)", k.name, k.user, s.Text, s.IDs[0])
@@ -150,7 +158,7 @@ func (c *checker) histories() {
 			continue
 		}
 		kept[b][f.Text] = true
-		if s := c.known(where, f.User, f.Text, f.ID); s == nil {
+		if s := c.known(where, f.User, f.Text, f.ID); s == nil || !s.Taken() {
 			continue
 		}
 		if newest, ok := order[b]; ok && index[f.Text] < newest {

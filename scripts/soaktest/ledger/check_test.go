@@ -85,6 +85,11 @@ func TestCheck(t *testing.T) {
 			l.Finals[0], l.Finals[2] = l.Finals[2], l.Finals[0]
 			l.Reordered = true
 		}, []string{Disorder}},
+		{"another order of one that was never promised", func(l *Ledger) {
+			swapShows(l)
+			l.Finals[2], l.Finals[4] = l.Finals[4], l.Finals[2]
+			l.Sends[1].IDs = nil
+		}, nil},
 		{"a text that nobody sent", func(l *Ledger) { l.Shows[4].Text = "psst" }, []string{Invented, Lost}},
 		{"a text for somebody else", func(l *Ledger) {
 			l.Shows = append(l.Shows, Show{User: "alice", Consumer: "c", Run: 1, Seq: 99, ID: "id-alice-0", Text: "alice 0"})

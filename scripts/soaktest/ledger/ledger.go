@@ -26,7 +26,9 @@ type Send struct {
 	Attempts int `json:"attempts"`
 }
 
-// Taken reports whether send returned an id: from then on the message is promised.
+// Taken reports whether send returned an id: from then on the message is promised,
+// and it has a place in the order. A send that was killed may reach the daemon
+// after the next one.
 func (s Send) Taken() bool { return len(s.IDs) > 0 }
 
 // Show is one line that a consumer printed. The lines of one consumer stand in
