@@ -147,8 +147,12 @@ func (e *Engine) open(tx *store.Tx, in *incoming) error {
 		return err
 	case errors.Is(err, trust.ErrChanged):
 		return e.quarantine(tx, in)
-	case errors.Is(err, keyring.ErrReplay):
+	case errors.Is(err, keyring.ErrReplay) && in.class != wire.Class_CLASS_DURABLE:
 		return e.drop(tx, in, countDuplicate)
+	case errors.Is(err, keyring.ErrReplay):
+		// What was opened before is known by its id. This was not: its message
+		// key was dropped with age.
+		return e.park(tx, in, store.ParkedUndecryptable)
 	case errors.Is(err, keyring.ErrMalformed):
 		return e.damaged(tx, in, countMalformed)
 	case errors.Is(err, keyring.ErrUndecryptable):
