@@ -174,7 +174,7 @@ func TestGapIsToldOnceAndAFilledOneIsNot(t *testing.T) {
 		settleDown(time.Second)
 		r.mu.Lock()
 		box := r.boxes[bob.device]
-		late := box[1]                                                     // "2"
+		late := box[1]                                                      // "2"
 		r.boxes[bob.device] = append(append(box[:0:0], box[0]), box[3:]...) // "2" late, "3" lost
 		r.mu.Unlock()
 		bob.link.connect()
@@ -235,18 +235,16 @@ func TestRebuildsAreBounded(t *testing.T) {
 		alice.send("bob", "before", waitFor(waitDelivered))
 		settleDown(time.Second)
 		// An evil server damages everything that Alice sends to Bob.
-		inner := 0
 		r.reject = func(sender string, o *wire.Outgoing) (link.Result, bool) {
 			if sender == "alice" && o.GetClass() == wire.Class_CLASS_DURABLE {
 				o.Ciphertext[len(o.Ciphertext)-1] ^= 1
-				inner++
 			}
 			return link.Result{}, false
 		}
 		before := len(r.accounts["alice"].devices[alice.device].exchange)
-		for i := range 30 {
+		for i := range 10 {
 			alice.send("bob", fmt.Sprintf("m%d", i))
-			settleDown(2 * time.Minute)
+			settleDown(5 * time.Minute)
 		}
 		used := before - len(r.accounts["alice"].devices[alice.device].exchange)
 		if used < 1 || used > 2 {
@@ -255,9 +253,9 @@ func TestRebuildsAreBounded(t *testing.T) {
 		r.mu.Lock()
 		r.reject = nil
 		r.mu.Unlock()
-		settleDown(24 * time.Hour)
-		if got := bob.texts("alice", local.DirectionIn); len(got) != 31 {
-			t.Errorf("healed: %d of 31", len(got))
+		settleDown(6 * time.Hour)
+		if got := bob.texts("alice", local.DirectionIn); len(got) != 11 {
+			t.Errorf("healed: %d of 11", len(got))
 		}
 	})
 }
@@ -266,7 +264,7 @@ func TestRebuildsAreBounded(t *testing.T) {
 // network be quiet: everything queued has arrived once, in the order of its
 // sender, and every state says so. SECMSG_SEED chooses another seed.
 func TestRandomFaults(t *testing.T) {
-	seeds := []uint64{1, 2, 3}
+	seeds := []uint64{1, 2}
 	if s, err := strconv.ParseUint(os.Getenv("SECMSG_SEED"), 10, 64); err == nil {
 		seeds = []uint64{s}
 	}
@@ -294,7 +292,7 @@ func randomFaults(t *testing.T, seed uint64) {
 	}
 	var all []sent
 	texts := map[string][]string{}
-	for i := range 90 {
+	for i := range 60 {
 		from := p[rng.IntN(len(p))]
 		to := p[rng.IntN(len(p))]
 		if from == to {
@@ -326,7 +324,7 @@ func randomFaults(t *testing.T, seed uint64) {
 	for _, x := range p {
 		x.link.connect()
 	}
-	settleDown(3 * time.Hour)
+	settleDown(2 * time.Hour)
 	for _, from := range p {
 		for _, to := range p {
 			if from != to {

@@ -24,17 +24,15 @@ func (e *Engine) ask(n need) {
 		return
 	}
 	p.busy = true
-	switch {
-	case n.lookUp:
+	if n.lookUp {
 		e.lookUp(n)
-	case n.refresh:
-		e.refresh(n)
-	default:
+	} else {
 		e.fetchBundles(n, nil)
 	}
 }
 
-// lookUp gets the account of a peer that was never seen.
+// lookUp gets the account of a peer that was never seen, or that has lost a
+// device: its newest manifest, and its chain, by which a changed key shows.
 func (e *Engine) lookUp(n need) {
 	var a wire.Account
 	var err error
@@ -42,35 +40,8 @@ func (e *Engine) lookUp(n need) {
 		a, err = e.link.Account(ctx, n.user)
 	}, func() {
 		if err == nil {
-			err = e.learn(n.user, a.Chain, [][]byte{a.Manifest})
-		}
-		e.asked(n, err)
-	})
-}
-
-// refresh gets the later manifests of a peer.
-func (e *Engine) refresh(n need) {
-	var known uint64
-	var m wire.Manifests
-	err := e.store.View(e.work, func(tx *store.Tx) error {
-		r, err := e.trust.CheckSend(tx, e.account, n.peer, false, e.now())
-		known = r.Version
-		return err
-	})
-	if err != nil { // what is wrong with the peer, the pump finds out
-		p := e.peer(n.peer)
-		p.busy, p.refresh = false, false
-		e.at(taskPump, 0)
-		return
-	}
-	e.worker(func(ctx context.Context) {
-		m, err = e.link.Manifests(ctx, n.user, known)
-	}, func() {
-		if err == nil {
 			e.peer(n.peer).refresh = false
-			if len(m.Manifests) > 0 {
-				err = e.learn(n.user, nil, m.Manifests)
-			}
+			err = e.learn(n.user, a.Chain, [][]byte{a.Manifest})
 		}
 		e.asked(n, err)
 	})

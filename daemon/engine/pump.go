@@ -37,10 +37,8 @@ type peerState struct {
 	busy      bool      // a worker asks the server about it
 	notBefore time.Time // the next try after a failure
 	tries     int
-	refresh   bool // its manifests are to be fetched before the next seal
+	refresh   bool // its manifest is to be fetched before the next seal
 	noKeys    map[key.DeviceID]absence
-	presence  bool // the server told its presence on this connection
-	asked     time.Time
 }
 
 // absence is a device that had no usable bundle: it is asked for again after
@@ -82,8 +80,7 @@ func (e *Engine) later(p *peerState, wish time.Duration) {
 type need struct {
 	peer    store.PeerID
 	user    string
-	lookUp  bool           // never seen: chain and manifest
-	refresh bool           // later manifests
+	lookUp  bool           // chain and newest manifest
 	bundles []key.DeviceID // sessions to start
 }
 
@@ -192,7 +189,7 @@ func (e *Engine) sealRow(tx *store.Tx, o *store.Outgoing) (*need, []*flight, err
 	}
 	p := e.peer(o.Peer)
 	if p.refresh {
-		return &need{peer: o.Peer, user: addr.User, refresh: true}, nil, nil
+		return &need{peer: o.Peer, user: addr.User, lookUp: true}, nil, nil
 	}
 	to, err := e.trust.CheckSend(tx, e.account, o.Peer, o.Verified, e.now())
 	switch {

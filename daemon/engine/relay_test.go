@@ -422,20 +422,6 @@ func (l *testLink) Account(_ context.Context, name string) (wire.Account, error)
 	return wire.Account{Chain: a.chain, Manifest: a.manifests[len(a.manifests)-1]}, nil
 }
 
-// Manifests implements Link.
-func (l *testLink) Manifests(_ context.Context, name string, after uint64) (wire.Manifests, error) {
-	if err := l.check(); err != nil {
-		return wire.Manifests{}, err
-	}
-	l.relay.mu.Lock()
-	defer l.relay.mu.Unlock()
-	a := l.relay.accounts[name]
-	if a == nil {
-		return wire.Manifests{}, &wire.Error{Code: wire.CodeNotFound}
-	}
-	return wire.Manifests{Manifests: a.manifests[min(after, uint64(len(a.manifests))):]}, nil
-}
-
 // Bundles implements Link.
 func (l *testLink) Bundles(_ context.Context, name string, devices []key.DeviceID) (wire.Bundles, error) {
 	if err := l.check(); err != nil {

@@ -43,16 +43,13 @@ type person struct {
 	done    chan struct{}
 }
 
-// testConfig has the intervals of the design; the fake clock makes them quick.
-func testConfig() Config { return Config{} }
+// testConfig has the intervals of the design, which the fake clock makes quick,
+// but for the sweep: a month has too many hours to wait through.
+func testConfig() Config { return Config{Sweep: day} }
 
 func join(t *testing.T, r *relay, name string) *person {
 	p := &person{t: t, relay: r, name: name, addr: identity.Address{User: name, Domain: "x.example"}, cfg: testConfig()}
-	dir, err := os.MkdirTemp(t.TempDir(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.dir = dir
+	p.dir = profileDir(t)
 	p.open()
 	if err := p.keys.Create(nil); err != nil {
 		t.Fatal(err)
@@ -60,6 +57,23 @@ func join(t *testing.T, r *relay, name string) *person {
 	p.register()
 	p.run()
 	return p
+}
+
+// profileDir makes a directory for a profile, in memory where that is possible:
+// these tests restart daemons but cut no power, and an fsync on a busy disk
+// takes longer than everything else together.
+func profileDir(t *testing.T) string {
+	const memory = "/dev/shm"
+	dir, err := os.MkdirTemp(memory, "secmsg-engine-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // register makes the account's keys and has them certified.

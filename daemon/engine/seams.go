@@ -16,7 +16,6 @@ type Link interface {
 	Subscribe(ctx context.Context, accounts []string, announce bool) error
 
 	Account(ctx context.Context, name string) (wire.Account, error)
-	Manifests(ctx context.Context, name string, after uint64) (wire.Manifests, error)
 	Bundles(ctx context.Context, name string, devices []key.DeviceID) (wire.Bundles, error)
 	PrekeyCount(ctx context.Context) (wire.PrekeyCount, error)
 	PutPrekeys(ctx context.Context, p *wire.PutPrekeys) (wire.PrekeyCount, error)

@@ -155,7 +155,7 @@ func TestMessageExpires(t *testing.T) {
 func TestLockedProfileQueuesAndSendsAtUnlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRelay(t)
-		alice := &person{t: t, relay: r, name: "alice", addr: identity.Address{User: "alice", Domain: "x.example"}, dir: t.TempDir()}
+		alice := &person{t: t, relay: r, name: "alice", addr: identity.Address{User: "alice", Domain: "x.example"}, dir: profileDir(t)}
 		alice.openLocked("secret")
 		alice.register()
 		alice.run()

@@ -46,6 +46,9 @@ func (tx *Tx) DeleteSeen(account AccountID, ms int64) (int64, error) {
 // Park keeps a ciphertext. A second one of the same message and device changes
 // nothing but the reason. It reports whether it was new.
 func (tx *Tx) Park(p Parked) (bool, error) {
+	if p.Ciphertext == nil {
+		p.Ciphertext = []byte{} // nil would be NULL
+	}
 	n, err := tx.execN(`INSERT INTO parked (account, peer, device, id, class, reason, at_ms, asked_ms, asks, accepted_ms, ciphertext)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		p.Account, p.Peer, p.Device[:], p.ID[:], p.Class, p.Reason, p.AtMS, p.AskedMS, p.Asks, p.AcceptedMS, p.Ciphertext)
