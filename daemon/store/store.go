@@ -22,6 +22,9 @@ const (
 	// defaultIdle is how long after the last write the WAL is truncated, so
 	// that deleted values do not linger in it (protocol.md, "At rest").
 	defaultIdle = time.Minute
+	// maxBusyTicks is after how many idle times at the latest it is truncated
+	// although writes go on, as they do where a bot never rests.
+	maxBusyTicks = 10
 	// busyTimeoutMS is how long a connection waits for a lock that another process holds, in milliseconds.
 	busyTimeoutMS = 5000
 	// filePerm keeps the profile to its user.
@@ -30,7 +33,8 @@ const (
 
 // Box seals and opens the values of sealed columns. The keyring implements it.
 // Table, column and row go to the associated data, so that a value cannot be
-// moved to another place.
+// moved to another place. When the profile is locked while a transaction runs,
+// Seal and Open fail with ErrLocked, and Tag returns nil.
 type Box interface {
 	Seal(table, column, row string, plaintext []byte) ([]byte, error)
 	Open(table, column, row string, sealed []byte) ([]byte, error)
@@ -222,37 +226,59 @@ func (s *Store) newTx(ctx context.Context, q *sql.Conn, writable bool) *Tx {
 	return tx
 }
 
-// Checkpoint moves the WAL into the database and truncates it.
+// Checkpoint moves the WAL into the database and truncates it. It fails if a
+// transaction that reads does not end within busyTimeoutMS.
 func (s *Store) Checkpoint(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return mapError("checkpoint", sql.ErrConnDone)
 	}
-	_, err := s.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	return s.checkpoint(ctx)
+}
+
+// errBusy says that a reader kept the WAL from being truncated.
+var errBusy = errors.New("a reader holds the WAL")
+
+// checkpoint truncates the WAL. SQLite reports a reader in the way as a value,
+// not as an error.
+func (s *Store) checkpoint(ctx context.Context) error {
+	var busy, frames, moved int
+	err := s.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
+	if err == nil && busy != 0 {
+		err = errBusy
+	}
 	return mapError("checkpoint", err)
 }
 
-// truncateWhenIdle truncates the WAL once after each burst of writes.
+// truncateWhenIdle truncates the WAL once after each burst of writes, once after
+// Open, since a crash may have left one, and now and then while writes never
+// end: until then it holds what was deleted. A failure is tried again.
 func (s *Store) truncateWhenIdle() {
 	defer close(s.done)
 	t := time.NewTicker(s.idle)
 	defer t.Stop()
-	var seen, truncated uint64
+	var seen uint64
+	dirty, waited := true, 0
 	for {
 		select {
 		case <-s.stop:
 			return
 		case <-t.C:
 		}
-		if w := s.writes.Load(); w == seen && w != truncated {
-			if err := s.Checkpoint(context.Background()); err != nil {
-				s.logger.Warn("truncate WAL", "error", err)
-			}
-			truncated = w
-		} else {
-			seen = w
+		w := s.writes.Load()
+		idle := w == seen
+		dirty = dirty || !idle
+		seen = w
+		if waited++; !dirty || !idle && waited < maxBusyTicks {
+			continue
 		}
+		waited = 0
+		if err := s.Checkpoint(context.Background()); err != nil {
+			s.logger.Warn("truncate WAL", "error", err)
+			continue
+		}
+		dirty = s.writes.Load() != w
 	}
 }
 
@@ -268,8 +294,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	close(s.stop)
 	<-s.done
-	_, err := s.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
-	return errors.Join(mapError("checkpoint", err), s.closeDBs())
+	return errors.Join(s.checkpoint(context.Background()), s.closeDBs())
 }
 
 func (s *Store) closeDBs() error {
