@@ -31,8 +31,9 @@ var (
 	// ErrUndecryptable says that no session opens a message, or that it does
 	// not authenticate: it is kept and asked for again.
 	ErrUndecryptable = errors.New("message does not open")
-	// ErrReplay says that a message was opened before.
-	ErrReplay = errors.New("message was opened before")
+	// ErrReplay says that the key of a message was used before, or was dropped
+	// with age: only who knows the message's id can tell which.
+	ErrReplay = errors.New("message was opened before, or came too late")
 	// ErrMalformed says that a message is none of this protocol version and
 	// never will open.
 	ErrMalformed = errors.New("message is malformed")

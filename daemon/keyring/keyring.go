@@ -165,12 +165,13 @@ func (k *Keyring) Lock() error {
 		return ErrNoPassphrase
 	}
 	k.st.SetBox(nil)
-	k.devices.clear()
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.storage.Wipe()
 	clear(k.index)
 	k.storage, k.index = seal.StorageKey{}, nil
+	k.mu.Unlock()
+	// Last: a transaction that still runs could load a device again before.
+	k.devices.clear()
 	return nil
 }
 

@@ -130,6 +130,9 @@ func (tx *Tx) open(table, column, row string, sealed []byte) ([]byte, error) {
 		return nil, fmt.Errorf("open %s.%s: %w", table, column, ErrLocked)
 	}
 	b, err := tx.box.Open(table, column, row, sealed)
+	if errors.Is(err, ErrLocked) { // meanwhile
+		return nil, fmt.Errorf("open %s.%s: %w", table, column, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s.%s: %w: %w", table, column, ErrCorrupt, err)
 	}
@@ -141,7 +144,11 @@ func (tx *Tx) tag(domain string, b []byte) ([]byte, error) {
 	if tx.box == nil {
 		return nil, fmt.Errorf("tag %s: %w", domain, ErrLocked)
 	}
-	return tx.box.Tag(domain, b), nil
+	tag := tx.box.Tag(domain, b)
+	if tag == nil { // locked meanwhile
+		return nil, fmt.Errorf("tag %s: %w", domain, ErrLocked)
+	}
+	return tag, nil
 }
 
 // next returns the next value of a counter, from 1. Values are never reused.

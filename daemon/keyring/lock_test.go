@@ -1,0 +1,61 @@
+package keyring
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"secmsg/daemon/store"
+)
+
+// A transaction that is under way when the profile is locked is told so: the
+// database is not called damaged, and nothing is looked up under an empty key.
+func TestLockDuringTransaction(t *testing.T) {
+	w := newWorld(t)
+	alice := w.user("alice", "correct horse")
+	check(t, alice.st.View(t.Context(), func(tx *store.Tx) error {
+		if _, err := tx.Account(alice.account); err != nil {
+			return err
+		}
+		check(t, alice.keys.Lock())
+		_, err := tx.Account(alice.account)
+		if !errors.Is(err, store.ErrLocked) || errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("sealed value: %v", err)
+		}
+		if _, err = tx.FindAccount(alice.addr.String()); !errors.Is(err, store.ErrLocked) {
+			t.Errorf("look-up: %v", err)
+		}
+		if _, err = alice.keys.device(tx, alice.account); err == nil {
+			t.Error("device keys after the lock")
+		}
+		return nil
+	}))
+	if d, _ := alice.keys.devices.get(alice.account); d != nil {
+		t.Error("a locked keyring keeps device keys")
+	}
+}
+
+// What a handshake used up is nowhere on disk any more: neither the sealed rows
+// of its one-time keys nor, ever, a seed in clear.
+func TestOneTimeKeysAreGone(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.user("alice", ""), w.user("bob", "")
+	alice.startWith(bob, bob.bundle(true))
+	before := bob.blobs(`SELECT private FROM prekeys WHERE kind > 2 ORDER BY kind, id`)
+	check(t, bob.st.Checkpoint(t.Context()))
+	if !bytes.Contains(bob.everything(), before[0]) {
+		t.Fatal("this test does not find what it looks for")
+	}
+	bob.mustOpen(alice, 1, alice.seal(bob, 1, "hi"), "hi")
+	check(t, bob.st.Checkpoint(t.Context()))
+	disk := bob.everything()
+	gone := 0
+	for _, sealed := range before {
+		if !bytes.Contains(disk, sealed) {
+			gone++
+		}
+	}
+	if gone != 2 {
+		t.Errorf("%d one-time keys are gone from disk, expected 2", gone)
+	}
+}
