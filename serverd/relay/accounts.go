@@ -5,12 +5,15 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"secmsg/rpc/wire"
 )
 
 // accountLimits holds one account's rates, over all its devices.
 type accountLimits struct {
 	messages  *rate.Limiter // nil: no bound
 	strangers *rate.Limiter
+	watched   *rate.Limiter
 	refs      int // guarded by accounts.mu
 }
 
@@ -31,6 +34,11 @@ func (a *accountLimits) strangerWait() time.Duration {
 		return time.Duration(missing / float64(a.strangers.Limit()) * float64(time.Second))
 	}
 	return 0
+}
+
+// watch takes n names of subscriptions; it returns how long to wait before they are looked up.
+func (a *accountLimits) watch(n int) time.Duration {
+	return a.watched.ReserveN(time.Now(), n).Delay()
 }
 
 func take(l *rate.Limiter) time.Duration {
@@ -60,7 +68,10 @@ func (a *accounts) acquire(name string) *accountLimits {
 	defer a.mu.Unlock()
 	al := a.m[name]
 	if al == nil {
-		al = &accountLimits{strangers: rate.NewLimiter(rate.Every(a.limits.StrangerEvery), a.limits.StrangerBurst)}
+		al = &accountLimits{
+			strangers: rate.NewLimiter(rate.Every(a.limits.StrangerEvery), a.limits.StrangerBurst),
+			watched:   rate.NewLimiter(rate.Every(a.limits.WatchEvery), max(a.limits.WatchBurst, 1+wire.MaxSubscribe)),
+		}
 		if a.limits.MessageBurst > 0 {
 			al.messages = rate.NewLimiter(rate.Every(a.limits.MessageEvery), a.limits.MessageBurst)
 		}
@@ -81,7 +92,7 @@ func (a *accounts) sweep() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for name, al := range a.m {
-		full := al.strangers.Tokens() >= float64(a.limits.StrangerBurst) &&
+		full := al.strangers.Tokens() >= float64(a.limits.StrangerBurst) && al.watched.Tokens() >= float64(al.watched.Burst()) &&
 			(al.messages == nil || al.messages.Tokens() >= float64(a.limits.MessageBurst))
 		if al.refs == 0 && full {
 			delete(a.m, name)

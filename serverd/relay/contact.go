@@ -38,9 +38,9 @@ type contact struct {
 	accepted   []uint64
 	rejected   []*wire.Rejected
 	states     map[string]*wire.PresenceState // to be told; the newest of each account
-	waiting    int                            // envelopes without a result
-	waitBytes  int
-	room       chan struct{} // 1 buffered: waiting or frameBytes fell
+	waiting    int                            // envelopes whose result is not on its way
+	waitBytes  int                            // of envelopes without a result
+	room       chan struct{}                  // 1 buffered: one of the three bounds of waitRoom fell
 }
 
 func newContact(s *socket) *contact {
@@ -96,16 +96,40 @@ func (c *contact) readFrames() {
 				return
 			}
 		case *wire.ContactClient_Subscribe:
-			if len(f.Subscribe.GetAccounts()) > wire.MaxSubscribe {
-				c.sock.fail("too many accounts in a Subscribe")
+			if !c.subscribe(f.Subscribe) {
 				return
 			}
-			c.sock.relay.presence.subscribe(c, f.Subscribe.GetAccounts(), f.Subscribe.GetAnnounce())
 		default:
 			c.sock.fail("a Send or Subscribe was expected")
 			return
 		}
 	}
+}
+
+// subscribe takes a Subscribe frame; false when the connection ends. Each name
+// costs look-ups, by one worker for all connections: who names too many waits.
+func (c *contact) subscribe(f *wire.Subscribe) bool {
+	if len(f.GetAccounts()) > wire.MaxSubscribe {
+		c.sock.fail("too many accounts in a Subscribe")
+		return false
+	}
+	for _, name := range f.GetAccounts() {
+		if len(name) > maxName {
+			c.sock.fail("a name in a Subscribe is too long")
+			return false
+		}
+	}
+	if wait := c.limiter.watch(1 + len(f.GetAccounts())); wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-c.sock.dead:
+			return false
+		}
+	}
+	c.sock.relay.presence.subscribe(c, f.GetAccounts(), f.GetAnnounce())
+	return true
 }
 
 // waitRoom blocks while too much of this connection waits for results; false when the connection ended.
@@ -145,7 +169,6 @@ func (c *contact) taken(size int) {
 // accept answers an envelope: it is durable somewhere.
 func (c *contact) accept(seq uint64, size int) {
 	c.mu.Lock()
-	c.waiting--
 	c.waitBytes -= size
 	c.accepted = append(c.accepted, seq)
 	c.mu.Unlock()
@@ -158,7 +181,6 @@ func (c *contact) reject(seq uint64, size int, reason wire.Reason, final bool, r
 	c.sock.relay.counters.reject(reason)
 	rejected := &wire.Rejected{Seq: seq, Reason: reason, Final: final, RetryAfterMs: retry.Milliseconds()}
 	c.mu.Lock()
-	c.waiting--
 	c.waitBytes -= size
 	c.rejected = append(c.rejected, rejected)
 	c.mu.Unlock()
@@ -181,9 +203,11 @@ func (c *contact) queue(frame *wire.ContactServer) error {
 }
 
 // tell adds presence states; a newer one of an account replaces one that waits.
-func (c *contact) tell(states []*wire.PresenceState) {
+// A snapshot replaces all that wait: they are of accounts that it holds too, or
+// that are watched no more. So at most wire.MaxSubscribe wait.
+func (c *contact) tell(states []*wire.PresenceState, snapshot bool) {
 	c.mu.Lock()
-	if c.states == nil {
+	if c.states == nil || snapshot {
 		c.states = make(map[string]*wire.PresenceState, len(states))
 	}
 	for _, st := range states {
@@ -211,6 +235,8 @@ func (c *contact) next(buf []byte) ([]byte, error) {
 	switch {
 	case len(c.accepted)+len(c.rejected) > 0:
 		frame.Frame = &wire.ContactServer_Result{Result: &wire.SendResult{Accepted: c.accepted, Rejected: c.rejected}}
+		// Counted until here, so that a peer that does not read cannot pile up results.
+		c.waiting -= len(c.accepted) + len(c.rejected)
 		c.accepted, c.rejected = nil, nil
 	case len(c.states) > 0:
 		states := make([]*wire.PresenceState, 0, len(c.states))
@@ -224,6 +250,7 @@ func (c *contact) next(buf []byte) ([]byte, error) {
 		return buf, nil
 	}
 	c.mu.Unlock()
+	c.freed()
 	b, err := wire.Marshal(frame)
 	return append(buf, b...), err
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"google.golang.org/protobuf/proto"
 
 	"secmsg/rpc/wire"
 	"secmsg/serverd/store"
@@ -312,4 +313,41 @@ func FuzzContactFrames(f *testing.F) {
 		must(t, ws.WriteMessage(websocket.TextMessage, nil))
 		c.ends()
 	})
+}
+
+// TestResultsDoNotPileUp: who sends and does not read gets no more read from it
+// than the window, whatever the answers are.
+func TestResultsDoNotPileUp(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.SendWindow = 300 })
+	alice := w.account("alice")
+	s := &socket{relay: w.relay, killed: true, account: "alice", dead: make(chan struct{})} // it writes nothing
+	c := newContact(s)
+	c.d = w.relay.devices.acquire(alice.id)
+	defer c.d.release()
+	c.limiter = w.relay.accounts.acquire("alice")
+	defer w.relay.accounts.release("alice")
+	read := make(chan uint64)
+	go func() {
+		for c.waitRoom() {
+			out := &wire.Outgoing{Seq: c.seq + 1} // refused at once
+			if c.send(&wire.Send{Envelopes: []*wire.Outgoing{out}}) != nil {
+				break
+			}
+		}
+		read <- c.seq
+	}()
+	waiting := func() int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.waiting
+	}
+	eventually(t, "a full window", func() bool { return waiting() == 300 })
+	frame, err := c.next(nil) // the writer takes them in one frame, and there is room again
+	must(t, err)
+	var got wire.ContactServer
+	must(t, proto.Unmarshal(frame, &got))
+	equal(t, "results", len(got.GetResult().GetRejected()), 300)
+	eventually(t, "a full window again", func() bool { return waiting() == 300 })
+	close(s.dead)
+	equal(t, "envelopes read", <-read, 600)
 }

@@ -54,6 +54,10 @@ type Limits struct {
 	// within an hour an account reaches only its mutual contacts.
 	StrangerEvery time.Duration
 	StrangerBurst int
+	// WatchEvery and WatchBurst bound the names in one account's subscriptions to presence:
+	// 1,000/s sustained, 20,000 at once. Beyond it the relay reads that connection more slowly.
+	WatchEvery time.Duration
+	WatchBurst int
 	// Mailbox bounds one device's mailbox: 10,000 envelopes, 100 MiB.
 	Mailbox store.MailboxLimits
 	// Retention is how long an envelope waits: 30 days.
@@ -104,6 +108,8 @@ func (l *Limits) setDefaults() {
 	def(&l.MessageBurst, 5000)
 	def(&l.StrangerEvery, time.Minute)
 	def(&l.StrangerBurst, 60)
+	def(&l.WatchEvery, time.Millisecond)
+	def(&l.WatchBurst, 20_000)
 	def(&l.Mailbox.Envelopes, 10_000)
 	def(&l.Mailbox.Bytes, 100<<20)
 	def(&l.Retention, wire.MailboxRetention)

@@ -182,7 +182,7 @@ func (p *presence) snapshot(c *contact, accounts []string) {
 		states = append(states, p.state(c, account))
 	}
 	if len(states) > 0 {
-		c.tell(states)
+		c.tell(states, true)
 	}
 }
 
@@ -190,7 +190,7 @@ func (p *presence) snapshot(c *contact, accounts []string) {
 // not mutual; a change of the relation is.
 func (p *presence) tell(c *contact, account string, always bool) {
 	if st := p.state(c, account); st.Mutual || always {
-		c.tell([]*wire.PresenceState{st})
+		c.tell([]*wire.PresenceState{st}, false)
 	}
 }
 

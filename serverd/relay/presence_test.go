@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -120,9 +121,54 @@ func TestPresenceLeaksNothing(t *testing.T) {
 
 func TestSubscribeBounds(t *testing.T) {
 	w := newWorld(t, nil)
-	ac := w.contact(w.account("alice"))
-	equal(t, "as many as allowed", strings.Count(ac.states(false, make([]string, 1)...), "x"), 0)
-	many := make([]string, wire.MaxSubscribe+1)
-	ac.write(&wire.ContactClient{Frame: &wire.ContactClient_Subscribe{Subscribe: &wire.Subscribe{Accounts: many}}})
-	equal(t, "reason", ac.bye().GetReason(), wire.Reason_REASON_PROTOCOL)
+	alice := w.account("alice")
+	for name, accounts := range map[string][]string{
+		"too many": make([]string, wire.MaxSubscribe+1),
+		"too long": {strings.Repeat("x", maxName+1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ac := w.contact(alice)
+			equal(t, "within the bounds", ac.states(false, "x"), "x")
+			ac.write(&wire.ContactClient{Frame: &wire.ContactClient_Subscribe{Subscribe: &wire.Subscribe{Accounts: accounts}}})
+			equal(t, "reason", ac.bye().GetReason(), wire.Reason_REASON_PROTOCOL)
+		})
+	}
+}
+
+// manyNames makes as many names as a Subscribe may hold.
+func manyNames(prefix string) []string {
+	names := make([]string, wire.MaxSubscribe)
+	for i := range names {
+		names[i] = fmt.Sprint(prefix, i)
+	}
+	return names
+}
+
+// TestStatesDoNotPileUp: a peer that names others in each Subscribe and does not
+// read makes nothing grow.
+func TestStatesDoNotPileUp(t *testing.T) {
+	w := newWorld(t, nil)
+	s := &socket{relay: w.relay, killed: true, account: "alice"} // it writes nothing
+	c := newContact(s)
+	for i := range 5 {
+		w.relay.presence.snapshot(c, manyNames(fmt.Sprint("n", i, "-")))
+	}
+	equal(t, "states that wait", len(c.states), wire.MaxSubscribe)
+}
+
+// TestSubscribeFlood: names beyond the rate are not looked up.
+func TestSubscribeFlood(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.WatchEvery = never; o.Limits.WatchBurst = 2 * wire.MaxSubscribe })
+	alice := w.account("alice")
+	ac := w.contact(alice)
+	ac.states(false, manyNames("a")...)
+	for i := range 3 {
+		ac.write(&wire.ContactClient{Frame: &wire.ContactClient_Subscribe{Subscribe: &wire.Subscribe{Accounts: manyNames(fmt.Sprint("b", i, "-"))}}})
+	}
+	limits := w.relay.accounts.acquire("alice")
+	defer w.relay.accounts.release("alice")
+	eventually(t, "waiting for the rate", func() bool { return limits.watched.Tokens() < 0 })
+	// A connection that waits does not hold up the end of the relay.
+	must(t, w.relay.Close(context.Background()))
+	equal(t, "names looked up", len(w.relay.dir.relations), wire.MaxSubscribe)
 }
