@@ -23,11 +23,7 @@ var migrations embed.FS
 // migrate brings the schema up to date. Each step is one transaction together
 // with its version, so a kill leaves the old or the new schema.
 func migrate(ctx context.Context, db *sql.DB) error {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, dir)
+	p, err := provider(db)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
@@ -36,6 +32,14 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		return mapError("migrate", err)
 	}
 	return nil
+}
+
+func provider(db *sql.DB) (*goose.Provider, error) {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectSQLite3, db, dir)
 }
 
 // newest returns the version of the last migration of this program.

@@ -267,3 +267,15 @@ func TestCancelledContextBeginsNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// copyFile copies all of a file but its last cut bytes.
+func copyFile(t *testing.T, from, to string, cut int) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b[:max(len(b)-cut, 0)], 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
