@@ -52,15 +52,14 @@ func TestManyDaemons(t *testing.T) {
 
 // TestLoose is G9: whatever others could read is refused, with the chmod to type.
 func TestLoose(t *testing.T) {
+	p := newServer(t).joined("alice")
+	p.stop()
 	for name, loosen := range map[string]func(p *profile) (path string, mode os.FileMode){
 		"directory": func(p *profile) (string, os.FileMode) { return p.cfg.Paths.Data, 0o750 },
 		"database":  func(p *profile) (string, os.FileMode) { return p.cfg.Paths.Database, 0o644 },
 		"key":       func(p *profile) (string, os.FileMode) { return filepath.Join(p.cfg.Paths.Data, "storage.key"), 0o640 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newServer(t)
-			p := s.joined("alice")
-			p.stop()
 			path, mode := loosen(p)
 			check(t, os.Chmod(path, mode))
 			err := daemon.Run(t.Context(), p.cfg, slog.New(slog.DiscardHandler))
@@ -69,9 +68,9 @@ func TestLoose(t *testing.T) {
 				t.Errorf("error %v, hint %q", err, e.Hint)
 			}
 			check(t, os.Chmod(path, mode&0o700))
-			p.run()
 		})
 	}
+	p.run()
 }
 
 func TestJoin(t *testing.T) {

@@ -120,7 +120,7 @@ func linkError(err error) *local.Error {
 // it may be the reason.
 func untrustedText(err error) string {
 	if identity.IsValidity(err) {
-		return "the server did not prove to be the realm of the invite: " + err.Error()
+		return "the server did not prove to belong to the realm: " + err.Error()
 	}
-	return "the server did not prove to be the realm of the invite; nothing was sent to it"
+	return "the server did not prove to belong to the realm with this fingerprint; nothing was sent to it"
 }

@@ -70,7 +70,6 @@ func (s *server) invite() string {
 type profile struct {
 	t   *testing.T
 	cfg config.Client
-	log slog.Handler
 
 	cancel context.CancelFunc
 	done   chan error

@@ -24,12 +24,12 @@ const testDomain = "chat.example.com"
 
 // world is a realm with profiles on disk and no network.
 type world struct {
-	t             *testing.T
+	t             testing.TB
 	root, issuing *identity.Authority
 	now           time.Time
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	var err error
@@ -255,14 +255,14 @@ func (u *user) sessions(p *user) int {
 	return n
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func wants(t *testing.T, err, want error) {
+func wants(t testing.TB, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
 		t.Fatalf("error %v, expected %v", err, want)

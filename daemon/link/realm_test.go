@@ -178,3 +178,23 @@ func TestRealmAccepts(t *testing.T) {
 		<-done
 	})
 }
+
+func FuzzCheckRealm(f *testing.F) {
+	root, err := identity.NewRoot(testDomain, time.Now())
+	if err != nil {
+		f.Fatal(err)
+	}
+	issuing, err := root.NewIssuing(testDomain, time.Now())
+	if err != nil {
+		f.Fatal(err)
+	}
+	e := Endpoint{Realm: identity.RootFingerprint(root.Cert)}
+	f.Add(root.Cert.Raw, issuing.Cert.Raw, []byte("statement"))
+	f.Add([]byte{}, []byte{0x30}, []byte{})
+	f.Fuzz(func(t *testing.T, rootDER, issuingDER, statement []byte) {
+		w := wire.Realm{Protocol: 1, Root: rootDER, Issuing: issuingDER, Statement: statement}
+		if _, err := e.checkRealm(w, time.Now()); err == nil {
+			t.Fatal("a realm that nobody signed was accepted")
+		}
+	})
+}

@@ -37,7 +37,7 @@ type Admission struct {
 // [ErrCertificate], [ErrManifest], [ErrUnknownPeer], [ErrRealm] and, for the own
 // account, [ErrRevoked]. It writes what it believes, also when it fails.
 func (t *Trust) Admit(tx *store.Tx, account store.AccountID, addr identity.Address, chain, manifests [][]byte, now time.Time) (Admission, error) {
-	o, err := loadOwn(tx, account)
+	o, err := t.loadOwn(tx, account)
 	if err != nil {
 		return Admission{}, err
 	}
@@ -55,7 +55,7 @@ func (t *Trust) Admit(tx *store.Tx, account store.AccountID, addr identity.Addre
 	if err != nil {
 		return Admission{}, err
 	}
-	p := &admission{tx: tx, own: o, addr: addr, c: c, now: now}
+	p := &admission{t: t, tx: tx, own: o, addr: addr, c: c, now: now}
 	err = p.admit(chain, manifests)
 	if errors.Is(err, ErrManifest) && len(p.c.Manifest) > 0 && len(c.Pin) > 0 {
 		// What the server says otherwise is a hint, and the known manifest
@@ -71,6 +71,7 @@ func (t *Trust) Admit(tx *store.Tx, account store.AccountID, addr identity.Addre
 
 // admission is one peer while it is admitted.
 type admission struct {
+	t       *Trust
 	tx      *store.Tx
 	own     own
 	addr    identity.Address
@@ -101,15 +102,7 @@ func (p *admission) known() (identity.Manifest, error) {
 	if len(p.c.Manifest) == 0 {
 		return identity.Manifest{}, fmt.Errorf("%s: %w", p.addr, ErrUnknownPeer)
 	}
-	pin, err := key.ParseSigningPublic(p.c.Pin)
-	if err != nil {
-		return identity.Manifest{}, fmt.Errorf("stored pin: %w: %w", store.ErrCorrupt, err)
-	}
-	m, err := identity.VerifyManifest(p.c.Manifest, p.addr, pin)
-	if err != nil {
-		return identity.Manifest{}, fmt.Errorf("stored manifest: %w: %w", store.ErrCorrupt, err)
-	}
-	return m, nil
+	return p.t.seen.manifest(p.c.Manifest, p.addr, p.c.Pin)
 }
 
 func (p *admission) admit(chain, manifests [][]byte) error {

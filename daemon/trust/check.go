@@ -21,7 +21,7 @@ type Target struct {
 // up first, also for a certificate past its grace) and [ErrUnverified]. For the
 // own account it returns the other own devices.
 func (t *Trust) CheckSend(tx *store.Tx, account store.AccountID, peer store.PeerID, requireVerified bool, now time.Time) (Target, error) {
-	o, err := loadOwn(tx, account)
+	o, err := t.loadOwn(tx, account)
 	if err != nil {
 		return Target{}, err
 	}
@@ -47,7 +47,7 @@ func (t *Trust) CheckSend(tx *store.Tx, account store.AccountID, peer store.Peer
 	if !(identity.AccountCert{NotAfter: c.Expires}).InGrace(now) {
 		return Target{}, fmt.Errorf("%s: %w: its certificate expired on %s", addr, ErrUnknownPeer, c.Expires.UTC().Format(time.DateOnly))
 	}
-	m, err := (&admission{tx: tx, own: o, addr: addr, c: c}).known()
+	m, err := (&admission{t: t, tx: tx, own: o, addr: addr, c: c}).known()
 	if err != nil {
 		return Target{}, err
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"secmsg/crypto/identity"
-	"secmsg/crypto/key"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
 )
@@ -57,7 +56,7 @@ func (t *Trust) Contact(tx *store.Tx, account store.AccountID, addr identity.Add
 	if err != nil {
 		return local.Contact{}, err
 	}
-	return describe(tx, c, addr)
+	return t.describe(tx, c, addr)
 }
 
 // Contacts describes all peers that are contacts, blocked, asking, or have a
@@ -80,7 +79,7 @@ func (t *Trust) Contacts(tx *store.Tx, account store.AccountID) (local.Contacts,
 		if err != nil {
 			return out, fmt.Errorf("stored address: %w: %w", store.ErrCorrupt, err)
 		}
-		d, err := describe(tx, c, addr)
+		d, err := t.describe(tx, c, addr)
 		if err != nil {
 			return out, err
 		}
@@ -112,7 +111,7 @@ func unknown(addr identity.Address) error {
 	return local.Errorf(local.CodeNotFound, "nothing is known of %s", addr)
 }
 
-func describe(tx *store.Tx, c store.Contact, addr identity.Address) (local.Contact, error) {
+func (t *Trust) describe(tx *store.Tx, c store.Contact, addr identity.Address) (local.Contact, error) {
 	out := local.Contact{
 		Peer: addr.String(), Nick: c.Nick, Contact: c.Relation == store.RelationContact, Request: c.Request,
 		Trust: TrustState(c), Fingerprint: fingerprint(c.Pin), Changed: fingerprint(c.Changed),
@@ -125,13 +124,9 @@ func describe(tx *store.Tx, c store.Contact, addr identity.Address) (local.Conta
 	if len(c.Manifest) == 0 {
 		return out, nil
 	}
-	pin, err := key.ParseSigningPublic(c.Pin)
+	m, err := t.seen.manifest(c.Manifest, addr, c.Pin)
 	if err != nil {
-		return out, fmt.Errorf("stored pin: %w: %w", store.ErrCorrupt, err)
-	}
-	m, err := identity.VerifyManifest(c.Manifest, addr, pin)
-	if err != nil {
-		return out, fmt.Errorf("stored manifest: %w: %w", store.ErrCorrupt, err)
+		return out, err
 	}
 	for _, d := range m.Devices {
 		out.Devices = append(out.Devices, local.Device{ID: d.ID.String(), Name: d.Name, Added: local.Time{Time: d.Added}})
@@ -201,7 +196,7 @@ func (t *Trust) change(tx *store.Tx, account store.AccountID, addr identity.Addr
 	if c, err = tx.Contact(account, peer); err != nil {
 		return local.Contact{}, err
 	}
-	return describe(tx, c, addr)
+	return t.describe(tx, c, addr)
 }
 
 // Add makes a peer a contact.

@@ -6,7 +6,8 @@
 //
 // Every decision is made inside a transaction, so that a key that changes
 // between a check and its use cannot be missed. A Trust keeps no state of its
-// own, has no goroutines, and is safe for concurrent use.
+// own but a bounded cache of what it has verified; it has no goroutines and is
+// safe for concurrent use.
 package trust
 
 import "errors"

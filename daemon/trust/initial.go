@@ -17,7 +17,7 @@ import (
 // [ErrDevice] and [ErrRealm]; a changed key is recorded and reported also then.
 func (t *Trust) AdmitInitial(tx *store.Tx, account store.AccountID, sender identity.Address, device key.DeviceID,
 	chain [][]byte, manifest []byte, now time.Time) (identity.Device, error) {
-	o, err := loadOwn(tx, account)
+	o, err := t.loadOwn(tx, account)
 	if err != nil {
 		return identity.Device{}, err
 	}
@@ -38,7 +38,7 @@ func (t *Trust) AdmitInitial(tx *store.Tx, account store.AccountID, sender ident
 	if c.Relation == store.RelationBlocked {
 		return identity.Device{}, fmt.Errorf("%s: %w", sender, ErrBlocked)
 	}
-	p := &admission{tx: tx, own: o, addr: sender, c: c, now: now}
+	p := &admission{t: t, tx: tx, own: o, addr: sender, c: c, now: now}
 	err = p.admit(chain, [][]byte{manifest})
 	if len(c.Pin) > 0 || err == nil {
 		if _, e := p.finish(err); e != nil && err == nil {
@@ -106,14 +106,14 @@ func listed(newest identity.Manifest, addr identity.Address, pin key.SigningPubl
 // newest manifest does not list it. Without a session only a first message can
 // open, which may carry a newer manifest and which AdmitInitial judges.
 func (t *Trust) CheckReceive(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, device key.DeviceID) error {
-	o, err := loadOwn(tx, account)
+	o, err := t.loadOwn(tx, account)
 	if err != nil {
 		return err
 	}
 	if addr == o.address {
-		m, err := identity.VerifyManifest(o.Manifest, o.address, o.key)
+		m, err := t.seen.manifest(o.Manifest, o.address, o.key.Bytes())
 		if err != nil {
-			return fmt.Errorf("own manifest: %w: %w", store.ErrCorrupt, err)
+			return err
 		}
 		return listedOrNew(tx, m, store.DeviceRef{Account: account, Peer: peer, Device: device})
 	}
@@ -127,7 +127,7 @@ func (t *Trust) CheckReceive(tx *store.Tx, account store.AccountID, peer store.P
 	if len(c.Changed) > 0 {
 		return fmt.Errorf("%s: %w", addr, ErrChanged)
 	}
-	p := &admission{tx: tx, own: o, addr: addr, c: c}
+	p := &admission{t: t, tx: tx, own: o, addr: addr, c: c}
 	m, err := p.known()
 	if errors.Is(err, ErrUnknownPeer) {
 		return nil

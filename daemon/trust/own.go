@@ -42,9 +42,9 @@ func (t *Trust) admitOwn(tx *store.Tx, o own, chain, manifests [][]byte, now tim
 	if err := tx.SaveAccount(o.Account); err != nil {
 		return out, err
 	}
-	m, err := identity.VerifyManifest(o.Manifest, o.address, o.key)
+	m, err := t.seen.manifest(o.Manifest, o.address, o.key.Bytes())
 	if err != nil {
-		return out, fmt.Errorf("own manifest: %w: %w", store.ErrCorrupt, err)
+		return out, err
 	}
 	if _, ok := m.Device(o.Device); !ok {
 		return out, fmt.Errorf("own account: %w", ErrRevoked)
@@ -120,13 +120,13 @@ func ownAlarm(tx *store.Tx, o own, what []byte, change local.Identity) ([]local.
 // OwnDevices returns the other devices of the own account and the version of
 // its manifest.
 func (t *Trust) OwnDevices(tx *store.Tx, account store.AccountID) ([]identity.Device, uint64, error) {
-	o, err := loadOwn(tx, account)
+	o, err := t.loadOwn(tx, account)
 	if err != nil {
 		return nil, 0, err
 	}
-	m, err := identity.VerifyManifest(o.Manifest, o.address, o.key)
+	m, err := t.seen.manifest(o.Manifest, o.address, o.key.Bytes())
 	if err != nil {
-		return nil, 0, fmt.Errorf("own manifest: %w: %w", store.ErrCorrupt, err)
+		return nil, 0, err
 	}
 	var others []identity.Device
 	for _, d := range m.Devices {

@@ -1,7 +1,6 @@
 package trust
 
 import (
-	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -24,10 +23,11 @@ type Options struct {
 	Notify func(tx *store.Tx, account store.AccountID, peer identity.Address, change local.Identity) error
 }
 
-// Trust decides about peers.
+// Trust decides about peers. It is not copied.
 type Trust struct {
 	logger *slog.Logger
 	notify func(tx *store.Tx, account store.AccountID, peer identity.Address, change local.Identity) error
+	seen   cache
 }
 
 // New makes a Trust.
@@ -50,7 +50,7 @@ type own struct {
 	key     key.SigningPublic // identity key
 }
 
-func loadOwn(tx *store.Tx, account store.AccountID) (own, error) {
+func (t *Trust) loadOwn(tx *store.Tx, account store.AccountID) (own, error) {
 	a, err := tx.Account(account)
 	if err != nil {
 		return own{}, fmt.Errorf("own account: %w", err)
@@ -59,25 +59,14 @@ func loadOwn(tx *store.Tx, account store.AccountID) (own, error) {
 	if o.address, err = identity.ParseAddress(a.Address); err != nil {
 		return own{}, fmt.Errorf("own account: %w", err)
 	}
-	if o.root, err = x509.ParseCertificate(a.Root); err != nil {
-		return own{}, fmt.Errorf("own account: %w", err)
-	}
 	if len(a.Chain) == 0 {
 		return own{}, errors.New("own account: no certificate")
 	}
-	// The chain was verified when it was stored, and the store authenticates
-	// what it keeps; also an expired one names the key.
-	leaf, err := x509.ParseCertificate(a.Chain[0])
+	k, err := t.seen.own(a.Root, a.Chain[0])
 	if err != nil {
 		return own{}, fmt.Errorf("own account: %w", err)
 	}
-	std, ok := leaf.PublicKey.(ed25519.PublicKey)
-	if !ok {
-		return own{}, errors.New("own account: certificate is not Ed25519")
-	}
-	if o.key, err = key.ParseSigningPublic(std); err != nil {
-		return own{}, fmt.Errorf("own account: %w", err)
-	}
+	o.root, o.key = k.root, k.key
 	return o, nil
 }
 

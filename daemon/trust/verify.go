@@ -20,7 +20,7 @@ func (t *Trust) Verify(tx *store.Tx, account store.AccountID, addr identity.Addr
 	if err := notSelf(tx, account, addr); err != nil {
 		return v, false, err
 	}
-	o, err := loadOwn(tx, account)
+	o, err := t.loadOwn(tx, account)
 	if err != nil {
 		return v, false, err
 	}
@@ -118,12 +118,12 @@ func (t *Trust) Accept(tx *store.Tx, account store.AccountID, addr identity.Addr
 	if c, err = tx.Contact(account, c.Peer); err != nil {
 		return local.Contact{}, err
 	}
-	return describe(tx, c, addr)
+	return t.describe(tx, c, addr)
 }
 
 // repin puts the changed key in the place of the pin.
 func (t *Trust) repin(tx *store.Tx, account store.AccountID, addr identity.Address, c *store.Contact) error {
-	o, err := loadOwn(tx, account)
+	o, err := t.loadOwn(tx, account)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,104 @@
+package trust
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	"secmsg/daemon/store"
+)
+
+// cacheSize bounds what is remembered of each kind: a few times the peers that
+// a person talks to in a day.
+const cacheSize = 1024
+
+// cache remembers what bytes were found to say. It holds no decision: each
+// entry follows from its key alone, which is a hash of all that was looked at.
+type cache struct {
+	mu        sync.Mutex
+	manifests map[[sha256.Size]byte]identity.Manifest // guarded by mu
+	owns      map[[sha256.Size]byte]ownKeys           // guarded by mu
+}
+
+// ownKeys is what root and leaf certificate of an own account say.
+type ownKeys struct {
+	root *x509.Certificate
+	key  key.SigningPublic
+}
+
+// digest hashes parts, each behind its length.
+func digest(parts ...[]byte) [sha256.Size]byte {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:", len(p))
+		h.Write(p)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// manifest returns a stored manifest, verified under a stored pin. Failures are
+// store.ErrCorrupt: both were verified when they were stored.
+func (c *cache) manifest(signed []byte, addr identity.Address, pin []byte) (identity.Manifest, error) {
+	id := digest(signed, []byte(addr.String()), pin)
+	c.mu.Lock()
+	m, ok := c.manifests[id]
+	c.mu.Unlock()
+	if !ok {
+		k, err := key.ParseSigningPublic(pin)
+		if err != nil {
+			return identity.Manifest{}, fmt.Errorf("stored pin: %w: %w", store.ErrCorrupt, err)
+		}
+		if m, err = identity.VerifyManifest(signed, addr, k); err != nil {
+			return identity.Manifest{}, fmt.Errorf("stored manifest: %w: %w", store.ErrCorrupt, err)
+		}
+		c.mu.Lock()
+		if c.manifests == nil || len(c.manifests) >= cacheSize {
+			c.manifests = map[[sha256.Size]byte]identity.Manifest{}
+		}
+		c.manifests[id] = m
+		c.mu.Unlock()
+	}
+	m.Devices = slices.Clone(m.Devices)
+	return m, nil
+}
+
+// own returns what stored root and leaf certificates say. They were verified
+// when they were stored, and the store authenticates what it keeps; also an
+// expired leaf names the key.
+func (c *cache) own(root, leaf []byte) (ownKeys, error) {
+	id := digest(root, leaf)
+	c.mu.Lock()
+	k, ok := c.owns[id]
+	c.mu.Unlock()
+	if ok {
+		return k, nil
+	}
+	var err error
+	if k.root, err = x509.ParseCertificate(root); err != nil {
+		return ownKeys{}, err
+	}
+	cert, err := x509.ParseCertificate(leaf)
+	if err != nil {
+		return ownKeys{}, err
+	}
+	std, ok := cert.PublicKey.(ed25519.PublicKey)
+	if !ok {
+		return ownKeys{}, errors.New("certificate is not Ed25519")
+	}
+	if k.key, err = key.ParseSigningPublic(std); err != nil {
+		return ownKeys{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.owns == nil || len(c.owns) >= cacheSize {
+		c.owns = map[[sha256.Size]byte]ownKeys{}
+	}
+	c.owns[id] = k
+	return k, nil
+}
