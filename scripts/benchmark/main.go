@@ -134,7 +134,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.output, "o", "text", "`FORMAT` of the result: text or json")
 	f.StringVar(&o.binary, "binary", "", "`FILE` to measure (default: built from this tree)")
 	f.DurationVar(&o.limit, "limit", 90*time.Second, "bound for each part")
-	f.DurationVar(&o.duration, "duration", 5*time.Second, "of one measurement under load")
+	f.DurationVar(&o.duration, "duration", 3*time.Second, "of one measurement under load")
 	f.IntVar(&o.runs, "n", 100, "runs of each command")
 	f.IntVar(&o.pairs, "pairs", 100, "pairs of clients under load")
 	f.IntVar(&o.window, "window", 32, "messages of a pair on their way")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -17,6 +18,10 @@ const (
 	offlineGoal = 8000     // envelopes per second into mailboxes, generator on the same cores
 	idleGoal    = 56 << 10 // bytes per idle client with own TLS
 )
+
+// idleTime bounds the time in which idle clients are made. They come first: a
+// server that was under load has memory to spare, and would seem to need less.
+const idleTime = 35 * time.Second
 
 // settleIdle is how long the server is left alone before its memory is read.
 const settleIdle = 2 * time.Second
@@ -71,48 +76,38 @@ func (c *countedLine) Acked() (int, error) {
 	return n, err
 }
 
-// idle measures the memory of clients that are connected and silent.
-func (b *relayBench) idle(ctx context.Context) (err error) {
-	n := b.opt.idle
-	if n == 0 {
+// idle measures the memory of clients that are connected and silent. It makes
+// as many as were asked for, or as the time allows.
+func (b *relayBench) idle(ctx context.Context) error {
+	if b.opt.idle == 0 {
 		return nil
-	}
-	start := time.Now()
-	devices, err := b.devices(ctx, n)
-	if err != nil {
-		return err
-	}
-	b.out.figure("registrations", float64(n)/time.Since(start).Seconds(), "1/s", 0, true)
-	if err := wait(ctx, settleIdle); err != nil {
-		return err
 	}
 	pid := b.world.Server().PID()
 	before, err := lab.RSS(pid)
 	if err != nil {
 		return err
 	}
-	conns := make([]*websocket.Conn, 2*n)
-	defer func() {
-		for _, c := range conns {
-			if c != nil {
-				err = errors.Join(err, c.Close())
-			}
+	c := crowd{start: time.Now()}
+	defer c.close()
+	until := c.start.Add(idleTime)
+	err = loadgen.Each(ctx, b.opt.idle, func(ctx context.Context, i int) error {
+		if time.Now().After(until) {
+			return nil
 		}
-	}()
-	start = time.Now()
-	err = loadgen.Each(ctx, n, func(ctx context.Context, i int) error {
-		contact, value, err := devices[i].OpenContact(ctx)
+		d, err := b.realm.Register(ctx, b.invite, fmt.Sprintf("idle-%d", i))
 		if err != nil {
 			return err
 		}
-		conns[2*i] = contact
-		conns[2*i+1], err = devices[i].OpenReplica(ctx, value)
-		return err
+		return c.join(ctx, d)
 	})
 	if err != nil {
 		return fmt.Errorf("idle clients: %w", err)
 	}
-	b.out.figure("clients connected", float64(n)/time.Since(start).Seconds(), "1/s", 0, true)
+	n := len(c.conns) / 2
+	if n == 0 {
+		return errors.New("idle clients: no time was left for them")
+	}
+	b.out.figure("clients registered and connected", float64(n)/time.Since(c.start).Seconds(), "1/s", 0, true)
 	if err := wait(ctx, settleIdle); err != nil {
 		return err
 	}
@@ -123,6 +118,36 @@ func (b *relayBench) idle(ctx context.Context) (err error) {
 	const kib = 1 << 10
 	b.out.figure(fmt.Sprintf("memory of an idle client (%d)", n), float64(after-before)/float64(n)/kib, "KiB", idleGoal/kib, false)
 	return nil
+}
+
+// crowd holds the connections of idle clients.
+type crowd struct {
+	start time.Time
+
+	mu    sync.Mutex
+	conns []*websocket.Conn // guarded by mu; two for each client
+}
+
+// join opens both connections of a device.
+func (c *crowd) join(ctx context.Context, d *loadgen.Device) error {
+	contact, value, err := d.OpenContact(ctx)
+	if err != nil {
+		return err
+	}
+	replica, err := d.OpenReplica(ctx, value)
+	if err != nil {
+		return errors.Join(err, contact.Close())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conns = append(c.conns, contact, replica)
+	return nil
+}
+
+func (c *crowd) close() {
+	for _, ws := range c.conns {
+		_ = ws.Close() // the server may have ended them
+	}
 }
 
 func wait(ctx context.Context, d time.Duration) error {
