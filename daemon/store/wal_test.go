@@ -96,7 +96,7 @@ func TestCrashedWALIsTruncated(t *testing.T) {
 // A daemon that never rests truncates its WAL as well.
 func TestBusyWALIsTruncated(t *testing.T) {
 	path := testPath(t)
-	s, err := Open(t.Context(), path, Options{Idle: 20 * time.Millisecond})
+	s, err := Open(t.Context(), path, Options{Idle: 150 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
