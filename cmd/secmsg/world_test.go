@@ -54,30 +54,9 @@ func newWorld(t *testing.T, entry, listen string) *world {
 	return w
 }
 
-// startServer starts the server again after killServer.
-func (w *world) startServer() {
-	w.t.Helper()
-	if err := w.StartServer(w.t.Context()); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// killServer ends the server at once, as a crash would.
-func (w *world) killServer() { w.KillServer() }
-
 func (w *world) serverPID() int { return w.Server().PID() }
 
 func (w *world) home(user string) string { return w.Home(user) }
-
-// exec runs one command to its end.
-func (w *world) exec(extraEnv []string, stdin string, args ...string) result {
-	w.t.Helper()
-	r, err := w.ExecEnv(w.t.Context(), extraEnv, stdin, args...)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return result{stdout: r.Stdout, stderr: r.Stderr, code: r.Code}
-}
 
 // run runs a command of a user; must also demands exit 0 and returns stdout.
 func (w *world) run(user, stdin string, args ...string) result {

@@ -293,7 +293,7 @@ func (r *specRun) handshake() {
 
 func (r *specRun) prelude(envelope []byte) []byte {
 	c := &cursor{r.t, envelope}
-	if c.u8() != 1 || c.u8() != 1 {
+	if version, kind := c.u8(), c.u8(); version != 1 || kind != 1 {
 		r.t.Fatal("not initial")
 	}
 	c.take(16)
