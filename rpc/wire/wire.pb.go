@@ -216,8 +216,12 @@ type Outgoing struct {
 	// manifest_version is the version of the recipient's manifest that the sender used.
 	ManifestVersion uint64 `protobuf:"varint,6,opt,name=manifest_version,json=manifestVersion,proto3" json:"manifest_version,omitempty"`
 	// expires_ms (Unix milliseconds, 0: retention) is when the relay may drop it.
-	ExpiresMs     int64  `protobuf:"varint,7,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
-	Ciphertext    []byte `protobuf:"bytes,8,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"`
+	ExpiresMs  int64  `protobuf:"varint,7,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	Ciphertext []byte `protobuf:"bytes,8,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"`
+	// resume: this one is the first of its pair of devices since a temporary
+	// refusal, and what was refused may not come again (it has expired, say). The
+	// sender has no unanswered envelope of the pair on this connection.
+	Resume        bool `protobuf:"varint,9,opt,name=resume,proto3" json:"resume,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -306,6 +310,13 @@ func (x *Outgoing) GetCiphertext() []byte {
 		return x.Ciphertext
 	}
 	return nil
+}
+
+func (x *Outgoing) GetResume() bool {
+	if x != nil {
+		return x.Resume
+	}
+	return false
 }
 
 // Envelope is one ciphertext as the relay delivers it. Sender fields are set by the relay from the authenticated connection.
@@ -1798,7 +1809,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\x0esecmsg.wire.v1\"\x88\x02\n" +
+	"wire.proto\x12\x0esecmsg.wire.v1\"\xa0\x02\n" +
 	"\bOutgoing\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
@@ -1811,7 +1822,8 @@ const file_wire_proto_rawDesc = "" +
 	"expires_ms\x18\a \x01(\x03R\texpiresMs\x12\x1e\n" +
 	"\n" +
 	"ciphertext\x18\b \x01(\fR\n" +
-	"ciphertext\"\xa3\x02\n" +
+	"ciphertext\x12\x16\n" +
+	"\x06resume\x18\t \x01(\bR\x06resume\"\xa3\x02\n" +
 	"\bEnvelope\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\fR\tmessageId\x12+\n" +

@@ -23,10 +23,13 @@ type contact struct {
 	pairs   pairs // has a lock of its own
 
 	// owned by the reader
+	shown   uint64 // steps of the Fence
 	seq     uint64 // of the last envelope
 	lastID  [16]byte
 	lastFor int               // envelopes of lastID that were counted as one message
 	told    map[string]uint64 // manifest versions that stale frames have told
+
+	superseded bool // a newer connection takes over; guarded by d.mu
 
 	// owned by presence
 	watched  map[string]struct{}

@@ -32,6 +32,9 @@ func (d *device) deliver(it *item, mutual bool) {
 		default:
 			rep.push(it)
 		}
+	case it.from.pairs.outdated(it):
+		// An earlier one was refused between this one's admission and now.
+		it.finishLocked(wire.Reason_REASON_ORDER, false, 0)
 	case mutual && d.direct && rep != nil && d.roomLocked(it.size):
 		it.phase = phaseMemory
 		it.handed = d.relay.since()

@@ -222,6 +222,51 @@ func TestGoBackN(t *testing.T) {
 	equal(t, "last", ac.answer(ac.seq), "accepted")
 }
 
+// TestGivenUpEnvelopeDoesNotBlockThePair: what was refused for a time expires at
+// the sender and never comes again.
+func TestGivenUpEnvelopeDoesNotBlockThePair(t *testing.T) {
+	w, _, bob, ac, br := pairOf(t, nil)
+	must(t, br.ws.Close())
+	eventually(t, "disconnect", func() bool { return w.relay.Stats().Replicas == 0 })
+	w.store.failAppend.Store(true)
+	equal(t, "first", ac.say(bob, 1, "a"), "unavailable")
+	w.store.failAppend.Store(false)
+	equal(t, "out of turn", ac.say(bob, 2, "b"), "order")
+	o := ac.envelope(bob, 2, "b")
+	o.Resume = true
+	ac.send(o)
+	equal(t, "the first one given up", ac.answer(o.GetSeq()), "accepted")
+	equal(t, "and on", ac.say(bob, 3, "c"), "accepted")
+}
+
+// TestRefusalDuringAdmission: an envelope was admitted, then the one before it
+// is refused, then the device enters direct mode: it must not overtake.
+func TestRefusalDuringAdmission(t *testing.T) {
+	w, alice, bob, ac, br := pairOf(t, nil)
+	from, to := w.relay.devices.acquire(alice.id), w.relay.devices.acquire(bob.id)
+	defer from.release()
+	from.mu.Lock()
+	c := from.contact
+	from.mu.Unlock()
+	ac.seq++ // the one that is put in by hand below
+	mail := store.Mail{Account: "bob", Device: bob.id, Class: store.ClassDurable, MessageID: [16]byte{2}}
+	second := &item{to: to, from: c, seq: ac.seq, mail: mail}
+	_, second.gen = c.pairs.admit(bob.id, mail.MessageID, false)
+	mail.MessageID = [16]byte{1}
+	if !c.pairs.refused(&item{to: to, from: c, mail: mail}) {
+		t.Fatal("the first one was not refused")
+	}
+	c.taken(0)
+	to.deliver(second, true)
+	equal(t, "result", ac.answer(second.seq), "order")
+	br.ack(0) // an acknowledgement of more would end the connection: nothing was delivered
+	to = w.relay.devices.peek(bob.id)
+	defer to.release()
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	equal(t, "under way", len(to.replica.out)+len(to.replica.sent), 0)
+}
+
 func TestOnlineAndProbe(t *testing.T) {
 	w, alice, bob, ac, br := pairOf(t, nil)
 	online := func(to *testDevice, class wire.Class) uint64 {

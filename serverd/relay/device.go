@@ -112,6 +112,7 @@ type device struct {
 	candidate    *contact // passed the fence's check, not yet confirmed
 	replica      *replica
 	steps        uint64 // highest heard
+	sealed       uint64 // highest heard in a Send
 	flushedSteps uint64
 	direct       bool
 	flight       int // envelopes in memory mode
@@ -143,6 +144,33 @@ func (d *device) raiseSteps(steps uint64) {
 	d.mu.Lock()
 	d.steps = max(d.steps, steps)
 	d.mu.Unlock()
+}
+
+// sending takes the step count of a Send. It is false on a connection that a
+// newer one is taking over from: what it sends now would not be counted there.
+func (d *device) sending(c *contact, steps uint64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c.superseded {
+		return false
+	}
+	d.steps, d.sealed = max(d.steps, steps), max(d.sealed, steps)
+	return true
+}
+
+// supersede stops the sending of the contact connection there is, for one that
+// showed a step count. It is false, and nothing stops, if more was sealed and
+// sent since: then the newer connection is an older copy's.
+func (d *device) supersede(shown uint64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.sealed > shown {
+		return false
+	}
+	if d.contact != nil {
+		d.contact.superseded = true
+	}
+	return true
 }
 
 // Phases of an item.

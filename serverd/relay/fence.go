@@ -84,12 +84,7 @@ func (c *contact) issue(shown *wire.Fence) ([]byte, bool) {
 	other := d.contact != nil || d.replica != nil
 	d.mu.Unlock()
 	if !fenceFits(kept, shown.GetValue()) || shown.GetSteps() < steps {
-		r.counters.stale.Add(1)
-		text := "this copy of the device is old"
-		if other {
-			text = wire.ByeOtherCopy
-		}
-		c.sock.end(&wire.Bye{Reason: wire.Reason_REASON_STALE_FENCE, Text: text})
+		c.stale(other)
 		return nil, false
 	}
 	if len(kept.Issued) > 0 && subtle.ConstantTimeCompare(kept.Issued, shown.GetValue()) == 1 {
@@ -109,8 +104,9 @@ func (c *contact) issue(shown *wire.Fence) ([]byte, bool) {
 		c.sock.storeFailed("issue fence", err)
 		return nil, false
 	}
+	c.shown = shown.GetSteps()
 	d.mu.Lock()
-	d.steps = max(d.steps, shown.GetSteps())
+	d.steps = max(d.steps, c.shown)
 	before := d.candidate
 	d.candidate = c
 	d.mu.Unlock()
@@ -121,6 +117,16 @@ func (c *contact) issue(shown *wire.Fence) ([]byte, bool) {
 		Value: value, TimeMs: r.now().UnixMilli(),
 	}}})
 	return value, err == nil
+}
+
+// stale refuses an old copy; other says that another one is connected.
+func (c *contact) stale(other bool) {
+	c.sock.relay.counters.stale.Add(1)
+	text := "this copy of the device is old"
+	if other {
+		text = wire.ByeOtherCopy
+	}
+	c.sock.end(&wire.Bye{Reason: wire.Reason_REASON_STALE_FENCE, Text: text})
 }
 
 // fenceFits reports whether a device may show value. Before the first
@@ -149,13 +155,23 @@ func (c *contact) confirm() bool {
 	if !current {
 		return false
 	}
-	if err := r.store.ConfirmFence(context.Background(), d.id); err != nil {
-		c.sock.storeFailed("confirm fence", err)
+	// The copy that is connected may have sealed since this one showed its
+	// steps. Only what was sent counts: a device whose contact connection broke
+	// goes on acknowledging on its replica connection.
+	if !d.supersede(c.shown) {
+		c.stale(true)
 		return false
 	}
 	d.mu.Lock()
 	old, replica := d.contact, d.replica
 	d.mu.Unlock()
+	if err := r.store.ConfirmFence(context.Background(), d.id); err != nil {
+		c.sock.storeFailed("confirm fence", err)
+		if old != nil {
+			old.sock.kill() // it can send no more; its device comes again
+		}
+		return false
+	}
 	if old != nil {
 		old.sock.end(&wire.Bye{Reason: wire.Reason_REASON_REPLACED, Text: byeText(wire.Reason_REASON_REPLACED)})
 		<-old.sock.done

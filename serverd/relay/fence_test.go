@@ -81,6 +81,42 @@ func TestFenceSteps(t *testing.T) {
 	equal(t, "live connection", c.states(false, "x"), "x")
 }
 
+// TestFenceTakeoverAfterSealing: between the steps that a copy shows and its
+// confirmation the connected one seals on; then the copy is old, however long it took.
+func TestFenceTakeoverAfterSealing(t *testing.T) {
+	w := newWorld(t, nil)
+	alice, bob := w.account("alice"), w.account("bob")
+	w.mutual("alice", "bob")
+	ac, ar := w.online(alice)
+	clone := *alice
+	cc := w.connect(&clone, wire.RoleContact)
+	cc.fence(clone.fence, clone.steps)
+	issued := cc.contactFrame().GetIssued().GetValue()
+	equal(t, "sealed by the one that is connected", ac.say(bob, 1, "x"), "accepted")
+	cc.confirm(issued)
+	bye := cc.bye()
+	equal(t, "reason", bye.GetReason(), wire.Reason_REASON_STALE_FENCE)
+	equal(t, "text", bye.GetText(), wire.ByeOtherCopy)
+	equal(t, "it goes on", ac.say(bob, 2, "x"), "accepted")
+
+	// Acknowledging is no sign of another copy: the contact connection alone broke.
+	again := w.connect(alice, wire.RoleContact)
+	again.fence(alice.fence, alice.steps)
+	alice.fence = again.contactFrame().GetIssued().GetValue()
+	ar.ack(0)
+	eventually(t, "steps of the acknowledgement", func() bool {
+		d := w.relay.devices.peek(alice.id)
+		defer d.release()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.steps == alice.steps
+	})
+	again.confirm(alice.fence)
+	if again.contactFrame().GetConfirmed() == nil {
+		t.Fatal("a device was refused for its own acknowledgement")
+	}
+}
+
 func TestFenceProtocol(t *testing.T) {
 	w := newWorld(t, nil)
 	alice := w.account("alice")

@@ -12,7 +12,7 @@ const maxPairs = 4096
 
 // pair is the go-back-N state of one sending connection towards one device.
 //
-//	open --(temporary refusal of m)--> blocked(m) --(m comes again)--> open
+//	open --(temporary refusal of m)--> blocked(m) --(m comes again, or resume)--> open
 type pair struct {
 	blocked bool
 	id      [16]byte // the message that must come first
@@ -26,14 +26,15 @@ type pairs struct {
 }
 
 // admit reports whether an envelope may pass, and the generation it belongs to.
-func (p *pairs) admit(to key.DeviceID, id [16]byte) (ok bool, gen uint32) {
+// resume says that the sender has given up what was refused.
+func (p *pairs) admit(to key.DeviceID, id [16]byte, resume bool) (ok bool, gen uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := p.m[to]
 	if st == nil {
 		return true, 0
 	}
-	if st.blocked && st.id != id {
+	if st.blocked && st.id != id && !resume {
 		return false, st.gen
 	}
 	st.blocked = false

@@ -29,7 +29,9 @@ func refuse(reason wire.Reason) verdict { return verdict{reason: reason, final: 
 
 // send takes a Send frame. It returns an error for a peer that breaks the protocol.
 func (c *contact) send(f *wire.Send) error {
-	c.d.raiseSteps(f.GetSteps())
+	if !c.d.sending(c, f.GetSteps()) {
+		return nil // the connection ends without an answer
+	}
 	if len(f.GetEnvelopes()) > wire.MaxBatch {
 		return fmt.Errorf("a Send has more than %d envelopes", wire.MaxBatch)
 	}
@@ -61,7 +63,7 @@ func (c *contact) sendOne(out *wire.Outgoing) {
 	durable := out.GetClass() == wire.Class_CLASS_DURABLE
 	if v.reason == wire.Reason_REASON_UNSPECIFIED && durable {
 		var ok bool
-		if ok, gen = c.pairs.admit(to, [16]byte(out.GetMessageId())); !ok {
+		if ok, gen = c.pairs.admit(to, [16]byte(out.GetMessageId()), out.GetResume()); !ok {
 			v = verdict{reason: wire.Reason_REASON_ORDER}
 		}
 	}
