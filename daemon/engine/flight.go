@@ -46,6 +46,7 @@ type pair struct {
 	flights   []*flight
 	inFlight  int
 	blocked   bool
+	resume    bool // the next one is the first after a rejection
 	until     time.Time
 	tries     int
 	fullSince time.Time // the first of the quota rejections in a row
@@ -114,7 +115,7 @@ func (e *Engine) sendable(now time.Time) []*flight {
 				e.at(taskPump, d)
 				continue
 			}
-			p.blocked = false
+			p.blocked, p.resume = false, true
 		}
 		for _, f := range p.flights {
 			if !f.sent {
@@ -156,12 +157,14 @@ func (e *Engine) transmit() error {
 				}
 				ciphertext = env.Ciphertext
 			}
+			p := e.pairs[f.pair]
 			out = append(out, &wire.Outgoing{
 				MessageId: f.key.id[:], Class: wire.Class_CLASS_DURABLE, Recipient: f.user, Device: f.key.device[:],
-				ManifestVersion: f.manifest, ExpiresMs: f.expires, Ciphertext: ciphertext,
+				ManifestVersion: f.manifest, ExpiresMs: f.expires, Ciphertext: ciphertext, Resume: p.resume,
 			})
 			f.sent, f.ciphertext = true, nil
-			e.pairs[f.pair].inFlight++
+			p.resume = false
+			p.inFlight++
 			e.active++
 		}
 		return nil
@@ -182,7 +185,7 @@ func (e *Engine) reset() {
 		for _, f := range p.flights {
 			f.sent = false
 		}
-		p.inFlight, p.blocked, p.tries = 0, false, 0
+		p.inFlight, p.blocked, p.resume, p.tries = 0, false, false, 0
 	}
 	e.active = 0
 	e.pause = time.Time{}
