@@ -100,6 +100,28 @@ func (tx *Tx) ParkedOf(account AccountID, peer PeerID, reason, limit int) ([]Par
 	return out, err
 }
 
+// ParkedToAsk returns the envelopes that did not open, without their ciphertext:
+// of every peer up to perPeer, those first that were asked for longest ago or
+// never, so that a peer that floods with garbage holds up nobody else.
+func (tx *Tx) ParkedToAsk(account AccountID, perPeer int) ([]Parked, error) {
+	var out []Parked
+	err := tx.each(`SELECT ord, peer, device, id, class, at_ms, asked_ms, asks, accepted_ms FROM
+		(SELECT *, row_number() OVER (PARTITION BY peer ORDER BY asked_ms, ord) AS place FROM parked WHERE account = ? AND reason = ?)
+		WHERE place <= ? ORDER BY ord`,
+		[]any{account, ParkedUndecryptable, perPeer}, func(scan func(...any) error) error {
+			p := Parked{Account: account, Reason: ParkedUndecryptable}
+			var id, device []byte
+			if err := scan(&p.Ord, &p.Peer, &device, &id, &p.Class, &p.AtMS, &p.AskedMS, &p.Asks, &p.AcceptedMS); err != nil {
+				return err
+			}
+			copy(p.ID[:], id)
+			copy(p.Device[:], device)
+			out = append(out, p)
+			return nil
+		})
+	return out, err
+}
+
 // ExpireParked removes what was kept before ms and returns how many of each peer and reason went.
 func (tx *Tx) ExpireParked(account AccountID, ms int64) (map[PeerID]int, error) {
 	out := make(map[PeerID]int)
