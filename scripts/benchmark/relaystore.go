@@ -19,9 +19,14 @@ const (
 	idleGoal    = 56 << 10 // bytes per idle client with own TLS
 )
 
-// idleTime bounds the time in which idle clients are made. They come first: a
-// server that was under load has memory to spare, and would seem to need less.
-const idleTime = 35 * time.Second
+// Shares of the part's time limit in which idle clients get accounts, and connect.
+const (
+	registerShare = 0.15
+	connectShare  = 0.25
+)
+
+// share is a part of the time limit.
+func (b *relayBench) share(s float64) time.Duration { return time.Duration(s * float64(b.opt.limit)) }
 
 // settleIdle is how long the server is left alone before its memory is read.
 const settleIdle = 2 * time.Second
@@ -76,11 +81,25 @@ func (c *countedLine) Acked() (int, error) {
 	return n, err
 }
 
-// idle measures the memory of clients that are connected and silent. It makes
-// as many as were asked for, or as the time allows.
+// idle measures the memory of clients that are connected and silent, beside
+// that of a server that was just started. It makes as many as were asked for,
+// or as the time allows.
 func (b *relayBench) idle(ctx context.Context) error {
 	if b.opt.idle == 0 {
 		return nil
+	}
+	devices, err := b.idleDevices(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.world.StopServer(); err != nil {
+		return err
+	}
+	if err := b.world.StartServer(ctx); err != nil {
+		return err
+	}
+	if err := wait(ctx, settleIdle); err != nil {
+		return err
 	}
 	pid := b.world.Server().PID()
 	before, err := lab.RSS(pid)
@@ -89,16 +108,11 @@ func (b *relayBench) idle(ctx context.Context) error {
 	}
 	c := crowd{start: time.Now()}
 	defer c.close()
-	until := c.start.Add(idleTime)
-	err = loadgen.Each(ctx, b.opt.idle, func(ctx context.Context, i int) error {
-		if time.Now().After(until) {
+	err = loadgen.Each(ctx, len(devices), func(ctx context.Context, i int) error {
+		if time.Since(c.start) > b.share(connectShare) {
 			return nil
 		}
-		d, err := b.realm.Register(ctx, b.invite, fmt.Sprintf("idle-%d", i))
-		if err != nil {
-			return err
-		}
-		return c.join(ctx, d)
+		return c.join(ctx, devices[i])
 	})
 	if err != nil {
 		return fmt.Errorf("idle clients: %w", err)
@@ -107,7 +121,7 @@ func (b *relayBench) idle(ctx context.Context) error {
 	if n == 0 {
 		return errors.New("idle clients: no time was left for them")
 	}
-	b.out.figure("clients registered and connected", float64(n)/time.Since(c.start).Seconds(), "1/s", 0, true)
+	b.out.figure("clients connected", float64(n)/time.Since(c.start).Seconds(), "1/s", 0, true)
 	if err := wait(ctx, settleIdle); err != nil {
 		return err
 	}
@@ -118,6 +132,22 @@ func (b *relayBench) idle(ctx context.Context) error {
 	const kib = 1 << 10
 	b.out.figure(fmt.Sprintf("memory of an idle client (%d)", n), float64(after-before)/float64(n)/kib, "KiB", idleGoal/kib, false)
 	return nil
+}
+
+// idleDevices makes accounts until there are enough, or its time is over.
+func (b *relayBench) idleDevices(ctx context.Context) ([]*loadgen.Device, error) {
+	const batch = 100
+	var devices []*loadgen.Device
+	start := time.Now()
+	for len(devices) < b.opt.idle && time.Since(start) < b.share(registerShare) {
+		more, err := b.devices(ctx, min(batch, b.opt.idle-len(devices)))
+		if err != nil {
+			return nil, err
+		}
+		devices = append(devices, more...)
+	}
+	b.out.figure("registrations", float64(len(devices))/time.Since(start).Seconds(), "1/s", 0, true)
+	return devices, nil
 }
 
 // crowd holds the connections of idle clients.
