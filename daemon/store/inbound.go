@@ -100,6 +100,22 @@ func (tx *Tx) ParkedOf(account AccountID, peer PeerID, reason, limit int) ([]Par
 	return out, err
 }
 
+// ParkedPeers returns the peers of whom something is kept for a reason, the one
+// with the oldest first.
+func (tx *Tx) ParkedPeers(account AccountID, reason int) ([]PeerID, error) {
+	var out []PeerID
+	err := tx.each(`SELECT peer FROM parked WHERE account = ? AND reason = ? GROUP BY peer ORDER BY min(ord)`,
+		[]any{account, reason}, func(scan func(...any) error) error {
+			var p PeerID
+			if err := scan(&p); err != nil {
+				return err
+			}
+			out = append(out, p)
+			return nil
+		})
+	return out, err
+}
+
 // ParkedToAsk returns the envelopes that did not open, without their ciphertext:
 // of every peer up to perPeer, those first that were asked for longest ago or
 // never, so that a peer that floods with garbage holds up nobody else.

@@ -34,6 +34,9 @@ func TestParkedToAskIsFair(t *testing.T) {
 		if list, err = tx.ParkedToAsk(1, 10); err != nil {
 			return err
 		}
+		if peers, err := tx.ParkedPeers(1, ParkedUndecryptable); err != nil || len(peers) != 2 || peers[0] != 1 || peers[1] != 2 {
+			t.Errorf("peers %v, %v", peers, err)
+		}
 		if len(list) != 11 || list[0].ID != (MessageID{1, 0, 10}) {
 			t.Errorf("%d to ask for, the first %+v", len(list), list[0])
 		}
