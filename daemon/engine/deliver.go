@@ -210,6 +210,9 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 	if err := tx.Unpark(e.account, in.peer, in.id); err != nil {
 		return err
 	}
+	if in.opened.New {
+		tx.OnCommit(e.restock)
+	}
 	c, err := e2e.Unmarshal(in.opened.Plaintext)
 	switch {
 	case errors.Is(err, e2e.ErrUnknownKind):

@@ -77,6 +77,7 @@ type Engine struct {
 	presence                   map[string]local.Presence // by user; of this run
 	announced                  map[string]bool           // accounts in the present subscription
 	reseals                    map[flightKey]int         // answers to retry requests, this hour
+	resealsSince               time.Time
 	tasks                      map[task]time.Time
 	subscribed                 uint64 // the epoch that has a subscription
 	pushing, upkeeping         bool   // a worker is at it

@@ -25,10 +25,13 @@ func (e *Engine) owe(tx *store.Tx, peer store.PeerID, id store.MessageID, state 
 }
 
 // jitter returns 0 to ReceiptJitter.
-func (e *Engine) jitter() time.Duration {
-	n, err := rand.Int(rand.Reader, big.NewInt(int64(e.cfg.ReceiptJitter)+1))
+func (e *Engine) jitter() time.Duration { return randomUpTo(e.cfg.ReceiptJitter) }
+
+// randomUpTo returns 0 to limit.
+func randomUpTo(limit time.Duration) time.Duration {
+	n, err := rand.Int(rand.Reader, big.NewInt(int64(limit)+1))
 	if err != nil { // does not happen: crypto/rand never fails since Go 1.24
-		return e.cfg.ReceiptJitter
+		return limit
 	}
 	return time.Duration(n.Int64())
 }

@@ -530,5 +530,18 @@ func (l *testLink) DeleteContact(_ context.Context, name string) error {
 
 // RenewCertificate implements Link.
 func (l *testLink) RenewCertificate(context.Context) (wire.Certificate, error) {
-	return wire.Certificate{}, &wire.Error{Code: wire.CodeUnavailable}
+	l.relay.mu.Lock()
+	defer l.relay.mu.Unlock()
+	a := l.relay.accounts[l.user]
+	addr := identity.Address{User: l.user, Domain: "x.example"}
+	cert, err := identity.VerifyAccount(l.relay.root.Cert, a.chain, addr, time.Now())
+	if err != nil {
+		return wire.Certificate{}, err
+	}
+	leaf, err := l.relay.issuing.CertifyAccount(cert.Key, addr, time.Now())
+	if err != nil {
+		return wire.Certificate{}, err
+	}
+	a.chain = [][]byte{leaf, l.relay.issuing.Cert.Raw}
+	return wire.Certificate{Chain: a.chain}, nil
 }

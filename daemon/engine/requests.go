@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"secmsg/daemon/store"
@@ -27,11 +26,11 @@ func (e *Engine) waitsForAcceptance(tx *store.Tx, o *store.Outgoing, p *peerStat
 	if o.Control || o.Peer == e.selfPeer || e.presence[user].Mutual {
 		return false, nil
 	}
-	waiting, err := tx.OutgoingOf(e.account, o.Peer, store.PhaseHeld)
+	waiting, err := tx.HasHeld(e.account, o.Peer, reasonRequest)
 	if err != nil {
 		return false, err
 	}
-	if slices.ContainsFunc(waiting, func(h store.Outgoing) bool { return h.Reason == reasonRequest }) {
+	if waiting {
 		return true, e.hold(tx, o, reasonRequest)
 	}
 	if len(o.Body) <= requestText {

@@ -3,8 +3,10 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
+	"secmsg/crypto/key"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
 )
@@ -93,8 +95,8 @@ func (e *Engine) tellGaps() error {
 // so that a wrong wall clock ends nothing early.
 func (e *Engine) sweep() error {
 	now := e.profileTime()
-	clear(e.reseals)
 	for id, p := range e.peers {
+		maps.DeleteFunc(p.noKeys, func(_ key.DeviceID, a absence) bool { return a.until.Before(time.Now()) })
 		if !p.busy && !p.refresh && p.notBefore.Before(time.Now()) && len(p.noKeys) == 0 {
 			delete(e.peers, id)
 		}

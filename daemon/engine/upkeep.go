@@ -83,6 +83,16 @@ func (e *Engine) fillUp(count wire.PrekeyCount) error {
 	return nil
 }
 
+// restockAfter is the least time between a new session of a peer and the look
+// at the stock that it took from, which is put off by up to as much again: the
+// moment of a refill must not tell a stranger that this device is online.
+const restockAfter = 30 * time.Minute
+
+// restock makes a look at the prekeys due after a peer used some.
+func (e *Engine) restock() {
+	e.at(taskUpkeep, restockAfter+randomUpTo(restockAfter))
+}
+
 func stockOf(c wire.PrekeyCount) keyring.Stock {
 	s := keyring.Stock{OneTimeExchange: c.OneTimeExchange, OneTimeKEM: c.OneTimeKEM}
 	if c.SignedExpiresMS > 0 {

@@ -146,6 +146,14 @@ func (tx *Tx) HeldPeers(account AccountID) ([]PeerID, error) {
 	return out, err
 }
 
+// HasHeld reports whether a message to a peer is held for a reason.
+func (tx *Tx) HasHeld(account AccountID, peer PeerID, reason string) (bool, error) {
+	var has bool
+	err := tx.get(`SELECT EXISTS (SELECT 1 FROM outbox WHERE account = ? AND peer = ? AND phase = 4 AND reason = ?)`,
+		[]any{account, peer, reason}, &has)
+	return has, err
+}
+
 // HeldCount returns how many messages to a peer are held.
 func (tx *Tx) HeldCount(account AccountID, peer PeerID) (int, error) {
 	var n int

@@ -1,0 +1,280 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/ratchet"
+	"secmsg/daemon/keyring"
+	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+)
+
+// sealRows is the second transaction: for each message the check of pin and
+// policy, the sealing for each device, and the envelope rows. A message that
+// cannot be sealed now does not undo the others.
+func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*flight, err error) {
+	skip := make(map[store.PeerID]bool)
+	err = e.update(func(tx *store.Tx) error {
+		for i := range rows {
+			o := &rows[i]
+			if skip[o.Peer] {
+				continue
+			}
+			var n *need
+			var sealed []*flight
+			err := tx.Sub(func() (err error) {
+				n, sealed, err = e.sealRow(tx, o)
+				return err
+			})
+			switch {
+			case err != nil && isDisk(err):
+				return err
+			case err != nil:
+				e.logger.Error("seal", "message", idText(o.ID), "error", err)
+				skip[o.Peer] = true
+				e.later(e.peer(o.Peer), 0)
+			case n != nil:
+				skip[o.Peer] = true
+				needs = append(needs, *n)
+			default:
+				flights = append(flights, sealed...)
+			}
+		}
+		return nil
+	})
+	return needs, flights, err
+}
+
+// sealRow seals one message for every device that has no envelope of it yet, or
+// says what must be asked first, or settles a message that cannot leave.
+func (e *Engine) sealRow(tx *store.Tx, o *store.Outgoing) (*need, []*flight, error) {
+	addr, err := e.address(tx, o.Peer)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := e.peer(o.Peer)
+	if p.refresh {
+		return &need{peer: o.Peer, user: addr.User, lookUp: true}, nil, nil
+	}
+	to, err := e.trust.CheckSend(tx, e.account, o.Peer, o.Verified, e.now())
+	switch {
+	case errors.Is(err, trust.ErrUnknownPeer):
+		return &need{peer: o.Peer, user: addr.User, lookUp: true}, nil, nil
+	case errors.Is(err, trust.ErrChanged):
+		return nil, nil, e.hold(tx, o, reasonChanged)
+	case errors.Is(err, trust.ErrUnverified):
+		return nil, nil, e.hold(tx, o, reasonUnverified)
+	case errors.Is(err, trust.ErrBlocked):
+		return nil, nil, e.fail(tx, o, local.StateFailed, reasonBlocked)
+	case err != nil:
+		return nil, nil, err
+	}
+	if held, err := e.waitsForAcceptance(tx, o, p, addr.User); held || err != nil {
+		return nil, nil, err
+	}
+	have, err := tx.EnvelopesOf(e.account, o.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	targets := e.missing(o, to, have, false)
+	own, err := e.ownTargets(tx, o, addr, have)
+	if err != nil {
+		return nil, nil, err
+	}
+	if n, err := e.lacking(tx, targets, o.Peer, addr.User); n != nil || err != nil {
+		return n, nil, err
+	}
+	if n, err := e.lacking(tx, own, e.selfPeer, e.self.User); n != nil || err != nil {
+		return n, nil, err
+	}
+	return e.sealFor(tx, o, targets, own)
+}
+
+// sealTarget is a device to seal for.
+type sealTarget struct {
+	keyring.Target
+	version uint64
+	own     bool
+}
+
+// missing returns the devices that have no envelope of the message yet.
+func (e *Engine) missing(o *store.Outgoing, to trust.Target, have []store.Envelope, own bool) []sealTarget {
+	peer := o.Peer
+	if own {
+		peer = e.selfPeer
+	}
+	var out []sealTarget
+	for _, d := range to.Devices {
+		if len(o.Device) > 0 && !own && string(o.Device) != string(d.ID[:]) {
+			continue
+		}
+		if slices.ContainsFunc(have, func(x store.Envelope) bool { return x.Device == [16]byte(d.ID) }) {
+			continue
+		}
+		out = append(out, sealTarget{
+			Target:  keyring.Target{Account: e.account, Peer: peer, Address: to.Address, Device: d},
+			version: to.Version, own: own,
+		})
+	}
+	return out
+}
+
+// ownTargets returns the other own devices that get a copy of what I send.
+func (e *Engine) ownTargets(tx *store.Tx, o *store.Outgoing, addr identity.Address, have []store.Envelope) ([]sealTarget, error) {
+	if o.Control || addr == e.self || o.Kind != int32(e2e.Kind_KIND_TEXT) {
+		return nil, nil
+	}
+	to, err := e.trust.CheckSend(tx, e.account, e.selfPeer, false, e.now())
+	if err != nil {
+		return nil, err
+	}
+	return e.missing(o, to, have, true), nil
+}
+
+// lacking returns a need if a session must be started first. Devices that are
+// known to have no bundle are not asked for again for a while.
+func (e *Engine) lacking(tx *store.Tx, targets []sealTarget, peer store.PeerID, user string) (*need, error) {
+	n := need{peer: peer, user: user}
+	for _, t := range targets {
+		has, err := e.keys.HasSession(tx, e.account, t.Peer, t.Device.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !has && !e.peer(peer).noKeys[t.Device.ID].until.After(time.Now()) {
+			n.bundles = append(n.bundles, t.Device.ID)
+		}
+	}
+	if len(n.bundles) == 0 {
+		return nil, nil
+	}
+	return &n, nil
+}
+
+// sealFor seals a message for its targets. It takes its counter when it is
+// sealed for the first time; all its envelopes carry the same.
+func (e *Engine) sealFor(tx *store.Tx, o *store.Outgoing, targets, own []sealTarget) (*need, []*flight, error) {
+	if o.N == 0 && e2e.Durable(e2e.Kind(o.Kind)) {
+		n, err := tx.NextN(e.account, o.Peer)
+		if err != nil {
+			return nil, nil, err
+		}
+		o.N = n
+		if err := tx.SetN(e.account, o.ID, n); err != nil {
+			return nil, nil, err
+		}
+		if err := tx.SetMessageN(e.account, o.ID, n); err != nil {
+			return nil, nil, err
+		}
+	}
+	plain, err := finish(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	var flights []*flight
+	for _, t := range targets {
+		f, err := e.sealOne(tx, o, t, plain)
+		if err != nil {
+			return nil, nil, err
+		}
+		if f != nil {
+			flights = append(flights, f)
+		}
+	}
+	if len(own) > 0 {
+		if plain, err = e.syncCopy(tx, o); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, t := range own {
+		f, err := e.sealOne(tx, o, t, plain)
+		if err != nil {
+			return nil, nil, err
+		}
+		if f != nil {
+			flights = append(flights, f)
+		}
+	}
+	if err := tx.SetPhase(e.account, o.ID, store.PhaseSealed, ""); err != nil {
+		return nil, nil, err
+	}
+	return nil, flights, e.settle(tx, o.ID)
+}
+
+// sealOne seals for one device. A device without session or with a mailbox
+// that stays full gets a row that says so and nothing else.
+func (e *Engine) sealOne(tx *store.Tx, o *store.Outgoing, t sealTarget, plain []byte) (*flight, error) {
+	env := &store.Envelope{
+		Account: e.account, ID: o.ID, Device: t.Device.ID, Peer: t.Peer, Own: t.own,
+		Status: store.EnvelopePending, Manifest: t.version, ExpiresMS: o.ExpiresMS,
+	}
+	has, err := e.keys.HasSession(tx, e.account, t.Peer, t.Device.ID)
+	if err != nil {
+		return nil, err
+	}
+	pk := pairKey{peer: t.Peer, device: t.Device.ID}
+	switch {
+	case !has:
+		env.Status, env.Reason = store.EnvelopeRejected, reasonCodeNoKeys
+	case e.pairs[pk] != nil && e.pairs[pk].full:
+		env.Status, env.Reason = store.EnvelopeRejected, int32(wire.Reason_REASON_QUOTA)
+	default:
+		env.Ciphertext, err = e.keys.Seal(tx, t.Target, ratchet.ClassDurable, o.ID, plain, e.profileTime())
+		if err != nil {
+			return nil, fmt.Errorf("seal for %s: %w", t.Device.ID, err)
+		}
+		if len(env.Ciphertext) > wire.MaxCiphertext {
+			env.Status, env.Reason, env.Ciphertext = store.EnvelopeRejected, int32(wire.Reason_REASON_TOO_LARGE), nil
+		}
+	}
+	if err := tx.PutEnvelope(env); err != nil {
+		return nil, err
+	}
+	if env.Status != store.EnvelopePending {
+		return nil, nil
+	}
+	return newFlight(env, t.Address.User), nil
+}
+
+func newFlight(env *store.Envelope, user string) *flight {
+	return &flight{
+		key: flightKey{id: env.ID, device: env.Device}, pair: pairKey{peer: env.Peer, device: env.Device},
+		user: user, ord: env.Ord, manifest: env.Manifest, expires: env.ExpiresMS, filler: env.Filler, ciphertext: env.Ciphertext,
+	}
+}
+
+// hold keeps a message back until somebody decides.
+func (e *Engine) hold(tx *store.Tx, o *store.Outgoing, reason string) error {
+	if err := tx.SetPhase(e.account, o.ID, store.PhaseHeld, reason); err != nil {
+		return err
+	}
+	if o.Control {
+		return nil
+	}
+	return e.setState(tx, o.ID, local.StateHeld, reason)
+}
+
+// fail ends a message.
+func (e *Engine) fail(tx *store.Tx, o *store.Outgoing, state, reason string) error {
+	if !o.Control {
+		if err := e.setState(tx, o.ID, state, reason); err != nil {
+			return err
+		}
+	}
+	return tx.DropOutgoing(e.account, o.ID)
+}
+
+// address returns a peer's address.
+func (e *Engine) address(tx *store.Tx, peer store.PeerID) (identity.Address, error) {
+	s, err := tx.PeerAddress(peer)
+	if err != nil {
+		return identity.Address{}, err
+	}
+	return identity.ParseAddress(s)
+}
