@@ -58,11 +58,10 @@ type consumer struct{ user, name string }
 
 // progress is how far a consumer got.
 type progress struct {
-	run      int
-	last     int64            // seq of the line before
-	runFirst bool             // the next line is the first of its run
-	places   map[string]int64 // text → seq
-	order    map[string]int   // sender → index in l.Sends of the newest line
+	run    int
+	last   int64            // seq of the line before
+	places map[string]int64 // text → seq
+	order  map[string]int   // sender → index in l.Sends of the newest line
 }
 
 // consumers checks every line of every consumer, then that none is missing.
