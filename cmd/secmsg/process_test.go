@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,17 +118,24 @@ func stderrOf(err error) string {
 func TestInterrupt(t *testing.T) {
 	bin, home := secmsgBinary(t), filepath.Join(t.TempDir(), "p")
 	t.Cleanup(func() { _ = exec.Command(bin, "--home", home, "daemon", "stop").Run() })
-	cmd := exec.Command(bin, "--home", home, "-v", "listen")
-	stderr, err := cmd.StderrPipe()
+	cmd := exec.Command(bin, "--home", home, "rpc")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// The note about the start of the daemon tells that signals are handled by now.
-	if line, err := bufio.NewReader(stderr).ReadString('\n'); err != nil || !strings.Contains(line, "started the daemon") {
-		t.Errorf("%q, %v", line, err)
+	// The answer tells that the command is at work; standard input stays open.
+	if _, err := io.WriteString(stdin, `{"jsonrpc":"2.0","id":1,"method":"status.get"}`+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || !strings.Contains(line, `"id":1`) {
+		t.Fatalf("%q, %v", line, err)
 	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -179,5 +187,55 @@ func TestUnits(t *testing.T) {
 	}
 	if left, err := os.ReadDir(units); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestSocketActivation has systemd's own tool make the socket, as the units do,
+// and a command in the environment of a cron job find the daemon behind it.
+func TestSocketActivation(t *testing.T) {
+	activate, err := exec.LookPath("systemd-socket-activate")
+	if err != nil {
+		t.Skip("no systemd-socket-activate here")
+	}
+	bin, dir := secmsgBinary(t), t.TempDir()
+	run := filepath.Join(dir, "run")
+	if err := os.MkdirAll(filepath.Join(run, "secmsg"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(run, "secmsg", "secmsg.sock")
+	env := []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH")}
+	server := exec.Command(activate, "-E", "HOME", "-E", "XDG_RUNTIME_DIR", "-l", socket, bin, "daemon", "run")
+	server.Env = append(env, "XDG_RUNTIME_DIR="+run)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Wait() }()
+	command := func(extra []string, args ...string) error {
+		cmd := exec.Command(bin, args...)
+		cmd.Env = append(env, extra...)
+		return cmd.Run()
+	}
+	session := []string{"XDG_RUNTIME_DIR=" + run}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience)
+	for command(session, "--no-autostart", "status") != nil {
+		select {
+		case <-tick.C:
+		case err := <-ended:
+			t.Fatalf("systemd-socket-activate: %v", err)
+		case <-deadline:
+			t.Fatal("no answer behind the socket")
+		}
+	}
+	if err := command(nil, "--no-autostart", "status"); err != nil {
+		t.Errorf("without XDG_RUNTIME_DIR: %v", err)
+	}
+	if err := command(session, "daemon", "stop"); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the daemon ended with %v", err)
 	}
 }
