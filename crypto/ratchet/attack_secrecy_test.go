@@ -2,6 +2,7 @@ package ratchet
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"secmsg/crypto/key"
@@ -189,6 +190,51 @@ func TestSessionsAreImmutable(t *testing.T) {
 		}
 		if !bytes.Equal(now, p.s[1-from].Marshal()) {
 			t.Fatal("a bad message changed the state")
+		}
+	}
+}
+
+// mirror is what a copy of an end's state knows of that end's own sending: the
+// receiving state of a peer, with every secret that the copy has and no other.
+func mirror(stolen *state) *state {
+	m := stolen.clone()
+	m.role = roleInitiator + roleResponder - stolen.role
+	m.self, m.peer = stolen.peer, stolen.self
+	m.recvKey, m.recvHeader, m.recvHeaderNext = stolen.sendKey, stolen.sendHeader, stolen.sendHeaderNext
+	m.recvNumber, m.remote = stolen.sendNumber, stolen.ratchetPublic
+	m.epoch, m.turn, m.old = 1, false, nil
+	return m
+}
+
+// The same for what the end sends: whoever copied its state reads the sending
+// chain to its end and nothing of the next. Of that one the header key was in
+// the state, so its header opens and its text does not; then nothing opens.
+func TestB9_HealsForWhatIsSent(t *testing.T) {
+	p := newPair(t)
+	p.open(p.seal(0, "a chain to copy"))
+	stolen := mirror(must(ParseSession(p.s[0].Marshal())).st)
+	l := p.seal(0, "read by the attacker")
+	next, res, err := stolen.open(l.m, l.ct, nil, unix(p.now), &work{})
+	if err != nil || string(res.Plaintext) != l.text {
+		t.Fatalf("the attacker is not as strong as the test says: %v", err)
+	}
+	stolen = next
+	p.open(l)
+	for round := range 3 {
+		p.open(p.seal(1, "the other's turn"))
+		l = p.seal(0, "healed")
+		p.open(l)
+		// Every private key that the attacker has may stand for the one it lacks.
+		for _, private := range [][exchangeSize]byte{stolen.ratchetPrivate, [exchangeSize]byte(stolen.root)} {
+			try := stolen.clone()
+			try.ratchetPrivate = private
+			_, _, err := try.open(l.m, l.ct, nil, unix(p.now), &work{})
+			if err == nil {
+				t.Fatalf("round %d: the attacker reads on", round)
+			}
+			if round > 0 != errors.Is(err, ErrNoSession) {
+				t.Errorf("round %d: header: %v", round, err)
+			}
 		}
 	}
 }
