@@ -58,11 +58,13 @@ type Store struct {
 	done   chan struct{}
 
 	read *sql.DB
+	// pool holds the connections that read, nil where one was not made yet.
+	pool chan *handle
 
 	mu     sync.Mutex // one writer at a time; also orders the commit hooks
 	write  *sql.DB
-	conn   *sql.Conn // the only connection of write; guarded by mu
-	closed bool      // guarded by mu
+	conn   *handle // the only connection of write; guarded by mu
+	closed bool    // guarded by mu
 
 	box    atomic.Pointer[Box]
 	writes atomic.Uint64 // counts commits; the idle loop compares
@@ -106,13 +108,19 @@ func (s *Store) open(ctx context.Context) error {
 	if err := migrate(ctx, s.write); err != nil {
 		return err
 	}
-	if s.conn, err = s.write.Conn(ctx); err != nil {
+	conn, err := s.write.Conn(ctx)
+	if err != nil {
 		return mapError("open database", err)
 	}
+	s.conn = newHandle(conn)
 	if s.read, err = sql.Open("sqlite", dsn(s.path, "rw", "query_only(ON)")); err != nil {
 		return mapError("open database", err)
 	}
 	s.read.SetMaxOpenConns(readers)
+	s.pool = make(chan *handle, readers)
+	for range readers {
+		s.pool <- nil
+	}
 	return s.loadClock(ctx)
 }
 
@@ -196,19 +204,19 @@ func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
 // rollback undoes an open transaction. After a failed commit SQLite may have
 // ended it already, which makes the statement fail harmlessly.
 func (s *Store) rollback(tx *Tx) {
-	if _, err := tx.q.ExecContext(tx.ctx, "ROLLBACK"); err != nil {
+	if _, err := tx.q.exec(tx.ctx, "ROLLBACK"); err != nil {
 		s.logger.Debug("rollback", "error", err)
 	}
 }
 
 // View runs fn on a snapshot of what is committed. fn must not write.
 func (s *Store) View(ctx context.Context, fn func(tx *Tx) error) error {
-	conn, err := s.read.Conn(ctx)
+	h, err := s.reader(ctx)
 	if err != nil {
 		return mapError("view", err)
 	}
-	defer conn.Close()
-	tx := s.newTx(ctx, conn, false)
+	defer func() { s.pool <- h }()
+	tx := s.newTx(ctx, h, false)
 	if err := tx.exec("BEGIN"); err != nil {
 		return err
 	}
@@ -216,9 +224,28 @@ func (s *Store) View(ctx context.Context, fn func(tx *Tx) error) error {
 	return fn(tx)
 }
 
+// reader takes a connection from the pool, making it when it is its first use.
+// The caller puts it back.
+func (s *Store) reader(ctx context.Context) (*handle, error) {
+	select {
+	case h := <-s.pool:
+		if h != nil {
+			return h, nil
+		}
+		conn, err := s.read.Conn(ctx)
+		if err != nil {
+			s.pool <- nil
+			return nil, err
+		}
+		return newHandle(conn), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // newTx makes a Tx. Statements do not follow the context's cancellation:
 // a transaction is short, and undoing it half-way gains nothing.
-func (s *Store) newTx(ctx context.Context, q *sql.Conn, writable bool) *Tx {
+func (s *Store) newTx(ctx context.Context, q *handle, writable bool) *Tx {
 	tx := &Tx{ctx: context.WithoutCancel(ctx), q: q, writable: writable}
 	if b := s.box.Load(); b != nil {
 		tx.box = *b
@@ -244,7 +271,7 @@ var errBusy = errors.New("a reader holds the WAL")
 // not as an error.
 func (s *Store) checkpoint(ctx context.Context) error {
 	var busy, frames, moved int
-	err := s.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
+	err := s.conn.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
 	if err == nil && busy != 0 {
 		err = errBusy
 	}
@@ -300,9 +327,14 @@ func (s *Store) Close() error {
 func (s *Store) closeDBs() error {
 	var errs []error
 	if s.conn != nil {
-		errs = append(errs, s.conn.Close())
+		errs = append(errs, s.conn.close())
 	}
 	if s.read != nil {
+		for range cap(s.pool) { // waits for the transactions that still read
+			if h := <-s.pool; h != nil {
+				errs = append(errs, h.close())
+			}
+		}
 		errs = append(errs, s.read.Close())
 	}
 	if s.write != nil {

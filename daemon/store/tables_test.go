@@ -209,10 +209,10 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		var have, got int64
-		if err := s.conn.QueryRowContext(t.Context(), `PRAGMA page_count`).Scan(&have); err != nil {
+		if err := s.conn.conn.QueryRowContext(t.Context(), `PRAGMA page_count`).Scan(&have); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.conn.QueryRowContext(t.Context(), fmt.Sprintf(`PRAGMA max_page_count = %d`, have+n)).Scan(&got); err != nil {
+		if err := s.conn.conn.QueryRowContext(t.Context(), fmt.Sprintf(`PRAGMA max_page_count = %d`, have+n)).Scan(&got); err != nil {
 			t.Fatal(err)
 		}
 	}

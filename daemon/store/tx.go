@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -11,7 +10,7 @@ import (
 // Tx is a transaction. It is valid only inside the function it was passed to.
 type Tx struct {
 	ctx      context.Context
-	q        *sql.Conn
+	q        *handle
 	box      Box // nil while locked
 	writable bool
 	hooks    []func()
@@ -68,13 +67,13 @@ func (tx *Tx) Sub(fn func() error) (err error) {
 
 // exec runs a statement.
 func (tx *Tx) exec(query string, args ...any) error {
-	_, err := tx.q.ExecContext(tx.ctx, query, args...)
+	_, err := tx.q.exec(tx.ctx, query, args...)
 	return mapError(verb(query), err)
 }
 
 // execN runs a statement and returns how many rows it changed.
 func (tx *Tx) execN(query string, args ...any) (int64, error) {
-	res, err := tx.q.ExecContext(tx.ctx, query, args...)
+	res, err := tx.q.exec(tx.ctx, query, args...)
 	if err != nil {
 		return 0, mapError(verb(query), err)
 	}
@@ -84,13 +83,13 @@ func (tx *Tx) execN(query string, args ...any) (int64, error) {
 
 // get scans the one row of a query; no row is ErrNotFound.
 func (tx *Tx) get(query string, args []any, dest ...any) error {
-	return mapError(verb(query), tx.q.QueryRowContext(tx.ctx, query, args...).Scan(dest...))
+	return mapError(verb(query), tx.q.row(tx.ctx, query, args, dest...))
 }
 
 // each calls fn for every row. fn must not run statements, since the
 // connection is busy: collect first.
 func (tx *Tx) each(query string, args []any, fn func(scan func(dest ...any) error) error) error {
-	rows, err := tx.q.QueryContext(tx.ctx, query, args...)
+	rows, err := tx.q.query(tx.ctx, query, args...)
 	if err != nil {
 		return mapError(verb(query), err)
 	}

@@ -44,7 +44,7 @@ func TestCheckpointTellsOfAReader(t *testing.T) {
 	path := testPath(t)
 	s := openTest(t, path)
 	write(t, s)
-	if _, err := s.conn.ExecContext(t.Context(), "PRAGMA busy_timeout = 10"); err != nil {
+	if _, err := s.conn.conn.ExecContext(t.Context(), "PRAGMA busy_timeout = 10"); err != nil {
 		t.Fatal(err)
 	}
 	err := s.View(t.Context(), func(tx *Tx) error {
