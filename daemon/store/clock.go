@@ -13,6 +13,13 @@ const (
 	clockSave = time.Minute
 )
 
+// maxLeap is how far one connection may move profile time beyond both its own
+// count and the wall clock. A server whose clock is years ahead would otherwise
+// end every lifetime at once, and since profile time never goes back, for good;
+// a profile that was away for long under a wrong wall clock catches up a day
+// with each connection.
+const maxLeap = 24 * time.Hour
+
 // profileClock is the clock that lifetimes run on: server time at the last
 // authenticated connection plus monotonic time since, stored, never backwards
 // (delivery.md, 9). The wall clock sets it only when a profile is new, so that
@@ -49,8 +56,15 @@ func (c *profileClock) set(server time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.nowLocked()
+	limit := now
+	if wall := time.Now(); wall.After(limit) {
+		limit = wall
+	}
+	if limit = limit.Add(maxLeap); server.After(limit) {
+		server = limit
+	}
 	if server.After(now) {
-		now = server.UTC()
+		now = server.UTC().Round(0)
 	}
 	c.base, c.start = now, time.Now()
 }
