@@ -13,6 +13,9 @@ const (
 	// parkedPerPeer bounds what is kept of one peer's envelopes that do not
 	// open: a peer that floods with garbage fills no disk.
 	parkedPerPeer = 1000
+	// parkedInAll bounds them for all peers together: a server can invent as
+	// many senders as it likes.
+	parkedInAll = 10_000
 	// reopenBatch bounds how many quarantined envelopes are opened in one transaction.
 	reopenBatch = 64
 )
@@ -27,7 +30,11 @@ func (e *Engine) park(tx *store.Tx, in *incoming, reason int) error {
 	if reason == store.ParkedChanged {
 		limit = e.cfg.Quarantine
 	}
-	if n >= limit {
+	all, err := tx.CountAllParked(e.account)
+	if err != nil {
+		return err
+	}
+	if n >= limit || all >= parkedInAll {
 		return tx.Count(e.account, countDropped)
 	}
 	if _, err := tx.Park(store.Parked{

@@ -80,6 +80,13 @@ func (tx *Tx) CountParked(account AccountID, peer PeerID, reason int) (int, erro
 	return n, err
 }
 
+// CountAllParked counts what is kept of everybody.
+func (tx *Tx) CountAllParked(account AccountID) (int, error) {
+	var n int
+	err := tx.get(`SELECT count(*) FROM parked WHERE account = ?`, []any{account}, &n)
+	return n, err
+}
+
 // ParkedOf returns what is kept of a peer (0: of everybody) for a reason, in the order of arrival, up to limit.
 func (tx *Tx) ParkedOf(account AccountID, peer PeerID, reason, limit int) ([]Parked, error) {
 	var out []Parked
