@@ -67,7 +67,7 @@ func (tx *Tx) DeleteEnvelope(account AccountID, id MessageID, device [16]byte) e
 func (tx *Tx) PendingEnvelopes(account AccountID, after int64, limit int) ([]Envelope, error) {
 	return tx.envelopes(`SELECT account, id, device, peer, ord, own, filler, status, reason, manifest, expires_ms, ciphertext
 		FROM envelopes WHERE account = ?1 AND status = 1 AND ord > ?2 AND id NOT IN
-			(SELECT id FROM outbox WHERE account = ?1 AND phase = 4) ORDER BY ord LIMIT ?3`, account, after, limit)
+			(SELECT id FROM outbox INDEXED BY outbox_held WHERE account = ?1 AND phase = 4) ORDER BY ord LIMIT ?3`, account, after, limit)
 }
 
 // EnvelopesOf returns the envelopes of a message, own copies included, without their ciphertexts.

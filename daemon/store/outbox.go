@@ -90,6 +90,21 @@ func (tx *Tx) DropOutgoing(account AccountID, id MessageID) error {
 	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ? AND status <> ?`, account, id[:], EnvelopePending)
 }
 
+// queuedQuery steps from peer to peer by the index and takes the head of each
+// one's queue, so that what it reads does not grow with the queues.
+const queuedQuery = `WITH RECURSIVE waiting (peer) AS (
+		SELECT min(peer) FROM outbox WHERE account = ?1 AND phase = 1
+		UNION ALL SELECT (SELECT min(peer) FROM outbox WHERE account = ?1 AND phase = 1 AND peer > waiting.peer)
+			FROM waiting WHERE waiting.peer IS NOT NULL),
+	fair AS (SELECT head.id AS id, head.ord AS ord FROM waiting CROSS JOIN outbox head
+		WHERE waiting.peer NOT IN (SELECT value FROM json_each(?2))
+			AND head.account = ?1 AND head.phase = 1 AND head.peer = waiting.peer
+			AND head.ord <= coalesce((SELECT last.ord FROM outbox last
+				WHERE last.account = ?1 AND last.phase = 1 AND last.peer = waiting.peer
+				ORDER BY last.ord LIMIT 1 OFFSET ?3 - 1), 9223372036854775807)
+		ORDER BY head.ord LIMIT ?4)
+	SELECT ` + outgoingColumns + ` FROM outbox WHERE account = ?1 AND id IN (SELECT id FROM fair) ORDER BY ord`
+
 // Queued returns up to limit queued rows in order, at most perPeer of each
 // peer, so that a long queue to one does not delay the others. Peers in except
 // are passed over.
@@ -98,11 +113,7 @@ func (tx *Tx) Queued(account AccountID, except []PeerID, perPeer, limit int) ([]
 	if err != nil {
 		return nil, err
 	}
-	return tx.outgoing(`WITH fair AS (SELECT id, ord, row_number() OVER (PARTITION BY peer ORDER BY ord) AS k
-			FROM outbox WHERE account = ?1 AND phase = 1 AND peer NOT IN (SELECT value FROM json_each(?2)))
-		SELECT `+outgoingColumns+` FROM outbox WHERE account = ?1 AND id IN
-			(SELECT id FROM fair WHERE k <= ?3 ORDER BY ord LIMIT ?4) ORDER BY ord`,
-		account, skip, perPeer, limit)
+	return tx.outgoing(queuedQuery, account, skip, perPeer, limit)
 }
 
 // OutgoingOf returns the rows to a peer in one of the phases, in order.
@@ -135,7 +146,7 @@ func (tx *Tx) NextExpiry(account AccountID) (int64, error) {
 // HeldPeers returns the peers that have held messages.
 func (tx *Tx) HeldPeers(account AccountID) ([]PeerID, error) {
 	var out []PeerID
-	err := tx.each(`SELECT DISTINCT peer FROM outbox WHERE account = ? AND phase = 4`, []any{account}, func(scan func(...any) error) error {
+	err := tx.each(`SELECT DISTINCT peer FROM outbox INDEXED BY outbox_held WHERE account = ? AND phase = 4`, []any{account}, func(scan func(...any) error) error {
 		var p PeerID
 		if err := scan(&p); err != nil {
 			return err
@@ -149,7 +160,8 @@ func (tx *Tx) HeldPeers(account AccountID) ([]PeerID, error) {
 // HasHeld reports whether a message to a peer is held for a reason.
 func (tx *Tx) HasHeld(account AccountID, peer PeerID, reason string) (bool, error) {
 	var has bool
-	err := tx.get(`SELECT EXISTS (SELECT 1 FROM outbox WHERE account = ? AND peer = ? AND phase = 4 AND reason = ?)`,
+	err := tx.get(`SELECT EXISTS (SELECT 1 FROM outbox INDEXED BY outbox_held
+		WHERE account = ? AND peer = ? AND phase = 4 AND reason = ?)`,
 		[]any{account, peer, reason}, &has)
 	return has, err
 }
@@ -157,7 +169,7 @@ func (tx *Tx) HasHeld(account AccountID, peer PeerID, reason string) (bool, erro
 // HeldCount returns how many messages to a peer are held.
 func (tx *Tx) HeldCount(account AccountID, peer PeerID) (int, error) {
 	var n int
-	err := tx.get(`SELECT count(*) FROM outbox WHERE account = ? AND peer = ? AND phase = 4`, []any{account, peer}, &n)
+	err := tx.get(`SELECT count(*) FROM outbox INDEXED BY outbox_held WHERE account = ? AND peer = ? AND phase = 4`, []any{account, peer}, &n)
 	return n, err
 }
 
