@@ -19,6 +19,7 @@ import (
 	"secmsg/serverd/admin"
 	"secmsg/serverd/api"
 	"secmsg/serverd/ca"
+	"secmsg/serverd/clock"
 	"secmsg/serverd/relay"
 	"secmsg/serverd/stats"
 	"secmsg/serverd/store"
@@ -28,7 +29,8 @@ import (
 type Server struct {
 	cfg    config.Server // constant
 	logger *slog.Logger
-	now    func() time.Time
+	wall   func() time.Time // certificates and statements are about it
+	clock  *clock.Clock     // everything else
 
 	unlock func() error
 	store  *store.SQLite
@@ -49,7 +51,7 @@ func Open(ctx context.Context, cfg config.Server, logger *slog.Logger) (s *Serve
 	if err := CheckDir(cfg.Data); err != nil {
 		return nil, err
 	}
-	s = &Server{cfg: cfg, logger: logger, now: time.Now, stats: stats.New(time.Now)}
+	s = &Server{cfg: cfg, logger: logger, wall: time.Now, stats: stats.New(time.Now)}
 	defer func() {
 		if err != nil {
 			err, s = errors.Join(err, s.close(ctx)), nil
@@ -59,6 +61,9 @@ func Open(ctx context.Context, cfg config.Server, logger *slog.Logger) (s *Serve
 		return s, err
 	}
 	if s.store, err = store.Open(ctx, filepath.Join(cfg.Data, storeFile), store.Options{}); err != nil {
+		return s, err
+	}
+	if s.clock, err = clock.Open(ctx, s.store, s.wall, logger.With("part", "clock")); err != nil {
 		return s, err
 	}
 	if err := s.openRoles(); err != nil {
@@ -108,7 +113,7 @@ func (s *Server) openRoles() error {
 	s.ca, err = ca.Open(ca.Options{
 		Dir: s.cfg.Data, Domain: s.cfg.Domain, Entry: []string{address}, Hosts: certificateHosts(host),
 		TLSCert: s.path(s.cfg.TLS.Cert), TLSKey: s.path(s.cfg.TLS.Key), Also: s.paths(s.cfg.TLS.Also),
-		StatementLife: s.cfg.Limits.Statement, Now: s.now, Logger: s.logger.With("part", "ca"),
+		StatementLife: s.cfg.Limits.Statement, Now: s.wall, Logger: s.logger.With("part", "ca"),
 	})
 	if err != nil {
 		return err
@@ -117,10 +122,10 @@ func (s *Server) openRoles() error {
 	if err != nil {
 		return err
 	}
-	s.gate = newGate(s.cfg.Limits.Connections, s.now)
+	s.gate = newGate(s.cfg.Limits.Connections, s.clock.Now)
 	s.api, err = api.New(api.Options{
 		Store: s.store, CA: s.ca, Domain: s.cfg.Domain, Hosts: []string{host}, TokenKey: tokenKey,
-		Limits: apiLimits(s.cfg.Limits), Hooks: s.hooks(), Healthy: s.stats.Healthy, Now: s.now,
+		Limits: apiLimits(s.cfg.Limits), Hooks: s.hooks(), Healthy: s.stats.Healthy, Now: s.clock.Now,
 		Logger: s.logger.With("part", "api"),
 	})
 	if err != nil {
@@ -158,6 +163,7 @@ func apiLimits(l config.ServerLimits) api.Limits {
 // observe fills the statistics and the health checks.
 func (s *Server) observe() {
 	s.stats.Check("store", s.store.Ping)
+	s.stats.Check("clock", s.checkClock)
 	s.stats.Warnings(s.ca.Problems)
 	s.stats.Counters("connections", s.gate.counters)
 	s.stats.Counters("api", s.api.Counters)
@@ -172,6 +178,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer cancel()
 	var owned sync.WaitGroup
 	owned.Go(func() { s.ca.Run(work) })
+	owned.Go(func() { s.clock.Run(work) })
 
 	servers := s.httpServers()
 	failed := make(chan error, len(servers))
@@ -239,6 +246,21 @@ func (s *Server) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// clockHeld tells the relay to sweep nothing.
+func (s *Server) clockHeld() bool {
+	_, held := s.clock.Held()
+	return held
+}
+
+// checkClock is the clock's part of the server's health.
+func (s *Server) checkClock(context.Context) error {
+	if ahead, held := s.clock.Held(); held {
+		return fmt.Errorf("the wall clock jumped, or the server stood for over a week: it is %v ahead of the time that the server goes on with, and nothing is swept; "+
+			"look at the clock, then confirm it with: secmsg admin check --confirm-clock", ahead.Round(time.Second))
+	}
+	return nil
+}
+
 // ready tells the log and the service manager.
 func (s *Server) ready() {
 	attrs := []any{"domain", s.cfg.Domain, "fingerprint", s.ca.Fingerprint().String(), "roles", s.cfg.Roles}
@@ -266,7 +288,7 @@ func (s *Server) notify(state string) {
 func (s *Server) adminHandler() http.Handler {
 	return admin.New(admin.Options{
 		Store: s.store, Stats: s.stats, Domain: s.cfg.Domain, Address: s.cfg.Address, Fingerprint: s.ca.Fingerprint(),
-		Changed: s.accountChanged, Now: s.now, Logger: s.logger.With("part", "admin"),
+		Changed: s.accountChanged, ConfirmClock: s.clock.Confirm, Now: s.clock.Now, Logger: s.logger.With("part", "admin"),
 	}).Handler()
 }
 

@@ -42,6 +42,7 @@ func newAdminCommand(a *app) *cobra.Command {
 		groupCommand(a, "device", "Devices of accounts",
 			aa.verb("list USER", "List the devices of an account, revoked ones too", 1, aa.deviceList)),
 		newStatsCommand(aa),
+		newAdminCheckCommand(aa),
 	)
 	c.PersistentFlags().StringVar(&aa.data, "data", "", "the server's directory `DIR` (default $SECMSG_DATA, /var/lib/secmsg for root)")
 	return c

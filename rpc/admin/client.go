@@ -91,6 +91,12 @@ func (c *Client) Stats(ctx context.Context) (Stats, error) {
 	return out, c.call(ctx, http.MethodGet, "/stats", nil, &out)
 }
 
+// ConfirmClock makes the server believe the wall clock after a jump.
+func (c *Client) ConfirmClock(ctx context.Context) (ConfirmedClock, error) {
+	var out ConfirmedClock
+	return out, c.call(ctx, http.MethodPost, "/clock/confirm", nil, &out)
+}
+
 func userPath(name, verb string) string { return "/users/" + url.PathEscape(name) + verb }
 
 // call makes one request. A failure that the server names is an *Error.

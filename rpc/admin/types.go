@@ -154,6 +154,13 @@ type Check struct {
 	Message string `json:"message,omitempty"`
 }
 
+// ConfirmedClock answers POST /clock/confirm: the server's time, and by how many
+// seconds it moved.
+type ConfirmedClock struct {
+	Time     Time  `json:"time"`
+	MovedSec int64 `json:"moved_sec"`
+}
+
 // Stats answers GET /stats.
 type Stats struct {
 	Time    Time  `json:"time"`

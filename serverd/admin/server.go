@@ -40,6 +40,8 @@ type Options struct {
 	Domain      string
 	Address     string // HOST:PORT that invites name
 	Fingerprint identity.Fingerprint
+	// ConfirmClock believes the wall clock after a jump, and returns how far the server's time moved.
+	ConfirmClock func(ctx context.Context) (time.Duration, error)
 	// Changed is called after an account was suspended, resumed or deleted.
 	Changed func(account string)
 	Now     func() time.Time
@@ -68,6 +70,7 @@ func (s *Server) Handler() http.Handler {
 	route(s, mux, "POST /users/{name}/resume", s.suspend(false))
 	route(s, mux, "GET /users/{name}/devices", s.listDevices)
 	route(s, mux, "GET /stats", s.stats)
+	route(s, mux, "POST /clock/confirm", s.confirmClock)
 	return mux
 }
 
@@ -237,4 +240,14 @@ func (s *Server) stats(r *http.Request) (rpc.Stats, error) {
 		out.Checks = append(out.Checks, c)
 	}
 	return out, nil
+}
+
+// confirmClock serves POST /clock/confirm.
+func (s *Server) confirmClock(r *http.Request) (rpc.ConfirmedClock, error) {
+	moved, err := s.opt.ConfirmClock(r.Context())
+	if err != nil {
+		return rpc.ConfirmedClock{}, err
+	}
+	s.opt.Stats.Forget()
+	return rpc.ConfirmedClock{Time: rpc.Time{Time: s.opt.Now()}, MovedSec: int64(moved / time.Second)}, nil
 }

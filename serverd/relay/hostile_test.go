@@ -336,18 +336,18 @@ func TestResultsDoNotPileUp(t *testing.T) {
 		}
 		read <- c.seq
 	}()
-	waiting := func() int {
+	results := func() int {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.waiting
+		return len(c.rejected)
 	}
-	eventually(t, "a full window", func() bool { return waiting() == 300 })
+	eventually(t, "a full window", func() bool { return results() == 300 })
 	frame, err := c.next(nil) // the writer takes them in one frame, and there is room again
 	must(t, err)
 	var got wire.ContactServer
 	must(t, proto.Unmarshal(frame, &got))
 	equal(t, "results", len(got.GetResult().GetRejected()), 300)
-	eventually(t, "a full window again", func() bool { return waiting() == 300 })
+	eventually(t, "a full window again", func() bool { return results() == 300 })
 	close(s.dead)
 	equal(t, "envelopes read", <-read, 600)
 }

@@ -40,8 +40,10 @@ type Options struct {
 	Node   string
 	Logger *slog.Logger
 	Limits Limits
-	// Now is the wall clock: expiry and what clients are told. Intervals are measured by the monotonic clock.
+	// Now is the server's time: expiry and what clients are told. Intervals are measured by the monotonic clock.
 	Now func() time.Time
+	// Held says that Now is not to be trusted for deleting: nothing is swept. Default: never.
+	Held func() bool
 }
 
 // Limits are the relay's bounds and intervals; a zero field has its default (delivery.md, Limits and Connections).

@@ -35,6 +35,7 @@ type Relay struct {
 	log      *slog.Logger
 	limits   Limits
 	now      func() time.Time
+	held     func() bool
 	upgrader websocket.Upgrader
 	started  time.Time // monotonic reference
 
@@ -50,7 +51,6 @@ type Relay struct {
 
 	memory   atomic.Int64 // bytes of ciphertext that wait for a result
 	lastPoll atomic.Int64 // when the store was last read, as since()
-	jumped   atomic.Bool  // the wall clock jumped: nothing is swept
 
 	mu      sync.Mutex // guards below
 	sockets map[*socket]struct{}
@@ -77,13 +77,16 @@ func New(opts Options) (*Relay, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.Held == nil {
+		opts.Held = func() bool { return false }
+	}
 	if opts.Bus == nil {
 		opts.Bus = bus.NewMemory()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Relay{
 		store: opts.Store, tokens: opts.Tokens, bus: opts.Bus, node: opts.Node,
-		log: opts.Logger, limits: opts.Limits, now: opts.Now,
+		log: opts.Logger, limits: opts.Limits, now: opts.Now, held: opts.Held,
 		started: time.Now(), sockets: make(map[*socket]struct{}),
 		stopParts: cancel, closed: make(chan struct{}),
 	}
@@ -140,9 +143,6 @@ func (r *Relay) AccountChanged(ctx context.Context, name string) error {
 	r.endAll(func(s *socket) bool { return s.account == name }, reason)
 	return nil
 }
-
-// ConfirmClock ends the state after a jump of the wall clock, in which nothing is swept.
-func (r *Relay) ConfirmClock() { r.jumped.Store(false) }
 
 // wake is called by the bus: the mailbox of a device that is connected here has grown.
 func (r *Relay) wake(id key.DeviceID) {

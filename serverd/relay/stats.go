@@ -54,9 +54,6 @@ type Stats struct {
 	BytesIn        uint64 // of frames
 	BytesOut       uint64
 	Rejected       map[string]uint64 // envelopes by reason, such as "quota"
-
-	// ClockJumped: the wall clock jumped and nothing is swept; see ConfirmClock.
-	ClockJumped bool
 }
 
 // Stats returns the relay's counters and gauges.
@@ -68,7 +65,7 @@ func (r *Relay) Stats() Stats {
 		Refused: c.refused.Load(), ProtocolErrors: c.protocol.Load(), StaleFences: c.stale.Load(),
 		Direct: c.direct.Load(), Stored: c.stored.Load(), Delivered: c.delivered.Load(), Expired: c.expired.Load(),
 		BoundMissed: c.boundMissed.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
-		Rejected: make(map[string]uint64), ClockJumped: r.jumped.Load(),
+		Rejected: make(map[string]uint64),
 	}
 	for i := range c.rejected {
 		if n := c.rejected[i].Load(); n > 0 {

@@ -14,9 +14,6 @@ const (
 	pingRounds = 10
 	// sweepPage bounds one transaction of the sweep.
 	sweepPage = 500
-	// clockJump is how far the wall clock may move against the monotonic clock
-	// between two sweeps before nothing is swept (delivery.md, Promise 9).
-	clockJump = time.Hour
 )
 
 // upkeep is the relay's work by the clock.
@@ -158,21 +155,12 @@ func (r *Relay) flushSteps(devices []*device) {
 	}
 }
 
-// sweeps removes expired envelopes.
+// sweeps removes expired envelopes, unless the time is not to be trusted.
 func (u *upkeep) sweeps(ctx context.Context) {
 	r := u.relay
-	wall, mono := r.now(), r.since()
 	every(ctx, r.limits.Sweep, func() {
-		w, m := r.now(), r.since()
-		// The wall clock without its monotonic part, against the monotonic clock.
-		drift := w.Round(0).Sub(wall.Round(0)) - (m - mono)
-		wall, mono = w, m
-		if drift > clockJump || drift < -clockJump {
-			r.jumped.Store(true)
-			r.log.Error("the wall clock jumped: nothing is swept until an administrator confirms", "by", drift)
-		}
-		if !r.jumped.Load() {
-			u.sweep(ctx, w)
+		if now := r.now(); !r.held() {
+			u.sweep(ctx, now)
 		}
 	})
 }

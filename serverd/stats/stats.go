@@ -119,6 +119,13 @@ func (r *Registry) Health(ctx context.Context) []Result {
 	return results
 }
 
+// Forget drops the last results, after something was put right.
+func (r *Registry) Forget() {
+	r.run.Lock()
+	defer r.run.Unlock()
+	r.last = nil
+}
+
 // Healthy returns nil, or an error that wraps ErrUnhealthy and names what failed.
 func (r *Registry) Healthy(ctx context.Context) error {
 	var failed []error

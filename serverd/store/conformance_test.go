@@ -40,6 +40,7 @@ func testStore(t *testing.T, open opener) {
 		{"DeviceGone", testDeviceGone},
 		{"Isolation", testIsolation},
 		{"Reopen", testReopen},
+		{"Clock", testClock},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
 	}
@@ -202,4 +203,22 @@ func testReopen(t *testing.T, open opener) {
 	}
 	must(t, s.Close())
 	want(t, s.Ping(ctx), errClosed)
+}
+
+func testClock(t *testing.T, open opener) {
+	dir := t.TempDir()
+	s, ctx := open(t, dir), ctxOf(t)
+	none, err := s.ClockState(ctx)
+	must(t, err)
+	equal(t, "at first", none, ClockState{})
+	for _, c := range []ClockState{{At: epoch(), Held: true}, {At: epoch().Add(-time.Hour)}} {
+		must(t, s.SetClockState(ctx, c))
+		got, err := s.ClockState(ctx)
+		must(t, err)
+		equal(t, "state", got, c)
+	}
+	must(t, s.Close())
+	got, err := open(t, dir).ClockState(ctx)
+	must(t, err)
+	equal(t, "reopened", got, ClockState{At: epoch().Add(-time.Hour)})
 }

@@ -242,6 +242,19 @@ type Mailboxes interface {
 	Noticed(ctx context.Context, after int64) (devices []key.DeviceID, last int64, err error)
 }
 
+// ClockState is the server's time when it was saved (zero: never), and whether
+// the wall clock had jumped and nobody had confirmed it.
+type ClockState struct {
+	At   time.Time
+	Held bool
+}
+
+// Clocks keeps the server's time between starts.
+type Clocks interface {
+	ClockState(ctx context.Context) (ClockState, error)
+	SetClockState(ctx context.Context, c ClockState) error
+}
+
 // Store is everything.
 type Store interface {
 	Accounts
@@ -249,6 +262,7 @@ type Store interface {
 	ContactLists
 	Fences
 	Mailboxes
+	Clocks
 	// Ping verifies that a write can be made durable.
 	Ping(ctx context.Context) error
 	Close() error

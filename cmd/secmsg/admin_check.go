@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"secmsg/rpc/admin"
+	"secmsg/rpc/local"
+
+	"github.com/spf13/cobra"
+)
+
+func newAdminCheckCommand(a *adminApp) *cobra.Command {
+	var confirm bool
+	c := a.verb("check", "Show the server's health; exit 3 if something is wrong", 0, func(ctx context.Context, c *admin.Client, _ []string) error {
+		return a.check(ctx, c, confirm)
+	})
+	c.Long = "Runs the server's health checks, and exits 3 if one fails.\n\n" +
+		"After the wall clock jumped by over an hour, or when it is over a week ahead at\n" +
+		"a start, the server goes on with its own time and deletes nothing that expired.\n" +
+		"Put the clock right if it is wrong; --confirm-clock then makes the server\n" +
+		"believe it."
+	c.Flags().BoolVar(&confirm, "confirm-clock", false, "believe the machine's clock as it stands now")
+	return c
+}
+
+// checked is the result of `admin check`.
+type checked struct {
+	Healthy  bool          `json:"healthy"`
+	Checks   []admin.Check `json:"checks"`
+	Warnings []string      `json:"warnings"`
+}
+
+func (a *adminApp) check(ctx context.Context, c *admin.Client, confirm bool) error {
+	if confirm {
+		r, err := c.ConfirmClock(ctx)
+		if err != nil {
+			return err
+		}
+		a.notef("the server's time is %s now, moved by %d s", r.Time, r.MovedSec)
+	}
+	s, err := c.Stats(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.printChecked(checked{s.Healthy, s.Checks, s.Warnings}); err != nil {
+		return err
+	}
+	var failed []string
+	for _, c := range s.Checks {
+		if !c.OK {
+			failed = append(failed, c.Name)
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	return local.Errorf(local.CodeUnreachable, "the server is not healthy: %s", strings.Join(failed, ", "))
+}
+
+func (a *adminApp) printChecked(s checked) error {
+	if a.json() {
+		return a.printJSON(s)
+	}
+	for _, c := range s.Checks {
+		state := "ok"
+		if !c.OK {
+			state = "failed: " + c.Message
+		}
+		if err := a.printf("%s  %s", c.Name, state); err != nil {
+			return err
+		}
+	}
+	for _, w := range s.Warnings {
+		if err := a.printf("warning  %s", w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
