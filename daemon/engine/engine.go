@@ -70,7 +70,8 @@ type Engine struct {
 	pause                      time.Time
 	flights                    map[flightKey]*flight
 	pairs                      map[pairKey]*pair
-	active                     int // envelopes sent and not answered
+	active                     int  // envelopes sent and not answered
+	unscanned                  bool // the outbox may hold queued rows that the last look did not take
 	peers                      map[store.PeerID]*peerState
 	waiters                    map[store.MessageID][]chan stateChange
 	probes                     map[store.MessageID]*probe

@@ -112,7 +112,7 @@ func (e *Engine) sendable(now time.Time) []*flight {
 				continue
 			}
 			if d := p.until.Sub(now); d > 0 {
-				e.at(taskPump, d)
+				e.at(taskTransmit, d)
 				continue
 			}
 			p.blocked, p.resume = false, true

@@ -23,6 +23,10 @@ func (e *Engine) ask(n need) {
 	if p.busy {
 		return
 	}
+	if d := time.Until(p.notBefore); d > 0 {
+		e.at(taskPump, d) // another's message needs it: a copy for an own device
+		return
+	}
 	p.busy = true
 	if n.lookUp {
 		e.lookUp(n)
@@ -75,10 +79,11 @@ func (e *Engine) asked(n need, err error) {
 		return
 	}
 	e.logger.Info("look-up of a peer", "error", err)
-	switch wire.CodeOf(err) {
-	case wire.CodeNotFound:
+	code := wire.CodeOf(err)
+	switch {
+	case code == wire.CodeNotFound && n.peer != e.selfPeer:
 		err = e.failAll(n.peer, reasonUnknown)
-	case wire.CodeForbidden:
+	case code == wire.CodeForbidden && n.peer != e.selfPeer:
 		err = e.failAll(n.peer, reasonBlocked)
 	default:
 		// Unreachable, rate limited, or an answer that does not verify: the
@@ -94,9 +99,6 @@ func (e *Engine) asked(n need, err error) {
 
 // failAll fails what waits for a peer that cannot be reached at all.
 func (e *Engine) failAll(peer store.PeerID, reason string) error {
-	if peer == e.selfPeer {
-		return nil
-	}
 	return e.update(func(tx *store.Tx) error {
 		rows, err := tx.OutgoingOf(e.account, peer, store.PhaseQueued)
 		if err != nil {

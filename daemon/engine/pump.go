@@ -75,6 +75,8 @@ type need struct {
 }
 
 // pump seals what is queued while the window has room, and sends what is sealed.
+// An answer of the relay queues nothing, so that after one the outbox is read
+// only if the last look left something there.
 func (e *Engine) pump() error {
 	if !e.up || time.Now().Before(e.pause) {
 		return nil
@@ -82,35 +84,57 @@ func (e *Engine) pump() error {
 	if err := e.transmit(); err != nil {
 		return err
 	}
-	room := e.cfg.Window - e.active
-	if room <= 0 {
+	limit := min(e.cfg.Window-e.active, perTx)
+	if limit <= 0 || !e.unscanned {
 		return nil // the next answer pumps again
 	}
 	var rows []store.Outgoing
+	except, backlog := e.except()
 	err := e.store.View(e.work, func(tx *store.Tx) (err error) {
-		rows, err = tx.Queued(e.account, e.except(), perPeer, min(room, perTx))
+		rows, err = tx.Queued(e.account, except, perPeer, limit)
 		return err
 	})
-	if err != nil || len(rows) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(rows) == 0 {
+		e.unscanned = backlog
+		return nil
 	}
 	needs, flights, err := e.sealRows(rows)
 	if err != nil {
 		return err
 	}
+	e.unscanned = backlog
 	for _, f := range flights {
 		e.addFlight(f)
 	}
 	for _, n := range needs {
 		e.ask(n)
 	}
-	e.at(taskPump, 0)
+	if cutOff(rows, limit) {
+		e.at(taskPump, 0)
+	}
 	return e.transmit()
 }
 
-// except returns the peers that must not be tried now.
-func (e *Engine) except() []store.PeerID {
-	var out []store.PeerID
+// cutOff reports whether a look that found these rows may have left others.
+func cutOff(rows []store.Outgoing, limit int) bool {
+	if len(rows) == limit {
+		return true
+	}
+	of := make(map[store.PeerID]int)
+	for i := range rows {
+		if of[rows[i].Peer]++; of[rows[i].Peer] == perPeer {
+			return true
+		}
+	}
+	return false
+}
+
+// except returns the peers that must not be tried now, and whether one of them
+// only waits for answers. The others are tried after what they wait for.
+func (e *Engine) except() (out []store.PeerID, backlog bool) {
 	now := time.Now()
 	for id, p := range e.peers {
 		if p.busy || p.notBefore.After(now) {
@@ -128,8 +152,8 @@ func (e *Engine) except() []store.PeerID {
 	}
 	for id, n := range waiting {
 		if n >= backlogOfPeer {
-			out = append(out, id)
+			out, backlog = append(out, id), true
 		}
 	}
-	return out
+	return out, backlog
 }

@@ -73,7 +73,7 @@ func (e *Engine) answers(results []link.Result) error {
 		return err
 	}
 	e.landAll(results, done, held, now)
-	e.at(taskPump, 0)
+	e.at(taskTransmit, 0)
 	return nil
 }
 
@@ -110,6 +110,7 @@ func (e *Engine) reopenFor(tx *store.Tx, id store.MessageID) error {
 	if err != nil || o.Phase == store.PhaseHeld || len(o.Device) > 0 {
 		return err
 	}
+	tx.OnCommit(func() { e.at(taskPump, 0) })
 	return tx.SetPhase(e.account, id, store.PhaseQueued, "")
 }
 
@@ -156,7 +157,7 @@ func (e *Engine) block(p *pair, r link.Result, now time.Time) {
 	p.tries++
 	p.blocked = true
 	p.until = now.Add(d)
-	e.at(taskPump, d)
+	e.at(taskTransmit, d)
 	switch r.Reason {
 	case wire.Reason_REASON_RATE:
 		e.pause = now.Add(d) // the rate is the account's, not the pair's

@@ -13,7 +13,8 @@ const (
 	taskLocked    task = "locked"    // move what a locked profile queued
 	taskRelease   task = "release"   // look at held messages again
 	taskReopen    task = "reopen"    // look at quarantined envelopes again
-	taskPump      task = "pump"      // seal and send
+	taskPump      task = "pump"      // look for what is queued, seal and send
+	taskTransmit  task = "transmit"  // send what is sealed; look only if the last look left something
 	taskReceipts  task = "receipts"  // queue receipts that are due
 	taskRetry     task = "retry"     // ask again for what did not open
 	taskGaps      task = "gaps"      // tell of missing counters
@@ -68,7 +69,7 @@ func (e *Engine) runDue(ctx context.Context) time.Duration {
 // released comes before what sends it.
 func order() []task {
 	return []task{taskLoad, taskLocked, taskRelease, taskReopen, taskGaps, taskExpire, taskReceipts, taskRetry,
-		taskPump, taskRelations, taskSubscribe, taskUpkeep, taskSweep}
+		taskPump, taskTransmit, taskRelations, taskSubscribe, taskUpkeep, taskSweep}
 }
 
 // nextTask returns the task that is due first.
@@ -107,6 +108,9 @@ func (e *Engine) run(t task) error {
 	case taskReopen:
 		return e.reopen()
 	case taskPump:
+		e.unscanned = true
+		return e.pump()
+	case taskTransmit:
 		return e.pump()
 	case taskReceipts:
 		return e.queueReceipts()
