@@ -57,8 +57,11 @@ func (a *app) startDaemon(ctx context.Context, cfg config.Client) (*local.Client
 	defer tick.Stop()
 	for {
 		c, err := local.Dial(ctx, cfg.Paths.Sockets()...)
-		if err == nil || !isCode(err, local.CodeNoDaemon) {
-			return c, startError(ctx, err, cfg)
+		if err == nil {
+			return c, child.yield(ctx, c)
+		}
+		if !isCode(err, local.CodeNoDaemon) {
+			return nil, startError(ctx, err, cfg)
 		}
 		if child.ended() {
 			if c, err := local.Dial(ctx, cfg.Paths.Sockets()...); err == nil {
@@ -90,6 +93,31 @@ func (a *app) respawn(ctx context.Context, last *process, log *os.File) (*proces
 		return last, ctx.Err()
 	}
 	return a.spawnDaemon(log)
+}
+
+// yield ends the child if another daemon answers than it: a child that is slow
+// to start would find the profile's lock free after a stop, and run on unasked.
+func (p *process) yield(ctx context.Context, c *local.Client) error {
+	st, err := c.Status(ctx)
+	if err != nil {
+		_ = c.Close()
+		return err
+	}
+	if st.PID == p.pid {
+		return nil
+	}
+	p.end()
+	tick := time.NewTicker(startPoll)
+	defer tick.Stop()
+	for !p.ended() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			_ = c.Close()
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 var errStartTimeout = errors.New("the daemon did not start in time")

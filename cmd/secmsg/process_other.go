@@ -12,12 +12,21 @@ func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }
 
 // process is a daemon that this command started.
 type process struct {
-	pid int
+	pid  int
+	gone bool
 }
 
 // ended cannot be asked without waiting here; the timeout of the start decides.
-func (p *process) ended() bool  { return false }
+func (p *process) ended() bool  { return p.gone }
 func (p *process) failed() bool { return false }
+
+// end ends the process.
+func (p *process) end() {
+	if h, err := os.FindProcess(p.pid); err == nil {
+		_ = h.Kill()
+	}
+	p.gone = true
+}
 
 // alive reports whether a process with this id exists.
 func alive(pid int) bool {

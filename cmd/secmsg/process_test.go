@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -105,6 +106,35 @@ func TestFirstCommandsRace(t *testing.T) {
 			t.Errorf("daemons %d and %d", first, pid)
 		}
 	}
+	// After a stop nobody is left: no late starter takes over.
+	if out, err := exec.Command(bin, "--home", home, "daemon", "stop").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, pid := range daemonsOf(t, home) {
+		t.Errorf("daemon %d runs after the stop", pid)
+		_ = syscall.Kill(pid, syscall.SIGTERM)
+	}
+}
+
+// daemonsOf finds the processes whose command line names a profile.
+func daemonsOf(t *testing.T, home string) []int {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	for _, name := range lines {
+		line, err := os.ReadFile(name)
+		if err != nil || !bytes.Contains(line, []byte("--home\x00"+home+"\x00")) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		if err == nil && !zombie(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 func stderrOf(err error) string {

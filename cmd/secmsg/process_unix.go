@@ -30,6 +30,9 @@ func (p *process) ended() bool {
 // failed reports whether it ended with an error.
 func (p *process) failed() bool { return p.gone && (!p.status.Exited() || p.status.ExitStatus() != 0) }
 
+// end asks the process to end.
+func (p *process) end() { _ = syscall.Kill(p.pid, syscall.SIGTERM) }
+
 // alive reports whether a process with this id exists and is signalable.
 func alive(pid int) bool {
 	err := syscall.Kill(pid, 0)
