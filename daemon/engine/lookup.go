@@ -109,7 +109,10 @@ func (e *Engine) failAll(peer store.PeerID, reason string) error {
 				return err
 			}
 		}
-		return nil
+		if reason == reasonUnknown {
+			_, err = e.trust.NoAccount(tx, e.account, peer)
+		}
+		return err
 	})
 }
 

@@ -19,7 +19,8 @@ func (e *Engine) pushRelations() error {
 	}
 	type relation struct {
 		store.Contact
-		user string
+		addr   identity.Address
+		nobody bool // has the name
 	}
 	var list []relation
 	err := e.store.View(e.work, func(tx *store.Tx) error {
@@ -32,7 +33,7 @@ func (e *Engine) pushRelations() error {
 			if err != nil {
 				return err
 			}
-			list = append(list, relation{Contact: c, user: addr.User})
+			list = append(list, relation{Contact: c, addr: addr})
 		}
 		return nil
 	})
@@ -47,14 +48,14 @@ func (e *Engine) pushRelations() error {
 			var err error
 			switch r.Relation {
 			case store.RelationContact:
-				err = e.link.PutContact(ctx, r.user, wire.RelationContact)
+				err = e.link.PutContact(ctx, r.addr.User, wire.RelationContact)
 			case store.RelationBlocked:
-				err = e.link.PutContact(ctx, r.user, wire.RelationBlocked)
+				err = e.link.PutContact(ctx, r.addr.User, wire.RelationBlocked)
 			default:
-				err = e.link.DeleteContact(ctx, r.user)
+				err = e.link.DeleteContact(ctx, r.addr.User)
 			}
 			if wire.CodeOf(err) == wire.CodeNotFound {
-				err = nil // nobody has the name; the look-up tells the user
+				err, r.nobody = nil, true
 			}
 			if err != nil {
 				failed = err
@@ -70,6 +71,12 @@ func (e *Engine) pushRelations() error {
 		err := e.update(func(tx *store.Tx) error {
 			for _, r := range done {
 				if err := tx.RelationSynced(e.account, r.Peer, r.Change); err != nil {
+					return err
+				}
+				if !r.nobody || r.Relation != store.RelationContact {
+					continue
+				}
+				if err := e.nobody(tx, r.Peer, r.addr); err != nil {
 					return err
 				}
 			}
@@ -89,6 +96,20 @@ func (e *Engine) pushRelations() error {
 		e.at(taskSubscribe, 0)
 	})
 	return nil
+}
+
+// nobody takes a peer whose name nobody has off the contact list, and says so.
+// What is queued for him is failed by its own look-up, which also does that.
+func (e *Engine) nobody(tx *store.Tx, peer store.PeerID, addr identity.Address) error {
+	queued, err := tx.OutgoingOf(e.account, peer, store.PhaseQueued)
+	if err != nil || len(queued) > 0 {
+		return err
+	}
+	dropped, err := e.trust.NoAccount(tx, e.account, peer)
+	if err != nil || !dropped {
+		return err
+	}
+	return e.system(tx, addr.String(), local.System{Text: "there is no account " + addr.String() + "; it is no contact any more"})
 }
 
 // subscribe watches the presence of my contacts, as far as the server knows

@@ -5,6 +5,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"secmsg/crypto/identity"
+	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
 	"secmsg/rpc/local"
 )
 
@@ -22,10 +25,9 @@ func (p *person) unread() (again bool) {
 	return again
 }
 
-// TestAnswersReadNoOutbox says that the outbox is read when something was
-// queued, and not again for every answer; and that nothing stays behind for it,
-// with more messages than a look takes and a peer who is not there.
-func TestAnswersReadNoOutbox(t *testing.T) {
+// TestNothingStaysBehindInTheOutbox queues more for two peers than a look takes:
+// all of it leaves, though answers alone do not read the outbox again.
+func TestNothingStaysBehindInTheOutbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, p := world(t, "alice", "bob", "carol")
 		alice, bob, carol := p[0], p[1], p[2]
@@ -45,6 +47,56 @@ func TestAnswersReadNoOutbox(t *testing.T) {
 		equal(t, "carol got", carol.texts("alice", local.DirectionIn), want)
 		if alice.unread() {
 			t.Error("after all is delivered the outbox is read")
+		}
+	})
+}
+
+// contacts returns the peers on the contact list.
+func (p *person) contacts() (out []string) {
+	p.t.Helper()
+	err := p.st.View(p.t.Context(), func(tx *store.Tx) error {
+		list, err := p.trust.Contacts(tx, p.account)
+		for _, c := range list.Contacts {
+			out = append(out, c.Peer)
+		}
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return out
+}
+
+// TestNobodyIsNoContact says that a name which no account has leaves the contact
+// list again, whether it was written to or added while the server was away; with
+// a policy it stays, since a server must not take that away.
+func TestNobodyIsNoContact(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, p := world(t, "alice", "bob")
+		alice := p[0]
+		defer stopAll(p...)
+		if r := alice.send("ghost", "boo", waitFor("")); r.State != local.StateFailed {
+			t.Errorf("sent to nobody: %+v", r)
+		}
+		settleDown(time.Second)
+		equal(t, "contacts after a send", alice.contacts(), []string{"bob@x.example"})
+		alice.link.disconnect()
+		alice.add("typo")
+		alice.add("strict")
+		err := alice.st.Update(t.Context(), func(tx *store.Tx) error {
+			_, err := alice.trust.Set(tx, alice.account, identity.Address{User: "strict", Domain: "x.example"}, trust.PolicyTrust, "verified")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "contacts without a server", alice.contacts(), []string{"bob@x.example", "typo@x.example", "strict@x.example"})
+		alice.link.connect()
+		settleDown(10 * time.Second)
+		equal(t, "contacts after that", alice.contacts(), []string{"bob@x.example", "strict@x.example"})
+		told := alice.events(local.TypeSystem)
+		if len(told) != 1 || told[0].Peer != "typo@x.example" {
+			t.Errorf("told: %+v", told)
 		}
 	})
 }

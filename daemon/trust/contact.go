@@ -171,6 +171,20 @@ func (t *Trust) SetRequest(tx *store.Tx, account store.AccountID, peer store.Pee
 	return tx.SaveContact(c)
 }
 
+// NoAccount takes a peer off the contact list of whom the server says that there
+// is no such account, and reports whether it did. One who was ever pinned stays,
+// and so does one to whom the user has given a nickname or a policy: what a
+// server says must not take a demand for verification away.
+func (t *Trust) NoAccount(tx *store.Tx, account store.AccountID, peer store.PeerID) (bool, error) {
+	c, err := tx.Contact(account, peer)
+	if err != nil || c.Relation != store.RelationContact || len(c.Pin) > 0 || c.Nick != "" || len(c.Policy) > 0 {
+		return false, err
+	}
+	c.Relation, c.Synced = store.RelationNone, true // the server has nothing to forget
+	c.Change++
+	return true, tx.SaveContact(c)
+}
+
 // IsContact reports whether a peer is a contact of mine.
 func (t *Trust) IsContact(tx *store.Tx, account store.AccountID, peer store.PeerID) (bool, error) {
 	c, err := tx.Contact(account, peer)
