@@ -75,14 +75,8 @@ func (e *Engine) moveLocked() error {
 		}
 		more = len(list) == lockedBatch
 		for _, l := range list {
-			err := tx.Sub(func() error { return e.moveOne(tx, l) })
-			if err != nil && isDisk(err) {
+			if err := e.moveSend(tx, l); err != nil {
 				return err
-			}
-			if err != nil {
-				if err := e.system(tx, "", local.System{Text: "a message queued while the profile was locked cannot be sent: " + local.As(err).Message}); err != nil {
-					return err
-				}
 			}
 			if err := tx.DeleteLockedSend(l.Ord); err != nil {
 				return err
@@ -96,39 +90,74 @@ func (e *Engine) moveLocked() error {
 	return err
 }
 
-// moveOne queues one locked send under the ids that were given out.
-func (e *Engine) moveOne(tx *store.Tx, l store.LockedSend) error {
-	plain, err := e.keys.QueueOpen(tx, e.account, l.Sealed)
-	if err != nil {
+// cannotSend tells of a message that was queued while the profile was locked.
+func (e *Engine) cannotSend(tx *store.Tx, which string, err error) error {
+	return e.system(tx, "", local.System{Text: "a message" + which + " queued while the profile was locked cannot be sent: " + local.As(err).Message})
+}
+
+// moveSend queues one locked send under the ids that were given out. What
+// cannot be sent to one recipient is told and keeps nothing from the others.
+func (e *Engine) moveSend(tx *store.Tx, l store.LockedSend) error {
+	q, err := e.openLocked(tx, l)
+	if err != nil && isDisk(err) {
 		return err
 	}
-	defer clear(plain)
-	var q lockedSend
-	if err := json.Unmarshal(plain, &q); err != nil {
-		return fmt.Errorf("queued send: %w", err)
-	}
-	replyTo, err := checkSend(q.Params)
 	if err != nil {
-		return err
+		return e.cannotSend(tx, "", err)
 	}
-	if len(q.IDs) != len(q.Params.Peers) {
-		return errors.New("queued send: ids do not match the recipients")
+	if q.Params.Expires > 0 {
+		// Its time began when it was asked for.
+		q.Params.Expires -= e.profileTime().Sub(time.UnixMilli(l.CreatedMS)).Seconds()
+		if q.Params.Expires <= 0 {
+			return e.cannotSend(tx, "", local.Errorf(local.CodeExpired, "it expired"))
+		}
 	}
 	done := make(map[store.PeerID]bool)
 	for i, name := range q.Params.Peers {
-		one := q.Params
-		one.Peers = []string{name}
-		to, err := e.recipients(tx, one)
-		if err != nil {
+		err := tx.Sub(func() error { return e.moveOne(tx, q, i, done) })
+		if err != nil && isDisk(err) {
 			return err
 		}
-		if done[to[0].id] {
+		if err == nil {
 			continue
 		}
-		done[to[0].id] = true
-		if err := e.queueOne(tx, q.IDs[i], one, to[0], replyTo, q.Sent); err != nil {
+		if err := e.cannotSend(tx, " to "+name+" ("+idText(q.IDs[i])+")", err); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// openLocked opens and checks a locked send.
+func (e *Engine) openLocked(tx *store.Tx, l store.LockedSend) (lockedSend, error) {
+	var q lockedSend
+	plain, err := e.keys.QueueOpen(tx, e.account, l.Sealed)
+	if err != nil {
+		return q, err
+	}
+	defer clear(plain)
+	if err := json.Unmarshal(plain, &q); err != nil {
+		return q, fmt.Errorf("queued send: %w", err)
+	}
+	if len(q.IDs) != len(q.Params.Peers) {
+		return q, errors.New("queued send: ids do not match the recipients")
+	}
+	_, err = checkSend(q.Params)
+	return q, err
+}
+
+// moveOne queues the message to one recipient of a locked send.
+func (e *Engine) moveOne(tx *store.Tx, q lockedSend, i int, done map[store.PeerID]bool) error {
+	one := q.Params
+	one.Peers = q.Params.Peers[i : i+1]
+	replyTo, err := checkSend(one)
+	if err != nil {
+		return err
+	}
+	to, err := e.recipients(tx, one)
+	if err != nil || done[to[0].id] {
+		return err
+	}
+	done[to[0].id] = true
+	return e.queueOne(tx, q.IDs[i], one, to[0], replyTo, q.Sent)
 }

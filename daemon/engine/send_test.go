@@ -178,6 +178,12 @@ func TestLockedProfileQueuesAndSendsAtUnlock(t *testing.T) {
 		if _, err := alice.engine.History(t.Context(), local.HistoryParams{Peer: "bob"}); local.As(err).Code != local.CodeLocked {
 			t.Errorf("history of a locked profile: %v", err)
 		}
+		alice.send("bob", "too late", func(p *local.SendParams) { p.Expires = 60 })
+		two, err := alice.engine.Send(t.Context(), local.SendParams{Peers: []string{"No Name", "bob"}, Text: "to two", Wait: waitQueued})
+		if err != nil || len(two.Results) != 2 {
+			t.Fatalf("%+v, %v", two, err)
+		}
+		settleDown(2 * time.Minute)
 		if err := alice.keys.Unlock([]byte("secret")); err != nil {
 			t.Fatal(err)
 		}
@@ -185,7 +191,11 @@ func TestLockedProfileQueuesAndSendsAtUnlock(t *testing.T) {
 		alice.link.connect()
 		settleDown(5 * time.Second)
 		alice.wantState("bob", got.ID, local.StateDelivered)
-		equal(t, "bob got", bob.texts("alice", local.DirectionIn), []string{"from the dark"})
+		alice.wantState("bob", two.Results[1].ID, local.StateDelivered)
+		equal(t, "bob got", bob.texts("alice", local.DirectionIn), []string{"from the dark", "to two"})
+		if told := alice.events(local.TypeSystem); len(told) != 2 || !strings.Contains(told[1].System.Text, two.Results[0].ID) {
+			t.Errorf("told: %+v", told)
+		}
 		_ = alice.st.View(t.Context(), func(tx *store.Tx) error {
 			if l, err := tx.LockedSends(alice.account, 10); err != nil || len(l) != 0 {
 				t.Errorf("left in the queue: %d, %v", len(l), err)
