@@ -217,6 +217,8 @@ func (s *Subscription) run(ctx context.Context) {
 		if len(rows) == readBatch {
 			continue
 		}
+		// The next look begins behind what the filter left out, too.
+		s.filter.After = max(s.filter.After, newest)
 		s.mu.Lock()
 		s.scanned = newest
 		s.mu.Unlock()
