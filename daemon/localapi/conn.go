@@ -10,6 +10,7 @@ import (
 	"net"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"secmsg/rpc/local"
 )
@@ -94,6 +95,10 @@ func (c *conn) serve(ctx context.Context) {
 func (c *conn) parse(line []byte) (local.Request, *local.RPCError) {
 	if !local.CheckDepth(line, local.MaxDepth) {
 		return local.Request{}, local.NewRPCError(local.RPCInvalidRequest, local.Errorf(local.CodeUsage, "nested deeper than %d", local.MaxDepth))
+	}
+	if !utf8.Valid(line) {
+		// encoding/json would put U+FFFD in the place of what the caller wrote.
+		return local.Request{}, local.NewRPCError(local.RPCParse, local.Errorf(local.CodeUsage, "a line is not UTF-8"))
 	}
 	if !json.Valid(line) {
 		return local.Request{}, local.NewRPCError(local.RPCParse, local.Errorf(local.CodeUsage, "a line is not JSON"))

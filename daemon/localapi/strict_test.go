@@ -45,6 +45,7 @@ func TestStrictRequests(t *testing.T) {
 		{"string id", `{"jsonrpc":"2.0","id":"a\u0000b","method":"status.get","params":{}}`, `"id":"a\u0000b","result"`},
 		{"last line without newline", "\n\n" + `{"jsonrpc":"2.0","id":-3.5,"method":"status.get"}`, `"id":-3.5,"result"`},
 		{"notification", `{"jsonrpc":"2.0","method":"status.get"}`, ""},
+		{"not UTF-8", "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"message.send\",\"params\":{\"peers\":[\"bob\"],\"text\":\"\xff\"}}", `"id":null,"error":{"code":-32700`},
 		{"not JSON", `{"jsonrpc":`, `"id":null,"error":{"code":-32700`},
 		{"batch", `[{"jsonrpc":"2.0","id":1,"method":"status.get"}]`, `"id":null,"error":{"code":-32600,"message":"one request object a line`},
 		{"no version", `{"id":1,"method":"status.get"}`, `"id":1,"error":{"code":-32600`},
