@@ -59,7 +59,8 @@ type ServerLimits struct {
 	Mailbox      MailboxLimits `config:"mailbox"`
 	Lookups      Rate          `config:"lookups" doc:"look-ups of new names, per account"`
 	Bundles      Rate          `config:"bundles" doc:"prekey fetches, per requester and target"`
-	Registration Rate          `config:"registration" doc:"registrations, per address (/64 for IPv6)"`
+	Registration Rate          `config:"registration" doc:"registrations and linked devices, per address (/64 for IPv6)"`
+	Manifests    Rate          `config:"manifests" doc:"new device manifests, per account"`
 	Logins       Rate          `config:"logins" doc:"challenges and token requests, per address"`
 	Connections  ConnLimits    `config:"connections"`
 	Contacts     int           `config:"contacts" doc:"entries of one account's contact and block list"`
@@ -108,6 +109,7 @@ func DefaultServer() Server {
 			Lookups:      Rate{Burst: 60, Every: time.Minute},
 			Bundles:      Rate{Burst: 6, Every: 10 * time.Minute},
 			Registration: Rate{Burst: 6, Every: 2 * time.Minute},
+			Manifests:    Rate{Burst: 60, Every: time.Minute},
 			Logins:       Rate{Burst: 600, Every: 100 * time.Millisecond},
 			Connections:  ConnLimits{PerAddress: 50, New: Rate{Burst: 20, Every: 50 * time.Millisecond}},
 			Contacts:     10_000,

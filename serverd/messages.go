@@ -82,8 +82,8 @@ func (s *Server) hooks() api.Hooks {
 				s.relay.ContactsChanged(owner, peer)
 			}
 		},
-		DevicesRevoked: func(account string, _ []key.DeviceID) { s.relayAccountChanged(account) },
-		Authenticated:  welcomeContext,
+		ManifestChanged: func(account string, _ []key.DeviceID) { s.relayAccountChanged(account) },
+		Authenticated:   welcomeContext,
 	}
 }
 

@@ -154,7 +154,7 @@ func (s *Server) paths(list []string) []string {
 func apiLimits(l config.ServerLimits) api.Limits {
 	rate := func(r config.Rate) api.Rate { return api.Rate{Burst: r.Burst, Every: r.Every} }
 	return api.Limits{
-		Lookups: rate(l.Lookups), Bundles: rate(l.Bundles), Registration: rate(l.Registration), Logins: rate(l.Logins),
+		Lookups: rate(l.Lookups), Bundles: rate(l.Bundles), Registration: rate(l.Registration), Manifests: rate(l.Manifests), Logins: rate(l.Logins),
 		Contacts: l.Contacts, OneTimeKeys: l.OneTimeKeys, TokenLife: l.TokenLife, NonceLife: l.NonceLife,
 		DeviceCache: l.DeviceCache, StoreGrace: l.StoreGrace, Body: l.Body,
 	}

@@ -24,6 +24,7 @@ import (
 	"secmsg/rpc/admin"
 	"secmsg/rpc/wire"
 	"secmsg/serverd"
+	"secmsg/serverd/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -462,5 +463,48 @@ func TestRoles(t *testing.T) {
 		if got := s.call(c, "GET", path, "", nil, nil); got != status {
 			t.Errorf("API only: %s: %d", path, got)
 		}
+	}
+}
+
+// TestClockIsConfirmed: a server that starts at a time that cannot be true says
+// so until the administrator confirms, and a restart is no confirmation.
+func TestClockIsConfirmed(t *testing.T) {
+	s := start(t, nil)
+	s.stop()
+	st, err := store.Open(t.Context(), filepath.Join(s.dir, "server.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved, err := st.ClockState(t.Context())
+	if err != nil || saved.Held || time.Since(saved.At).Abs() > time.Minute {
+		t.Errorf("saved at the end: %+v %v", saved, err)
+	}
+	if err := errors.Join(st.SetClockState(t.Context(), store.ClockState{At: time.Now().Add(-30 * 24 * time.Hour)}), st.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"started", "started again"} {
+		s.run(nil)
+		stats, err := s.admin().Stats(t.Context())
+		if err != nil || stats.Healthy || time.Since(stats.Time.Time) < 29*24*time.Hour {
+			t.Errorf("%s: %+v %v", what, stats, err)
+		}
+		for _, c := range stats.Checks {
+			if c.OK == (c.Name == "clock") || c.Name == "clock" && !strings.Contains(c.Message, "admin check --confirm-clock") {
+				t.Errorf("%s: %+v", what, c)
+			}
+		}
+		if what == "started" {
+			s.stop()
+		}
+	}
+	if status := s.call(s.client(), "GET", "/healthz", "", nil, nil); status != 503 {
+		t.Errorf("healthz: %d", status)
+	}
+	r, err := s.admin().ConfirmClock(t.Context())
+	if err != nil || time.Since(r.Time.Time).Abs() > time.Minute || r.MovedSec < 29*24*3600 {
+		t.Errorf("%+v %v", r, err)
+	}
+	if stats, err := s.admin().Stats(t.Context()); err != nil || !stats.Healthy {
+		t.Errorf("confirmed: %+v %v", stats, err)
 	}
 }

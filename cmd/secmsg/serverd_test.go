@@ -81,7 +81,7 @@ func TestServerdRunRefuses(t *testing.T) {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 	t.Setenv("SECMSG_DATA", empty)
-	for _, args := range [][]string{{"admin", "user", "list"}, {"admin", "stats"}, {"admin", "invite", "create"}, {"admin", "device", "list", "bob"}} {
+	for _, args := range [][]string{{"admin", "user", "list"}, {"admin", "stats"}, {"admin", "check"}, {"admin", "check", "--confirm-clock"}, {"admin", "invite", "create"}, {"admin", "device", "list", "bob"}} {
 		out, errs, code := runHere(t, append(args, "-o", "json")...)
 		if code != 3 || out != "" || !strings.Contains(errs, `"code":"unreachable"`) || !strings.Contains(errs, empty) {
 			t.Errorf("%v: exit %d, %q", args, code, errs)

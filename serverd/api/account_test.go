@@ -44,6 +44,9 @@ func TestManifestRules(t *testing.T) {
 
 	want(t, "two devices", put(ghost), http.StatusNoContent, "")
 	want(t, "the same again", put(ghost), http.StatusNoContent, "")
+	if n := r.manifests.Load(); n != 1 {
+		t.Errorf("the relay was told of %d newer manifests, not of the one that links a device", n)
+	}
 	conflict("a fork", wire.PutManifest{Previous: ghost.Previous, Manifest: alice.sign(identity.Manifest{Version: 2, Previous: h}, alice.device)})
 	alice.manifest, alice.version = ghost.Manifest, 2
 
@@ -69,6 +72,34 @@ func TestManifestRules(t *testing.T) {
 	if len(list.Manifests) != 2 || string(list.Manifests[0]) != string(ghost.Manifest) {
 		t.Errorf("%d manifests", len(list.Manifests))
 	}
+}
+
+// Linking is limited by address, as registration is, and each account's
+// manifests are; dropping a device is not held up by the first.
+func TestLinkingIsLimited(t *testing.T) {
+	limits := wide()
+	limits.Registration = api.Rate{Burst: 3, Every: time.Hour}
+	limits.Manifests = api.Rate{Burst: 4, Every: time.Hour}
+	r := newRealm(t, limits)
+	alice := r.join("alice") // the first of the three
+	token := alice.token(wire.RoleAPI)
+	put := func(devices ...device) reply {
+		p := alice.next(append([]device{alice.device}, devices...)...)
+		rep := r.call("PUT", "/v1/manifest", token, p, nil)
+		if rep.status == http.StatusNoContent {
+			alice.manifest, alice.version = p.Manifest, alice.version+1
+		}
+		return rep
+	}
+	a, b, c := newDevice("a"), newDevice("b"), newDevice("c")
+	want(t, "second", put(a), http.StatusNoContent, "")
+	want(t, "third", put(a, b), http.StatusNoContent, "")
+	want(t, "one too many", put(a, b, c), http.StatusTooManyRequests, wire.CodeRateLimited)
+	want(t, "dropping", put(), http.StatusNoContent, "")
+	want(t, "a manifest too many", put(), http.StatusTooManyRequests, wire.CodeRateLimited)
+	r.clock.advance(time.Hour)
+	token = alice.token(wire.RoleAPI)
+	want(t, "later", put(c), http.StatusNoContent, "")
 }
 
 func TestCertificateIsRenewedWhenDue(t *testing.T) {

@@ -36,8 +36,8 @@ type Authority interface {
 type Hooks struct {
 	// ContactsChanged says that owner's entry for peer changed.
 	ContactsChanged func(owner, peer string)
-	// DevicesRevoked says that devices of account were dropped by a newer manifest.
-	DevicesRevoked func(account string, devices []key.DeviceID)
+	// ManifestChanged says that account has a newer manifest, which dropped those devices.
+	ManifestChanged func(account string, dropped []key.DeviceID)
 	// Authenticated says that the connection of this request has shown a valid token or login.
 	Authenticated func(ctx context.Context)
 }
@@ -46,7 +46,8 @@ type Hooks struct {
 type Limits struct {
 	Lookups      Rate          // new names, per account
 	Bundles      Rate          // per requester and target
-	Registration Rate          // per address
+	Registration Rate          // accounts, and devices linked to them; per address
+	Manifests    Rate          // new manifests, per account: the server keeps each
 	Logins       Rate          // challenges and token requests, per address
 	Contacts     int           // entries of an account's list
 	OneTimeKeys  int           // of each kind, per device
@@ -63,6 +64,7 @@ func DefaultLimits() Limits {
 		Lookups:      Rate{60, time.Minute},
 		Bundles:      Rate{6, 10 * time.Minute},
 		Registration: Rate{6, 2 * time.Minute},
+		Manifests:    Rate{60, time.Minute},
 		Logins:       Rate{600, 100 * time.Millisecond},
 		Contacts:     10_000,
 		OneTimeKeys:  100,
@@ -100,10 +102,11 @@ type API struct {
 	routes  []Route
 	openapi []byte
 
-	lookups, bundles, registration, logins *Limiter
-	names                                  *nameCache
-	nonces                                 *nonces
-	devices                                *deviceCache
+	lookups, bundles, registration, manifests, logins *Limiter
+
+	names   *nameCache
+	nonces  *nonces
+	devices *deviceCache
 	// decoy is verified against when a login names nobody, so that it costs the same.
 	decoy key.SigningPublic
 
@@ -134,6 +137,7 @@ func New(opt Options) (*API, error) {
 		lookups:      NewLimiter(l.Lookups, 0, opt.Now),
 		bundles:      NewLimiter(l.Bundles, 0, opt.Now),
 		registration: NewLimiter(l.Registration, 0, opt.Now),
+		manifests:    NewLimiter(l.Manifests, 0, opt.Now),
 		logins:       NewLimiter(l.Logins, 0, opt.Now),
 		names:        newNameCache(),
 		nonces:       newNonces(l.NonceLife, opt.Now),
@@ -175,6 +179,7 @@ func withDefaults(l Limits) Limits {
 	rate(&l.Lookups, d.Lookups)
 	rate(&l.Bundles, d.Bundles)
 	rate(&l.Registration, d.Registration)
+	rate(&l.Manifests, d.Manifests)
 	rate(&l.Logins, d.Logins)
 	for _, p := range []struct {
 		v *int

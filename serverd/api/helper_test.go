@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,15 +70,16 @@ func (b *brokenStore) Device(ctx context.Context, id key.DeviceID) (store.Device
 
 // realm is an API over a real store and CA.
 type realm struct {
-	t       testing.TB
-	clock   *clock
-	store   *brokenStore
-	ca      *ca.CA
-	api     *api.API
-	log     *syncBuffer
-	fp      identity.Fingerprint
-	contact chan [2]string
-	revoked chan []key.DeviceID
+	t         testing.TB
+	clock     *clock
+	store     *brokenStore
+	ca        *ca.CA
+	api       *api.API
+	log       *syncBuffer
+	fp        identity.Fingerprint
+	contact   chan [2]string
+	revoked   chan []key.DeviceID
+	manifests atomic.Int64 // newer ones that the relay was told of
 }
 
 type syncBuffer struct {
@@ -131,7 +133,12 @@ func newRealm(t testing.TB, limits api.Limits) *realm {
 		Store: r.store, CA: r.ca, Domain: domain, TokenKey: bytes.Repeat([]byte{7}, api.TokenKeySize), Limits: limits,
 		Hooks: api.Hooks{
 			ContactsChanged: func(owner, peer string) { r.contact <- [2]string{owner, peer} },
-			DevicesRevoked:  func(_ string, ids []key.DeviceID) { r.revoked <- ids },
+			ManifestChanged: func(_ string, ids []key.DeviceID) {
+				r.manifests.Add(1)
+				if len(ids) > 0 {
+					r.revoked <- ids
+				}
+			},
 		},
 		Now: r.clock.now, Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

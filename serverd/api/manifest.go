@@ -40,9 +40,18 @@ func (a *API) putManifest(ctx context.Context, in *body[wire.PutManifest]) (*emp
 	if previous != acc.ManifestHash || m.Previous != previous || m.Version != acc.ManifestVersion+1 {
 		return nil, refuse(wire.CodeConflict, "the newest manifest is another one")
 	}
-	dropped, err := a.compareDevices(ctx, c.account, next)
+	if ok, wait := a.manifests.Take(c.account); !ok {
+		return nil, limited(wait)
+	}
+	added, dropped, err := a.compareDevices(ctx, c.account, next)
 	if err != nil {
 		return nil, err
+	}
+	// Linking a device is limited as registration is. Dropping one never is.
+	if added > 0 {
+		if ok, wait := a.registration.Take(clientAddr(ctx)); !ok {
+			return nil, limited(wait)
+		}
 	}
 	if err := a.opt.Store.PutManifest(ctx, c.account, previous, next, a.opt.Now()); err != nil {
 		if errors.Is(err, store.ErrConflict) {
@@ -52,18 +61,18 @@ func (a *API) putManifest(ctx context.Context, in *body[wire.PutManifest]) (*emp
 	}
 	a.devices.drop(c.account)
 	a.opt.Logger.InfoContext(ctx, "manifest replaced", "request", requestID(ctx), "account", c.account, "version", m.Version, "revoked", len(dropped))
-	if len(dropped) > 0 && a.opt.Hooks.DevicesRevoked != nil {
-		a.opt.Hooks.DevicesRevoked(c.account, dropped)
+	if a.opt.Hooks.ManifestChanged != nil {
+		a.opt.Hooks.ManifestChanged(c.account, dropped)
 	}
 	return &empty{}, nil
 }
 
-// compareDevices returns the devices that next drops. A device that is new in
+// compareDevices returns how many devices next adds, and those that it drops. A device that is new in
 // it must be new to the realm: ids are never used again.
-func (a *API) compareDevices(ctx context.Context, account string, next store.Manifest) (dropped []key.DeviceID, err error) {
+func (a *API) compareDevices(ctx context.Context, account string, next store.Manifest) (added int, dropped []key.DeviceID, err error) {
 	list, err := a.opt.Store.Devices(ctx, account)
 	if err != nil {
-		return nil, fmt.Errorf("read devices: %w", err)
+		return 0, nil, fmt.Errorf("read devices: %w", err)
 	}
 	current := map[key.DeviceID]bool{}
 	for _, d := range list {
@@ -78,16 +87,17 @@ func (a *API) compareDevices(ctx context.Context, account string, next store.Man
 		}
 		_, err := a.opt.Store.Device(ctx, d.ID)
 		if err == nil {
-			return nil, refuse(wire.CodeMalformed, "manifest: a device key was used before")
+			return 0, nil, refuse(wire.CodeMalformed, "manifest: a device key was used before")
 		}
 		if !errors.Is(err, store.ErrNotFound) {
-			return nil, fmt.Errorf("look for device: %w", err)
+			return 0, nil, fmt.Errorf("look for device: %w", err)
 		}
+		added++
 	}
 	for id := range current {
 		dropped = append(dropped, id)
 	}
-	return dropped, nil
+	return added, dropped, nil
 }
 
 // postCertificate serves POST /v1/certificate: the stored chain, or from two

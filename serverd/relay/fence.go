@@ -74,6 +74,9 @@ func (c *contact) issue(shown *wire.Fence) ([]byte, bool) {
 	ctx := context.Background()
 	d.opening.Lock()
 	defer d.opening.Unlock()
+	if !c.sock.mayOpen(ctx) {
+		return nil, false
+	}
 	kept, err := r.store.Fence(ctx, d.id)
 	if err != nil {
 		c.sock.storeFailed("fence", err)

@@ -351,3 +351,27 @@ func TestResultsDoNotPileUp(t *testing.T) {
 	close(s.dead)
 	equal(t, "envelopes read", <-read, 600)
 }
+
+// TestConnectionsOfOneDevice: a token opens a bounded number of connections, and
+// those that ended make room.
+func TestConnectionsOfOneDevice(t *testing.T) {
+	w := newWorld(t, nil)
+	alice, bob := w.account("alice"), w.account("bob")
+	var list []*client
+	for i := range maxSockets {
+		list = append(list, w.connect(alice, []wire.Role{wire.RoleContact, wire.RoleReplica}[i%2]))
+	}
+	if _, err := w.dial(alice, wire.RoleContact); err == nil {
+		t.Fatal("one too many was upgraded")
+	}
+	w.contact(bob)
+	for _, c := range list {
+		must(t, c.ws.Close())
+	}
+	eventually(t, "room again", func() bool {
+		w.relay.mu.Lock()
+		defer w.relay.mu.Unlock()
+		return len(w.relay.perDevice) == 1 // bob's
+	})
+	w.contact(alice)
+}

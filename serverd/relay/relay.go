@@ -52,9 +52,10 @@ type Relay struct {
 	memory   atomic.Int64 // bytes of ciphertext that wait for a result
 	lastPoll atomic.Int64 // when the store was last read, as since()
 
-	mu      sync.Mutex // guards below
-	sockets map[*socket]struct{}
-	closing bool
+	mu        sync.Mutex // guards below
+	sockets   map[*socket]struct{}
+	perDevice map[key.DeviceID]int
+	closing   bool
 
 	conns     sync.WaitGroup // readers, writers and feeders
 	parts     sync.WaitGroup // committer, deleter, presence, upkeep
@@ -87,7 +88,7 @@ func New(opts Options) (*Relay, error) {
 	r := &Relay{
 		store: opts.Store, tokens: opts.Tokens, bus: opts.Bus, node: opts.Node,
 		log: opts.Logger, limits: opts.Limits, now: opts.Now, held: opts.Held,
-		started: time.Now(), sockets: make(map[*socket]struct{}),
+		started: time.Now(), sockets: make(map[*socket]struct{}), perDevice: make(map[key.DeviceID]int),
 		stopParts: cancel, closed: make(chan struct{}),
 	}
 	r.upgrader = newUpgrader(&r.counters)
@@ -168,6 +169,26 @@ func (r *Relay) remove(s *socket) {
 	r.mu.Lock()
 	delete(r.sockets, s)
 	r.mu.Unlock()
+	r.unreserve(s.device)
+}
+
+// reserve counts a connection of a device that is about to be upgraded; false if it has too many.
+func (r *Relay) reserve(id key.DeviceID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.perDevice[id] >= maxSockets {
+		return false
+	}
+	r.perDevice[id]++
+	return true
+}
+
+func (r *Relay) unreserve(id key.DeviceID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.perDevice[id]--; r.perDevice[id] <= 0 {
+		delete(r.perDevice, id)
+	}
 }
 
 // endAll says goodbye to all sockets that match.

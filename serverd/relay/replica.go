@@ -108,6 +108,9 @@ func (p *replica) open() bool {
 	d.opening.Lock()
 	defer d.opening.Unlock()
 	ctx := context.Background()
+	if !p.sock.mayOpen(ctx) {
+		return false
+	}
 	fence, err := r.store.Fence(ctx, d.id)
 	if err != nil {
 		p.sock.storeFailed("fence", err)

@@ -335,6 +335,13 @@ func TestSuspension(t *testing.T) {
 	must(t, w.store.SetSuspended(context.Background(), "alice", true))
 	must(t, w.relay.AccountChanged(context.Background(), "alice"))
 	equal(t, "reason", ac.bye().GetReason(), wire.Reason_REASON_SUSPENDED)
+	// Whose token was checked a moment before gets no further.
+	late := w.connect(alice, wire.RoleContact)
+	late.fence(alice.fence, alice.steps)
+	equal(t, "opening contact", late.bye().GetReason(), wire.Reason_REASON_SUSPENDED)
+	replica := w.connect(alice, wire.RoleReplica)
+	replica.write(&wire.ReplicaClient{Frame: &wire.ReplicaClient_Open{Open: &wire.ReplicaOpen{Value: alice.fence, Protocol: 1}}})
+	equal(t, "opening replica", replica.bye().GetReason(), wire.Reason_REASON_SUSPENDED)
 }
 
 func TestStepsAreFlushedInTime(t *testing.T) {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -203,6 +204,21 @@ func (s *socket) readFailed(err error) {
 func (s *socket) storeFailed(op string, err error) {
 	s.relay.log.Error("open connection", "op", op, "error", err)
 	s.end(&wire.Bye{Reason: wire.Reason_REASON_UNAVAILABLE, RetryAfterMs: retryStore.Milliseconds(), Text: byeText(wire.Reason_REASON_UNAVAILABLE)})
+}
+
+// mayOpen ends a connection whose account was suspended after its token was
+// checked: who is suspended later than this is found among the sockets.
+func (s *socket) mayOpen(ctx context.Context) bool {
+	info, err := s.relay.dir.account(ctx, s.account, true)
+	if err != nil {
+		s.storeFailed("account", err)
+		return false
+	}
+	if info.exists && info.suspended {
+		s.end(&wire.Bye{Reason: wire.Reason_REASON_SUSPENDED, Text: byeText(wire.Reason_REASON_SUSPENDED)})
+		return false
+	}
+	return true
 }
 
 // waitEnd lets a farewell that was begun be written before the reader closes the socket.

@@ -23,6 +23,10 @@ const (
 	protocolHeader = "Secmsg-Protocol"
 	// handshakeTimeout bounds writing the answer to the upgrade.
 	handshakeTimeout = 10 * time.Second
+	// maxSockets bounds a device's connections together with those that are
+	// being opened or ended: two are in use, and a network that loses answers
+	// leaves a few more behind. A token is no right to every file descriptor.
+	maxSockets = 16
 )
 
 func newUpgrader(c *counters) websocket.Upgrader {
@@ -77,8 +81,13 @@ func (r *Relay) upgrade(w http.ResponseWriter, req *http.Request, role wire.Role
 		refuse(http.StatusUnauthorized, wire.CodeUnauthorized, "the token is not valid")
 		return
 	}
+	if !r.reserve(device) {
+		refuse(http.StatusTooManyRequests, wire.CodeRateLimited, "this device has too many connections")
+		return
+	}
 	ws, err := r.upgrader.Upgrade(w, req, nil)
 	if err != nil {
+		r.unreserve(device)
 		r.log.Debug("upgrade failed", "role", role, "error", err)
 		return
 	}
@@ -86,6 +95,7 @@ func (r *Relay) upgrade(w http.ResponseWriter, req *http.Request, role wire.Role
 	c := open(s)
 	s.source = c
 	if !r.add(s) {
+		r.unreserve(device)
 		s.kill()
 		return
 	}
