@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -94,7 +95,20 @@ func (a *account) system(tx *store.Tx, text string) error {
 
 // replaceDevice makes this copy a new device of its account, and tries until
 // the server has answered. It returns nil when the new device is in use.
-func (a *account) replaceDevice(ctx context.Context) *local.Error {
+// Meanwhile, which is long when the server is away, an engine without a
+// connection queues and shows history; it seals nothing.
+func (a *account) replaceDevice(parent context.Context) *local.Error {
+	ctx, cancel := context.WithCancel(parent)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	a.build()
+	e, _ := a.parts()
+	wg.Go(func() { a.ended("engine", ctx, e.Run(ctx)) })
+	return a.replaceUntilDone(parent)
+}
+
+func (a *account) replaceUntilDone(ctx context.Context) *local.Error {
 	timing := a.daemon.cfg.Intervals
 	wait := backoff.ExponentialBackOff{
 		InitialInterval: timing.ReconnectMin, MaxInterval: timing.ReconnectMax,
