@@ -221,7 +221,7 @@ func (r *rig) run(user, stdin string, args ...string) lab.Result {
 func (r *rig) send(from, to, text string, args ...string) {
 	r.t.Helper()
 	s := ledger.Send{From: from, To: to, Text: text}
-	args = append([]string{"send", to, "-o", "json", "--idempotency-key", "key " + text}, args...)
+	args = append([]string{"send", to, "-o", "json", "--idempotency-key", "key " + short(text)}, args...)
 	var last lab.Result
 	for s.Attempts < sendAttempts && !s.Taken() {
 		s.Attempts++
@@ -230,8 +230,14 @@ func (r *rig) send(from, to, text string, args ...string) {
 	}
 	r.rec.Sent(s)
 	if !s.Taken() {
-		r.t.Fatalf("no id for %q: %v", text, last.Err())
+		r.t.Fatalf("no id for %q: exit %d\n%s", short(text), last.Code, last.Stderr)
 	}
+}
+
+// short is the part of a text that tells it from all others of a test.
+func short(text string) string {
+	const most = 60
+	return text[:min(len(text), most)]
 }
 
 // try sends once, without a key, and records what it printed.

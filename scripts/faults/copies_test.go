@@ -1,0 +1,142 @@
+package faults
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"secmsg/crypto/key"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+	"secmsg/scripts/lab"
+)
+
+// senders notes which devices of alice sent what reaches bob.
+type senders struct {
+	mu   sync.Mutex
+	seen map[string]int
+}
+
+func (s *senders) hooks() lab.FrameHooks {
+	return lab.FrameHooks{Deliver: func(account string, envs []*wire.Envelope) []*wire.Envelope {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, e := range envs {
+			if isUser(account, "bob") {
+				s.seen[deviceName(e.GetSenderDevice())]++
+			}
+		}
+		return envs
+	}}
+}
+
+// reset returns what was seen so far and begins anew.
+func (s *senders) reset() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := s.seen
+	s.seen = map[string]int{}
+	return seen
+}
+
+// copyTree copies a directory as cp -a does.
+func (r *rig) copyTree(from, to string) {
+	r.t.Helper()
+	if out, err := exec.CommandContext(r.t.Context(), "cp", "-a", from, to).CombinedOutput(); err != nil {
+		r.t.Fatalf("copy %s: %v\n%s", from, err, out)
+	}
+}
+
+// Row 7, restored: an old copy of a profile is put back and used. The fence
+// finds it before anything is sealed: nothing that reaches bob comes from the
+// old device, and messages flow both ways from a new one.
+func TestFault07RestoredProfile(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{frames: true})
+	s := &senders{seen: map[string]int{}}
+	r.frame.Hook(s.hooks())
+	r.send("alice", "bob", "one", "--wait", "delivered", "--timeout", "20s")
+	old := r.account("alice").Device
+	r.stop("alice")
+	r.copyTree(r.w.Home("alice"), r.w.Home("alice")+".old")
+	r.start("alice")
+	r.send("alice", "bob", "two", "--wait", "delivered", "--timeout", "20s")
+	r.stop("alice")
+	if seen := s.reset(); len(seen) != 1 {
+		t.Fatalf("before the copy bob heard from the devices %v, want one", seen)
+	} else if seen[old] == 0 {
+		t.Fatalf("bob heard from %v, and the device of alice is %s", seen, old)
+	}
+	r.check(os.Rename(r.w.Home("alice"), r.w.Home("alice")+".newer"))
+	r.check(os.Rename(r.w.Home("alice")+".old", r.w.Home("alice")))
+
+	// A message is waiting when the copy wakes up.
+	r.send("alice", "bob", "three", "--wait", "queued")
+	r.connected("alice")
+	r.until("bob", "alice", `"three"`)
+	if r.account("alice").Device == old {
+		t.Error("the old copy goes on as the same device")
+	}
+	r.check(r.run("bob", "welcome back", "send", "alice", "--wait", "delivered", "--timeout", "30s").Err())
+	if seen := s.reset(); seen[old] > 0 || len(seen) == 0 {
+		t.Errorf("after the copy woke up bob heard from the devices %v; %s is the old one", seen, old)
+	}
+	bob, alice := r.history("bob", "alice"), r.history("alice", "bob")
+	for _, text := range []string{"one", "two", "three", "welcome back"} {
+		if n := strings.Count(bob, fmt.Sprintf("%q", text)); n != 1 {
+			t.Errorf("bob's history has %q %d times", text, n)
+		}
+	}
+	if !strings.Contains(alice, `"welcome back"`) || strings.Contains(alice, `"two"`) {
+		t.Errorf("alice's history after the restore:\n%s", alice)
+	}
+	r.noPanic()
+}
+
+// Row 7, cloned: a second copy runs beside the first. It stays off and says
+// why, sends nothing, and the first is not disturbed.
+func TestFault07ClonedProfile(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{frames: true})
+	s := &senders{seen: map[string]int{}}
+	r.frame.Hook(s.hooks())
+	r.stop("alice")
+	r.copyTree(r.w.Home("alice"), r.w.Home("clone"))
+	r.start("alice")
+	device := r.account("alice").Device
+	_, err := r.w.StartDaemon(t.Context(), "clone")
+	r.check(err)
+	r.check(r.run("clone", "from the clone", "send", "bob", "--wait", "queued").Err())
+	r.eventually("the clone stops", func() bool {
+		e := r.account("clone").Error
+		return e != nil && e.Code == local.CodeRefused
+	})
+	r.send("alice", "bob", "from the first", "--wait", "delivered", "--timeout", "20s")
+	if st := r.account("alice"); !st.Connected || st.Device != device {
+		t.Errorf("the first copy was disturbed: %+v", st)
+	}
+	if got := r.history("bob", "alice"); strings.Contains(got, "from the clone") {
+		t.Errorf("bob was sent something by the clone:\n%s", got)
+	}
+	r.stop("alice", "clone")
+	if seen := s.reset(); len(seen) != 1 || seen[device] == 0 {
+		t.Errorf("bob heard from the devices %v, want %s only", seen, device)
+	}
+	// When the first is gone, the second becomes a device of its own.
+	r.start("clone")
+	r.until("bob", "alice", "from the clone")
+	if seen := s.reset(); seen[device] > 0 {
+		t.Errorf("the clone sealed as the device of the first: %v", seen)
+	}
+	r.noPanic()
+}
+
+// deviceName is a device id as the status shows it.
+func deviceName(id []byte) string {
+	var d key.DeviceID
+	copy(d[:], id)
+	return d.String()
+}
