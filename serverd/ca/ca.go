@@ -172,13 +172,8 @@ func (c *CA) Maintain() error {
 	defer c.mu.Unlock()
 	now := c.opt.Now()
 	c.problems = nil
-	if err := c.renewIssuingLocked(now); err != nil {
-		return err
-	}
-	if err := c.refreshTLSLocked(now); err != nil {
-		return err
-	}
-	return c.signLocked(now)
+	// One that fails, a file that is gone, say, must not let the others grow old.
+	return errors.Join(c.renewIssuingLocked(now), c.refreshTLSLocked(now), c.signLocked(now))
 }
 
 // Run calls Maintain every hour until ctx ends. Failures are logged and show in Problems.

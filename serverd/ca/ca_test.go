@@ -257,6 +257,34 @@ func TestGivenCertificateIsNamedInTheStatement(t *testing.T) {
 	}
 }
 
+// TestMissingFileHoldsUpNothing: while a proxy's file is gone, the own
+// certificate is renewed all the same, and the proxy's key stays named.
+func TestMissingFileHoldsUpNothing(t *testing.T) {
+	dir := create(t)
+	also, _ := selfSigned(t, dir, "proxy")
+	a := mustOpen(t, dir, start, func(o *ca.Options) { o.Also = []string{also} })
+	before := a.chain(t)[0].Raw
+	if err := os.Remove(also); err != nil {
+		t.Fatal(err)
+	}
+	for day := 0; day < 200; day += 20 {
+		a.now = start.Add(time.Duration(day) * 24 * time.Hour)
+		if err := a.Maintain(); err == nil {
+			t.Fatal("a missing file passed")
+		}
+	}
+	if bytes.Equal(before, a.chain(t)[0].Raw) || identity.VerifyServer(a.Root(), a.chain(t), domain, a.now) != nil {
+		t.Error("the own certificate was not renewed")
+	}
+	signed, issuing, err := a.Statement()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := identity.VerifyStatement(a.Root(), issuing, signed, a.now); err != nil || len(s.TLSKeys) != 1 {
+		t.Errorf("statement %+v %v", s, err)
+	}
+}
+
 // selfSigned writes a certificate and key as another CA would, and returns the paths.
 func selfSigned(t *testing.T, dir, name string) (cert, priv string) {
 	t.Helper()

@@ -48,21 +48,32 @@ func (c *CA) refreshTLSLocked(now time.Time) error {
 			c.problems = append(c.problems, fmt.Sprintf("the certificate in %s has expired", c.opt.TLSCert))
 		}
 	}
+	var failed []error
 	for _, path := range c.opt.Also {
 		data, err := readFile(path)
 		if err != nil {
-			return fmt.Errorf("tls.also: %w", err)
+			failed = append(failed, fmt.Errorf("tls.also: %w", err))
+			continue
 		}
 		certs, err := parseCerts(data)
 		if err != nil {
-			return fmt.Errorf("tls.also: %s: %w", path, err)
+			failed = append(failed, fmt.Errorf("tls.also: %s: %w", path, err))
+			continue
 		}
 		if h := identity.TLSKeyHash(certs[0]); !slices.Contains(state.also, h) {
 			state.also = append(state.also, h)
 		}
 	}
+	if len(failed) > 0 {
+		// The keys that were named last time stay named: the proxy goes on showing them.
+		for _, h := range c.tls.also {
+			if !slices.Contains(state.also, h) {
+				state.also = append(state.also, h)
+			}
+		}
+	}
 	c.tls = state
-	return nil
+	return errors.Join(failed...)
 }
 
 // givenCertificate loads the administrator's files.

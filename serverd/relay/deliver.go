@@ -30,6 +30,8 @@ func (d *device) deliver(it *item, mutual bool) {
 		case len(rep.out)+len(rep.sent) >= 2*d.relay.limits.HandoffEnvelopes:
 			it.finishLocked(wire.Reason_REASON_UNAVAILABLE, false, retryStore)
 		default:
+			it.handed = d.relay.since()
+			rep.online++
 			rep.push(it)
 		}
 	case it.from.pairs.outdated(it):

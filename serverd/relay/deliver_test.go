@@ -303,6 +303,23 @@ func TestOnlineAndProbe(t *testing.T) {
 	equal(t, "stored", w.mailbox(second), 1)
 }
 
+// TestOnlineIsAnsweredWithoutAcknowledgement: a device that pongs and never
+// acknowledges does not hold the sender's window.
+func TestOnlineIsAnsweredWithoutAcknowledgement(t *testing.T) {
+	w, _, bob, ac, br := pairOf(t, func(o *Options) { o.Limits.OnlineWait, o.Limits.Ping = time.Millisecond, 2*time.Second })
+	o := ac.envelope(bob, 9, "ring")
+	o.Class = wire.Class_CLASS_ONLINE
+	ac.send(o)
+	br.receive(1)
+	equal(t, "result", ac.answer(o.GetSeq()), "offline!")
+	equal(t, "memory", w.relay.Stats().MemoryBytes, 0)
+	br.ack(1) // late, and no harm
+	ac.send(ac.envelope(bob, 1, "x"))
+	equal(t, "and on", br.texts(1), "x")
+	br.ack(2)
+	equal(t, "and on", ac.answer(ac.seq), "accepted")
+}
+
 // TestBacklogDoesNotDelay: an online envelope passes a mailbox that is not drained.
 func TestLargeBacklog(t *testing.T) {
 	w := newWorld(t, nil)

@@ -70,6 +70,8 @@ type Limits struct {
 	HandoffBytes     int
 	// HandoffWait is how long a device may leave it unacknowledged: 250 ms.
 	HandoffWait time.Duration
+	// OnlineWait is how long a device may leave unacknowledged what is never stored: 10 s.
+	OnlineWait time.Duration
 	// SendWindow and SendBytes bound one connection's envelopes that wait for their result: 1,024, 1 MiB.
 	// Beyond it the relay stops reading from that connection.
 	SendWindow int
@@ -118,6 +120,7 @@ func (l *Limits) setDefaults() {
 	def(&l.HandoffEnvelopes, 256)
 	def(&l.HandoffBytes, 1<<20)
 	def(&l.HandoffWait, 250*time.Millisecond)
+	def(&l.OnlineWait, wire.WriteTimeout)
 	def(&l.SendWindow, 1024)
 	def(&l.SendBytes, 1<<20)
 	def(&l.MemoryBytes, 256<<20)

@@ -26,6 +26,7 @@ type replica struct {
 	fed      int64              // the last row read from the mailbox
 	skip     map[int64]struct{} // rows above fed that are on this connection already
 	spilling int                // envelopes in sent that are being appended
+	online   int                // envelopes in out and sent that are never stored
 	more     bool               // the mailbox may hold rows above fed
 	feeding  bool
 	retry    *time.Timer
@@ -192,6 +193,7 @@ func (p *replica) ack(through uint64) bool {
 			d.relay.counters.direct.Add(1)
 			it.finishLocked(wire.Reason_REASON_UNSPECIFIED, true, 0)
 		case phaseOnline:
+			p.online--
 			it.finishLocked(wire.Reason_REASON_UNSPECIFIED, true, 0)
 		case phaseAppending:
 			// The device has it; its row is deleted once there is one.
@@ -252,6 +254,28 @@ func (p *replica) next(buf []byte) ([]byte, error) {
 	}
 	d.relay.counters.delivered.Add(uint64(n))
 	return buf, nil
+}
+
+// overdue answers for the device where it does not acknowledge what is never
+// stored, since the sender's window would wait for it without end.
+func (p *replica) overdue(now time.Duration) {
+	r := p.sock.relay
+	d := r.devices.peek(p.sock.device) // p.d is the reader's
+	if d == nil {
+		return
+	}
+	defer d.release()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.replica != p || p.online == 0 {
+		return
+	}
+	for _, it := range p.sent {
+		if it.phase == phaseOnline && now-it.handed > r.limits.OnlineWait {
+			p.online--
+			it.finishLocked(wire.Reason_REASON_OFFLINE, true, 0)
+		}
+	}
 }
 
 // bye encodes the last frame.

@@ -329,6 +329,9 @@ func (s *socket) tick(now time.Duration) {
 		s.kill()
 		return
 	}
+	if p, ok := s.source.(*replica); ok {
+		p.overdue(now)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now-s.pinged >= s.relay.limits.Ping {
