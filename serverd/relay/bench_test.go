@@ -68,12 +68,13 @@ func benchWorld(b *testing.B) *world {
 }
 
 // benchPairsOf makes mutual contacts; with replica, the recipients are connected.
-func benchPairsOf(w *world, online bool) (senders, receivers []func(int) error) {
+// Senders put up to batch envelopes in a frame.
+func benchPairsOf(w *world, online bool, batch int) (senders, receivers []func(int) error) {
 	for i := range benchPairs {
 		a, b := w.account(fmt.Sprintf("a%d", i)), w.account(fmt.Sprintf("b%d", i))
 		w.mutual(a.account, b.account)
 		ac := w.contact(a)
-		senders = append(senders, func(total int) error { return benchSend(ac, b, total) })
+		senders = append(senders, func(total int) error { return benchSend(ac, b, total, batch) })
 		if online {
 			_, br := w.online(b)
 			receivers = append(receivers, func(total int) error { return benchReceive(br, total) })
@@ -82,18 +83,18 @@ func benchPairsOf(w *world, online bool) (senders, receivers []func(int) error) 
 	return senders, receivers
 }
 
-// benchSend keeps a window under way, sending as many as were answered in one frame.
-func benchSend(c *client, to *testDevice, total int) error {
+// benchSend keeps a window under way, with up to batch of what was answered in one frame.
+func benchSend(c *client, to *testDevice, total, batch int) error {
 	text := strings.Repeat("x", benchSize)
 	made, answered, room := 0, 0, benchWindow
 	for answered < total {
-		send := new(wire.Send)
-		for ; made < total && room > 0; made, room = made+1, room-1 {
-			o := c.envelope(to, 0, text)
-			o.MessageId = numbered(made)
-			send.Envelopes = append(send.Envelopes, o)
-		}
-		if len(send.GetEnvelopes()) > 0 {
+		for made < total && room > 0 {
+			send := new(wire.Send)
+			for ; made < total && room > 0 && len(send.GetEnvelopes()) < batch; made, room = made+1, room-1 {
+				o := c.envelope(to, 0, text)
+				o.MessageId = numbered(made)
+				send.Envelopes = append(send.Envelopes, o)
+			}
 			if err := c.tryWrite(&wire.ContactClient{Frame: &wire.ContactClient_Send{Send: send}}); err != nil {
 				return err
 			}
@@ -126,10 +127,17 @@ func benchReceive(c *client, total int) error {
 	return nil
 }
 
-// BenchmarkForward forwards between online devices.
+// BenchmarkForward forwards between online devices. With one envelope in a frame
+// its senders write as much as those of BenchmarkBareForward do.
 func BenchmarkForward(b *testing.B) {
+	for _, batch := range []int{1, benchWindow} {
+		b.Run(fmt.Sprint("batch=", batch), func(b *testing.B) { benchForward(b, batch) })
+	}
+}
+
+func benchForward(b *testing.B, batch int) {
 	w := benchWorld(b)
-	senders, receivers := benchPairsOf(w, true)
+	senders, receivers := benchPairsOf(w, true, batch)
 	benchLoad(b, senders, receivers)
 	b.StopTimer()
 	if s := w.relay.Stats(); s.Stored > 0 {
@@ -139,7 +147,7 @@ func BenchmarkForward(b *testing.B) {
 
 // BenchmarkMailbox accepts envelopes for absent devices, each fsynced before its result.
 func BenchmarkMailbox(b *testing.B) {
-	senders, _ := benchPairsOf(benchWorld(b), false)
+	senders, _ := benchPairsOf(benchWorld(b), false, benchWindow)
 	benchLoad(b, senders, nil)
 }
 
