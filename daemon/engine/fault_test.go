@@ -129,6 +129,29 @@ func TestTemporaryRejectionGoesBackInOrder(t *testing.T) {
 	})
 }
 
+// TestExpiredHeadDoesNotStopThePair: the relay waits for the message that it
+// refused for a time, and that message expires before the relay takes any.
+func TestExpiredHeadDoesNotStopThePair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, p := world(t, "alice", "bob")
+		alice, bob := p[0], p[1]
+		defer stopAll(p...)
+		busy := true
+		r.reject = func(sender string, o *wire.Outgoing) (link.Result, bool) {
+			return link.Result{Reason: wire.Reason_REASON_UNAVAILABLE}, busy && sender == "alice"
+		}
+		short := alice.send("bob", "short", func(p *local.SendParams) { p.Expires = 60 })
+		alice.send("bob", "long")
+		settleDown(2 * time.Minute)
+		alice.wantState("bob", short.ID, local.StateExpired)
+		r.mu.Lock()
+		busy = false
+		r.mu.Unlock()
+		settleDown(5 * time.Minute)
+		equal(t, "bob got", bob.texts("alice", local.DirectionIn), []string{"long"})
+	})
+}
+
 func TestFullMailboxFailsAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, p := world(t, "alice", "bob")

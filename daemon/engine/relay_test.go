@@ -326,7 +326,7 @@ func (r *relay) take(l *testLink, o *wire.Outgoing, stale map[string][][]byte) l
 		}
 		return res
 	}
-	if first, ok := l.blocked[device]; ok && first != res.MessageID {
+	if first, ok := l.blocked[device]; ok && first != res.MessageID && !o.GetResume() {
 		return no(wire.Reason_REASON_ORDER, false)
 	}
 	delete(l.blocked, device)
