@@ -89,7 +89,7 @@ func (w *World) KillDaemon(ctx context.Context, user string) error {
 	if err != nil {
 		return err
 	}
-	return Poll(ctx, "the daemon is gone", func() bool { return !w.ours(pid, user) })
+	return Poll(ctx, "the daemon is gone", func() bool { return ended(pid) })
 }
 
 // SignalDaemon sends a signal to a user's daemon and returns its pid.

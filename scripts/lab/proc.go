@@ -53,3 +53,16 @@ func RSS(pid int) (int64, error) {
 	}
 	return 0, fmt.Errorf("memory of %d: no VmRSS", pid)
 }
+
+// ended reports whether a process has ended with all its threads, so that its
+// files and sockets are closed, though nobody may have waited for it yet.
+func ended(pid int) bool {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	threads, err := os.ReadDir(filepath.Join(dir, "task"))
+	if err != nil {
+		return true
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "stat"))
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return err != nil || len(threads) <= 1 && strings.HasPrefix(rest, "Z")
+}
