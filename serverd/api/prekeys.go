@@ -47,7 +47,7 @@ func (a *API) putPrekeys(ctx context.Context, in *body[wire.PutPrekeys]) (*answe
 	if v.err != nil {
 		return nil, v.err
 	}
-	if err := a.opt.Store.PutPrekeys(ctx, c.device, p, limit); err != nil {
+	if err := a.opt.Store.PutPrekeys(ctx, c.device, p, limit, a.opt.Now()); err != nil {
 		switch {
 		case errors.Is(err, store.ErrFull):
 			return nil, refuse(wire.CodeQuota, "at most %d one-time keys of each kind are kept", limit)

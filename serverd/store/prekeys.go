@@ -18,9 +18,13 @@ const (
 )
 
 // PutPrekeys stores an upload of a device.
-func (s *SQLite) PutPrekeys(ctx context.Context, device key.DeviceID, p Prekeys, maxOneTime int) error {
+func (s *SQLite) PutPrekeys(ctx context.Context, device key.DeviceID, p Prekeys, maxOneTime int, now time.Time) error {
 	return s.write(ctx, "put prekeys", func(t *tx) error {
 		if err := t.active(device); err != nil {
+			return err
+		}
+		// Else keys that nobody fetched would keep out new ones for good.
+		if err := dropExpiredPrekeys(t, device, now); err != nil {
 			return err
 		}
 		for kind, k := range map[int]*Prekey{prekeySigned: p.Signed, prekeyLastResort: p.LastResort} {

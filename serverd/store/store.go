@@ -199,8 +199,8 @@ type Accounts interface {
 
 // PrekeyStock holds prekeys. One-time keys are handed out once, also under concurrency.
 type PrekeyStock interface {
-	// PutPrekeys stores an upload. One-time keys beyond maxOneTime of a kind, and ids that the device has uploaded before (also when used up since), are left out. A device that is unknown or revoked is ErrNotFound.
-	PutPrekeys(ctx context.Context, device key.DeviceID, p Prekeys, maxOneTime int) error
+	// PutPrekeys stores an upload. One-time keys beyond maxOneTime of a kind, and ids that the device has uploaded before (also when used up since), are left out; keys that expired by now make room. A device that is unknown or revoked is ErrNotFound.
+	PutPrekeys(ctx context.Context, device key.DeviceID, p Prekeys, maxOneTime int, now time.Time) error
 	// TakeBundles leaves out devices that have no valid signed prekey or no KEM key.
 	TakeBundles(ctx context.Context, devices []key.DeviceID, now time.Time) ([]Bundle, error)
 	CountPrekeys(ctx context.Context, device key.DeviceID, now time.Time) (PrekeyCount, error)
