@@ -217,16 +217,16 @@ func TestLayers(t *testing.T) {
 // closure is everything that pkg imports, through packages of ours.
 func closure(direct map[string]map[string]bool, pkg string) map[string]bool {
 	all := map[string]bool{}
-	todo := slices.Collect(maps.Keys(direct[pkg]))
-	for len(todo) > 0 {
-		next := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	queue := slices.Collect(maps.Keys(direct[pkg]))
+	for len(queue) > 0 {
+		next := queue[len(queue)-1]
+		queue = queue[:len(queue)-1]
 		if all[next] {
 			continue
 		}
 		all[next] = true
 		if own, ok := strings.CutPrefix(next, "secmsg/"); ok {
-			todo = append(todo, slices.Collect(maps.Keys(direct[own]))...)
+			queue = append(queue, slices.Collect(maps.Keys(direct[own]))...)
 		}
 	}
 	return all
