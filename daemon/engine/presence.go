@@ -182,6 +182,14 @@ func (e *Engine) Presence(ctx context.Context, states []*wire.PresenceState) {
 				if addr.Validate() != nil {
 					continue
 				}
+				// Nobody asked for others: they would fill memory and journal.
+				mine, err := e.watches(tx, addr)
+				if err != nil {
+					return err
+				}
+				if !mine {
+					continue
+				}
 				p := local.Presence{Online: s.GetMutual() && s.GetOnline(), Mutual: s.GetMutual()}
 				if ms := s.GetLastSeenMs(); s.GetMutual() && ms > 0 {
 					p.LastSeen = localMS(ms)
@@ -207,6 +215,18 @@ func (e *Engine) Presence(ctx context.Context, states []*wire.PresenceState) {
 	if err != nil {
 		e.logger.Warn("presence", "error", err)
 	}
+}
+
+// watches reports whether an address is that of a contact of mine.
+func (e *Engine) watches(tx *store.Tx, addr identity.Address) (bool, error) {
+	peer, err := tx.FindPeer(e.account, addr.String())
+	if isNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return e.trust.IsContact(tx, e.account, peer)
 }
 
 func (e *Engine) presenceEvent(tx *store.Tx, addr identity.Address, p local.Presence) error {

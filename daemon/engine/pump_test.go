@@ -9,6 +9,7 @@ import (
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
 	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
 )
 
 // unread reports whether the engine means to look into its outbox again.
@@ -97,6 +98,27 @@ func TestNobodyIsNoContact(t *testing.T) {
 		told := alice.events(local.TypeSystem)
 		if len(told) != 1 || told[0].Peer != "typo@x.example" {
 			t.Errorf("told: %+v", told)
+		}
+	})
+}
+
+// TestPresenceOfStrangersIsIgnored says that a server cannot fill memory and
+// journal with the presence of names that nobody asked for.
+func TestPresenceOfStrangersIsIgnored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, p := world(t, "alice", "bob")
+		alice := p[0]
+		defer stopAll(p...)
+		before := len(alice.events(local.TypePresence))
+		for _, name := range numbered("stranger", 5) {
+			alice.engine.Presence(t.Context(), []*wire.PresenceState{{Account: name, Mutual: true, Online: true}})
+		}
+		known := 0
+		if err := alice.engine.do(t.Context(), func() error { known = len(alice.engine.presence); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(alice.events(local.TypePresence)); n != before || known != 1 {
+			t.Errorf("%d new events, %d names in memory", n-before, known)
 		}
 	})
 }
