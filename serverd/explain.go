@@ -18,6 +18,8 @@ func Explain(err error) (hint string, theirs bool) {
 		return e.Hint(), true
 	}
 	switch {
+	case Damaged(err):
+		return "keep the directory as it is and restore a backup into a new one", true
 	case errors.Is(err, ErrInUse):
 		return "name an empty or a new directory with --data", true
 	case errors.Is(err, ErrNoServer):
@@ -27,3 +29,7 @@ func Explain(err error) (hint string, theirs bool) {
 	}
 	return "", false
 }
+
+// Damaged reports whether err, from Open or Run, says that the server's
+// database is damaged.
+func Damaged(err error) bool { return errors.Is(err, store.ErrCorrupt) }

@@ -24,10 +24,11 @@ func runDaemonRun(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	logger, err := a.serverLogger(cfg.Log.Level)
+	logger, flush, err := a.serverLogger(cfg.Log.Level)
 	if err != nil {
 		return err
 	}
+	defer flush()
 	privateUmask()
 	return daemon.Run(ctx, cfg, logger)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -117,27 +118,33 @@ func runServerd(ctx context.Context, a *app, f serverdRunFlags, values map[strin
 	if err != nil {
 		return usagef("%v", err)
 	}
-	logger, err := a.serverLogger(cfg.Log.Level)
+	logger, flush, err := a.serverLogger(cfg.Log.Level)
 	if err != nil {
 		return err
 	}
+	defer flush()
 	return serverdError(serverd.Run(ctx, cfg, logger))
 }
 
-// serverLogger logs to standard error: text, or JSON with -o json.
-func (a *app) serverLogger(name string) (*slog.Logger, error) {
+// serverLogger logs to standard error: text, or JSON with -o json. Nobody waits
+// for the reader of the log; flush, at the end, writes what is left.
+func (a *app) serverLogger(name string) (logger *slog.Logger, flush func(), err error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(name)); err != nil {
-		return nil, fmt.Errorf("log level: %w", err)
+		return nil, nil, fmt.Errorf("log level: %w", err)
 	}
 	if a.verbose {
 		level = slog.LevelDebug
 	}
 	opt := &slog.HandlerOptions{Level: level}
-	if a.json() {
-		return slog.New(slog.NewJSONHandler(a.stderr, opt)), nil
+	to := func(w io.Writer) *slog.Logger {
+		if a.json() {
+			return slog.New(slog.NewJSONHandler(w, opt))
+		}
+		return slog.New(slog.NewTextHandler(w, opt))
 	}
-	return slog.New(slog.NewTextHandler(a.stderr, opt)), nil
+	w := newLogWriter(a.stderr, to(a.stderr))
+	return to(w), w.close, nil
 }
 
 // serverdError gives what the administrator can put right the code "usage" and a hint.
@@ -149,7 +156,11 @@ func serverdError(err error) error {
 	if !theirs {
 		return err
 	}
-	e := local.Errorf(local.CodeUsage, "%v", err)
+	code := local.CodeUsage
+	if serverd.Damaged(err) {
+		code = local.CodeIO
+	}
+	e := local.Errorf(code, "%v", err)
 	if hint != "" {
 		e = e.WithHint("%s", hint)
 	}

@@ -19,11 +19,23 @@ func mapError(op string, err error) error {
 		return nil
 	case errors.Is(err, sql.ErrNoRows):
 		return fmt.Errorf("%s: %w", op, ErrNotFound)
+	case isCorrupt(err) && !errors.Is(err, ErrCorrupt):
+		return fmt.Errorf("%s: %w: %w: %w", op, ErrDisk, ErrCorrupt, err)
 	case isDisk(err) && !errors.Is(err, ErrDisk):
 		return fmt.Errorf("%s: %w: %w", op, ErrDisk, err)
 	default:
 		return fmt.Errorf("%s: %w", op, err)
 	}
+}
+
+// isCorrupt reports whether err says that the database itself is damaged.
+func isCorrupt(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return false
+	}
+	code := e.Code() & primaryCode
+	return code == sqlitelib.SQLITE_CORRUPT || code == sqlitelib.SQLITE_NOTADB
 }
 
 // isDisk reports whether err says that the medium failed, so that nothing of the running transaction is durable.

@@ -21,6 +21,8 @@ var (
 	ErrConflict  = errors.New("conflicts with the stored version")
 	ErrFull      = errors.New("mailbox is full")
 	ErrDisk      = errors.New("storage is full or failing")
+	// ErrCorrupt is a database that SQLite finds damaged; it is always ErrDisk, too.
+	ErrCorrupt = errors.New("the database is damaged")
 	// ErrTooNew is returned by Open for a database of a newer version; the database is left unchanged.
 	ErrTooNew = errors.New("database was written by a newer version")
 )
