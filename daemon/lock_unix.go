@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -50,11 +51,26 @@ func writePID(f *os.File) error {
 	return nil
 }
 
+const (
+	// pidTries and pidPause bound the wait for the daemon that has just taken the
+	// lock to write its pid: until then the file is empty or names a former one.
+	pidTries = 20
+	pidPause = 10 * time.Millisecond
+)
+
 func inUse(f *os.File) error {
-	b, err := io.ReadAll(io.LimitReader(f, maxPID))
-	pid := strings.TrimSpace(string(b))
-	if _, bad := strconv.Atoi(pid); err != nil || bad != nil {
-		return local.Errorf(local.CodeUsage, "another daemon runs on this profile")
+	for try := range pidTries {
+		if try > 0 {
+			time.Sleep(pidPause)
+		}
+		b, err := io.ReadAll(io.NewSectionReader(f, 0, maxPID))
+		if err != nil {
+			break
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err == nil && pid > 0 && !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			return local.Errorf(local.CodeUsage, "another daemon runs on this profile, pid %d", pid)
+		}
 	}
-	return local.Errorf(local.CodeUsage, "another daemon runs on this profile, pid %s", pid)
+	return local.Errorf(local.CodeUsage, "another daemon runs on this profile")
 }
