@@ -75,7 +75,11 @@ func (e *Engine) repeat(ctx context.Context, m *store.Message, peer string) (*lo
 		if ev.Message.ReplyTo != nil {
 			p.ReplyTo = *ev.Message.ReplyTo
 		}
-		return nil
+		verified, err := tx.MessageVerified(e.account, m.ID)
+		if verified {
+			p.Require = requireVerified // what was demanded then holds now
+		}
+		return err
 	})
 	return p, err
 }

@@ -213,6 +213,11 @@ func (e *Engine) queueOne(tx *store.Tx, id store.MessageID, p local.SendParams, 
 	if err := e.addOwn(tx, id, to, text, state, e.device, sent); err != nil {
 		return err
 	}
+	if p.Require == requireVerified {
+		if err := tx.SetMessageVerified(e.account, id); err != nil {
+			return err
+		}
+	}
 	if note {
 		return e.queueSync(tx, &e2e.Sync{Peer: to.addr.String(), MessageId: id[:], What: &e2e.Sync_Sent{Sent: text}})
 	}

@@ -240,3 +240,50 @@ func TestCheckMeasuresTheRound(t *testing.T) {
 		}
 	})
 }
+
+func TestRetryOfAnExpiredMessageKeepsItsDemand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, p := world(t, "alice", "bob")
+		alice := p[0]
+		defer stopAll(p...)
+		alice.send("bob", "first")
+		settleDown(time.Minute)
+		err := alice.engine.store.Update(context.Background(), func(tx *store.Tx) error {
+			_, _, err := alice.engine.trust.Verify(tx, alice.engine.account, p[1].engine.self, "", true)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		alice.link.disconnect()
+		strict := alice.send("bob", "strict", func(p *local.SendParams) { p.Expires, p.Require = 60, requireVerified })
+		plain := alice.send("bob", "plain", func(p *local.SendParams) { p.Expires = 60 })
+		settleDown(61 * time.Second)
+		for _, tc := range []struct {
+			id, want string
+		}{{strict.ID, requireVerified}, {plain.ID, ""}} {
+			var m *store.Message
+			err := alice.engine.store.View(context.Background(), func(tx *store.Tx) (err error) {
+				m, err = alice.engine.own(tx, tc.id)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := alice.engine.repeat(context.Background(), m, "bob")
+			if err != nil || again.Require != tc.want {
+				t.Errorf("repeat requires %q, want %q (%v)", again.Require, tc.want, err)
+			}
+		}
+		// The new message is one of its own; the old one stays expired.
+		alice.link.connect()
+		sent, err := alice.engine.RetryOutbox(context.Background(), strict.ID)
+		if err != nil || sent.ID == strict.ID {
+			t.Fatalf("retry gave %v, %v", sent, err)
+		}
+		settleDown(time.Minute)
+		alice.wantState("bob", strict.ID, local.StateExpired)
+		alice.wantState("bob", sent.ID, local.StateDelivered)
+		equal(t, "bob got", p[1].texts("alice", local.DirectionIn), []string{"first", "strict"})
+	})
+}

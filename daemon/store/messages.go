@@ -67,6 +67,18 @@ func (tx *Tx) SetMessageN(account AccountID, id MessageID, n uint64) error {
 	return tx.exec(`UPDATE messages SET n = ? WHERE account = ? AND id = ?`, n, account, id[:])
 }
 
+// SetMessageVerified records that an own message may go to a verified peer only.
+func (tx *Tx) SetMessageVerified(account AccountID, id MessageID) error {
+	return tx.exec(`UPDATE messages SET verified = 1 WHERE account = ? AND id = ?`, account, id[:])
+}
+
+// MessageVerified reports whether an own message may go to a verified peer only.
+func (tx *Tx) MessageVerified(account AccountID, id MessageID) (bool, error) {
+	var v bool
+	err := tx.get(`SELECT verified FROM messages WHERE account = ? AND id = ?`, []any{account, id[:]}, &v)
+	return v, err
+}
+
 // Heard reports whether a peer wrote to me or got something from me.
 func (tx *Tx) Heard(account AccountID, peer PeerID) (bool, error) {
 	var heard bool
