@@ -61,7 +61,7 @@ const (
 func inUse(f *os.File) error {
 	for try := range pidTries {
 		if try > 0 {
-			time.Sleep(pidPause)
+			<-time.After(pidPause)
 		}
 		b, err := io.ReadAll(io.NewSectionReader(f, 0, maxPID))
 		if err != nil {
