@@ -311,6 +311,28 @@ func TestHeldClockSweepsNothing(t *testing.T) {
 	eventually(t, "sweep after confirmation", func() bool { return w.mailbox(bob) == 0 })
 }
 
+// A sender whose clock is right is not told "expired" by a server whose clock
+// is years ahead and not believed.
+func TestHeldClockRefusesNothingAsExpired(t *testing.T) {
+	clock := newClock()
+	var held atomic.Bool
+	w := newWorld(t, func(o *Options) { o.Now, o.Held = clock.now, held.Load })
+	alice, bob := w.account("alice"), w.account("bob")
+	w.mutual("alice", "bob")
+	ac := w.contact(alice)
+	late := ac.envelope(bob, 1, "x")
+	late.ExpiresMs = clock.now().Add(time.Hour).UnixMilli()
+	clock.add(10 * 365 * 24 * time.Hour)
+	held.Store(true)
+	ac.send(late)
+	equal(t, "while the clock is held", ac.answer(1), "accepted")
+	held.Store(false)
+	later := ac.envelope(bob, 2, "y")
+	later.ExpiresMs = late.ExpiresMs
+	ac.send(later)
+	equal(t, "by a clock that is believed", ac.answer(2), "expired!")
+}
+
 func TestRevocation(t *testing.T) {
 	w, _, bob, ac, br := pairOf(t, nil)
 	bc := w.connect(bob, wire.RoleContact)

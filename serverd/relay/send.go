@@ -58,7 +58,7 @@ func (c *contact) sendOne(out *wire.Outgoing) {
 	size := len(out.GetCiphertext())
 	c.taken(size)
 	now := r.now()
-	to, expires, v := checkShape(out, now, r.limits.Retention)
+	to, expires, v := checkShape(out, now, r.limits.Retention, r.held())
 	var gen uint32
 	durable := out.GetClass() == wire.Class_CLASS_DURABLE
 	if v.reason == wire.Reason_REASON_UNSPECIFIED && durable {
@@ -92,8 +92,10 @@ func (c *contact) sendOne(out *wire.Outgoing) {
 	}, v.mutual)
 }
 
-// checkShape checks what needs no look at the store.
-func checkShape(out *wire.Outgoing, now time.Time, retention time.Duration) (to key.DeviceID, expires time.Time, v verdict) {
+// checkShape checks what needs no look at the store. While the clock is not
+// believed (held), a sender's time cannot be compared with it: nothing is called
+// expired by it, and the relay's own retention is what holds.
+func checkShape(out *wire.Outgoing, now time.Time, retention time.Duration, held bool) (to key.DeviceID, expires time.Time, v verdict) {
 	to, ok := deviceIDOf(out.GetDevice())
 	size := len(out.GetCiphertext())
 	switch {
@@ -108,7 +110,7 @@ func checkShape(out *wire.Outgoing, now time.Time, retention time.Duration) (to 
 		return to, expires, refuse(wire.Reason_REASON_MALFORMED)
 	}
 	expires = now.Add(retention)
-	if ms := out.GetExpiresMs(); ms != 0 {
+	if ms := out.GetExpiresMs(); ms != 0 && !held {
 		if ms <= now.UnixMilli() {
 			return to, expires, refuse(wire.Reason_REASON_EXPIRED)
 		}
