@@ -1,0 +1,57 @@
+package faults
+
+import (
+	"database/sql"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	_ "modernc.org/sqlite" // to move the time that the server remembers
+)
+
+// Row 17 at the server, as far as a test without a wall clock of its own can
+// drive it: while the server is down, ten years pass by the clock, or the clock
+// was ten years ahead when it last ran. Nothing expires, the health is red and
+// says why, messages flow, and an administrator's word ends it. How the clocks
+// themselves go on is proven by serverd/clock and daemon/store (see TestEveryRowIsProven).
+func TestFault17WallClockOfTheServer(t *testing.T) {
+	t.Parallel()
+	const years = 10 * 365 * 24 * time.Hour
+	for name, ahead := range map[string]time.Duration{"ahead": years, "back": -years} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, options{serverEnv: []string{"SECMSG_LIMITS_SWEEP=100ms"}})
+			r.connected("alice", "bob")
+			r.stop("bob")
+			r.send("alice", "bob", "before", "--wait", "server", "--timeout", "20s")
+			r.check(r.w.StopServer())
+			db, err := sql.Open("sqlite", filepath.Join(r.w.ServerDir(), "server.db"))
+			r.check(err)
+			_, err = db.ExecContext(t.Context(), `UPDATE clock SET at = at - ?`, ahead.Milliseconds())
+			r.check(err)
+			r.check(db.Close())
+			r.check(r.w.StartServer(t.Context()))
+			if st := r.stats(); st.Healthy {
+				t.Errorf("the server is healthy: %+v", st.Checks)
+			}
+			r.pause(time.Second) // many sweeps would have run
+			r.start("bob")
+			r.connected("alice")
+			r.until("bob", "alice", `"before"`)
+			r.send("alice", "bob", "meanwhile", "--wait", "delivered", "--timeout", "20s")
+			res, err := r.w.Exec(t.Context(), "", "admin", "check", "--confirm-clock", "--data", r.w.ServerDir())
+			r.check(err)
+			r.check(res.Err())
+			if st := r.stats(); !st.Healthy {
+				t.Errorf("not healthy after the clock was confirmed: %+v", st.Checks)
+			}
+			r.send("bob", "alice", "after", "--wait", "delivered", "--timeout", "20s")
+			if got := r.history("alice", "bob"); strings.Contains(got, `"state":"expired"`) {
+				t.Errorf("something expired:\n%s", got)
+			}
+			r.settle()
+			r.noPanic()
+		})
+	}
+}
