@@ -239,6 +239,8 @@ func TestFieldsOfOtherTypes(t *testing.T) {
 			"nothing": "", "an array": "[]", "null": "null", "a string": `"x"`, "broken": "{", "two values": string(raw) + "{}",
 			"a field twice":               strings.Replace(string(raw), "{", `{"x":1,"x":1,`, 1),
 			"a field twice in other case": strings.Replace(string(raw), "{", `{"x":1,"X":1,`, 1),
+			"a field in other case":       strings.ToUpper(string(raw[:3])) + string(raw[3:]),
+			"what is not UTF-8":           strings.Replace(string(raw), ":", ":\"\xff\",\"x\":", 1),
 			"deep":                        strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100),
 		} {
 			req := request(method, path, token, text)

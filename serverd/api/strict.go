@@ -6,16 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
+	"unicode/utf8"
 )
 
 // maxDepth bounds the nesting of a request body; ours has three levels.
 const maxDepth = 8
 
-// unmarshalStrict is json.Unmarshal that refuses an object with the same key
-// twice, in any case of letters (two parsers would see two different requests),
-// and deep nesting. Unknown fields are refused by the schema.
+// unmarshalStrict is json.Unmarshal that refuses what two parsers could see as
+// two different requests: the same key twice, a key with capital letters (ours
+// have none, and encoding/json would take it for the one without), and what is
+// not UTF-8 (which it would change). It refuses deep nesting, too. Unknown
+// fields are refused by the schema.
 func unmarshalStrict(data []byte, v any) error {
+	if !utf8.Valid(data) {
+		return errors.New("not UTF-8")
+	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	if err := checkValue(d, 0); err != nil {
@@ -25,6 +30,17 @@ func unmarshalStrict(data []byte, v any) error {
 		return errors.New("something follows the JSON value")
 	}
 	return json.Unmarshal(data, v)
+}
+
+// folded reports whether a name has letters that encoding/json would take for
+// other ones: capitals, and the long s and the Kelvin sign of Unicode.
+func folded(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; 'A' <= c && c <= 'Z' || c >= utf8.RuneSelf {
+			return true
+		}
+	}
+	return false
 }
 
 // checkValue reads one value from d.
@@ -48,7 +64,9 @@ func checkValue(d *json.Decoder, depth int) error {
 				return fmt.Errorf("not JSON: %w", err)
 			}
 			name, _ := t.(string)
-			name = strings.ToLower(name)
+			if folded(name) {
+				return errors.New("a field's name has other letters than small ones")
+			}
 			if seen[name] {
 				return errors.New("a field stands twice")
 			}
