@@ -1,0 +1,276 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"secmsg/scripts/lab"
+)
+
+// full reports whether hostile clients come in full size.
+func full() bool { return os.Getenv("SECMSG_HOSTILE") == "full" }
+
+// sized picks the small or the full size.
+func sized(small, large int) int {
+	if full() {
+		return large
+	}
+	return small
+}
+
+const (
+	// promptly is how soon a new client has its answer, whatever others do.
+	promptly = time.Second
+	// perAddress is how many strangers of one address the configuration of these
+	// tests lets in, as it does by default.
+	perAddress = 50
+	// headerTime is what these tests give a client for the header of its request.
+	headerTime = 4 * time.Second
+	// memorySlack is how far resident memory may stay above where it was: the Go
+	// runtime gives it back late.
+	memorySlack = 24 << 20
+)
+
+// realLimits are the limits of connections as they are by default.
+func realLimits() []string {
+	return []string{fmt.Sprintf("SECMSG_LIMITS_CONNECTIONS_PER_ADDRESS=%d", perAddress), "SECMSG_LIMITS_CONNECTIONS_TOTAL=20000",
+		"SECMSG_LIMITS_CONNECTIONS_NEW_BURST=1000", "SECMSG_LIMITS_HEADER=" + headerTime.String()}
+}
+
+// hostileDial connects from an address of its own for each group of attackers.
+func hostileDial(ctx context.Context, n int, addr string) (net.Conn, error) {
+	from := &net.TCPAddr{IP: net.IPv4(127, 1, byte(n/perAddress/200), byte(2+n/perAddress%200))}
+	d := net.Dialer{LocalAddr: from, Timeout: 10 * time.Second}
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+func hostileTLS() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
+
+// served demands that a new client gets an answer promptly, several times.
+func (r *rig) served(when string) {
+	r.t.Helper()
+	for range 3 {
+		tr := &http.Transport{TLSClientConfig: hostileTLS(), DisableKeepAlives: true}
+		c := &http.Client{Transport: tr, Timeout: 20 * time.Second}
+		start := time.Now()
+		resp, err := c.Get("https://" + r.w.Listen() + "/healthz")
+		took := time.Since(start)
+		tr.CloseIdleConnections()
+		if err != nil {
+			r.t.Errorf("%s: %v", when, err)
+			continue
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK || took > promptly {
+			r.t.Errorf("%s: %s after %s", when, resp.Status, took)
+		}
+	}
+}
+
+// Attack E1, slowloris: connections that never finish what they begin, on TLS,
+// HTTPS and the WebSocket handshake. New clients connect meanwhile, those that
+// are there go on, and the slow ones are closed in time.
+func TestHostileSlowloris(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{serverEnv: realLimits()})
+	r.connected("alice", "bob")
+	starts := []string{
+		"\x16\x03\x01", // of a TLS record
+		"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+		"GET /v1/contact HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: ",
+		"POST /v1/accounts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n",
+	}
+	n := sized(200, 2000)
+	conns := make([]net.Conn, 0, n)
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
+	for i := range n {
+		c, err := hostileDial(t.Context(), i, r.w.Listen())
+		r.check(err)
+		if begin := starts[i%len(starts)]; begin[0] != 0x16 {
+			c = tls.Client(c, hostileTLS())
+			_, err = c.Write([]byte(begin))
+			r.check(err)
+		} else {
+			_, err = c.Write([]byte(begin))
+			r.check(err)
+		}
+		conns = append(conns, c)
+	}
+	dripping, stop := context.WithCancel(t.Context())
+	var drip sync.WaitGroup
+	drip.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			for _, c := range conns {
+				_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+				_, _ = c.Write([]byte("a")) // until it is closed
+			}
+			select {
+			case <-tick.C:
+			case <-dripping.Done():
+				return
+			}
+		}
+	})
+	r.served("during slowloris")
+	r.send("alice", "bob", "meanwhile", "--wait", "delivered", "--timeout", "20s")
+	r.eventually("the slow ones are closed", func() bool { return r.stats().Counters["connections"]["without_token"] < int64(n/10) })
+	stop()
+	drip.Wait()
+	r.settle()
+	r.noPanic()
+}
+
+// Attack E5: connections that come and go without a token, plain and after a TLS
+// handshake, more at once than one address may have. Memory, descriptors and
+// counters come back to where they were.
+func TestHostileConnectAndClose(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{serverEnv: append(realLimits(), "SECMSG_LIMITS_CONNECTIONS_NEW_BURST=1000000")})
+	r.connected("alice", "bob")
+	pid := r.w.Server().PID()
+	flood := func(n int) {
+		var wg sync.WaitGroup
+		var failed atomic.Int64
+		for worker := range 16 {
+			wg.Go(func() {
+				for i := worker; i < n; i += 16 {
+					c, err := hostileDial(t.Context(), worker*perAddress, r.w.Listen())
+					if err != nil {
+						failed.Add(1)
+						continue
+					}
+					if i%10 == worker%10 {
+						s := tls.Client(c, hostileTLS())
+						_ = s.SetDeadline(time.Now().Add(10 * time.Second))
+						_ = s.Handshake() // it may be refused
+					}
+					_ = c.Close()
+				}
+			})
+		}
+		wg.Wait()
+		if f := failed.Load(); f > int64(n/10) {
+			t.Errorf("%d of %d connections failed", f, n)
+		}
+	}
+	const idle = 4 // connections of the two daemons that wait for their next request
+	quiet := func() (open int64) {
+		r.eventually("the strangers are gone", func() bool { return r.stats().Counters["connections"]["without_token"] <= idle })
+		return r.stats().Counters["connections"]["open"]
+	}
+	flood(sized(500, 5000)) // what a first flood leaves is no leak
+	open := quiet()
+	files := r.files(pid)
+	before, err := lab.RSS(pid)
+	r.check(err)
+	flood(sized(3000, 100_000))
+	r.served("after the flood")
+	if now := quiet(); now > open+idle {
+		t.Errorf("%d connections are open, and %d were", now, open)
+	}
+	r.eventually("descriptors come back", func() bool { return r.files(pid) <= files+4 })
+	if now, err := lab.RSS(pid); err != nil || now > before+before/20+memorySlack {
+		t.Errorf("the server grew from %d to %d bytes (%v)", before, now, err)
+	}
+	r.send("alice", "bob", "after", "--wait", "delivered", "--timeout", "20s")
+	r.settle()
+	r.noPanic()
+}
+
+// A flood of connections of one address: the gate refuses what is too much,
+// and other addresses are served.
+func TestHostileConnectFlood(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{serverEnv: append(realLimits(), "SECMSG_LIMITS_CONNECTIONS_NEW_BURST=100", "SECMSG_LIMITS_CONNECTIONS_NEW_EVERY=10ms")})
+	r.connected("alice", "bob")
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
+	for range sized(400, 5000) {
+		c, err := hostileDial(t.Context(), 1, r.w.Listen())
+		if err != nil {
+			continue
+		}
+		conns = append(conns, c)
+	}
+	st := r.stats().Counters["connections"]
+	if st["without_token"] > perAddress || st["refused"] == 0 {
+		t.Errorf("connections of strangers after a flood: %v, and one address may have %d", st, perAddress)
+	}
+	r.served("beside a flood")
+	r.settle()
+	r.noPanic()
+}
+
+// Bodies that a decoder could stumble over are refused, quickly.
+func TestHostileJSON(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{})
+	deep := sized(100_000, 1_000_000)
+	bodies := map[string]string{
+		"deep arrays":      strings.Repeat("[", deep),
+		"deep objects":     strings.Repeat(`{"account":`, deep/10),
+		"deep in a field":  `{"account":` + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + `}`,
+		"a key twice":      `{"account":"alice","account":"bob","device":"x"}`,
+		"another case":     `{"Account":"alice","device":"x"}`,
+		"case twisted":     `{"account":"alice","ACCOUNT":"bob","device":"x"}`,
+		"an unknown field": `{"account":"alice","device":"x","admin":true}`,
+		"an operator":      `{"account":{"$ne":""},"device":"x"}`,
+		"an array":         `{"account":["alice"],"device":"x"}`,
+		"two documents":    `{"account":"alice","device":"x"}{"account":"bob","device":"x"}`,
+		"not UTF-8":        "{\"account\":\"al\xffice\",\"device\":\"x\"}",
+		"a long number":    `{"account":` + strings.Repeat("9", 4000) + `}`,
+		"nothing":          ``,
+	}
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: hostileTLS()}, Timeout: 20 * time.Second}
+	defer c.CloseIdleConnections()
+	for _, path := range []string{"/v1/challenges", "/v1/tokens", "/v1/accounts"} {
+		for name, body := range bodies {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+r.w.Listen()+path, bytes.NewReader([]byte(body)))
+			r.check(err)
+			req.Header.Set("Content-Type", "application/json")
+			req.Header.Set("Secmsg-Protocol", "1")
+			start := time.Now()
+			resp, err := c.Do(req)
+			if err != nil {
+				if errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("%s to %s: %v", name, path, err)
+				}
+				continue // closed while the body was on its way, which is an answer
+			}
+			answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+			_ = resp.Body.Close()
+			if err != nil || resp.StatusCode < 400 || resp.StatusCode > 499 {
+				t.Errorf("%s to %s: %s %.200s (%v)", name, path, resp.Status, answer, err)
+			}
+			if took := time.Since(start); took > promptly {
+				t.Errorf("%s to %s took %s", name, path, took)
+			}
+		}
+	}
+	if n := r.stats().Counters["api"]["panics"]; n > 0 {
+		t.Errorf("%d handlers panicked", n)
+	}
+	r.noPanic()
+}

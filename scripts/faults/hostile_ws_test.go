@@ -1,0 +1,182 @@
+package faults
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"secmsg/crypto/identity"
+	"secmsg/rpc/wire"
+	"secmsg/scripts/lab"
+	"secmsg/scripts/loadgen"
+)
+
+// hostiles makes accounts whose holders speak the protocol as they like.
+func (r *rig) hostiles(n int) []*loadgen.Device {
+	r.t.Helper()
+	text, err := r.w.Invite(r.t.Context(), n)
+	r.check(err)
+	invite, err := identity.ParseInvite(text)
+	r.check(err)
+	realm := loadgen.NewRealm(r.w.Listen(), "localhost")
+	r.t.Cleanup(realm.Close)
+	devices, err := realm.RegisterMany(r.t.Context(), invite.Token, "mallory", n)
+	r.check(err)
+	return devices
+}
+
+// contact opens a contact connection of a hostile device.
+func (r *rig) contact(d *loadgen.Device) *websocket.Conn {
+	r.t.Helper()
+	ws, _, err := d.OpenContact(r.t.Context())
+	r.check(err)
+	r.t.Cleanup(func() { _ = ws.Close() })
+	return ws
+}
+
+// over demands that the server ends a connection.
+func (r *rig) over(what string, ws *websocket.Conn) {
+	r.t.Helper()
+	r.check(ws.SetReadDeadline(time.Now().Add(settleTime)))
+	for {
+		_, _, err := ws.ReadMessage()
+		var timeout net.Error
+		switch {
+		case err == nil:
+			continue
+		case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
+			r.t.Errorf("%s: the connection is not closed", what)
+		}
+		return
+	}
+}
+
+// rawFrame is the head of a masked client frame (RFC 6455, 5.2) that claims a
+// length, and what follows it.
+func rawFrame(opcode byte, claimed uint64, payload []byte) []byte {
+	b := binary.BigEndian.AppendUint64([]byte{opcode, 0x80 | 127}, claimed)
+	return append(append(b, 0, 0, 0, 0), payload...)
+}
+
+// Attacks E2, E4 and E6: lying lengths, fragments without end, arrays that
+// claim more than there is, and floods of control frames, each by a client with
+// a good token. The connection ends, the server does not grow, others go on.
+func TestHostileFrames(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{})
+	r.connected("alice", "bob")
+	pid := r.w.Server().PID()
+	mallory := r.hostiles(1)[0]
+	before, err := lab.RSS(pid)
+	r.check(err)
+	const binaryFrame, fin, continuation = 0x2, 0x80, 0x0
+	for _, claimed := range []uint64{1<<63 - 1, 1 << 63, 1<<64 - 1, 1<<32 - 1, wire.MaxFrame + 1} {
+		ws := r.contact(mallory)
+		_, err := ws.NetConn().Write(rawFrame(fin|binaryFrame, claimed, make([]byte, 100)))
+		r.check(err)
+		r.over("a lying length", ws)
+	}
+	ws := r.contact(mallory)
+	part, opcode := make([]byte, 16<<10), byte(binaryFrame)
+	for range 64 {
+		if _, err := ws.NetConn().Write(rawFrame(opcode, uint64(len(part)), part)); err != nil {
+			break
+		}
+		opcode = continuation
+	}
+	r.over("fragments without end", ws)
+	// Field 1 of the protobuf, whose length is a varint of 2^32-1, and of 2^63-1.
+	for _, lie := range []string{"\x0a\xff\xff\xff\xff\x0f", "\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "\x12\xff\xff\xff\xff\x0fx", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"} {
+		ws := r.contact(mallory)
+		r.check(ws.WriteMessage(websocket.BinaryMessage, []byte(lie)))
+		r.over("a lying field", ws)
+	}
+	for _, kind := range []int{websocket.PingMessage, websocket.PongMessage} {
+		ws := r.contact(mallory)
+		for range sized(50_000, 1_000_000) {
+			if ws.WriteControl(kind, []byte("flood"), time.Now().Add(time.Second)) != nil {
+				break
+			}
+		}
+		r.over("a flood of control frames", ws)
+	}
+	if now, err := lab.RSS(pid); err != nil || now > before+memorySlack {
+		t.Errorf("the server grew from %d to %d bytes (%v)", before, now, err)
+	}
+	r.send("alice", "bob", "after", "--wait", "delivered", "--timeout", "20s")
+	r.settle()
+	r.noPanic()
+}
+
+// Attack E8: a replica connection that never reads while a peer sends as fast as
+// it can. What does not go out is on the disk, the server does not grow, and
+// others are served meanwhile.
+func TestHostileSlowConsumer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{})
+	r.connected("alice", "bob")
+	pid := r.w.Server().PID()
+	devices := r.hostiles(2)
+	from, to := devices[0], devices[1]
+	r.check(loadgen.Befriend(t.Context(), from, to))
+	ws, value, err := to.OpenContact(t.Context())
+	r.check(err)
+	r.check(ws.Close())
+	deaf, err := to.OpenReplica(t.Context(), value)
+	r.check(err)
+	defer deaf.Close()
+
+	before, err := lab.RSS(pid)
+	r.check(err)
+	line, err := loadgen.NewLine(t.Context(), from, to, 2048, false)
+	r.check(err)
+	messages := sized(4000, 100_000)
+	// As much as the server may hold in memory for one who does not read, and the
+	// cache of its database.
+	const most = 64 << 20
+	var acked int
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for acked < messages {
+			n, err := line.Acked()
+			if err != nil {
+				t.Errorf("after %d of %d messages: %v", acked, messages, err)
+				return
+			}
+			acked += n
+		}
+	})
+	stop := context.AfterFunc(t.Context(), func() { _ = line.Close() })
+	const batch = 32
+	for sent := 0; sent < messages; sent += batch {
+		r.check(line.Send(make([]byte, 8), min(batch, messages-sent)))
+	}
+	start := time.Now()
+	r.send("alice", "bob", "meanwhile", "--wait", "delivered", "--timeout", "20s")
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("others waited %s", took)
+	}
+	guard := time.AfterFunc(settleTime*time.Duration(sized(1, 4)), func() { _ = line.Close() })
+	wg.Wait()
+	guard.Stop()
+	stop()
+	_ = line.Close()
+	if now, err := lab.RSS(pid); err != nil || now > before+most {
+		t.Errorf("the server grew from %d to %d bytes (%v)", before, now, err)
+	}
+	r.check(deaf.Close())
+	ctx, cancel := context.WithTimeout(t.Context(), 2*settleTime)
+	defer cancel()
+	if n, _, err := loadgen.Drain(ctx, to, messages); err != nil || n != messages {
+		t.Errorf("%d of %d messages came when the one who did not read came back: %v", n, messages, err)
+	}
+	r.settle()
+	r.noPanic()
+}
