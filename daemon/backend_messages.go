@@ -17,13 +17,30 @@ func (d *Daemon) Send(ctx context.Context, p local.SendParams) (local.SendResult
 	if d.keys.Locked() {
 		return d.sendLocked(ctx, p)
 	}
-	e, err := d.engine(p.Account)
-	if err != nil {
-		return local.SendResults{}, err
+	for try := 0; ; try++ {
+		e, err := d.engine(p.Account)
+		if err != nil {
+			return local.SendResults{}, err
+		}
+		out, err := e.Send(ctx, p)
+		if !engine.Stopped(err) || try == stoppedTries || d.work.Err() != nil {
+			return out, toLocal(err)
+		}
+		// The device is just being replaced; nothing was queued yet.
+		select {
+		case <-time.After(stoppedPause):
+		case <-ctx.Done():
+			return out, toLocal(ctx.Err())
+		}
 	}
-	out, err := e.Send(ctx, p)
-	return out, toLocal(err)
 }
+
+// stoppedTries and stoppedPause bound the wait for the engine that follows one
+// that ended, while a device is replaced: two seconds.
+const (
+	stoppedTries = 40
+	stoppedPause = 50 * time.Millisecond
+)
 
 // sendLocked queues for the account that is meant. Names are sealed, so that it
 // must be the only or the default one.

@@ -98,6 +98,10 @@ type status struct {
 // errStopped is a call to an engine that does not run.
 var errStopped = local.Errorf(local.CodeNoDaemon, "the account is not running")
 
+// Stopped reports whether a call was not carried out because its engine has
+// ended: nothing happened, and the account's next engine can be asked.
+func Stopped(err error) bool { return errors.Is(err, errStopped) }
+
 // New makes an engine. Run starts it.
 func New(o Options) *Engine {
 	e := &Engine{
