@@ -109,7 +109,12 @@ func TestFault13Frames(t *testing.T) {
 			r.connected("alice", "bob")
 			lies := lab.NewFrameFaults(rates, seed(t))
 			r.frame.Hook(lies.Hooks())
-			for round := range 6 {
+			// Where faults are few, it takes some rounds until each kind has come.
+			complete := func() bool {
+				return lies.Duplicated.Load() > 0 && lies.Reordered.Load() > 0 && lies.Flipped.Load() > 0
+			}
+			const atLeast, atMost = 6, 60
+			for round := 0; round < atLeast || round < atMost && !complete(); round++ {
 				texts := make([]string, 12)
 				for _, ends := range [][2]string{{"alice", "bob"}, {"bob", "alice"}} {
 					for i := range texts {
@@ -118,9 +123,7 @@ func TestFault13Frames(t *testing.T) {
 					r.lines(ends[0], ends[1], texts)
 				}
 			}
-			r.eventually("the faults have come true", func() bool {
-				return lies.Duplicated.Load() > 0 && lies.Reordered.Load() > 0 && lies.Flipped.Load() > 0
-			})
+			r.eventually("the faults have come true", complete)
 			r.pause(time.Second)
 			r.frame.Hook(lab.FrameHooks{})
 			t.Logf("%d duplicated, %d deliveries reordered, %d frames dropped, %d ciphertexts changed",

@@ -24,7 +24,7 @@ type fileOp struct {
 	at         int64 // offset of data, or the size of ftruncate
 }
 
-// recording strace's every file operation of a process, with data and times.
+// recording is a trace of every change of a file by a process, with data and times.
 type recording struct {
 	tr  *tracer
 	out string
@@ -211,7 +211,7 @@ func cuts(t *testing.T, ops []fileOp, n int, rng *rand.Rand) []time.Duration {
 		k := (i*len(writes) + rng.IntN(len(writes))) / n // one of each n-th part
 		out = append(out, writes[k].end+1)
 	}
-	return append(out, ops[len(ops)-1].end+1)
+	return append(out, ops[len(ops)-1].end+time.Hour) // and after everything
 }
 
 // put replaces the databases of a directory.
