@@ -92,11 +92,37 @@ func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait) (
 			case <-ctx.Done():
 				return true
 			case <-e.quit:
-				return true
+				return e.awaitStored(ctx, goal, timer, waits)
 			}
 		}
 	}
 	return false
+}
+
+// storedEvery is how often the store is asked when no engine tells.
+const storedEvery = 100 * time.Millisecond
+
+// awaitStored goes on with a wait whose engine has ended, as it does when the
+// device is replaced: the next engine changes the same rows.
+func (e *Engine) awaitStored(ctx context.Context, goal string, timer *time.Timer, waits []*wait) (timedOut bool) {
+	tick := time.NewTicker(storedEvery)
+	defer tick.Stop()
+	for {
+		states, err := e.states(ctx, waits)
+		if err != nil {
+			return true
+		}
+		if !slices.ContainsFunc(states, func(at string) bool { return !reached(at, goal) && !stuck(at) }) {
+			return false
+		}
+		select {
+		case <-tick.C:
+		case <-timer.C:
+			return true
+		case <-ctx.Done():
+			return true
+		}
+	}
 }
 
 // states returns the present states: with an idempotency key the messages may
