@@ -14,12 +14,14 @@ import (
 const (
 	// MaxText bounds a text in bytes; what is larger goes as a file.
 	MaxText = 64 << 10
-	// MaxContent bounds an encoded content: a text with its fields.
-	MaxContent = MaxText + 1024
+	// MaxContent bounds an encoded content: a text with its fields and files. With
+	// padding, chain and manifest it fits an envelope (wire.MaxCiphertext); a
+	// sender leaves thumbnails out that would not fit.
+	MaxContent = MaxText + 14<<10
 	// MaxIDs bounds the message ids that one receipt or retry names.
 	MaxIDs = 100
-	// maxFields bounds the fields of a content: ids, and what surrounds them.
-	maxFields = MaxIDs + 32
+	// maxFields bounds the fields of a content: ids, or files with twelve fields each, and what surrounds them.
+	maxFields = MaxFiles*12 + 32
 	// IDSize is the length of a message id (UUIDv7) in bytes.
 	IDSize = 16
 )
@@ -104,6 +106,14 @@ func check(c *Content) error {
 		if c.GetRequest() == nil {
 			return fmt.Errorf("%w: request without body", ErrMalformed)
 		}
+	case Kind_KIND_FILE:
+		f := c.GetFile()
+		if f == nil {
+			return fmt.Errorf("%w: file without body", ErrMalformed)
+		}
+		if err := checkFile(f, false); err != nil {
+			return err
+		}
 	default:
 		return fmt.Errorf("%w: %d", ErrUnknownKind, c.GetKind())
 	}
@@ -114,13 +124,13 @@ func check(c *Content) error {
 }
 
 func checkText(t *Text) error {
-	if len(t.GetText()) == 0 || len(t.GetText()) > MaxText || !utf8.ValidString(t.GetText()) {
+	if len(t.GetText()) == 0 && len(t.GetFiles()) == 0 || len(t.GetText()) > MaxText || !utf8.ValidString(t.GetText()) {
 		return fmt.Errorf("%w: text of %d bytes", ErrMalformed, len(t.GetText()))
 	}
 	if n := len(t.GetReplyTo()); n != 0 && n != IDSize {
 		return fmt.Errorf("%w: reply id of %d bytes", ErrMalformed, n)
 	}
-	return nil
+	return checkFiles(t.GetFiles())
 }
 
 func checkReceipt(r *Receipt) error {
@@ -145,6 +155,11 @@ func checkSync(s *Sync) error {
 		return checkText(s.GetSent())
 	case s.GetRead() != nil:
 		return checkReceipt(s.GetRead())
+	case s.GetSentFile() != nil:
+		if len(s.GetMessageId()) != IDSize {
+			return fmt.Errorf("%w: sync id", ErrMalformed)
+		}
+		return checkFile(s.GetSentFile(), false)
 	}
 	return fmt.Errorf("%w: empty sync", ErrMalformed)
 }

@@ -22,6 +22,53 @@ func ids(n int) [][]byte {
 	return out
 }
 
+// file is a reference that keeps every rule.
+func file(id []byte) *File {
+	return &File{Id: id, Blob: "blob-1", Key: make([]byte, FileKeySize), Size: 5, Sha256: make([]byte, 32), Name: "a.txt",
+		Type: "text/plain", Thumbnail: &Thumbnail{Jpeg: []byte{1}, Width: 1, Height: 1}}
+}
+
+func textWith(s string, files ...*File) *Content {
+	return &Content{Kind: Kind_KIND_TEXT, N: 1, Body: &Content_Text{Text: &Text{Text: s, Files: files}}}
+}
+
+func manyFiles(n int) []*File {
+	out := make([]*File, n)
+	for i, id := range ids(n) {
+		out[i] = file(id)
+	}
+	return out
+}
+
+func TestFileRules(t *testing.T) {
+	for name, spoil := range map[string]func(*File){
+		"blob missing":       func(f *File) { f.Blob = "" },
+		"blob with a space":  func(f *File) { f.Blob = "a b" },
+		"blob too long":      func(f *File) { f.Blob = strings.Repeat("b", MaxBlobID+1) },
+		"long key":           func(f *File) { f.Key = make([]byte, FileKeySize+1) },
+		"short digest":       func(f *File) { f.Sha256 = f.Sha256[1:] },
+		"size of 2^63":       func(f *File) { f.Size = 1 << 63 },
+		"name too long":      func(f *File) { f.Name = strings.Repeat("n", MaxFileName+1) },
+		"name not UTF-8":     func(f *File) { f.Name = "\xff" },
+		"type with newline":  func(f *File) { f.Type = "text/plain\n" },
+		"negative expiry":    func(f *File) { f.ExpiresMs = -1 },
+		"empty thumbnail":    func(f *File) { f.Thumbnail.Jpeg = nil },
+		"large thumbnail":    func(f *File) { f.Thumbnail.Jpeg = make([]byte, MaxThumbnail+1) },
+		"thumbnail too wide": func(f *File) { f.Thumbnail.Width = MaxThumbnailSide + 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := file(nil)
+			if err := checkFile(f, false); err != nil {
+				t.Fatal(err)
+			}
+			spoil(f)
+			if err := checkFile(f, false); !errors.Is(err, ErrMalformed) {
+				t.Fatalf("got %v", err)
+			}
+		})
+	}
+}
+
 func TestContentRules(t *testing.T) {
 	receipt := func(n int) *Content {
 		return &Content{Kind: Kind_KIND_RECEIPT, Body: &Content_Receipt{Receipt: &Receipt{
@@ -48,6 +95,17 @@ func TestContentRules(t *testing.T) {
 		{"short id", &Content{Kind: Kind_KIND_RETRY, Body: &Content_Retry{Retry: &Retry{MessageIds: [][]byte{{1}}}}}, ErrMalformed},
 		{"sync", &Content{Kind: Kind_KIND_SYNC, Body: &Content_Sync{Sync: &Sync{Peer: "bob@x", MessageId: ids(1)[0],
 			What: &Sync_Sent{Sent: &Text{Text: "x"}}}}}, nil},
+		{"file", &Content{Kind: Kind_KIND_FILE, N: 1, Body: &Content_File{File: file(nil)}}, nil},
+		{"file without key", &Content{Kind: Kind_KIND_FILE, N: 1, Body: &Content_File{File: &File{Blob: "b", Sha256: make([]byte, 32)}}}, ErrMalformed},
+		{"file with an id of its own", &Content{Kind: Kind_KIND_FILE, N: 1, Body: &Content_File{File: file(ids(1)[0])}}, ErrMalformed},
+		{"file that is not counted", &Content{Kind: Kind_KIND_FILE, Body: &Content_File{File: file(nil)}}, ErrMalformed},
+		{"files and no text", textWith("", file(ids(2)[0]), file(ids(2)[1])), nil},
+		{"the same file id twice", textWith("", file(ids(1)[0]), file(ids(1)[0])), ErrMalformed},
+		{"attached file without id", textWith("x", file(nil)), ErrMalformed},
+		{"too many files", textWith("x", manyFiles(MaxFiles+1)...), ErrMalformed},
+		{"most files", textWith("x", manyFiles(MaxFiles)...), nil},
+		{"sync of a file", &Content{Kind: Kind_KIND_SYNC, Body: &Content_Sync{Sync: &Sync{Peer: "bob@x", MessageId: ids(1)[0],
+			What: &Sync_SentFile{SentFile: file(nil)}}}}, nil},
 		{"sync of nothing", &Content{Kind: Kind_KIND_SYNC, Body: &Content_Sync{Sync: &Sync{Peer: "bob@x"}}}, ErrMalformed},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -98,7 +156,7 @@ func TestManyEmptyIDsAreRefused(t *testing.T) {
 }
 
 func FuzzUnmarshal(f *testing.F) {
-	for _, c := range []*Content{text(1, "hello"), {Kind: Kind_KIND_SESSION, Body: &Content_Session{Session: &Session{}}}} {
+	for _, c := range []*Content{text(1, "hello"), textWith("", file(ids(1)[0])), {Kind: Kind_KIND_FILE, N: 2, Body: &Content_File{File: file(nil)}}, {Kind: Kind_KIND_SESSION, Body: &Content_Session{Session: &Session{}}}} {
 		b, err := Marshal(c)
 		if err != nil {
 			f.Fatal(err)

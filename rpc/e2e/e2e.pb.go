@@ -180,6 +180,7 @@ type Content struct {
 	//	*Content_Sync
 	//	*Content_Session
 	//	*Content_Request
+	//	*Content_File
 	Body          isContent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -297,6 +298,15 @@ func (x *Content) GetRequest() *Request {
 	return nil
 }
 
+func (x *Content) GetFile() *File {
+	if x != nil {
+		if x, ok := x.Body.(*Content_File); ok {
+			return x.File
+		}
+	}
+	return nil
+}
+
 type isContent_Body interface {
 	isContent_Body()
 }
@@ -325,6 +335,10 @@ type Content_Request struct {
 	Request *Request `protobuf:"bytes,15,opt,name=request,proto3,oneof"`
 }
 
+type Content_File struct {
+	File *File `protobuf:"bytes,16,opt,name=file,proto3,oneof"`
+}
+
 func (*Content_Text) isContent_Body() {}
 
 func (*Content_Receipt) isContent_Body() {}
@@ -337,12 +351,16 @@ func (*Content_Session) isContent_Body() {}
 
 func (*Content_Request) isContent_Body() {}
 
+func (*Content_File) isContent_Body() {}
+
 // Text is an instant message, at most 64 KiB of UTF-8.
 type Text struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Text  string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
 	// reply_to is the 16-byte id of the message that this one answers, or empty.
-	ReplyTo       []byte `protobuf:"bytes,2,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
+	ReplyTo []byte `protobuf:"bytes,2,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
+	// files that belong to the message, at most 20; each has an id of its own.
+	Files         []*File `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -391,6 +409,192 @@ func (x *Text) GetReplyTo() []byte {
 	return nil
 }
 
+func (x *Text) GetFiles() []*File {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+// File is a reference to a sealed blob and all that is needed to open it. As
+// the body of a KIND_FILE content its id is the message's, and the field is empty.
+type File struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id is a 16-byte UUIDv7 that names the file for its receiver, or empty.
+	Id []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// blob is the server's name of the blob.
+	Blob string `protobuf:"bytes,2,opt,name=blob,proto3" json:"blob,omitempty"`
+	// key is the 32-byte file key (crypto/SPEC.md, "File streams").
+	Key []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// size is the exact length of the plaintext in bytes.
+	Size uint64 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	// sha256 is the digest of the whole sealed blob.
+	Sha256 []byte `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// name is the last element of a path; the receiver makes it safe again.
+	Name string `protobuf:"bytes,6,opt,name=name,proto3" json:"name,omitempty"`
+	// type is a media type (RFC 6838), a hint for display only.
+	Type string `protobuf:"bytes,7,opt,name=type,proto3" json:"type,omitempty"`
+	// expires_ms is when the server drops the blob, Unix milliseconds; 0: not known.
+	ExpiresMs     int64      `protobuf:"varint,8,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	Thumbnail     *Thumbnail `protobuf:"bytes,9,opt,name=thumbnail,proto3" json:"thumbnail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *File) Reset() {
+	*x = File{}
+	mi := &file_e2e_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *File) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*File) ProtoMessage() {}
+
+func (x *File) ProtoReflect() protoreflect.Message {
+	mi := &file_e2e_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use File.ProtoReflect.Descriptor instead.
+func (*File) Descriptor() ([]byte, []int) {
+	return file_e2e_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *File) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *File) GetBlob() string {
+	if x != nil {
+		return x.Blob
+	}
+	return ""
+}
+
+func (x *File) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *File) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *File) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *File) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *File) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *File) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+func (x *File) GetThumbnail() *Thumbnail {
+	if x != nil {
+		return x.Thumbnail
+	}
+	return nil
+}
+
+// Thumbnail is a small picture of a file's content: a JPEG of at most 12 KiB.
+type Thumbnail struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Jpeg          []byte                 `protobuf:"bytes,1,opt,name=jpeg,proto3" json:"jpeg,omitempty"`
+	Width         uint32                 `protobuf:"varint,2,opt,name=width,proto3" json:"width,omitempty"`
+	Height        uint32                 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Thumbnail) Reset() {
+	*x = Thumbnail{}
+	mi := &file_e2e_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Thumbnail) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Thumbnail) ProtoMessage() {}
+
+func (x *Thumbnail) ProtoReflect() protoreflect.Message {
+	mi := &file_e2e_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Thumbnail.ProtoReflect.Descriptor instead.
+func (*Thumbnail) Descriptor() ([]byte, []int) {
+	return file_e2e_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Thumbnail) GetJpeg() []byte {
+	if x != nil {
+		return x.Jpeg
+	}
+	return nil
+}
+
+func (x *Thumbnail) GetWidth() uint32 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
+func (x *Thumbnail) GetHeight() uint32 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
 // Receipt names up to 100 messages that reached a state.
 type Receipt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -402,7 +606,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_e2e_proto_msgTypes[2]
+	mi := &file_e2e_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -414,7 +618,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_e2e_proto_msgTypes[2]
+	mi := &file_e2e_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -427,7 +631,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_e2e_proto_rawDescGZIP(), []int{2}
+	return file_e2e_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Receipt) GetState() ReceiptState {
@@ -454,7 +658,7 @@ type Retry struct {
 
 func (x *Retry) Reset() {
 	*x = Retry{}
-	mi := &file_e2e_proto_msgTypes[3]
+	mi := &file_e2e_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -466,7 +670,7 @@ func (x *Retry) String() string {
 func (*Retry) ProtoMessage() {}
 
 func (x *Retry) ProtoReflect() protoreflect.Message {
-	mi := &file_e2e_proto_msgTypes[3]
+	mi := &file_e2e_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -479,7 +683,7 @@ func (x *Retry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retry.ProtoReflect.Descriptor instead.
 func (*Retry) Descriptor() ([]byte, []int) {
-	return file_e2e_proto_rawDescGZIP(), []int{3}
+	return file_e2e_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Retry) GetMessageIds() [][]byte {
@@ -497,7 +701,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_e2e_proto_msgTypes[4]
+	mi := &file_e2e_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +713,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_e2e_proto_msgTypes[4]
+	mi := &file_e2e_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +726,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_e2e_proto_rawDescGZIP(), []int{4}
+	return file_e2e_proto_rawDescGZIP(), []int{6}
 }
 
 // Request is a stranger's contact request without a text.
@@ -534,7 +738,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_e2e_proto_msgTypes[5]
+	mi := &file_e2e_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +750,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_e2e_proto_msgTypes[5]
+	mi := &file_e2e_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +763,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_e2e_proto_rawDescGZIP(), []int{5}
+	return file_e2e_proto_rawDescGZIP(), []int{7}
 }
 
 // Sync is a copy for the sender's own other devices; accepted only from own verified devices.
@@ -571,6 +775,7 @@ type Sync struct {
 	//
 	//	*Sync_Sent
 	//	*Sync_Read
+	//	*Sync_SentFile
 	What          isSync_What `protobuf_oneof:"what"`
 	MessageId     []byte      `protobuf:"bytes,4,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -579,7 +784,7 @@ type Sync struct {
 
 func (x *Sync) Reset() {
 	*x = Sync{}
-	mi := &file_e2e_proto_msgTypes[6]
+	mi := &file_e2e_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -591,7 +796,7 @@ func (x *Sync) String() string {
 func (*Sync) ProtoMessage() {}
 
 func (x *Sync) ProtoReflect() protoreflect.Message {
-	mi := &file_e2e_proto_msgTypes[6]
+	mi := &file_e2e_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -604,7 +809,7 @@ func (x *Sync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sync.ProtoReflect.Descriptor instead.
 func (*Sync) Descriptor() ([]byte, []int) {
-	return file_e2e_proto_rawDescGZIP(), []int{6}
+	return file_e2e_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Sync) GetPeer() string {
@@ -639,6 +844,15 @@ func (x *Sync) GetRead() *Receipt {
 	return nil
 }
 
+func (x *Sync) GetSentFile() *File {
+	if x != nil {
+		if x, ok := x.What.(*Sync_SentFile); ok {
+			return x.SentFile
+		}
+	}
+	return nil
+}
+
 func (x *Sync) GetMessageId() []byte {
 	if x != nil {
 		return x.MessageId
@@ -660,15 +874,22 @@ type Sync_Read struct {
 	Read *Receipt `protobuf:"bytes,3,opt,name=read,proto3,oneof"`
 }
 
+type Sync_SentFile struct {
+	// sent_file is a file that another own device sent to peer.
+	SentFile *File `protobuf:"bytes,5,opt,name=sent_file,json=sentFile,proto3,oneof"`
+}
+
 func (*Sync_Sent) isSync_What() {}
 
 func (*Sync_Read) isSync_What() {}
+
+func (*Sync_SentFile) isSync_What() {}
 
 var File_e2e_proto protoreflect.FileDescriptor
 
 const file_e2e_proto_rawDesc = "" +
 	"\n" +
-	"\te2e.proto\x12\rsecmsg.e2e.v1\"\x81\x03\n" +
+	"\te2e.proto\x12\rsecmsg.e2e.v1\"\xac\x03\n" +
 	"\aContent\x12'\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x13.secmsg.e2e.v1.KindR\x04kind\x12\f\n" +
 	"\x01n\x18\x02 \x01(\x04R\x01n\x12\x17\n" +
@@ -679,11 +900,28 @@ const file_e2e_proto_rawDesc = "" +
 	"\x05retry\x18\f \x01(\v2\x14.secmsg.e2e.v1.RetryH\x00R\x05retry\x12)\n" +
 	"\x04sync\x18\r \x01(\v2\x13.secmsg.e2e.v1.SyncH\x00R\x04sync\x122\n" +
 	"\asession\x18\x0e \x01(\v2\x16.secmsg.e2e.v1.SessionH\x00R\asession\x122\n" +
-	"\arequest\x18\x0f \x01(\v2\x16.secmsg.e2e.v1.RequestH\x00R\arequestB\x06\n" +
-	"\x04body\"5\n" +
+	"\arequest\x18\x0f \x01(\v2\x16.secmsg.e2e.v1.RequestH\x00R\arequest\x12)\n" +
+	"\x04file\x18\x10 \x01(\v2\x13.secmsg.e2e.v1.FileH\x00R\x04fileB\x06\n" +
+	"\x04body\"`\n" +
 	"\x04Text\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x19\n" +
-	"\breply_to\x18\x02 \x01(\fR\areplyTo\"]\n" +
+	"\breply_to\x18\x02 \x01(\fR\areplyTo\x12)\n" +
+	"\x05files\x18\x03 \x03(\v2\x13.secmsg.e2e.v1.FileR\x05files\"\xe7\x01\n" +
+	"\x04File\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04blob\x18\x02 \x01(\tR\x04blob\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12\x12\n" +
+	"\x04size\x18\x04 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06sha256\x18\x05 \x01(\fR\x06sha256\x12\x12\n" +
+	"\x04name\x18\x06 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\a \x01(\tR\x04type\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\b \x01(\x03R\texpiresMs\x126\n" +
+	"\tthumbnail\x18\t \x01(\v2\x18.secmsg.e2e.v1.ThumbnailR\tthumbnail\"M\n" +
+	"\tThumbnail\x12\x12\n" +
+	"\x04jpeg\x18\x01 \x01(\fR\x04jpeg\x12\x14\n" +
+	"\x05width\x18\x02 \x01(\rR\x05width\x12\x16\n" +
+	"\x06height\x18\x03 \x01(\rR\x06height\"]\n" +
 	"\aReceipt\x121\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1b.secmsg.e2e.v1.ReceiptStateR\x05state\x12\x1f\n" +
 	"\vmessage_ids\x18\x02 \x03(\fR\n" +
@@ -692,11 +930,12 @@ const file_e2e_proto_rawDesc = "" +
 	"\vmessage_ids\x18\x01 \x03(\fR\n" +
 	"messageIds\"\t\n" +
 	"\aSession\"\t\n" +
-	"\aRequest\"\x9a\x01\n" +
+	"\aRequest\"\xce\x01\n" +
 	"\x04Sync\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12)\n" +
 	"\x04sent\x18\x02 \x01(\v2\x13.secmsg.e2e.v1.TextH\x00R\x04sent\x12,\n" +
-	"\x04read\x18\x03 \x01(\v2\x16.secmsg.e2e.v1.ReceiptH\x00R\x04read\x12\x1d\n" +
+	"\x04read\x18\x03 \x01(\v2\x16.secmsg.e2e.v1.ReceiptH\x00R\x04read\x122\n" +
+	"\tsent_file\x18\x05 \x01(\v2\x13.secmsg.e2e.v1.FileH\x00R\bsentFile\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x04 \x01(\fR\tmessageIdB\x06\n" +
 	"\x04what*\x95\x02\n" +
@@ -739,34 +978,40 @@ func file_e2e_proto_rawDescGZIP() []byte {
 }
 
 var file_e2e_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_e2e_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_e2e_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_e2e_proto_goTypes = []any{
 	(Kind)(0),         // 0: secmsg.e2e.v1.Kind
 	(ReceiptState)(0), // 1: secmsg.e2e.v1.ReceiptState
 	(*Content)(nil),   // 2: secmsg.e2e.v1.Content
 	(*Text)(nil),      // 3: secmsg.e2e.v1.Text
-	(*Receipt)(nil),   // 4: secmsg.e2e.v1.Receipt
-	(*Retry)(nil),     // 5: secmsg.e2e.v1.Retry
-	(*Session)(nil),   // 6: secmsg.e2e.v1.Session
-	(*Request)(nil),   // 7: secmsg.e2e.v1.Request
-	(*Sync)(nil),      // 8: secmsg.e2e.v1.Sync
+	(*File)(nil),      // 4: secmsg.e2e.v1.File
+	(*Thumbnail)(nil), // 5: secmsg.e2e.v1.Thumbnail
+	(*Receipt)(nil),   // 6: secmsg.e2e.v1.Receipt
+	(*Retry)(nil),     // 7: secmsg.e2e.v1.Retry
+	(*Session)(nil),   // 8: secmsg.e2e.v1.Session
+	(*Request)(nil),   // 9: secmsg.e2e.v1.Request
+	(*Sync)(nil),      // 10: secmsg.e2e.v1.Sync
 }
 var file_e2e_proto_depIdxs = []int32{
 	0,  // 0: secmsg.e2e.v1.Content.kind:type_name -> secmsg.e2e.v1.Kind
 	3,  // 1: secmsg.e2e.v1.Content.text:type_name -> secmsg.e2e.v1.Text
-	4,  // 2: secmsg.e2e.v1.Content.receipt:type_name -> secmsg.e2e.v1.Receipt
-	5,  // 3: secmsg.e2e.v1.Content.retry:type_name -> secmsg.e2e.v1.Retry
-	8,  // 4: secmsg.e2e.v1.Content.sync:type_name -> secmsg.e2e.v1.Sync
-	6,  // 5: secmsg.e2e.v1.Content.session:type_name -> secmsg.e2e.v1.Session
-	7,  // 6: secmsg.e2e.v1.Content.request:type_name -> secmsg.e2e.v1.Request
-	1,  // 7: secmsg.e2e.v1.Receipt.state:type_name -> secmsg.e2e.v1.ReceiptState
-	3,  // 8: secmsg.e2e.v1.Sync.sent:type_name -> secmsg.e2e.v1.Text
-	4,  // 9: secmsg.e2e.v1.Sync.read:type_name -> secmsg.e2e.v1.Receipt
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	6,  // 2: secmsg.e2e.v1.Content.receipt:type_name -> secmsg.e2e.v1.Receipt
+	7,  // 3: secmsg.e2e.v1.Content.retry:type_name -> secmsg.e2e.v1.Retry
+	10, // 4: secmsg.e2e.v1.Content.sync:type_name -> secmsg.e2e.v1.Sync
+	8,  // 5: secmsg.e2e.v1.Content.session:type_name -> secmsg.e2e.v1.Session
+	9,  // 6: secmsg.e2e.v1.Content.request:type_name -> secmsg.e2e.v1.Request
+	4,  // 7: secmsg.e2e.v1.Content.file:type_name -> secmsg.e2e.v1.File
+	4,  // 8: secmsg.e2e.v1.Text.files:type_name -> secmsg.e2e.v1.File
+	5,  // 9: secmsg.e2e.v1.File.thumbnail:type_name -> secmsg.e2e.v1.Thumbnail
+	1,  // 10: secmsg.e2e.v1.Receipt.state:type_name -> secmsg.e2e.v1.ReceiptState
+	3,  // 11: secmsg.e2e.v1.Sync.sent:type_name -> secmsg.e2e.v1.Text
+	6,  // 12: secmsg.e2e.v1.Sync.read:type_name -> secmsg.e2e.v1.Receipt
+	4,  // 13: secmsg.e2e.v1.Sync.sent_file:type_name -> secmsg.e2e.v1.File
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_e2e_proto_init() }
@@ -781,10 +1026,12 @@ func file_e2e_proto_init() {
 		(*Content_Sync)(nil),
 		(*Content_Session)(nil),
 		(*Content_Request)(nil),
+		(*Content_File)(nil),
 	}
-	file_e2e_proto_msgTypes[6].OneofWrappers = []any{
+	file_e2e_proto_msgTypes[8].OneofWrappers = []any{
 		(*Sync_Sent)(nil),
 		(*Sync_Read)(nil),
+		(*Sync_SentFile)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -792,7 +1039,7 @@ func file_e2e_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_e2e_proto_rawDesc), len(file_e2e_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
