@@ -58,6 +58,7 @@ type Event struct {
 	Receipt  *Receipt  `json:"receipt,omitempty"`
 	Identity *Identity `json:"identity,omitempty"`
 	Presence *Presence `json:"presence,omitempty"`
+	File     *File     `json:"file,omitempty"`
 	System   *System   `json:"system,omitempty"`
 }
 
@@ -68,6 +69,8 @@ type Message struct {
 	State   string  `json:"state,omitempty"`
 	// Request marks a stranger's first message: no receipt is sent until the contact is added.
 	Request bool `json:"request,omitempty"`
+	// Files are part of the message.
+	Files []File `json:"files,omitempty"`
 }
 
 // Receipt is the body of a receipt event: an own message reached a state.

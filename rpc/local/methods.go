@@ -138,7 +138,9 @@ type SendResult struct {
 	Peer  string `json:"peer"`
 	State string `json:"state"`
 	Time  Time   `json:"time"`
-	Error *Error `json:"error,omitempty"`
+	// File is set by file.send for a file that is a message of its own.
+	File  *FileInfo `json:"file,omitempty"`
+	Error *Error    `json:"error,omitempty"`
 }
 
 // SendResults answers message.send and outbox.list.

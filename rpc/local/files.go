@@ -1,0 +1,178 @@
+package local
+
+// Methods of files.
+const (
+	// MethodFileSend seals, uploads and sends files; it answers with SendResults
+	// when the wait that was asked for is over, and pushes NotifyFileProgress
+	// before, if Progress is set.
+	MethodFileSend = "file.send"
+	// MethodFileGet fetches and opens a file; it answers with a FileGot and
+	// pushes NotifyFileProgress before, if Progress is set.
+	MethodFileGet    = "file.get"
+	MethodFileList   = "file.list"
+	MethodFileShow   = "file.show"
+	MethodFileCancel = "file.cancel"
+	MethodFileGC     = "file.gc"
+
+	// NotifyFileProgress carries a FileProgress to the caller of file.send or file.get.
+	NotifyFileProgress = "file.progress"
+	// NotifyFileData carries a FileData and, behind its line, that many raw
+	// bytes: from a caller of file.send with a stream, and to a caller of
+	// file.get with one.
+	NotifyFileData = "file.data"
+	// NotifyFileEnd says that the caller's stream is complete. A stream that ends
+	// without it is not sent.
+	NotifyFileEnd = "file.end"
+)
+
+// MaxFileData bounds the bytes behind one file.data line.
+const MaxFileData = 1 << 20
+
+// FileSource is where the content of a file comes from: a path, or the stream
+// that follows the request on its connection, of which there is at most one.
+type FileSource struct {
+	// Path is absolute; the daemon reads it.
+	Path string `json:"path,omitempty"`
+	// Stream: the content follows as file.data.
+	Stream bool `json:"stream,omitempty"`
+	// Name is what the peer sees, reduced to its last element; default: that of Path.
+	Name string `json:"name,omitempty"`
+}
+
+// FileSendParams are the parameters of file.send. Each source is a message of
+// its own, unless Attach makes all of them part of one message with Text.
+type FileSendParams struct {
+	AccountParam
+	Peers          []string     `json:"peers"`
+	Sources        []FileSource `json:"sources"`
+	Attach         bool         `json:"attach,omitempty"`
+	Text           string       `json:"text,omitempty"` // with attach
+	ReplyTo        string       `json:"reply_to,omitempty"`
+	Wait           string       `json:"wait,omitempty"`    // queued, server, delivered, read; empty: until the server has it
+	Timeout        float64      `json:"timeout,omitempty"` // seconds; 0: none. After it the transfer goes on.
+	IdempotencyKey string       `json:"idempotency_key,omitempty"`
+	Expires        float64      `json:"expires,omitempty"` // seconds; 0: the server's retention
+	Require        string       `json:"require,omitempty"` // verified
+	Progress       bool         `json:"progress,omitempty"`
+}
+
+// Phases of a transfer, in FileProgress.
+const (
+	PhaseSending  = "sending"
+	PhaseFetching = "fetching"
+	PhaseWaiting  = "waiting" // for the server
+)
+
+// FileProgress tells how far a transfer is.
+type FileProgress struct {
+	ID    string `json:"id"` // of the file, for its first recipient
+	Name  string `json:"name"`
+	Phase string `json:"phase"`
+	Done  int64  `json:"done"`  // bytes of plaintext that are through
+	Total *int64 `json:"total"` // null: not known
+	// Rate is in bytes a second, of late.
+	Rate float64 `json:"rate"`
+	// Remaining is in seconds; null: not known.
+	Remaining *float64 `json:"remaining"`
+}
+
+// FileData announces raw bytes behind its line.
+type FileData struct {
+	Length int `json:"length"` // 1 to MaxFileData
+}
+
+// FileIDParams name a file: the id of its message, or of the file in a message.
+type FileIDParams struct {
+	AccountParam
+	ID string `json:"id"`
+}
+
+// FileGetParams are the parameters of file.get.
+type FileGetParams struct {
+	AccountParam
+	ID string `json:"id"`
+	// Path is absolute: a file, or a directory that exists. Empty: the
+	// configured directory, unless Stream is set.
+	Path string `json:"path,omitempty"`
+	// Stream: the content comes as file.data.
+	Stream bool `json:"stream,omitempty"`
+	// Overwrite replaces a file that stands at Path.
+	Overwrite bool `json:"overwrite,omitempty"`
+	// Wait waits for a file that is not here yet: its message may still come,
+	// and the server may be away.
+	Wait bool `json:"wait,omitempty"`
+	// Timeout in seconds bounds Wait; 0: none.
+	Timeout  float64 `json:"timeout,omitempty"`
+	Progress bool    `json:"progress,omitempty"`
+}
+
+// FileGot answers file.get.
+type FileGot struct {
+	ID   string `json:"id"`
+	Peer string `json:"peer"`
+	FileInfo
+	// Path is where the file was saved; empty for a stream.
+	Path string `json:"path,omitempty"`
+}
+
+// FileListParams are the parameters of file.list, which answers with Events of
+// type file, oldest first, each with the file's present state.
+type FileListParams struct {
+	AccountParam
+	Peer  string `json:"peer,omitempty"`
+	Limit int    `json:"limit,omitempty"` // 0: all that are kept, at most 1000
+}
+
+// FileShown answers file.show.
+type FileShown struct {
+	Event Event `json:"event"`
+	// Thumbnail is a small JPEG, for pictures only.
+	Thumbnail []byte `json:"thumbnail,omitempty"`
+	Width     int    `json:"width,omitempty"` // of the thumbnail, in pixels
+	Height    int    `json:"height,omitempty"`
+}
+
+// FileGC answers file.gc: what was removed.
+type FileGC struct {
+	Files int   `json:"files"`
+	Bytes int64 `json:"bytes"`
+}
+
+// States of a file, besides those of an own message.
+const (
+	FileOffered   = "offered"   // in: not fetched
+	FileFetching  = "fetching"  // in: being fetched
+	FileFetched   = "fetched"   // in: whole and verified
+	FileSending   = "sending"   // out: being sealed and uploaded
+	FileCancelled = "cancelled" // withdrawn by its sender
+	FileFailed    = "failed"    // will not come any more; Error tells why
+	FileExpired   = "expired"   // the server has dropped it
+)
+
+// FileInfo is what is known of a file before it is opened. What a peer said of
+// name and type is made safe, and a hint only.
+type FileInfo struct {
+	Name string `json:"name"`
+	// Size is in bytes of plaintext; -1: a stream whose end is not known yet.
+	Size int64  `json:"size"`
+	Type string `json:"type"`
+}
+
+// File is the body of a file event, and an element of Message.Files. For an own
+// file State is that of its message, or FileSending or FileCancelled.
+type File struct {
+	// ID is what file.get takes; in a file event, the event's id.
+	ID string `json:"id,omitempty"`
+	FileInfo
+	State string `json:"state"`
+	// MessageID is the message that the file is part of, if it is not one itself.
+	MessageID string `json:"message_id,omitempty"`
+	// Path is where a fetched file was saved.
+	Path string `json:"path,omitempty"`
+	// Expires is when the server drops it.
+	Expires Time `json:"expires"`
+	// Downloads counts, for an own file, how often the server handed it out.
+	Downloads int    `json:"downloads,omitempty"`
+	Thumbnail bool   `json:"thumbnail,omitempty"` // file.show has a picture
+	Error     *Error `json:"error,omitempty"`
+}

@@ -1,0 +1,84 @@
+package wire
+
+import "time"
+
+// Limits of blobs that both ends hold.
+const (
+	// BlobPartSize bounds one part in bytes: 128 sealed chunks of 64 KiB and the
+	// stream's header fit. S3 wants at least 5 MiB for every part but the last.
+	BlobPartSize = 8<<20 + 4<<10
+	// MaxBlobParts bounds the parts of a blob, and is S3's own bound: 78 GiB.
+	MaxBlobParts = 10_000
+	// MaxBlobReaders bounds the accounts that may fetch a blob.
+	MaxBlobReaders = 256
+	// MaxBlobTickets bounds the parts that one call asks tickets for.
+	MaxBlobTickets = 32
+	// BlobTicketLife is how long a ticket is good.
+	BlobTicketLife = 15 * time.Minute
+)
+
+// CreateBlob is the body of POST /v1/blobs.
+type CreateBlob struct {
+	// Readers are the accounts (user names of this realm) that may fetch the
+	// blob, besides its owner. Everybody else gets not_found.
+	Readers []string `json:"readers"`
+	// Size is the blob's length in bytes and is reserved at once; 0: not known,
+	// then each part is reserved when its ticket is asked for.
+	Size int64 `json:"size,omitempty"`
+	// LifeMS is how long the blob is wanted; 0 or more than the server's
+	// retention: the retention.
+	LifeMS int64 `json:"life_ms,omitempty"`
+}
+
+// Blob answers POST /v1/blobs and GET /v1/blobs/{id}; the latter for the owner only.
+type Blob struct {
+	ID        string `json:"id"`
+	Complete  bool   `json:"complete"`
+	Size      int64  `json:"size"`       // of the parts that are stored; of the blob once it is complete
+	ExpiresMS int64  `json:"expires_ms"` // when it is dropped, complete or not
+	MaxSize   int64  `json:"max_size"`
+	Downloads int    `json:"downloads"` // how often it was handed out to a reader
+	// Parts are those that are stored, in order of number.
+	Parts []BlobPart `json:"parts"`
+}
+
+// BlobPart is a part that is stored, or is to be.
+type BlobPart struct {
+	Number int   `json:"number"` // from 1
+	Size   int64 `json:"size"`   // bytes, at most BlobPartSize
+	// ETag is the store's name of what it has, for POST complete.
+	ETag string `json:"etag,omitempty"`
+}
+
+// BlobTickets is the body of POST /v1/blobs/{id}/tickets: it asks where these
+// parts go. Their sizes are reserved, and count towards quota and size limit.
+type BlobTickets struct {
+	Parts []BlobPart `json:"parts"`
+}
+
+// BlobTicket says where one part goes, or where a blob comes from.
+type BlobTicket struct {
+	Number int `json:"number,omitempty"`
+	// URL takes one PUT of exactly the size that was asked for, whose answer has
+	// the header ETag; or any number of GETs, with Range.
+	URL       string `json:"url"`
+	ExpiresMS int64  `json:"expires_ms"`
+}
+
+// BlobTicketList answers POST /v1/blobs/{id}/tickets.
+type BlobTicketList struct {
+	Tickets []BlobTicket `json:"tickets"`
+}
+
+// CompleteBlob is the body of POST /v1/blobs/{id}/complete: the parts from 1 on
+// without a gap. Repeating it gives the same answer.
+type CompleteBlob struct {
+	Parts []BlobPart `json:"parts"`
+}
+
+// BlobDownload answers POST /v1/blobs/{id}/download.
+type BlobDownload struct {
+	Ticket    BlobTicket `json:"ticket"`
+	Size      int64      `json:"size"`
+	ExpiresMS int64      `json:"expires_ms"` // of the blob
+}
