@@ -179,6 +179,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	var owned sync.WaitGroup
 	owned.Go(func() { s.ca.Run(work) })
 	owned.Go(func() { s.clock.Run(work) })
+	owned.Go(func() { keepMemory(work) })
 
 	servers := s.httpServers()
 	failed := make(chan error, len(servers))

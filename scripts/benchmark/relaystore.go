@@ -29,7 +29,7 @@ const (
 func (b *relayBench) share(s float64) time.Duration { return time.Duration(s * float64(b.opt.limit)) }
 
 // settleIdle is how long the server is left alone before its memory is read.
-const settleIdle = 2 * time.Second
+const settleIdle = 6 * time.Second
 
 // mailbox measures what goes to devices that are away, and how fast they get it later.
 func (b *relayBench) mailbox(ctx context.Context) error {
