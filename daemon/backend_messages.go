@@ -17,30 +17,39 @@ func (d *Daemon) Send(ctx context.Context, p local.SendParams) (local.SendResult
 	if d.keys.Locked() {
 		return d.sendLocked(ctx, p)
 	}
-	for try := 0; ; try++ {
-		e, err := d.engine(p.Account)
+	var out local.SendResults
+	err := d.ask(ctx, p.Account, func(e *engine.Engine) (err error) {
+		out, err = e.Send(ctx, p)
+		return err
+	})
+	return out, err
+}
+
+// stoppedPause is how often a call looks for the engine that follows one that ended.
+const stoppedPause = 50 * time.Millisecond
+
+// ask calls an account's engine. A call that comes while the device is being
+// replaced, when one engine has ended and the next is not made yet, was not
+// carried out: it waits for that one. An account that has ended has no next.
+func (d *Daemon) ask(ctx context.Context, name string, call func(e *engine.Engine) error) error {
+	for {
+		a, err := d.resolve(name)
 		if err != nil {
-			return local.SendResults{}, err
+			return err
 		}
-		out, err := e.Send(ctx, p)
-		if !engine.Stopped(err) || try == stoppedTries || d.work.Err() != nil {
-			return out, toLocal(err)
+		e, _ := a.parts()
+		if err = call(e); !engine.Stopped(err) {
+			return toLocal(err)
 		}
-		// The device is just being replaced; nothing was queued yet.
 		select {
 		case <-time.After(stoppedPause):
+		case <-a.done:
+			return toLocal(err)
 		case <-ctx.Done():
-			return out, toLocal(ctx.Err())
+			return toLocal(ctx.Err())
 		}
 	}
 }
-
-// stoppedTries and stoppedPause bound the wait for the engine that follows one
-// that ended, while a device is replaced: two seconds.
-const (
-	stoppedTries = 40
-	stoppedPause = 50 * time.Millisecond
-)
 
 // sendLocked queues for the account that is meant. Names are sealed, so that it
 // must be the only or the default one.
@@ -67,12 +76,12 @@ func (d *Daemon) sendLocked(ctx context.Context, p local.SendParams) (local.Send
 
 // Inbox implements localapi.Backend.
 func (d *Daemon) Inbox(ctx context.Context, p local.InboxParams) (local.Events, error) {
-	e, err := d.engine(p.Account)
-	if err != nil {
-		return local.Events{}, err
-	}
-	out, err := e.Inbox(ctx, p)
-	return out, toLocal(err)
+	var out local.Events
+	err := d.ask(ctx, p.Account, func(e *engine.Engine) (err error) {
+		out, err = e.Inbox(ctx, p)
+		return err
+	})
+	return out, err
 }
 
 // History implements localapi.Backend.
@@ -106,32 +115,32 @@ func (d *Daemon) CancelOutbox(ctx context.Context, p local.OutboxParams) (local.
 }
 
 func oneOfOutbox(ctx context.Context, d *Daemon, p local.OutboxParams, f func(*engine.Engine, context.Context, string) (local.SendResult, error)) (local.SendResult, error) {
-	e, err := d.engine(p.Account)
-	if err != nil {
-		return local.SendResult{}, err
-	}
-	out, err := f(e, ctx, p.ID)
-	return out, toLocal(err)
+	var out local.SendResult
+	err := d.ask(ctx, p.Account, func(e *engine.Engine) (err error) {
+		out, err = f(e, ctx, p.ID)
+		return err
+	})
+	return out, err
 }
 
 // MarkRead implements localapi.Backend.
 func (d *Daemon) MarkRead(ctx context.Context, p local.ReadParams) (local.ReadResult, error) {
-	e, err := d.engine(p.Account)
-	if err != nil {
-		return local.ReadResult{}, err
-	}
-	out, err := e.MarkRead(ctx, p)
-	return out, toLocal(err)
+	var out local.ReadResult
+	err := d.ask(ctx, p.Account, func(e *engine.Engine) (err error) {
+		out, err = e.MarkRead(ctx, p)
+		return err
+	})
+	return out, err
 }
 
 // Presence implements localapi.Backend.
 func (d *Daemon) Presence(ctx context.Context, p local.PresenceParams) (local.PresenceList, error) {
-	e, err := d.engine(p.Account)
-	if err != nil {
-		return local.PresenceList{}, err
-	}
-	out, err := e.PresenceList(ctx, p.Peers)
-	return out, toLocal(err)
+	var out local.PresenceList
+	err := d.ask(ctx, p.Account, func(e *engine.Engine) (err error) {
+		out, err = e.PresenceList(ctx, p.Peers)
+		return err
+	})
+	return out, err
 }
 
 func (d *Daemon) engine(name string) (*engine.Engine, error) {
