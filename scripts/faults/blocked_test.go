@@ -179,7 +179,7 @@ func TestFault22RecipientAwayLongerThanRetention(t *testing.T) {
 		t.Errorf("alice's history:\n%s", got)
 	}
 	// The sender is away, too, when it expires: it is told when it comes back.
-	r.run("alice", "told later", "send", "bob", "--wait", "server", "--timeout", "20s")
+	r.check(r.run("alice", "told later", "send", "bob", "--wait", "server", "--timeout", "20s").Err())
 	r.stop("alice")
 	r.pause(3 * time.Second)
 	r.start("alice")

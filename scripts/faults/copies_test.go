@@ -98,6 +98,59 @@ func TestFault07RestoredProfile(t *testing.T) {
 	r.noPanic()
 }
 
+// Row 7, restored, seen by those who send: a send that waits when the copy is
+// found to be old goes on with the new device until it is delivered, and one
+// that comes while the device is being replaced is queued.
+func TestFault07SendAcrossReplacement(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{})
+	r.send("alice", "bob", "one", "--wait", "delivered", "--timeout", "30s")
+	old := r.account("alice").Device
+	r.stop("alice")
+	r.copyTree(r.w.Home("alice"), r.w.Home("alice")+".old")
+	r.start("alice")
+	r.send("alice", "bob", "two", "--wait", "delivered", "--timeout", "30s")
+	r.stop("alice")
+	r.check(os.RemoveAll(r.w.Home("alice")))
+	r.check(os.Rename(r.w.Home("alice")+".old", r.w.Home("alice")))
+	r.w.KillServer()
+
+	// The copy runs and the send waits before a server can tell that it is old.
+	type end struct {
+		res lab.Result
+		err error
+	}
+	waiting := make(chan end, 1)
+	go func() {
+		res, err := r.w.Run(t.Context(), "alice", "", "send", "bob", "three", "--wait", "delivered", "--timeout", "100s", "-o", "json")
+		waiting <- end{res, err}
+	}()
+	r.eventually("the send waits", func() bool { return r.account("alice").Outbox == 1 })
+	if now := r.account("alice").Device; now != old {
+		t.Fatalf("the copy was replaced without a server: %s", now)
+	}
+	r.check(r.w.StartServer(t.Context()))
+	var during []string
+	r.eventually("the device is replaced", func() bool {
+		during = append(during, fmt.Sprintf("during %03d", len(during)))
+		r.check(r.run("alice", during[len(during)-1], "send", "bob", "--wait", "queued").Err())
+		return r.account("alice").Device != old
+	})
+	e := <-waiting
+	r.check(e.err)
+	if e.res.Code != 0 || !strings.Contains(e.res.Stdout, `"delivered"`) {
+		t.Errorf("the send that waited: exit %d\n%s%s", e.res.Code, e.res.Stdout, e.res.Stderr)
+	}
+	r.eventually("bob has what was sent meanwhile", func() bool { return strings.Contains(r.history("bob", "alice"), during[len(during)-1]) })
+	bob := r.history("bob", "alice")
+	for _, text := range append(during, "one", "two", "three") {
+		if n := strings.Count(bob, fmt.Sprintf("%q", text)); n != 1 {
+			t.Errorf("bob's history has %q %d times", text, n)
+		}
+	}
+	r.noPanic()
+}
+
 // Row 7, cloned: a second copy runs beside the first. It stays off and says
 // why, sends nothing, and the first is not disturbed.
 func TestFault07ClonedProfile(t *testing.T) {

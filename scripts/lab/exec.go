@@ -120,13 +120,37 @@ func (w *World) Join(ctx context.Context, user string) error {
 	return err
 }
 
-// Befriend makes each of the two users a contact of the other.
+// Befriend makes each of the two users a contact of the other, and waits until
+// the server knows: daemons tell it in their own time, and until then the one is
+// a stranger to the other, who may leave one request only.
 func (w *World) Befriend(ctx context.Context, a, b string) error {
 	if _, err := w.Must(ctx, a, "", "contact", "add", b); err != nil {
 		return err
 	}
-	_, err := w.Must(ctx, b, "", "contact", "add", a)
-	return err
+	if _, err := w.Must(ctx, b, "", "contact", "add", a); err != nil {
+		return err
+	}
+	if err := w.waitMutual(ctx, a, b); err != nil {
+		return err
+	}
+	return w.waitMutual(ctx, b, a)
+}
+
+// waitMutual waits until the server told user that peer has it as a contact, too.
+func (w *World) waitMutual(ctx context.Context, user, peer string) error {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	var last error
+	err := Poll(ctx, user+" and "+peer+" are contacts of each other", func() bool {
+		var out string
+		if out, last = w.Must(ctx, user, "", "presence", peer, "-o", "json"); last != nil {
+			return false
+		}
+		var p local.Presence
+		last = json.Unmarshal([]byte(out), &p)
+		return last == nil && p.Mutual
+	})
+	return errors.Join(err, last)
 }
 
 // Status asks a user's daemon, which is started if need be.
