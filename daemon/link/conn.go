@@ -46,7 +46,7 @@ func (c *Client) open(ctx context.Context, path string, role wire.Role) (*conn, 
 	for range 2 {
 		var bearer string
 		if bearer, err = c.Token(ctx, role); err != nil {
-			return nil, err
+			return nil, revoked(err)
 		}
 		var conn *conn
 		if conn, err = c.upgrade(ctx, path, bearer); err == nil {
@@ -58,6 +58,15 @@ func (c *Client) open(ctx context.Context, path string, role wire.Role) (*conn, 
 		c.dropToken(role, bearer)
 	}
 	return nil, err
+}
+
+// revoked makes the final answer to a login the farewell that a connected
+// device would have got; another error passes.
+func revoked(err error) error {
+	if wire.CodeOf(err) != wire.CodeRevoked {
+		return err
+	}
+	return &ByeError{Reason: wire.Reason_REASON_REVOKED, Text: err.Error()}
 }
 
 func (c *Client) upgrade(ctx context.Context, path, bearer string) (*conn, error) {

@@ -90,7 +90,7 @@ func kindOfCode(c wire.Code) Kind {
 		return KindQuota
 	case wire.CodeNotFound:
 		return KindNotFound
-	case wire.CodeUnauthorized, wire.CodeForbidden:
+	case wire.CodeUnauthorized, wire.CodeForbidden, wire.CodeRevoked:
 		return KindRefused
 	case wire.CodeInvite:
 		return KindInvite

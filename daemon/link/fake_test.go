@@ -76,6 +76,7 @@ type fake struct {
 	contact func(*peer) // script of a contact connection, after the upgrade
 	replica func(*peer)
 	rest    http.HandlerFunc // everything else
+	revoked bool             // no token for the device, for good; set before the link starts
 
 	mu    sync.Mutex
 	paths []string // every request, in order of arrival
@@ -141,6 +142,10 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 	case "/v1/challenges":
 		f.answer(w, wire.Challenged{Nonce: make([]byte, identity.ChallengeNonceSize)})
 	case "/v1/tokens":
+		if f.revoked {
+			f.refuse(w, http.StatusForbidden, wire.CodeRevoked)
+			return
+		}
 		f.token(w, r)
 	case "/v1/contact":
 		f.upgrade(w, r, wire.RoleContact, f.contact)

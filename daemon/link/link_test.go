@@ -290,6 +290,19 @@ func TestFatal(t *testing.T) {
 			}
 		})
 	}
+	t.Run("revoked while it was away", func(t *testing.T) {
+		f, h := newFake(t, newRealm(t)), newRecorder()
+		f.revoked = true
+		_, ended, _ := start(t, f.options(h))
+		equal := get(t, h.fatal, "fatal") == wire.Reason_REASON_REVOKED
+		bye, ok := errors.AsType[*ByeError](get(t, ended, "end"))
+		if !equal || !ok || bye.Reason != wire.Reason_REASON_REVOKED {
+			t.Errorf("Run returned %v", bye)
+		}
+		if f.count("/v1/tokens") != 1 || f.count("/v1/contact") != 0 {
+			t.Error("asked again")
+		}
+	})
 	t.Run("replica says stale: the next fence decides", func(t *testing.T) {
 		f, h := newFake(t, newRealm(t)), newRecorder()
 		var n atomic.Int32

@@ -56,6 +56,10 @@ func TestManifestRules(t *testing.T) {
 	revoke := alice.next(alice.device)
 	want(t, "revoke", put(revoke), http.StatusNoContent, "")
 	want(t, "phone afterwards", r.call("GET", "/v1/contacts", phoneToken, nil, nil), http.StatusUnauthorized, wire.CodeUnauthorized)
+	want(t, "login of the phone", r.call("POST", "/v1/tokens", "", alice.tokenRequest(phone, wire.RoleContact), nil), http.StatusForbidden, wire.CodeRevoked)
+	forged := alice.tokenRequest(phone, wire.RoleContact)
+	forged.Signature[0] ^= 1
+	want(t, "its name without its key", r.call("POST", "/v1/tokens", "", forged, nil), http.StatusUnauthorized, wire.CodeUnauthorized)
 	select {
 	case ids := <-r.revoked:
 		if len(ids) != 1 || ids[0] != phone.id() {

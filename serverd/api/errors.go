@@ -26,7 +26,7 @@ func statusOf(c wire.Code) int {
 		return http.StatusBadRequest
 	case wire.CodeUnauthorized:
 		return http.StatusUnauthorized
-	case wire.CodeForbidden, wire.CodeInvite:
+	case wire.CodeForbidden, wire.CodeInvite, wire.CodeRevoked:
 		return http.StatusForbidden
 	case wire.CodeNotFound:
 		return http.StatusNotFound
@@ -60,6 +60,12 @@ func errInvite() error { return refuse(wire.CodeInvite, "the invite is not valid
 
 // errProof returns the one answer to every login that fails.
 func errProof() error { return refuse(wire.CodeUnauthorized, "the login was refused") }
+
+// errRevoked returns the answer to a login with the key of a device that was
+// removed from its account. It is final: a client that gets it stops.
+func errRevoked() error {
+	return refuse(wire.CodeRevoked, "this device was removed from its account")
+}
 
 // errToken returns the one answer to every token that is not good here.
 func errToken() error {

@@ -33,7 +33,8 @@ func (a *API) postChallenge(ctx context.Context, in *body[wire.Challenge]) (*ans
 }
 
 // postToken serves POST /v1/tokens. Whatever is wrong with a login, unknown
-// names included, gets the same answer after the same work.
+// names included, gets the same answer after the same work. Only who holds the
+// key of a device learns that it was revoked.
 func (a *API) postToken(ctx context.Context, in *body[wire.TokenRequest]) (*answer[wire.Token], error) {
 	if ok, wait := a.logins.Take(clientAddr(ctx)); !ok {
 		return nil, limited(wait)
@@ -49,7 +50,7 @@ func (a *API) postToken(ctx context.Context, in *body[wire.TokenRequest]) (*answ
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
-	known := err == nil && idErr == nil && s.account == req.Account && !s.revoked
+	known := err == nil && idErr == nil && s.account == req.Account
 	signing, addr := s.signing, identity.Address{User: s.account, Domain: a.opt.Domain}
 	if !known {
 		// Any valid name will do: the decoy's answer is thrown away.
@@ -59,6 +60,9 @@ func (a *API) postToken(ctx context.Context, in *body[wire.TokenRequest]) (*answ
 	signed := proof.Verify(signing, req.Signature) == nil
 	if !fresh || !known || !signed || !a.nonces.use(v) {
 		return nil, errProof()
+	}
+	if s.revoked {
+		return nil, errRevoked()
 	}
 	if s.suspended {
 		return nil, refuse(wire.CodeForbidden, "the account is suspended")
