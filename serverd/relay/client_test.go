@@ -239,6 +239,21 @@ func (c *client) say(to *testDevice, id byte, text string) string {
 	return c.answer(o.GetSeq())
 }
 
+// statesOf subscribes and returns the first n states of the snapshot.
+func (c *client) statesOf(n int, accounts ...string) string {
+	c.t.Helper()
+	c.presence = nil
+	c.write(&wire.ContactClient{Frame: &wire.ContactClient_Subscribe{Subscribe: &wire.Subscribe{Accounts: accounts}}})
+	for len(c.presence) < n {
+		c.take(c.contactFrame())
+	}
+	out := make([]string, n)
+	for i := range out {
+		out[i] = show(c.presence[i])
+	}
+	return strings.Join(out, " ")
+}
+
 // states subscribes and returns the snapshot.
 func (c *client) states(announce bool, accounts ...string) string {
 	c.t.Helper()

@@ -32,7 +32,7 @@ type contact struct {
 	superseded bool // a newer connection takes over; guarded by d.mu
 
 	// owned by presence
-	watched  map[string]struct{}
+	watched  map[string]bool // whether it was told that they are mutual contacts
 	announce bool
 
 	mu         sync.Mutex // guards below

@@ -153,3 +153,16 @@ func (d *directory) forgetAccount(name string) {
 	d.changes++
 	delete(d.accounts, name)
 }
+
+// forgetRelationsOf forgets how all stand to an account that was deleted: who
+// takes its name is somebody else.
+func (d *directory) forgetRelationsOf(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.changes++
+	for k := range d.relations {
+		if k.owner == name || k.peer == name {
+			delete(d.relations, k)
+		}
+	}
+}

@@ -71,6 +71,7 @@ type faultyStore struct {
 	*store.SQLite
 	failAppend atomic.Bool
 	failDelete atomic.Bool
+	failLook   atomic.Int32                  // so many look-ups of relations fail
 	held       atomic.Pointer[chan struct{}] // appends wait until it is closed
 	appending  atomic.Int32
 	appended   func([]*store.Mail, []error) // called after each durable append
@@ -90,6 +91,13 @@ func (f *faultyStore) Append(ctx context.Context, mails []*store.Mail, l store.M
 		f.appended(mails, results)
 	}
 	return results, err
+}
+
+func (f *faultyStore) Relation(ctx context.Context, owner, peer string) (store.Relation, error) {
+	if f.failLook.Add(-1) >= 0 {
+		return store.RelationNone, store.ErrDisk
+	}
+	return f.SQLite.Relation(ctx, owner, peer)
 }
 
 func (f *faultyStore) Delete(ctx context.Context, rows map[key.DeviceID][]int64) error {
@@ -174,9 +182,9 @@ func (w *world) close() {
 func (w *world) account(name string) *testDevice {
 	w.t.Helper()
 	d := &testDevice{account: name, id: key.DeviceID(random(16))}
-	token := sha256.Sum256([]byte("invite " + name))
+	token := [32]byte(random(32))
 	ctx := context.Background()
-	must(w.t, w.store.CreateInvite(ctx, store.Invite{ID: name, TokenHash: token, Uses: 1, Expires: time.Now().Add(time.Hour)}))
+	must(w.t, w.store.CreateInvite(ctx, store.Invite{ID: d.id.String(), TokenHash: token, Uses: 1, Expires: time.Now().Add(time.Hour)}))
 	m := w.manifest(name, 1, d)
 	_, err := w.store.Register(ctx, store.Registration{TokenHash: token, Name: name, Identity: random(32), Manifest: m, Now: time.Now()})
 	must(w.t, err)

@@ -31,8 +31,10 @@ type presence struct {
 	mu    sync.Mutex // guards below
 	subs  map[*contact]subscription
 	pairs map[direction]struct{}
+	names map[string]struct{} // accounts that were suspended, resumed or deleted
 
 	// owned by the worker
+	failed   bool // the store failed in this round; what is missing is in pairs
 	watchers map[string]map[*contact]struct{}
 	online   map[string]map[*contact]struct{} // connections that announce
 	lastSeen map[string]time.Time
@@ -52,6 +54,7 @@ func (p *presence) init(r *Relay) {
 func (p *presence) reset() {
 	p.subs = make(map[*contact]subscription)
 	p.pairs = make(map[direction]struct{})
+	p.names = make(map[string]struct{})
 }
 
 func (p *presence) mark(change func()) {
@@ -82,11 +85,22 @@ func (p *presence) pairChanged(a, b string) {
 	})
 }
 
+// accountChanged has those told whose mutual contact an account was or becomes.
+func (p *presence) accountChanged(name string) {
+	p.mark(func() { p.names[name] = struct{}{} })
+}
+
 // run is the worker; it ends with ctx, after a last round.
 func (p *presence) run(ctx context.Context) {
 	for {
+		var again <-chan time.Time
+		if p.failed {
+			again = time.After(retryStore)
+		}
 		select {
 		case <-p.some:
+			p.round()
+		case <-again:
 			p.round()
 		case <-ctx.Done():
 			p.round()
@@ -98,9 +112,10 @@ func (p *presence) run(ctx context.Context) {
 // round works on all that has changed.
 func (p *presence) round() {
 	p.mu.Lock()
-	subs, pairs := p.subs, p.pairs
+	subs, pairs, names := p.subs, p.pairs, p.names
 	p.reset()
 	p.mu.Unlock()
+	p.failed = false
 	accounts := make(map[string]struct{}) // whose online state changes
 	for c, sub := range subs {
 		p.apply(c, sub, accounts)
@@ -113,13 +128,18 @@ func (p *presence) round() {
 	}
 	for account := range accounts {
 		for c := range p.watchers[account] {
-			p.tell(c, account, false)
+			p.tell(c, account, func(told, mutual bool) bool { return mutual })
+		}
+	}
+	for account := range names {
+		for c := range p.watchers[account] {
+			p.tell(c, account, func(told, mutual bool) bool { return told != mutual })
 		}
 	}
 	for pair := range pairs {
 		for c := range p.watchers[pair.peer] {
 			if c.account == pair.owner {
-				p.tell(c, pair.peer, true)
+				p.tell(c, pair.peer, func(bool, bool) bool { return true })
 			}
 		}
 	}
@@ -132,10 +152,10 @@ func (p *presence) apply(c *contact, sub subscription, changed map[string]struct
 	}
 	c.watched = nil
 	if len(sub.accounts) > 0 {
-		c.watched = make(map[string]struct{}, len(sub.accounts))
+		c.watched = make(map[string]bool, len(sub.accounts))
 	}
 	for _, account := range sub.accounts {
-		c.watched[account] = struct{}{}
+		c.watched[account] = false
 		set(p.watchers, account, c)
 	}
 	was := len(p.online[c.account]) > 0
@@ -179,31 +199,48 @@ func (p *presence) save() {
 func (p *presence) snapshot(c *contact, accounts []string) {
 	states := make([]*wire.PresenceState, 0, len(accounts))
 	for _, account := range accounts {
-		states = append(states, p.state(c, account))
+		if st, ok := p.state(c, account); ok {
+			c.watched[account] = st.Mutual
+			states = append(states, st)
+		}
 	}
 	if len(states) > 0 {
 		c.tell(states, true)
 	}
 }
 
-// tell tells one state. A change of online state is nothing to those who are
-// not mutual; a change of the relation is.
-func (p *presence) tell(c *contact, account string, always bool) {
-	if st := p.state(c, account); st.Mutual || always {
+// tell tells one state if due says so, which gets whether c was told that they
+// are mutual contacts, and whether they are. A change of online state is
+// nothing to those who are not; a change of the relation is.
+func (p *presence) tell(c *contact, account string, due func(told, mutual bool) bool) {
+	st, ok := p.state(c, account)
+	if ok && due(c.watched[account], st.Mutual) {
+		c.watched[account] = st.Mutual
 		c.tell([]*wire.PresenceState{st}, false)
 	}
 }
 
-// state computes what c may know of account: nothing unless they are mutual contacts.
-func (p *presence) state(c *contact, account string) *wire.PresenceState {
-	st := &wire.PresenceState{Account: account}
-	mutual, err := p.relay.dir.mutual(context.Background(), c.account, account)
+// state computes what c may know of account: nothing unless they are mutual
+// contacts and account is in use. If the store fails it is not told, since
+// nobody would correct it, but computed again later.
+func (p *presence) state(c *contact, account string) (st *wire.PresenceState, ok bool) {
+	ctx := context.Background()
+	mutual, err := p.relay.dir.mutual(ctx, c.account, account)
+	var info accountInfo
+	if mutual && err == nil {
+		info, err = p.relay.dir.account(ctx, account, false)
+	}
 	if err != nil {
 		p.relay.log.Warn("presence", "error", err)
-		return st
+		p.failed = true
+		p.mu.Lock()
+		p.pairs[direction{c.account, account}] = struct{}{}
+		p.mu.Unlock()
+		return nil, false
 	}
-	if !mutual {
-		return st
+	st = &wire.PresenceState{Account: account}
+	if !mutual || !info.exists || info.suspended {
+		return st, true
 	}
 	st.Mutual = true
 	st.Online = len(p.online[account]) > 0
@@ -212,7 +249,7 @@ func (p *presence) state(c *contact, account string) *wire.PresenceState {
 	} else if at := p.when(account); !at.IsZero() {
 		st.LastSeenMs = at.UnixMilli()
 	}
-	return st
+	return st, true
 }
 
 // when returns when an account was last seen, the zero time if never.

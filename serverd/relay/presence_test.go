@@ -85,6 +85,65 @@ func TestPresenceFollowsTheContactLists(t *testing.T) {
 	equal(t, "blocked", bc.change(), "alice")
 }
 
+// TestPresenceOfSuspendedAndDeleted: an account that nobody can reach is no
+// mutual contact, which its contacts are told at once, and told again when it
+// is back.
+func TestPresenceOfSuspendedAndDeleted(t *testing.T) {
+	w := newWorld(t, nil)
+	ctx := context.Background()
+	w.mutual("alice", "bob")
+	alice, bob := w.account("alice"), w.account("bob")
+	ac, bc := w.contact(alice), w.contact(bob)
+	ac.states(true, "bob")
+	equal(t, "mutual", bc.states(true, "alice"), "alice+mutual+online+seen")
+	equal(t, "announced", ac.change(), "bob+mutual+online+seen")
+	suspend := func(on bool) {
+		must(t, w.store.SetSuspended(ctx, "bob", on))
+		must(t, w.relay.AccountChanged(ctx, "bob"))
+	}
+	suspend(true)
+	equal(t, "suspended", ac.change(), "bob")
+	equal(t, "snapshot", ac.states(true, "bob"), "bob")
+	suspend(false)
+	equal(t, "resumed", ac.change(), "bob+mutual+seen")
+	must(t, w.store.DeleteAccount(ctx, "bob"))
+	must(t, w.relay.AccountChanged(ctx, "bob"))
+	equal(t, "deleted", ac.change(), "bob")
+	// Who takes the name later starts as a stranger on both sides.
+	w.account("bob")
+	equal(t, "the next of that name", ac.states(true, "bob"), "bob")
+	rel, err := w.store.Relation(ctx, "alice", "bob")
+	must(t, err)
+	equal(t, "relation", rel, store.RelationNone)
+}
+
+// TestPresenceOfDeletedElsewhere: what another process did to an account is
+// found by the poll.
+func TestPresenceOfDeletedElsewhere(t *testing.T) {
+	w := newWorld(t, nil)
+	w.mutual("alice", "bob")
+	alice := w.account("alice")
+	w.account("bob")
+	ac := w.contact(alice)
+	equal(t, "mutual", ac.states(true, "bob"), "bob+mutual")
+	must(t, w.store.DeleteAccount(context.Background(), "bob"))
+	equal(t, "deleted", ac.change(), "bob")
+}
+
+// TestPresenceAfterAFailingStore: what could not be read is not told as
+// "not mutual", which nobody would correct, but told when it can be read.
+func TestPresenceAfterAFailingStore(t *testing.T) {
+	w := newWorld(t, nil)
+	w.mutual("alice", "bob", "carol")
+	alice := w.account("alice")
+	w.account("bob")
+	w.account("carol")
+	ac := w.contact(alice)
+	w.store.failLook.Store(1)
+	equal(t, "the one that could be read", ac.statesOf(1, "bob", "carol"), "carol+mutual")
+	equal(t, "the other", ac.change(), "bob+mutual")
+}
+
 // TestPresenceLeaksNothing: strangers, ex-contacts, the blocked, and those who
 // ask for names that do not exist see the same, and get no push.
 func TestPresenceLeaksNothing(t *testing.T) {
@@ -150,6 +209,7 @@ func TestStatesDoNotPileUp(t *testing.T) {
 	w := newWorld(t, nil)
 	s := &socket{relay: w.relay, killed: true, account: "alice"} // it writes nothing
 	c := newContact(s)
+	c.watched = make(map[string]bool)
 	for i := range 5 {
 		w.relay.presence.snapshot(c, manyNames(fmt.Sprint("n", i, "-")))
 	}

@@ -127,16 +127,19 @@ func (r *Relay) ContactsChanged(owner, peer string) {
 	r.presence.pairChanged(owner, peer)
 }
 
-// AccountChanged tells the relay that an account was suspended or deleted or
-// has a new manifest. Connections of a suspended account are closed.
+// AccountChanged tells the relay that an account was suspended, resumed or
+// deleted or has a new manifest. Connections of a suspended or deleted account
+// are closed, and its mutual contacts are told.
 func (r *Relay) AccountChanged(ctx context.Context, name string) error {
 	r.dir.forgetAccount(name)
 	info, err := r.dir.account(ctx, name, true)
 	if err != nil {
 		return fmt.Errorf("relay: account changed: %w", err)
 	}
+	r.presence.accountChanged(name)
 	reason := wire.Reason_REASON_SUSPENDED
 	if !info.exists {
+		r.dir.forgetRelationsOf(name)
 		reason = wire.Reason_REASON_REVOKED
 	} else if !info.suspended {
 		return nil

@@ -97,10 +97,21 @@ func (u *upkeep) poll(ctx context.Context) error {
 		return err
 	}
 	revoked := make(map[key.DeviceID]struct{}, len(page))
+	accounts := make(map[string]struct{})
 	for _, rev := range page {
 		u.revoked = rev.Row
 		revoked[rev.Device] = struct{}{}
 		r.dir.forgetAccount(rev.Account)
+		accounts[rev.Account] = struct{}{}
+	}
+	for name := range accounts {
+		// With its last device the account may be gone, and with it all relations.
+		info, err := r.dir.account(ctx, name, true)
+		if err == nil && info.exists {
+			continue
+		}
+		r.dir.forgetRelationsOf(name)
+		r.presence.accountChanged(name)
 	}
 	if len(revoked) > 0 {
 		r.endAll(func(s *socket) bool { _, ok := revoked[s.device]; return ok }, wire.Reason_REASON_REVOKED)
