@@ -47,20 +47,18 @@ type incoming struct {
 // envelope is, it ends committed: shown, kept, or counted. One that crashes a
 // decoder is undone alone, kept for diagnosis, and the batch goes on.
 func (e *Engine) Deliver(ctx context.Context, envelopes []*wire.Envelope) (steps uint64, err error) {
-	err = e.do(ctx, func() error {
+	err = e.share(func(tx *store.Tx) (err error) {
 		if !e.loaded {
-			return fmt.Errorf("deliver: %w", store.ErrLocked)
+			return store.ErrLocked
 		}
-		return e.update(func(tx *store.Tx) error {
-			for _, env := range envelopes {
-				if err := e.receive(tx, env); err != nil {
-					return err
-				}
+		for _, env := range envelopes {
+			if err := e.receive(tx, env); err != nil {
+				return err
 			}
-			steps, err = tx.Steps(e.account)
-			return err
-		})
-	})
+		}
+		steps, err = tx.Steps(e.account)
+		return err
+	}, nil)
 	if err != nil {
 		return 0, fmt.Errorf("deliver: %w", err)
 	}
@@ -323,10 +321,13 @@ func (e *Engine) sync(tx *store.Tx, in *incoming, c *e2e.Content) error {
 		return err
 	}
 	if addr != e.self {
-		if err := e.trust.MakeContact(tx, e.account, peer); err != nil {
+		added, err := e.trust.MakeContact(tx, e.account, peer)
+		if err != nil {
 			return err
 		}
-		tx.OnCommit(e.contactAdded)
+		if added {
+			tx.OnCommit(e.contactAdded)
+		}
 	}
 	state := ""
 	if addr == e.self {

@@ -54,6 +54,7 @@ type Engine struct {
 	onFatal func(reason wire.Reason)
 
 	calls chan func()
+	jobs  jobs
 	quit  chan struct{} // closed when Run ends
 	// stocked is closed, once, when the server has prekeys of this device.
 	stocked   chan struct{}
@@ -107,7 +108,7 @@ func New(o Options) *Engine {
 	e := &Engine{
 		account: o.Account, self: o.Address, device: o.Device, store: o.Store, keys: o.Keyring, trust: o.Trust,
 		journal: o.Journal, link: o.Link, logger: o.Logger, now: o.Now, cfg: o.Config.withDefaults(), onFatal: o.OnFatal,
-		calls: make(chan func()), quit: make(chan struct{}), stocked: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
+		calls: make(chan func()), jobs: jobs{wake: make(chan struct{}, 1)}, quit: make(chan struct{}), stocked: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
 		flights: make(map[flightKey]*flight), pairs: make(map[pairKey]*pair), peers: make(map[store.PeerID]*peerState),
 		waiters: make(map[store.MessageID][]chan stateChange), probes: make(map[store.MessageID]*probe),
 		presence: make(map[string]local.Presence), announced: make(map[string]bool),
@@ -136,6 +137,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer func() {
 		cancel()
 		close(e.quit)
+		e.jobs.end()
 		e.wg.Wait()
 	}()
 	e.wg.Go(func() { e.sendLoop(ctx) })
@@ -149,6 +151,8 @@ func (e *Engine) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		case f := <-e.calls:
 			f()
+		case <-e.jobs.wake:
+			e.commit()
 		case <-timer.C:
 		}
 	}
@@ -242,9 +246,14 @@ func toLocal(err error) error {
 	return err
 }
 
+// breaks reports whether an error is about the whole store, so that nothing
+// else of the same transaction can be kept.
+func breaks(err error) bool {
+	return errors.Is(err, store.ErrDisk) || errors.Is(err, store.ErrDiskFull) || errors.Is(err, store.ErrDatabase)
+}
+
 // isDisk reports whether an error is about the store itself, so that trying
-// the next item makes no sense.
+// the next item makes no sense. A single value that is damaged is not.
 func isDisk(err error) bool {
-	return errors.Is(err, store.ErrDisk) || errors.Is(err, store.ErrDiskFull) || errors.Is(err, store.ErrCorrupt) ||
-		errors.Is(err, store.ErrLocked) || errors.Is(err, context.Canceled)
+	return breaks(err) || errors.Is(err, store.ErrLocked) || errors.Is(err, context.Canceled)
 }

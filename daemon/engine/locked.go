@@ -159,5 +159,6 @@ func (e *Engine) moveOne(tx *store.Tx, q lockedSend, i int, done map[store.PeerI
 		return err
 	}
 	done[to[0].id] = true
-	return e.queueOne(tx, q.IDs[i], one, to[0], replyTo, q.Sent)
+	_, err = e.queueOne(tx, q.IDs[i], one, to[0], replyTo, q.Sent)
+	return err
 }

@@ -19,8 +19,12 @@ func (e *Engine) owe(tx *store.Tx, peer store.PeerID, id store.MessageID, state 
 	if err := tx.OweReceipt(e.account, store.Receipt{Peer: peer, ID: id, State: int32(state)}, e.profileTime().UnixMilli()); err != nil {
 		return err
 	}
-	delay := e.jitter()
-	tx.OnCommit(func() { e.at(taskReceipts, delay) })
+	tx.OnCommit(func() {
+		// One delay for all that come before it is over: they share a receipt.
+		if _, due := e.tasks[taskReceipts]; !due {
+			e.at(taskReceipts, e.jitter())
+		}
+	})
 	return nil
 }
 
@@ -109,7 +113,7 @@ func (e *Engine) receipt(tx *store.Tx, in *incoming, r *e2e.Receipt) error {
 	}
 	for _, b := range r.GetMessageIds() {
 		id := store.MessageID(b)
-		m, err := tx.Message(e.account, id)
+		m, err := tx.MessageHead(e.account, id)
 		if errors.Is(err, store.ErrNotFound) || err == nil && (m.Direction != store.Out || m.Peer != in.peer) {
 			continue
 		}
@@ -118,11 +122,11 @@ func (e *Engine) receipt(tx *store.Tx, in *incoming, r *e2e.Receipt) error {
 		}
 		if state == local.StateRead && m.State != local.StateRead {
 			// The device that read it also got it; no state is skipped.
-			if err := e.setState(tx, id, local.StateDelivered, ""); err != nil {
+			if err := e.advance(tx, m, local.StateDelivered, ""); err != nil {
 				return err
 			}
 		}
-		if err := e.setState(tx, id, state, ""); err != nil {
+		if err := e.advance(tx, m, state, ""); err != nil {
 			return err
 		}
 		if err := e.delivered(tx, id); err != nil {

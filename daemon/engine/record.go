@@ -80,14 +80,20 @@ func (e *Engine) messageEvent(tx *store.Tx, m *store.Message) (local.Event, erro
 // setState moves an own message to a state, if that is a step forward, with
 // its receipt event, and tells who waits for it after the commit.
 func (e *Engine) setState(tx *store.Tx, id store.MessageID, state, reason string) error {
-	m, err := tx.Message(e.account, id)
+	m, err := tx.MessageHead(e.account, id)
 	if err != nil {
 		return err
 	}
+	return e.advance(tx, m, state, reason)
+}
+
+// advance is setState for a message that was just read; it keeps m true.
+func (e *Engine) advance(tx *store.Tx, m *store.Message, state, reason string) error {
 	if m.Direction != store.Out || !advances(m.State, state) {
 		return nil
 	}
-	now := e.now()
+	now, id := e.now(), m.ID
+	m.State, m.Reason = state, reason
 	if err := tx.SetMessageState(e.account, id, state, reason, now.UnixMilli()); err != nil {
 		return fmt.Errorf("set state: %w", err)
 	}

@@ -14,67 +14,74 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Results implements link.Handler: the relay's answers, in one transaction.
-func (e *Engine) Results(ctx context.Context, results []link.Result) {
-	err := e.do(ctx, func() error { return e.answers(results) })
+// Results implements link.Handler: the relay's answers, in one transaction. If
+// the store fails, the envelopes stay pending and are sent again: the recipient
+// knows duplicates.
+func (e *Engine) Results(_ context.Context, results []link.Result) {
+	var a answers
+	err := e.share(func(tx *store.Tx) (err error) {
+		a, err = e.record(tx, results, time.Now())
+		return err
+	}, func(err error) {
+		now := time.Now()
+		if err != nil {
+			e.epoch++ // what is on its way counts as unanswered
+			e.out.renew(e.epoch)
+			e.reset()
+			e.pause = now.Add(failWait)
+			e.at(taskPump, failWait)
+			return
+		}
+		e.landAll(results, a.done, a.held, now)
+		e.at(taskTransmit, 0)
+	})
 	if err != nil {
 		e.logger.Warn("answers of the relay", "error", err)
 	}
 }
 
-// answers records what the relay answered. If the store fails, the envelopes
-// stay pending and are sent again: the recipient knows duplicates.
-func (e *Engine) answers(results []link.Result) error {
-	var done []*flight
-	var held []store.MessageID
-	now := time.Now()
-	err := e.update(func(tx *store.Tx) error {
-		done, held = nil, nil
-		touched := make(map[store.MessageID]bool)
-		for _, r := range results {
-			if r.Class == wire.Class_CLASS_PROBE {
-				e.probeResult(r)
-				continue
-			}
-			f := e.flights[flightKey{id: r.MessageID, device: r.Device}]
-			if f == nil || !f.sent {
-				continue
-			}
-			final, err := e.answer(tx, f, r, now)
-			if err != nil {
-				return err
-			}
-			if final {
-				done = append(done, f)
-				touched[f.key.id] = true
-			}
-			if !r.Accepted && r.Reason == wire.Reason_REASON_REQUEST {
-				held = append(held, f.key.id)
-			}
+// answers is what the relay's answers to envelopes amount to.
+type answers struct {
+	done []*flight
+	held []store.MessageID
+}
+
+// record records what the relay answered.
+func (e *Engine) record(tx *store.Tx, results []link.Result, now time.Time) (answers, error) {
+	var a answers
+	touched := make(map[store.MessageID]bool)
+	for _, r := range results {
+		if r.Class == wire.Class_CLASS_PROBE {
+			e.probeResult(r)
+			continue
 		}
-		for _, id := range held {
-			if err := e.holdForRequest(tx, id); err != nil {
-				return err
-			}
+		f := e.flights[flightKey{id: r.MessageID, device: r.Device}]
+		if f == nil || !f.sent {
+			continue
 		}
-		for id := range touched {
-			if err := e.settle(tx, id); err != nil {
-				return err
-			}
+		final, err := e.answer(tx, f, r, now)
+		if err != nil {
+			return a, err
 		}
-		return nil
-	})
-	if err != nil {
-		e.epoch++ // what is on its way counts as unanswered
-		e.out.renew(e.epoch)
-		e.reset()
-		e.pause = now.Add(failWait)
-		e.at(taskPump, failWait)
-		return err
+		if final {
+			a.done = append(a.done, f)
+			touched[f.key.id] = true
+		}
+		if !r.Accepted && r.Reason == wire.Reason_REASON_REQUEST {
+			a.held = append(a.held, f.key.id)
+		}
 	}
-	e.landAll(results, done, held, now)
-	e.at(taskTransmit, 0)
-	return nil
+	for _, id := range a.held {
+		if err := e.holdForRequest(tx, id); err != nil {
+			return a, err
+		}
+	}
+	for id := range touched {
+		if err := e.settle(tx, id); err != nil {
+			return a, err
+		}
+	}
+	return a, nil
 }
 
 // answer records one final answer and reports whether it was one.
@@ -103,7 +110,7 @@ func (e *Engine) answer(tx *store.Tx, f *flight, r link.Result, now time.Time) (
 // reopenFor queues a message again after a device of it is gone, so that
 // devices that were added since get it before it is judged.
 func (e *Engine) reopenFor(tx *store.Tx, id store.MessageID) error {
-	o, err := tx.Outgoing(e.account, id)
+	o, err := tx.OutgoingHead(e.account, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
@@ -116,7 +123,7 @@ func (e *Engine) reopenFor(tx *store.Tx, id store.MessageID) error {
 
 // holdForRequest keeps a sealed message until the peer accepts me.
 func (e *Engine) holdForRequest(tx *store.Tx, id store.MessageID) error {
-	o, err := tx.Outgoing(e.account, id)
+	o, err := tx.OutgoingHead(e.account, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
 	"secmsg/crypto/ratchet"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/store"
@@ -22,6 +23,7 @@ import (
 func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*flight, err error) {
 	skip := make(map[store.PeerID]bool)
 	err = e.update(func(tx *store.Tx) error {
+		b := &sealing{e: e, tx: tx, targets: make(map[policy]trust.Target), sessions: make(map[pairKey]bool)}
 		for i := range rows {
 			o := &rows[i]
 			if skip[o.Peer] {
@@ -30,7 +32,7 @@ func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*fligh
 			var n *need
 			var sealed []*flight
 			err := tx.Sub(func() (err error) {
-				n, sealed, err = e.sealRow(tx, o)
+				n, sealed, err = b.row(o)
 				return err
 			})
 			switch {
@@ -52,9 +54,50 @@ func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*fligh
 	return needs, flights, err
 }
 
-// sealRow seals one message for every device that has no envelope of it yet, or
+// sealing is one second transaction. It remembers what all its messages ask of
+// the same rows, which nothing changes meanwhile.
+type sealing struct {
+	e        *Engine
+	tx       *store.Tx
+	targets  map[policy]trust.Target
+	sessions map[pairKey]bool // known to exist
+}
+
+// policy is what CheckSend is asked.
+type policy struct {
+	peer     store.PeerID
+	verified bool
+}
+
+// checkSend asks trust, once for all messages to a peer.
+func (b *sealing) checkSend(peer store.PeerID, verified bool) (trust.Target, error) {
+	p := policy{peer, verified}
+	if to, ok := b.targets[p]; ok {
+		return to, nil
+	}
+	to, err := b.e.trust.CheckSend(b.tx, b.e.account, peer, verified, b.e.now())
+	if err == nil {
+		b.targets[p] = to
+	}
+	return to, err
+}
+
+func (b *sealing) hasSession(peer store.PeerID, device key.DeviceID) (bool, error) {
+	k := pairKey{peer: peer, device: device}
+	if b.sessions[k] {
+		return true, nil
+	}
+	has, err := b.e.keys.HasSession(b.tx, b.e.account, peer, device)
+	if has {
+		b.sessions[k] = true
+	}
+	return has, err
+}
+
+// row seals one message for every device that has no envelope of it yet, or
 // says what must be asked first, or settles a message that cannot leave.
-func (e *Engine) sealRow(tx *store.Tx, o *store.Outgoing) (*need, []*flight, error) {
+func (b *sealing) row(o *store.Outgoing) (*need, []*flight, error) {
+	e, tx := b.e, b.tx
 	addr, err := e.address(tx, o.Peer)
 	if err != nil {
 		return nil, nil, err
@@ -63,7 +106,7 @@ func (e *Engine) sealRow(tx *store.Tx, o *store.Outgoing) (*need, []*flight, err
 	if p.refresh {
 		return &need{peer: o.Peer, user: addr.User, lookUp: true}, nil, nil
 	}
-	to, err := e.trust.CheckSend(tx, e.account, o.Peer, o.Verified, e.now())
+	to, err := b.checkSend(o.Peer, o.Verified)
 	switch {
 	case errors.Is(err, trust.ErrUnknownPeer):
 		return &need{peer: o.Peer, user: addr.User, lookUp: true}, nil, nil
@@ -79,22 +122,25 @@ func (e *Engine) sealRow(tx *store.Tx, o *store.Outgoing) (*need, []*flight, err
 	if held, err := e.waitsForAcceptance(tx, o, p, addr.User); held || err != nil {
 		return nil, nil, err
 	}
-	have, err := tx.EnvelopesOf(e.account, o.ID)
-	if err != nil {
-		return nil, nil, err
+	var have []store.Envelope
+	if o.N > 0 || !e2e.Durable(e2e.Kind(o.Kind)) { // else it was never sealed
+		if have, err = tx.EnvelopesOf(e.account, o.ID); err != nil {
+			return nil, nil, err
+		}
 	}
 	targets := e.missing(o, to, have, false)
-	own, err := e.ownTargets(tx, o, addr, have)
+	own, err := b.ownTargets(o, addr, have)
 	if err != nil {
 		return nil, nil, err
 	}
-	if n, err := e.lacking(tx, targets, o.Peer, addr.User); n != nil || err != nil {
+	if n, err := b.lacking(targets, o.Peer, addr.User); n != nil || err != nil {
 		return n, nil, err
 	}
-	if n, err := e.lacking(tx, own, e.selfPeer, e.self.User); n != nil || err != nil {
+	if n, err := b.lacking(own, e.selfPeer, e.self.User); n != nil || err != nil {
 		return n, nil, err
 	}
-	return e.sealFor(tx, o, targets, own)
+	flights, err := b.sealFor(o, targets, own)
+	return nil, flights, err
 }
 
 // sealTarget is a device to seal for.
@@ -127,27 +173,27 @@ func (e *Engine) missing(o *store.Outgoing, to trust.Target, have []store.Envelo
 }
 
 // ownTargets returns the other own devices that get a copy of what I send.
-func (e *Engine) ownTargets(tx *store.Tx, o *store.Outgoing, addr identity.Address, have []store.Envelope) ([]sealTarget, error) {
-	if o.Control || addr == e.self || o.Kind != int32(e2e.Kind_KIND_TEXT) {
+func (b *sealing) ownTargets(o *store.Outgoing, addr identity.Address, have []store.Envelope) ([]sealTarget, error) {
+	if o.Control || addr == b.e.self || o.Kind != int32(e2e.Kind_KIND_TEXT) {
 		return nil, nil
 	}
-	to, err := e.trust.CheckSend(tx, e.account, e.selfPeer, false, e.now())
+	to, err := b.checkSend(b.e.selfPeer, false)
 	if err != nil {
 		return nil, err
 	}
-	return e.missing(o, to, have, true), nil
+	return b.e.missing(o, to, have, true), nil
 }
 
 // lacking returns a need if a session must be started first. Devices that are
 // known to have no bundle are not asked for again for a while.
-func (e *Engine) lacking(tx *store.Tx, targets []sealTarget, peer store.PeerID, user string) (*need, error) {
+func (b *sealing) lacking(targets []sealTarget, peer store.PeerID, user string) (*need, error) {
 	n := need{peer: peer, user: user}
 	for _, t := range targets {
-		has, err := e.keys.HasSession(tx, e.account, t.Peer, t.Device.ID)
+		has, err := b.hasSession(t.Peer, t.Device.ID)
 		if err != nil {
 			return nil, err
 		}
-		if !has && !e.peer(peer).noKeys[t.Device.ID].until.After(time.Now()) {
+		if !has && !b.e.peer(peer).noKeys[t.Device.ID].until.After(time.Now()) {
 			n.bundles = append(n.bundles, t.Device.ID)
 		}
 	}
@@ -159,62 +205,70 @@ func (e *Engine) lacking(tx *store.Tx, targets []sealTarget, peer store.PeerID, 
 
 // sealFor seals a message for its targets. It takes its counter when it is
 // sealed for the first time; all its envelopes carry the same.
-func (e *Engine) sealFor(tx *store.Tx, o *store.Outgoing, targets, own []sealTarget) (*need, []*flight, error) {
+func (b *sealing) sealFor(o *store.Outgoing, targets, own []sealTarget) ([]*flight, error) {
+	e, tx := b.e, b.tx
 	if o.N == 0 && e2e.Durable(e2e.Kind(o.Kind)) {
 		n, err := tx.NextN(e.account, o.Peer)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		o.N = n
-		if err := tx.SetN(e.account, o.ID, n); err != nil {
-			return nil, nil, err
-		}
 		if err := tx.SetMessageN(e.account, o.ID, n); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
+	}
+	if err := tx.SetSealed(e.account, o.ID, o.N); err != nil {
+		return nil, err
 	}
 	plain, err := finish(o)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var flights []*flight
-	for _, t := range targets {
-		f, err := e.sealOne(tx, o, t, plain)
-		if err != nil {
-			return nil, nil, err
-		}
-		if f != nil {
-			flights = append(flights, f)
-		}
+	flights, err := b.sealAll(o, targets, plain)
+	if err != nil {
+		return nil, err
 	}
+	pending := len(flights) > 0
 	if len(own) > 0 {
 		if plain, err = e.syncCopy(tx, o); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-	}
-	for _, t := range own {
-		f, err := e.sealOne(tx, o, t, plain)
+		copies, err := b.sealAll(o, own, plain)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
+		}
+		flights = append(flights, copies...)
+	}
+	if pending {
+		return flights, nil // the answers settle it
+	}
+	return flights, e.settle(tx, o.ID)
+}
+
+// sealAll seals one plaintext for devices and returns what is to be sent.
+func (b *sealing) sealAll(o *store.Outgoing, targets []sealTarget, plain []byte) ([]*flight, error) {
+	var flights []*flight
+	for _, t := range targets {
+		f, err := b.sealOne(o, t, plain)
+		if err != nil {
+			return nil, err
 		}
 		if f != nil {
 			flights = append(flights, f)
 		}
 	}
-	if err := tx.SetPhase(e.account, o.ID, store.PhaseSealed, ""); err != nil {
-		return nil, nil, err
-	}
-	return nil, flights, e.settle(tx, o.ID)
+	return flights, nil
 }
 
 // sealOne seals for one device. A device without session or with a mailbox
 // that stays full gets a row that says so and nothing else.
-func (e *Engine) sealOne(tx *store.Tx, o *store.Outgoing, t sealTarget, plain []byte) (*flight, error) {
+func (b *sealing) sealOne(o *store.Outgoing, t sealTarget, plain []byte) (*flight, error) {
+	e, tx := b.e, b.tx
 	env := &store.Envelope{
 		Account: e.account, ID: o.ID, Device: t.Device.ID, Peer: t.Peer, Own: t.own,
 		Status: store.EnvelopePending, Manifest: t.version, ExpiresMS: o.ExpiresMS,
 	}
-	has, err := e.keys.HasSession(tx, e.account, t.Peer, t.Device.ID)
+	has, err := b.hasSession(t.Peer, t.Device.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -36,40 +36,61 @@ const (
 	maxExpires = 366 * 24 * 3600
 )
 
-// Send queues a message to each peer: when it returns, plaintext, id and
-// recipient of each are durable. Then it waits as p.Wait says (cli.md). Errors
-// of single recipients stand in their results; an error of Send itself means
-// that nothing was queued.
+// Send is Submit and the wait in one.
 func (e *Engine) Send(ctx context.Context, p local.SendParams) (local.SendResults, error) {
+	return e.Submit(ctx, p)()
+}
+
+// Submit hands a message over to be queued to each peer. Messages are queued in
+// the order in which Submit is called; those that come close together share
+// the wait for the disk. The function that it returns must be called: when it
+// returns, plaintext, id and recipient of each message are durable, and it has
+// waited as p.Wait says (cli.md). Errors of single recipients stand in their
+// results; an error of its own means that nothing was queued.
+func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.SendResults, error) {
 	replyTo, err := checkSend(p)
 	if err != nil {
-		return local.SendResults{}, err
+		return func() (local.SendResults, error) { return local.SendResults{}, err }
 	}
 	if e.keys.Locked() {
-		return e.queueLocked(ctx, p)
+		out, err := e.queueLocked(ctx, p)
+		return func() (local.SendResults, error) { return out, err }
 	}
-	var ids []store.MessageID
+	var q queued
 	var waits []*wait
-	err = e.do(ctx, func() error {
-		err := e.update(func(tx *store.Tx) (err error) {
-			ids, err = e.queue(tx, p, replyTo, e.now())
+	result := make(chan error, 1)
+	e.submit(job{
+		tx: func(tx *store.Tx) (err error) {
+			q, err = e.queue(tx, p, replyTo, e.now())
 			return err
-		})
-		if err != nil {
-			return err
-		}
-		for _, id := range ids {
-			waits = append(waits, e.watch(id))
-		}
-		e.at(taskPump, 0)
-		return nil
+		},
+		done: func(err error) {
+			if err == nil && p.Wait != waitQueued {
+				for _, id := range q.ids {
+					waits = append(waits, e.watch(id))
+				}
+			}
+			result <- err
+		},
 	})
-	if err != nil {
-		return local.SendResults{}, toLocal(err)
+	return func() (local.SendResults, error) {
+		if err := <-result; err != nil {
+			return local.SendResults{}, toLocal(err)
+		}
+		if p.Wait == waitQueued && q.results != nil {
+			return local.SendResults{Results: q.results}, nil
+		}
+		defer e.unwatch(waits)
+		timeout := e.await(ctx, p, waits)
+		return e.results(ctx, q.ids, p, timeout)
 	}
-	defer e.unwatch(waits)
-	timeout := e.await(ctx, p, waits)
-	return e.results(ctx, ids, p, timeout)
+}
+
+// queued is what a send has put into the outbox, or what an idempotency key
+// stands for; then there are no results.
+type queued struct {
+	ids     []store.MessageID
+	results []local.SendResult
 }
 
 // checkSend holds what can be checked without the store.
@@ -111,36 +132,40 @@ func checkSend(p local.SendParams) (replyTo []byte, err error) {
 // queue is the first transaction: for each recipient a message row, an outbox
 // row and the event of the own outgoing message, or, with an idempotency key
 // that is known, nothing but its ids.
-func (e *Engine) queue(tx *store.Tx, p local.SendParams, replyTo []byte, sent time.Time) ([]store.MessageID, error) {
+func (e *Engine) queue(tx *store.Tx, p local.SendParams, replyTo []byte, sent time.Time) (queued, error) {
+	var q queued
 	peers, err := e.recipients(tx, p)
 	if err != nil {
-		return nil, err
+		return q, err
 	}
 	var digest []byte
 	if p.IdempotencyKey != "" {
 		if digest, err = tx.Digest(idempotentContent(p, peers)); err != nil {
-			return nil, err
+			return q, err
 		}
 		ids, err := e.known(tx, p.IdempotencyKey, digest)
 		if err != nil || ids != nil {
-			return ids, err
+			return queued{ids: ids}, err
 		}
 	}
-	var ids []store.MessageID
 	for _, peer := range peers {
 		id, err := newID()
 		if err != nil {
-			return nil, err
+			return q, err
 		}
-		if err := e.queueOne(tx, id, p, peer, replyTo, sent); err != nil {
-			return nil, err
+		state, err := e.queueOne(tx, id, p, peer, replyTo, sent)
+		if err != nil {
+			return q, err
 		}
-		ids = append(ids, id)
+		q.ids = append(q.ids, id)
+		q.results = append(q.results, local.SendResult{
+			ID: idText(id), Peer: peer.addr.String(), State: state, Time: localMS(e.now().UnixMilli()),
+		})
 	}
 	if p.IdempotencyKey != "" {
-		err = tx.SetIdempotent(e.account, p.IdempotencyKey, store.Idempotent{Digest: digest, IDs: joinIDs(ids)}, e.profileTime().UnixMilli())
+		err = tx.SetIdempotent(e.account, p.IdempotencyKey, store.Idempotent{Digest: digest, IDs: joinIDs(q.ids)}, e.profileTime().UnixMilli())
 	}
-	return ids, err
+	return q, err
 }
 
 // recipient is a resolved peer.
@@ -202,30 +227,34 @@ func (e *Engine) checkRecipient(tx *store.Tx, peer store.PeerID, addr identity.A
 }
 
 // queueOne queues the message to one recipient. To oneself it is a note: kept,
-// delivered at once, and copied to the other own devices.
-func (e *Engine) queueOne(tx *store.Tx, id store.MessageID, p local.SendParams, to recipient, replyTo []byte, sent time.Time) error {
+// delivered at once, and copied to the other own devices. It returns the state
+// that the message has.
+func (e *Engine) queueOne(tx *store.Tx, id store.MessageID, p local.SendParams, to recipient, replyTo []byte, sent time.Time) (state string, err error) {
 	text := &e2e.Text{Text: p.Text, ReplyTo: replyTo}
-	state := local.StateQueued
+	state = local.StateQueued
 	note := to.addr == e.self
 	if note {
 		state = local.StateDelivered
 	}
 	if err := e.addOwn(tx, id, to, text, state, e.device, sent); err != nil {
-		return err
+		return "", err
 	}
 	if p.Require == requireVerified {
 		if err := tx.SetMessageVerified(e.account, id); err != nil {
-			return err
+			return "", err
 		}
 	}
 	if note {
-		return e.queueSync(tx, &e2e.Sync{Peer: to.addr.String(), MessageId: id[:], What: &e2e.Sync_Sent{Sent: text}})
+		return state, e.queueSync(tx, &e2e.Sync{Peer: to.addr.String(), MessageId: id[:], What: &e2e.Sync_Sent{Sent: text}})
 	}
-	if err := e.trust.MakeContact(tx, e.account, to.id); err != nil {
-		return err
+	added, err := e.trust.MakeContact(tx, e.account, to.id)
+	if err != nil {
+		return "", err
 	}
-	tx.OnCommit(e.contactAdded)
-	return e.enqueue(tx, &store.Outgoing{
+	if added {
+		tx.OnCommit(e.contactAdded)
+	}
+	return state, e.enqueue(tx, &store.Outgoing{
 		ID: id, Peer: to.id, Verified: p.Require == requireVerified, ExpiresMS: e.expiry(p.Expires), SentMS: sent.UnixMilli(),
 	}, &e2e.Content{Kind: e2e.Kind_KIND_TEXT, Body: &e2e.Content_Text{Text: text}})
 }

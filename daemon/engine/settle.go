@@ -80,7 +80,7 @@ func judge(envelopes []store.Envelope) verdict {
 // settle moves a message on when all its envelopes are answered: accepted if
 // one of them was, else failed or expired. Control content is done with it.
 func (e *Engine) settle(tx *store.Tx, id store.MessageID) error {
-	o, err := tx.Outgoing(e.account, id)
+	o, err := tx.OutgoingHead(e.account, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return e.forgetAnswered(tx, id)
 	}

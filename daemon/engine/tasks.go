@@ -59,6 +59,8 @@ func (e *Engine) runDue(ctx context.Context) time.Duration {
 		select {
 		case f := <-e.calls:
 			f()
+		case <-e.jobs.wake:
+			e.commit()
 		default:
 		}
 	}

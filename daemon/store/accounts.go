@@ -149,6 +149,11 @@ func (tx *Tx) Accounts() ([]Account, error) {
 }
 
 func (tx *Tx) openAccount(a *Account, sealed []byte) error {
+	if k, ok := tx.known.accountOf(a.ID, sealed); ok && tx.box != nil {
+		k.ID, k.State, k.Default = a.ID, a.State, a.Default
+		*a = k
+		return nil
+	}
 	body, err := tx.open("accounts", "body", rowOf(a.ID), sealed)
 	if err != nil {
 		return err
@@ -156,6 +161,7 @@ func (tx *Tx) openAccount(a *Account, sealed []byte) error {
 	if err := json.Unmarshal(body, a); err != nil {
 		return fmt.Errorf("decode account: %w: %w", ErrCorrupt, err)
 	}
+	tx.known.putAccount(*a, sealed, tx.epoch)
 	return nil
 }
 

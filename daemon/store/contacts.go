@@ -156,6 +156,12 @@ func (tx *Tx) contacts(account AccountID, query string) ([]Contact, error) {
 }
 
 func (tx *Tx) openContact(c *Contact, sealed []byte) error {
+	if k, ok := tx.known.contact(c.Peer, sealed); ok && tx.box != nil {
+		k.Account, k.Peer, k.Relation, k.Synced = c.Account, c.Peer, c.Relation, c.Synced
+		k.Change, k.Request, k.Trust = c.Change, c.Request, c.Trust
+		*c = k
+		return nil
+	}
 	body, err := tx.open("contacts", "body", contactRow(c.Account, c.Peer), sealed)
 	if err != nil {
 		return err
@@ -163,6 +169,7 @@ func (tx *Tx) openContact(c *Contact, sealed []byte) error {
 	if err := json.Unmarshal(body, c); err != nil {
 		return fmt.Errorf("decode contact: %w: %w", ErrCorrupt, err)
 	}
+	tx.known.putContact(*c, sealed, tx.epoch)
 	return nil
 }
 

@@ -19,6 +19,9 @@ var (
 	ErrTooNew = errors.New("the database belongs to a newer version of secmsg")
 	// ErrCorrupt is a database that SQLite finds damaged, or a sealed value that does not authenticate.
 	ErrCorrupt = errors.New("the database is damaged")
+	// ErrDatabase comes with ErrCorrupt when it is the file that SQLite finds
+	// damaged, and not one value in it.
+	ErrDatabase = errors.New("SQLite cannot use the file")
 	// ErrDiskFull is a write that found no space; nothing of the transaction is kept.
 	ErrDiskFull = errors.New("no space left where the profile lives")
 	// ErrDisk is another failed read, write or fsync; nothing of the transaction is kept.
@@ -55,7 +58,7 @@ func mapError(op string, err error) error {
 		case sqliteIOErr, sqliteCantOpen, sqliteReadOnly:
 			return fmt.Errorf("%s: %w: %w", op, ErrDisk, err)
 		case sqliteCorrupt, sqliteNotADB:
-			return fmt.Errorf("%s: %w: %w", op, ErrCorrupt, err)
+			return fmt.Errorf("%s: %w: %w: %w", op, ErrCorrupt, ErrDatabase, err)
 		}
 	}
 	return fmt.Errorf("%s: %w", op, err)

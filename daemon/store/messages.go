@@ -56,6 +56,17 @@ func (tx *Tx) Message(account AccountID, id MessageID) (*Message, error) {
 	return &list[0], nil
 }
 
+// MessageHead returns a message without its body, or ErrNotFound.
+func (tx *Tx) MessageHead(account AccountID, id MessageID) (*Message, error) {
+	m := &Message{Account: account, ID: id}
+	err := tx.get(`SELECT peer, direction, kind, n, state, reason, changed_ms FROM messages WHERE account = ? AND id = ?`,
+		[]any{account, id[:]}, &m.Peer, &m.Direction, &m.Kind, &m.N, &m.State, &m.Reason, &m.ChangedMS)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
 // SetMessageState records that an own message reached a state.
 func (tx *Tx) SetMessageState(account AccountID, id MessageID, state, reason string, ms int64) error {
 	return tx.exec(`UPDATE messages SET state = ?, reason = ?, changed_ms = ? WHERE account = ? AND id = ?`,

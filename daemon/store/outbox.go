@@ -63,14 +63,25 @@ func (tx *Tx) Outgoing(account AccountID, id MessageID) (*Outgoing, error) {
 	return &list[0], nil
 }
 
+// OutgoingHead returns a row without its body, or ErrNotFound.
+func (tx *Tx) OutgoingHead(account AccountID, id MessageID) (*Outgoing, error) {
+	o := &Outgoing{Account: account, ID: id}
+	err := tx.get(`SELECT peer, device, kind, control, phase, reason, n FROM outbox WHERE account = ? AND id = ?`,
+		[]any{account, id[:]}, &o.Peer, &o.Device, &o.Kind, &o.Control, &o.Phase, &o.Reason, &o.N)
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
 // SetPhase moves a row to a phase.
 func (tx *Tx) SetPhase(account AccountID, id MessageID, phase int, reason string) error {
 	return tx.exec(`UPDATE outbox SET phase = ?, reason = ? WHERE account = ? AND id = ?`, phase, reason, account, id[:])
 }
 
-// SetN records the counter that a message got when it was first sealed.
-func (tx *Tx) SetN(account AccountID, id MessageID, n uint64) error {
-	return tx.exec(`UPDATE outbox SET n = ? WHERE account = ? AND id = ?`, n, account, id[:])
+// SetSealed moves a row to PhaseSealed with the counter that its message has.
+func (tx *Tx) SetSealed(account AccountID, id MessageID, n uint64) error {
+	return tx.exec(`UPDATE outbox SET phase = 2, reason = '', n = ? WHERE account = ? AND id = ?`, n, account, id[:])
 }
 
 // DeleteOutgoing removes a row and its envelopes.

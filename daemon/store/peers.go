@@ -38,23 +38,37 @@ func (tx *Tx) Peer(account AccountID, address string) (PeerID, error) {
 
 // FindPeer returns the id of an address, or ErrNotFound.
 func (tx *Tx) FindPeer(account AccountID, address string) (PeerID, error) {
+	name := peerName{account, address}
+	if id, ok := tx.known.peer(name); ok && tx.box != nil {
+		return id, nil
+	}
 	tag, err := tx.tag(peerTag, []byte(address))
 	if err != nil {
 		return 0, err
 	}
 	var id PeerID
 	err = tx.get(`SELECT id FROM peers WHERE account = ? AND tag = ?`, []any{account, tag}, &id)
+	if err == nil {
+		// A row of this transaction may still be undone.
+		tx.keep(func() { tx.known.putPeer(id, name, tx.epoch) })
+	}
 	return id, err
 }
 
 // PeerAddress returns the address (user@domain) of a peer.
 func (tx *Tx) PeerAddress(id PeerID) (string, error) {
+	if n, ok := tx.known.address(id); ok && tx.box != nil {
+		return n.address, nil
+	}
 	var account AccountID
 	var tag, sealed []byte
 	if err := tx.get(`SELECT account, tag, address FROM peers WHERE id = ?`, []any{id}, &account, &tag, &sealed); err != nil {
 		return "", err
 	}
 	b, err := tx.open("peers", "address", peerRow(account, tag), sealed)
+	if err == nil {
+		tx.keep(func() { tx.known.putPeer(id, peerName{account, string(b)}, tx.epoch) })
+	}
 	return string(b), err
 }
 

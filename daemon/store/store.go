@@ -67,6 +67,7 @@ type Store struct {
 	closed bool    // guarded by mu
 
 	box    atomic.Pointer[Box]
+	known  known
 	writes atomic.Uint64 // counts commits; the idle loop compares
 	clock  profileClock
 }
@@ -154,6 +155,7 @@ func dsn(path, mode string, pragmas ...string) string {
 func (s *Store) SetBox(b Box) {
 	if b == nil {
 		s.box.Store(nil)
+		s.known.clear()
 		return
 	}
 	s.box.Store(&b)
@@ -183,6 +185,9 @@ func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
 		}
 	}()
 	if err := fn(tx); err != nil {
+		return err
+	}
+	if err := tx.saveCounters(); err != nil {
 		return err
 	}
 	if now := s.clock.due(); !now.IsZero() {
@@ -246,7 +251,7 @@ func (s *Store) reader(ctx context.Context) (*handle, error) {
 // newTx makes a Tx. Statements do not follow the context's cancellation:
 // a transaction is short, and undoing it half-way gains nothing.
 func (s *Store) newTx(ctx context.Context, q *handle, writable bool) *Tx {
-	tx := &Tx{ctx: context.WithoutCancel(ctx), q: q, writable: writable}
+	tx := &Tx{ctx: context.WithoutCancel(ctx), q: q, writable: writable, known: &s.known, epoch: s.known.now()}
 	if b := s.box.Load(); b != nil {
 		tx.box = *b
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 )
 
 // Tx is a transaction. It is valid only inside the function it was passed to.
@@ -13,13 +14,26 @@ type Tx struct {
 	q        *handle
 	box      Box // nil while locked
 	writable bool
+	known    *known
+	epoch    uint64 // of known, when box was looked at
 	hooks    []func()
 	depth    int // of nested Sub calls
+	counters []counter
 }
 
 // OnCommit runs fn after the transaction committed, in the order of the calls
 // and of the commits. fn must be quick and must not use the store.
 func (tx *Tx) OnCommit(fn func()) { tx.hooks = append(tx.hooks, fn) }
+
+// keep runs fn when what was read is sure to be committed: at once in a
+// snapshot, else after the commit.
+func (tx *Tx) keep(fn func()) {
+	if tx.writable {
+		tx.OnCommit(fn)
+		return
+	}
+	fn()
+}
 
 // Locked reports whether sealed columns cannot be used.
 func (tx *Tx) Locked() bool { return tx.box == nil }
@@ -42,7 +56,7 @@ func (tx *Tx) Sub(fn func() error) (err error) {
 		return err
 	}
 	tx.depth++
-	hooks := len(tx.hooks)
+	hooks, counters := len(tx.hooks), slices.Clone(tx.counters)
 	defer func() {
 		tx.depth--
 		if v := recover(); v != nil {
@@ -53,7 +67,7 @@ func (tx *Tx) Sub(fn func() error) (err error) {
 			return
 		}
 		clear(tx.hooks[hooks:])
-		tx.hooks = tx.hooks[:hooks]
+		tx.hooks, tx.counters = tx.hooks[:hooks], counters
 		if e := tx.exec("ROLLBACK TO " + name); e != nil {
 			err = errors.Join(err, e)
 			return
@@ -150,20 +164,63 @@ func (tx *Tx) tag(domain string, b []byte) ([]byte, error) {
 	return tag, nil
 }
 
-// next returns the next value of a counter, from 1. Values are never reused.
+// counter is a row of the counters, drawn from in memory until the commit: a
+// burst draws thousands of values and writes each counter once.
+type counter struct {
+	name  string
+	value int64
+	drawn bool
+}
+
+// next returns the next value of a counter, from 1. Values are never reused
+// once the transaction is committed.
 func (tx *Tx) next(name string) (int64, error) {
-	var v int64
-	err := tx.get(`INSERT INTO counters (name, value) VALUES (?, 1)
-		ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value`, []any{name}, &v)
-	return v, err
+	c, err := tx.load(name)
+	if err != nil {
+		return 0, err
+	}
+	c.value++
+	c.drawn = true
+	return c.value, nil
 }
 
 // counter returns the present value of a counter, 0 if it was never used.
 func (tx *Tx) counter(name string) (int64, error) {
-	var v int64
-	err := tx.get(`SELECT value FROM counters WHERE name = ?`, []any{name}, &v)
-	if errors.Is(err, ErrNotFound) {
-		return 0, nil
+	c, err := tx.load(name)
+	if err != nil {
+		return 0, err
 	}
-	return v, err
+	return c.value, nil
+}
+
+// load returns a counter of this transaction. The pointer is good until the
+// next load.
+func (tx *Tx) load(name string) (*counter, error) {
+	for i := range tx.counters {
+		if tx.counters[i].name == name {
+			return &tx.counters[i], nil
+		}
+	}
+	c := counter{name: name}
+	err := tx.get(`SELECT value FROM counters WHERE name = ?`, []any{name}, &c.value)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	tx.counters = append(tx.counters, c)
+	return &tx.counters[len(tx.counters)-1], nil
+}
+
+// saveCounters writes what was drawn, before the commit.
+func (tx *Tx) saveCounters() error {
+	for _, c := range tx.counters {
+		if !c.drawn {
+			continue
+		}
+		err := tx.exec(`INSERT INTO counters (name, value) VALUES (?, ?)
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, c.name, c.value)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

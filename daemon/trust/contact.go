@@ -135,20 +135,21 @@ func (t *Trust) describe(tx *store.Tx, c store.Contact, addr identity.Address) (
 }
 
 // MakeContact makes a peer a contact of mine, as adding, sending, verifying and
-// accepting a key do. A blocked peer stays blocked. The server is told later.
-func (t *Trust) MakeContact(tx *store.Tx, account store.AccountID, peer store.PeerID) error {
+// accepting a key do, and reports whether that changed anything. A blocked peer
+// stays blocked. The server is told later.
+func (t *Trust) MakeContact(tx *store.Tx, account store.AccountID, peer store.PeerID) (changed bool, err error) {
 	c, err := tx.Contact(account, peer)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if c.Relation != store.RelationNone {
 		if !c.Request {
-			return nil
+			return false, nil
 		}
 		c.Request = false
-		return tx.SaveContact(c)
+		return true, tx.SaveContact(c)
 	}
-	return setRelation(tx, c, store.RelationContact)
+	return true, setRelation(tx, c, store.RelationContact)
 }
 
 // setRelation changes a relation and leaves it to be told to the server.

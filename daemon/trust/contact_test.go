@@ -159,7 +159,10 @@ func TestRelationsArePending(t *testing.T) {
 	}
 	_, err = w.try(func(tx *store.Tx) (local.Contact, error) { return w.trust.Add(tx, w.account, bob.addr) })
 	wantCode(t, err, local.CodeRefused)
-	w.update(func(tx *store.Tx) error { return w.trust.MakeContact(tx, w.account, p[0].Peer) })
+	w.update(func(tx *store.Tx) error {
+		_, err := w.trust.MakeContact(tx, w.account, p[0].Peer)
+		return err
+	})
 	if c, _ := w.contact(bob); c.Trust != local.TrustBlocked || c.Contact {
 		t.Error("sending unblocked a peer")
 	}
