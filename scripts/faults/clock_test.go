@@ -26,7 +26,7 @@ func TestFault17WallClockOfTheServer(t *testing.T) {
 			r := newRig(t, options{serverEnv: []string{"SECMSG_LIMITS_SWEEP=100ms"}})
 			r.connected("alice", "bob")
 			r.stop("bob")
-			r.send("alice", "bob", "before", "--wait", "server", "--timeout", "20s")
+			r.send("alice", "bob", "before", "--wait", "server", "--timeout", patience)
 			r.check(r.w.StopServer())
 			db, err := sql.Open("sqlite", filepath.Join(r.w.ServerDir(), "server.db"))
 			r.check(err)
@@ -41,14 +41,14 @@ func TestFault17WallClockOfTheServer(t *testing.T) {
 			r.start("bob")
 			r.connected("alice")
 			r.until("bob", "alice", `"before"`)
-			r.send("alice", "bob", "meanwhile", "--wait", "delivered", "--timeout", "20s")
+			r.send("alice", "bob", "meanwhile", "--wait", "delivered", "--timeout", patience)
 			res, err := r.w.Exec(t.Context(), "", "admin", "check", "--confirm-clock", "--data", r.w.ServerDir())
 			r.check(err)
 			r.check(res.Err())
 			if st := r.stats(); !st.Healthy {
 				t.Errorf("not healthy after the clock was confirmed: %+v", st.Checks)
 			}
-			r.send("bob", "alice", "after", "--wait", "delivered", "--timeout", "20s")
+			r.send("bob", "alice", "after", "--wait", "delivered", "--timeout", patience)
 			if got := r.history("alice", "bob"); strings.Contains(got, `"state":"expired"`) {
 				t.Errorf("something expired:\n%s", got)
 			}

@@ -60,12 +60,12 @@ func TestFault07RestoredProfile(t *testing.T) {
 	r := newRig(t, options{frames: true})
 	s := &senders{seen: map[string]int{}}
 	r.frame.Hook(s.hooks())
-	r.send("alice", "bob", "one", "--wait", "delivered", "--timeout", "20s")
+	r.send("alice", "bob", "one", "--wait", "delivered", "--timeout", patience)
 	old := r.account("alice").Device
 	r.stop("alice")
 	r.copyTree(r.w.Home("alice"), r.w.Home("alice")+".old")
 	r.start("alice")
-	r.send("alice", "bob", "two", "--wait", "delivered", "--timeout", "20s")
+	r.send("alice", "bob", "two", "--wait", "delivered", "--timeout", patience)
 	r.stop("alice")
 	if seen := s.reset(); len(seen) != 1 {
 		t.Fatalf("before the copy bob heard from the devices %v, want one", seen)
@@ -82,7 +82,7 @@ func TestFault07RestoredProfile(t *testing.T) {
 	if r.account("alice").Device == old {
 		t.Error("the old copy goes on as the same device")
 	}
-	r.check(r.run("bob", "welcome back", "send", "alice", "--wait", "delivered", "--timeout", "30s").Err())
+	r.check(r.run("bob", "welcome back", "send", "alice", "--wait", "delivered", "--timeout", patience).Err())
 	if seen := s.reset(); seen[old] > 0 || len(seen) == 0 {
 		t.Errorf("after the copy woke up bob heard from the devices %v; %s is the old one", seen, old)
 	}
@@ -104,12 +104,12 @@ func TestFault07RestoredProfile(t *testing.T) {
 func TestFault07SendAcrossReplacement(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
-	r.send("alice", "bob", "one", "--wait", "delivered", "--timeout", "30s")
+	r.send("alice", "bob", "one", "--wait", "delivered", "--timeout", patience)
 	old := r.account("alice").Device
 	r.stop("alice")
 	r.copyTree(r.w.Home("alice"), r.w.Home("alice")+".old")
 	r.start("alice")
-	r.send("alice", "bob", "two", "--wait", "delivered", "--timeout", "30s")
+	r.send("alice", "bob", "two", "--wait", "delivered", "--timeout", patience)
 	r.stop("alice")
 	r.check(os.RemoveAll(r.w.Home("alice")))
 	r.check(os.Rename(r.w.Home("alice")+".old", r.w.Home("alice")))
@@ -122,7 +122,7 @@ func TestFault07SendAcrossReplacement(t *testing.T) {
 	}
 	waiting := make(chan end, 1)
 	go func() {
-		res, err := r.w.Run(t.Context(), "alice", "", "send", "bob", "three", "--wait", "delivered", "--timeout", "100s", "-o", "json")
+		res, err := r.w.Run(t.Context(), "alice", "", "send", "bob", "three", "--wait", "delivered", "--timeout", patience, "-o", "json")
 		waiting <- end{res, err}
 	}()
 	r.eventually("the send waits", func() bool { return r.account("alice").Outbox == 1 })
@@ -169,7 +169,7 @@ func TestFault07ClonedProfile(t *testing.T) {
 		e := r.account("clone").Error
 		return e != nil && e.Code == local.CodeRefused
 	})
-	r.send("alice", "bob", "from the first", "--wait", "delivered", "--timeout", "20s")
+	r.send("alice", "bob", "from the first", "--wait", "delivered", "--timeout", patience)
 	if st := r.account("alice"); !st.Connected || st.Device != device {
 		t.Errorf("the first copy was disturbed: %+v", st)
 	}

@@ -38,7 +38,7 @@ func (r *rig) spoil(path string, pages int) {
 func TestFault06CorruptPageAtTheClient(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
-	r.send("alice", "bob", "before", "--wait", "delivered", "--timeout", "20s")
+	r.send("alice", "bob", "before", "--wait", "delivered", "--timeout", patience)
 	r.stop("alice")
 	r.spoil(filepath.Join(r.w.Home("alice"), "secmsg.db"), 12)
 	damaged, err := os.ReadFile(filepath.Join(r.w.Home("alice"), "secmsg.db"))

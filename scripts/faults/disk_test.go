@@ -109,7 +109,7 @@ func TestFault08FullDiskAtTheServer(t *testing.T) {
 	r := newRig(t, options{dir: dir})
 	r.connected("alice", "bob")
 	r.stop("bob")
-	r.send("alice", "bob", "before", "--wait", "server")
+	r.send("alice", "bob", "before", "--wait", "server", "--timeout", patience)
 	filler := fill(t, r.w.ServerDir())
 	const messages = 12
 	for i := range messages {

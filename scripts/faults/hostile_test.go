@@ -134,7 +134,7 @@ func TestHostileSlowloris(t *testing.T) {
 		}
 	})
 	r.served("during slowloris")
-	r.send("alice", "bob", "meanwhile", "--wait", "delivered", "--timeout", "20s")
+	r.send("alice", "bob", "meanwhile", "--wait", "delivered", "--timeout", patience)
 	r.eventually("the slow ones are closed", func() bool { return r.stats().Counters["connections"]["without_token"] < int64(n/10) })
 	stop()
 	drip.Wait()
@@ -193,7 +193,7 @@ func TestHostileConnectAndClose(t *testing.T) {
 	if now, err := lab.RSS(pid); err != nil || now > before+before/20+memorySlack {
 		t.Errorf("the server grew from %d to %d bytes (%v)", before, now, err)
 	}
-	r.send("alice", "bob", "after", "--wait", "delivered", "--timeout", "20s")
+	r.send("alice", "bob", "after", "--wait", "delivered", "--timeout", patience)
 	r.settle()
 	r.noPanic()
 }

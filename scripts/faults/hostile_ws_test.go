@@ -112,7 +112,7 @@ func TestHostileFrames(t *testing.T) {
 	if now, err := lab.RSS(pid); err != nil || now > before+memorySlack {
 		t.Errorf("the server grew from %d to %d bytes (%v)", before, now, err)
 	}
-	r.send("alice", "bob", "after", "--wait", "delivered", "--timeout", "20s")
+	r.send("alice", "bob", "after", "--wait", "delivered", "--timeout", patience)
 	r.settle()
 	r.noPanic()
 }
@@ -161,7 +161,7 @@ func TestHostileSlowConsumer(t *testing.T) {
 		r.check(line.Send(make([]byte, 8), min(batch, messages-sent)))
 	}
 	start := time.Now()
-	r.send("alice", "bob", "meanwhile", "--wait", "delivered", "--timeout", "20s")
+	r.send("alice", "bob", "meanwhile", "--wait", "delivered", "--timeout", patience)
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("others waited %s", took)
 	}

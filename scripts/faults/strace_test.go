@@ -15,7 +15,7 @@ import (
 )
 
 // attachTime bounds how long strace takes to attach to all threads.
-const attachTime = 20 * time.Second
+const attachTime = time.Minute
 
 // tracer is a strace that is attached to a process.
 type tracer struct {
@@ -92,7 +92,7 @@ func TestFault09FsyncFails(t *testing.T) {
 	fail := []string{"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO", "-o", "/dev/null"}
 	r := newRig(t, options{})
 	r.connected("alice", "bob")
-	r.send("alice", "bob", "before", "--wait", "delivered", "--timeout", "20s")
+	r.send("alice", "bob", "before", "--wait", "delivered", "--timeout", patience)
 
 	pid, err := r.w.DaemonPID("alice")
 	r.check(err)
@@ -102,7 +102,7 @@ func TestFault09FsyncFails(t *testing.T) {
 	if res.Code != 3 || strings.Contains(res.Stdout, `"state":"queued"`) {
 		t.Errorf("send while fsync fails: exit %d, want 3\n%s%s", res.Code, res.Stdout, res.Stderr)
 	}
-	r.send("alice", "bob", "after the daemon's failure", "--wait", "delivered", "--timeout", "20s")
+	r.send("alice", "bob", "after the daemon's failure", "--wait", "delivered", "--timeout", patience)
 
 	// The recipient is away, so that accepting means writing.
 	r.stop("bob")
@@ -118,7 +118,7 @@ func TestFault09FsyncFails(t *testing.T) {
 	r.eventually("the server takes it", func() bool { return r.account("alice").Outbox == 0 })
 	r.restartServer() // what it said was durable is
 	r.start("bob")
-	r.send("alice", "bob", "after the server's failure", "--wait", "delivered", "--timeout", "20s")
+	r.send("alice", "bob", "after the server's failure", "--wait", "delivered", "--timeout", patience)
 	r.settle()
 	r.noPanic()
 }

@@ -293,7 +293,7 @@ func TestFault05LostWritesOfTheServer(t *testing.T) {
 	var sent []acked
 	for i := range 15 {
 		text := fmt.Sprintf("message %02d %s", i, strings.Repeat("x", r.rng.IntN(9000)))
-		r.send("alice", "bob", text, "--wait", "server", "--timeout", "20s")
+		r.send("alice", "bob", text, "--wait", "server", "--timeout", patience)
 		sent = append(sent, acked{text[:10], now()})
 	}
 	ops := rec.ops(dir)
