@@ -1,10 +1,13 @@
 // Package seal holds the sealed boxes that are not a ratchet: the padding and
-// the committed AEAD that envelopes use, the storage key and its wrapping under
-// a passphrase, and the HPKE boxes for a locked profile and for probes.
+// the committed AEAD that envelopes use, file streams, the storage key and its
+// wrapping under a passphrase, and the HPKE boxes for a locked profile and for
+// probes.
 //
 // Everything is a pure function of its arguments and of crypto/rand; the
-// package does no I/O, starts no goroutine, and every function may be used
-// concurrently. Plaintext is returned only after it was authenticated whole.
+// package does no I/O, and every function may be used concurrently. Goroutines
+// exist only inside [FileCipher.SealPart] and [FileCipher.OpenPart], which wait
+// for them. Plaintext is returned only after it was authenticated: an envelope
+// or value whole, a file by the part.
 package seal
 
 import "errors"
