@@ -3,6 +3,7 @@ package link
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,6 +42,8 @@ type Client struct {
 	signer   Signer
 	base     string // https://HOST:PORT
 	http     *http.Client
+	data     *http.Client // parts of blobs, to and from the own server
+	store    *http.Client // the same for a store elsewhere
 
 	tokens map[wire.Role]*token // the map is constant
 }
@@ -56,28 +59,43 @@ func NewClient(e Endpoint, account string, device key.DeviceID, signer Signer) *
 			wire.RoleAPI: newToken(), wire.RoleContact: newToken(), wire.RoleReplica: newToken(),
 		},
 	}
-	c.http = &http.Client{
-		Transport: &http.Transport{
-			// Proxies of the environment are not used: who may see the
-			// connection is not the environment's decision.
-			Proxy: nil,
-			DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				conn, _, err := e.dial(ctx)
-				return conn, err
-			},
-			MaxIdleConns:           idleConns,
-			MaxIdleConnsPerHost:    idleConns,
-			IdleConnTimeout:        idleTimeout,
-			MaxResponseHeaderBytes: maxHeader,
-			DisableCompression:     true, // an answer's size stays what was sent
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	pinned := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		conn, _, err := e.dial(ctx)
+		return conn, err
 	}
+	c.http = newHTTP(&http.Transport{DialTLSContext: pinned, MaxIdleConns: idleConns, MaxIdleConnsPerHost: idleConns})
+	c.data = newHTTP(&http.Transport{
+		DialTLSContext: pinned, MaxIdleConns: dataConns, MaxIdleConnsPerHost: dataConns,
+		ReadBufferSize: dataBuffer, WriteBufferSize: dataBuffer,
+	})
+	c.store = newHTTP(&http.Transport{
+		MaxIdleConns: dataConns, MaxIdleConnsPerHost: dataConns, ReadBufferSize: dataBuffer, WriteBufferSize: dataBuffer,
+		TLSHandshakeTimeout: c.timing.Dial, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+		DialContext: (&net.Dialer{Timeout: c.timing.Dial}).DialContext,
+	})
 	return c
 }
 
+// newHTTP makes a client that follows no redirect and keeps no cookie. Proxies
+// of the environment are not used: who may see the connection is not the
+// environment's decision.
+func newHTTP(t *http.Transport) *http.Client {
+	t.Proxy = nil
+	t.IdleConnTimeout = idleTimeout
+	t.MaxResponseHeaderBytes = maxHeader
+	t.DisableCompression = true // an answer's size stays what was sent
+	return &http.Client{
+		Transport:     t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 // Close drops idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.data.CloseIdleConnections()
+	c.store.CloseIdleConnections()
+}
 
 // call sends body (nil: none) as JSON and decodes the answer into out (nil:
 // ignored). It fails with *wire.Error, [ErrUnreachable], [ErrUntrusted] or

@@ -13,9 +13,21 @@ const (
 	MaxBlobReaders = 256
 	// MaxBlobTickets bounds the parts that one call asks tickets for.
 	MaxBlobTickets = 32
+	// MinBlobPart is the least size of a part in bytes; only the last part of a
+	// blob may be smaller. It is S3's own bound (EntityTooSmall), and keeps the
+	// parts of an account's quota few.
+	MinBlobPart = 5 << 20
 	// BlobTicketLife is how long a ticket is good.
 	BlobTicketLife = 15 * time.Minute
 )
+
+// PathBlobData begins the paths of the server's own ticket URLs, which carry no
+// token: their signature is the right. They need no protocol header.
+const PathBlobData = "/v1/blobdata/"
+
+// CodeTicket (403) answers a ticket's URL that is expired, or not what was
+// signed: a new ticket is needed.
+const CodeTicket Code = "ticket"
 
 // CreateBlob is the body of POST /v1/blobs.
 type CreateBlob struct {
@@ -35,10 +47,10 @@ type Blob struct {
 	ID        string `json:"id"`
 	Complete  bool   `json:"complete"`
 	Size      int64  `json:"size"`       // of the parts that are stored; of the blob once it is complete
-	ExpiresMS int64  `json:"expires_ms"` // when it is dropped, complete or not
+	ExpiresMS int64  `json:"expires_ms"` // when it is dropped, complete or not; a ticket puts it off while it is not
 	MaxSize   int64  `json:"max_size"`
-	Downloads int    `json:"downloads"` // how often it was handed out to a reader
-	// Parts are those that are stored, in order of number.
+	Downloads int    `json:"downloads"` // how often a reader asked for a ticket to fetch it
+	// Parts are those that are stored, in order of number; none once the blob is complete.
 	Parts []BlobPart `json:"parts"`
 }
 
@@ -59,8 +71,10 @@ type BlobTickets struct {
 // BlobTicket says where one part goes, or where a blob comes from.
 type BlobTicket struct {
 	Number int `json:"number,omitempty"`
-	// URL takes one PUT of exactly the size that was asked for, whose answer has
-	// the header ETag; or any number of GETs, with Range.
+	// URL takes a PUT of exactly the size that was asked for, whose answer has
+	// the header ETag; or any number of GETs, with Range. One that begins with
+	// "/" is on the server itself, and is used over the connection that has
+	// proved the realm; any other one is a store's own, and gets no token.
 	URL       string `json:"url"`
 	ExpiresMS int64  `json:"expires_ms"`
 }

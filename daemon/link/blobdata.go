@@ -1,0 +1,270 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"secmsg/rpc/wire"
+)
+
+// ErrTicket says that a ticket is expired or not good any more: ask for a new
+// one. A caller that gets it for a fresh ticket again and again should give up.
+var ErrTicket = errors.New("the ticket is not good any more")
+
+const (
+	// dataBuffer is the size of the buffers of a connection that carries parts,
+	// in bytes: it takes a few TLS records of 16 KiB at once.
+	dataBuffer = 64 << 10
+	// dataConns is how many such connections stay open between parts.
+	dataConns = 16
+	// dataStep is what must move within Timing.Request, in bytes: a part may
+	// take long on a slow line, but not stand still.
+	dataStep = 64 << 10
+	// maxStoreError bounds what is read of a store's answer to a failed
+	// request, or to an upload, in bytes.
+	maxStoreError = 16 << 10
+	// maxETag bounds the header that names a stored part, in bytes.
+	maxETag = 256
+	// maxTicketURL bounds a ticket's URL in bytes; S3's have about 600.
+	maxTicketURL = 4 << 10
+)
+
+// PutPart uploads one part of size bytes to its ticket's URL and returns the
+// store's name of it, for [Client.CompleteBlob]. It fails with [ErrTicket],
+// [ErrUnreachable] (try again), or a *wire.Error: not_found if the upload is
+// gone, conflict if the blob is complete, unavailable if the store is full.
+// content is not closed, and not read any more after the return.
+func (c *Client) PutPart(ctx context.Context, t wire.BlobTicket, size int64, content io.ReaderAt) (etag string, err error) {
+	if size <= 0 || size > wire.BlobPartSize {
+		return "", fmt.Errorf("put part of %d bytes: %w", size, ErrTooLarge)
+	}
+	w, ctx := c.watch(ctx)
+	defer w.stop()
+	body := func() io.ReadCloser { return w.reader(io.NewSectionReader(content, 0, size)) }
+	defer w.end()
+	resp, own, err := c.transfer(ctx, http.MethodPut, t, func(r *http.Request) {
+		// Of a body that the transport can have again it may repeat a request
+		// that met a connection which the server had just closed.
+		r.Body, r.ContentLength = body(), size
+		r.GetBody = func() (io.ReadCloser, error) { return body(), nil }
+	})
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("put part %d: %w", t.Number, storeError(ctx, resp, own))
+	}
+	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxStoreError)); err != nil {
+		return "", unreachable(ctx, "put part", err)
+	}
+	etag = strings.Trim(resp.Header.Get("ETag"), `"`)
+	if etag == "" || len(etag) > maxETag {
+		return "", fmt.Errorf("put part %d: %w: no ETag", t.Number, ErrProtocol)
+	}
+	return etag, nil
+}
+
+// GetRange fetches len(dst) bytes of a blob from offset on into dst. It fails
+// with [ErrTicket], [ErrUnreachable] (try again; dst holds garbage), a
+// *wire.Error of code not_found, or [ErrProtocol] if the blob has no such range.
+func (c *Client) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, dst []byte) error {
+	if offset < 0 || len(dst) == 0 {
+		return fmt.Errorf("get %d bytes at %d: %w", len(dst), offset, ErrTooLarge)
+	}
+	w, ctx := c.watch(ctx)
+	defer w.stop()
+	last := offset + int64(len(dst)) - 1
+	resp, own, err := c.transfer(ctx, http.MethodGet, t, func(r *http.Request) {
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, last))
+	})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusPartialContent:
+		if first, end, ok := contentRange(resp.Header.Get("Content-Range")); !ok || first != offset || end != last {
+			return fmt.Errorf("get range: %w: another range than asked for", ErrProtocol)
+		}
+	case http.StatusOK:
+		// The whole blob, from a store that knows no ranges.
+		if offset != 0 || resp.ContentLength != int64(len(dst)) {
+			return fmt.Errorf("get range: %w: no range", ErrProtocol)
+		}
+	case http.StatusRequestedRangeNotSatisfiable:
+		return fmt.Errorf("get range: %w: the blob ends before %d", ErrProtocol, last)
+	default:
+		return fmt.Errorf("get range: %w", storeError(ctx, resp, own))
+	}
+	if _, err := io.ReadFull(w.reader(resp.Body), dst); err != nil {
+		return unreachable(ctx, "get range", err)
+	}
+	// Reading to the end lets the connection be used again.
+	if n, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 1)); err != nil || n != 0 {
+		return fmt.Errorf("get range: %w: more than asked for", ErrProtocol)
+	}
+	return nil
+}
+
+// transfer sends a request to a ticket's URL: to the own server over a
+// connection that has proved the realm, to any other host as to a stranger,
+// without token, cookie or redirect.
+func (c *Client) transfer(ctx context.Context, method string, t wire.BlobTicket, fill func(*http.Request)) (resp *http.Response, own bool, err error) {
+	target, own, err := c.ticketURL(t.URL)
+	if err != nil {
+		return nil, false, err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, nil)
+	if err != nil {
+		return nil, false, fmt.Errorf("ticket: %w: not a URL", ErrProtocol)
+	}
+	client := c.store
+	if own {
+		client, req.Header = c.data, c.header("")
+	}
+	req.Header.Set("User-Agent", "") // says nothing that a store needs
+	fill(req)
+	if resp, err = client.Do(req); err != nil {
+		// The URL holds the signature, so it stays out of the text.
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err
+		}
+		return nil, own, unreachable(ctx, strings.ToLower(method)+" part", err)
+	}
+	return resp, own, nil
+}
+
+// ticketURL returns where a ticket leads, and whether that is the own server. A
+// store is reached over https. Plain http is for a store beside a server that
+// is itself on this machine: no server elsewhere may make this client speak to
+// what listens here.
+func (c *Client) ticketURL(text string) (target string, own bool, err error) {
+	if len(text) > maxTicketURL {
+		return "", false, fmt.Errorf("ticket: %w: URL too long", ErrProtocol)
+	}
+	if strings.HasPrefix(text, wire.PathBlobData) {
+		return c.base + text, true, nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return "", false, fmt.Errorf("ticket: %w: not a URL", ErrProtocol)
+	}
+	_, host := c.endpoint.address()
+	if u.Scheme == "https" || u.Scheme == "http" && loopback(host) && loopback(u.Hostname()) {
+		return text, false, nil
+	}
+	return "", false, fmt.Errorf("ticket: %w: a store must be reached over https", ErrProtocol)
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// contentRange reads "bytes FIRST-LAST/TOTAL" (RFC 9110, section 14.4).
+func contentRange(text string) (first, last int64, ok bool) {
+	text, ok = strings.CutPrefix(text, "bytes ")
+	span, _, ok2 := strings.Cut(text, "/")
+	a, b, ok3 := strings.Cut(span, "-")
+	first, err := strconv.ParseInt(a, 10, 64)
+	last, err2 := strconv.ParseInt(b, 10, 64)
+	return first, last, ok && ok2 && ok3 && err == nil && err2 == nil
+}
+
+// storeError classifies the answer of a server or store that refused.
+func storeError(ctx context.Context, resp *http.Response, own bool) error {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStoreError))
+	if err != nil {
+		return unreachable(ctx, "read answer", err)
+	}
+	if own {
+		err := errorOf(resp.StatusCode, body)
+		if wire.CodeOf(err) == wire.CodeTicket {
+			return fmt.Errorf("%w: %w", ErrTicket, err)
+		}
+		return err
+	}
+	// Stores answer in XML of which only the status is the same everywhere.
+	switch status := resp.StatusCode; {
+	case status == http.StatusForbidden, status == http.StatusUnauthorized:
+		return fmt.Errorf("%w: the store refused it", ErrTicket)
+	case status == http.StatusNotFound:
+		return &wire.Error{Code: wire.CodeNotFound, Message: "the store has no such blob"}
+	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= http.StatusInternalServerError,
+		status == http.StatusBadRequest && strings.Contains(string(body), "RequestTimeout"):
+		return fmt.Errorf("%w: the store answered %d", ErrUnreachable, status)
+	default:
+		return fmt.Errorf("%w: the store answered %d", ErrProtocol, status)
+	}
+}
+
+// watch returns a context that ends when nothing has moved for Timing.Request.
+func (c *Client) watch(ctx context.Context) (*watchdog, context.Context) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &watchdog{cancel: cancel, within: c.timing.Request}
+	w.timer = time.AfterFunc(w.within, func() {
+		cancel(fmt.Errorf("%w: nothing moved for %s", ErrUnreachable, w.within))
+	})
+	return w, ctx
+}
+
+// watchdog ends a transfer that stands still.
+type watchdog struct {
+	cancel context.CancelCauseFunc
+	within time.Duration
+	timer  *time.Timer
+
+	mu    sync.Mutex // held while something is read
+	moved int64      // since the timer was set; guarded by mu
+	ended bool       // guarded by mu
+}
+
+func (w *watchdog) stop() {
+	w.timer.Stop()
+	w.cancel(context.Canceled)
+}
+
+// end waits for a read that is under way and lets no other one begin: the
+// transport may go on with a body when its request has long been answered.
+func (w *watchdog) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+}
+
+func (w *watchdog) reader(r io.Reader) io.ReadCloser { return &watchedReader{r, w} }
+
+// watchedReader tells the watchdog what is read.
+type watchedReader struct {
+	r io.Reader
+	w *watchdog
+}
+
+// Read reads, and puts the watchdog off for each step.
+func (r *watchedReader) Read(p []byte) (int, error) {
+	w := r.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return 0, net.ErrClosed
+	}
+	n, err := r.r.Read(p)
+	if w.moved += int64(n); w.moved >= dataStep || err != nil {
+		w.moved = 0
+		w.timer.Reset(w.within)
+	}
+	return n, err
+}
+
+// Close leaves what is read open: it is the caller's.
+func (*watchedReader) Close() error { return nil }
