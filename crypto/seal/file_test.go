@@ -2,7 +2,9 @@ package seal
 
 import (
 	"bytes"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -231,7 +233,7 @@ func TestFileSizesD1(t *testing.T) {
 		}
 	}
 	most, err := SealedFileSize(maxFileChunks * FileChunkSize)
-	if err != nil || most != MaxSealedFile {
+	if err != nil || most != MaxSealedFile || maxFileParts != 1_099_243_257_839 { // SPEC "File streams"
 		t.Errorf("the largest file: %d, %v", most, err)
 	}
 	// Lengths that no file has: the header alone, a tag alone behind a full
@@ -432,6 +434,44 @@ func BenchmarkOpenPart(b *testing.B) {
 	for b.Loop() {
 		if _, err := c.OpenPart(out, sealed, 1, false); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// B13: a file of one chunk that the bare cipher opens under two keys. With the
+// header of either key, the other one refuses.
+func TestFileTwoKeysB13(t *testing.T) {
+	var keys [2]FileKey
+	var ciphers [2]*FileCipher
+	var derived2 [2]derived
+	for i := range keys {
+		keys[i] = NewFileKey()
+		ciphers[i] = newTestCipher(t, keys[i])
+		okm, err := hkdf.Key(sha512.New, keys[i].Bytes(), nil, labelFile, chacha20poly1305.KeySize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var nonce [chacha20poly1305.NonceSize]byte
+		setNonce(&nonce, 0, true)
+		derived2[i] = append(derived(okm), nonce[:]...)
+	}
+	chunk := collide(t, derived2[0], derived2[1])
+	for i, c := range ciphers {
+		if _, err := c.OpenChunk(nil, chunk, 0, true); err != nil {
+			t.Fatalf("the attack does not work under key %d: %v", i+1, err)
+		}
+	}
+	for i, c := range ciphers {
+		header, err := c.AppendHeader(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed := append(header, chunk...)
+		if _, err := c.OpenPart(nil, sealed, 1, true); err != nil {
+			t.Errorf("key %d: %v", i+1, err)
+		}
+		if p, err := ciphers[1-i].OpenPart(nil, sealed, 1, true); !errors.Is(err, ErrCommitment) || p != nil {
+			t.Errorf("the other key than %d: %v, want ErrCommitment", i+1, err)
 		}
 	}
 }
