@@ -156,6 +156,9 @@ func (s *SQLite) DeleteAccount(ctx context.Context, name string) error {
 				return err
 			}
 		}
+		if err := dropBlobsOf(t, name); err != nil {
+			return err
+		}
 		for _, q := range []string{
 			`DELETE FROM devices WHERE account = ?`,
 			`DELETE FROM manifests WHERE account = ?`,

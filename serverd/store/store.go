@@ -264,6 +264,7 @@ type Store interface {
 	ContactLists
 	Fences
 	Mailboxes
+	Blobs
 	Clocks
 	// Ping verifies that a write can be made durable.
 	Ping(ctx context.Context) error

@@ -1,0 +1,394 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const blobColumns = `b.id, b.owner, b.upload, b.state, b.declared, b.reserved, b.size, b.created, b.expires, b.life, b.downloads`
+
+const selectBlob = `SELECT ` + blobColumns + ` FROM blobs b WHERE b.id = ?`
+
+func scanBlob(row scan) (Blob, error) {
+	var b Blob
+	var state, life int64
+	err := row(idColumn{&b.ID}, &b.Owner, &b.Upload, &state, &b.Declared, &b.Reserved, &b.Size,
+		timeColumn{&b.Created}, timeColumn{&b.Expires}, &life, &b.Downloads)
+	b.State, b.Life = BlobState(state), time.Duration(life)*time.Millisecond
+	return b, err
+}
+
+// CreateBlob stores an open blob.
+func (s *SQLite) CreateBlob(ctx context.Context, b Blob, readers []string, limits BlobLimits) error {
+	return s.write(ctx, "create blob", func(t *tx) error {
+		if b.Declared > limits.Size {
+			return ErrTooLarge
+		}
+		u, err := blobUsage(t, b.Owner)
+		if err != nil {
+			return err
+		}
+		if u.Blobs >= limits.Count || u.Unfinished >= limits.Unfinished || b.Declared > limits.quota(u)-u.Bytes {
+			return ErrFull
+		}
+		if _, err := t.exec(`INSERT INTO blobs (id, owner, upload, state, declared, reserved, size, created, expires, life, downloads) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 0)`,
+			b.ID[:], b.Owner, b.Upload, int64(BlobOpen), b.Declared, b.Declared, toMS(b.Created), toMS(b.Expires), b.Life.Milliseconds()); err != nil {
+			return err
+		}
+		for _, name := range readers {
+			if _, err := t.exec(`INSERT INTO blob_readers (blob, account) SELECT ?, name FROM accounts WHERE name = ? ON CONFLICT DO NOTHING`, b.ID[:], name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// quota returns the quota that holds for an account.
+func (l BlobLimits) quota(u BlobUsage) int64 {
+	if u.Quota > 0 {
+		return u.Quota
+	}
+	return l.Quota
+}
+
+// blobUsage counts an account's blobs over a covering index: no total that is
+// kept beside the rows could ever differ from them.
+func blobUsage(t *tx, account string) (BlobUsage, error) {
+	var u BlobUsage
+	err := t.get(queryBlobUsage, []any{account, account}, &u.Bytes, &u.Blobs, &u.Unfinished, &u.Quota)
+	return u, err
+}
+
+const queryBlobUsage = `SELECT coalesce(sum(reserved), 0), count(*), coalesce(sum(state = 1), 0),
+	coalesce((SELECT bytes FROM blob_quotas WHERE account = ?), 0) FROM blobs WHERE owner = ?`
+
+// SetBlobUpload stores the backend's name of an upload.
+func (s *SQLite) SetBlobUpload(ctx context.Context, id [16]byte, upload string) error {
+	return s.write(ctx, "set blob upload", func(t *tx) error {
+		return t.one(`UPDATE blobs SET upload = ? WHERE id = ? AND state = 1`, upload, id[:])
+	})
+}
+
+// OwnBlob returns a blob of owner's, or ErrNotFound.
+func (s *SQLite) OwnBlob(ctx context.Context, id [16]byte, owner string, now time.Time) (Blob, error) {
+	st, err := s.prepared(ctx, selectBlob+` AND b.owner = ? AND b.state <> 3 AND b.expires > ?`)
+	if err != nil {
+		return Blob{}, mapError("own blob", err)
+	}
+	b, err := scanBlob(st.QueryRowContext(ctx, id[:], owner, toMS(now)).Scan)
+	return b, mapError("own blob", err)
+}
+
+// ReadableBlob returns a blob that account may fetch, or ErrNotFound.
+func (s *SQLite) ReadableBlob(ctx context.Context, id [16]byte, account string, now time.Time) (Blob, error) {
+	// The three look-ups run whatever the first one finds, so that the answer
+	// takes as long for an id that does not exist as for one of others.
+	const query = `SELECT ` + blobColumns + `,
+		EXISTS (SELECT 1 FROM blob_readers WHERE blob = k.id AND account = k.account),
+		EXISTS (SELECT 1 FROM contacts WHERE owner = coalesce(b.owner, k.account) AND peer = k.account AND relation = 'blocked')
+		FROM (SELECT ? AS id, ? AS account) k LEFT JOIN blobs b ON b.id = k.id`
+	st, err := s.prepared(ctx, query)
+	if err != nil {
+		return Blob{}, mapError("readable blob", err)
+	}
+	var reader, blocked bool
+	b, err := scanBlob(func(dest ...any) error {
+		return nullRow(st.QueryRowContext(ctx, id[:], account), append(dest, &reader, &blocked))
+	})
+	if err == nil && (b.State != BlobComplete || !now.Before(b.Expires) || b.Owner != account && (!reader || blocked)) {
+		err = sql.ErrNoRows
+	}
+	return b, mapError("readable blob", err)
+}
+
+// nullRow scans a row of a left join; one without a match is sql.ErrNoRows.
+func nullRow(row *sql.Row, dest []any) error {
+	values := make([]any, len(dest))
+	for i := range values {
+		values[i] = &nullable{dest: dest[i]}
+	}
+	if err := row.Scan(values...); err != nil {
+		return err
+	}
+	if values[0].(*nullable).null {
+		return sql.ErrNoRows
+	}
+	return nil
+}
+
+// nullable scans into dest unless the column is NULL.
+type nullable struct {
+	dest any
+	null bool
+}
+
+// Scan implements sql.Scanner.
+func (n *nullable) Scan(src any) error {
+	if n.null = src == nil; n.null {
+		return nil
+	}
+	switch d := n.dest.(type) {
+	case sql.Scanner:
+		return d.Scan(src)
+	case *string:
+		v, ok := src.(string)
+		*d = v
+		return rowIf(ok)
+	case *int64:
+		v, ok := src.(int64)
+		*d = v
+		return rowIf(ok)
+	case *int:
+		v, ok := src.(int64)
+		*d = int(v)
+		return rowIf(ok)
+	case *bool:
+		v, ok := src.(int64)
+		*d = v != 0
+		return rowIf(ok)
+	}
+	return errRow
+}
+
+func rowIf(ok bool) error {
+	if !ok {
+		return errRow
+	}
+	return nil
+}
+
+// BlobParts returns the reserved parts by number.
+func (s *SQLite) BlobParts(ctx context.Context, id [16]byte) ([]BlobPart, error) {
+	var out []BlobPart
+	err := s.list(ctx, `SELECT number, size FROM blob_parts WHERE blob = ? ORDER BY number`, []any{id[:]}, func(row scan) error {
+		var p BlobPart
+		err := row(&p.Number, &p.Size)
+		out = append(out, p)
+		return err
+	})
+	return out, mapError("blob parts", err)
+}
+
+// openBlob reads a blob of owner's inside the writer; expired and dead ones are
+// not found.
+func openBlob(t *tx, id [16]byte, owner string, now time.Time) (Blob, error) {
+	st, err := t.stmt(selectBlob)
+	if err != nil {
+		return Blob{}, err
+	}
+	b, err := scanBlob(st.QueryRowContext(context.Background(), id[:]).Scan)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && (b.Owner != owner || b.State == BlobDead || !now.Before(b.Expires)) {
+		return Blob{}, ErrNotFound
+	}
+	return b, err
+}
+
+// ReserveParts reserves sizes of parts.
+func (s *SQLite) ReserveParts(ctx context.Context, id [16]byte, owner string, parts []BlobPart, now, expires time.Time, limits BlobLimits) error {
+	return s.write(ctx, "reserve parts", func(t *tx) error {
+		b, err := openBlob(t, id, owner, now)
+		if err != nil {
+			return err
+		}
+		if b.State != BlobOpen {
+			return fmt.Errorf("%w: the blob is complete", ErrConflict)
+		}
+		for _, p := range parts {
+			if err := reservePart(t, id, p); err != nil {
+				return err
+			}
+		}
+		var total int64
+		var small int
+		if err := t.get(`SELECT sum(size), sum(size < ? AND number < (SELECT max(number) FROM blob_parts WHERE blob = ?)) FROM blob_parts WHERE blob = ?`,
+			[]any{limits.MinPart, id[:], id[:]}, &total, &small); err != nil {
+			return err
+		}
+		if small > 0 {
+			return fmt.Errorf("%w: a part that is not the last is too small", ErrConflict)
+		}
+		if bound := limits.Size; total > bound || b.Declared > 0 && total > b.Declared {
+			return ErrTooLarge
+		}
+		reserved := b.Declared
+		if reserved == 0 {
+			u, err := blobUsage(t, owner)
+			if err != nil {
+				return err
+			}
+			if reserved = total; u.Bytes-b.Reserved+reserved > limits.quota(u) {
+				return ErrFull
+			}
+		}
+		_, err = t.exec(`UPDATE blobs SET reserved = ?, expires = max(expires, ?) WHERE id = ?`, reserved, toMS(expires), id[:])
+		return err
+	})
+}
+
+// reservePart adds a part, or finds it with the same size.
+func reservePart(t *tx, id [16]byte, p BlobPart) error {
+	n, err := t.exec(`INSERT INTO blob_parts (blob, number, size) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, id[:], p.Number, p.Size)
+	if err != nil || n > 0 {
+		return err
+	}
+	var have int64
+	if err := t.get(`SELECT size FROM blob_parts WHERE blob = ? AND number = ?`, []any{id[:], p.Number}, &have); err != nil {
+		return err
+	}
+	if have != p.Size {
+		return fmt.Errorf("%w: part %d was reserved with another size", ErrConflict, p.Number)
+	}
+	return nil
+}
+
+// CompleteBlob makes an open blob complete.
+func (s *SQLite) CompleteBlob(ctx context.Context, id [16]byte, owner string, parts []BlobPart, now, expires time.Time) error {
+	return s.write(ctx, "complete blob", func(t *tx) error {
+		b, err := openBlob(t, id, owner, now)
+		if err != nil {
+			return err
+		}
+		var size int64
+		for i, p := range parts {
+			var have int64
+			err := t.get(`SELECT size FROM blob_parts WHERE blob = ? AND number = ?`, []any{id[:], p.Number}, &have)
+			if errors.Is(err, sql.ErrNoRows) || err == nil && (have != p.Size || p.Number != i+1) {
+				return fmt.Errorf("%w: part %d is not one that was reserved", ErrConflict, p.Number)
+			}
+			if err != nil {
+				return err
+			}
+			size += p.Size
+		}
+		switch {
+		case len(parts) == 0 || b.Declared > 0 && size != b.Declared:
+			return fmt.Errorf("%w: the parts are not the whole blob", ErrConflict)
+		case b.State == BlobComplete && size == b.Size:
+			return nil
+		case b.State == BlobComplete:
+			return fmt.Errorf("%w: the blob is complete with other parts", ErrConflict)
+		}
+		if _, err := t.exec(`DELETE FROM blob_parts WHERE blob = ? AND number > ?`, id[:], len(parts)); err != nil {
+			return err
+		}
+		_, err = t.exec(`UPDATE blobs SET state = 2, size = ?, reserved = ?, expires = ? WHERE id = ?`, size, size, toMS(expires), id[:])
+		return err
+	})
+}
+
+// CountDownload counts that a blob was handed out.
+func (s *SQLite) CountDownload(ctx context.Context, id [16]byte) error {
+	return s.write(ctx, "count download", func(t *tx) error {
+		_, err := t.exec(`UPDATE blobs SET downloads = downloads + 1 WHERE id = ?`, id[:])
+		return err
+	})
+}
+
+// DropBlob makes a blob of owner's dead.
+func (s *SQLite) DropBlob(ctx context.Context, id [16]byte, owner string, now time.Time) error {
+	return s.write(ctx, "drop blob", func(t *tx) error {
+		return t.one(`UPDATE blobs SET state = 3 WHERE id = ? AND owner = ? AND state <> 3 AND expires > ?`, id[:], owner, toMS(now))
+	})
+}
+
+// dropBlobsOf makes all blobs of an account that is deleted dead. They lose
+// their owner, so that they do not count for the next account of that name.
+func dropBlobsOf(t *tx, account string) error {
+	for _, q := range []string{
+		`UPDATE blobs SET state = 3, owner = '' WHERE owner = ?`,
+		`DELETE FROM blob_readers WHERE account = ?`,
+		`DELETE FROM blob_quotas WHERE account = ?`,
+	} {
+		if _, err := t.exec(q, account); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeadBlobs makes expired blobs dead and returns dead ones.
+func (s *SQLite) DeadBlobs(ctx context.Context, now time.Time, limit int) ([][16]byte, error) {
+	const expired = `SELECT id FROM blobs WHERE expires <= ? AND state <> 3 LIMIT ?`
+	var due bool
+	if err := s.get(ctx, `SELECT EXISTS (`+expired+`)`, []any{toMS(now), 1}, &due); err != nil {
+		return nil, mapError("dead blobs", err)
+	}
+	if due && !now.IsZero() { // a sweep that finds nothing costs no write
+		if err := s.write(ctx, "expire blobs", func(t *tx) error {
+			_, err := t.exec(`UPDATE blobs SET state = 3 WHERE id IN (`+expired+`)`, toMS(now), limit)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+	}
+	var out [][16]byte
+	err := s.list(ctx, `SELECT id FROM blobs WHERE state = 3 LIMIT ?`, []any{limit}, func(row scan) error {
+		var id [16]byte
+		err := row(idColumn{&id})
+		out = append(out, id)
+		return err
+	})
+	return out, mapError("dead blobs", err)
+}
+
+// ForgetBlobs removes the rows of dead blobs.
+func (s *SQLite) ForgetBlobs(ctx context.Context, ids [][16]byte) error {
+	return s.write(ctx, "forget blobs", func(t *tx) error {
+		for _, id := range ids {
+			n, err := t.exec(`DELETE FROM blobs WHERE id = ? AND state = 3`, id[:])
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				continue
+			}
+			for _, q := range []string{`DELETE FROM blob_parts WHERE blob = ?`, `DELETE FROM blob_readers WHERE blob = ?`} {
+				if _, err := t.exec(q, id[:]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// KnownBlobs returns those of ids that have a row.
+func (s *SQLite) KnownBlobs(ctx context.Context, ids [][16]byte) (map[[16]byte]bool, error) {
+	known := make(map[[16]byte]bool, len(ids))
+	for _, id := range ids {
+		var n int
+		if err := s.get(ctx, `SELECT count(*) FROM blobs WHERE id = ?`, []any{id[:]}, &n); err != nil {
+			return nil, mapError("known blobs", err)
+		}
+		if n > 0 {
+			known[id] = true
+		}
+	}
+	return known, nil
+}
+
+// BlobUsage returns what an account takes.
+func (s *SQLite) BlobUsage(ctx context.Context, account string) (BlobUsage, error) {
+	var u BlobUsage
+	err := s.get(ctx, queryBlobUsage, []any{account, account}, &u.Bytes, &u.Blobs, &u.Unfinished, &u.Quota)
+	return u, mapError("blob usage", err)
+}
+
+// SetBlobQuota gives an account a quota of its own.
+func (s *SQLite) SetBlobQuota(ctx context.Context, account string, bytes int64) error {
+	return s.write(ctx, "set blob quota", func(t *tx) error {
+		if _, err := accountIn(t, account); err != nil {
+			return err
+		}
+		if bytes == 0 {
+			_, err := t.exec(`DELETE FROM blob_quotas WHERE account = ?`, account)
+			return err
+		}
+		_, err := t.exec(`INSERT INTO blob_quotas (account, bytes) VALUES (?, ?) ON CONFLICT (account) DO UPDATE SET bytes = excluded.bytes`, account, bytes)
+		return err
+	})
+}
