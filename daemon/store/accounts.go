@@ -66,6 +66,7 @@ func (tx *Tx) NewAccount(a Account) (AccountID, error) {
 // SaveAccount writes the sealed part of an account; state and default have
 // methods of their own.
 func (tx *Tx) SaveAccount(a Account) error {
+	tx.memo = memo{}
 	body, err := json.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("encode account: %w", err)
@@ -79,22 +80,31 @@ func (tx *Tx) SaveAccount(a Account) error {
 
 // SetAccountState moves an account to a state.
 func (tx *Tx) SetAccountState(id AccountID, s AccountState) error {
+	tx.memo = memo{}
 	return tx.exec(`UPDATE accounts SET state = ? WHERE id = ?`, s, id)
 }
 
 // SetDefaultAccount makes one account the default.
 func (tx *Tx) SetDefaultAccount(id AccountID) error {
+	tx.memo = memo{}
 	return tx.exec(`UPDATE accounts SET is_default = (id = ?)`, id)
 }
 
 // Account returns an account by its id, or ErrNotFound.
 func (tx *Tx) Account(id AccountID) (Account, error) {
+	if a, ok := tx.memo.accounts[id]; ok && tx.unlocked() {
+		return a, nil
+	}
 	a := Account{ID: id}
 	var sealed []byte
 	if err := tx.get(`SELECT state, is_default, body FROM accounts WHERE id = ?`, []any{id}, &a.State, &a.Default, &sealed); err != nil {
 		return Account{}, err
 	}
-	return a, tx.openAccount(&a, sealed)
+	if err := tx.openAccount(&a, sealed); err != nil {
+		return Account{}, err
+	}
+	tx.memo.account(a)
+	return a, nil
 }
 
 // FindAccount returns the account of an address (user@domain), or ErrNotFound.
@@ -149,7 +159,7 @@ func (tx *Tx) Accounts() ([]Account, error) {
 }
 
 func (tx *Tx) openAccount(a *Account, sealed []byte) error {
-	if k, ok := tx.known.accountOf(a.ID, sealed); ok && tx.box != nil {
+	if k, ok := tx.known.accountOf(a.ID, sealed); ok && tx.unlocked() {
 		k.ID, k.State, k.Default = a.ID, a.State, a.Default
 		*a = k
 		return nil
@@ -169,7 +179,10 @@ func (tx *Tx) openAccount(a *Account, sealed []byte) error {
 // session-changing steps.
 func (tx *Tx) Fence(id AccountID) (value []byte, steps uint64, err error) {
 	var sealed []byte
-	if err := tx.get(`SELECT fence, steps FROM accounts WHERE id = ?`, []any{id}, &sealed, &steps); err != nil {
+	if err := tx.get(`SELECT fence FROM accounts WHERE id = ?`, []any{id}, &sealed); err != nil {
+		return nil, 0, err
+	}
+	if steps, err = tx.Steps(id); err != nil {
 		return nil, 0, err
 	}
 	if sealed == nil {
@@ -189,14 +202,18 @@ func (tx *Tx) SetFence(id AccountID, value []byte) error {
 }
 
 // Steps returns the number of session-changing steps of an account.
-func (tx *Tx) Steps(id AccountID) (steps uint64, err error) {
-	err = tx.get(`SELECT steps FROM accounts WHERE id = ?`, []any{id}, &steps)
-	return steps, err
+func (tx *Tx) Steps(id AccountID) (uint64, error) {
+	c, err := tx.loadCounter(countSteps, id, 0)
+	if err != nil {
+		return 0, err
+	}
+	return uint64(c.value), nil
 }
 
 // Step counts a session-changing step, in the same transaction as the change.
 func (tx *Tx) Step(id AccountID) error {
-	return tx.exec(`UPDATE accounts SET steps = steps + 1 WHERE id = ?`, id)
+	_, err := tx.draw(countSteps, id, 0)
+	return err
 }
 
 // deleteAccount returns the statements that delete an account, those on tables
@@ -231,6 +248,10 @@ func deleteAccount() []string {
 
 // DeleteAccount deletes everything of an account, in all tables.
 func (tx *Tx) DeleteAccount(id AccountID) error {
+	if err := tx.flush(); err != nil {
+		return err
+	}
+	tx.OnCommit(tx.known.clear) // names of its peers, too
 	for _, statement := range deleteAccount() {
 		if err := tx.exec(statement, id); err != nil {
 			return err
@@ -242,6 +263,9 @@ func (tx *Tx) DeleteAccount(id AccountID) error {
 // ResetDevice forgets what belongs to a device and not to its account: fence,
 // steps, prekeys, sessions and all message keys. A new device begins.
 func (tx *Tx) ResetDevice(id AccountID) error {
+	if err := tx.flush(); err != nil {
+		return err
+	}
 	for _, statement := range []string{
 		`DELETE FROM skipped WHERE account = ?`,
 		`DELETE FROM sessions WHERE account = ?`,

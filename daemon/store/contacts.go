@@ -55,6 +55,9 @@ const nickTag = "contact nick"
 
 // Contact returns what is known of a peer; an empty Contact if that is nothing.
 func (tx *Tx) Contact(account AccountID, peer PeerID) (Contact, error) {
+	if c, ok := tx.memo.contact(account, peer); ok && tx.unlocked() {
+		return c, nil
+	}
 	c := Contact{Account: account, Peer: peer, Synced: true}
 	var sealed []byte
 	err := tx.get(`SELECT relation, synced, change, request, trust, body FROM contacts WHERE account = ? AND peer = ?`,
@@ -65,12 +68,17 @@ func (tx *Tx) Contact(account AccountID, peer PeerID) (Contact, error) {
 	if err != nil {
 		return Contact{}, err
 	}
-	return c, tx.openContact(&c, sealed)
+	if err := tx.openContact(&c, sealed); err != nil {
+		return Contact{}, err
+	}
+	tx.memo.putContact(c)
+	return c, nil
 }
 
 // SaveContact writes a contact. A nickname that another peer has is an error
 // that wraps ErrNickTaken.
 func (tx *Tx) SaveContact(c Contact) error {
+	tx.memo = memo{}
 	body, err := json.Marshal(c)
 	if err != nil {
 		return fmt.Errorf("encode contact: %w", err)
@@ -105,12 +113,18 @@ var ErrNickTaken = errors.New("nickname is in use")
 
 // FindNick returns the peer that a nickname names, or ErrNotFound.
 func (tx *Tx) FindNick(account AccountID, nick string) (PeerID, error) {
+	if tx.memo.noNick[nickOf{account, nick}] && tx.unlocked() {
+		return 0, fmt.Errorf("nickname: %w", ErrNotFound)
+	}
 	tag, err := tx.tag(nickTag, []byte(nick))
 	if err != nil {
 		return 0, err
 	}
 	var peer PeerID
 	err = tx.get(`SELECT peer FROM contacts WHERE account = ? AND nick_tag = ?`, []any{account, tag}, &peer)
+	if isNotFound(err) {
+		tx.memo.noSuchNick(nickOf{account, nick})
+	}
 	return peer, err
 }
 
@@ -129,6 +143,7 @@ func (tx *Tx) PendingRelations(account AccountID) ([]Contact, error) {
 // RelationSynced tells that the server has the relation as of change; a later
 // change stays pending.
 func (tx *Tx) RelationSynced(account AccountID, peer PeerID, change uint64) error {
+	tx.memo = memo{}
 	return tx.exec(`UPDATE contacts SET synced = 1 WHERE account = ? AND peer = ? AND change = ?`, account, peer, change)
 }
 
@@ -156,7 +171,7 @@ func (tx *Tx) contacts(account AccountID, query string) ([]Contact, error) {
 }
 
 func (tx *Tx) openContact(c *Contact, sealed []byte) error {
-	if k, ok := tx.known.contact(c.Peer, sealed); ok && tx.box != nil {
+	if k, ok := tx.known.contact(c.Peer, sealed); ok && tx.unlocked() {
 		k.Account, k.Peer, k.Relation, k.Synced = c.Account, c.Peer, c.Relation, c.Synced
 		k.Change, k.Request, k.Trust = c.Change, c.Request, c.Trust
 		*c = k

@@ -25,7 +25,7 @@ type Envelope struct {
 
 // PutEnvelope stores a new envelope; a former one of the same message and device is replaced.
 func (tx *Tx) PutEnvelope(e *Envelope) error {
-	ord, err := tx.next("order")
+	ord, err := tx.next(countOrder)
 	if err != nil {
 		return err
 	}

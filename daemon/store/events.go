@@ -35,10 +35,10 @@ type EventFilter struct {
 }
 
 // NextSeq draws the seq of the next event; no seq is ever used twice.
-func (tx *Tx) NextSeq() (int64, error) { return tx.next("event") }
+func (tx *Tx) NextSeq() (int64, error) { return tx.next(countEvents) }
 
 // NewestSeq returns the seq that was drawn last, 0 if there was none.
-func (tx *Tx) NewestSeq() (int64, error) { return tx.counter("event") }
+func (tx *Tx) NewestSeq() (int64, error) { return tx.counter(countEvents) }
 
 // InsertEvent stores an event under the seq that NextSeq gave in this transaction.
 func (tx *Tx) InsertEvent(e Event) error {

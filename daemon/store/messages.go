@@ -30,7 +30,7 @@ func bodyRow(account AccountID, id MessageID) string { return fmt.Sprintf("%d/%x
 
 // InsertMessage adds a message to history and sets its Arrival.
 func (tx *Tx) InsertMessage(m *Message) error {
-	arrival, err := tx.next("arrival")
+	arrival, err := tx.next(countArrival)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ type Summary struct {
 func (tx *Tx) Summary(account AccountID) (Summary, error) {
 	var s Summary
 	err := tx.get(`SELECT
-		(SELECT count(*) FROM outbox WHERE account = ?1 AND control = 0 AND phase IN (1, 2)),
+		(SELECT count(*) FROM outbox WHERE account = ?1 AND control = 0 AND phase IN (1, 2, 5)),
 		(SELECT count(*) FROM outbox WHERE account = ?1 AND control = 0 AND phase = 4),
 		(SELECT count(*) FROM messages WHERE account = ?1 AND unread = 1),
 		(SELECT coalesce(max(received_ms), 0) FROM messages WHERE account = ?1 AND direction = 1)`,

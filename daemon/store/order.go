@@ -11,10 +11,8 @@ type Gap struct {
 
 // NextN draws the counter for the next message to a peer, from 1.
 func (tx *Tx) NextN(account AccountID, peer PeerID) (uint64, error) {
-	var n uint64
-	err := tx.get(`INSERT INTO sent_n (account, peer, last) VALUES (?, ?, 1)
-		ON CONFLICT (account, peer) DO UPDATE SET last = last + 1 RETURNING last`, []any{account, peer}, &n)
-	return n, err
+	n, err := tx.draw(countN, account, peer)
+	return uint64(n), err
 }
 
 // maxN bounds a counter that a peer claims, so that it fits SQLite's integers.

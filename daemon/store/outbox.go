@@ -34,7 +34,7 @@ const outgoingColumns = `account, id, ord, peer, device, kind, control, phase, r
 
 // InsertOutgoing adds a row at the end of the outbox.
 func (tx *Tx) InsertOutgoing(o *Outgoing) error {
-	ord, err := tx.next("order")
+	ord, err := tx.next(countOrder)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func (tx *Tx) Peer(account AccountID, address string) (PeerID, error) {
 // FindPeer returns the id of an address, or ErrNotFound.
 func (tx *Tx) FindPeer(account AccountID, address string) (PeerID, error) {
 	name := peerName{account, address}
-	if id, ok := tx.known.peer(name); ok && tx.box != nil {
+	if id, ok := tx.known.peer(name); ok && tx.unlocked() {
 		return id, nil
 	}
 	tag, err := tx.tag(peerTag, []byte(address))
@@ -57,7 +57,7 @@ func (tx *Tx) FindPeer(account AccountID, address string) (PeerID, error) {
 
 // PeerAddress returns the address (user@domain) of a peer.
 func (tx *Tx) PeerAddress(id PeerID) (string, error) {
-	if n, ok := tx.known.address(id); ok && tx.box != nil {
+	if n, ok := tx.known.address(id); ok && tx.unlocked() {
 		return n.address, nil
 	}
 	var account AccountID

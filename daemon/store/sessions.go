@@ -21,6 +21,9 @@ type Session struct {
 
 // Sessions returns the sessions with a device. The caller clears the bodies.
 func (tx *Tx) Sessions(d DeviceRef) ([]Session, error) {
+	if i := tx.held(d); i >= 0 {
+		return tx.sessions[i].clone(), nil
+	}
 	var list []Session
 	err := tx.each(`SELECT session, body FROM sessions WHERE account = ? AND peer = ? AND device = ?`,
 		[]any{d.Account, d.Peer, d.Device[:]}, func(scan func(...any) error) error {
@@ -44,11 +47,19 @@ func (tx *Tx) Sessions(d DeviceRef) ([]Session, error) {
 			return nil, err
 		}
 	}
-	return list, nil
+	if !tx.writable {
+		return list, nil
+	}
+	set := sessionSet{device: d, list: list}
+	tx.sessions = append(tx.sessions, set)
+	return set.clone(), nil
 }
 
 // HasSession reports whether there is a session with a device.
 func (tx *Tx) HasSession(d DeviceRef) (bool, error) {
+	if i := tx.held(d); i >= 0 {
+		return len(tx.sessions[i].list) > 0, nil
+	}
 	var n int
 	err := tx.get(`SELECT count(*) FROM sessions WHERE account = ? AND peer = ? AND device = ?`,
 		[]any{d.Account, d.Peer, d.Device[:]}, &n)
@@ -57,6 +68,9 @@ func (tx *Tx) HasSession(d DeviceRef) (bool, error) {
 
 // SessionDevices returns the devices of an account's peers with which there are sessions.
 func (tx *Tx) SessionDevices(account AccountID) ([]DeviceRef, error) {
+	if err := tx.flush(); err != nil {
+		return nil, err
+	}
 	var list []DeviceRef
 	err := tx.each(`SELECT DISTINCT peer, device FROM sessions WHERE account = ?`, []any{account},
 		func(scan func(...any) error) error {
@@ -75,19 +89,24 @@ func (tx *Tx) SessionDevices(account AccountID) ([]DeviceRef, error) {
 	return list, err
 }
 
-// SaveSession writes a session's state.
+// SaveSession writes a session's state, at the latest with the commit.
 func (tx *Tx) SaveSession(d DeviceRef, s Session) error {
-	sealed, err := tx.seal("sessions", "body", sessionRow(d, s.ID), s.Body)
-	if err != nil {
-		return err
+	i := tx.held(d)
+	if i < 0 {
+		if _, err := tx.Sessions(d); err != nil {
+			return err
+		}
+		i = tx.held(d)
 	}
-	return tx.exec(`INSERT INTO sessions (account, peer, device, session, body) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (account, peer, device, session) DO UPDATE SET body = excluded.body`,
-		d.Account, d.Peer, d.Device[:], s.ID[:], sealed)
+	tx.sessions[i] = tx.sessions[i].with(s)
+	return nil
 }
 
 // DeleteSession deletes a session with its message keys.
 func (tx *Tx) DeleteSession(d DeviceRef, id [32]byte) error {
+	if err := tx.flush(); err != nil {
+		return err
+	}
 	if err := tx.exec(`DELETE FROM skipped WHERE account = ? AND peer = ? AND device = ? AND session = ?`,
 		d.Account, d.Peer, d.Device[:], id[:]); err != nil {
 		return err
@@ -98,6 +117,9 @@ func (tx *Tx) DeleteSession(d DeviceRef, id [32]byte) error {
 
 // DeleteSessions deletes all sessions with a device, which was removed.
 func (tx *Tx) DeleteSessions(d DeviceRef) error {
+	if err := tx.flush(); err != nil {
+		return err
+	}
 	if err := tx.exec(`DELETE FROM skipped WHERE account = ? AND peer = ? AND device = ?`, d.Account, d.Peer, d.Device[:]); err != nil {
 		return err
 	}
@@ -106,6 +128,9 @@ func (tx *Tx) DeleteSessions(d DeviceRef) error {
 
 // DeletePeerSessions deletes all sessions with all devices of a peer.
 func (tx *Tx) DeletePeerSessions(account AccountID, peer PeerID) error {
+	if err := tx.flush(); err != nil {
+		return err
+	}
 	if err := tx.exec(`DELETE FROM skipped WHERE account = ? AND peer = ?`, account, peer); err != nil {
 		return err
 	}

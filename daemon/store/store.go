@@ -187,7 +187,7 @@ func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := fn(tx); err != nil {
 		return err
 	}
-	if err := tx.saveCounters(); err != nil {
+	if err := tx.flush(); err != nil {
 		return err
 	}
 	if now := s.clock.due(); !now.IsZero() {
@@ -205,6 +205,9 @@ func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	}
 	return nil
 }
+
+// Commits returns how many transactions were committed since Open.
+func (s *Store) Commits() uint64 { return s.writes.Load() }
 
 // rollback undoes an open transaction. After a failed commit SQLite may have
 // ended it already, which makes the statement fail harmlessly.

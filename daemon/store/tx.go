@@ -19,6 +19,8 @@ type Tx struct {
 	hooks    []func()
 	depth    int // of nested Sub calls
 	counters []counter
+	sessions []sessionSet
+	memo     memo
 }
 
 // OnCommit runs fn after the transaction committed, in the order of the calls
@@ -34,6 +36,10 @@ func (tx *Tx) keep(fn func()) {
 	}
 	fn()
 }
+
+// unlocked reports whether what is remembered of sealed values may be told:
+// there was a key when the transaction began, and it was not taken since.
+func (tx *Tx) unlocked() bool { return tx.box != nil && tx.known.now() == tx.epoch }
 
 // Locked reports whether sealed columns cannot be used.
 func (tx *Tx) Locked() bool { return tx.box == nil }
@@ -56,7 +62,7 @@ func (tx *Tx) Sub(fn func() error) (err error) {
 		return err
 	}
 	tx.depth++
-	hooks, counters := len(tx.hooks), slices.Clone(tx.counters)
+	hooks, counters, sessions := len(tx.hooks), slices.Clone(tx.counters), slices.Clone(tx.sessions)
 	defer func() {
 		tx.depth--
 		if v := recover(); v != nil {
@@ -67,7 +73,7 @@ func (tx *Tx) Sub(fn func() error) (err error) {
 			return
 		}
 		clear(tx.hooks[hooks:])
-		tx.hooks, tx.counters = tx.hooks[:hooks], counters
+		tx.hooks, tx.counters, tx.sessions, tx.memo = tx.hooks[:hooks], counters, sessions, memo{}
 		if e := tx.exec("ROLLBACK TO " + name); e != nil {
 			err = errors.Join(err, e)
 			return
@@ -162,65 +168,4 @@ func (tx *Tx) tag(domain string, b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("tag %s: %w", domain, ErrLocked)
 	}
 	return tag, nil
-}
-
-// counter is a row of the counters, drawn from in memory until the commit: a
-// burst draws thousands of values and writes each counter once.
-type counter struct {
-	name  string
-	value int64
-	drawn bool
-}
-
-// next returns the next value of a counter, from 1. Values are never reused
-// once the transaction is committed.
-func (tx *Tx) next(name string) (int64, error) {
-	c, err := tx.load(name)
-	if err != nil {
-		return 0, err
-	}
-	c.value++
-	c.drawn = true
-	return c.value, nil
-}
-
-// counter returns the present value of a counter, 0 if it was never used.
-func (tx *Tx) counter(name string) (int64, error) {
-	c, err := tx.load(name)
-	if err != nil {
-		return 0, err
-	}
-	return c.value, nil
-}
-
-// load returns a counter of this transaction. The pointer is good until the
-// next load.
-func (tx *Tx) load(name string) (*counter, error) {
-	for i := range tx.counters {
-		if tx.counters[i].name == name {
-			return &tx.counters[i], nil
-		}
-	}
-	c := counter{name: name}
-	err := tx.get(`SELECT value FROM counters WHERE name = ?`, []any{name}, &c.value)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return nil, err
-	}
-	tx.counters = append(tx.counters, c)
-	return &tx.counters[len(tx.counters)-1], nil
-}
-
-// saveCounters writes what was drawn, before the commit.
-func (tx *Tx) saveCounters() error {
-	for _, c := range tx.counters {
-		if !c.drawn {
-			continue
-		}
-		err := tx.exec(`INSERT INTO counters (name, value) VALUES (?, ?)
-			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, c.name, c.value)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

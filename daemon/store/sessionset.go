@@ -1,0 +1,67 @@
+package store
+
+import (
+	"bytes"
+	"slices"
+)
+
+// sessionSet is the sessions with one device as a transaction has them: a burst
+// of messages changes them with each, and they are written once. A set is
+// never changed, so that an undone part of the transaction has its former one.
+type sessionSet struct {
+	device DeviceRef
+	list   []Session
+	dirty  [][32]byte // to be written
+}
+
+// held returns where the transaction has the sessions with a device, -1 if nowhere.
+func (tx *Tx) held(d DeviceRef) int {
+	return slices.IndexFunc(tx.sessions, func(s sessionSet) bool { return s.device == d })
+}
+
+// clone returns the sessions with bodies that the caller may clear.
+func (s sessionSet) clone() []Session {
+	list := slices.Clone(s.list)
+	for i := range list {
+		list[i].Body = bytes.Clone(list[i].Body)
+	}
+	return list
+}
+
+// with returns the set with a session that was made or changed.
+func (s sessionSet) with(one Session) sessionSet {
+	one.Body = bytes.Clone(one.Body)
+	out := sessionSet{device: s.device, list: slices.Clone(s.list), dirty: s.dirty}
+	if i := slices.IndexFunc(out.list, func(x Session) bool { return x.ID == one.ID }); i >= 0 {
+		out.list[i] = one
+	} else {
+		out.list = append(out.list, one)
+	}
+	if !slices.Contains(s.dirty, one.ID) {
+		out.dirty = append(slices.Clone(s.dirty), one.ID)
+	}
+	return out
+}
+
+// writeSessions seals and writes what changed of a set, and clears it.
+func (tx *Tx) writeSessions(set sessionSet) error {
+	d := set.device
+	for _, s := range set.list {
+		if slices.Contains(set.dirty, s.ID) {
+			sealed, err := tx.seal("sessions", "body", sessionRow(d, s.ID), s.Body)
+			if err != nil {
+				return err
+			}
+			err = tx.exec(`INSERT INTO sessions (account, peer, device, session, body) VALUES (?, ?, ?, ?, ?)
+				ON CONFLICT (account, peer, device, session) DO UPDATE SET body = excluded.body`,
+				d.Account, d.Peer, d.Device[:], s.ID[:], sealed)
+			if err != nil {
+				return err
+			}
+		}
+		if tx.depth == 0 { // else it is needed again if this part is undone
+			clear(s.Body)
+		}
+	}
+	return nil
+}
