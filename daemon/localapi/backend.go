@@ -2,6 +2,7 @@ package localapi
 
 import (
 	"context"
+	"io"
 
 	"secmsg/rpc/local"
 )
@@ -51,6 +52,26 @@ type Backend interface {
 	Trust(ctx context.Context, p local.TrustParams) (local.Contact, error)
 	Presence(ctx context.Context, p local.PresenceParams) (local.PresenceList, error)
 	Devices(ctx context.Context, account string) (local.Devices, error)
+
+	Files
+}
+
+// Files is the part of a Backend that moves files. progress is called from one
+// goroutine at a time and not after the return; it is nil if nobody asked.
+type Files interface {
+	// SendFiles queues, seals and uploads files and waits as p.Wait says. stream is
+	// the content of the source that is one, else nil; it ends with io.EOF only if
+	// its caller said so. When ctx ends before the wait is over, what is not
+	// accepted yet is withdrawn.
+	SendFiles(ctx context.Context, p local.FileSendParams, stream io.Reader, progress func(local.FileProgress)) (local.SendResults, error)
+	// GetFile fetches a file to a path, or to stream if it is not nil. The file
+	// counts as fetched when stream is closed without error behind the last byte:
+	// its caller has taken all.
+	GetFile(ctx context.Context, p local.FileGetParams, stream io.WriteCloser, progress func(local.FileProgress)) (local.FileGot, error)
+	ListFiles(ctx context.Context, p local.FileListParams) (local.Events, error)
+	ShowFile(ctx context.Context, p local.FileIDParams) (local.FileShown, error)
+	CancelFile(ctx context.Context, p local.FileIDParams) (local.SendResult, error)
+	CollectFiles(ctx context.Context, account string) (local.FileGC, error)
 }
 
 // Subscription is a stream of events in the order of seq. The journal's

@@ -76,6 +76,13 @@ func (c *conn) serve(ctx context.Context) {
 			c.fail(req.ID, rpcErr.Code, rpcErr.Data)
 			continue
 		}
+		if req.Method == local.MethodFileSend || req.Method == local.MethodFileGet {
+			// It owns the connection until it is answered.
+			if !c.transfer(ctx, r, req) {
+				break
+			}
+			continue
+		}
 		slots <- struct{}{} // back pressure: the socket is not read while it is full
 		requests.Go(func() {
 			defer func() { <-slots }()

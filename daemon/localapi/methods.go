@@ -18,8 +18,8 @@ type paramsError struct{ text string }
 
 func (e *paramsError) Error() string { return e.text }
 
-// methods is the table of everything but event.subscribe and daemon.stop,
-// which need the connection.
+// methods is the table of everything but event.subscribe, daemon.stop,
+// file.send and file.get, which need the connection.
 func methods(b Backend) map[string]method {
 	account := func(f func(context.Context, string) error) method {
 		return done(func(ctx context.Context, p local.AccountNameParams) error { return f(ctx, p.Name) })
@@ -72,6 +72,13 @@ func methods(b Backend) map[string]method {
 		local.MethodPresenceList:   returns(b.Presence),
 		local.MethodDeviceList: returns(func(ctx context.Context, p local.AccountParam) (local.Devices, error) {
 			return b.Devices(ctx, p.Account)
+		}),
+
+		local.MethodFileList:   returns(b.ListFiles),
+		local.MethodFileShow:   returns(b.ShowFile),
+		local.MethodFileCancel: returns(b.CancelFile),
+		local.MethodFileGC: returns(func(ctx context.Context, p local.AccountParam) (local.FileGC, error) {
+			return b.CollectFiles(ctx, p.Account)
 		}),
 	}
 }

@@ -20,10 +20,17 @@ const (
 	// bytes: from a caller of file.send with a stream, and to a caller of
 	// file.get with one.
 	NotifyFileData = "file.data"
-	// NotifyFileEnd says that the caller's stream is complete. A stream that ends
-	// without it is not sent.
+	// NotifyFileEnd says that a stream is complete. A caller's stream that ends
+	// without it is not sent. To a caller of file.get it comes behind the last
+	// data, once all of it is verified; the caller answers with the same line when
+	// it has taken all, and the file counts as fetched.
 	NotifyFileEnd = "file.end"
 )
+
+// A connection on which file.send or file.get was called carries nothing else
+// until the answer. A caller that leaves before it (the connection ends) takes
+// file.get back, and file.send too unless Wait is queued; once Timeout has
+// passed there is nothing to take back.
 
 // MaxFileData bounds the bytes behind one file.data line.
 const MaxFileData = 1 << 20
@@ -43,17 +50,21 @@ type FileSource struct {
 // its own, unless Attach makes all of them part of one message with Text.
 type FileSendParams struct {
 	AccountParam
-	Peers          []string     `json:"peers"`
-	Sources        []FileSource `json:"sources"`
-	Attach         bool         `json:"attach,omitempty"`
-	Text           string       `json:"text,omitempty"` // with attach
-	ReplyTo        string       `json:"reply_to,omitempty"`
-	Wait           string       `json:"wait,omitempty"`    // queued, server, delivered, read; empty: until the server has it
-	Timeout        float64      `json:"timeout,omitempty"` // seconds; 0: none. After it the transfer goes on.
-	IdempotencyKey string       `json:"idempotency_key,omitempty"`
-	Expires        float64      `json:"expires,omitempty"` // seconds; 0: the server's retention
-	Require        string       `json:"require,omitempty"` // verified
-	Progress       bool         `json:"progress,omitempty"`
+	Peers   []string     `json:"peers"`
+	Sources []FileSource `json:"sources"`
+	Attach  bool         `json:"attach,omitempty"`
+	Text    string       `json:"text,omitempty"` // with attach
+	ReplyTo string       `json:"reply_to,omitempty"`
+	Wait    string       `json:"wait,omitempty"` // queued, server, delivered, read; empty: until the server has it
+	// Timeout is in seconds; 0: none. After it the transfer goes on. It runs from
+	// the end of a stream, if there is one.
+	Timeout float64 `json:"timeout,omitempty"`
+	// IdempotencyKey stands for recipients, text, and path, size and time of
+	// change of each source; a stream has none.
+	IdempotencyKey string  `json:"idempotency_key,omitempty"`
+	Expires        float64 `json:"expires,omitempty"` // seconds; 0: the server's retention
+	Require        string  `json:"require,omitempty"` // verified
+	Progress       bool    `json:"progress,omitempty"`
 }
 
 // Phases of a transfer, in FileProgress.
@@ -97,7 +108,7 @@ type FileGetParams struct {
 	// Stream: the content comes as file.data.
 	Stream bool `json:"stream,omitempty"`
 	// Overwrite replaces a file that stands at Path.
-	Overwrite bool `json:"overwrite,omitempty"`
+	Overwrite bool `json:"force,omitempty"`
 	// Wait waits for a file that is not here yet: its message may still come,
 	// and the server may be away.
 	Wait bool `json:"wait,omitempty"`
@@ -161,7 +172,8 @@ type FileInfo struct {
 // File is the body of a file event, and an element of Message.Files. For an own
 // file State is that of its message, or FileSending or FileCancelled.
 type File struct {
-	// ID is what file.get takes; in a file event, the event's id.
+	// ID is what file.get takes. In file.list, and in the event with which a file
+	// came, it is the event's id, too; what changes later is an event of its own.
 	ID string `json:"id,omitempty"`
 	FileInfo
 	State string `json:"state"`

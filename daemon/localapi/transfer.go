@@ -1,0 +1,225 @@
+package localapi
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"secmsg/rpc/local"
+)
+
+// hangupEvery is how often a transfer looks whether its caller is still there.
+const hangupEvery = 100 * time.Millisecond
+
+// transfer carries out file.send or file.get, which own the connection until
+// they are answered. It reports whether the connection can be used further.
+func (c *conn) transfer(ctx context.Context, r *bufio.Reader, req local.Request) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { c.watchHangup(ctx, cancel) })
+	defer watch.Wait()
+	defer cancel()
+	if req.Method == local.MethodFileGet {
+		return c.fileGet(ctx, r, req)
+	}
+	return c.fileSend(ctx, r, req)
+}
+
+// watchHangup cancels when the caller has closed its connection. Data that it
+// sent before may still wait in the socket, so that reading would not tell.
+func (c *conn) watchHangup(ctx context.Context, cancel context.CancelFunc) {
+	t := time.NewTicker(hangupEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if hungUp(c.c) {
+				cancel()
+				return
+			}
+		}
+	}
+}
+
+func (c *conn) fileSend(ctx context.Context, r *bufio.Reader, req local.Request) bool {
+	p, err := decode[local.FileSendParams](req.Params)
+	if err != nil {
+		c.failed(req, err)
+		return true
+	}
+	var stream *upstream
+	var input io.Reader
+	for _, s := range p.Sources {
+		if s.Stream && stream == nil {
+			stream = &upstream{c: c, r: r}
+			input = stream
+		}
+	}
+	out, err := c.s.backend.SendFiles(ctx, p, input, c.progress(p.Progress))
+	if err != nil {
+		c.failed(req, err)
+	} else {
+		c.answer(req.ID, out)
+	}
+	return stream == nil || stream.ended
+}
+
+func (c *conn) fileGet(ctx context.Context, r *bufio.Reader, req local.Request) bool {
+	p, err := decode[local.FileGetParams](req.Params)
+	if err != nil {
+		c.failed(req, err)
+		return true
+	}
+	var stream *downstream
+	var output io.WriteCloser
+	if p.Stream {
+		stream = &downstream{c: c, r: r}
+		output = stream
+	}
+	out, err := c.s.backend.GetFile(ctx, p, output, c.progress(p.Progress))
+	if err != nil {
+		c.failed(req, err)
+	} else {
+		c.answer(req.ID, out)
+	}
+	return true
+}
+
+// progress returns what tells the caller of progress, nil if it did not ask.
+func (c *conn) progress(wanted bool) func(local.FileProgress) {
+	if !wanted {
+		return nil
+	}
+	return func(p local.FileProgress) {
+		if err := c.writeLine(notification{"2.0", local.NotifyFileProgress, p}, time.Now().Add(answerTimeout)); err != nil {
+			_ = c.c.Close()
+		}
+	}
+}
+
+// upstream is a caller's stream. It is for one goroutine; Close may be called
+// from another and ends a Read that waits.
+type upstream struct {
+	c     *conn
+	r     *bufio.Reader
+	left  int // raw bytes behind the last line that are not read
+	ended bool
+	err   error
+}
+
+// Read implements io.Reader. Without file.end the end is io.ErrUnexpectedEOF.
+func (s *upstream) Read(b []byte) (int, error) {
+	if s.err != nil || len(b) == 0 {
+		return 0, s.err
+	}
+	if s.left == 0 {
+		if s.err = s.next(); s.err != nil {
+			return 0, s.err
+		}
+	}
+	n, err := s.r.Read(b[:min(len(b), s.left)])
+	s.left -= n
+	if err != nil {
+		s.err = broken(err)
+	}
+	return n, s.err
+}
+
+// next reads the line before the next raw bytes.
+func (s *upstream) next() error {
+	f, err := readNotification(s.r)
+	if err != nil {
+		return broken(err)
+	}
+	switch f.Method {
+	case local.NotifyFileEnd:
+		s.ended = true
+		return io.EOF
+	case local.NotifyFileData:
+		d, err := decode[local.FileData](f.Params)
+		if err == nil && d.Length > 0 && d.Length <= local.MaxFileData {
+			s.left = d.Length
+			return nil
+		}
+		return local.Errorf(local.CodeUsage, "file.data has 1 to %d bytes behind its line", local.MaxFileData)
+	}
+	return local.Errorf(local.CodeUsage, "while a stream is sent there is only file.data and file.end, not %q", clip(f.Method))
+}
+
+// Close implements io.Closer.
+func (s *upstream) Close() error { return s.c.c.SetReadDeadline(time.Unix(1, 0)) }
+
+func broken(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// readNotification reads one line of a caller whose connection a transfer owns.
+func readNotification(r *bufio.Reader) (local.Request, error) {
+	line, err := local.ReadLine(r, local.MaxRequest)
+	if err != nil {
+		return local.Request{}, err
+	}
+	var f local.Request
+	if !local.CheckDepth(line, local.MaxDepth) || json.Unmarshal(line, &f) != nil || f.Version != "2.0" || len(f.ID) > 0 {
+		return local.Request{}, local.Errorf(local.CodeUsage, "a notification is expected while a transfer runs")
+	}
+	return f, nil
+}
+
+// downstream is the stream to a caller of file.get.
+type downstream struct {
+	c *conn
+	r *bufio.Reader
+}
+
+// Write implements io.Writer. It waits as long as the caller does not read.
+func (s *downstream) Write(b []byte) (int, error) {
+	done := 0
+	for done < len(b) {
+		part := b[done:min(len(b), done+local.MaxFileData)]
+		if err := s.data(part); err != nil {
+			return done, err
+		}
+		done += len(part)
+	}
+	return done, nil
+}
+
+func (s *downstream) data(b []byte) error {
+	line := append([]byte(`{"jsonrpc":"2.0","method":"`+local.NotifyFileData+`","params":{"length":`), strconv.Itoa(len(b))...)
+	bufs := net.Buffers{append(line, "}}\n"...), b}
+	s.c.writeMu.Lock()
+	defer s.c.writeMu.Unlock()
+	if err := s.c.c.SetWriteDeadline(time.Time{}); err != nil {
+		return err
+	}
+	_, err := bufs.WriteTo(s.c.c)
+	return err
+}
+
+// Close says that all of it is sent and verified, and waits until the caller
+// has taken it.
+func (s *downstream) Close() error {
+	if err := s.c.writeLine(notification{"2.0", local.NotifyFileEnd, local.Empty{}}, time.Time{}); err != nil {
+		return err
+	}
+	f, err := readNotification(s.r)
+	switch {
+	case err != nil:
+		return broken(err)
+	case f.Method != local.NotifyFileEnd:
+		return local.Errorf(local.CodeUsage, "file.end is expected behind a stream, not %q", clip(f.Method))
+	}
+	return nil
+}

@@ -1,0 +1,236 @@
+package local
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+)
+
+// SendFiles seals and sends files on a connection of its own. input is the
+// content of the source that is a stream, nil if there is none. progress may be
+// nil. When ctx ends, or input fails, the daemon sees the caller leave and
+// cancels what is not yet sent. The goroutine that reads input ends with the
+// read that it is in: a read of a terminal cannot be interrupted.
+func (c *Client) SendFiles(ctx context.Context, p FileSendParams, input io.Reader, progress func(FileProgress)) (SendResults, error) {
+	var out SendResults
+	t, err := c.transfer(ctx, progress)
+	if err != nil {
+		return out, err
+	}
+	defer t.close()
+	p.Progress = progress != nil
+	if err := t.request(MethodFileSend, p); err != nil {
+		return out, t.cause(ctx, err)
+	}
+	if input != nil {
+		go t.feed(input)
+	}
+	err = t.answer(MethodFileSend, &out, nil)
+	return out, t.cause(ctx, err)
+}
+
+// GetFile fetches a file on a connection of its own. output takes the content
+// if p.Stream is set: what was written there is good only if GetFile returns
+// nil. progress may be nil.
+func (c *Client) GetFile(ctx context.Context, p FileGetParams, output io.Writer, progress func(FileProgress)) (FileGot, error) {
+	var out FileGot
+	t, err := c.transfer(ctx, progress)
+	if err != nil {
+		return out, err
+	}
+	defer t.close()
+	p.Progress = progress != nil
+	if err := t.request(MethodFileGet, p); err != nil {
+		return out, t.cause(ctx, err)
+	}
+	err = t.answer(MethodFileGet, &out, output)
+	return out, t.cause(ctx, err)
+}
+
+// Files lists files, oldest first, each with its present state.
+func (c *Client) Files(ctx context.Context, p FileListParams) (Events, error) {
+	return call[Events](ctx, c, MethodFileList, p)
+}
+
+// ShowFile describes one file, with the thumbnail of a picture.
+func (c *Client) ShowFile(ctx context.Context, p FileIDParams) (FileShown, error) {
+	return call[FileShown](ctx, c, MethodFileShow, p)
+}
+
+// CancelFile withdraws an own file: the server drops it for all recipients, and
+// messages that are not accepted yet are never sent.
+func (c *Client) CancelFile(ctx context.Context, p FileIDParams) (SendResult, error) {
+	return call[SendResult](ctx, c, MethodFileCancel, p)
+}
+
+// CollectFiles removes what transfers have left behind.
+func (c *Client) CollectFiles(ctx context.Context, account string) (FileGC, error) {
+	return call[FileGC](ctx, c, MethodFileGC, AccountParam{Account: account})
+}
+
+// transferBuffer is the size of a transfer's buffers in bytes.
+const transferBuffer = 64 << 10
+
+// transfer is the client's end of a connection that carries one transfer.
+type transfer struct {
+	conn     *net.UnixConn
+	r        *bufio.Reader
+	progress func(FileProgress)
+	stop     func() bool // of the watch over the caller's context
+	buf      []byte      // of what goes to the caller
+
+	writeMu sync.Mutex
+
+	mu    sync.Mutex
+	fault error // why this end broke it off; guarded by mu
+}
+
+func (c *Client) transfer(ctx context.Context, progress func(FileProgress)) (*transfer, error) {
+	conn, _, err := dial(ctx, []string{c.path})
+	if err != nil {
+		return nil, err
+	}
+	t := &transfer{conn: conn, r: bufio.NewReaderSize(conn, transferBuffer), progress: progress, buf: make([]byte, transferBuffer)}
+	t.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+	return t, nil
+}
+
+func (t *transfer) close() {
+	t.stop()
+	_ = t.conn.Close()
+}
+
+// breakOff ends the connection for a reason of this end.
+func (t *transfer) breakOff(err error) {
+	t.mu.Lock()
+	if t.fault == nil {
+		t.fault = err
+	}
+	t.mu.Unlock()
+	_ = t.conn.Close()
+}
+
+// cause is what a caller is told: its own context or fault before what the
+// connection said.
+func (t *transfer) cause(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.fault != nil {
+		return t.fault
+	}
+	return err
+}
+
+func (t *transfer) request(method string, params any) error {
+	raw, err := json.Marshal(params)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", method, err)
+	}
+	return t.line(Request{Version: rpcVersion, ID: json.RawMessage("1"), Method: method, Params: raw}, nil)
+}
+
+// line writes a line and the raw bytes behind it.
+func (t *transfer) line(r Request, raw []byte) error {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", r.Method, err)
+	}
+	if len(b) > MaxRequest {
+		return Errorf(CodeUsage, "the request is longer than %d bytes", MaxRequest)
+	}
+	t.writeMu.Lock()
+	defer t.writeMu.Unlock()
+	bufs := net.Buffers{append(b, '\n'), raw}
+	if _, err := bufs.WriteTo(t.conn); err != nil {
+		return lostError(err)
+	}
+	return nil
+}
+
+// feed sends the caller's stream. A stream that fails is not ended, so that
+// nothing of it is sent.
+func (t *transfer) feed(input io.Reader) {
+	buf := make([]byte, MaxFileData)
+	for {
+		n, err := input.Read(buf)
+		if n > 0 && t.data(buf[:n]) != nil {
+			return // the answer, or its absence, says why
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			_ = t.line(Request{Version: rpcVersion, Method: NotifyFileEnd}, nil)
+			return
+		case err != nil:
+			t.breakOff(fmt.Errorf("read the stream: %w", err))
+			return
+		}
+	}
+}
+
+func (t *transfer) data(b []byte) error {
+	return t.line(Request{
+		Version: rpcVersion, Method: NotifyFileData,
+		Params: append(strconv.AppendInt([]byte(`{"length":`), int64(len(b)), 10), '}'),
+	}, b)
+}
+
+// answer takes what the daemon sends until its answer.
+func (t *transfer) answer(method string, result any, output io.Writer) error {
+	for {
+		f, err := readFrame(t.r)
+		if err != nil {
+			return lostError(err)
+		}
+		switch f.Method {
+		case "":
+			return f.decode(method, result)
+		case NotifyFileProgress:
+			var p FileProgress
+			if err := json.Unmarshal(f.Params, &p); err == nil && t.progress != nil {
+				t.progress(p)
+			}
+		case NotifyFileData:
+			if err := t.take(f.Params, output); err != nil {
+				t.breakOff(err)
+				return err
+			}
+		case NotifyFileEnd:
+			// All of it is written: now the daemon may call the file fetched.
+			if err := t.line(Request{Version: rpcVersion, Method: NotifyFileEnd}, nil); err != nil {
+				return err
+			}
+		}
+		// Notifications that this version does not know are passed over.
+	}
+}
+
+// take writes the raw bytes behind a line to the caller.
+func (t *transfer) take(params json.RawMessage, output io.Writer) error {
+	var d FileData
+	if err := json.Unmarshal(params, &d); err != nil || d.Length < 1 || d.Length > MaxFileData || output == nil {
+		return Errorf(CodeInternal, "the daemon sent data that was not asked for")
+	}
+	for left := d.Length; left > 0; {
+		n, err := t.r.Read(t.buf[:min(left, len(t.buf))])
+		left -= n
+		if _, werr := output.Write(t.buf[:n]); werr != nil {
+			return werr
+		}
+		if err != nil && left > 0 {
+			return lostError(err)
+		}
+	}
+	return nil
+}
