@@ -23,15 +23,17 @@ import (
 type part struct {
 	name, help string
 	run        func(ctx context.Context, b *bench) error
+	limit      time.Duration // raises the bound for what takes longer; 0: -limit
 }
 
 func parts() []part {
 	return []part{
-		{"crypto", "handshake, seal and open against raw ChaCha20-Poly1305", runCrypto},
-		{"send", "a message between two daemons against an echo over a bare WebSocket", runSend},
-		{"cli", "whole commands, from start to exit", runCLI},
-		{"relay", "forwarding against a bare forwarder, mailboxes, memory of idle clients", runRelay},
-		{"daemon", "an idle daemon, and a burst of messages", runDaemon},
+		{"crypto", "handshake, seal and open against raw ChaCha20-Poly1305", runCrypto, 0},
+		{"send", "a message between two daemons against an echo over a bare WebSocket", runSend, 0},
+		{"cli", "whole commands, from start to exit", runCLI, 0},
+		{"relay", "forwarding against a bare forwarder, mailboxes, memory of idle clients", runRelay, 0},
+		{"daemon", "an idle daemon, and a burst of messages", runDaemon, 0},
+		{"file", "a file from sender to recipient against bare TLS and age", runFile, fileLimit},
 	}
 }
 
@@ -56,6 +58,7 @@ type options struct {
 	size     int
 	idle     int
 	burst    int
+	file     int64
 }
 
 func (b *bench) notef(format string, args ...any) {
@@ -78,6 +81,9 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == forwarderCommand {
 		return runForwarder(ctx, args[1:], stdout)
+	}
+	if len(args) > 0 && args[0] == copyCommand {
+		return runCopy(ctx, args[1:], stdout)
 	}
 	var names []string
 	for len(args) > 0 && !strings.HasPrefix(args[0], "-") {
@@ -105,11 +111,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(p part) bool { return p.name == name })
 		if i < 0 {
-			return fmt.Errorf("no part %q; there are crypto, send, cli, relay and daemon", name)
+			return fmt.Errorf("no part %q; there are crypto, send, cli, relay, daemon and file", name)
 		}
 		b.notef("%s: %s", name, all[i].help)
 		b.out.part = name
-		limited, cancel := context.WithTimeoutCause(ctx, o.limit, fmt.Errorf("%s took more than %s (-limit)", name, o.limit))
+		limit := max(o.limit, all[i].limit)
+		limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s took more than %s (-limit)", name, limit))
 		err := all[i].run(limited, b)
 		cancel()
 		if err != nil {
@@ -141,6 +148,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.size, "size", 1024, "bytes of a message")
 	f.IntVar(&o.idle, "idle", 5000, "idle clients, two connections each; 0 leaves it out")
 	f.IntVar(&o.burst, "burst", 10000, "messages of the burst at a daemon")
+	f.Int64Var(&o.file, "file", 1<<30, "bytes of the file")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -149,7 +157,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return o, fmt.Errorf("parts come before flags: %q", f.Args())
 	case o.output != "text" && o.output != "json":
 		return o, fmt.Errorf("-o %s: text or json is expected", o.output)
-	case o.runs < 1 || o.pairs < 1 || o.window < 1 || o.size < 16 || o.idle < 0 || o.burst < 1:
+	case o.runs < 1 || o.pairs < 1 || o.window < 1 || o.size < 16 || o.idle < 0 || o.burst < 1 || o.file < 0:
 		return o, errors.New("a number is too small")
 	}
 	return o, nil

@@ -75,6 +75,16 @@ func (w *World) Run(ctx context.Context, user, stdin string, args ...string) (Re
 	return w.Exec(ctx, stdin, append([]string{"--home", w.Home(user)}, args...)...)
 }
 
+// Command prepares a command of a user for a caller that starts it, feeds it or
+// ends it in its own way.
+func (w *World) Command(ctx context.Context, user string, args ...string) *exec.Cmd {
+	w.know(user)
+	cmd := exec.CommandContext(ctx, w.bin, append([]string{"--home", w.Home(user)}, args...)...)
+	cmd.Env = w.env(w.clientEnv)
+	cmd.WaitDelay = stopTimeout // see exec
+	return cmd
+}
+
 // Must is Run that demands exit 0, and returns standard output.
 func (w *World) Must(ctx context.Context, user, stdin string, args ...string) (string, error) {
 	r, err := w.Run(ctx, user, stdin, args...)

@@ -37,13 +37,19 @@ func CPU(pid int) (time.Duration, error) {
 }
 
 // RSS returns the resident memory of a process in bytes, from /proc/PID/status.
-func RSS(pid int) (int64, error) {
+func RSS(pid int) (int64, error) { return statusField(pid, "VmRSS:") }
+
+// PeakRSS returns the most resident memory that a process has had, in bytes.
+func PeakRSS(pid int) (int64, error) { return statusField(pid, "VmHWM:") }
+
+// statusField reads a number of KiB from /proc/PID/status and returns it in bytes.
+func statusField(pid int, name string) (int64, error) {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
 	if err != nil {
 		return 0, fmt.Errorf("memory of %d: %w", pid, err)
 	}
 	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, name); ok {
 			kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 			if err != nil {
 				return 0, fmt.Errorf("memory of %d: %w", pid, err)
@@ -51,7 +57,7 @@ func RSS(pid int) (int64, error) {
 			return kib << 10, nil
 		}
 	}
-	return 0, fmt.Errorf("memory of %d: no VmRSS", pid)
+	return 0, fmt.Errorf("memory of %d: no %s", pid, name)
 }
 
 // ended reports whether a process has ended with all its threads, so that its
