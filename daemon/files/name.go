@@ -1,0 +1,120 @@
+package files
+
+import (
+	"path"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// MaxName bounds a safe name in bytes. File systems take 255; the rest is
+	// room for a number and for the suffix of a file that is not yet whole.
+	MaxName = 200
+	// maxExtension bounds an extension, with its dot, that is kept when a name
+	// is cut, so that a file stays what it is.
+	maxExtension = 16
+	// noName is what a file is called whose name has nothing safe in it.
+	noName = "file"
+)
+
+// SafeName makes a name that a peer sent, or a path that a user gave, into one
+// that can do no harm as an element of a directory on any system:
+//
+//   - the last element, whether the separators are / or \;
+//   - without control, format (direction, invisible) and separator characters;
+//   - without leading dots, dashes and spaces (nothing hidden, no option) and
+//     without trailing dots and spaces (Windows drops them);
+//   - with _ for :*?"<>| and for bytes that are not UTF-8;
+//   - with _ before the names of devices on Windows;
+//   - at most [MaxName] bytes, cut between two characters, keeping a short extension;
+//   - "file" if nothing is left.
+//
+// SafeName of a safe name is the same name.
+func SafeName(name string) string {
+	name = strings.ToValidUTF8(name, "_")
+	name = strings.TrimRight(name, `/\`)
+	if i := strings.LastIndexAny(name, `/\`); i >= 0 {
+		name = name[i+1:]
+	}
+	name = strings.Map(safeRune, name)
+	name = strings.TrimLeft(name, ".- ")
+	name = strings.TrimRight(name, ". ")
+	name = notDevice(name)
+	if len(name) > MaxName {
+		// A name that was cut may have become a device's: one byte of room.
+		name = notDevice(cutName(name, MaxName-1))
+	}
+	if name == "" {
+		return noName
+	}
+	return name
+}
+
+// safeRune returns r, what stands for it, or -1 to drop it.
+func safeRune(r rune) rune {
+	switch {
+	case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point):
+		return -1
+	case unicode.Is(unicode.Zs, r):
+		return ' '
+	case strings.ContainsRune(`:*?"<>|`, r):
+		return '_'
+	}
+	return r
+}
+
+// notDevice returns name, behind an underscore if Windows takes it for a device,
+// which it does whatever extension the name has ("Naming Files, Paths, and
+// Namespaces", Microsoft).
+func notDevice(name string) string {
+	base, _, _ := strings.Cut(name, ".")
+	base = strings.ToUpper(strings.TrimRight(base, " "))
+	if slices.Contains([]string{"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"}, base) {
+		return "_" + name
+	}
+	for _, port := range []string{"COM", "LPT"} {
+		n, ok := strings.CutPrefix(base, port)
+		if ok && utf8.RuneCountInString(n) == 1 && strings.ContainsAny(n, "0123456789¹²³") {
+			return "_" + name
+		}
+	}
+	return name
+}
+
+// cutName cuts what stands before the extension so that name has at most limit bytes.
+func cutName(name string, limit int) string {
+	if len(name) <= limit {
+		return name
+	}
+	stem, ext := splitName(name)
+	return cutRunes(stem, limit-len(ext)) + ext
+}
+
+// splitName cuts a name into what stands before its extension and the extension
+// with its dot, which is empty if there is none or it is too long to be one.
+// The extension of an archive counts as one: .tar.gz.
+func splitName(name string) (stem, ext string) {
+	ext = path.Ext(name)
+	if len(ext) <= 1 || len(ext) > maxExtension || len(ext) == len(name) {
+		return name, ""
+	}
+	stem = name[:len(name)-len(ext)]
+	if archive := strings.TrimSuffix(stem, ".tar"); archive != stem && archive != "" && len(ext)+len(".tar") <= maxExtension {
+		return archive, ".tar" + ext
+	}
+	return stem, ext
+}
+
+// cutRunes cuts s to at most limit bytes, not inside a character and not so that
+// it ends with a dot or a space.
+func cutRunes(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return strings.TrimRight(s[:limit], ". ")
+}
