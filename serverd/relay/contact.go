@@ -138,6 +138,7 @@ func (c *contact) subscribe(f *wire.Subscribe) bool {
 // waitRoom blocks while too much of this connection waits for results; false when the connection ended.
 func (c *contact) waitRoom() bool {
 	l := &c.sock.relay.limits
+	defer c.sock.deaf.Store(false)
 	for {
 		c.mu.Lock()
 		ok := c.waiting < l.SendWindow && c.waitBytes < l.SendBytes && c.frameBytes < contactFrames
@@ -145,6 +146,7 @@ func (c *contact) waitRoom() bool {
 		if ok {
 			return true
 		}
+		c.sock.deaf.Store(true)
 		select {
 		case <-c.room:
 		case <-c.sock.dead:

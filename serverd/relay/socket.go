@@ -55,6 +55,7 @@ type socket struct {
 	done    chan struct{} // closed when the reader has ended and cleaned up
 
 	heard atomic.Int64 // when the peer was last heard, as relay.since()
+	deaf  atomic.Bool  // the reader waits for room, so that the peer is not heard
 
 	// owned by the reader
 	controls     float64
@@ -324,7 +325,11 @@ func (s *socket) writeFrame(frame []byte) error {
 }
 
 // tick is called by the upkeep: it pings the peer when that is due, and closes a peer that is silent for two intervals.
+// While nobody listens to the peer it is not called silent.
 func (s *socket) tick(now time.Duration) {
+	if s.deaf.Load() {
+		s.heard.Store(int64(now))
+	}
 	if now-time.Duration(s.heard.Load()) > 2*s.relay.limits.Ping {
 		s.kill()
 		return
