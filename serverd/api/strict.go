@@ -21,8 +21,7 @@ const maxValues = 4096
 // two different requests: the same key twice, a key with capital letters (ours
 // have none, and encoding/json would take it for the one without), and what is
 // not UTF-8 (which it would change). It refuses deep nesting and very many
-// values, too. Unknown
-// fields are refused by the schema.
+// values, too. Unknown fields are refused by the schema.
 func unmarshalStrict(data []byte, v any) error {
 	if !utf8.Valid(data) {
 		return errors.New("not UTF-8")
