@@ -35,7 +35,13 @@ func newContactCommand(a *app) *cobra.Command {
 			return c.RemoveContact(ctx, a.peerParams(args[0]))
 		}),
 		&cobra.Command{
-			Use: "set PEER KEY=VALUE", Short: "Set a policy: trust=certified|verified, receipts=on|off, retention=30d", Args: argsBetween(2, 2),
+			Use: "set PEER KEY=VALUE", Short: "Set a policy: trust=certified|verified, auto-accept=SIZE, receipts=on|off, retention=30d",
+			Long: "Set a policy for a peer; an empty VALUE takes it back.\n\n" +
+				"  trust=certified|verified  what the peer's key must be for me to send\n" +
+				"  auto-accept=SIZE          fetch its files up to this size without being asked; 0: never\n" +
+				"  receipts=on|off           send it read receipts\n" +
+				"  retention=30d             how long its messages are kept",
+			Example: "  secmsg contact set alice auto-accept=10MiB\n  secmsg contact set alice trust=verified", Args: argsBetween(2, 2),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return runContactSet(cmd.Context(), a, args[0], args[1])
 			},

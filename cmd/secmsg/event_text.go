@@ -52,10 +52,9 @@ func mark(e *local.Event) string {
 func bodyText(e *local.Event) string {
 	switch {
 	case e.Message != nil:
-		if e.Direction == local.DirectionOut && e.Message.State != "" {
-			return e.Message.Text + " [" + e.Message.State + "]"
-		}
-		return e.Message.Text
+		return messageText(e)
+	case e.File != nil:
+		return fileText(e.File, e.ID, e.Direction)
 	case e.Receipt != nil:
 		return e.Receipt.State + " " + e.Receipt.MessageID
 	case e.Identity != nil:

@@ -19,11 +19,18 @@ var errStdoutClosed = errors.New("standard output is closed")
 // write sends data to standard output whole.
 func (a *app) write(b []byte) error {
 	_, err := a.stdout.Write(b)
+	return writeError(err)
+}
+
+// writeError words an error of writing data.
+func writeError(err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, syscall.EPIPE), errors.Is(err, fs.ErrClosed), errors.Is(err, syscall.EBADF):
 		return errStdoutClosed
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return local.Errorf(local.CodeDiskFull, "standard output: %v", err)
 	}
 	return local.Errorf(local.CodeIO, "standard output: %v", err)
 }

@@ -15,6 +15,7 @@ const (
 	groupAccount  = "account"
 	groupMessages = "messages"
 	groupPeople   = "people"
+	groupFiles    = "files"
 	groupTools    = "tools"
 )
 
@@ -70,6 +71,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newContactCommand(a), newVerifyCommand(a), newTrustCommand(a),
 		newBlockCommand(a), newUnblockCommand(a), newPresenceCommand(a),
 	)
+	add(groupFiles, "Files", newFileCommand(a))
 	add(groupTools, "Power tools",
 		newRPCCommand(a), newCompletionCommand(a), newManCommand(a), newVersionCommand(a),
 	)

@@ -32,6 +32,8 @@ type sendOptions struct {
 	hasExpires bool
 	replyTo    string
 	require    string
+	files      []string
+	progress   string
 }
 
 func newSendCommand(a *app) *cobra.Command {
@@ -43,10 +45,14 @@ func newSendCommand(a *app) *cobra.Command {
 			"newline of it is dropped. TEXT can be seen by other users in the list of\n" +
 			"processes: pipe what must not be.\n\n" +
 			"Without --wait, send waits up to 5 s for the server and exits 0 with the state\n" +
-			"that was reached. The message is on disk in any case and is sent when it can be.",
+			"that was reached. The message is on disk in any case and is sent when it can be.\n\n" +
+			"-f makes files part of the message, which then needs no TEXT; with them, send\n" +
+			"returns when the server has the files too, as file send does, and the message is\n" +
+			"delivered when the recipient has fetched them all.",
 		Example: "  secmsg send alice \"the build is green\"\n" +
 			"  make 2>&1 | tail -n 20 | secmsg send alice,bob\n" +
-			"  secmsg send alice --wait read --timeout 10m < question.txt",
+			"  secmsg send alice --wait read --timeout 10m < question.txt\n" +
+			"  secmsg send alice \"both plans\" -f north.pdf -f south.pdf",
 		Args: argsBetween(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.hasMessage = cmd.Flags().Changed("message")
@@ -63,6 +69,8 @@ func newSendCommand(a *app) *cobra.Command {
 	f.StringVar(&o.key, "idempotency-key", "", "send only once for this `KEY`: a repetition answers with the first id")
 	f.DurationVar(&o.expires, "expires", 0, "give up when it is not delivered after this long")
 	f.StringVar(&o.replyTo, "reply-to", "", "`ID` of the message that this one answers")
+	f.StringArrayVarP(&o.files, "file", "f", nil, "a `FILE` that goes with the message; may be repeated")
+	f.StringVar(&o.progress, "progress", progressAuto, progressUsage)
 	f.StringVar(&o.require, "require", "", "`verified`: exit 4 and queue nothing unless every peer is verified")
 	return c
 }
@@ -71,6 +79,9 @@ func runSend(ctx context.Context, a *app, o sendOptions, args []string) error {
 	p, err := sendParams(o, args[0])
 	if err != nil {
 		return err
+	}
+	if len(o.files) > 0 {
+		return runSendWithFiles(ctx, a, o, p, args)
 	}
 	if o.lines {
 		if len(args) > 1 && args[1] != "-" || o.hasMessage || o.key != "" {
@@ -84,6 +95,9 @@ func runSend(ctx context.Context, a *app, o sendOptions, args []string) error {
 	}
 	return a.withDaemon(ctx, func(c *local.Client) error { return a.sendOne(ctx, c, p) })
 }
+
+// waitStates are the values of --wait.
+func waitStates() []string { return []string{"queued", "server", "delivered", "read"} }
 
 // sendParams checks the flags.
 func sendParams(o sendOptions, peers string) (local.SendParams, error) {
@@ -102,7 +116,8 @@ func sendParams(o sendOptions, peers string) (local.SendParams, error) {
 		p.Timeout = o.timeout.Seconds()
 	}
 	for _, err := range []error{
-		oneOf("--wait", o.wait, "queued", "server", "delivered", "read"),
+		oneOf("--wait", o.wait, waitStates()...),
+		oneOf("--progress", o.progress, progressModes()...),
 		oneOf("--require", o.require, local.TrustVerified),
 		positive("--timeout", o.hasTimeout, o.timeout),
 		positive("--expires", o.hasExpires, o.expires),

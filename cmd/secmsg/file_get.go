@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"secmsg/rpc/local"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// fileGetOptions are the flags of file get.
+type fileGetOptions struct {
+	out        string
+	wait       bool
+	timeout    time.Duration
+	hasTimeout bool
+	force      bool
+	progress   string
+}
+
+func newFileGetCommand(a *app) *cobra.Command {
+	var o fileGetOptions
+	c := &cobra.Command{
+		Use:   "get ID",
+		Short: "Fetch a file, check it to the last byte and save it",
+		Long: "Fetch a file and print where it was saved. The file appears under its name only\n" +
+			"after its last byte was checked; it is readable by this user only and never\n" +
+			"executable. A file that stands there already is not replaced: exit 1, unless --force.\n\n" +
+			"-O - writes the content to standard output. What was written before an error shows\n" +
+			"is genuine but not all: the exit code tells. On a terminal only text is written,\n" +
+			"with what a terminal would act on made visible; --force writes it as it is.\n\n" +
+			"A fetch that was interrupted continues where it was.\n\n" +
+			progressHelp,
+		Example: "  secmsg file get 0198c0de-0000-7000-8000-000000000000\n" +
+			"  secmsg file get ID -O ~/reports/\n" +
+			"  secmsg file get ID -O - | tar t\n" +
+			"  secmsg file get ID --wait --timeout 1h -O build.log",
+		Args: argsBetween(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.hasTimeout = cmd.Flags().Changed("timeout")
+			if cmd.Flags().Changed("path") && o.out == "" {
+				return usagef("-O is empty")
+			}
+			return runFileGet(cmd.Context(), a, o, args[0])
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&o.out, "path", "O", "", "save as this `PATH`, in this directory, or - for standard output (default: the directory for downloads)")
+	f.BoolVar(&o.wait, "wait", false, "wait for a file that is not here yet, and for the server")
+	f.DurationVar(&o.timeout, "timeout", 0, "wait no longer than this; then exit 8")
+	f.BoolVar(&o.force, "force", false, "replace a file; write to a terminal as it is")
+	f.StringVar(&o.progress, "progress", progressAuto, progressUsage)
+	return c
+}
+
+func runFileGet(ctx context.Context, a *app, o fileGetOptions, id string) error {
+	for _, err := range []error{
+		oneOf("--progress", o.progress, progressModes()...),
+		positive("--timeout", o.hasTimeout, o.timeout),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	p := local.FileGetParams{ID: id, Overwrite: o.force, Wait: o.wait || o.hasTimeout, Timeout: o.timeout.Seconds()}
+	out, err := a.openTarget(ctx, o, &p)
+	if err != nil {
+		return err
+	}
+	if out.stdout && o.progress == progressJSON {
+		return usagef("--progress json and -O - both want standard output")
+	}
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		p.AccountParam = a.accountParam()
+		return a.getFile(ctx, c, p, out, o)
+	})
+}
+
+// target is where a file goes if the daemon does not save it.
+type target struct {
+	w      *os.File // nil: the daemon saves it
+	stdout bool
+}
+
+// openTarget decides who writes. FIFOs, devices and the descriptors of a process
+// substitution are written to here: the daemon puts a new file in the place of
+// an old one, which is not what is meant by /dev/null.
+func (a *app) openTarget(ctx context.Context, o fileGetOptions, p *local.FileGetParams) (target, error) {
+	switch o.out {
+	case "":
+		return target{}, nil
+	case "-":
+		p.Stream = true
+		return target{w: a.stdout, stdout: true}, nil
+	}
+	abs := absolute(o.out)
+	info, err := os.Stat(o.out)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if strings.HasSuffix(o.out, string(os.PathSeparator)) {
+			return target{}, usagef("%s: no such directory", o.out).WithHint("mkdir -p %s", shellWord(o.out))
+		}
+	case err != nil:
+		return target{}, sourceError(o.out, err)
+	case info.IsDir():
+	case !info.Mode().IsRegular() || ownPath(abs):
+		f, err := await(ctx, func() (*os.File, error) { return os.OpenFile(o.out, os.O_WRONLY, 0) })
+		if err != nil {
+			return target{}, sourceError(o.out, err)
+		}
+		p.Stream = true
+		return target{w: f}, nil
+	case !o.force:
+		return target{}, usagef("%s exists", o.out).WithHint("-O with another path, or --force to replace it")
+	}
+	p.Path = abs
+	return target{}, nil
+}
+
+// getFile fetches and prints the path.
+func (a *app) getFile(ctx context.Context, c *local.Client, p local.FileGetParams, out target, o fileGetOptions) error {
+	var w io.Writer
+	flush := func() error { return nil }
+	terminal := false
+	if out.w != nil {
+		w = stdoutWriter{out.w}
+		if terminal = term.IsTerminal(int(out.w.Fd())); terminal && !p.Overwrite {
+			if err := a.textOnly(ctx, c, p); err != nil {
+				return err
+			}
+			v := &visibleWriter{w: w}
+			w, flush = v, v.Flush
+		}
+	}
+	show, err := a.newProgress(o.progress, terminal)
+	if err != nil {
+		return err
+	}
+	got, err := await(ctx, func() (local.FileGot, error) { return c.GetFile(ctx, p, w, show.callback()) })
+	if failed := show.end(); err == nil {
+		err = failed
+	}
+	if err == nil {
+		err = flush()
+	}
+	if err == nil && out.w != nil && !out.stdout {
+		err = out.w.Close()
+	}
+	switch {
+	case err != nil:
+		return err
+	case out.stdout:
+		return nil
+	case a.json():
+		return a.printJSON(got)
+	case got.Path == "":
+		return nil
+	}
+	return a.printf("%s", visible(got.Path))
+}
+
+// textOnly refuses to write to a terminal what is not text by its sender's word.
+// What is text by that word and not by nature does no harm: see visibleWriter.
+func (a *app) textOnly(ctx context.Context, c *local.Client, p local.FileGetParams) error {
+	shown, err := c.ShowFile(ctx, local.FileIDParams{AccountParam: p.AccountParam, ID: p.ID})
+	if isCode(err, local.CodeNotFound) && p.Wait {
+		return usagef("what comes may not be for a terminal").WithHint("-O PATH, a pipe, or --force")
+	}
+	if err != nil {
+		return err
+	}
+	if f := shown.Event.File; f == nil || !textType(f.Type) {
+		kind := "of unknown type"
+		if f != nil && f.Type != "" {
+			kind = f.Type
+		}
+		return usagef("the file is %s, not text for a terminal", kind).WithHint("-O PATH, a pipe, or --force")
+	}
+	return nil
+}
+
+// textType reports whether a media type is made of readable lines.
+func textType(t string) bool {
+	t, _, _ = strings.Cut(t, ";")
+	t = strings.ToLower(strings.TrimSpace(t))
+	switch t {
+	case "application/json", "application/xml", "application/yaml", "application/toml", "application/javascript", "application/x-sh":
+		return true
+	}
+	return strings.HasPrefix(t, "text/") || strings.HasSuffix(t, "+json") || strings.HasSuffix(t, "+xml")
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"secmsg/rpc/local"
+)
+
+// streamName is what a peer sees of standard input that was given no name.
+const streamName = "stdin"
+
+// fileSources are what a command sends, and the stream among them.
+type fileSources struct {
+	sources []local.FileSource
+	stream  io.Reader // nil: there is none
+	close   func()
+}
+
+// openSources looks at the paths of a command. What the daemon can read by
+// itself it gets as a path; standard input, FIFOs, devices and the descriptors
+// of a process substitution are read here and streamed, at most one of them.
+func (a *app) openSources(ctx context.Context, paths []string, name string) (fileSources, error) {
+	s := fileSources{close: func() {}}
+	if name != "" && len(paths) > 1 {
+		return s, usagef("--name goes with one file, not with %d", len(paths))
+	}
+	for _, path := range paths {
+		src, stream, err := a.openSource(ctx, path)
+		if err != nil {
+			s.close()
+			return s, err
+		}
+		if name != "" {
+			src.Name = name
+		}
+		s.sources = append(s.sources, src)
+		if stream == nil {
+			continue
+		}
+		if s.stream != nil {
+			_ = stream.Close()
+			s.close()
+			return s, usagef("only one of the files may be standard input, a pipe or a device")
+		}
+		s.stream, s.close = stream, func() { _ = stream.Close() }
+	}
+	return s, nil
+}
+
+// openSource looks at one path.
+func (a *app) openSource(ctx context.Context, path string) (local.FileSource, io.ReadCloser, error) {
+	if path == "-" {
+		if a.stdinTerminal() {
+			a.notef("type the content; end it with Ctrl-D on a line of its own")
+		}
+		return local.FileSource{Stream: true, Name: streamName}, io.NopCloser(a.stdin), nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return local.FileSource{}, nil, sourceError(path, err)
+	}
+	if info.IsDir() {
+		return local.FileSource{}, nil, usagef("%s is a directory", path).
+			WithHint("tar c %s | secmsg file send PEER - --name %s.tar", shellWord(path), shellWord(filepath.Base(absolute(path))))
+	}
+	abs := absolute(path)
+	if info.Mode().IsRegular() && !ownPath(abs) {
+		// Whether it can be read is better said now than by the daemon later.
+		f, err := os.Open(path)
+		if err != nil {
+			return local.FileSource{}, nil, sourceError(path, err)
+		}
+		_ = f.Close()
+		return local.FileSource{Path: abs}, nil, nil
+	}
+	// Opening a FIFO waits for its other end.
+	f, err := await(ctx, func() (*os.File, error) { return os.Open(path) })
+	if err != nil {
+		return local.FileSource{}, nil, sourceError(path, err)
+	}
+	name := filepath.Base(abs)
+	if ownPath(abs) {
+		name = streamName
+	}
+	return local.FileSource{Stream: true, Name: name}, f, nil
+}
+
+// ownPath reports whether a path means something else to every process.
+func ownPath(abs string) bool {
+	return strings.HasPrefix(abs, "/dev/") || strings.HasPrefix(abs, "/proc/")
+}
+
+// absolute is filepath.Abs, which fails only without a working directory; then
+// the daemon refuses the path.
+func absolute(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	return abs
+}
+
+// shellWord quotes a word for a shell where that is needed.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._/-+,:@%", r)
+	}
+	if s != "" && s[0] != '-' && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// sourceError words why a file of the caller's cannot be read.
+func sourceError(path string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return usagef("%s: no such file", path)
+	}
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		err = p.Err
+	}
+	return local.Errorf(local.CodeIO, "%s: %v", path, err)
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"secmsg/rpc/local"
+)
+
+// sizeText is a number of bytes for a person: 512 B, 1.5 MiB. A negative one is not known.
+func sizeText(n int64) string {
+	const step = 1 << 10
+	if n < 0 {
+		return "?"
+	}
+	if n < step {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	v := float64(n)
+	unit := ""
+	for _, u := range []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"} {
+		v /= step
+		unit = u
+		if v < step-0.5 { // what rounds to 1024 is 1 of the next
+			break
+		}
+	}
+	if v < 9.95 {
+		return strconv.FormatFloat(v, 'f', 1, 64) + " " + unit
+	}
+	return strconv.FormatFloat(v, 'f', 0, 64) + " " + unit
+}
+
+// fileText is a file in one line, with what to do about it.
+func fileText(f *local.File, id, direction string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "file %q (%s", f.Name, sizeText(f.Size))
+	if f.Type != "" {
+		b.WriteString(", " + oneLine(f.Type))
+	}
+	b.WriteString(")")
+	if direction == local.DirectionOut {
+		if f.State != "" {
+			b.WriteString(" [" + f.State + "]")
+		}
+		return b.String()
+	}
+	switch f.State {
+	case local.FileOffered, "":
+		b.WriteString(", to fetch it: secmsg file get " + id)
+	case local.FileFetched:
+		b.WriteString(" fetched")
+		if f.Path != "" {
+			b.WriteString(": " + oneLine(f.Path))
+		}
+	case local.FileFailed:
+		b.WriteString(" failed")
+		if f.Error != nil {
+			b.WriteString(": " + f.Error.Message)
+		}
+	default:
+		b.WriteString(" " + f.State)
+	}
+	return b.String()
+}
+
+// oneLine keeps a path from passing for further text; what else is in it, the
+// printing of events makes visible.
+func oneLine(s string) string {
+	return strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(s)
+}
+
+// messageText is a message with its files, each on a line of its own.
+func messageText(e *local.Event) string {
+	m := e.Message
+	lines := make([]string, 0, 1+len(m.Files))
+	if m.Text != "" || len(m.Files) == 0 {
+		lines = append(lines, m.Text)
+	}
+	for i := range m.Files {
+		f := m.Files[i]
+		if e.Direction == local.DirectionOut {
+			f.State = "" // that of the message stands behind
+		}
+		lines = append(lines, fileText(&f, f.ID, e.Direction))
+	}
+	text := strings.Join(lines, "\n")
+	if e.Direction == local.DirectionOut && m.State != "" {
+		text += " [" + m.State + "]"
+	}
+	return text
+}
+
+// visibleWriter passes text on to a terminal with everything that would act on
+// it made visible. It keeps back the first bytes of a character until the rest is here.
+type visibleWriter struct {
+	w    io.Writer
+	rest []byte
+}
+
+// Write implements io.Writer.
+func (v *visibleWriter) Write(p []byte) (int, error) {
+	b := append(v.rest, p...)
+	whole := len(b)
+	for back := 1; back < utf8.UTFMax && back <= len(b); back++ {
+		if c := b[len(b)-back]; utf8.RuneStart(c) {
+			if !utf8.FullRune(b[len(b)-back:]) {
+				whole = len(b) - back
+			}
+			break
+		}
+	}
+	if _, err := io.WriteString(v.w, visibleBlock(string(b[:whole]))); err != nil {
+		return 0, err
+	}
+	v.rest = append([]byte(nil), b[whole:]...)
+	return len(p), nil
+}
+
+// Flush writes what was kept back: the end of a text in the middle of a character.
+func (v *visibleWriter) Flush() error {
+	_, err := io.WriteString(v.w, visibleBlock(string(v.rest)))
+	v.rest = nil
+	return err
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"secmsg/rpc/local"
+)
+
+func TestSizeText(t *testing.T) {
+	for n, want := range map[int64]string{
+		-1: "?", 0: "0 B", 1: "1 B", 1023: "1023 B", 1024: "1.0 KiB", 10_189: "10 KiB", 1<<20 - 1: "1.0 MiB", 1 << 20: "1.0 MiB",
+		3 << 19: "1.5 MiB", 100 << 20: "100 MiB", 1 << 30: "1.0 GiB", 5 << 40: "5.0 TiB", 1<<63 - 1: "8.0 EiB",
+	} {
+		if got := sizeText(n); got != want {
+			t.Errorf("%d is %q, want %q", n, got, want)
+		}
+	}
+}
+
+// A peer's text may end in the middle of what was read; nothing of it may act on
+// a terminal, and nothing may be lost, wherever it is cut.
+func TestVisibleWriterAtEveryCut(t *testing.T) {
+	const text = "plain ä € 𝄞\nred \x1b[31m \u202e txt.exe \x9b \xff\xfe end €"
+	want := visibleBlock(text)
+	for cut := range len(text) {
+		for _, step := range []int{1, 2, 3, len(text)} {
+			var out bytes.Buffer
+			w := &visibleWriter{w: &out}
+			for rest := text[cut:]; rest != ""; {
+				n := min(step, len(rest))
+				if _, err := w.Write([]byte(rest[:n])); err != nil {
+					t.Fatal(err)
+				}
+				rest = rest[n:]
+			}
+			if err := w.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			if expect := visibleBlock(text[cut:]); out.String() != expect {
+				t.Fatalf("from %d by %d: %q, want %q", cut, step, out.String(), expect)
+			}
+		}
+	}
+	if strings.ContainsRune(want, 0x1b) {
+		t.Fatal("an escape stays")
+	}
+}
+
+// What files look like in listen, inbox and history. Names cannot pass for a
+// line of their own.
+func TestFileEventText(t *testing.T) {
+	file := func(f local.File) *local.Event {
+		return &local.Event{ID: "0198", Type: local.TypeFile, Peer: "bob@x", Direction: local.DirectionIn, File: &f}
+	}
+	info := local.FileInfo{Name: "a\nb\x1b[2J.pdf", Size: 3 << 20, Type: "application/pdf"}
+	for _, c := range []struct {
+		e    *local.Event
+		want string
+	}{
+		{file(local.File{FileInfo: info, State: local.FileOffered}), `- bob@x: file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf), to fetch it: secmsg file get 0198`},
+		{file(local.File{FileInfo: info, State: local.FileFetched, Path: "/d/a\nb"}), `- bob@x: file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf) fetched: /d/a\nb`},
+		{file(local.File{FileInfo: info, State: local.FileExpired}), `- bob@x: file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf) expired`},
+		{
+			&local.Event{ID: "1", Peer: "bob@x", Direction: local.DirectionIn, Message: &local.Message{
+				Text: "two\nlines", Files: []local.File{{ID: "f1", FileInfo: local.FileInfo{Name: "x", Size: 1}, State: local.FileOffered}},
+			}},
+			"- bob@x: two\n    lines\n    file \"x\" (1 B), to fetch it: secmsg file get f1",
+		},
+		{
+			&local.Event{ID: "1", Peer: "bob@x", Direction: local.DirectionOut, Message: &local.Message{
+				State: local.StateAccepted, Files: []local.File{{ID: "f1", FileInfo: local.FileInfo{Name: "x", Size: 1}, State: local.StateAccepted}},
+			}},
+			"- -> bob@x: file \"x\" (1 B) [accepted]",
+		},
+	} {
+		if got := eventText(c.e); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+}
+
+func TestTextType(t *testing.T) {
+	for typ, want := range map[string]bool{
+		"text/plain; charset=utf-8": true, "application/json": true, "image/svg+xml": true, "application/ld+json": true,
+		"": false, "application/pdf": false, "application/octet-stream": false, "image/png": false,
+	} {
+		if textType(typ) != want {
+			t.Errorf("%q: text is %v", typ, !want)
+		}
+	}
+}
+
+func TestShellWord(t *testing.T) {
+	for s, want := range map[string]string{"src": "src", "a b": "'a b'", "it's": `'it'\''s'`, "-rf": "'-rf'", "": "''", "$(x)": "'$(x)'"} {
+		if got := shellWord(s); got != want {
+			t.Errorf("%q is %s, want %s", s, got, want)
+		}
+	}
+}
