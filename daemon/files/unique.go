@@ -44,7 +44,13 @@ func Unique(root *os.Root, name string) (*os.File, string, error) {
 // that the file has now; after an error it still has the old one. The caller
 // syncs the directory.
 func Place(root *os.Root, temp, name string) (string, error) {
-	used, err := firstFree(name, func(candidate string) error { return root.Link(temp, candidate) })
+	return place(root, temp, name, root.Link)
+}
+
+// place is Place with the call that makes a hard link, which not every file
+// system can.
+func place(root *os.Root, temp, name string, link func(from, to string) error) (string, error) {
+	used, err := firstFree(name, func(candidate string) error { return link(temp, candidate) })
 	switch {
 	case err == nil:
 		if err := root.Remove(temp); err != nil {

@@ -1,0 +1,273 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+)
+
+// D5: names from hell.
+func TestSafeNameD5(t *testing.T) {
+	long := strings.Repeat("a", 300)
+	for _, v := range []struct{ name, want string }{
+		{"report.pdf", "report.pdf"}, {"Übersicht – 2026 (final).ods", "Übersicht – 2026 (final).ods"}, {"日本語.txt", "日本語.txt"},
+		{"a  b.c", "a  b.c"}, {"no extension", "no extension"}, {"archive.tar.gz", "archive.tar.gz"}, {"it's $HOME;`x`&.sh", "it's $HOME;`x`&.sh"},
+		// Traversal.
+		{"../../.bashrc", "bashrc"}, {"/etc/passwd", "passwd"}, {"/etc/x", "x"}, {`C:\x`, "x"}, {`C:\Windows\System32\cmd.exe`, "cmd.exe"},
+		{`..\..\x.txt`, "x.txt"}, {`a/b\c`, "c"}, {`a\b/c`, "c"}, {".ssh/authorized_keys", "authorized_keys"}, {"dir/", "dir"}, {`dir\/\`, "dir"},
+		{"..", "file"}, {".", "file"}, {"../..", "file"}, {"/", "file"}, {`\`, "file"}, {"", "file"}, {"....//....//etc", "etc"},
+		{"C:evil.txt", "C_evil.txt"}, {"file.txt:stream", "file.txt_stream"}, {"file.txt::$DATA", "file.txt__$DATA"}, {`\\server\share\f`, "f"},
+		{"%2e%2e%2fx", "%2e%2e%2fx"}, {"~/x", "x"},
+		// Hidden, options.
+		{".bashrc", "bashrc"}, {"-rf", "rf"}, {"--force", "force"}, {" -rf", "rf"}, {".-. x", "x"}, {"...", "file"}, {"- -", "file"}, {"\u00a0-rf", "rf"},
+		// Ends that Windows drops.
+		{"x.", "x"}, {"x. . ", "x"}, {"x.txt ", "x.txt"}, {"x.txt\u3000", "x.txt"}, {"x.exe.", "x.exe"},
+		// Controls, direction, invisible.
+		{"a\x00b", "ab"}, {"x.txt\x00.exe", "x.txt.exe"}, {"a\nb\r\tc", "abc"}, {"\x1b[31mred\x07", "[31mred"}, {"a\u0085b\u2028c\u2029d", "abcd"}, {"\x7f", "file"},
+		{"cod\u202egpj.exe", "codgpj.exe"}, {"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061cx", "x"},
+		{"a\u200bb\ufeffc\u2060d\u00ade", "abcde"}, {"\u200b", "file"}, {".\u200b./x", "x"}, {"\u200b../..", "file"}, {"\u200b.bashrc", "bashrc"}, {"\u202e-rf", "rf"},
+		{"x.txt\u200b.", "x.txt"}, {"\U000e0041\U000e007f", "file"}, {"\u3164\u115f", "file"},
+		// What shells and Windows do not take.
+		{`a:b*c?d"e<f>g|h`, "a_b_c_d_e_f_g_h"}, {"???", "___"},
+		// Devices.
+		{"CON", "_CON"}, {"con", "_con"}, {"NUL.txt", "_NUL.txt"}, {"nul.tar.gz", "_nul.tar.gz"}, {"Com1.log", "_Com1.log"}, {"LPT9", "_LPT9"}, {"COM¹", "_COM¹"},
+		{"aux .h", "_aux .h"}, {"PRN.", "_PRN"}, {".con", "_con"}, {"CONIN$", "_CONIN$"}, {"C\u200bON", "_CON"}, {"CON\u00a0", "_CON"}, {"dir/NUL", "_NUL"},
+		{"CONSOLE", "CONSOLE"}, {"COM10", "COM10"}, {"COM", "COM"}, {"COMx.txt", "COMx.txt"}, {"null", "null"}, {"_CON", "_CON"},
+		// UTF-8.
+		{"a\xffb", "a_b"}, {"\xff\xfe", "_"}, {"\xc0\xae\xc0\xae/x", "x"}, {"..\xc0\xafx", "_x"}, {"\xed\xa0\x80x", "_x"},
+		// Length.
+		{long, long[:199]}, {long + ".pdf", long[:195] + ".pdf"}, {long + ".tar.gz", long[:192] + ".tar.gz"}, {long[:200], long[:200]}, {long[:196] + ".pdf", long[:196] + ".pdf"},
+		{long + "." + long, long[:199]}, {"x." + long, "x." + long[:197]}, {strings.Repeat("é", 200) + ".txt", strings.Repeat("é", 97) + ".txt"},
+		{strings.Repeat("日", 100), strings.Repeat("日", 66)}, {"con" + strings.Repeat(" ", 300) + "x.txt", "_con.txt"}, {"con." + long[:196], "_con." + long[:194]},
+		{strings.Repeat("x ", 200), strings.TrimSpace(strings.Repeat("x ", 100))},
+	} {
+		got := SafeName(v.name)
+		if got != v.want {
+			t.Errorf("%.60q: %q, want %q", v.name, got, v.want)
+		}
+		if err := unsafeName(got); err != nil {
+			t.Errorf("%.60q: %v", v.name, err)
+		}
+	}
+}
+
+// unsafeName says what is wrong with a name, in terms that are not SafeName's own.
+func unsafeName(name string) error {
+	switch {
+	case name == "" || len(name) > MaxName || !utf8.ValidString(name):
+		return fmt.Errorf("%d bytes, or not UTF-8", len(name))
+	case filepath.Base(name) != name || !filepath.IsLocal(name) || strings.ContainsAny(name, `/\:*?"<>|`):
+		return fmt.Errorf("%q is not an element", name)
+	case strings.ContainsAny(name[:1], ".- ") || strings.ContainsAny(name[len(name)-1:], ". "):
+		return fmt.Errorf("%q starts or ends badly", name)
+	}
+	for _, r := range name {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == 0x2028 || r == 0x2029 || unicode.IsSpace(r) && r != ' ' {
+			return fmt.Errorf("%q has %U", name, r)
+		}
+	}
+	base, _, _ := strings.Cut(strings.ToLower(name), ".")
+	switch base = strings.TrimRight(base, " "); base {
+	case "con", "prn", "aux", "nul", "com1", "com9", "lpt1", "lpt9", "com0", "conin$", "conout$":
+		return fmt.Errorf("%q is a device", name)
+	}
+	return nil
+}
+
+func FuzzSafeName(f *testing.F) {
+	for _, s := range []string{"", "../../.bashrc", "con" + strings.Repeat(" ", 300) + "x.txt", "x." + strings.Repeat("a", 300), "a\xffb\u202e", "NUL.tar.gz", "LPT²"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		got := SafeName(name)
+		if err := unsafeName(got); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+		if again := SafeName(got); again != got {
+			t.Errorf("%q: %q, then %q", name, got, again)
+		}
+		for _, n := range []int{1, maxSameName} {
+			if other := numbered(got, n); other == got || len(other) > maxFileName || unsafeElement(other) {
+				t.Errorf("%q: number %d is %q", name, n, other)
+			}
+		}
+	})
+}
+
+func unsafeElement(name string) bool {
+	return filepath.Base(name) != name || !filepath.IsLocal(name) || !utf8.ValidString(name)
+}
+
+func openRoot(t *testing.T) *os.Root {
+	t.Helper()
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = root.Close() })
+	return root
+}
+
+func read(t *testing.T, root *os.Root, name string) string {
+	t.Helper()
+	b, err := root.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// D7: many files of one name at once: all are kept, each under a name of its own.
+func TestUniqueD7(t *testing.T) {
+	root := openRoot(t)
+	if err := root.WriteFile("a.tar.gz", []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const n = 20
+	names := make([]string, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			f, name, err := Unique(root, "a.tar.gz")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, err = fmt.Fprint(f, i)
+			if err := errors.Join(err, f.Close()); err != nil {
+				t.Error(err)
+			}
+			names[i] = name
+		})
+	}
+	wg.Wait()
+	for i, name := range names {
+		if got := read(t, root, name); got != fmt.Sprint(i) {
+			t.Errorf("%s has %q, want %d", name, got, i)
+		}
+	}
+	if read(t, root, "a.tar.gz") != "old" {
+		t.Error("a file was overwritten")
+	}
+	info, err := root.Stat("a (1).tar.gz")
+	if err != nil || info.Mode() != fileMode {
+		t.Errorf("mode %v, %v", info, err)
+	}
+}
+
+// D7: Place never overwrites, and what stands under a name is whole, with hard
+// links and without.
+func TestPlaceD7(t *testing.T) {
+	t.Run("links", func(t *testing.T) { testPlace(t, (*os.Root).Link) })
+	t.Run("no links", func(t *testing.T) { testPlace(t, func(*os.Root, string, string) error { return errors.ErrUnsupported }) })
+}
+
+func testPlace(t *testing.T, link func(*os.Root, string, string) error) {
+	root := openRoot(t)
+	place := func(temp, name string) (string, error) {
+		return place(root, temp, name, func(from, to string) error { return link(root, from, to) })
+	}
+	const n = 10
+	var wg sync.WaitGroup
+	for i := range n {
+		temp := fmt.Sprintf("temp%d", i)
+		if err := root.WriteFile(temp, []byte(temp), fileMode); err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			name, err := place(temp, "report.pdf")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if got, err := root.ReadFile(name); err != nil || string(got) != temp {
+				t.Errorf("%s has %q, %v; want %q", name, got, err, temp)
+			}
+		})
+	}
+	wg.Wait()
+	dir, err := root.Open(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(-1)
+	if err != nil || len(entries) != n {
+		t.Errorf("%d files, %v; want %d and no temporary one", len(entries), err, n)
+	}
+	if _, err := place("missing", "x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nothing to place: %v", err)
+	}
+	if _, err := root.Lstat("x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a name was taken for nothing")
+	}
+}
+
+// D5, D7: links, directories and paths under the wanted name are not followed.
+func TestUniqueFollowsNothing(t *testing.T) {
+	root := openRoot(t)
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := os.Symlink(outside, filepath.Join(root.Name(), "out")); err != nil {
+		t.Fatal(err)
+	}
+	if err := root.Symlink("inside", "in"); err != nil {
+		t.Fatal(err)
+	}
+	if err := root.Mkdir("dir", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"out", "in", "dir"} {
+		f, used, err := Unique(root, name)
+		if err != nil || used != name+" (1)" {
+			t.Errorf("%s: %q, %v", name, used, err)
+			continue
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+		if used, err = Place(root, used, name); err != nil || used != name+" (1)" && used != name+" (2)" {
+			t.Errorf("%s: placed as %q, %v", name, used, err)
+		}
+	}
+	for _, path := range []string{outside, filepath.Join(root.Name(), "inside")} {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a link was followed to %s", path)
+		}
+	}
+	for _, name := range []string{"", ".", "..", "../x", "a/b", "/x", "a/"} {
+		if _, _, err := Unique(root, name); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%q: %v, want ErrInvalid", name, err)
+		}
+		if _, err := Place(root, "in", name); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("place %q: %v, want ErrInvalid", name, err)
+		}
+	}
+}
+
+func TestUniqueIsBounded(t *testing.T) {
+	tries := 0
+	_, err := firstFree("x", func(string) error { tries++; return fs.ErrExist })
+	if !errors.Is(err, ErrNamesUsed) || tries != maxSameName+1 {
+		t.Errorf("%d tries, %v", tries, err)
+	}
+	_, err = firstFree("x", func(string) error { return io.ErrShortWrite })
+	if !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("another error: %v", err)
+	}
+	for _, v := range []struct {
+		name string
+		want string
+	}{{"a.txt", "a (7).txt"}, {"a", "a (7)"}, {"a.tar.gz", "a (7).tar.gz"}, {"a.b.c", "a.b (7).c"}, {"a.tar", "a (7).tar"}} {
+		if got := numbered(v.name, 7); got != v.want {
+			t.Errorf("%s: %s, want %s", v.name, got, v.want)
+		}
+	}
+}

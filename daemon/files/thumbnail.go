@@ -1,0 +1,170 @@
+package files
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"io"
+
+	"secmsg/rpc/e2e"
+)
+
+const (
+	// maxPictureFile bounds the file that a thumbnail is made of, in bytes.
+	maxPictureFile = 32 << 20
+	// maxPicturePixels bounds its picture; cameras of telephones make 12 to 50 million.
+	maxPicturePixels = 40_000_000
+	// maxPictureMemory bounds what decoding it takes, in bytes, as its header tells.
+	maxPictureMemory = 160 << 20
+	// thumbnailSide is the longer side of a thumbnail that is made, in pixels.
+	thumbnailSide = 160
+	// boxSamples bounds the samples of one pixel of a thumbnail along each axis, so
+	// that the time does not grow with the picture.
+	boxSamples = 16
+)
+
+// ErrPicture says that data is not a picture that may be decoded: another
+// format, damaged, or larger than its bounds.
+var ErrPicture = errors.New("not a picture within bounds")
+
+// Thumbnail makes a small JPEG, at most 160 pixels wide and high and at most
+// [e2e.MaxThumbnail] bytes, of a PNG, JPEG or GIF (its first frame) of size
+// bytes. It returns the thumbnail's own width and height; ok is false if r is no
+// such picture or one too large. The sides and the memory it takes are checked
+// before anything is decoded. Nothing of the picture but pixels is in the
+// thumbnail: no place, time or camera. The orientation that a camera noted
+// (EXIF) is applied.
+//
+// One call may hold 160 MiB for a moment: make one at a time.
+func Thumbnail(r io.ReaderAt, size int64) (thumbnail []byte, width, height int, ok bool) {
+	if size <= 0 || size > maxPictureFile {
+		return nil, 0, 0, false
+	}
+	pic, orientation, err := decodePicture(r, size)
+	if err != nil {
+		return nil, 0, 0, false
+	}
+	small := orient(shrink(pic, thumbnailSide), orientation)
+	var out bytes.Buffer
+	for _, quality := range []int{80, 65, 50, 35, 20, 10} {
+		out.Reset()
+		if err := jpeg.Encode(&out, small, &jpeg.Options{Quality: quality}); err != nil {
+			return nil, 0, 0, false
+		}
+		if out.Len() <= e2e.MaxThumbnail {
+			return out.Bytes(), small.Rect.Dx(), small.Rect.Dy(), true
+		}
+	}
+	return nil, 0, 0, false
+}
+
+// OpenThumbnail decodes a thumbnail that a peer sent: a JPEG of at most
+// [e2e.MaxThumbnail] bytes and [e2e.MaxThumbnailSide] pixels a side, which is
+// checked before anything is decoded. It fails with [ErrPicture].
+func OpenThumbnail(data []byte) (image.Image, error) {
+	if len(data) > e2e.MaxThumbnail {
+		return nil, fmt.Errorf("%w: thumbnail of %d bytes", ErrPicture, len(data))
+	}
+	config, err := jpeg.DecodeConfig(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("%w: thumbnail: %w", ErrPicture, err)
+	}
+	if config.Width < 1 || config.Height < 1 || config.Width > e2e.MaxThumbnailSide || config.Height > e2e.MaxThumbnailSide {
+		return nil, fmt.Errorf("%w: thumbnail of %d x %d", ErrPicture, config.Width, config.Height)
+	}
+	pic, err := jpeg.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("%w: thumbnail: %w", ErrPicture, err)
+	}
+	return pic, nil
+}
+
+// decodePicture decodes a picture whose header is within bounds, and returns the
+// orientation that it is to be shown in (1 to 8, as in EXIF).
+func decodePicture(r io.ReaderAt, size int64) (image.Image, int, error) {
+	open := func() io.Reader { return io.NewSectionReader(r, 0, size) }
+	magic := make([]byte, 8)
+	if n, err := r.ReadAt(magic, 0); n < len(magic) {
+		return nil, 0, fmt.Errorf("%w: %w", ErrPicture, err)
+	}
+	header, decode, bytesPerPixel, orientation := png.DecodeConfig, png.Decode, 0.0, upright
+	switch {
+	case string(magic) == "\x89PNG\r\n\x1a\n":
+		bytesPerPixel = 2 // a palette or grey may be as little as 1; interlacing takes a pass beside the whole
+	case string(magic[:3]) == "GIF":
+		header, decode, bytesPerPixel = gif.DecodeConfig, gif.Decode, 2
+	case string(magic[:3]) == "\xff\xd8\xff":
+		info, err := scanJPEG(open())
+		if err != nil {
+			return nil, 0, err
+		}
+		header, decode, bytesPerPixel, orientation = jpeg.DecodeConfig, jpeg.Decode, info.bytesPerPixel, info.orientation
+	default:
+		return nil, 0, ErrPicture
+	}
+	config, err := header(open())
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", ErrPicture, err)
+	}
+	switch config.ColorModel {
+	case color.RGBAModel, color.NRGBAModel:
+		bytesPerPixel *= 4
+	case color.RGBA64Model, color.NRGBA64Model:
+		bytesPerPixel *= 8
+	case color.Gray16Model:
+		bytesPerPixel *= 2
+	}
+	w, h := int64(config.Width), int64(config.Height) // at most 2^31 each
+	if w < 1 || h < 1 || w > maxPicturePixels || h > maxPicturePixels || w*h > maxPicturePixels || float64(w*h)*bytesPerPixel > maxPictureMemory {
+		return nil, 0, fmt.Errorf("%w: %d x %d", ErrPicture, w, h)
+	}
+	pic, err := decode(open())
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", ErrPicture, err)
+	}
+	return pic, orientation, nil
+}
+
+// shrink scales a picture down so that neither side is longer than side, each
+// new pixel being the mean of those that it covers, or of a grid of them; what is
+// transparent becomes white. A picture that is small enough keeps its size.
+func shrink(pic image.Image, side int) *image.RGBA {
+	b := pic.Bounds()
+	w, h := b.Dx(), b.Dy()
+	if longer := max(w, h); longer > side {
+		w, h = max(w*side/longer, 1), max(h*side/longer, 1)
+	}
+	at := func(x, y int) color.RGBA64 { return color.RGBA64Model.Convert(pic.At(x, y)).(color.RGBA64) }
+	if fast, ok := pic.(image.RGBA64Image); ok {
+		at = fast.RGBA64At // without an allocation for each pixel
+	}
+	out := image.NewRGBA(image.Rect(0, 0, w, h))
+	for y := range h {
+		y0, y1 := b.Min.Y+y*b.Dy()/h, b.Min.Y+(y+1)*b.Dy()/h
+		for x := range w {
+			x0, x1 := b.Min.X+x*b.Dx()/w, b.Min.X+(x+1)*b.Dx()/w
+			out.SetRGBA(x, y, mean(at, image.Rect(x0, y0, x1, y1)))
+		}
+	}
+	return out
+}
+
+// mean is the mean colour of a box on white.
+func mean(at func(x, y int) color.RGBA64, box image.Rectangle) color.RGBA {
+	stepX, stepY := (box.Dx()+boxSamples-1)/boxSamples, (box.Dy()+boxSamples-1)/boxSamples
+	var r, g, b, n uint64
+	for y := box.Min.Y; y < box.Max.Y; y += stepY {
+		for x := box.Min.X; x < box.Max.X; x += stepX {
+			c := at(x, y) // premultiplied
+			white := uint64(0xffff - c.A)
+			r, g, b, n = r+uint64(c.R)+white, g+uint64(c.G)+white, b+uint64(c.B)+white, n+1
+		}
+	}
+	n = max(n, 1)
+	return color.RGBA{R: uint8(r / n >> 8), G: uint8(g / n >> 8), B: uint8(b / n >> 8), A: 0xff}
+}
