@@ -68,14 +68,14 @@ func (e *Engine) Deliver(ctx context.Context, envelopes []*wire.Envelope) (steps
 // receive commits one envelope. An error is about the store only.
 func (e *Engine) receive(tx *store.Tx, env *wire.Envelope) error {
 	if env.GetClass() == wire.Class_CLASS_NOTICE {
-		return e.notice(tx, env.GetNotice())
+		return e.absorb(tx, func() error { return e.notice(tx, env.GetNotice()) })
 	}
 	in, ok := e.parse(env)
 	if !ok {
 		return tx.Count(e.account, countMalformed)
 	}
 	if in.class == wire.Class_CLASS_PROBE {
-		return e.probeCame(tx, in)
+		return e.absorb(tx, func() error { return e.probeCame(tx, in) })
 	}
 	var err error
 	if in.peer, err = tx.Peer(e.account, in.addr.String()); err != nil {
@@ -84,8 +84,9 @@ func (e *Engine) receive(tx *store.Tx, env *wire.Envelope) error {
 	return e.contain(tx, in, func() error { return e.open(tx, in) })
 }
 
-// contain runs fn so that its failure undoes only what it did: a crash is
-// parked and counted, an error of the store ends the batch.
+// contain runs fn so that its failure undoes only what it did: what crashes or
+// meets a damaged row is parked, counted and told; an error of the store ends
+// the batch.
 func (e *Engine) contain(tx *store.Tx, in *incoming, fn func() error) error {
 	err := tx.Sub(fn)
 	if err == nil || isDisk(err) {
@@ -95,7 +96,46 @@ func (e *Engine) contain(tx *store.Tx, in *incoming, fn func() error) error {
 	if err := tx.Count(e.account, countCrashed); err != nil {
 		return err
 	}
-	return e.park(tx, in, store.ParkedCrashed)
+	reason := store.ParkedCrashed
+	if v := damaged(err); v != nil && in.class == wire.Class_CLASS_DURABLE {
+		again := v.Table == "skipped" // only the key of this message is lost
+		if v.Table == "sessions" {
+			if again, err = e.dropSessions(tx, in.peer); err != nil {
+				return err
+			}
+		}
+		if again {
+			reason = store.ParkedUndecryptable
+		}
+	}
+	if reason == store.ParkedCrashed {
+		if err := e.tellCrashed(tx, in); err != nil {
+			return err
+		}
+	}
+	return e.park(tx, in, reason)
+}
+
+// tellCrashed says that something of a peer is kept aside: with the first of
+// each peer, since nothing bounds what a bad one sends.
+func (e *Engine) tellCrashed(tx *store.Tx, in *incoming) error {
+	n, err := tx.CountParked(e.account, in.peer, store.ParkedCrashed)
+	if err != nil || n > 0 {
+		return err
+	}
+	return e.system(tx, in.addr.String(), local.System{
+		Text: "what " + in.addr.String() + " sent as " + idText(in.id) + " cannot be handled here and is kept aside",
+	})
+}
+
+// absorb is contain for what has no message: it is counted and forgotten.
+func (e *Engine) absorb(tx *store.Tx, fn func() error) error {
+	err := tx.Sub(fn)
+	if err == nil || isDisk(err) {
+		return err
+	}
+	e.logger.Error("a notice or a probe cannot be handled", "error", err)
+	return tx.Count(e.account, countCrashed)
 }
 
 // parse checks what the relay set.

@@ -159,6 +159,10 @@ func (e *Engine) load() error {
 			for i := range list {
 				after = list[i].Ord
 				addr, err := e.address(tx, list[i].Peer)
+				if damaged(err) != nil {
+					e.logger.Error("an envelope of a damaged peer waits", "message", idText(list[i].ID), "error", err)
+					continue
+				}
 				if err != nil {
 					return err
 				}

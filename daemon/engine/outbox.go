@@ -15,7 +15,7 @@ func (e *Engine) own(tx *store.Tx, text string) (*store.Message, error) {
 	if err != nil {
 		return nil, local.Errorf(local.CodeUsage, "not a message id: %q", text)
 	}
-	m, err := tx.Message(e.account, id)
+	m, err := tx.MessageHead(e.account, id)
 	if isNotFound(err) || err == nil && m.Direction != store.Out {
 		return nil, local.Errorf(local.CodeNotFound, "no own message has the id %s", text)
 	}
@@ -64,6 +64,10 @@ func (e *Engine) RetryOutbox(ctx context.Context, id string) (local.SendResult, 
 func (e *Engine) repeat(ctx context.Context, m *store.Message, peer string) (*local.SendParams, error) {
 	p := &local.SendParams{Peers: []string{peer}}
 	err := e.store.View(ctx, func(tx *store.Tx) error {
+		m, err := tx.Message(e.account, m.ID)
+		if err != nil {
+			return err
+		}
 		ev, err := e.messageEvent(tx, m)
 		if err != nil {
 			return err
@@ -107,7 +111,7 @@ func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult,
 			if err != nil {
 				return err
 			}
-			o, err := tx.Outgoing(e.account, m.ID)
+			o, err := tx.OutgoingHead(e.account, m.ID)
 			if err != nil && !isNotFound(err) {
 				return err
 			}
@@ -130,7 +134,7 @@ func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult,
 			if err := e.fail(tx, o, local.StateFailed, reasonCancelled); err != nil {
 				return err
 			}
-			if m, err = tx.Message(e.account, m.ID); err != nil {
+			if m, err = tx.MessageHead(e.account, m.ID); err != nil {
 				return err
 			}
 			out, err = sendResult(tx, m)

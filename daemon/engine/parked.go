@@ -87,6 +87,9 @@ func (e *Engine) reopen() error {
 		room := reopenBatch
 		for _, peer := range peers {
 			c, err := tx.Contact(e.account, peer)
+			if damaged(err) != nil {
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -117,6 +120,9 @@ func (e *Engine) reopen() error {
 
 func (e *Engine) reopenOne(tx *store.Tx, p store.Parked) error {
 	addr, err := e.address(tx, p.Peer)
+	if damaged(err) != nil {
+		return nil // whose it is cannot be told; it goes with its retention
+	}
 	if err != nil {
 		return err
 	}

@@ -90,11 +90,11 @@ func (e *Engine) markRead(tx *store.Tx, list []store.Message) error {
 		read[m.Peer] = append(read[m.Peer], m.ID[:])
 	}
 	for peer, ids := range read {
-		addr, err := tx.PeerAddress(peer)
+		addr, err := peerName(tx, peer)
 		if err != nil {
 			return err
 		}
-		for len(ids) > 0 {
+		for addr != "" && len(ids) > 0 {
 			n := min(len(ids), e2e.MaxIDs)
 			s := &e2e.Sync{Peer: addr, What: &e2e.Sync_Read{Read: &e2e.Receipt{
 				State: e2e.ReceiptState_RECEIPT_STATE_READ, MessageIds: ids[:n]}}}
@@ -146,7 +146,7 @@ func (e *Engine) unreadUpTo(tx *store.Tx, p local.ReadParams) ([]store.Message, 
 	if err != nil {
 		return nil, local.Errorf(local.CodeUsage, "not a message id: %q", p.ID)
 	}
-	m, err := tx.Message(e.account, id)
+	m, err := tx.MessageHead(e.account, id)
 	if isNotFound(err) || err == nil && (m.Peer != peer || m.Direction != store.In) {
 		return nil, local.Errorf(local.CodeNotFound, "%s sent no message %s", addr, p.ID)
 	}
@@ -214,7 +214,7 @@ func (e *Engine) Outbox(ctx context.Context) (local.SendResults, error) {
 			return err
 		}
 		for _, o := range rows {
-			m, err := tx.Message(e.account, o.ID)
+			m, err := tx.MessageHead(e.account, o.ID)
 			if isNotFound(err) || err == nil && m.State == local.StateAccepted {
 				continue // on its way to a further device only
 			}

@@ -53,6 +53,9 @@ func (e *Engine) queueReceipts() error {
 		}
 		for _, p := range peers {
 			delivered, err := e.trust.DeliveredReceipts(tx, e.account, p)
+			if damaged(err) != nil {
+				continue
+			}
 			if err != nil {
 				return err
 			}

@@ -43,12 +43,15 @@ func (e *Engine) addMessage(tx *store.Tx, m *store.Message) error {
 
 // messageEvent shows a message as an event.
 func (e *Engine) messageEvent(tx *store.Tx, m *store.Message) (local.Event, error) {
-	peer, err := tx.PeerAddress(m.Peer)
+	peer, err := peerName(tx, m.Peer)
 	if err != nil {
 		return local.Event{}, err
 	}
+	if m.Damaged != nil {
+		return e.damagedEvent(m, peer), nil
+	}
 	c, err := tx.Contact(e.account, m.Peer)
-	if err != nil {
+	if err != nil && damaged(err) == nil { // else its trust is unknown
 		return local.Event{}, err
 	}
 	text := new(e2e.Text)
@@ -97,7 +100,7 @@ func (e *Engine) advance(tx *store.Tx, m *store.Message, state, reason string) e
 	if err := tx.SetMessageState(e.account, id, state, reason, now.UnixMilli()); err != nil {
 		return fmt.Errorf("set state: %w", err)
 	}
-	peer, err := tx.PeerAddress(m.Peer)
+	peer, err := peerName(tx, m.Peer)
 	if err != nil {
 		return err
 	}

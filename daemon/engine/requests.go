@@ -78,6 +78,9 @@ func (e *Engine) release() error {
 			}
 			for i := range rows {
 				f, err := e.releaseOne(tx, &rows[i])
+				if damaged(err) != nil {
+					continue
+				}
 				if err != nil {
 					return err
 				}

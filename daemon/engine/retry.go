@@ -50,7 +50,7 @@ func (e *Engine) askAgain() error {
 		}
 	}
 	for k, parked := range due {
-		if err := e.askDevice(k, parked); err != nil {
+		if err := e.askDevice(k, parked); err != nil && damaged(err) == nil {
 			return err
 		}
 	}
@@ -208,6 +208,9 @@ func (e *Engine) reseal(tx *store.Tx, id store.MessageID, t sealTarget) error {
 // is nothing: a peer gets nothing that was not meant for it.
 func (e *Engine) sentTo(tx *store.Tx, id store.MessageID, t sealTarget) (*store.Outgoing, error) {
 	o, err := tx.Outgoing(e.account, id)
+	if damaged(err) != nil {
+		return nil, nil // the pump tells of it
+	}
 	if err == nil {
 		mine := o.Peer == t.Peer && (len(o.Device) == 0 || string(o.Device) == string(t.Device.ID[:])) || t.own && !o.Control
 		if !mine || o.Phase == store.PhaseQueued || o.Phase == store.PhaseHeld || e2e.Durable(e2e.Kind(o.Kind)) && o.N == 0 {
@@ -219,7 +222,7 @@ func (e *Engine) sentTo(tx *store.Tx, id store.MessageID, t sealTarget) (*store.
 		return nil, err
 	}
 	m, err := tx.Message(e.account, id)
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) || damaged(err) != nil {
 		return nil, nil
 	}
 	if err != nil {

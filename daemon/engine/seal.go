@@ -38,6 +38,11 @@ func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*fligh
 			switch {
 			case err != nil && isDisk(err):
 				return err
+			case err != nil && damaged(err) != nil:
+				skip[o.Peer] = true
+				if err := e.contained(tx, o, err); err != nil {
+					return err
+				}
 			case err != nil:
 				e.logger.Error("seal", "message", idText(o.ID), "error", err)
 				skip[o.Peer] = true
@@ -52,6 +57,26 @@ func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*fligh
 		return nil
 	})
 	return needs, flights, err
+}
+
+// contained deals with a message that met a damaged value. If that is one that
+// every message needs, the peer is tried again later.
+func (e *Engine) contained(tx *store.Tx, o *store.Outgoing, cause error) error {
+	var on bool
+	err := tx.Sub(func() (err error) {
+		on, err = e.mend(tx, o, cause)
+		return err
+	})
+	if err != nil && isDisk(err) {
+		return err
+	}
+	if err != nil || !on {
+		e.logger.Error("seal", "message", idText(o.ID), "error", cause)
+		e.later(e.peer(o.Peer), 0)
+		return nil
+	}
+	tx.OnCommit(func() { e.at(taskPump, 0) })
+	return nil
 }
 
 // sealing is one second transaction. It remembers what all its messages ask of
@@ -98,6 +123,9 @@ func (b *sealing) hasSession(peer store.PeerID, device key.DeviceID) (bool, erro
 // says what must be asked first, or settles a message that cannot leave.
 func (b *sealing) row(o *store.Outgoing) (*need, []*flight, error) {
 	e, tx := b.e, b.tx
+	if o.Damaged != nil {
+		return nil, nil, o.Damaged
+	}
 	addr, err := e.address(tx, o.Peer)
 	if err != nil {
 		return nil, nil, err

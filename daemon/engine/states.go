@@ -18,6 +18,7 @@ const (
 	reasonDiscarded  = "discarded"   // failed: trust --discard dropped it
 	reasonCancelled  = "cancelled"   // failed: outbox cancel withdrew it
 	reasonExpired    = "expired"
+	reasonDamaged    = "damaged" // failed: it could not be read from the disk
 )
 
 // advances reports whether an own message may go from one state to another.
@@ -95,6 +96,8 @@ func stateError(state, reason, peer string) *local.Error {
 			return local.Errorf(local.CodeRefused, "an account is suspended")
 		case reasonCancelled:
 			return local.Errorf(local.CodeUsage, "the message to %s was cancelled", peer)
+		case reasonDamaged:
+			return local.Errorf(local.CodeIO, "the message to %s is damaged on disk and was not sent", peer)
 		case reasonDiscarded:
 			return local.Errorf(local.CodeUntrusted, "the message was discarded after the key of %s changed", peer)
 		}

@@ -68,7 +68,7 @@ func (e *Engine) tellGaps() error {
 			return err
 		}
 		for _, g := range gaps {
-			addr, err := tx.PeerAddress(g.Peer)
+			addr, err := peerName(tx, g.Peer)
 			if err != nil {
 				return err
 			}
@@ -116,7 +116,7 @@ func (e *Engine) sweep() error {
 			return err
 		}
 		for peer, n := range lost {
-			addr, err := tx.PeerAddress(peer)
+			addr, err := peerName(tx, peer)
 			if err != nil {
 				return err
 			}

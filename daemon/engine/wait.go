@@ -131,7 +131,7 @@ func (e *Engine) states(ctx context.Context, waits []*wait) ([]string, error) {
 	out := make([]string, len(waits))
 	err := e.store.View(ctx, func(tx *store.Tx) error {
 		for i, w := range waits {
-			m, err := tx.Message(e.account, w.id)
+			m, err := tx.MessageHead(e.account, w.id)
 			if err != nil {
 				return err
 			}
@@ -147,7 +147,7 @@ func (e *Engine) results(ctx context.Context, ids []store.MessageID, p local.Sen
 	out := local.SendResults{Results: []local.SendResult{}}
 	err := e.store.View(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		for _, id := range ids {
-			m, err := tx.Message(e.account, id)
+			m, err := tx.MessageHead(e.account, id)
 			if errors.Is(err, store.ErrNotFound) {
 				continue // its history was deleted
 			}
@@ -170,7 +170,7 @@ func (e *Engine) results(ctx context.Context, ids []store.MessageID, p local.Sen
 
 // sendResult is a message's line in the answers of send and outbox list.
 func sendResult(tx *store.Tx, m *store.Message) (local.SendResult, error) {
-	peer, err := tx.PeerAddress(m.Peer)
+	peer, err := peerName(tx, m.Peer)
 	if err != nil {
 		return local.SendResult{}, err
 	}

@@ -156,9 +156,17 @@ func (j *Journal) Close() {
 // errClosed ends subscriptions when the daemon stops.
 var errClosed = local.Errorf(local.CodeNoDaemon, "the daemon is stopping")
 
-// decode makes an event of a row.
+// decode makes an event of a row. In the place of one that is damaged stands a
+// system event of the same seq and id.
 func decode(row store.Event) (local.Event, error) {
 	var e local.Event
+	if row.Damaged != nil {
+		now := local.Time{Time: time.UnixMilli(row.CreatedMS)}
+		return local.Event{
+			Seq: row.Seq, ID: row.ID, Type: local.TypeSystem, Time: now, Received: now,
+			System: &local.System{Text: "an event of type " + row.Type + " is damaged on disk and cannot be shown"},
+		}, nil
+	}
 	if err := json.Unmarshal(row.Body, &e); err != nil {
 		return e, fmt.Errorf("event %d: %w", row.Seq, err)
 	}

@@ -135,6 +135,15 @@ func (k *Keyring) Seal(tx *store.Tx, t Target, class ratchet.Class, messageID [1
 	return ciphertext, nil
 }
 
+// DropDamaged deletes the sessions with a peer that cannot be read from the
+// disk and returns how many there were; new ones are made when they are needed.
+func (k *Keyring) DropDamaged(tx *store.Tx, account store.AccountID, peer store.PeerID) (int, error) {
+	return tx.DropDamagedSessions(account, peer, func(body []byte) error {
+		_, err := ratchet.ParseEntry(body)
+		return err
+	})
+}
+
 // loadSet reads the sessions with a device.
 func loadSet(tx *store.Tx, ref store.DeviceRef) (ratchet.Set, error) {
 	rows, err := tx.Sessions(ref)
@@ -146,7 +155,7 @@ func loadSet(tx *store.Tx, ref store.DeviceRef) (ratchet.Set, error) {
 		e, err := ratchet.ParseEntry(row.Body)
 		clear(row.Body)
 		if err != nil {
-			return ratchet.Set{}, fmt.Errorf("stored session: %w: %w", store.ErrCorrupt, err)
+			return ratchet.Set{}, &store.ValueError{Table: "sessions", Column: "body", Err: err}
 		}
 		entries = append(entries, e)
 	}

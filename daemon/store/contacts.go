@@ -128,7 +128,8 @@ func (tx *Tx) FindNick(account AccountID, nick string) (PeerID, error) {
 	return peer, err
 }
 
-// Contacts returns everything known of an account's peers, in the order they were met.
+// Contacts returns everything known of an account's peers, in the order they
+// were met, but for damaged rows, which Contact tells of.
 func (tx *Tx) Contacts(account AccountID) ([]Contact, error) {
 	return tx.contacts(account, `SELECT peer, relation, synced, change, request, trust, body
 		FROM contacts WHERE account = ? ORDER BY peer`)
@@ -162,12 +163,18 @@ func (tx *Tx) contacts(account AccountID, query string) ([]Contact, error) {
 	if err != nil {
 		return nil, err
 	}
+	whole := list[:0]
 	for i := range list {
-		if err := tx.openContact(&list[i], bodies[i]); err != nil {
+		c := list[i]
+		err := tx.openContact(&c, bodies[i])
+		if spoiled(err) != nil {
 			return nil, err
 		}
+		if err == nil {
+			whole = append(whole, c)
+		}
 	}
-	return list, nil
+	return whole, nil
 }
 
 func (tx *Tx) openContact(c *Contact, sealed []byte) error {

@@ -64,4 +64,28 @@ func mapError(op string, err error) error {
 	return fmt.Errorf("%s: %w", op, err)
 }
 
+// ValueError is a sealed value that does not authenticate: one damaged row. It
+// is an [ErrCorrupt]; everything else in the database can be used.
+type ValueError struct {
+	Table, Column string
+	Err           error // of the Box
+}
+
+// Error names the column and not the row, whose key may name a peer.
+func (e *ValueError) Error() string {
+	return fmt.Sprintf("open %s.%s: %v: %v", e.Table, e.Column, ErrCorrupt, e.Err)
+}
+
+// Unwrap returns ErrCorrupt and what the Box said.
+func (e *ValueError) Unwrap() []error { return []error{ErrCorrupt, e.Err} }
+
+// spoiled returns nil if err is about one value, else err: lists keep the rows
+// that they cannot open, marked, for the sake of the others.
+func spoiled(err error) error {
+	if _, ok := errors.AsType[*ValueError](err); ok {
+		return nil
+	}
+	return err
+}
+
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }

@@ -22,6 +22,7 @@ type Event struct {
 	Direction int
 	CreatedMS int64 // Unix milliseconds
 	Body      []byte
+	Damaged   error // in lists: Body could not be opened, and is empty
 }
 
 // EventFilter chooses events. Empty lists choose everything.
@@ -86,7 +87,8 @@ func (tx *Tx) Events(f EventFilter) ([]Event, error) {
 	}
 	for i := range out {
 		e := &out[i]
-		if e.Body, err = tx.open("events", "body", strconv.FormatInt(e.Seq, 10), e.Body); err != nil {
+		e.Body, e.Damaged = tx.open("events", "body", strconv.FormatInt(e.Seq, 10), e.Body)
+		if err := spoiled(e.Damaged); err != nil {
 			return nil, err
 		}
 	}

@@ -21,6 +21,7 @@ type Message struct {
 	Request    bool   // a stranger's first message
 	Unread     bool
 	Body       []byte // encoded content, sealed in the table
+	Damaged    error  // in lists: Body could not be opened, and is empty
 }
 
 const messageColumns = `account, id, peer, direction, kind, device, n, arrival, seq, sent_ms, received_ms,
@@ -53,7 +54,7 @@ func (tx *Tx) Message(account AccountID, id MessageID) (*Message, error) {
 	if len(list) == 0 {
 		return nil, fmt.Errorf("message %x: %w", id[:], ErrNotFound)
 	}
-	return &list[0], nil
+	return &list[0], list[0].Damaged
 }
 
 // MessageHead returns a message without its body, or ErrNotFound.
@@ -188,7 +189,8 @@ func (tx *Tx) messages(query string, args ...any) ([]Message, error) {
 	}
 	for i := range out {
 		m := &out[i]
-		if m.Body, err = tx.open("messages", "body", bodyRow(m.Account, m.ID), m.Body); err != nil {
+		m.Body, m.Damaged = tx.open("messages", "body", bodyRow(m.Account, m.ID), m.Body)
+		if err := spoiled(m.Damaged); err != nil {
 			return nil, err
 		}
 	}

@@ -28,6 +28,7 @@ type Outgoing struct {
 	ExpiresMS int64
 	SentMS    int64 // wall clock, goes into the content
 	Body      []byte
+	Damaged   error // in lists: Body could not be opened, and is empty
 }
 
 const outgoingColumns = `account, id, ord, peer, device, kind, control, phase, reason, n, verified, created_ms, expires_ms, sent_ms, body`
@@ -60,7 +61,7 @@ func (tx *Tx) Outgoing(account AccountID, id MessageID) (*Outgoing, error) {
 	if len(list) == 0 {
 		return nil, fmt.Errorf("outbox %x: %w", id[:], ErrNotFound)
 	}
-	return &list[0], nil
+	return &list[0], list[0].Damaged
 }
 
 // OutgoingHead returns a row without its body, or ErrNotFound.
@@ -202,7 +203,8 @@ func (tx *Tx) outgoing(query string, args ...any) ([]Outgoing, error) {
 	}
 	for i := range out {
 		o := &out[i]
-		if o.Body, err = tx.open("outbox", "body", bodyRow(o.Account, o.ID), o.Body); err != nil {
+		o.Body, o.Damaged = tx.open("outbox", "body", bodyRow(o.Account, o.ID), o.Body)
+		if err := spoiled(o.Damaged); err != nil {
 			return nil, err
 		}
 	}

@@ -55,6 +55,53 @@ func (tx *Tx) Sessions(d DeviceRef) ([]Session, error) {
 	return set.clone(), nil
 }
 
+// DropDamagedSessions deletes the sessions with a peer that do not open, or that
+// check refuses, and returns how many there were: a new session is better than
+// one that nothing can be done with.
+func (tx *Tx) DropDamagedSessions(account AccountID, peer PeerID, check func(body []byte) error) (int, error) {
+	if err := tx.flush(); err != nil {
+		return 0, err
+	}
+	type row struct {
+		device, id, sealed []byte
+	}
+	var rows []row
+	err := tx.each(`SELECT device, session, body FROM sessions WHERE account = ? AND peer = ?`, []any{account, peer},
+		func(scan func(...any) error) error {
+			var r row
+			err := scan(&r.device, &r.id, &r.sealed)
+			rows = append(rows, r)
+			return err
+		})
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, r := range rows {
+		d := DeviceRef{Account: account, Peer: peer}
+		var id [32]byte
+		copy(d.Device[:], r.device)
+		copy(id[:], r.id)
+		body, err := tx.open("sessions", "body", sessionRow(d, id), r.sealed)
+		if spoiled(err) != nil {
+			return n, err
+		}
+		if err == nil {
+			err = check(body)
+			clear(body)
+		}
+		if err == nil {
+			continue
+		}
+		n++
+		if err := tx.exec(`DELETE FROM sessions WHERE account = ? AND peer = ? AND device = ? AND session = ?`,
+			account, peer, r.device, r.id); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
 // HasSession reports whether there is a session with a device.
 func (tx *Tx) HasSession(d DeviceRef) (bool, error) {
 	if i := tx.held(d); i >= 0 {

@@ -143,7 +143,7 @@ func (tx *Tx) seal(table, column, row string, plaintext []byte) ([]byte, error) 
 	return b, nil
 }
 
-// open opens a value of its place. A value that does not authenticate is ErrCorrupt.
+// open opens a value of its place. A value that does not authenticate is a *ValueError.
 func (tx *Tx) open(table, column, row string, sealed []byte) ([]byte, error) {
 	if tx.box == nil {
 		return nil, fmt.Errorf("open %s.%s: %w", table, column, ErrLocked)
@@ -153,7 +153,7 @@ func (tx *Tx) open(table, column, row string, sealed []byte) ([]byte, error) {
 		return nil, fmt.Errorf("open %s.%s: %w", table, column, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s.%s: %w: %w", table, column, ErrCorrupt, err)
+		return nil, &ValueError{Table: table, Column: column, Err: err}
 	}
 	return b, nil
 }
