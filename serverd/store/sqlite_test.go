@@ -37,6 +37,7 @@ func TestSQLite(t *testing.T) {
 var frozen = map[string]string{
 	"0001_init.sql":  "dcb4c26d3f43c869f52c5dce428cbeacfc66681f93bc7b70b146780d27914773",
 	"0002_clock.sql": "972ac2c043aa770bf2db6aede786ba947f9f1dd97a829b637158b600fac4b6a9",
+	"0003_blobs.sql": "f2b0e80479a2c3d364371b84ffd57753ee0506dfff1611881acd1f3523781185",
 }
 
 func TestMigrationsAreFrozen(t *testing.T) {

@@ -1,0 +1,227 @@
+package blob
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"secmsg/rpc/wire"
+)
+
+const (
+	// bufferSize is what is read before it is written to a file, or the other
+	// way round, in bytes: four times what TLS gives at once would still cost a
+	// call to the system for each 64 KiB.
+	bufferSize = 256 << 10
+	// stepSize is what must move before the deadline is put off, in bytes.
+	stepSize = 64 << 10
+)
+
+// buffers keeps buffers of bufferSize between transfers.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) get() *[bufferSize]byte {
+	if p, ok := b.pool.Get().(*[bufferSize]byte); ok {
+		return p
+	}
+	return new([bufferSize]byte)
+}
+
+func (b *buffers) put(p *[bufferSize]byte) { b.pool.Put(p) }
+
+type putKey struct {
+	id     [16]byte
+	number int
+}
+
+// put is a part that is coming in.
+type put struct {
+	rc    *http.ResponseController
+	ended atomic.Bool // a newer one has come
+	done  chan struct{}
+}
+
+// step gives the next step its time, unless a newer put has come.
+func (p *put) step(within time.Duration) error {
+	if err := p.rc.SetReadDeadline(time.Now().Add(within)); err != nil {
+		return fmt.Errorf("blobs: put: %w", err)
+	}
+	if p.ended.Load() { // looked at last: its deadline may just have been put off
+		return errBody
+	}
+	return nil
+}
+
+// begin makes p the only put of a part: an older one, whose client has
+// probably lost its connection, ends first. So what is on its way takes no
+// more room than what is reserved.
+func (d *Disk) begin(ctx context.Context, key putKey, p *put) error {
+	for {
+		d.mu.Lock()
+		older := d.puts[key]
+		if older == nil {
+			d.puts[key] = p
+			d.mu.Unlock()
+			return nil
+		}
+		older.ended.Store(true)
+		_ = older.rc.SetReadDeadline(time.Unix(1, 0)) // its connection may be gone already
+		d.mu.Unlock()
+		select {
+		case <-older.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (d *Disk) end(key putKey, p *put) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.puts, key)
+	close(p.done)
+}
+
+// servePut takes one part.
+func (d *Disk) servePut(w http.ResponseWriter, r *http.Request, g grant) {
+	switch {
+	case r.ContentLength < 0:
+		d.refuse(w, http.StatusLengthRequired, &wire.Error{Code: wire.CodeMalformed, Message: "a part needs its length"})
+		return
+	case r.ContentLength > g.size:
+		d.refuse(w, http.StatusRequestEntityTooLarge, &wire.Error{Code: wire.CodeTooLarge, Message: "the part is larger than its ticket"})
+		return
+	case r.ContentLength < g.size:
+		d.refuse(w, http.StatusBadRequest, &wire.Error{Code: wire.CodeMalformed, Message: "the part is smaller than its ticket"})
+		return
+	}
+	p := &put{rc: http.NewResponseController(w), done: make(chan struct{})}
+	key := putKey{g.id, g.number}
+	if err := d.begin(r.Context(), key, p); err != nil {
+		d.fail(w, err)
+		return
+	}
+	defer d.end(key, p)
+	name, err := d.store(r.Context(), p, g, r.Body)
+	if err != nil {
+		d.fail(w, err)
+		return
+	}
+	d.putCount.Add(1)
+	d.putBytes.Add(g.size)
+	// The answer has its own time: the bound of the whole request is long past.
+	if err := p.rc.SetWriteDeadline(time.Now().Add(d.opt.Stall)); err != nil {
+		d.fail(w, err)
+		return
+	}
+	w.Header().Set("ETag", `"`+name+`"`)
+	w.WriteHeader(http.StatusOK)
+}
+
+// store writes a part to a temporary file and, once that is durable, gives it
+// its place. It returns the part's ETag.
+func (d *Disk) store(ctx context.Context, p *put, g grant, body io.Reader) (name string, err error) {
+	if err := d.open(g.id); err != nil {
+		return "", err
+	}
+	var random [8]byte
+	rand.Read(random[:])
+	tmp := path.Join(tmpDir, FormatID(g.id)+"."+partFile(g.number)+"."+hex.EncodeToString(random[:]))
+	f, err := d.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, privateFile)
+	if err != nil {
+		return "", d.failed("put", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+			_ = d.root.Remove(tmp) // else it goes at the next start
+		}
+	}()
+	if err := d.receive(p, f, body, g.size); err != nil {
+		return "", err
+	}
+	if err := f.Sync(); err != nil {
+		return "", d.failed("put", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return "", d.failed("put", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return "", err // the client has gone, or a newer put of the part has come
+	}
+	if err := d.place(g, tmp); err != nil {
+		return "", err
+	}
+	if err := d.syncDir(blobDir(g.id)); err != nil {
+		return "", d.failed("put", err)
+	}
+	if err := f.Close(); err != nil {
+		return "", d.failed("put", err)
+	}
+	return etag(info), nil
+}
+
+// open fails unless parts of the blob may come.
+func (d *Disk) open(id [16]byte) error {
+	if _, err := d.root.Stat(blobDir(id)); err != nil {
+		return d.failed("put", err)
+	}
+	if _, err := d.root.Stat(path.Join(blobDir(id), indexFile)); err == nil {
+		return ErrConflict
+	}
+	return nil
+}
+
+// place renames a temporary file to a part, unless the blob is complete.
+func (d *Disk) place(g grant, tmp string) error {
+	l := d.lock(g.id)
+	l.Lock()
+	defer l.Unlock()
+	if err := d.open(g.id); err != nil {
+		return err
+	}
+	if err := d.root.Rename(tmp, path.Join(blobDir(g.id), partFile(g.number))); err != nil {
+		return d.failed("put", err)
+	}
+	return nil
+}
+
+// receive copies exactly size bytes from body to f. Each step must come in time.
+func (d *Disk) receive(p *put, f *os.File, body io.Reader, size int64) error {
+	buf := d.buffers.get()
+	defer d.buffers.put(buf)
+	filled, moved := 0, stepSize
+	for left := size; left > 0; {
+		if moved >= stepSize {
+			moved = 0
+			if err := p.step(d.opt.Stall); err != nil {
+				return err
+			}
+		}
+		n, err := body.Read(buf[filled:min(int64(bufferSize), int64(filled)+left)])
+		filled, moved, left = filled+n, moved+n, left-int64(n)
+		if filled == bufferSize || left == 0 {
+			if _, err := f.Write(buf[:filled]); err != nil {
+				return d.failed("put", err)
+			}
+			filled = 0
+		}
+		if err != nil && left > 0 {
+			return fmt.Errorf("%w: %w", errBody, err)
+		}
+	}
+	return nil
+}
+
+// errBody says that a part did not come whole.
+var errBody = errors.New("the part did not come whole")

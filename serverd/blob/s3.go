@@ -1,0 +1,286 @@
+package blob
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+)
+
+// S3Options are what an S3 is made of.
+type S3Options struct {
+	Endpoint  *url.URL // https://HOST[:PORT], or http:// on this machine
+	Region    string
+	Bucket    string
+	Prefix    string // of every key; what is below it belongs to this server alone
+	AccessKey string
+	SecretKey string
+	Roots     *x509.CertPool // nil: the system's
+	Now       func() time.Time
+}
+
+const (
+	// s3Timeout bounds one call to the store; a large multipart upload takes a while to complete.
+	s3Timeout = time.Minute
+	// s3Page is how much is listed at once, S3's own bound.
+	s3Page = 1000
+)
+
+// S3 is the backend for an S3 store: parts go from clients to the store, and
+// back, by presigned URLs (multipart uploads), never through the server.
+type S3 struct {
+	core *minio.Core // constant
+	opt  S3Options   // constant
+	http *http.Transport
+
+	tickets, failures atomic.Int64
+}
+
+// OpenS3 makes the backend. Nothing is connected yet.
+func OpenS3(opt S3Options) (*S3, error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	t := &http.Transport{
+		DialContext: (&net.Dialer{Timeout: s3Timeout}).DialContext, TLSHandshakeTimeout: s3Timeout, ResponseHeaderTimeout: s3Timeout,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: opt.Roots}, MaxIdleConnsPerHost: 8, IdleConnTimeout: s3Timeout,
+	}
+	core, err := minio.NewCore(opt.Endpoint.Host, &minio.Options{
+		Creds: credentials.NewStaticV4(opt.AccessKey, opt.SecretKey, ""), Secure: opt.Endpoint.Scheme == "https",
+		Region: opt.Region, BucketLookup: minio.BucketLookupPath, Transport: t, MaxRetries: 3,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("blobs: s3: %w", err)
+	}
+	return &S3{core: core, opt: opt, http: t}, nil
+}
+
+func (s *S3) key(id [16]byte) string { return s.opt.Prefix + FormatID(id) }
+
+// Create begins a multipart upload; its name is S3's upload id.
+func (s *S3) Create(ctx context.Context, id [16]byte) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, s3Timeout)
+	defer cancel()
+	upload, err := s.core.NewMultipartUpload(ctx, s.opt.Bucket, s.key(id), minio.PutObjectOptions{ContentType: "application/octet-stream"})
+	return upload, s.failed("create", err)
+}
+
+// PutURL presigns the upload of one part, its length included.
+func (s *S3) PutURL(ctx context.Context, t Ticket, upload string, number int, size int64) (string, error) {
+	q := url.Values{"uploadId": {upload}, "partNumber": {strconv.Itoa(number)}}
+	return s.presign(ctx, http.MethodPut, t, q, http.Header{"Content-Length": {strconv.FormatInt(size, 10)}})
+}
+
+// GetURL presigns the download.
+func (s *S3) GetURL(ctx context.Context, t Ticket) (string, error) {
+	return s.presign(ctx, http.MethodGet, t, nil, nil)
+}
+
+// presign counts the life of a ticket from the moment of S3's clock on, which
+// is not the server's.
+func (s *S3) presign(ctx context.Context, method string, t Ticket, q url.Values, h http.Header) (string, error) {
+	life := max(t.Expires.Sub(s.opt.Now()).Truncate(time.Second), time.Second)
+	u, err := s.core.PresignHeader(ctx, method, s.opt.Bucket, s.key(t.ID), life, q, h)
+	if err != nil {
+		return "", s.failed("sign", err)
+	}
+	s.tickets.Add(1)
+	return u.String(), nil
+}
+
+// Parts lists the parts of an upload.
+func (s *S3) Parts(ctx context.Context, id [16]byte, upload string) ([]Part, error) {
+	ctx, cancel := context.WithTimeout(ctx, s3Timeout)
+	defer cancel()
+	var out []Part
+	for marker := 0; ; {
+		page, err := s.core.ListObjectParts(ctx, s.opt.Bucket, s.key(id), upload, marker, s3Page)
+		if err != nil {
+			return nil, s.failed("list parts", err)
+		}
+		for _, p := range page.ObjectParts {
+			out = append(out, Part{Number: p.PartNumber, Size: p.Size, ETag: strings.Trim(p.ETag, `"`)})
+		}
+		if !page.IsTruncated || page.NextPartNumberMarker <= marker {
+			break
+		}
+		marker = page.NextPartNumberMarker
+	}
+	slices.SortFunc(out, func(a, b Part) int { return cmp.Compare(a.Number, b.Number) })
+	return out, nil
+}
+
+// Complete completes the multipart upload.
+func (s *S3) Complete(ctx context.Context, id [16]byte, upload string, parts []Part) error {
+	ctx, cancel := context.WithTimeout(ctx, s3Timeout)
+	defer cancel()
+	stored, err := s.Parts(ctx, id, upload)
+	if errors.Is(err, ErrNotFound) {
+		return s.completed(ctx, id, parts)
+	}
+	if err != nil {
+		return err
+	}
+	// What an upload holds is what its tickets allowed only if the store looked
+	// at the signed length; so look again.
+	if len(parts) == 0 || len(stored) < len(parts) || !slices.Equal(stored[:len(parts)], parts) {
+		return ErrConflict
+	}
+	list := make([]minio.CompletePart, 0, len(parts))
+	for i, p := range parts {
+		if p.Number != i+1 {
+			return ErrConflict
+		}
+		list = append(list, minio.CompletePart{PartNumber: p.Number, ETag: p.ETag})
+	}
+	_, err = s.core.CompleteMultipartUpload(ctx, s.opt.Bucket, s.key(id), upload, list, minio.PutObjectOptions{})
+	if err = s.failed("complete", err); errors.Is(err, ErrNotFound) {
+		return s.completed(ctx, id, parts)
+	}
+	return err
+}
+
+// completed looks whether an upload that is gone has become the blob.
+func (s *S3) completed(ctx context.Context, id [16]byte, parts []Part) error {
+	info, err := s.core.StatObject(ctx, s.opt.Bucket, s.key(id), minio.StatObjectOptions{})
+	if err != nil {
+		return s.failed("complete", err)
+	}
+	var size int64
+	for _, p := range parts {
+		size += p.Size
+	}
+	if size != info.Size {
+		return ErrConflict
+	}
+	return nil
+}
+
+// Delete aborts every upload of the key and removes the object.
+func (s *S3) Delete(ctx context.Context, id [16]byte) error {
+	ctx, cancel := context.WithTimeout(ctx, s3Timeout)
+	defer cancel()
+	for {
+		page, err := s.core.ListMultipartUploads(ctx, s.opt.Bucket, s.key(id), "", "", "", s3Page)
+		if err != nil {
+			return s.failed("delete", err)
+		}
+		aborted := 0
+		for _, u := range page.Uploads {
+			if u.Key != s.key(id) {
+				continue
+			}
+			aborted++
+			err := s.core.AbortMultipartUpload(ctx, s.opt.Bucket, u.Key, u.UploadID)
+			if err = s.failed("delete", err); err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+		}
+		if aborted == 0 || !page.IsTruncated {
+			break
+		}
+	}
+	err := s.core.RemoveObject(ctx, s.opt.Bucket, s.key(id), minio.RemoveObjectOptions{})
+	if err = s.failed("delete", err); errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// List merges objects and uploads, each in the order of keys.
+func (s *S3) List(ctx context.Context, after [16]byte, limit int) ([][16]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, s3Timeout)
+	defer cancel()
+	var ids [][16]byte
+	// What lies behind the end of a page that was cut is left for the next call.
+	var cut []string
+	objects, err := s.core.ListObjectsV2(s.opt.Bucket, s.opt.Prefix, s.key(after), "", "", limit)
+	if err != nil {
+		return nil, s.failed("list", err)
+	}
+	for _, o := range objects.Contents {
+		ids = s.appendID(ids, o.Key, after)
+	}
+	if objects.IsTruncated && len(objects.Contents) > 0 {
+		cut = append(cut, objects.Contents[len(objects.Contents)-1].Key)
+	}
+	uploads, err := s.core.ListMultipartUploads(ctx, s.opt.Bucket, s.opt.Prefix, s.key(after), "", "", limit)
+	if err != nil {
+		return nil, s.failed("list", err)
+	}
+	for _, u := range uploads.Uploads {
+		ids = s.appendID(ids, u.Key, after)
+	}
+	if uploads.IsTruncated && len(uploads.Uploads) > 0 {
+		cut = append(cut, uploads.Uploads[len(uploads.Uploads)-1].Key)
+	}
+	ids = slices.DeleteFunc(ids, func(id [16]byte) bool {
+		return slices.ContainsFunc(cut, func(last string) bool { return s.key(id) > last })
+	})
+	slices.SortFunc(ids, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
+	ids = slices.Compact(ids)
+	return ids[:min(len(ids), limit)], nil
+}
+
+// appendID adds the id of a key, unless the key is none of ours.
+func (s *S3) appendID(ids [][16]byte, key string, after [16]byte) [][16]byte {
+	text, below := strings.CutPrefix(key, s.opt.Prefix)
+	if id, ok := ParseID(text); ok && below && bytes.Compare(id[:], after[:]) > 0 {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// Ping looks for the bucket.
+func (s *S3) Ping(ctx context.Context) error {
+	ok, err := s.core.BucketExists(ctx, s.opt.Bucket)
+	if err != nil {
+		return s.failed("ping", err)
+	}
+	if !ok {
+		return fmt.Errorf("blobs: s3: there is no bucket %s", s.opt.Bucket)
+	}
+	return nil
+}
+
+// Counters count what was asked of the store since the start.
+func (s *S3) Counters() map[string]int64 {
+	return map[string]int64{"tickets": s.tickets.Load(), "failures": s.failures.Load()}
+}
+
+// Close drops idle connections.
+func (s *S3) Close() error {
+	s.http.CloseIdleConnections()
+	return nil
+}
+
+// failed names the operation and gives S3's errors the sentinels that callers branch on.
+func (s *S3) failed(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	switch minio.ToErrorResponse(err).Code {
+	case minio.NoSuchKey, minio.NoSuchUpload:
+		return fmt.Errorf("blobs: s3: %s: %w", op, ErrNotFound)
+	case minio.InvalidPart, minio.InvalidPartOrder, minio.EntityTooSmall:
+		return fmt.Errorf("blobs: s3: %s: %w: %w", op, ErrConflict, err)
+	case "XMinioStorageFull", "QuotaExceeded", "InsufficientStorage":
+		return fmt.Errorf("blobs: s3: %s: %w: %w", op, ErrFull, err)
+	}
+	s.failures.Add(1)
+	return fmt.Errorf("blobs: s3: %s: %w", op, err)
+}
