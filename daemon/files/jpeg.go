@@ -12,8 +12,8 @@ import (
 // upright is the orientation of a picture that is shown as it is stored.
 const upright = 1
 
-// jpegInfo is what a JPEG says of itself that the standard library does not tell.
-type jpegInfo struct {
+// pictureInfo is what a picture's header says that the standard library does not tell.
+type pictureInfo struct {
 	bytesPerPixel float64 // of memory, while it is decoded
 	orientation   int     // EXIF, 1 to 8
 }
@@ -28,8 +28,8 @@ const (
 
 // scanJPEG reads the segments of a JPEG up to the frame's header. It fails with
 // [ErrPicture].
-func scanJPEG(r io.Reader) (jpegInfo, error) {
-	info := jpegInfo{orientation: upright}
+func scanJPEG(r io.Reader) (pictureInfo, error) {
+	info := pictureInfo{orientation: upright}
 	in := bufio.NewReader(r)
 	if _, err := in.Discard(2); err != nil { // start of image
 		return info, fmt.Errorf("%w: %w", ErrPicture, err)
@@ -81,9 +81,10 @@ func readSegment(in *bufio.Reader) (marker byte, segment []byte, err error) {
 }
 
 // frameMemory returns the bytes for each pixel that decoding takes: a byte for
-// each sample, of a component that may be subsampled, and, since a progressive
-// picture keeps its coefficients, four more. It returns 0 for a frame header that
-// is malformed.
+// each sample, of a component that may be subsampled; four more of each sample for
+// the coefficients that a progressive picture keeps; four of each pixel if it may
+// be stored as RGB or CMYK, which is converted. It returns 0 for a frame header
+// that is malformed.
 func frameMemory(frame []byte, progressive bool) float64 {
 	const fixed, each = 6, 3 // precision, sides, number; id, sampling, table
 	if len(frame) < fixed || len(frame) != fixed+each*int(frame[fixed-1]) {
@@ -98,10 +99,14 @@ func frameMemory(frame []byte, progressive bool) float64 {
 		return 0
 	}
 	perPixel := float64(samples) / float64(maxH*maxV)
+	converted := 0.0
+	if perPixel >= 3 {
+		converted = 4
+	}
 	if progressive {
 		perPixel *= 5
 	}
-	return perPixel
+	return perPixel + converted
 }
 
 // exifOrientation returns the orientation that an APP1 segment names, 1 to 8, or

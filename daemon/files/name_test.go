@@ -167,7 +167,9 @@ func TestUniqueD7(t *testing.T) {
 // links and without.
 func TestPlaceD7(t *testing.T) {
 	t.Run("links", func(t *testing.T) { testPlace(t, (*os.Root).Link) })
-	t.Run("no links", func(t *testing.T) { testPlace(t, func(*os.Root, string, string) error { return errors.ErrUnsupported }) })
+	t.Run("no links", func(t *testing.T) {
+		testPlace(t, func(*os.Root, string, string) error { return errors.ErrUnsupported })
+	})
 }
 
 func testPlace(t *testing.T, link func(*os.Root, string, string) error) {

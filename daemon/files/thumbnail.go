@@ -88,22 +88,23 @@ func OpenThumbnail(data []byte) (image.Image, error) {
 // orientation that it is to be shown in (1 to 8, as in EXIF).
 func decodePicture(r io.ReaderAt, size int64) (image.Image, int, error) {
 	open := func() io.Reader { return io.NewSectionReader(r, 0, size) }
-	magic := make([]byte, 8)
-	if n, err := r.ReadAt(magic, 0); n < len(magic) {
-		return nil, 0, fmt.Errorf("%w: %w", ErrPicture, err)
+	start := make([]byte, pngHeaderEnd) // what a shorter file lacks stays zero
+	if _, err := r.ReadAt(start, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, 0, fmt.Errorf("read picture: %w", err)
 	}
-	header, decode, bytesPerPixel, orientation := png.DecodeConfig, png.Decode, 0.0, upright
+	info := pictureInfo{bytesPerPixel: 2, orientation: upright} // GIF: a palette; twice while it is deinterlaced
+	header, decode := gif.DecodeConfig, gif.Decode
 	switch {
-	case string(magic) == "\x89PNG\r\n\x1a\n":
-		bytesPerPixel = 2 // a palette or grey may be as little as 1; interlacing takes a pass beside the whole
-	case string(magic[:3]) == "GIF":
-		header, decode, bytesPerPixel = gif.DecodeConfig, gif.Decode, 2
-	case string(magic[:3]) == "\xff\xd8\xff":
-		info, err := scanJPEG(open())
-		if err != nil {
+	case bytes.HasPrefix(start, []byte("GIF8")):
+	case bytes.HasPrefix(start, []byte("\x89PNG\r\n\x1a\n")):
+		info.bytesPerPixel = pngMemory(start)
+		header, decode = png.DecodeConfig, png.Decode
+	case bytes.HasPrefix(start, []byte("\xff\xd8\xff")):
+		var err error
+		if info, err = scanJPEG(open()); err != nil {
 			return nil, 0, err
 		}
-		header, decode, bytesPerPixel, orientation = jpeg.DecodeConfig, jpeg.Decode, info.bytesPerPixel, info.orientation
+		header, decode = jpeg.DecodeConfig, jpeg.Decode
 	default:
 		return nil, 0, ErrPicture
 	}
@@ -111,23 +112,40 @@ func decodePicture(r io.ReaderAt, size int64) (image.Image, int, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", ErrPicture, err)
 	}
-	switch config.ColorModel {
-	case color.RGBAModel, color.NRGBAModel:
-		bytesPerPixel *= 4
-	case color.RGBA64Model, color.NRGBA64Model:
-		bytesPerPixel *= 8
-	case color.Gray16Model:
-		bytesPerPixel *= 2
-	}
 	w, h := int64(config.Width), int64(config.Height) // at most 2^31 each
-	if w < 1 || h < 1 || w > maxPicturePixels || h > maxPicturePixels || w*h > maxPicturePixels || float64(w*h)*bytesPerPixel > maxPictureMemory {
+	if w < 1 || h < 1 || w > maxPicturePixels || h > maxPicturePixels || w*h > maxPicturePixels || float64(w*h)*info.bytesPerPixel > maxPictureMemory {
 		return nil, 0, fmt.Errorf("%w: %d x %d", ErrPicture, w, h)
 	}
 	pic, err := decode(open())
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", ErrPicture, err)
 	}
-	return pic, orientation, nil
+	return pic, info.orientation, nil
+}
+
+// pngHeaderEnd is where the fields of a PNG's first chunk end (PNG, 11.2.2).
+const pngHeaderEnd = 29
+
+// pngMemory returns the bytes for each pixel that decoding a PNG takes, from the
+// fields of its first chunk: a sample of 8 or 16 bits for each of four channels,
+// unless it has a palette; twice if it is interlaced, since a pass is kept beside
+// the whole.
+func pngMemory(start []byte) float64 {
+	const (
+		depthAt, typeAt, interlaceAt = 24, 25, 28
+		palette                      = 3
+	)
+	perPixel := 4.0
+	switch {
+	case start[typeAt] == palette:
+		perPixel = 1
+	case start[depthAt] == 16:
+		perPixel = 8
+	}
+	if start[interlaceAt] != 0 {
+		perPixel *= 2
+	}
+	return perPixel
 }
 
 // shrink scales a picture down so that neither side is longer than side, each
