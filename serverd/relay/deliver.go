@@ -27,7 +27,9 @@ func (d *device) deliver(it *item, mutual bool) {
 		switch {
 		case rep == nil:
 			it.finishLocked(wire.Reason_REASON_OFFLINE, true, 0)
-		case len(rep.out)+len(rep.sent) >= 2*d.relay.limits.HandoffEnvelopes:
+		case rep.online >= d.relay.limits.HandoffEnvelopes,
+			len(rep.out)+len(rep.sent) >= feedRows+2*d.relay.limits.HandoffEnvelopes:
+			// Mail that waits for its acknowledgement does not stand in the way.
 			it.finishLocked(wire.Reason_REASON_UNAVAILABLE, false, retryStore)
 		default:
 			it.handed = d.relay.since()

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"encoding/binary"
 	"testing"
 	"time"
 
@@ -321,6 +322,34 @@ func TestOnlineIsAnsweredWithoutAcknowledgement(t *testing.T) {
 }
 
 // TestBacklogDoesNotDelay: an online envelope passes a mailbox that is not drained.
+// TestOnlineDuringABacklog: a call reaches a device that is still taking its
+// mail, however much of that it has not acknowledged.
+func TestOnlineDuringABacklog(t *testing.T) {
+	w := newWorld(t, nil)
+	alice, bob := w.account("alice"), w.account("bob")
+	w.mutual("alice", "bob")
+	ac := w.contact(alice)
+	const backlog = feedRows + 10
+	for i := range backlog {
+		o := ac.envelope(bob, 0, "x")
+		binary.BigEndian.PutUint64(o.MessageId, uint64(i))
+		ac.send(o)
+	}
+	for i := range uint64(backlog) {
+		equal(t, "stored", ac.answer(i+1), "accepted")
+	}
+	w.contact(bob)
+	br, _ := w.replica(bob)
+	br.receive(feedRows)
+	call := ac.envelope(bob, 1, "call")
+	call.Class = wire.Class_CLASS_ONLINE
+	ac.send(call)
+	equal(t, "text", br.texts(1), "call")
+	br.ack(feedRows + 1)
+	equal(t, "call", ac.answer(call.GetSeq()), "accepted")
+	br.receive(backlog - feedRows)
+}
+
 func TestLargeBacklog(t *testing.T) {
 	w := newWorld(t, nil)
 	alice, bob := w.account("alice"), w.account("bob")
