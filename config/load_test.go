@@ -94,7 +94,7 @@ func TestSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	active := regexp.MustCompile(`(?m)^#((?:  )*[a-z_]+:)`).ReplaceAllString(sample, "$1")
+	active := regexp.MustCompile(`(?m)^#((?:  )*[a-z0-9_]+:)`).ReplaceAllString(sample, "$1")
 	active = strings.Replace(active, `data: ""`, `data: "/d"`, 1)
 	if !strings.Contains(active, "\nlimits:") {
 		t.Fatal("nothing was uncommented")

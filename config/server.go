@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,6 +33,7 @@ type Server struct {
 	Roles       []string     `config:"roles" doc:"what this process serves: api, relay"`
 	TLS         ServerTLS    `config:"tls"`
 	Log         ServerLog    `config:"log"`
+	Blob        ServerBlob   `config:"blob"`
 	Limits      ServerLimits `config:"limits"`
 }
 
@@ -47,6 +49,25 @@ type ServerLog struct {
 	Level string `config:"level" doc:"debug, info, warn or error"`
 }
 
+// ServerBlob says where files are kept: in a directory, or in S3 if it has an endpoint.
+type ServerBlob struct {
+	Dir string   `config:"dir" doc:"directory of the files' sealed bytes, which belongs to this server alone; blobs in the data directory if it is empty"`
+	S3  ServerS3 `config:"s3"`
+}
+
+// ServerS3 is an S3 store. Clients reach it themselves, by presigned URLs.
+type ServerS3 struct {
+	Endpoint      string `config:"endpoint" doc:"https://HOST[:PORT] of the store, as clients reach it too; http only on this machine; empty: files are kept in blob.dir"`
+	Region        string `config:"region" doc:"the store's region"`
+	Bucket        string `config:"bucket" doc:"the bucket, which must exist"`
+	Prefix        string `config:"prefix" doc:"begins every key; what is below it belongs to this server alone"`
+	AccessKey     string `config:"access_key" doc:"the access key"`
+	SecretKey     string `config:"secret_key" doc:"the secret key; better in a file"`
+	AccessKeyFile string `config:"access_key_file" doc:"file that holds the access key"`
+	SecretKeyFile string `config:"secret_key_file" doc:"file that holds the secret key"`
+	CA            string `config:"ca" doc:"PEM certificates to believe instead of the system's, by the server; clients use their system's"`
+}
+
 // Rate is a token bucket: Burst at once, then one more per Every.
 type Rate struct {
 	Burst int           `config:"burst" doc:"how many at once"`
@@ -57,6 +78,7 @@ type Rate struct {
 type ServerLimits struct {
 	Messages     Rate          `config:"messages" doc:"messages an account may send"`
 	Mailbox      MailboxLimits `config:"mailbox"`
+	Blobs        BlobLimits    `config:"blobs"`
 	Lookups      Rate          `config:"lookups" doc:"look-ups of new names, per account"`
 	Bundles      Rate          `config:"bundles" doc:"prekey fetches, per requester and target"`
 	Registration Rate          `config:"registration" doc:"registrations and linked devices, per address (/64 for IPv6)"`
@@ -90,6 +112,18 @@ type MailboxLimits struct {
 	Retention time.Duration `config:"retention" doc:"how long an envelope waits for its device"`
 }
 
+// BlobLimits bound the files of one account.
+type BlobLimits struct {
+	Quota      Size          `config:"quota" doc:"bytes of all files of an account, those that are being uploaded included"`
+	Size       Size          `config:"size" doc:"bytes of one file, sealed; at most 31GiB"`
+	Count      int           `config:"count" doc:"files of an account"`
+	Uploads    int           `config:"uploads" doc:"files of an account that are being uploaded"`
+	Transfers  int           `config:"transfers" doc:"parts of an account that are on their way at a time, up and down"`
+	Retention  time.Duration `config:"retention" doc:"how long a file is kept"`
+	Unfinished time.Duration `config:"unfinished" doc:"how long an upload that does not go on is kept"`
+	Stall      time.Duration `config:"stall" doc:"bound for each 64 KiB of a part"`
+}
+
 // ConnLimits bound the connections that have not shown a token yet.
 type ConnLimits struct {
 	PerAddress int  `config:"per_address" doc:"connections without a token, per address (/64 for IPv6)"`
@@ -103,9 +137,14 @@ func DefaultServer() Server {
 		Listen: ":8443",
 		Roles:  []string{RoleAPI, RoleRelay},
 		Log:    ServerLog{Level: "info"},
+		Blob:   ServerBlob{S3: ServerS3{Region: "us-east-1"}},
 		Limits: ServerLimits{
-			Messages:     Rate{Burst: 5000, Every: 10 * time.Millisecond},
-			Mailbox:      MailboxLimits{Envelopes: 10_000, Bytes: 100 << 20, Retention: 30 * day},
+			Messages: Rate{Burst: 5000, Every: 10 * time.Millisecond},
+			Mailbox:  MailboxLimits{Envelopes: 10_000, Bytes: 100 << 20, Retention: 30 * day},
+			Blobs: BlobLimits{
+				Quota: 10 << 30, Size: 2 << 30, Count: 20_000, Uploads: 1_000, Transfers: 32,
+				Retention: 30 * day, Unfinished: day, Stall: 20 * time.Second,
+			},
 			Lookups:      Rate{Burst: 60, Every: time.Minute},
 			Bundles:      Rate{Burst: 6, Every: 10 * time.Minute},
 			Registration: Rate{Burst: 6, Every: 2 * time.Minute},
@@ -215,12 +254,44 @@ func (s *Server) Validate() error {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, s.Log.Level) {
 		bad("log.level: %q is none of debug, info, warn, error", s.Log.Level)
 	}
+	if err := s.Blob.S3.validate(); err != nil {
+		problems = append(problems, err)
+	}
 	for _, e := range entries(s) {
 		if !strings.HasPrefix(e.key, "limits.") || e.key == "limits.connections.total" {
 			continue
 		}
 		if e.value.CanInt() && e.value.Int() <= 0 {
 			bad("%s: must be more than 0", e.key)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// validate checks the section blob.s3; without an endpoint nothing else may be set.
+func (s *ServerS3) validate() error {
+	if s.Endpoint == "" {
+		if *s != (ServerS3{Region: s.Region}) {
+			return errors.New("blob.s3.endpoint: missing, and other options of the section are set")
+		}
+		return nil
+	}
+	var problems []error
+	u, err := url.Parse(s.Endpoint)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
+		problems = append(problems, errors.New("blob.s3.endpoint: not https://HOST[:PORT]"))
+	case u.Scheme == "http" && u.Hostname() != "localhost" && !net.ParseIP(u.Hostname()).IsLoopback(), u.Scheme != "https" && u.Scheme != "http":
+		problems = append(problems, errors.New("blob.s3.endpoint: must be https, or http on this machine"))
+	}
+	for _, o := range []struct{ key, value string }{{"bucket", s.Bucket}, {"region", s.Region}} {
+		if o.value == "" {
+			problems = append(problems, fmt.Errorf("blob.s3.%s: missing", o.key))
+		}
+	}
+	for _, o := range []struct{ key, value, file string }{{"access_key", s.AccessKey, s.AccessKeyFile}, {"secret_key", s.SecretKey, s.SecretKeyFile}} {
+		if (o.value == "") == (o.file == "") {
+			problems = append(problems, fmt.Errorf("blob.s3.%s: set either it or %s_file", o.key, o.key))
 		}
 	}
 	return errors.Join(problems...)

@@ -48,8 +48,8 @@ func (c *Client) BlobTickets(ctx context.Context, id string, parts []wire.BlobPa
 	return out.Tickets, nil
 }
 
-// CompleteBlob makes a blob of its parts, all of them, with the ETags that
-// their uploads were answered with. Repeating it gives the same answer. It
+// CompleteBlob makes a blob of its parts, all of them from number 1 on, with
+// the ETags that their uploads were answered with. Repeating it gives the same answer. It
 // fails with the codes not_found, malformed and conflict (a part is missing, or
 // another one than named).
 func (c *Client) CompleteBlob(ctx context.Context, id string, parts []wire.BlobPart) (wire.Blob, error) {
@@ -58,7 +58,15 @@ func (c *Client) CompleteBlob(ctx context.Context, id string, parts []wire.BlobP
 	if err != nil {
 		return out, err
 	}
-	err = c.authorized(ctx, http.MethodPost, path, wire.CompleteBlob{Parts: parts}, &out)
+	var body wire.CompleteBlob
+	for i, p := range parts {
+		if p.Number != i+1 {
+			return out, fmt.Errorf("complete blob: part %d in place %d: %w", p.Number, i+1, ErrTooLarge)
+		}
+		body.ETags = append(body.ETags, p.ETag)
+		body.Size += p.Size
+	}
+	err = c.authorized(ctx, http.MethodPost, path, body, &out)
 	return out, err
 }
 

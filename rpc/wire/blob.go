@@ -7,8 +7,9 @@ const (
 	// BlobPartSize bounds one part in bytes: 128 sealed chunks of 64 KiB and the
 	// stream's header fit. S3 wants at least 5 MiB for every part but the last.
 	BlobPartSize = 8<<20 + 4<<10
-	// MaxBlobParts bounds the parts of a blob, and is S3's own bound: 78 GiB.
-	MaxBlobParts = 10_000
+	// MaxBlobParts bounds the parts of a blob: 31 GiB. S3 takes 10,000, but
+	// their ETags must fit into one request.
+	MaxBlobParts = 4_000
 	// MaxBlobReaders bounds the accounts that may fetch a blob.
 	MaxBlobReaders = 256
 	// MaxBlobTickets bounds the parts that one call asks tickets for.
@@ -84,10 +85,14 @@ type BlobTicketList struct {
 	Tickets []BlobTicket `json:"tickets"`
 }
 
-// CompleteBlob is the body of POST /v1/blobs/{id}/complete: the parts from 1 on
-// without a gap. Repeating it gives the same answer.
+// CompleteBlob is the body of POST /v1/blobs/{id}/complete. Repeating it gives
+// the same answer.
 type CompleteBlob struct {
-	Parts []BlobPart `json:"parts"`
+	// Size is that of the whole blob: the sum of its parts, whose own sizes were
+	// said when they were reserved.
+	Size int64 `json:"size"`
+	// ETags are the store's names of the parts, from part 1 on without a gap.
+	ETags []string `json:"etags"`
 }
 
 // BlobDownload answers POST /v1/blobs/{id}/download.

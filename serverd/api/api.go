@@ -19,6 +19,7 @@ type Store interface {
 	store.Accounts
 	store.PrekeyStock
 	store.ContactLists
+	store.Blobs
 	// RaiseSteps keeps the higher step count of a device (see store.Fences).
 	RaiseSteps(ctx context.Context, steps map[key.DeviceID]uint64) error
 }
@@ -89,6 +90,7 @@ type Options struct {
 	TokenKey []byte   // TokenKeySize bytes
 	Limits   Limits
 	Hooks    Hooks
+	Blobs    *BlobOptions                    // nil: none are served
 	Healthy  func(ctx context.Context) error // nil: always healthy
 	Now      func() time.Time                // nil: time.Now
 	Logger   *slog.Logger                    // nil: none
@@ -98,6 +100,7 @@ type Options struct {
 type API struct {
 	opt     Options // constant
 	hosts   map[string]bool
+	blobs   *BlobOptions // nil: none are served
 	handler http.Handler
 	routes  []Route
 	openapi []byte
@@ -143,6 +146,10 @@ func New(opt Options) (*API, error) {
 		nonces:       newNonces(l.NonceLife, opt.Now),
 		devices:      newDeviceCache(),
 		decoy:        key.GenerateSigning().Public(),
+	}
+	if opt.Blobs != nil {
+		b := opt.Blobs.withDefaults()
+		a.blobs = &b
 	}
 	if err := a.build(); err != nil {
 		return nil, err

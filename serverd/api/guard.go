@@ -79,9 +79,10 @@ func hostOf(host string) string {
 }
 
 // needsProtocol reports whether a request must name the protocol version: all
-// but the three that a person or a monitor asks for.
+// but the three that a person or a monitor asks for, and tickets' URLs, which
+// are used like those of any other store.
 func needsProtocol(path string) bool {
-	return path != PathHealth && path != PathOpenAPI && path != PathRealm
+	return !strings.HasPrefix(path, wire.PathBlobData) && path != PathHealth && path != PathOpenAPI && path != PathRealm
 }
 
 // front is the API's own outermost handler behind Guard: protocol version,

@@ -34,6 +34,7 @@ type Route struct {
 	Method string
 	Path   string // a pattern of net/http.ServeMux
 	Auth   bool   // needs a token of role api
+	Signed bool   // needs a ticket's signature in its query
 }
 
 // empty is the input or output of a route without one.
@@ -80,6 +81,14 @@ func (a *API) build() error {
 	a.openapi = append(doc, '\n')
 	a.plain(mux, PathOpenAPI, a.serveOpenAPI)
 	a.plain(mux, PathHealth, a.serveHealth)
+	if a.blobs != nil {
+		if own, ok := a.blobs.Store.(http.Handler); ok {
+			for _, method := range []string{http.MethodGet, http.MethodPut} {
+				a.routes = append(a.routes, Route{Method: method, Path: wire.PathBlobData + "{id}", Signed: true})
+				mux.Handle(method+" "+wire.PathBlobData+"{id}", own)
+			}
+		}
+	}
 	a.handler = a.Guard(a.front(mux))
 	return nil
 }
@@ -106,6 +115,15 @@ func (a *API) register(h huma.API) {
 	add(a, h, auth("GET", "/v1/contacts", 0, "The caller's contacts and blocks"), a.getContacts)
 	add(a, h, auth("PUT", "/v1/contacts/{name}", smallBody, "Make an account a contact or block it"), a.putContact)
 	add(a, h, auth("DELETE", "/v1/contacts/{name}", 0, "Remove an account from the list"), a.deleteContact)
+	if a.blobs == nil {
+		return
+	}
+	add(a, h, auth("POST", "/v1/blobs", createBlobBody, "Begin an upload and say who may fetch it"), a.postBlob)
+	add(a, h, auth("GET", "/v1/blobs/{id}", 0, "State of an own blob, with the parts that are stored"), a.getBlob)
+	add(a, h, auth("POST", "/v1/blobs/{id}/tickets", ticketsBody, "Reserve parts and get URLs to put them to"), a.postBlobTickets)
+	add(a, h, auth("POST", "/v1/blobs/{id}/complete", wire.MaxBody, "Make the parts one blob"), a.postBlobComplete)
+	add(a, h, auth("POST", "/v1/blobs/{id}/download", 0, "Get a URL to fetch a blob from"), a.postBlobDownload)
+	add(a, h, auth("DELETE", "/v1/blobs/{id}", 0, "Delete an own blob or upload"), a.deleteBlob)
 }
 
 // operation describes a route. limit bounds its body in bytes.
