@@ -132,13 +132,16 @@ type connKey struct{}
 
 // withConn is for http.Server.ConnContext: it lets welcomeContext find the connection.
 func withConn(ctx context.Context, c net.Conn) context.Context {
-	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
-		c = t.NetConn() // under TLS
+	for {
+		switch t := c.(type) {
+		case *gatedConn:
+			return context.WithValue(ctx, connKey{}, t)
+		case interface{ NetConn() net.Conn }: // TLS, the relay's
+			c = t.NetConn()
+		default:
+			return ctx
+		}
 	}
-	if g, ok := c.(*gatedConn); ok {
-		return context.WithValue(ctx, connKey{}, g)
-	}
-	return ctx
 }
 
 // welcomeContext is the API's hook for a request that has shown a token.

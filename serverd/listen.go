@@ -15,6 +15,7 @@ import (
 	"secmsg/config"
 	"secmsg/serverd/admin"
 	"secmsg/serverd/api"
+	"secmsg/serverd/relay"
 )
 
 const (
@@ -44,7 +45,7 @@ func (s *Server) listen(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("listen: %w", err)
 		}
-		s.public = tls.NewListener(s.gate.listener(l), s.tlsConfig())
+		s.public = tls.NewListener(relay.Listener(s.gate.listener(l)), s.tlsConfig())
 	}
 	if s.cfg.ListenPlain == "" {
 		return nil

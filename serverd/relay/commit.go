@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +15,8 @@ const (
 	// commitItems and commitBytes bound one group of appends.
 	commitItems = 1000
 	commitBytes = 4 << 20
+	// deleteRows bounds one transaction of the deleter, which appends wait for.
+	deleteRows = 1000
 	// deleteRetry is how long the deleter waits after the store failed.
 	deleteRetry = time.Second
 )
@@ -212,12 +215,28 @@ func (c *deleter) run(ctx context.Context) {
 
 // delete reports success; what failed is queued again.
 func (c *deleter) delete(rows map[*device][]int64) bool {
+	group, n, ok := make(map[*device][]int64), 0, true
+	for d, list := range rows {
+		for part := range slices.Chunk(list, deleteRows) {
+			if n+len(part) > deleteRows {
+				ok = c.deleteGroup(group) && ok
+				clear(group)
+				n = 0
+			}
+			group[d] = part // a device's second part begins a new group
+			n += len(part)
+		}
+	}
+	return c.deleteGroup(group) && ok
+}
+
+func (c *deleter) deleteGroup(rows map[*device][]int64) bool {
 	if len(rows) == 0 {
 		return true
 	}
 	byID := make(map[key.DeviceID][]int64, len(rows))
 	for d, list := range rows {
-		byID[d.id] = append(byID[d.id], list...)
+		byID[d.id] = list
 	}
 	if err := c.relay.store.Delete(context.Background(), byID); err != nil {
 		c.relay.log.Error("delete from mailboxes", "error", err)

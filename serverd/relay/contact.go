@@ -58,8 +58,8 @@ func (c *contact) serve() {
 	c.limiter = r.accounts.acquire(c.account)
 	defer r.accounts.release(c.account)
 	defer c.leave()
-	if c.open() {
-		c.readFrames()
+	if elsewhere(c.open) {
+		c.sock.frames(c.readFrame)
 		r.presence.leave(c)
 		r.flushSteps([]*device{c.d})
 	}
@@ -78,35 +78,36 @@ func (c *contact) leave() {
 	}
 }
 
-func (c *contact) readFrames() {
-	for c.waitRoom() {
-		buf, err := c.sock.read()
-		if err != nil {
-			c.sock.readFailed(err)
-			return
-		}
-		var frame wire.ContactClient
-		err = wire.Unmarshal(*buf, &frame)
-		c.sock.free(buf)
-		if err != nil {
-			c.sock.fail("a frame cannot be decoded")
-			return
-		}
-		switch f := frame.GetFrame().(type) {
-		case *wire.ContactClient_Send:
-			if err := c.send(f.Send); err != nil {
-				c.sock.fail(err.Error())
-				return
-			}
-		case *wire.ContactClient_Subscribe:
-			if !c.subscribe(f.Subscribe) {
-				return
-			}
-		default:
-			c.sock.fail("a Send or Subscribe was expected")
-			return
-		}
+// readFrame handles one frame; false when the connection ends.
+func (c *contact) readFrame() bool {
+	if !c.waitRoom() {
+		return false
 	}
+	buf, err := c.sock.read()
+	if err != nil {
+		c.sock.readFailed(err)
+		return false
+	}
+	var frame wire.ContactClient
+	err = wire.Unmarshal(*buf, &frame)
+	c.sock.free(buf)
+	if err != nil {
+		c.sock.fail("a frame cannot be decoded")
+		return false
+	}
+	switch f := frame.GetFrame().(type) {
+	case *wire.ContactClient_Send:
+		if err := c.send(f.Send); err != nil {
+			c.sock.fail(err.Error())
+			return false
+		}
+	case *wire.ContactClient_Subscribe:
+		return c.subscribe(f.Subscribe)
+	default:
+		c.sock.fail("a Send or Subscribe was expected")
+		return false
+	}
+	return true
 }
 
 // subscribe takes a Subscribe frame; false when the connection ends. Each name

@@ -10,6 +10,10 @@ const (
 	feedRows = 512
 	// feedBytes bounds one page that is read from a mailbox, and so what waits in memory for one slow device.
 	feedBytes = 128 << 10
+	// feedShare is the part of Limits.MemoryBytes that pages may take when all
+	// devices come back at once, slow ones too; leastFeedBytes is a page then.
+	feedShare      = 4
+	leastFeedBytes = 8 << 10
 	// feedRetry is how long the feeder waits after the store failed.
 	feedRetry = time.Second
 )
@@ -50,6 +54,12 @@ func (d *device) enterDirectLocked() {
 	}
 }
 
+// pageBytes is the size of one device's page, by how many devices may have one.
+func (r *Relay) pageBytes() int {
+	each := r.limits.MemoryBytes / feedShare / max(1, r.counters.replicas.Load())
+	return int(min(feedBytes, max(leastFeedBytes, each)))
+}
+
 // feed is the feeder goroutine: it puts the mailbox's rows on the connection.
 func (d *device) feed(rep *replica) {
 	defer d.relay.conns.Done()
@@ -73,7 +83,7 @@ func (d *device) feedPage(rep *replica) bool {
 	after, limit := rep.fed, feedRows-len(rep.sent)
 	d.mu.Unlock()
 
-	mails, err := d.relay.store.Read(context.Background(), d.id, after, limit, feedBytes)
+	mails, err := d.relay.store.Read(context.Background(), d.id, after, limit, d.relay.pageBytes())
 
 	d.mu.Lock()
 	defer d.mu.Unlock()

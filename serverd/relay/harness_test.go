@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -71,7 +72,9 @@ type faultyStore struct {
 	*store.SQLite
 	failAppend atomic.Bool
 	failDelete atomic.Bool
-	failLook   atomic.Int32                  // so many look-ups of relations fail
+	failLook   atomic.Int32 // so many look-ups of relations fail
+	deletes    atomic.Int32
+	mostRows   atomic.Int32                  // of one Delete
 	held       atomic.Pointer[chan struct{}] // appends wait until it is closed
 	appending  atomic.Int32
 	appended   func([]*store.Mail, []error) // called after each durable append
@@ -104,6 +107,12 @@ func (f *faultyStore) Delete(ctx context.Context, rows map[key.DeviceID][]int64)
 	if f.failDelete.Load() {
 		return store.ErrDisk
 	}
+	n := int32(0)
+	for _, list := range rows {
+		n += int32(len(list))
+	}
+	f.deletes.Add(1)
+	f.mostRows.Store(max(n, f.mostRows.Load()))
 	return f.SQLite.Delete(ctx, rows)
 }
 
@@ -256,7 +265,8 @@ func (w *world) token(d *testDevice, role wire.Role) string {
 // dial opens a WebSocket of a role.
 func (w *world) dial(d *testDevice, role wire.Role) (*websocket.Conn, error) {
 	header := http.Header{"Authorization": {"Bearer " + w.token(d, role)}, "Secmsg-Protocol": {"1"}}
-	ws, resp, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(w.http.URL, "http")+"/v1/"+string(role), header)
+	dialer := websocket.Dialer{HandshakeTimeout: patience, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // the test's own server
+	ws, resp, err := dialer.Dial("ws"+strings.TrimPrefix(w.http.URL, "http")+"/v1/"+string(role), header)
 	if resp != nil && resp.Body != nil {
 		_ = resp.Body.Close()
 	}

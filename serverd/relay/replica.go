@@ -47,7 +47,7 @@ func (p *replica) serve() {
 	r := p.sock.relay
 	p.d = r.devices.acquire(p.sock.device)
 	defer p.d.release()
-	if !p.open() {
+	if !elsewhere(p.open) {
 		p.sock.waitEnd()
 		return
 	}
@@ -59,31 +59,31 @@ func (p *replica) serve() {
 	}
 	defer r.flushSteps([]*device{p.d})
 	defer p.detach()
-	p.readAcks()
+	p.sock.frames(p.readAck)
 	p.sock.waitEnd()
 }
 
-func (p *replica) readAcks() {
-	for {
-		buf, err := p.sock.read()
-		if err != nil {
-			p.sock.readFailed(err)
-			return
-		}
-		var frame wire.ReplicaClient
-		err = wire.Unmarshal(*buf, &frame)
-		p.sock.free(buf)
-		ack := frame.GetAck()
-		if err != nil || ack == nil {
-			p.sock.fail("an Ack was expected")
-			return
-		}
-		p.d.raiseSteps(ack.GetSteps())
-		if !p.ack(ack.GetThrough()) {
-			p.sock.fail("an Ack names what was not delivered")
-			return
-		}
+// readAck handles one frame; false when the connection ends.
+func (p *replica) readAck() bool {
+	buf, err := p.sock.read()
+	if err != nil {
+		p.sock.readFailed(err)
+		return false
 	}
+	var frame wire.ReplicaClient
+	err = wire.Unmarshal(*buf, &frame)
+	p.sock.free(buf)
+	ack := frame.GetAck()
+	if err != nil || ack == nil {
+		p.sock.fail("an Ack was expected")
+		return false
+	}
+	p.d.raiseSteps(ack.GetSteps())
+	if !p.ack(ack.GetThrough()) {
+		p.sock.fail("an Ack names what was not delivered")
+		return false
+	}
+	return true
 }
 
 // open checks the fence, replaces an older connection, and attaches this one

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -51,6 +52,9 @@ type socket struct {
 	account string
 	device  key.DeviceID
 	source  source
+	reader  *bufio.Reader // the reader's, under ws
+	quiet   *quietConn    // under TLS
+	shallow bool          // the reader need not wait in ws
 	dead    chan struct{} // closed by kill
 	done    chan struct{} // closed when the reader has ended and cleaned up
 
@@ -83,17 +87,20 @@ func newSocket(r *Relay, ws *websocket.Conn, account string, device key.DeviceID
 	s.heard.Store(int64(now))
 	ws.SetReadLimit(wire.MaxFrame)
 	ws.SetPongHandler(func(string) error { return s.control() })
-	ws.SetPingHandler(func(data string) error {
-		if err := s.control(); err != nil {
-			return err
-		}
-		s.mu.Lock()
-		s.pong, s.pongDue = []byte(data), true // only the newest is answered (RFC 6455, 5.5.3)
-		s.mu.Unlock()
-		s.wake()
-		return nil
-	})
+	ws.SetPingHandler(func(data string) error { return s.ping([]byte(data)) })
 	return s
+}
+
+// ping takes a ping of the peer. Only the newest is answered (RFC 6455, 5.5.3).
+func (s *socket) ping(data []byte) error {
+	if err := s.control(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.pong, s.pongDue = data, true
+	s.mu.Unlock()
+	s.wake()
+	return nil
 }
 
 // control counts a control frame; too many end the connection.

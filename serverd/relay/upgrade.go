@@ -17,7 +17,7 @@ const (
 	// readBuffer and writeBuffer are gorilla's buffers for a connection: the
 	// first is kept while idle and so small, the second comes from a pool and
 	// is the size of a TLS record.
-	readBuffer  = 1 << 10
+	readBuffer  = 512
 	writeBuffer = 16 << 10
 	// protocolHeader names the protocol version of a request (PROTOCOL.md).
 	protocolHeader = "Secmsg-Protocol"
@@ -32,7 +32,7 @@ const (
 func newUpgrader(c *counters) websocket.Upgrader {
 	return websocket.Upgrader{
 		HandshakeTimeout: handshakeTimeout,
-		ReadBufferSize:   readBuffer,
+		ReadBufferSize:   0, // the one of quietWriter
 		WriteBufferSize:  writeBuffer,
 		WriteBufferPool:  new(sync.Pool),
 		// Compression would make lengths tell of contents and inputs of 1 KiB
@@ -85,13 +85,15 @@ func (r *Relay) upgrade(w http.ResponseWriter, req *http.Request, role wire.Role
 		refuse(http.StatusTooManyRequests, wire.CodeRateLimited, "this device has too many connections")
 		return
 	}
-	ws, err := r.upgrader.Upgrade(w, req, nil)
+	quiet := &quietWriter{ResponseWriter: w}
+	ws, err := r.upgrader.Upgrade(quiet, req, nil)
 	if err != nil {
 		r.unreserve(device)
 		r.log.Debug("upgrade failed", "role", role, "error", err)
 		return
 	}
 	s := newSocket(r, ws, account, device)
+	s.reader, s.quiet, s.shallow = quiet.reader, quiet.quiet, quiet.shallow
 	c := open(s)
 	s.source = c
 	if !r.add(s) {

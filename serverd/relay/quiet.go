@@ -1,0 +1,218 @@
+package relay
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// A reader that waits inside gorilla and crypto/tls holds a stack of 8 KiB, and
+// one that has opened a connection or handled a frame the stack that this took.
+// An idle client has two such readers, and that was more than all else of it.
+// So a reader waits for the first bytes itself, with next to nothing on its stack, and what needs a deep stack after a long wait runs on another
+// goroutine's, which is gone afterwards.
+
+const (
+	// stageSize holds what a reader waits for. A short message in its TLS record
+	// fits, so that it costs no second system call; together with the rest of a
+	// quietConn it makes a size class of Go's allocator.
+	stageSize = 1216
+	// longWait is a wait after which a frame is handled on another stack.
+	longWait = time.Second
+)
+
+// errWait is a Read that would have to wait. It is a temporary net.Error,
+// after which crypto/tls reads on.
+type errWait struct{}
+
+// Error implements net.Error.
+func (errWait) Error() string { return "nothing to read yet" }
+
+// Timeout implements net.Error.
+func (errWait) Timeout() bool { return true }
+
+// Temporary implements net.Error.
+func (errWait) Temporary() bool { return true }
+
+// quietConn is a connection under TLS whose reader can wait outside of Read. Its
+// fields are the reader's.
+type quietConn struct {
+	net.Conn
+
+	poll     bool // Read does not wait
+	from, to int  // what was read and not yet asked for, in stage
+	stage    [stageSize]byte
+}
+
+// Read returns what wait has read, then reads; while poll is set it fails with
+// errWait instead.
+func (c *quietConn) Read(p []byte) (int, error) {
+	if c.from < c.to {
+		n := copy(p, c.stage[c.from:c.to])
+		c.from += n
+		return n, nil
+	}
+	if c.poll {
+		return 0, errWait{}
+	}
+	return c.Conn.Read(p)
+}
+
+// NetConn returns the connection underneath.
+func (c *quietConn) NetConn() net.Conn { return c.Conn }
+
+// wait waits until there is something to read.
+func (c *quietConn) wait() error {
+	n, err := c.Conn.Read(c.stage[:])
+	c.from, c.to = 0, n
+	if n > 0 {
+		return nil // an error comes again
+	}
+	return err
+}
+
+type quietListener struct{ net.Listener }
+
+// Listener returns l with connections that cost a Relay less memory while they
+// are idle. It belongs under TLS; a connection without TLS needs it not.
+func Listener(l net.Listener) net.Listener { return quietListener{l} }
+
+// Accept returns the next connection.
+func (l quietListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &quietConn{Conn: c}, nil
+}
+
+// quietWriter is a ResponseWriter that keeps hold of the connection and of the
+// buffer from which gorilla will read.
+type quietWriter struct {
+	http.ResponseWriter
+	reader  *bufio.Reader
+	quiet   *quietConn // nil without TLS
+	shallow bool       // not for TLS without a quietConn underneath
+}
+
+// Hijack implements http.Hijacker.
+func (w *quietWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, brw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil || brw.Reader.Buffered() > 0 {
+		return c, brw, err // who sends before the answer is refused by gorilla
+	}
+	w.shallow = true
+	if t, ok := c.(*tls.Conn); ok {
+		w.quiet, w.shallow = t.NetConn().(*quietConn)
+	}
+	w.reader = bufio.NewReaderSize(c, readBuffer)
+	return c, bufio.NewReadWriter(w.reader, brw.Writer), nil
+}
+
+// await returns when a frame begins or the connection fails, and whether that
+// took long. Nothing of gorilla or crypto/tls is on the stack while it waits.
+func (s *socket) await() (long bool, err error) {
+	if !s.shallow || s.reader.Buffered() > 0 {
+		return false, nil
+	}
+	if s.quiet != nil {
+		s.quiet.poll = true
+		_, err = s.reader.Peek(1)
+		s.quiet.poll = false
+		if !errors.Is(err, errWait{}) {
+			return false, err
+		}
+	}
+	start := s.relay.since()
+	if s.quiet != nil {
+		err = s.quiet.wait()
+	} else {
+		_, err = s.reader.Peek(1)
+	}
+	return s.relay.since()-start > longWait, err
+}
+
+// elsewhere runs f on a stack of its own and returns what it returns.
+func elsewhere(f func() bool) bool {
+	done := make(chan bool, 1)
+	go func() { done <- f() }()
+	return <-done
+}
+
+// frames calls each for every message, until it is false or the connection fails.
+func (s *socket) frames(each func() bool) {
+	next := func() bool {
+		control, err := s.takeControl()
+		if err != nil {
+			s.readFailed(err)
+			return false
+		}
+		return control || each()
+	}
+	for {
+		long, err := s.await()
+		switch {
+		case err != nil:
+			s.readFailed(err)
+			return
+		case long:
+			if !elsewhere(next) {
+				return
+			}
+		case !next():
+			return
+		}
+	}
+}
+
+// Parts of a frame's header (RFC 6455, 5.2).
+const (
+	frameHeader = 2    // bytes of a short one
+	finAndRSV   = 0xf0 // of the first byte
+	opcodeBits  = 0x0f
+	fin         = 0x80
+	masked      = 0x80 // of the second byte
+	maskSize    = 4
+	maxControl  = 125 // bytes of a control frame's payload
+)
+
+// takeControl handles the next frame if it is a ping or a pong, and reports
+// whether it was. gorilla would handle it too, and then wait for a message.
+func (s *socket) takeControl() (bool, error) {
+	if !s.shallow {
+		return false, nil
+	}
+	head, err := s.reader.Peek(frameHeader)
+	if err != nil {
+		return false, err
+	}
+	op, size := int(head[0]&opcodeBits), int(head[1]&^masked)
+	whole := frameHeader + maskSize + size
+	if op != websocket.PingMessage && op != websocket.PongMessage ||
+		head[0]&finAndRSV != fin || head[1]&masked == 0 || size > maxControl {
+		return false, nil // a message, a farewell, or something that gorilla refuses
+	}
+	frame, err := s.reader.Peek(whole)
+	if err != nil {
+		return false, err
+	}
+	if op == websocket.PingMessage {
+		data := append([]byte(nil), frame[frameHeader+maskSize:]...)
+		for i := range data {
+			data[i] ^= frame[frameHeader+i%maskSize]
+		}
+		err = s.ping(data)
+	} else {
+		err = s.control()
+	}
+	if err != nil {
+		return false, err
+	}
+	_, err = s.reader.Discard(whole)
+	return true, err
+}
