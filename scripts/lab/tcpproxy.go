@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -39,6 +40,8 @@ type TCPProxy struct {
 	ln     net.Listener
 	wg     sync.WaitGroup
 
+	passedUp, passedDown atomic.Int64
+
 	mu      sync.Mutex
 	rng     *rand.Rand            // guarded by mu
 	faults  TCPFaults             // guarded by mu
@@ -69,6 +72,9 @@ func (p *TCPProxy) Set(f TCPFaults) {
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
+
+// Passed returns how many bytes have gone to the server and to clients so far.
+func (p *TCPProxy) Passed() (up, down int64) { return p.passedUp.Load(), p.passedDown.Load() }
 
 // Cut closes every connection; with reset by RST, so that what was on its way is lost.
 func (p *TCPProxy) Cut(reset bool) (cut int) {
@@ -127,8 +133,8 @@ func (p *TCPProxy) join(down *net.TCPConn) {
 		return
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { p.pipe(up, down, func(f TCPFaults) bool { return f.StallUp }) })
-	wg.Go(func() { p.pipe(down, up, func(f TCPFaults) bool { return f.StallDown }) })
+	wg.Go(func() { p.pipe(up, down, &p.passedUp, func(f TCPFaults) bool { return f.StallUp }) })
+	wg.Go(func() { p.pipe(down, up, &p.passedDown, func(f TCPFaults) bool { return f.StallDown }) })
 	wg.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -163,7 +169,7 @@ type piece struct {
 
 // pipe copies one direction. Reading goes on while pieces wait, so that a delay
 // costs no throughput.
-func (p *TCPProxy) pipe(dst, src *net.TCPConn, stalled func(TCPFaults) bool) {
+func (p *TCPProxy) pipe(dst, src *net.TCPConn, passed *atomic.Int64, stalled func(TCPFaults) bool) {
 	pieces, gone := make(chan piece, inFlight), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -184,7 +190,7 @@ func (p *TCPProxy) pipe(dst, src *net.TCPConn, stalled func(TCPFaults) bool) {
 		}
 	})
 	for pc := range pieces {
-		if !p.pass(dst, pc, stalled) {
+		if !p.pass(dst, pc, passed, stalled) {
 			break
 		}
 	}
@@ -194,7 +200,7 @@ func (p *TCPProxy) pipe(dst, src *net.TCPConn, stalled func(TCPFaults) bool) {
 }
 
 // pass writes one piece as the faults of the moment demand.
-func (p *TCPProxy) pass(dst *net.TCPConn, pc piece, stalled func(TCPFaults) bool) bool {
+func (p *TCPProxy) pass(dst *net.TCPConn, pc piece, passed *atomic.Int64, stalled func(TCPFaults) bool) bool {
 	for len(pc.data) > 0 {
 		f, changed := p.state()
 		wait := time.Until(pc.at.Add(f.Delay))
@@ -216,6 +222,7 @@ func (p *TCPProxy) pass(dst *net.TCPConn, pc piece, stalled func(TCPFaults) bool
 		if _, err := dst.Write(pc.data[:n]); err != nil {
 			return false
 		}
+		passed.Add(int64(n))
 		pc.data = pc.data[n:]
 	}
 	return true

@@ -1,0 +1,287 @@
+//go:build linux
+
+package faults
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"secmsg/scripts/lab"
+)
+
+const (
+	// fileKills is how often one transfer is interrupted.
+	fileKills = 20
+	// killParts is the length of that transfer in parts: each kill finds it at work.
+	killParts = 24
+	// killRate slows each connection, in bytes a second, so that a kill hits a part on its way.
+	killRate = 24 << 20
+	// killPatience bounds one whole transfer under kills.
+	killPatience = 4 * time.Minute
+	// sealedPart is what one part is on the wire, at most, and overhead what TLS,
+	// HTTP and messages add to the whole, in one hundredth.
+	sealedPart = fileHead + partChunks*sealedChunk
+	overhead   = 102
+)
+
+// Row 15: the server dies 20 times while a file is on its way up.
+func TestFault15KillServerDuringUpload(t *testing.T) {
+	t.Parallel()
+	killed(t, true, func(r *rig) { r.restartServer() })
+}
+
+// Row 15: the sender's daemon dies 20 times while a file is on its way up.
+func TestFault15KillSenderDuringUpload(t *testing.T) {
+	t.Parallel()
+	killed(t, true, func(r *rig) { r.restartDaemon("alice") })
+}
+
+// Row 15: the server dies 20 times while a file is on its way down.
+func TestFault15KillServerDuringDownload(t *testing.T) {
+	t.Parallel()
+	killed(t, false, func(r *rig) { r.restartServer() })
+}
+
+// Row 15: the recipient's daemon dies 20 times while a file is on its way down.
+func TestFault15KillRecipientDuringDownload(t *testing.T) {
+	t.Parallel()
+	killed(t, false, func(r *rig) { r.restartDaemon("bob") })
+}
+
+// restartDaemon kills a daemon and lets a command start the next one.
+func (r *rig) restartDaemon(user string) {
+	r.t.Helper()
+	r.check(r.w.KillDaemon(r.t.Context(), user))
+	_, err := r.w.Status(r.t.Context(), user)
+	r.check(err)
+}
+
+// killed sends one file through all kills, in the one or the other direction,
+// and counts at the proxy what has passed. After each kill a part's worth of
+// bytes has to pass before the next one, so that a transfer which started anew
+// each time would never end. What is sent again is at most one part for a kill.
+func killed(t *testing.T, up bool, kill func(*rig)) {
+	r := newRig(t, options{tcp: true})
+	r.connected("alice", "bob")
+	dir := t.TempDir()
+	source, to := filepath.Join(dir, "source"), filepath.Join(filesDir(t), "file")
+	const size = killParts*filePart - 12345
+	want := content(t, source, size, 3)
+	passed := func() int64 {
+		to, from := r.tcp.Passed()
+		if up {
+			return to
+		}
+		return from
+	}
+	var id string
+	if up {
+		r.tcp.Set(lab.TCPFaults{Rate: killRate})
+		start := passed()
+		id = r.sendFile(source, "--wait", "queued")
+		kills := r.killTransfer(passed, kill, func() bool { return uploaded(r.fileState("alice", id)) })
+		r.judgeKills(kills, passed()-start)
+		r.tcp.Set(lab.TCPFaults{})
+		if res := r.getFile(id, to); res.Code != 0 {
+			t.Fatal(res.Err())
+		}
+	} else {
+		id = r.sendFile(source)
+		r.eventually("bob knows of the file", func() bool { return r.fileState("bob", id) != "" })
+		r.tcp.Set(lab.TCPFaults{Rate: killRate})
+		start := passed()
+		get := r.getPatiently(id, to)
+		kills := r.killTransfer(passed, kill, func() bool {
+			if _, err := os.Lstat(to); err == nil && !get.over() {
+				if info, err := os.Stat(to); err == nil && info.Size() != size {
+					t.Errorf("a file of %d bytes under the final name", info.Size())
+				}
+			}
+			return get.over()
+		})
+		if err := get.wait(); err != nil {
+			t.Fatal(err)
+		}
+		r.judgeKills(kills, passed()-start)
+	}
+	if digest(t, to) != want {
+		t.Error("what came is not what was sent")
+	}
+	entries, err := os.ReadDir(filepath.Dir(to))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("beside the file there are %v (%v)", entries, err)
+	}
+	r.noPanic()
+}
+
+// uploaded reports whether the server has an own file of this state whole.
+func uploaded(state string) bool { return state == "accepted" || state == "delivered" }
+
+// killTransfer kills each time that some bytes have passed, until the transfer is over.
+func (r *rig) killTransfer(passed func() int64, kill func(*rig), over func() bool) (kills int) {
+	r.t.Helper()
+	deadline := time.Now().Add(killPatience)
+	for kills < fileKills {
+		// From half a part to one and a half.
+		goal := passed() + sealedPart/2 + r.rng.Int64N(sealedPart)
+		for passed() < goal {
+			if over() {
+				return kills
+			}
+			if time.Now().After(deadline) {
+				r.t.Fatalf("after %d kills the transfer stands still", kills)
+			}
+			r.pause(5 * time.Millisecond)
+		}
+		kill(r)
+		kills++
+	}
+	r.tcp.Set(lab.TCPFaults{})
+	for !over() {
+		if time.Now().After(deadline) {
+			r.t.Fatal("after the last kill the transfer does not end")
+		}
+		r.pause(20 * time.Millisecond)
+	}
+	return kills
+}
+
+func (r *rig) judgeKills(kills int, bytes int64) {
+	r.t.Helper()
+	whole := int64(killParts) * sealedPart
+	again := bytes - whole*overhead/100
+	r.t.Logf("%d kills, %d bytes passed for a file of %d: %.2f parts again for each kill", kills, bytes, whole,
+		float64(bytes-whole)/float64(max(kills, 1))/float64(sealedPart))
+	if kills < fileKills {
+		r.t.Errorf("the transfer was over after %d kills", kills)
+	}
+	if again > int64(kills)*sealedPart {
+		r.t.Errorf("%d bytes were sent again, more than a part for each of %d kills", again, kills)
+	}
+}
+
+// fetch is `file get` that is repeated, as a script would, while it fails for a
+// reason that passes.
+type fetch struct{ ended chan error }
+
+func (f fetch) over() bool  { return len(f.ended) > 0 }
+func (f fetch) wait() error { return <-f.ended }
+
+func (r *rig) getPatiently(id, to string) fetch {
+	f := fetch{ended: make(chan error, 1)}
+	ctx := r.t.Context()
+	go func() {
+		for {
+			res, err := r.w.Run(ctx, "bob", "", "file", "get", id, "-O", to, "--wait")
+			switch {
+			case err != nil:
+				f.ended <- err
+				return
+			case res.Code == 0:
+				f.ended <- nil
+				return
+			case res.Code == 3 || res.Code == 7: // the daemon or the server went away
+				continue
+			}
+			f.ended <- res.Err()
+			return
+		}
+	}()
+	return f
+}
+
+// A pipe whose daemon dies has sent nothing: exit 3, and no file at the recipient.
+func TestFileFromAPipeWhoseDaemonDies(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{tcp: true})
+	r.connected("alice", "bob")
+	source := filepath.Join(t.TempDir(), "source")
+	content(t, source, 6*filePart, 4)
+	in, err := os.Open(source)
+	r.check(err)
+	defer in.Close()
+	r.tcp.Set(lab.TCPFaults{Rate: 4 << 20})
+	start, _ := r.tcp.Passed()
+	cmd := r.w.Command(t.Context(), "alice", "file", "send", "bob", "-", "--name", "pipe")
+	cmd.Stdin = in
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	r.check(cmd.Start())
+	r.eventually("some of it is on its way", func() bool { now, _ := r.tcp.Passed(); return now > start+1<<20 })
+	_, err = r.w.SignalDaemon("alice", syscall.SIGKILL)
+	r.check(err)
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 3 {
+		t.Errorf("%v, want exit 3\n%s", err, stderr.String())
+	}
+	r.tcp.Set(lab.TCPFaults{})
+	r.start("alice")
+	r.try("alice", "bob", "after", "--wait", "delivered", "--timeout", "20s")
+	if out := r.history("bob", "alice"); strings.Contains(out, `"pipe"`) {
+		t.Errorf("bob has heard of the pipe:\n%s", out)
+	}
+	res := r.run("alice", "", "file", "list", "-o", "json")
+	if strings.Contains(res.Stdout, `"state":"sending"`) {
+		t.Errorf("it is still sending:\n%s", res.Stdout)
+	}
+}
+
+// Ctrl-C takes a file back: the server keeps nothing, the recipient hears nothing.
+func TestFileInterrupted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{tcp: true})
+	r.connected("alice", "bob")
+	source := filepath.Join(t.TempDir(), "source")
+	content(t, source, 6*filePart, 5)
+	r.tcp.Set(lab.TCPFaults{Rate: 4 << 20})
+	start, _ := r.tcp.Passed()
+	cmd := r.w.Command(t.Context(), "alice", "file", "send", "bob", source)
+	r.check(cmd.Start())
+	r.eventually("some of it is on its way", func() bool { now, _ := r.tcp.Passed(); return now > start+1<<20 })
+	r.check(cmd.Process.Signal(os.Interrupt))
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 130 {
+		t.Errorf("%v, want exit 130", err)
+	}
+	r.tcp.Set(lab.TCPFaults{})
+	r.eventually("alice calls it cancelled", func() bool {
+		return strings.Contains(r.run("alice", "", "file", "list", "-o", "json").Stdout, `"state":"cancelled"`)
+	})
+	r.try("alice", "bob", "after", "--wait", "delivered", "--timeout", "20s")
+	if out := r.history("bob", "alice"); strings.Contains(out, `"source"`) {
+		t.Errorf("bob has heard of the file:\n%s", out)
+	}
+	blobs, err := r.w.Blobs()
+	if err != nil || len(blobs) != 0 {
+		t.Errorf("the server keeps %v (%v)", blobs, err)
+	}
+}
+
+// A source that changes while its daemon is away is sent anew, whole and new.
+func TestFileThatChangesMeanwhile(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{tcp: true})
+	r.connected("alice", "bob")
+	source, to := filepath.Join(t.TempDir(), "source"), filepath.Join(filesDir(t), "file")
+	content(t, source, 6*filePart, 6)
+	r.tcp.Set(lab.TCPFaults{Rate: 8 << 20})
+	start, _ := r.tcp.Passed()
+	id := r.sendFile(source, "--wait", "queued")
+	r.eventually("some of it is on its way", func() bool { now, _ := r.tcp.Passed(); return now > start+sealedPart })
+	r.check(r.w.KillDaemon(t.Context(), "alice"))
+	want := content(t, source, 5*filePart, 7)
+	r.tcp.Set(lab.TCPFaults{})
+	r.start("alice")
+	res := r.getFile(id, to)
+	switch {
+	case res.Code == 0:
+		if digest(t, to) != want {
+			t.Error("what came is neither the one nor the other")
+		}
+	default:
+		t.Error(fmt.Errorf("the file does not come: %w", res.Err()))
+	}
+}
