@@ -32,7 +32,7 @@ func TestFileOfFiveGiB(t *testing.T) {
 	if !fullFiles() {
 		t.Skipf("SKIPPED: 15 GiB of disk and minutes; %s=full runs it", filesEnv)
 	}
-	r := newRig(t, options{serverEnv: []string{"SECMSG_LIMITS_BLOBS_FILE=6GiB", "SECMSG_LIMITS_BLOBS_ACCOUNT=20GiB"}})
+	r := newRig(t, options{serverEnv: []string{"SECMSG_LIMITS_BLOBS_SIZE=6GiB", "SECMSG_LIMITS_BLOBS_QUOTA=20GiB"}})
 	r.connected("alice", "bob")
 	source, to := filepath.Join(t.TempDir(), "sparse"), filepath.Join(filesDir(t), "file")
 	f, err := os.Create(source)
