@@ -37,6 +37,7 @@ type Server struct {
 	ca     *ca.CA
 	api    *api.API
 	relay  *relay.Relay // nil unless served
+	blobs  *blobs       // nil unless served
 	stats  *stats.Registry
 	gate   *gate
 
@@ -122,10 +123,14 @@ func (s *Server) openRoles() error {
 	if err != nil {
 		return err
 	}
+	blobOptions, err := s.openBlobs(tokenKey)
+	if err != nil {
+		return err
+	}
 	s.gate = newGate(s.cfg.Limits.Connections, s.clock.Now)
 	s.api, err = api.New(api.Options{
 		Store: s.store, CA: s.ca, Domain: s.cfg.Domain, Hosts: []string{host}, TokenKey: tokenKey,
-		Limits: apiLimits(s.cfg.Limits), Hooks: s.hooks(), Healthy: s.stats.Healthy, Now: s.clock.Now,
+		Limits: apiLimits(s.cfg.Limits), Hooks: s.hooks(), Blobs: blobOptions, Healthy: s.stats.Healthy, Now: s.clock.Now,
 		Logger: s.logger.With("part", "api"),
 	})
 	if err != nil {
@@ -180,6 +185,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	owned.Go(func() { s.ca.Run(work) })
 	owned.Go(func() { s.clock.Run(work) })
 	owned.Go(func() { keepMemory(work) })
+	owned.Go(func() { s.blobs.run(work) })
 
 	servers := s.httpServers()
 	failed := make(chan error, len(servers))
@@ -237,7 +243,7 @@ func (s *Server) close(ctx context.Context) error {
 			}
 		}
 	}
-	errs = append(errs, s.closeRelay(ctx))
+	errs = append(errs, s.closeRelay(ctx), s.blobs.close())
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}
