@@ -96,12 +96,16 @@ func (j *Journal) Ack(ctx context.Context, p local.AckParams) error {
 
 // passed tells the subscription of a consumer, if there is one, where its cursor is.
 func (j *Journal) passed(consumer string, cursor int64) {
-	j.mu.Lock()
-	s := j.attached[consumer]
-	j.mu.Unlock()
-	if s != nil {
+	if s := j.subscription(consumer); s != nil {
 		s.acked(cursor)
 	}
+}
+
+// subscription returns the subscription of a consumer, nil if there is none.
+func (j *Journal) subscription(consumer string) *Subscription {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.attached[consumer]
 }
 
 func ackSeq(tx *store.Tx, id string) (int64, error) {
@@ -142,7 +146,7 @@ func (j *Journal) Consumers(ctx context.Context) (local.Consumers, error) {
 				return err
 			}
 			out.Consumers = append(out.Consumers, local.Consumer{
-				Name: c.Name, Cursor: c.Cursor, Lag: out.Newest - c.Cursor, Attached: j.isAttached(c.Name),
+				Name: c.Name, Cursor: c.Cursor, Lag: out.Newest - c.Cursor, Attached: j.subscription(c.Name) != nil,
 				Created: fromMS(c.CreatedMS), Acked: fromMS(c.AckedMS), Missed: c.Missed, Dead: dead,
 			})
 		}
@@ -151,23 +155,17 @@ func (j *Journal) Consumers(ctx context.Context) (local.Consumers, error) {
 	return out, toLocal(err)
 }
 
-func (j *Journal) isAttached(consumer string) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.attached[consumer] != nil
-}
-
-// RemoveConsumer removes a consumer and ends its subscription.
+// RemoveConsumer removes a consumer and waits for the end of its subscription,
+// which on its way out moves the cursor of that name: it must not be that of a
+// consumer that is made under the same name afterwards.
 func (j *Journal) RemoveConsumer(ctx context.Context, name string) error {
 	err := j.store.Update(ctx, func(tx *store.Tx) error { return noConsumer(name, tx.DeleteConsumer(name)) })
 	if err != nil {
 		return toLocal(err)
 	}
-	j.mu.Lock()
-	s := j.attached[name]
-	j.mu.Unlock()
-	if s != nil {
+	if s := j.subscription(name); s != nil {
 		s.end(local.Errorf(local.CodeNotFound, "the consumer %q was removed", name))
+		<-s.done
 	}
 	return nil
 }

@@ -24,7 +24,8 @@ const (
 
 // Fail counts a failed attempt of a consumer's handler, durably, so that an
 // event that kills its handler is not tried for ever. After the bound the event
-// is a dead letter and the cursor passes it.
+// is a dead letter and the cursor passes it. Since a cursor passes all that is
+// before it, too, only the first event that is not acknowledged can fail.
 func (j *Journal) Fail(ctx context.Context, p local.FailParams) (local.Failed, error) {
 	var out local.Failed
 	var cursor int64
@@ -39,6 +40,9 @@ func (j *Journal) Fail(ctx context.Context, p local.FailParams) (local.Failed, e
 		}
 		if seq <= c.Cursor {
 			return local.Errorf(local.CodeUsage, "the consumer %q has passed the event already", p.Consumer)
+		}
+		if s := j.subscription(p.Consumer); s != nil && s.owes(seq) {
+			return local.Errorf(local.CodeUsage, "events before it are not acknowledged")
 		}
 		n, err := tx.AddFailure(p.Consumer, seq, j.now().UnixMilli())
 		if err != nil {

@@ -283,11 +283,12 @@ func (s *Subscription) push(ctx context.Context, row store.Event) bool {
 		case <-s.wake:
 		}
 	}
-	s.note(row.Seq)
-	select {
-	case <-ctx.Done():
-		return false
-	case s.events <- e:
+	if s.note(row.Seq) {
+		select {
+		case <-ctx.Done():
+			return false
+		case s.events <- e:
+		}
 	}
 	s.filter.After = row.Seq
 	if waited {
@@ -303,11 +304,25 @@ func (s *Subscription) room() bool {
 	return s.window == 0 || len(s.pending) < s.window
 }
 
-func (s *Subscription) note(seq int64) {
+// note records that an event is pushed. It reports false for what is
+// acknowledged already: an acknowledgement may pass what was not pushed yet,
+// which is then done, and would never be taken out of the window again.
+func (s *Subscription) note(seq int64) bool {
 	if s.window == 0 {
-		return
+		return true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if seq <= s.cursor {
+		return false
+	}
 	s.pending = append(s.pending, seq)
+	return true
+}
+
+// owes reports whether an event before seq was pushed and is not acknowledged.
+func (s *Subscription) owes(seq int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) > 0 && s.pending[0] < seq
 }

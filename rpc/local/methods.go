@@ -217,7 +217,8 @@ type AckParams struct {
 }
 
 // FailParams are the parameters of event.fail: a consumer's handler failed on
-// an event, named by its seq or id.
+// an event, named by its seq or id. What was pushed before it must be
+// acknowledged.
 type FailParams struct {
 	Consumer string `json:"consumer"`
 	ID       string `json:"id"`
