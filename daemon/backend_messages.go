@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -181,7 +182,7 @@ func (d *Daemon) filter(ctx context.Context, p local.SubscribeParams) (journal.F
 	if len(p.From) == 0 {
 		return f, nil
 	}
-	err := d.store.Update(ctx, func(tx *store.Tx) error {
+	err := d.store.View(ctx, func(tx *store.Tx) error {
 		for _, name := range p.From {
 			for _, a := range list {
 				addr, err := d.trust.Resolve(tx, a.id, name)
@@ -191,7 +192,11 @@ func (d *Daemon) filter(ctx context.Context, p local.SubscribeParams) (journal.F
 				if err != nil {
 					return err
 				}
-				peer, err := tx.Peer(a.id, addr.String())
+				peer, err := tx.FindPeer(a.id, addr.String())
+				if errors.Is(err, store.ErrNotFound) {
+					f.Unmet = append(f.Unmet, journal.Unmet{Account: a.id, Address: addr.String()})
+					continue
+				}
 				if err != nil {
 					return err
 				}
@@ -200,7 +205,7 @@ func (d *Daemon) filter(ctx context.Context, p local.SubscribeParams) (journal.F
 		}
 		return nil
 	})
-	if err == nil && len(f.Peers) == 0 {
+	if err == nil && len(f.Peers)+len(f.Unmet) == 0 {
 		err = local.Errorf(local.CodeNotFound, "no account has such a peer")
 	}
 	return f, err

@@ -83,6 +83,7 @@ type Engine struct {
 	tasks                      map[task]time.Time
 	subscribed                 uint64 // the epoch that has a subscription
 	pushing, upkeeping         bool   // a worker is at it
+	subscribing                bool   // a worker is at it
 	relationTries, upkeepTries int
 
 	mu     sync.Mutex

@@ -127,6 +127,9 @@ func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult,
 				return err
 			}
 			for _, env := range sealed {
+				if env.Status == store.EnvelopePending && o.Phase == store.PhaseHeld && o.Reason == reasonRequest {
+					return local.Errorf(local.CodeUsage, "the message is sealed and waits until your request is accepted; it cannot be cancelled")
+				}
 				if env.Status != store.EnvelopeRejected {
 					return local.Errorf(local.CodeUsage, "the message may be with the server already; it cannot be cancelled")
 				}

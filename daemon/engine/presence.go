@@ -115,8 +115,8 @@ func (e *Engine) nobody(tx *store.Tx, peer store.PeerID, addr identity.Address) 
 // subscribe watches the presence of my contacts, as far as the server knows
 // that they are.
 func (e *Engine) subscribe() error {
-	if !e.up {
-		return nil
+	if !e.up || e.subscribing {
+		return nil // the end of the one that runs makes it due
 	}
 	var users []string
 	err := e.store.View(e.work, func(tx *store.Tx) error {
@@ -149,7 +149,9 @@ func (e *Engine) subscribe() error {
 	}
 	epoch := e.epoch
 	var failed error
+	e.subscribing = true
 	e.worker(func(ctx context.Context) { failed = e.link.Subscribe(ctx, users, true) }, func() {
+		e.subscribing = false
 		if failed != nil {
 			e.logger.Debug("subscribe", "error", failed)
 			if e.up {
@@ -158,6 +160,7 @@ func (e *Engine) subscribe() error {
 			return
 		}
 		e.announced, e.subscribed = now, epoch
+		e.at(taskSubscribe, 0) // what changed meanwhile
 	})
 	return nil
 }

@@ -154,6 +154,15 @@ func keepsForRetry(kind int32) bool {
 
 // syncCopy is what other own devices get of a message to a peer.
 func (e *Engine) syncCopy(tx *store.Tx, o *store.Outgoing) ([]byte, error) {
+	c, err := syncOf(tx, o)
+	if err != nil {
+		return nil, err
+	}
+	return e2e.Marshal(c)
+}
+
+// syncOf is the content of a copy.
+func syncOf(tx *store.Tx, o *store.Outgoing) (*e2e.Content, error) {
 	c := new(e2e.Content)
 	if err := proto.Unmarshal(o.Body, c); err != nil {
 		return nil, err
@@ -162,8 +171,8 @@ func (e *Engine) syncCopy(tx *store.Tx, o *store.Outgoing) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e2e.Marshal(&e2e.Content{Kind: e2e.Kind_KIND_SYNC, SentMs: o.SentMS, Body: &e2e.Content_Sync{
-		Sync: &e2e.Sync{Peer: peer, MessageId: o.ID[:], What: &e2e.Sync_Sent{Sent: c.GetText()}}}})
+	return &e2e.Content{Kind: e2e.Kind_KIND_SYNC, SentMs: o.SentMS, Body: &e2e.Content_Sync{
+		Sync: &e2e.Sync{Peer: peer, MessageId: o.ID[:], What: &e2e.Sync_Sent{Sent: c.GetText()}}}}, nil
 }
 
 func marshalText(t *e2e.Text) ([]byte, error) { return proto.Marshal(t) }

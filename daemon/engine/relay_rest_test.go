@@ -12,6 +12,12 @@ import (
 
 // Subscribe implements Link.
 func (l *testLink) Subscribe(_ context.Context, accounts []string, _ bool) error {
+	l.relay.mu.Lock()
+	watching := l.relay.watching
+	l.relay.mu.Unlock()
+	if watching != nil {
+		watching()
+	}
 	l.mu.Lock()
 	l.watched = accounts
 	l.mu.Unlock()
@@ -67,6 +73,12 @@ func (l *testLink) Account(_ context.Context, name string) (wire.Account, error)
 func (l *testLink) Bundles(_ context.Context, name string, devices []key.DeviceID) (wire.Bundles, error) {
 	if err := l.check(); err != nil {
 		return wire.Bundles{}, err
+	}
+	l.relay.mu.Lock()
+	wait := l.relay.bundles
+	l.relay.mu.Unlock()
+	if wait != nil {
+		wait(l.user, name)
 	}
 	l.relay.mu.Lock()
 	defer l.relay.mu.Unlock()

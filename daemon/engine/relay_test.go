@@ -32,6 +32,10 @@ type relay struct {
 	// reject, if it is set, may answer an envelope in place of the relay.
 	reject func(sender string, o *wire.Outgoing) (link.Result, bool)
 	faults *faults
+	// bundles, if it is set, delays the answer to a user about prekeys.
+	bundles func(asker, user string)
+	// watching, if it is set, is called while presence is subscribed to.
+	watching func()
 }
 
 type relayAccount struct {

@@ -164,8 +164,8 @@ func (b *sealing) row(o *store.Outgoing) (*need, []*flight, error) {
 	if n, err := b.lacking(targets, o.Peer, addr.User); n != nil || err != nil {
 		return n, nil, err
 	}
-	if n, err := b.lacking(own, e.selfPeer, e.self.User); n != nil || err != nil {
-		return n, nil, err
+	if own, err = b.copyLater(o, own); err != nil {
+		return nil, nil, err
 	}
 	flights, err := b.sealFor(o, targets, own)
 	return nil, flights, err
@@ -210,6 +210,43 @@ func (b *sealing) ownTargets(o *store.Outgoing, addr identity.Address, have []st
 		return nil, err
 	}
 	return b.e.missing(o, to, have, true), nil
+}
+
+// copyLater leaves the copies for own devices without a session to messages of
+// their own, which wait for the keys: the message itself waits for its recipient
+// only. It returns the targets that are left.
+func (b *sealing) copyLater(o *store.Outgoing, own []sealTarget) ([]sealTarget, error) {
+	e, tx := b.e, b.tx
+	now := own[:0]
+	for _, t := range own {
+		has, err := b.hasSession(t.Peer, t.Device.ID)
+		if err != nil {
+			return nil, err
+		}
+		if has || e.peer(e.selfPeer).noKeys[t.Device.ID].until.After(time.Now()) {
+			now = append(now, t)
+			continue
+		}
+		s, err := syncOf(tx, o)
+		if err != nil {
+			return nil, err
+		}
+		id, err := newID()
+		if err != nil {
+			return nil, err
+		}
+		if err := e.enqueue(tx, &store.Outgoing{ID: id, Peer: e.selfPeer, Device: t.Device.ID[:], Control: true, SentMS: o.SentMS}, s); err != nil {
+			return nil, err
+		}
+		err = tx.PutEnvelope(&store.Envelope{ // so that it is not made again
+			Account: e.account, ID: o.ID, Device: t.Device.ID, Peer: t.Peer, Own: true,
+			Status: store.EnvelopeRejected, Reason: reasonCodeNoKeys, Manifest: t.version, ExpiresMS: o.ExpiresMS,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return now, nil
 }
 
 // lacking returns a need if a session must be started first. Devices that are

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -131,7 +130,7 @@ func (e *Engine) states(ctx context.Context, waits []*wait) ([]string, error) {
 	out := make([]string, len(waits))
 	err := e.store.View(ctx, func(tx *store.Tx) error {
 		for i, w := range waits {
-			m, err := tx.MessageHead(e.account, w.id)
+			m, err := e.lastHead(tx, w.id)
 			if err != nil {
 				return err
 			}
@@ -147,9 +146,9 @@ func (e *Engine) results(ctx context.Context, ids []store.MessageID, p local.Sen
 	out := local.SendResults{Results: []local.SendResult{}}
 	err := e.store.View(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		for _, id := range ids {
-			m, err := tx.MessageHead(e.account, id)
-			if errors.Is(err, store.ErrNotFound) {
-				continue // its history was deleted
+			m, err := e.lastHead(tx, id)
+			if isNotFound(err) {
+				return local.Errorf(local.CodeNotFound, "the message was sent before as %s; its history is deleted", idText(id))
 			}
 			if err != nil {
 				return err
@@ -166,6 +165,16 @@ func (e *Engine) results(ctx context.Context, ids []store.MessageID, p local.Sen
 		return nil
 	})
 	return out, toLocal(err)
+}
+
+// lastHead returns an own message, or what was last known of one whose history
+// is deleted and that an idempotency key stands for.
+func (e *Engine) lastHead(tx *store.Tx, id store.MessageID) (*store.Message, error) {
+	m, err := tx.MessageHead(e.account, id)
+	if isNotFound(err) {
+		return tx.LastKnown(e.account, id)
+	}
+	return m, err
 }
 
 // sendResult is a message's line in the answers of send and outbox list.

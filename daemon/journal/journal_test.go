@@ -350,3 +350,36 @@ func TestLockedJournalSaysSo(t *testing.T) {
 	}
 	r.st.SetBox(plainBox{})
 }
+
+// A filter names somebody of whom nothing is known: nothing is written for it,
+// nobody else is shown, and he is from his first message on.
+func TestFilterOfSomebodyUnknown(t *testing.T) {
+	r := newRig(t)
+	const carol = "carol@x.example"
+	_, s, err := r.j.Subscribe(t.Context(), Filter{Unmet: []Unmet{{Account: 1, Address: carol}}}, local.SubscribeParams{Since: "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	r.append(text("of bob"))
+	hers := text("of carol")
+	err = r.st.View(t.Context(), func(tx *store.Tx) error {
+		if _, err := tx.FindPeer(1, carol); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a row was made: %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hers.Peer = carol
+	r.append(hers, text("of bob again"))
+	if e := <-s.Events(); e.ID != "of carol" {
+		t.Errorf("got %q", e.ID)
+	}
+	select {
+	case e := <-s.Events():
+		t.Errorf("got %q, too", e.ID)
+	case <-time.After(50 * time.Millisecond):
+	}
+}

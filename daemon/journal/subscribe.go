@@ -2,6 +2,8 @@ package journal
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 
 	"secmsg/daemon/store"
@@ -24,15 +26,26 @@ const (
 // Filter is what of the journal a subscription wants, with names resolved.
 type Filter struct {
 	Accounts []store.AccountID // empty: all
-	Peers    []store.PeerID    // empty: all
+	Peers    []store.PeerID    // empty: all, unless there are Unmet
+	Unmet    []Unmet           // peers that nothing is known of yet
 }
+
+// Unmet is an address that a filter names and no peer of the account has yet.
+type Unmet struct {
+	Account store.AccountID
+	Address string // user@domain
+}
+
+// nobody is a peer id that no row has.
+const nobody store.PeerID = -1
 
 // Subscription is a stream of events in the order of seq. It implements
 // localapi.Subscription.
 type Subscription struct {
 	// constant
 	journal  *Journal
-	filter   store.EventFilter
+	filter   store.EventFilter // owned by run, as unmet is
+	unmet    []Unmet
 	consumer string
 	window   int
 	cancel   context.CancelFunc
@@ -97,10 +110,13 @@ func (j *Journal) Subscribe(ctx context.Context, f Filter, p local.SubscribePara
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &Subscription{
-		journal: j, consumer: p.Consumer, window: window(p), cancel: cancel, cursor: out.Cursor,
+		journal: j, unmet: f.Unmet, consumer: p.Consumer, window: window(p), cancel: cancel, cursor: out.Cursor,
 		filter: store.EventFilter{After: out.Cursor, Accounts: f.Accounts, Peers: f.Peers, Types: types,
 			Outgoing: p.Outgoing, Limit: readBatch},
 		events: make(chan local.Event), wake: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	if len(s.unmet) > 0 {
+		s.filter.Peers = append(slices.Clone(f.Peers), nobody) // without it the filter would choose everybody
 	}
 	if err := j.attach(s); err != nil {
 		cancel()
@@ -237,10 +253,31 @@ func (s *Subscription) read(ctx context.Context) (rows []store.Event, newest int
 		if newest, err = tx.NewestSeq(); err != nil {
 			return err
 		}
+		if err := s.meet(tx); err != nil {
+			return err
+		}
 		rows, err = tx.Events(s.filter)
 		return err
 	})
 	return rows, newest, err
+}
+
+// meet looks whether those who were unknown have come.
+func (s *Subscription) meet(tx *store.Tx) error {
+	var unmet []Unmet
+	for _, u := range s.unmet {
+		id, err := tx.FindPeer(u.Account, u.Address)
+		switch {
+		case err == nil:
+			s.filter.Peers = append(s.filter.Peers, id)
+		case errors.Is(err, store.ErrNotFound):
+			unmet = append(unmet, u)
+		default:
+			return err
+		}
+	}
+	s.unmet = unmet
+	return nil
 }
 
 // pass moves the consumer's cursor over events that the filter left out, if

@@ -45,6 +45,7 @@ type Contact struct {
 	Manifest []byte            `json:"manifest,omitempty"` // newest, signed
 	Nick     string            `json:"nick,omitempty"`
 	Policy   map[string]string `json:"policy,omitempty"`
+	Former   Relation          `json:"former,omitempty"` // of one who is blocked: what unblocking brings back
 	// Changed is a certified key that is not the pin; it waits for a decision.
 	Changed         []byte   `json:"changed,omitempty"`
 	ChangedChain    [][]byte `json:"changed_chain,omitempty"`

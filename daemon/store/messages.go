@@ -102,6 +102,9 @@ func (tx *Tx) Heard(account AccountID, peer PeerID) (bool, error) {
 // DeleteHistory deletes the messages with a peer that were received before ms,
 // but for those that are still on their way.
 func (tx *Tx) DeleteHistory(account AccountID, peer PeerID, ms int64) error {
+	if err := tx.keepLastKnown(account, peer, ms); err != nil {
+		return err
+	}
 	return tx.exec(`DELETE FROM messages WHERE account = ?1 AND peer = ?2 AND received_ms < ?3
 		AND id NOT IN (SELECT id FROM outbox WHERE account = ?1)`, account, peer, ms)
 }

@@ -79,6 +79,11 @@ func (tx *Tx) SetIdempotent(account AccountID, key string, i Idempotent, ms int6
 	if err != nil {
 		return err
 	}
+	for ids := i.IDs; len(ids) >= len(MessageID{}); ids = ids[len(MessageID{}):] {
+		if err := tx.setLastKnown(account, MessageID(ids[:len(MessageID{})]), lastKnown{AtMS: ms}); err != nil {
+			return err
+		}
+	}
 	return tx.exec(`INSERT INTO idempotency (account, tag, digest, ids, at_ms) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (account, tag) DO UPDATE SET digest = excluded.digest, ids = excluded.ids, at_ms = excluded.at_ms`,
 		account, tag, i.Digest, i.IDs, ms)
@@ -86,6 +91,11 @@ func (tx *Tx) SetIdempotent(account AccountID, key string, i Idempotent, ms int6
 
 // DeleteIdempotent forgets keys used before ms.
 func (tx *Tx) DeleteIdempotent(account AccountID, ms int64) (int64, error) {
+	err := tx.exec(`DELETE FROM meta WHERE account = ? AND key >= ? AND key < ? AND json_extract(value, '$.at') < ?`,
+		account, keyedPrefix, keyedEnd, ms)
+	if err != nil {
+		return 0, err
+	}
 	return tx.execN(`DELETE FROM idempotency WHERE account = ? AND at_ms < ?`, account, ms)
 }
 

@@ -155,6 +155,10 @@ func (t *Trust) MakeContact(tx *store.Tx, account store.AccountID, peer store.Pe
 // setRelation changes a relation and leaves it to be told to the server.
 func setRelation(tx *store.Tx, c store.Contact, r store.Relation) error {
 	if c.Relation != r {
+		c.Former = store.RelationNone
+		if r == store.RelationBlocked {
+			c.Former = c.Relation
+		}
 		c.Relation, c.Synced = r, false
 		c.Change++
 	}
@@ -240,13 +244,13 @@ func (t *Trust) Block(tx *store.Tx, account store.AccountID, addr identity.Addre
 	return t.change(tx, account, addr, func(c *store.Contact) error { return setRelation(tx, *c, store.RelationBlocked) })
 }
 
-// Unblock makes a blocked peer a stranger again.
+// Unblock makes a blocked peer what he was before: a contact, or a stranger.
 func (t *Trust) Unblock(tx *store.Tx, account store.AccountID, addr identity.Address) (local.Contact, error) {
 	return t.change(tx, account, addr, func(c *store.Contact) error {
 		if c.Relation != store.RelationBlocked {
 			return nil
 		}
-		return setRelation(tx, *c, store.RelationNone)
+		return setRelation(tx, *c, c.Former)
 	})
 }
 

@@ -168,8 +168,16 @@ func TestRelationsArePending(t *testing.T) {
 	}
 	_, err = w.try(func(tx *store.Tx) (local.Contact, error) { return w.trust.Unblock(tx, w.account, bob.addr) })
 	check(t, err)
-	if p = pending(); len(p) != 1 || p[0].Relation != store.RelationNone {
-		t.Fatalf("pending %+v", p)
+	if p = pending(); len(p) != 1 || p[0].Relation != store.RelationContact {
+		t.Fatalf("pending %+v", p) // he was one before
+	}
+	carol := w.peer("carol")
+	for _, change := range []func(*store.Tx, store.AccountID, identity.Address) (local.Contact, error){w.trust.Block, w.trust.Block, w.trust.Unblock} {
+		_, err = w.try(func(tx *store.Tx) (local.Contact, error) { return change(tx, w.account, carol.addr) })
+		check(t, err)
+	}
+	if c, _ := w.contact(carol); c.Contact {
+		t.Error("unblocking made a contact of a stranger")
 	}
 }
 
