@@ -9,17 +9,19 @@ import (
 	"testing"
 )
 
+// proof names the tests, in one directory, that prove a row of a table.
+type proof struct {
+	row   string
+	dir   string
+	tests []string
+}
+
 // TestEveryRowIsProven names, for each row of the table of faults, the tests
-// that prove it, and fails when one of them is gone. Rows 15 and 16, transfers of
-// files and certificates, are proven where those are.
+// that prove it, and fails when one of them is gone. Row 16, certificates, is proven where those are.
 func TestEveryRowIsProven(t *testing.T) {
 	t.Parallel()
 	const here = "scripts/faults"
-	rows := []struct {
-		row   string
-		dir   string
-		tests []string
-	}{
+	rows := []proof{
 		{"1 kill the daemon while sending", here, []string{"TestFault01KillDaemonWhileSending"}},
 		{"2 kill between decrypt and ack", here, []string{"TestFault02KillDaemonBetweenDecryptAndAck"}},
 		{"3 kill the server", here, []string{"TestFault03KillServer"}},
@@ -30,12 +32,15 @@ func TestEveryRowIsProven(t *testing.T) {
 		{"7 a wait goes on", "daemon/engine", []string{"TestAWaitOutlivesItsEngine", "TestAWaitWithoutEngineEndsInTime"}},
 		{"7 no key or nonce twice", "crypto/ratchet", []string{"TestRollbackRepeatsNoNonce"}},
 		{"8 full disk", here, []string{"TestFault08FullDiskAtTheClient", "TestFault08FullDiskAtTheServer"}},
+		{"8 full disk and files", here, []string{"TestFault08FullDiskWhileFetching", "TestFault08FullDiskWhileSending", "TestFault08FullDiskAtTheServerWhileSending"}},
 		{"9 fsync fails", here, []string{"TestFault09FsyncFails"}},
 		{"10 no file descriptors", here, []string{"TestFault10OutOfFileDescriptors"}},
 		{"11 partition", here, []string{"TestFault11PartitionBothWays", "TestFault11PartitionOfReplicaOnly"}},
 		{"12 half-open", here, []string{"TestFault12HalfOpen"}},
 		{"13 frames", here, []string{"TestFault13Frames"}},
 		{"14 slow lines, resets", here, []string{"TestFault14SlowLineAndResets"}},
+		{"15 restarts during transfers", here, []string{"TestFault15KillServerDuringUpload", "TestFault15KillSenderDuringUpload",
+			"TestFault15KillServerDuringDownload", "TestFault15KillRecipientDuringDownload"}},
 		{"17 wall clock of the server", here, []string{"TestFault17WallClockOfTheServer"}},
 		{"17 wall clock of the server", "serverd/clock", []string{"TestJumpsAreNotFollowed", "TestConfirmBelievesTheWallClock", "TestSmallCorrectionsAreFollowed"}},
 		{"17 nothing is swept", "serverd/relay", []string{"TestHeldClockSweepsNothing", "TestHeldClockRefusesNothingAsExpired"}},
@@ -48,6 +53,12 @@ func TestEveryRowIsProven(t *testing.T) {
 		{"21 crash in a transaction", "daemon/store", []string{"TestSubIsolatesPanic"}},
 		{"22 away longer than retention", here, []string{"TestFault22RecipientAwayLongerThanRetention"}},
 	}
+	findTests(t, rows)
+}
+
+// findTests fails for each test that is not where a table says.
+func findTests(t *testing.T, rows []proof) {
+	t.Helper()
 	for _, row := range rows {
 		var all strings.Builder
 		files, err := filepath.Glob(filepath.Join("..", "..", row.dir, "*_test.go"))
@@ -67,4 +78,24 @@ func TestEveryRowIsProven(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestEveryAttackOnFilesIsTested names, for each attack on files and blobs that
+// the published ones suggest, the tests that try it.
+func TestEveryAttackOnFilesIsTested(t *testing.T) {
+	t.Parallel()
+	const here = "scripts/faults"
+	findTests(t, []proof{
+		{"D1 lengths beyond 32 bits", "crypto/seal", []string{"TestFileSizesD1", "TestFileCounterD1"}},
+		{"D1 lengths beyond 32 bits", here, []string{"TestFileOfFiveGiB"}},
+		{"D2 truncation, order, duplicates, last flag", "crypto/seal", []string{"TestFileStreamD2", "TestFileOrdersD2", "TestFileCutD2", "TestFilePartsD2"}},
+		{"D2 in a real transfer", here, []string{"TestFileTamperedByTheServer"}},
+		{"D3 header", "crypto/seal", []string{"TestFileHeaderD3"}},
+		{"D4 nothing before the check", "crypto/seal", []string{"TestFileNothingBeforeTheTagD4"}},
+		{"D5 names", "daemon/files", []string{"TestSafeNameD5"}},
+		{"D5 names through real processes", "cmd/secmsg", []string{"TestFileNamesFromHell"}},
+		{"D7 clobbering", "daemon/files", []string{"TestUniqueD7", "TestPlaceD7"}},
+		{"D8 bombs in pictures", "daemon/files", []string{"TestDecompressionBombD8", "TestOpenThumbnailD8"}},
+		{"D11 substitution", here, []string{"TestFileSubstitutedByTheServer"}},
+	})
 }
