@@ -38,9 +38,20 @@ func newApp(args []string, stdin, stdout, stderr *os.File) *app {
 // json reports whether data and errors are printed as JSON.
 func (a *app) json() bool { return a.output == outputJSON }
 
-// stdinTerminal and stderrTerminal report whether a person sits at the stream.
+// stdinTerminal, stderrTerminal and stdoutTerminal report whether a person sits at the stream.
 func (a *app) stdinTerminal() bool  { return term.IsTerminal(int(a.stdin.Fd())) }
 func (a *app) stderrTerminal() bool { return term.IsTerminal(int(a.stderr.Fd())) }
+func (a *app) stdoutTerminal() bool { return term.IsTerminal(int(a.stdout.Fd())) }
+
+// stdoutColumns is the width of standard output: the terminal's, or what is
+// usual where there is none.
+func (a *app) stdoutColumns() int {
+	const usual = 80
+	if width, _, err := term.GetSize(int(a.stdout.Fd())); err == nil && width > 0 {
+		return width
+	}
+	return usual
+}
 
 // readAll reads r up to limit bytes; more is an error of the given text.
 func readAll(r io.Reader, limit int64, tooLong *local.Error) ([]byte, error) {

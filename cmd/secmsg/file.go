@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"os"
 	"strconv"
+	"strings"
 
 	"secmsg/rpc/local"
 
@@ -10,7 +13,19 @@ import (
 )
 
 func newFileCommand(a *app) *cobra.Command {
-	var peer string
+	var peer, graphics string
+	show := &cobra.Command{
+		Use:   "show ID",
+		Short: "Print what is known of a file, with a small picture of it where there is one",
+		Long: "Print what is known of a file. The thumbnail of a picture is drawn if standard\n" +
+			"output is a terminal: in kitty's, iTerm2's or the sixel protocol where the terminal\n" +
+			"is known to have it, else of coloured blocks. --graphics says how, whatever the\n" +
+			"terminal.",
+		Example: "  secmsg file show ID\n  secmsg file show ID --graphics sixel",
+		Args:    argsBetween(1, 1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return runFileShow(cmd.Context(), a, args[0], graphics) },
+	}
+	show.Flags().StringVar(&graphics, "graphics", "", "draw the thumbnail in this `WAY`: "+strings.Join(graphicsValues(), ", "))
 	list := &cobra.Command{
 		Use:   "list",
 		Short: "List files sent and received, oldest first",
@@ -28,15 +43,7 @@ func newFileCommand(a *app) *cobra.Command {
 		newFileSendCommand(a),
 		newFileGetCommand(a),
 		list,
-		&cobra.Command{
-			Use:   "show ID",
-			Short: "Print what is known of a file, with a small picture of it where there is one",
-			Long: "Print what is known of a file. For a picture, its thumbnail is drawn if standard\n" +
-				"output is a terminal: in kitty's, iTerm2's or the sixel protocol where the terminal\n" +
-				"is known to have it, else of coloured blocks.",
-			Args: argsBetween(1, 1),
-			RunE: func(cmd *cobra.Command, args []string) error { return runFileShow(cmd.Context(), a, args[0]) },
-		},
+		show,
 		&cobra.Command{
 			Use:   "cancel ID",
 			Short: "Withdraw an own file, or stop fetching one",
@@ -79,7 +86,11 @@ func runFileList(ctx context.Context, a *app, peer string) error {
 	})
 }
 
-func runFileShow(ctx context.Context, a *app, id string) error {
+func runFileShow(ctx context.Context, a *app, id, graphics string) error {
+	how, err := graphicsMode(graphics, a.stdoutTerminal(), os.Getenv)
+	if err != nil {
+		return err
+	}
 	return a.withDaemon(ctx, func(c *local.Client) error {
 		shown, err := c.ShowFile(ctx, local.FileIDParams{AccountParam: a.accountParam(), ID: id})
 		if err != nil {
@@ -88,7 +99,18 @@ func runFileShow(ctx context.Context, a *app, id string) error {
 		if a.json() {
 			return a.printJSON(shown)
 		}
-		return a.write([]byte(fileFields(&shown.Event)))
+		if err := a.write([]byte(fileFields(&shown.Event))); err != nil || len(shown.Thumbnail) == 0 || how == graphicsNone {
+			return err
+		}
+		pic, err := openPicture(shown.Thumbnail)
+		if err != nil {
+			return err
+		}
+		var b bytes.Buffer
+		if err := renderPicture(&b, pic, how, a.stdoutColumns()); err != nil {
+			return err
+		}
+		return a.write(b.Bytes())
 	})
 }
 

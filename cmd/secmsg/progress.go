@@ -63,7 +63,7 @@ type bar struct {
 // somebody types there, or the content of a file is written to it.
 func (a *app) newProgress(mode string, busy bool) (*progress, error) {
 	p := &progress{a: a, json: mode == progressJSON, open: map[string]*bar{}}
-	if mode != progressAuto || a.quiet || !a.stderrTerminal() || busy && (a.stdinTerminal() || term.IsTerminal(int(a.stdout.Fd()))) {
+	if mode != progressAuto || a.quiet || !a.stderrTerminal() || busy && (a.stdinTerminal() || a.stdoutTerminal()) {
 		return p, nil
 	}
 	width, _, err := term.GetSize(int(a.stderr.Fd()))
