@@ -145,16 +145,16 @@ func TestHostileWorstInputs(t *testing.T) {
 	measure := func(what, method, path, body string) {
 		var took []time.Duration
 		var status int
-		ask := func(n int) {
+		repeat := func(n int) {
 			for len(took) < n {
 				before := r.cpu(pid)
 				status, _ = ask(method, path, body)
 				took = append(took, r.cpu(pid)-before)
 			}
 		}
-		ask(sized(5, 10))
+		repeat(sized(5, 10))
 		if slices.Max(took) > aim/10 { // what is cheap is not asked often
-			ask(sized(5, 100))
+			repeat(sized(5, 100))
 		}
 		n := len(took)
 		slices.Sort(took)
