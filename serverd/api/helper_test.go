@@ -20,6 +20,7 @@ import (
 	"secmsg/crypto/key"
 	"secmsg/rpc/wire"
 	"secmsg/serverd/api"
+	"secmsg/serverd/blob"
 	"secmsg/serverd/ca"
 	"secmsg/serverd/store"
 )
@@ -79,7 +80,10 @@ type realm struct {
 	fp        identity.Fingerprint
 	contact   chan [2]string
 	revoked   chan []key.DeviceID
-	manifests atomic.Int64 // newer ones that the relay was told of
+	blobs     *blob.Disk
+	server    *httptest.Server // for what needs a connection: the bytes of blobs
+	swept     atomic.Int64     // how often the sweeper was called
+	manifests atomic.Int64     // newer ones that the relay was told of
 }
 
 type syncBuffer struct {
@@ -107,6 +111,12 @@ func wide() api.Limits {
 
 func newRealm(t testing.TB, limits api.Limits) *realm {
 	t.Helper()
+	return newBlobRealm(t, limits, api.BlobOptions{})
+}
+
+// newBlobRealm is newRealm with limits of blobs; the store is a directory.
+func newBlobRealm(t testing.TB, limits api.Limits, blobs api.BlobOptions) *realm {
+	t.Helper()
 	r := &realm{
 		t: t, clock: &clock{t: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}, log: &syncBuffer{},
 		contact: make(chan [2]string, 100), revoked: make(chan []key.DeviceID, 100),
@@ -129,6 +139,14 @@ func newRealm(t testing.TB, limits api.Limits) *realm {
 		}
 	})
 	r.store = &brokenStore{Store: st}
+	r.blobs, err = blob.OpenDisk(blob.DiskOptions{
+		Dir: filepath.Join(dir, "blobs"), Key: bytes.Repeat([]byte{9}, blob.KeySize), Now: r.clock.now, Stall: 5 * time.Second,
+		Allowed: func(ctx context.Context, account string) error { return r.api.MayTransfer(ctx, account) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs.Store, blobs.Swept = r.blobs, func() { r.swept.Add(1) }
 	r.api, err = api.New(api.Options{
 		Store: r.store, CA: r.ca, Domain: domain, TokenKey: bytes.Repeat([]byte{7}, api.TokenKeySize), Limits: limits,
 		Hooks: api.Hooks{
@@ -140,11 +158,19 @@ func newRealm(t testing.TB, limits api.Limits) *realm {
 				}
 			},
 		},
-		Now: r.clock.now, Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Blobs: &blobs,
+		Now:   r.clock.now, Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.server = httptest.NewServer(r.api.Handler())
+	t.Cleanup(func() {
+		r.server.Close()
+		if err := r.blobs.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return r
 }
 

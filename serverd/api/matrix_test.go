@@ -22,7 +22,20 @@ func samples(alice, bob *user) map[string]func() (path string, body any) {
 	plain := func(path string, body any) func() (string, any) {
 		return func() (string, any) { return path, body }
 	}
+	// Each route has a blob of its own, so that none depends on another one.
+	part := []wire.BlobPart{{Number: 1, Size: 5}}
+	state, tickets, whole, dropped := bob.upload("hello"), bob.upload("hello"), bob.upload("hello"), bob.upload("hello")
+	shared := alice.blob("hello", "bob")
 	return map[string]func() (string, any){
+		"POST /v1/blobs":               plain("/v1/blobs", wire.CreateBlob{Readers: []string{"alice"}, Size: 5, LifeMS: 1000}),
+		"GET /v1/blobs/{id}":           plain("/v1/blobs/"+state.id, nil),
+		"POST /v1/blobs/{id}/tickets":  plain("/v1/blobs/"+tickets.id+"/tickets", wire.BlobTickets{Parts: part}),
+		"POST /v1/blobs/{id}/complete": plain("/v1/blobs/"+whole.id+"/complete", wire.CompleteBlob{Size: 5, ETags: []string{whole.etag}}),
+		"POST /v1/blobs/{id}/download": plain("/v1/blobs/"+shared.id+"/download", nil),
+		"DELETE /v1/blobs/{id}":        plain("/v1/blobs/"+dropped.id, nil),
+		"GET /v1/blobdata/{id}":        plain("/v1/blobdata/"+shared.id, nil),
+		"PUT /v1/blobdata/{id}":        plain("/v1/blobdata/"+shared.id, nil),
+
 		"GET /healthz":                      plain("/healthz", nil),
 		"GET /v1/openapi.json":              plain("/v1/openapi.json", nil),
 		"GET /v1/realm":                     plain("/v1/realm", nil),
@@ -62,7 +75,11 @@ func (r *realm) state(u *user) any {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return []any{acc, devices, relations, count}
+	usage, err := r.store.BlobUsage(ctx, u.addr.User)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return []any{acc, devices, relations, count, usage}
 }
 
 // forge makes a token outside of the API.
@@ -147,6 +164,10 @@ func TestMatrix(t *testing.T) {
 		if sample == nil {
 			t.Errorf("%s: a route without a sample in this test", name)
 			continue
+		}
+		if route.Signed { // see TestSignedURLs
+			path, _ := sample()
+			want(t, name+" without a signature", r.call(route.Method, path, good, nil, nil), http.StatusForbidden, wire.CodeTicket)
 		}
 		if !route.Auth {
 			continue

@@ -105,18 +105,13 @@ func OpenDisk(opt DiskOptions) (*Disk, error) {
 	return d, nil
 }
 
-// prepare makes the directories that never go away.
+// prepare makes an empty directory for what is being put.
 func (d *Disk) prepare() error {
 	if err := d.root.RemoveAll(tmpDir); err != nil {
 		return err
 	}
 	if err := d.root.Mkdir(tmpDir, privateDir); err != nil {
 		return err
-	}
-	for i := range 1 << 8 {
-		if err := d.root.Mkdir(fmt.Sprintf("%02x", i), privateDir); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
 	}
 	return d.syncDir(".")
 }
@@ -134,10 +129,19 @@ func (d *Disk) lock(id [16]byte) *sync.Mutex { return &d.locks[id[0]%lockCount] 
 // Create makes the blob's directory.
 func (d *Disk) Create(_ context.Context, id [16]byte) (string, error) {
 	dir := blobDir(id)
-	if err := d.root.Mkdir(dir, privateDir); err != nil {
-		return "", d.failed("create", err)
+	err := d.root.Mkdir(dir, privateDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = d.root.Mkdir(path.Dir(dir), privateDir)
+		if err == nil || errors.Is(err, fs.ErrExist) {
+			if err = d.syncDir("."); err == nil {
+				err = d.root.Mkdir(dir, privateDir)
+			}
+		}
 	}
-	if err := d.syncDir(path.Dir(dir)); err != nil {
+	if err == nil {
+		err = d.syncDir(path.Dir(dir))
+	}
+	if err != nil {
 		return "", d.failed("create", err)
 	}
 	return "", nil
@@ -285,6 +289,9 @@ func (d *Disk) List(_ context.Context, after [16]byte, limit int) ([][16]byte, e
 	var out [][16]byte
 	for shard := int(after[0]); shard < 1<<8 && len(out) == 0; shard++ {
 		dir, err := d.root.Open(fmt.Sprintf("%02x", shard))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return nil, d.failed("list", err)
 		}
