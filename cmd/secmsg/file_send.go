@@ -33,9 +33,10 @@ func newFileSendCommand(a *app) *cobra.Command {
 			"and recipient is printed: ID PEER STATE.\n\n" +
 			"The command returns when the server has the file and has accepted its message for\n" +
 			"the recipient; there is no limit of time. While the server is away it waits, and\n" +
-			"Ctrl-C cancels. --timeout ends only the waiting (exit 8): the transfer goes on.\n" +
-			"So does --wait queued, which returns once the file is sealed on this disk. With\n" +
-			"--wait delivered the recipient has fetched the whole file and checked it.\n\n" +
+			"Ctrl-C cancels. --timeout ends only the waiting (exit 8): the transfer goes on, and\n" +
+			"reads the file as it does. So it is with --wait queued, which returns at once; for\n" +
+			"a stream, at its end. With --wait delivered the recipient has fetched the whole\n" +
+			"file and checked it.\n\n" +
 			"A transfer continues after the server, the daemon or this machine was away. A pipe\n" +
 			"whose daemon ended cannot: exit 3, and nothing was sent.\n\n" +
 			progressHelp,
