@@ -1,0 +1,100 @@
+package files
+
+import (
+	"context"
+	"maps"
+	"os"
+	"time"
+
+	"secmsg/daemon/store"
+)
+
+// lookFetches starts what is to be fetched unasked, oldest first, and returns
+// when to look again.
+func (s *Service) lookFetches(ctx context.Context) (time.Duration, error) {
+	now := time.Now()
+	s.mu.Lock()
+	maps.DeleteFunc(s.paused, func(_ store.MessageID, p pause) bool { return now.Sub(p.until) > time.Hour })
+	limit := len(s.fetches) + len(s.paused) + transfersAtOnce
+	s.mu.Unlock()
+	var list []store.File
+	err := s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
+		list, err = tx.FetchingFiles(s.o.Account, limit)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	next := scanEvery
+	for i := range list {
+		f := &list[i]
+		s.mu.Lock()
+		_, running := s.fetches[f.ID]
+		wait := s.paused[f.ID].until.Sub(now)
+		s.mu.Unlock()
+		if wait > 0 {
+			next = min(next, wait)
+		}
+		if !running && wait <= 0 && !s.startFetch(ctx, f) {
+			break // the end of another one looks again
+		}
+	}
+	return next, nil
+}
+
+// startFetch starts an unasked fetch and reports whether there was room for it.
+func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
+	select {
+	case s.down <- struct{}{}:
+	default:
+		return false
+	}
+	s.mu.Lock()
+	s.fetches[f.ID] = struct{}{}
+	s.mu.Unlock()
+	s.wg.Go(func() {
+		err := s.fetchUnasked(ctx, f)
+		s.mu.Lock()
+		delete(s.fetches, f.ID)
+		if err == nil {
+			delete(s.paused, f.ID)
+		} else {
+			p := s.paused[f.ID]
+			p.until = time.Now().Add(min(retryMin<<min(p.b.tries, 10), time.Minute))
+			p.b.tries++
+			s.paused[f.ID] = p
+		}
+		s.mu.Unlock()
+		<-s.down
+		s.Kick()
+	})
+	return true
+}
+
+// fetchUnasked fetches one file into the directory for that. It returns an
+// error if it is to be tried again.
+func (s *Service) fetchUnasked(ctx context.Context, f *store.File) error {
+	err := checkReference(f)
+	var fe *fetch
+	if err == nil {
+		fe, err = s.newFetch(f, nil)
+	}
+	if err == nil {
+		if err := os.MkdirAll(s.o.Downloads, dirMode); err != nil {
+			s.o.Logger.Warn("fetch a file", "error", err)
+			return err
+		}
+		var t target
+		if t, err = chooseTarget(s.o.Downloads, f.Name, false); err == nil {
+			_, err = s.saveTo(ctx, f, fe, t)
+		}
+	}
+	if err == nil || ctx.Err() != nil {
+		return nil
+	}
+	if s.giveUp(ctx, f, err) != nil {
+		return nil
+	}
+	s.o.Logger.Warn("fetch a file", "error", err)
+	return err
+}

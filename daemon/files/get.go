@@ -1,0 +1,277 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+)
+
+const (
+	// getPatience is how long a fetch that does not wait tries one thing while
+	// the server is away: a restart of the server passes unnoticed.
+	getPatience = 30 * time.Second
+	// firstPatience is the same for the first question: who asks while there is
+	// no server is told soon.
+	firstPatience = 3 * time.Second
+	// waitEvery is how often a file that is not here yet is looked for.
+	waitEvery = 250 * time.Millisecond
+)
+
+// Get fetches a file to a path, or to stream if it is not nil.
+func (s *Service) Get(ctx context.Context, p local.FileGetParams, stream io.WriteCloser, progress func(local.FileProgress)) (local.FileGot, error) {
+	if p.Stream && (p.Path != "" || p.Overwrite) {
+		return local.FileGot{}, local.Errorf(local.CodeUsage, "a file goes to a path or to a stream, not both")
+	}
+	if p.Timeout < 0 || p.Timeout != p.Timeout || p.Timeout > 0 && !p.Wait {
+		return local.FileGot{}, local.Errorf(local.CodeUsage, "a timeout is positive and needs wait")
+	}
+	if p.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, seconds(p.Timeout), errTimeout)
+		defer cancel()
+	}
+	f, peer, err := s.find(ctx, p.ID, p.Wait)
+	if err != nil {
+		return local.FileGot{}, s.getError(ctx, nil, err)
+	}
+	got := local.FileGot{
+		ID: uuid.UUID(f.ID).String(), Peer: peer,
+		FileInfo: local.FileInfo{Name: f.Name, Size: f.Size, Type: f.Type},
+	}
+	track := newTracker(f.Name, local.PhaseWaiting, f.Size)
+	err = s.report(got.ID, track, progress, func() error {
+		got.Path, err = s.fetchTo(ctx, f, p, stream, track)
+		return err
+	})
+	return got, s.getError(ctx, f, err)
+}
+
+// errTimeout ends a fetch whose caller wanted it sooner.
+var errTimeout = errors.New("the time is over")
+
+func seconds(n float64) time.Duration {
+	return time.Duration(min(n, float64(deleteKept/time.Second)) * float64(time.Second))
+}
+
+// report runs work and tells of its progress.
+func (s *Service) report(id string, track *tracker, progress func(local.FileProgress), work func() error) error {
+	if progress == nil {
+		return work()
+	}
+	done := make(chan error, 1)
+	go func() { done <- work() }()
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			progress(track.report(id, time.Now()))
+			return err
+		case <-tick.C:
+			progress(track.report(id, time.Now()))
+		}
+	}
+}
+
+// fetchTo fetches to where the caller wants it and records that it is here.
+func (s *Service) fetchTo(ctx context.Context, f *store.File, p local.FileGetParams, stream io.WriteCloser, track *tracker) (string, error) {
+	if err := checkReference(f); err != nil {
+		return "", err
+	}
+	fe, err := s.newFetch(f, track)
+	if err != nil {
+		return "", err
+	}
+	if !p.Wait {
+		fe.patience, fe.first = getPatience, firstPatience
+	}
+	if stream != nil {
+		if err := fe.run(ctx, 0, nil, streamSink{stream}); err != nil {
+			return "", err
+		}
+		if err := stream.Close(); err != nil {
+			return "", fmt.Errorf("%w: %w", errGone, err)
+		}
+		return "", s.fetched(ctx, f, "", 0)
+	}
+	path := p.Path
+	if path == "" {
+		if path = s.o.Downloads; path == "" {
+			return "", local.Errorf(local.CodeUsage, "no directory for files is configured")
+		}
+		if err := os.MkdirAll(path, dirMode); err != nil {
+			return "", writeError(path, err)
+		}
+	}
+	t, err := chooseTarget(path, f.Name, p.Overwrite)
+	if err != nil {
+		return "", err
+	}
+	return s.saveTo(ctx, f, fe, t)
+}
+
+// saveTo fetches to a target and records that it is here.
+func (s *Service) saveTo(ctx context.Context, f *store.File, fe *fetch, t target) (string, error) {
+	d, err := s.begin(ctx, f, t)
+	if err != nil {
+		return "", err
+	}
+	path, err := d.run(ctx, fe)
+	if err != nil {
+		return "", err
+	}
+	return path, s.fetched(ctx, f, path, d.id)
+}
+
+func (s *Service) fetched(ctx context.Context, f *store.File, path string, transfer int64) error {
+	return s.o.Engine.FileFetched(context.WithoutCancel(ctx), f.ID, path, transfer)
+}
+
+// find finds the file that an id means: its own, or that of a message with one
+// file. With wait it waits until there is one that can be fetched.
+func (s *Service) find(ctx context.Context, text string, wait bool) (*store.File, string, error) {
+	u, err := uuid.Parse(text)
+	if err != nil {
+		return nil, "", local.Errorf(local.CodeUsage, "not the id of a file: %q", text)
+	}
+	tick := time.NewTicker(waitEvery)
+	defer tick.Stop()
+	for {
+		f, peer, err := s.lookUp(ctx, store.MessageID(u), text)
+		if err == nil || !wait || !errors.Is(err, errNotYet) && local.As(err).Code != local.CodeNotFound {
+			return f, peer, err
+		}
+		if f != nil && f.State != store.FileSending {
+			return nil, "", err // it will not come
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, "", context.Cause(ctx)
+		}
+	}
+}
+
+// errNotYet comes with an error that time may mend.
+var errNotYet = errors.New("not yet")
+
+func (s *Service) lookUp(ctx context.Context, id store.MessageID, text string) (f *store.File, peer string, err error) {
+	err = s.o.Store.View(ctx, func(tx *store.Tx) error {
+		f, err = tx.File(s.o.Account, id)
+		if errors.Is(err, store.ErrNotFound) {
+			list, err := tx.FilesOf(s.o.Account, id)
+			switch {
+			case err != nil:
+				return err
+			case len(list) == 0:
+				return local.Errorf(local.CodeNotFound, "there is no file %s", text)
+			case len(list) > 1:
+				return local.Errorf(local.CodeUsage, "the message has %d files; name one", len(list)).WithHint("secmsg file list")
+			}
+			f = &list[0]
+		} else if err != nil {
+			return err
+		}
+		if peer, err = tx.PeerAddress(f.Peer); err != nil {
+			return err
+		}
+		m, err := tx.Message(s.o.Account, f.Message)
+		if err != nil {
+			return err
+		}
+		return available(f, m.Request, peer, s.o.Store.ProfileTime().UnixMilli())
+	})
+	return f, peer, err
+}
+
+// available tells why a file cannot be fetched.
+func available(f *store.File, request bool, peer string, now int64) error {
+	switch {
+	case request:
+		return local.Errorf(local.CodeUsage, "%s is not a contact; the file waits", peer).WithHint("secmsg contact add %s", peer)
+	case f.State == store.FileSending:
+		return fmt.Errorf("%w: %w", local.Errorf(local.CodeUsage, "the file is still being sent"), errNotYet)
+	case f.State == store.FileCancelled:
+		return local.Errorf(local.CodeNotFound, "the file was cancelled")
+	case f.State == store.FileExpired, f.ExpiresMS > 0 && f.ExpiresMS <= now:
+		return local.Errorf(local.CodeNotFound, "the server keeps the file no longer")
+	case f.Blob == "":
+		return local.Errorf(local.CodeNotFound, "the file was never sent")
+	}
+	return nil
+}
+
+// Texts of files that will not come.
+const (
+	textGone    = "the server has the file no more; its sender may have withdrawn it"
+	textSpoiled = "what the server has is not what the sender sent; nothing was saved"
+)
+
+// getError gives an error the code with which it is told. A file that will
+// never come is marked as such.
+func (s *Service) getError(ctx context.Context, f *store.File, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(context.Cause(ctx), errTimeout) {
+		return local.Errorf(local.CodeTimeout, "the file did not come in time")
+	}
+	if ctx.Err() != nil {
+		return err
+	}
+	if e := s.giveUp(ctx, f, err); e != nil {
+		return e
+	}
+	if errors.Is(err, errGone) {
+		return local.Errorf(local.CodeIO, "the file was not taken to its end")
+	}
+	if e, ok := errors.AsType[*local.Error](err); ok {
+		return fmt.Errorf("%w (%w)", e, err)
+	}
+	if isFull(err) {
+		return fmt.Errorf("%w (%w)", local.Errorf(local.CodeDiskFull, "no space left"), err)
+	}
+	if e, ok := errors.AsType[*wire.Error](err); ok && e.Code == wire.CodeRateLimited {
+		return local.Errorf(local.CodeRateLimited, "the server limits such requests")
+	}
+	if errors.Is(err, store.ErrLocked) || errors.Is(err, store.ErrDisk) || errors.Is(err, store.ErrCorrupt) {
+		return err
+	}
+	s.o.Logger.Info("fetch", "error", err)
+	return fmt.Errorf("%w (%w)", local.Errorf(local.CodeUnreachable, "the file could not be fetched from the server"), err)
+}
+
+// giveUp records that a file will not come, if that is what err means.
+func (s *Service) giveUp(ctx context.Context, f *store.File, err error) *local.Error {
+	var text string
+	var e *local.Error
+	state := store.FileFailed
+	switch {
+	case f == nil:
+		return nil
+	case wire.CodeOf(err) == wire.CodeNotFound:
+		text, e = textGone, local.Errorf(local.CodeNotFound, textGone)
+		if f.ExpiresMS > 0 && f.ExpiresMS <= s.o.Store.ProfileTime().UnixMilli() {
+			state = store.FileExpired
+		}
+	case errors.Is(err, errSpoiled):
+		text, e = textSpoiled, local.Errorf(local.CodeIO, textSpoiled)
+		e.Retryable = false
+	default:
+		return nil
+	}
+	s.o.Logger.Warn("a file will not come", "file", uuid.UUID(f.ID), "error", err)
+	if err := s.o.Engine.FetchFailed(ctx, f.ID, state, text, 0); err != nil {
+		s.o.Logger.Warn("a file will not come", "error", err)
+	}
+	return e
+}

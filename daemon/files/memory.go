@@ -1,0 +1,112 @@
+package files
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+
+	"secmsg/crypto/seal"
+)
+
+const (
+	// memoryLimit bounds the buffers of all transfers in bytes: with what a
+	// daemon needs besides, it stays below 100 MiB for files of any size.
+	memoryLimit = 56 << 20
+	// partBuffer has room for any part, plain or sealed.
+	partBuffer = seal.FilePartPlain + seal.FilePartChunks*seal.TagSize + seal.FileHeaderSize
+	// uploadBuffers and fetchBuffers are how many parts a transfer holds at once.
+	uploadBuffers = 3 // one is read, one waits to be sealed, one is sealed
+	fetchBuffers  = 4 // three sealed ones are on their way, one is opened
+)
+
+// Memory bounds the buffers of the transfers of a daemon. Its methods may be
+// used concurrently.
+type Memory struct {
+	sem *semaphore.Weighted
+
+	mu   sync.Mutex
+	free [][]byte // of partBuffer bytes; guarded by mu
+	used int      // reservations; guarded by mu
+}
+
+// NewMemory makes the bound that all services of a daemon share.
+func NewMemory() *Memory { return &Memory{sem: semaphore.NewWeighted(memoryLimit)} }
+
+// reserve waits for room for n buffers of size bytes, and returns what gives it
+// back. Whoever reserves holds all that it will need, so that nobody waits for
+// another's half.
+func (m *Memory) reserve(ctx context.Context, n, size int) (*reservation, error) {
+	r := &reservation{m: m, size: size, weight: int64(n) * int64(size), buffers: make(chan []byte, n)}
+	if err := m.sem.Acquire(ctx, r.weight); err != nil {
+		return nil, fmt.Errorf("wait for memory: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.used++
+	return r, nil
+}
+
+// reservation is the buffers of one transfer.
+type reservation struct {
+	m       *Memory
+	size    int
+	weight  int64
+	buffers chan []byte // that are not in use
+}
+
+// get returns a buffer of no length and the reserved capacity.
+func (r *reservation) get() []byte {
+	select {
+	case b := <-r.buffers:
+		return b[:0]
+	default:
+	}
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	if n := len(r.m.free); r.size == partBuffer && n > 0 {
+		b := r.m.free[n-1]
+		r.m.free = r.m.free[:n-1]
+		return b[:0]
+	}
+	return make([]byte, 0, r.size)
+}
+
+// put gives a buffer back.
+func (r *reservation) put(b []byte) {
+	if cap(b) == r.size {
+		select {
+		case r.buffers <- b:
+		default:
+		}
+	}
+}
+
+// release ends the reservation. When nobody has one any more, the memory goes
+// back to the system with the next collections.
+func (r *reservation) release() {
+	r.m.mu.Lock()
+	for len(r.buffers) > 0 {
+		if b := <-r.buffers; r.size == partBuffer {
+			r.m.free = append(r.m.free, b)
+		}
+	}
+	if r.m.used--; r.m.used == 0 {
+		r.m.free = nil
+	}
+	r.m.mu.Unlock()
+	r.m.sem.Release(r.weight)
+}
+
+// bufferSize is the size of the buffers for a file of size bytes (-1: unknown).
+func bufferSize(size int64) int {
+	if size < 0 || size >= seal.FilePartPlain {
+		return partBuffer
+	}
+	n, err := seal.SealedFileSize(size)
+	if err != nil || n > partBuffer {
+		return partBuffer
+	}
+	return int(n)
+}

@@ -1,0 +1,107 @@
+package files
+
+import (
+	"crypto/sha256"
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"hash"
+
+	"secmsg/crypto/seal"
+)
+
+// plan is what an upload needs to go on after a restart.
+type plan struct {
+	Key      []byte `json:"key"`
+	Size     int64  `json:"size"` // of the plaintext in bytes; -1: a stream
+	Stream   bool   `json:"stream,omitempty"`
+	Source   source `json:"source"`
+	Blob     string `json:"blob,omitempty"`
+	Restarts int    `json:"restarts,omitempty"` // because the source changed or the blob was gone
+	LifeMS   int64  `json:"life_ms,omitempty"`  // how long the blob is wanted; 0: as long as the server keeps it
+}
+
+// newPlan makes the plan of a source, with a new key.
+func newPlan(src source, size int64, lifeMS int64) plan {
+	p := plan{Size: size, Stream: src.Path == "", Source: src, LifeMS: lifeMS}
+	p.renew()
+	return p
+}
+
+// renew starts again under a new key, as whatever changed demands: no chunk is
+// sealed twice under one key (protocol.md, Files).
+func (p *plan) renew() {
+	k := seal.NewFileKey()
+	p.Key = k.Bytes()
+	k.Wipe()
+	p.Blob = ""
+}
+
+func (p *plan) encode() ([]byte, error) {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("encode upload: %w", err)
+	}
+	return b, nil
+}
+
+func decodePlan(b []byte) (plan, error) {
+	var p plan
+	if err := json.Unmarshal(b, &p); err != nil {
+		return p, fmt.Errorf("decode upload: %w", err)
+	}
+	return p, nil
+}
+
+// cipher makes the cipher of the plan's key. The caller wipes it.
+func (p *plan) cipher() (*seal.FileCipher, error) { return cipherOf(p.Key) }
+
+func cipherOf(keyBytes []byte) (*seal.FileCipher, error) {
+	k, err := seal.ParseFileKey(keyBytes)
+	if err != nil {
+		return nil, err
+	}
+	defer k.Wipe()
+	return seal.NewFileCipher(k)
+}
+
+// mark is where an upload stands behind a part; it goes on from there.
+type mark struct {
+	Offset int64  `json:"offset"` // of the source, in bytes
+	Last   bool   `json:"last,omitempty"`
+	Plain  []byte `json:"plain"`  // state of the digest of the source
+	Sealed []byte `json:"sealed"` // state of the digest of the blob
+}
+
+func decodeMark(b []byte) (mark, error) {
+	var m mark
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, fmt.Errorf("decode part: %w", err)
+	}
+	return m, nil
+}
+
+// saveHash returns a digest's state.
+func saveHash(h hash.Hash) ([]byte, error) {
+	m, ok := h.(encoding.BinaryMarshaler)
+	if !ok {
+		return nil, fmt.Errorf("digest %T has no state", h)
+	}
+	return m.MarshalBinary()
+}
+
+// loadHash goes on from a state; nil is the beginning.
+func loadHash(state []byte) (hash.Hash, error) {
+	h := sha256.New()
+	if state == nil {
+		return h, nil
+	}
+	m, ok := h.(encoding.BinaryUnmarshaler)
+	if !ok {
+		return nil, fmt.Errorf("digest %T has no state", h)
+	}
+	if err := m.UnmarshalBinary(state); err != nil {
+		return nil, fmt.Errorf("state of a digest: %w", err)
+	}
+	return h, nil
+}

@@ -1,0 +1,276 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"secmsg/crypto/seal"
+	"secmsg/daemon/store"
+)
+
+// save is a download to a file on this machine.
+type save struct {
+	s    *Service
+	file *store.File
+	id   int64 // of its row
+	t    target
+	root *os.Root
+	f    *os.File
+
+	durable chan progressMark // what is written and not yet durable
+}
+
+// progressMark is where a download stands behind a part.
+type progressMark struct {
+	parts int
+	state []byte
+}
+
+// begin finds the row of an earlier try at the same target, or makes one.
+func (s *Service) begin(ctx context.Context, f *store.File, t target) (*save, error) {
+	d := &save{s: s, file: f, t: t}
+	var old []store.Transfer
+	err := s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
+		old, err = tx.TransfersOf(s.o.Account, f.ID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range old {
+		was, err := decodeTarget(row.Body)
+		if err != nil || !was.same(t) || s.claimed(row.ID) {
+			continue
+		}
+		d.id, d.t = row.ID, was
+		if !s.claim(d.id) {
+			continue
+		}
+		return d, nil
+	}
+	err = s.o.Store.Update(ctx, func(tx *store.Tx) error {
+		row, err := t.row(s.o.Account, f.ID, s.o.Store.ProfileTime().UnixMilli())
+		if err != nil {
+			return err
+		}
+		if err := tx.InsertTransfer(row); err != nil {
+			return err
+		}
+		d.id = row.ID
+		return nil
+	})
+	if err == nil {
+		s.claim(d.id)
+	}
+	return d, err
+}
+
+// run fetches the file and gives it its name. On an error that another try can
+// mend, what is durable stays for it; else nothing stays.
+func (d *save) run(ctx context.Context, f *fetch) (path string, err error) {
+	defer d.s.unclaim(d.id)
+	if d.t.placed(d.file.Size) {
+		return filepath.Join(d.t.Dir, d.t.Final), nil // an earlier daemon ended just then
+	}
+	if err := d.open(ctx); err != nil {
+		return "", errors.Join(err, d.forget(ctx))
+	}
+	defer d.root.Close()
+	err = d.fill(ctx, f)
+	if err == nil {
+		err = d.f.Sync()
+	}
+	err = errors.Join(err, d.f.Close())
+	if err == nil {
+		path, err = d.finish(ctx)
+	}
+	if err != nil && !d.resumable(ctx, err) {
+		err = errors.Join(err, d.forget(ctx))
+	}
+	return path, err
+}
+
+// resumable reports whether what is there is of use to another try.
+func (d *save) resumable(ctx context.Context, err error) bool {
+	if errors.Is(err, errSpoiled) || final(err) || isFull(err) {
+		return false
+	}
+	return d.t.Parts > 0 || ctx.Err() != nil
+}
+
+// open opens the file where the last durable part ends, or begins it.
+func (d *save) open(ctx context.Context) (err error) {
+	if d.t.Parts > 0 {
+		d.root, d.f, err = d.t.open(true)
+		if err == nil {
+			f, err := d.f.Stat()
+			if err == nil && f.Size() >= min(int64(d.t.Parts)*seal.FilePartPlain, d.file.Size) {
+				return nil
+			}
+			if err := errors.Join(d.f.Close(), d.root.Close()); err != nil {
+				return err
+			}
+		}
+	}
+	if err := d.t.remove(); err != nil {
+		return writeError(d.t.Dir, err)
+	}
+	d.t.Parts, d.t.Digest = 0, nil
+	d.root, d.f, err = d.t.open(false)
+	return err
+}
+
+// fill fetches what is missing. One goroutine makes durable what has come while
+// the next parts come.
+func (d *save) fill(ctx context.Context, f *fetch) error {
+	d.durable = make(chan progressMark, f.count+1)
+	f.track.set(min(int64(d.t.Parts)*seal.FilePartPlain, d.file.Size), d.file.Size)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(d.durable)
+		return f.run(ctx, d.t.Parts, d.t.Digest, d)
+	})
+	g.Go(func() error { return d.record(ctx, f.count) })
+	return g.Wait()
+}
+
+// part implements sink.
+func (d *save) part(_ context.Context, number int, plain, state []byte) error {
+	if _, err := d.f.WriteAt(plain, int64(number-1)*seal.FilePartPlain); err != nil {
+		return writeError(d.t.Dir, err)
+	}
+	d.durable <- progressMark{number, state} // has room for all of them
+	return nil
+}
+
+// record makes durable all that has come since the last time. What comes with
+// the last part needs no record: the file's end has one of its own.
+func (d *save) record(ctx context.Context, count int) error {
+	for at := range d.durable {
+		for more := true; more; {
+			select {
+			case next, ok := <-d.durable:
+				if more = ok; ok {
+					at = next
+				}
+			default:
+				more = false
+			}
+		}
+		if at.parts == count {
+			continue
+		}
+		if err := d.f.Sync(); err != nil {
+			return writeError(d.t.Dir, err)
+		}
+		d.t.Parts, d.t.Digest = at.parts, at.state
+		if err := d.note(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// note records where the download stands.
+func (d *save) note(ctx context.Context) error {
+	body, err := d.t.encode()
+	if err != nil {
+		return err
+	}
+	return d.s.o.Store.Update(ctx, func(tx *store.Tx) error {
+		row, err := tx.Transfer(d.id)
+		if err != nil {
+			return err
+		}
+		row.Body = body
+		return tx.SaveTransfer(row)
+	})
+}
+
+// finish gives the verified file its name, which is noted before: a daemon that
+// is killed in between does not save the file twice.
+func (d *save) finish(ctx context.Context) (string, error) {
+	d.t.Final = d.t.Name
+	if !d.t.Exact {
+		free, err := firstFree(d.t.Name, d.taken)
+		if err != nil {
+			return "", writeError(d.t.Dir, err)
+		}
+		d.t.Final = free
+	}
+	if err := d.note(ctx); err != nil {
+		return "", err
+	}
+	err := d.t.place(d.root)
+	path := filepath.Join(d.t.Dir, d.t.Final)
+	if errors.Is(err, os.ErrExist) {
+		return "", exists(path)
+	}
+	if err != nil {
+		return "", writeError(path, err)
+	}
+	return path, syncDir(d.root)
+}
+
+// taken fails with os.ErrExist for a name that is in use.
+func (d *save) taken(name string) error {
+	_, err := d.root.Lstat(name)
+	if err == nil {
+		return os.ErrExist
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// forget removes the file that is not whole and its row.
+func (d *save) forget(ctx context.Context) error {
+	if err := d.t.remove(); err != nil {
+		return fmt.Errorf("remove what was fetched: %w", err)
+	}
+	return d.s.o.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error { return tx.DeleteTransfer(d.id) })
+}
+
+// claim marks a row as in use by a call, and reports whether it was free.
+func (s *Service) claim(id int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claims[id] {
+		return false
+	}
+	s.claims[id] = true
+	return true
+}
+
+func (s *Service) claimed(id int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.claims[id]
+}
+
+func (s *Service) unclaim(id int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.claims, id)
+}
+
+// streamSink hands plaintext to a caller, in order.
+type streamSink struct{ w io.Writer }
+
+// errGone says that the caller took no more.
+var errGone = errors.New("the caller took no more")
+
+// part implements sink.
+func (s streamSink) part(_ context.Context, _ int, plain, _ []byte) error {
+	if _, err := s.w.Write(plain); err != nil {
+		return fmt.Errorf("%w: %w", errGone, err)
+	}
+	return nil
+}

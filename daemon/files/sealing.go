@@ -1,0 +1,271 @@
+package files
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+
+	"secmsg/crypto/seal"
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+)
+
+// plainPart is one part of a source.
+type plainPart struct {
+	data []byte
+	last bool
+	mark mark // Offset, Last and Plain
+}
+
+// sealAll seals from behind the parts that are durable to the end of the
+// source, and leaves in last what was reached.
+func (u *upload) sealAll(ctx context.Context, l *line, parts []store.TransferPart, last *mark) error {
+	defer close(l.ready)
+	for _, p := range parts {
+		if p.State != store.PartSpooled {
+			continue
+		}
+		if err := l.take(ctx); err != nil {
+			return err
+		}
+		l.ready <- p // has room for all of them
+	}
+	if last.Last {
+		return nil
+	}
+	in, err := u.openInput(ctx, *last)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	g, ctx := errgroup.WithContext(ctx)
+	read := make(chan plainPart)
+	g.Go(func() error {
+		defer close(read)
+		return in.readAll(ctx, *last, read)
+	})
+	g.Go(func() error { return u.sealRest(ctx, l, in, len(parts), read, last) })
+	return g.Wait()
+}
+
+func (l *line) take(ctx context.Context) error {
+	select {
+	case l.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// sealRest seals parts as they are read.
+func (u *upload) sealRest(ctx context.Context, l *line, in *input, number int, read <-chan plainPart, last *mark) error {
+	cipher, err := u.plan.cipher()
+	if err != nil {
+		return err
+	}
+	defer cipher.Wipe()
+	sum, err := loadHash(last.Sealed)
+	if err != nil {
+		return err
+	}
+	for p := range read {
+		number++
+		if err := l.take(ctx); err != nil {
+			return err
+		}
+		sealed, err := cipher.SealPart(in.buffer(), p.data, number, p.last)
+		in.put(p.data)
+		if err != nil {
+			return err
+		}
+		part, err := u.keep(ctx, number, sealed, sum, p.mark)
+		in.put(sealed)
+		if err != nil {
+			return err
+		}
+		if *last, err = decodeMark(part.Body); err != nil {
+			return err
+		}
+		select {
+		case l.ready <- part:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// keep makes a sealed part durable: the spool first, then its record. Without
+// space it waits: the part is sealed, and is not sealed again.
+func (u *upload) keep(ctx context.Context, number int, sealed []byte, sum hash.Hash, m mark) (store.TransferPart, error) {
+	part := store.TransferPart{Transfer: u.id, Number: number, State: store.PartSpooled, Size: int64(len(sealed))}
+	var g errgroup.Group
+	g.Go(func() (err error) {
+		sum.Write(sealed)
+		m.Sealed, err = saveHash(sum)
+		return err
+	})
+	err := u.insist(ctx, func() error { return u.s.spool.write(u.id, number, sealed) })
+	if err := errors.Join(err, g.Wait()); err != nil {
+		return part, err
+	}
+	if part.Body, err = json.Marshal(m); err != nil {
+		return part, fmt.Errorf("encode part: %w", err)
+	}
+	return part, u.insist(ctx, func() error {
+		return u.s.o.Store.Update(ctx, func(tx *store.Tx) error {
+			if _, err := tx.Transfer(u.id); err != nil {
+				return err
+			}
+			return tx.PutPart(&part)
+		})
+	})
+}
+
+// insist tries something local until it succeeds, on a full disk for example.
+func (u *upload) insist(ctx context.Context, do func() error) error {
+	var b backoff
+	for {
+		err := do()
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			return errWithdrawn
+		}
+		u.s.o.Logger.Warn("keep a sealed part", "transfer", u.id, "error", err)
+		u.track.setPhase(local.PhaseWaiting)
+		if err := b.wait(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+// input is a source that is being read.
+type input struct {
+	u    *upload
+	file *os.File // nil: a stream
+	res  *reservation
+}
+
+// openInput opens the source where the last durable part ends.
+func (u *upload) openInput(ctx context.Context, at mark) (*input, error) {
+	if u.plan.Stream {
+		if u.stream == nil || at.Offset > 0 {
+			return nil, &failure{store.ReasonFileStream, "the stream broke off; nothing was sent"}
+		}
+		return &input{u: u}, nil
+	}
+	f, err := u.plan.Source.reopen()
+	if err != nil {
+		return nil, sourceFailure(err)
+	}
+	in := &input{u: u, file: f}
+	if err := verifyPrefix(ctx, f, at.Offset, at.Plain); err != nil {
+		in.close()
+		return nil, err
+	}
+	if in.res, err = u.s.o.Memory.reserve(ctx, uploadBuffers, bufferSize(u.plan.Size)); err != nil {
+		in.close()
+		return nil, err
+	}
+	return in, nil
+}
+
+func (in *input) close() {
+	if in.file != nil {
+		_ = in.file.Close() // it was only read
+	}
+	if in.res != nil {
+		in.res.release()
+	}
+}
+
+// buffer returns an empty buffer. A stream's grow with what came: its writer may
+// be slow, and then it holds little.
+func (in *input) buffer() []byte {
+	if in.res != nil {
+		return in.res.get()
+	}
+	return in.u.stream.buffer()
+}
+
+func (in *input) put(b []byte) {
+	if in.res != nil {
+		in.res.put(b)
+		return
+	}
+	in.u.stream.put(b)
+}
+
+// readAll reads part after part.
+func (in *input) readAll(ctx context.Context, at mark, out chan<- plainPart) error {
+	sum, err := loadHash(at.Plain)
+	if err != nil {
+		return err
+	}
+	for offset, last := at.Offset, false; !last; {
+		var data []byte
+		if data, last, err = in.next(ctx, offset); err != nil {
+			return err
+		}
+		sum.Write(data)
+		offset += int64(len(data))
+		p := plainPart{data: data, last: last, mark: mark{Offset: offset, Last: last}}
+		if p.mark.Plain, err = saveHash(sum); err != nil {
+			return err
+		}
+		if last && in.file == nil {
+			in.u.stream.finished(offset, in.u.track)
+		}
+		select {
+		case out <- p:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// next reads one part.
+func (in *input) next(ctx context.Context, offset int64) (data []byte, last bool, err error) {
+	if in.file == nil {
+		return in.u.stream.next(ctx)
+	}
+	n := min(int64(seal.FilePartPlain), in.u.plan.Size-offset)
+	data = in.res.get()[:n]
+	if _, err := io.ReadFull(readerCtx{ctx, in.file}, data); err != nil {
+		return nil, false, in.readError(err)
+	}
+	if offset+n < in.u.plan.Size {
+		return data, false, nil
+	}
+	// The end of the file must be here, and nothing may have changed meanwhile.
+	var more [1]byte
+	if k, err := in.file.Read(more[:]); k > 0 {
+		return nil, false, errChanged
+	} else if !errors.Is(err, io.EOF) {
+		return nil, false, in.readError(err)
+	}
+	now, err := stat(in.u.plan.Source.Path, in.file)
+	if err == nil && now != in.u.plan.Source {
+		err = errChanged
+	}
+	return data, true, err
+}
+
+func (in *input) readError(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errChanged
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, errWithdrawn) {
+		return err
+	}
+	return &failure{store.ReasonFileSource, sourceError(in.u.plan.Source.Path, err).Message}
+}

@@ -1,0 +1,296 @@
+package files
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+
+	"secmsg/crypto/seal"
+	"secmsg/daemon/store"
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
+)
+
+const (
+	// maxSources bounds the files of one call.
+	maxSources = 10_000
+	waitQueued = "queued"
+)
+
+// Send queues files, uploads them and waits as p.Wait says. stream is the
+// content of the source that is one, else nil. Failures of single messages are
+// in their results; an error of its own means that nothing was queued. When ctx
+// ends because the caller left (local.ErrCallerLeft), what is not accepted yet
+// is withdrawn; when the daemon stops, it goes on with the next one.
+func (s *Service) Send(ctx context.Context, p local.FileSendParams, stream io.Reader, progress func(local.FileProgress)) (local.SendResults, error) {
+	details, plans, fingerprint, err := s.prepare(ctx, p)
+	if err != nil {
+		return local.SendResults{}, err
+	}
+	q, watch, err := s.queue(ctx, p, details, plans, fingerprint, stream)
+	if err != nil {
+		return local.SendResults{}, err
+	}
+	s.Kick()
+	if live := watch.live(); live != nil {
+		if err := s.drain(ctx, live, watch, progress); err != nil {
+			s.withdraw(ctx, q.Messages)
+			return local.SendResults{}, err
+		}
+	}
+	if p.Wait == waitQueued {
+		return s.o.Engine.AwaitFiles(ctx, q.Messages, p)
+	}
+	out, err := s.await(ctx, q, watch, p, progress)
+	if err != nil || ctx.Err() != nil {
+		s.withdraw(ctx, q.Messages)
+	}
+	return out, err
+}
+
+// prepare checks all that can be checked before anything is queued.
+func (s *Service) prepare(ctx context.Context, p local.FileSendParams) (details []store.FileDetails, plans [][]byte, fingerprint []byte, err error) {
+	if err := checkSend(p); err != nil {
+		return nil, nil, nil, err
+	}
+	print := sha256.New()
+	life := int64(0)
+	if p.Expires > 0 && p.Expires < float64(deleteKept/time.Second) {
+		life = int64(p.Expires * 1000)
+	}
+	for _, src := range p.Sources {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, nil, err
+		}
+		d, file, err := describe(src, s.thumbnail)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if err := s.checkSize(d, file.Path); err != nil {
+			return nil, nil, nil, err
+		}
+		plan := newPlan(file, d.Size, life)
+		body, err := plan.encode()
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		_, _ = io.WriteString(print, file.fingerprint(d.Name)) // a hash takes everything
+		details, plans = append(details, d), append(plans, body)
+	}
+	return details, plans, print.Sum(nil), nil
+}
+
+// checkSend holds what can be checked without looking at the sources.
+func checkSend(p local.FileSendParams) error {
+	streams := 0
+	for _, src := range p.Sources {
+		if src.Stream {
+			streams++
+		}
+	}
+	switch {
+	case len(p.Sources) == 0:
+		return local.Errorf(local.CodeUsage, "no file")
+	case len(p.Sources) > maxSources:
+		return local.Errorf(local.CodeUsage, "more than %d files in one call", maxSources)
+	case p.Attach && len(p.Sources) > e2e.MaxFiles:
+		return local.Errorf(local.CodeUsage, "a message takes at most %d files", e2e.MaxFiles).WithHint("secmsg file send PEER PATH...")
+	case !p.Attach && (p.Text != "" || p.ReplyTo != ""):
+		return local.Errorf(local.CodeUsage, "text and reply-to need attach")
+	case streams > 1:
+		return local.Errorf(local.CodeUsage, "only one file can be a stream")
+	case streams > 0 && p.IdempotencyKey != "":
+		return local.Errorf(local.CodeUsage, "a stream has no idempotency key: what it holds is known at its end only")
+	}
+	return nil
+}
+
+// thumbnail makes one thumbnail at a time.
+func (s *Service) thumbnail(r io.ReaderAt, size int64) ([]byte, int, int, bool) {
+	s.pictures.Lock()
+	defer s.pictures.Unlock()
+	return Thumbnail(r, size)
+}
+
+// checkSize refuses early what the server would refuse, once that is known.
+func (s *Service) checkSize(d store.FileDetails, path string) error {
+	if d.Size < 0 {
+		return nil
+	}
+	sealed, err := seal.SealedFileSize(d.Size)
+	s.mu.Lock()
+	limit := s.largest
+	s.mu.Unlock()
+	if err == nil && (limit == 0 || sealed <= limit) {
+		return nil
+	}
+	return local.Errorf(local.CodeUsage, "%s has %d bytes; the server takes files of at most %d", path, d.Size, limit)
+}
+
+// learnLimit remembers how much the server takes.
+func (s *Service) learnLimit(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.largest = max(n, 0)
+}
+
+// watch is the uploads of one call.
+type watch struct {
+	ids   []string // of the first message of each upload
+	list  []*watched
+	close func()
+}
+
+func (w *watch) live() *liveStream {
+	for _, x := range w.list {
+		if x.stream != nil {
+			return x.stream
+		}
+	}
+	return nil
+}
+
+// queue has the engine queue the messages, and makes the uploads known before
+// one of them can start: one with a stream that nobody has is lost.
+func (s *Service) queue(ctx context.Context, p local.FileSendParams, details []store.FileDetails, plans [][]byte, fingerprint []byte, stream io.Reader) (store.QueuedFiles, *watch, error) {
+	var live *liveStream
+	if stream != nil {
+		live = newLiveStream(stream)
+	}
+	s.queueing.Lock()
+	defer s.queueing.Unlock()
+	s.mu.Lock()
+	full := live != nil && s.streams >= maxStreams
+	s.mu.Unlock()
+	if full {
+		return store.QueuedFiles{}, nil, local.Errorf(local.CodeRateLimited, "%d streams are being sent already", maxStreams)
+	}
+	q, err := s.o.Engine.QueueFiles(ctx, p, details, plans, fingerprint)
+	if err != nil {
+		return q, nil, err
+	}
+	w := new(watch)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	perSource := 0
+	if len(q.Transfers) > 0 && !p.Attach {
+		perSource = len(q.Messages) / len(q.Transfers)
+	}
+	for i, id := range q.Transfers {
+		x := &watched{track: newTracker(details[i].Name, local.PhaseWaiting, details[i].Size), ended: make(chan struct{})}
+		if p.Sources[i].Stream {
+			x.stream = live
+			s.streams++
+		}
+		s.watched[id] = x
+		w.list = append(w.list, x)
+		w.ids = append(w.ids, uuid.UUID(q.Messages[i*perSource]).String())
+	}
+	if live != nil {
+		w.close = func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.streams--
+		}
+	}
+	return q, w, nil
+}
+
+// drain waits until the stream is read to its end, or its upload has ended.
+func (s *Service) drain(ctx context.Context, live *liveStream, w *watch, progress func(local.FileProgress)) error {
+	defer w.close()
+	var ended chan struct{}
+	for _, x := range w.list {
+		if x.stream == live {
+			ended = x.ended
+		}
+	}
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-live.done:
+			return nil
+		case <-ended:
+			return nil // the message says why
+		case <-tick.C:
+			w.report(progress)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.quit:
+			return local.Errorf(local.CodeIO, "the daemon stopped while the stream was sent; nothing was sent")
+		}
+	}
+}
+
+// await waits for the messages and tells of progress.
+func (s *Service) await(ctx context.Context, q store.QueuedFiles, w *watch, p local.FileSendParams, progress func(local.FileProgress)) (local.SendResults, error) {
+	type answer struct {
+		out local.SendResults
+		err error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		out, err := s.o.Engine.AwaitFiles(ctx, q.Messages, p)
+		done <- answer{out, err}
+	}()
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case a := <-done:
+			w.report(progress)
+			return a.out, a.err
+		case <-tick.C:
+			w.report(progress)
+		}
+	}
+}
+
+// report tells of every upload that has begun and whose state has changed.
+func (w *watch) report(progress func(local.FileProgress)) {
+	if progress == nil {
+		return
+	}
+	now := time.Now()
+	for i, x := range w.list {
+		ended := false
+		select {
+		case <-x.ended:
+			ended = true
+		default:
+		}
+		if x.told(ended) {
+			progress(x.track.report(w.ids[i], now))
+		}
+	}
+}
+
+// told reports whether the caller is to be told again: not of what waits its
+// turn, and of what has ended only once.
+func (x *watched) told(ended bool) bool {
+	if x.over {
+		return false
+	}
+	x.over = ended
+	return ended || x.track.begun()
+}
+
+// withdraw cancels what is not accepted yet, if the caller has left. Messages
+// of a daemon that stops go on with the next one.
+func (s *Service) withdraw(ctx context.Context, ids []store.MessageID) {
+	if !errors.Is(context.Cause(ctx), local.ErrCallerLeft) {
+		return
+	}
+	for _, id := range ids {
+		_, err := s.o.Engine.CancelFile(context.WithoutCancel(ctx), uuid.UUID(id).String())
+		if err != nil {
+			s.o.Logger.Debug("the caller left", "message", uuid.UUID(id), "error", err)
+		}
+	}
+	s.Kick()
+}

@@ -1,0 +1,197 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+
+	"golang.org/x/sync/errgroup"
+
+	"secmsg/crypto/seal"
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+)
+
+// sendAll makes the blob and uploads the parts of the line.
+func (u *upload) sendAll(ctx context.Context, l *line, parts []store.TransferPart) error {
+	stored, err := u.prepare(ctx, parts)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for range partsParallel {
+		g.Go(func() error {
+			for {
+				select {
+				case p, ok := <-l.ready:
+					if !ok {
+						return nil
+					}
+					if etag, ok := stored[p.Number]; ok {
+						if err := u.isStored(ctx, p, etag); err != nil {
+							return err
+						}
+					} else if err := u.put(ctx, p); err != nil {
+						return err
+					}
+					<-l.slots
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// prepare makes the blob, or asks how the one stands that an earlier attempt
+// made. It returns the ETags of spooled parts that the server has.
+func (u *upload) prepare(ctx context.Context, parts []store.TransferPart) (map[int]string, error) {
+	if u.plan.Blob == "" {
+		return nil, u.create(ctx)
+	}
+	blob, err := retry(ctx, u, func() (wire.Blob, error) { return u.s.o.Blobs.GetBlob(ctx, u.plan.Blob) })
+	if err != nil {
+		return nil, err
+	}
+	have := make(map[int]wire.BlobPart, len(blob.Parts))
+	for _, p := range blob.Parts {
+		have[p.Number] = p
+	}
+	out := make(map[int]string)
+	for _, p := range parts {
+		at, ok := have[p.Number]
+		switch {
+		case p.State == store.PartStored && !ok && len(blob.Parts) > 0 || ok && at.Size != p.Size:
+			return nil, errLost
+		case p.State == store.PartStored:
+			u.done(p, p.ETag)
+		case ok && at.ETag != "":
+			out[p.Number] = at.ETag
+		}
+	}
+	return out, nil
+}
+
+// create makes a new blob.
+func (u *upload) create(ctx context.Context) error {
+	readers, err := u.readers(ctx)
+	if err != nil {
+		return err
+	}
+	c := wire.CreateBlob{Readers: readers, LifeMS: u.plan.LifeMS}
+	if u.plan.Size >= 0 {
+		if c.Size, err = seal.SealedFileSize(u.plan.Size); err != nil {
+			return &failure{store.ReasonFileTooLarge, "the file is too large"}
+		}
+	}
+	blob, err := retry(ctx, u, func() (wire.Blob, error) { return u.s.o.Blobs.CreateBlob(ctx, c) })
+	if err != nil {
+		if errors.Is(err, errLost) { // nothing was there to lose
+			return &failure{store.ReasonFileRefused, "the server refused the file: a recipient is unknown"}
+		}
+		return err
+	}
+	u.s.learnLimit(blob.MaxSize)
+	next := u.plan
+	next.Blob = blob.ID
+	if !u.single() {
+		if _, err := u.save(ctx, next, false); err != nil {
+			return err
+		}
+	}
+	u.plan = next
+	return nil
+}
+
+// put uploads one part from the spool, as often as it takes.
+func (u *upload) put(ctx context.Context, p store.TransferPart) error {
+	f, err := u.s.spool.open(u.id, p.Number, p.Size)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errLost
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	defer u.track.move(p.Number, 0)
+	var b backoff
+	for {
+		etag, err := u.putOnce(ctx, p, f)
+		switch {
+		case err == nil:
+			return u.isStored(ctx, p, etag)
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case final(err):
+			return refusal(err)
+		}
+		if !errors.Is(err, ErrTicket) || b.tries > 0 {
+			u.track.setPhase(local.PhaseWaiting)
+		}
+		u.track.move(p.Number, 0)
+		u.s.o.Logger.Debug("put part", "transfer", u.id, "part", p.Number, "error", err)
+		if err := b.wait(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+func (u *upload) putOnce(ctx context.Context, p store.TransferPart, content io.ReaderAt) (string, error) {
+	tickets, err := u.s.o.Blobs.BlobTickets(ctx, u.plan.Blob, []wire.BlobPart{{Number: p.Number, Size: p.Size}})
+	if err != nil {
+		return "", err
+	}
+	if len(tickets) != 1 {
+		return "", errors.New("the server sent no ticket")
+	}
+	u.track.setPhase(local.PhaseSending)
+	return u.s.o.Blobs.PutPart(ctx, tickets[0], p.Size, countingAt{content, u.track, p.Number})
+}
+
+// isStored records that the server has a part, which leaves the spool. A single
+// part waits for the end, so that a try from the beginning can send it again.
+func (u *upload) isStored(ctx context.Context, p store.TransferPart, etag string) error {
+	if !u.single() {
+		err := u.insist(ctx, func() error {
+			return u.s.o.Store.Update(ctx, func(tx *store.Tx) error { return tx.PartIsStored(u.id, p.Number, etag) })
+		})
+		if err != nil {
+			return err
+		}
+		if err := u.s.spool.remove(u.id, p.Number); err != nil {
+			return err
+		}
+	}
+	u.done(p, etag)
+	return nil
+}
+
+// done counts a part that the server has.
+func (u *upload) done(p store.TransferPart, etag string) {
+	u.mu.Lock()
+	u.stored[p.Number] = wire.BlobPart{Number: p.Number, Size: p.Size, ETag: etag}
+	sealed := int64(0)
+	for _, part := range u.stored {
+		sealed += part.Size
+	}
+	u.mu.Unlock()
+	u.track.move(p.Number, 0)
+	u.track.through(sealed)
+}
+
+// countingAt tells the tracker how far a part is.
+type countingAt struct {
+	r     io.ReaderAt
+	track *tracker
+	part  int
+}
+
+// ReadAt implements io.ReaderAt.
+func (c countingAt) ReadAt(b []byte, off int64) (int, error) {
+	n, err := c.r.ReadAt(b, off)
+	c.track.move(c.part, off+int64(n))
+	return n, err
+}

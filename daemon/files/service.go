@@ -1,0 +1,357 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"secmsg/daemon/store"
+)
+
+// Defaults of Options.
+const (
+	// defaultParallel is how many uploads, and how many unasked fetches, run at once.
+	defaultParallel = 4
+	// defaultSpoolParts is how many sealed parts of an upload wait for the server
+	// before sealing pauses: 64 MiB.
+	defaultSpoolParts = 8
+	// partsParallel is how many parts of an upload are on their way at once.
+	partsParallel = 3
+	// maxStreams bounds the streams that are sent at once; each holds the buffers
+	// that it needs for as long as its writer likes.
+	maxStreams = 3
+	// scanEvery is how often the store is looked at without being told to.
+	scanEvery = time.Minute
+	// scanAfterError is how soon it is looked at again when it failed.
+	scanAfterError = 5 * time.Second
+	// transfersAtOnce bounds how many rows one look reads beyond those that run.
+	transfersAtOnce = 32
+)
+
+// Options make a Service.
+type Options struct {
+	Account    store.AccountID
+	Store      *store.Store
+	Blobs      Blobs
+	Engine     Engine
+	Spool      string  // directory of sealed parts, made if needed
+	Downloads  string  // where files go that are fetched unasked, made if needed
+	Memory     *Memory // shared by the services of a daemon
+	Parallel   int     // 0: 4
+	SpoolParts int     // 0: 8
+	Logger     *slog.Logger
+}
+
+// Service runs the transfers of one account. Its methods may be used
+// concurrently while Run runs; everything that must survive is in the store, so
+// that another Service goes on where one has ended.
+type Service struct {
+	// constant
+	o     Options
+	spool spool
+	kick  chan struct{}
+	quit  chan struct{} // closed when Run ends
+	up    chan struct{} // one for each upload that runs, but for streams
+	down  chan struct{} // one for each unasked fetch
+
+	wg sync.WaitGroup
+
+	// pictures is held while a thumbnail is made, which takes much memory.
+	pictures sync.Mutex
+	// queueing is held shared by looks at the store, and alone by a send from
+	// when its stream's upload is in the store until the stream is known.
+	queueing sync.RWMutex
+
+	mu       sync.Mutex
+	ctx      context.Context              // of Run; guarded by mu
+	uploads  map[int64]*upload            // that run; guarded by mu
+	fetches  map[store.MessageID]struct{} // unasked ones that run; guarded by mu
+	paused   map[store.MessageID]pause    // unasked ones that failed; guarded by mu
+	deleting bool                         // guarded by mu
+	streams  int                          // guarded by mu
+	watched  map[int64]*watched           // of callers; guarded by mu
+	claims   map[int64]bool               // downloads to files that run; guarded by mu
+	largest  int64                        // that the server takes, sealed; 0: not known; guarded by mu
+}
+
+// watched is what a caller of Send knows of an upload.
+type watched struct {
+	track  *tracker
+	stream *liveStream // nil: a path
+	ended  chan struct{}
+	over   bool // the caller was told of the end; owned by its goroutine
+}
+
+type pause struct {
+	until time.Time
+	b     backoff
+}
+
+// New makes a Service. Run starts it.
+func New(o Options) *Service {
+	if o.Parallel <= 0 {
+		o.Parallel = defaultParallel
+	}
+	if o.SpoolParts <= 0 {
+		o.SpoolParts = defaultSpoolParts
+	}
+	if o.Memory == nil {
+		o.Memory = NewMemory()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Service{
+		o: o, spool: spool{o.Spool}, kick: make(chan struct{}, 1), quit: make(chan struct{}),
+		up: make(chan struct{}, o.Parallel), down: make(chan struct{}, o.Parallel),
+		uploads: make(map[int64]*upload), fetches: make(map[store.MessageID]struct{}),
+		paused: make(map[store.MessageID]pause), watched: make(map[int64]*watched), claims: make(map[int64]bool),
+	}
+}
+
+// Kick tells that the store may hold something to do, or that the server can be
+// reached again. It never waits.
+func (s *Service) Kick() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Run carries out transfers until ctx ends, and returns when everything that it
+// started has ended. A Service runs once.
+func (s *Service) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer s.wg.Wait()
+	defer close(s.quit)
+	defer cancel()
+	s.mu.Lock()
+	s.ctx = ctx
+	s.mu.Unlock()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.kick:
+		case <-timer.C:
+		}
+		next, err := s.look(ctx)
+		if err != nil && ctx.Err() == nil {
+			if !errors.Is(err, store.ErrLocked) {
+				s.o.Logger.Warn("look for transfers", "error", err)
+			}
+			next = scanAfterError
+		}
+		timer.Reset(next)
+	}
+}
+
+// look starts what is due and ends what nobody wants any more. It returns when
+// to look again.
+func (s *Service) look(ctx context.Context) (time.Duration, error) {
+	s.queueing.RLock()
+	defer s.queueing.RUnlock()
+	if err := s.lookUploads(ctx); err != nil {
+		return 0, err
+	}
+	if err := s.lookDeletes(ctx); err != nil {
+		return 0, err
+	}
+	return s.lookFetches(ctx)
+}
+
+// lookUploads starts uploads in the order in which they were queued.
+func (s *Service) lookUploads(ctx context.Context) error {
+	s.mu.Lock()
+	running := make(map[int64]bool, len(s.uploads))
+	for id := range s.uploads {
+		running[id] = true
+	}
+	s.mu.Unlock()
+	type found struct {
+		store.Transfer
+		wanted bool
+	}
+	var list []found
+	err := s.o.Store.View(ctx, func(tx *store.Tx) error {
+		list = nil
+		rows, err := tx.Transfers(s.o.Account, store.TransferUpload, 0, len(running)+transfersAtOnce)
+		if err != nil {
+			return err
+		}
+		for _, t := range rows {
+			wanted, err := s.wanted(tx, t.ID)
+			if err != nil {
+				return err
+			}
+			list = append(list, found{t, wanted})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, t := range list {
+		switch {
+		case running[t.ID] && !t.wanted:
+			s.mu.Lock()
+			if u := s.uploads[t.ID]; u != nil {
+				u.cancel(errWithdrawn)
+			}
+			s.mu.Unlock()
+		case running[t.ID]:
+		case !t.wanted:
+			if err := s.discard(ctx, t.ID); err != nil {
+				return err
+			}
+			s.Kick() // there may be more behind them
+		default:
+			s.startUpload(ctx, t.Transfer)
+		}
+	}
+	return nil
+}
+
+// wanted reports whether a message still waits for an upload.
+func (s *Service) wanted(tx *store.Tx, id int64) (bool, error) {
+	list, err := tx.FilesByTransfer(s.o.Account, id)
+	if err != nil {
+		return false, err
+	}
+	for _, f := range list {
+		if f.State == store.FileSending {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// startUpload starts an upload if there is room for one more.
+func (s *Service) startUpload(ctx context.Context, t store.Transfer) {
+	p, err := decodePlan(t.Body)
+	if err != nil {
+		s.o.Logger.Error("upload", "transfer", t.ID, "error", err)
+		return
+	}
+	var slot chan struct{}
+	if !p.Stream {
+		select {
+		case s.up <- struct{}{}:
+			slot = s.up
+		default:
+			return // the end of another one looks again
+		}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	u := &upload{s: s, id: t.ID, plan: p, cancel: cancel}
+	s.mu.Lock()
+	if w := s.watched[t.ID]; w != nil {
+		u.track, u.stream = w.track, w.stream
+	}
+	s.uploads[t.ID] = u
+	s.mu.Unlock()
+	s.wg.Go(func() {
+		defer s.Kick()
+		defer func() {
+			cancel(nil)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			delete(s.uploads, t.ID)
+			if w := s.watched[t.ID]; w != nil {
+				close(w.ended)
+				delete(s.watched, t.ID)
+			}
+			if slot != nil {
+				<-slot
+			}
+		}()
+		u.run(ctx)
+	})
+}
+
+// discard removes an upload that nobody waits for: its spooled parts here, and
+// its blob, now or when the server can be reached.
+func (s *Service) discard(ctx context.Context, id int64) error {
+	var parts []store.TransferPart
+	err := s.o.Store.Update(ctx, func(tx *store.Tx) error {
+		t, err := tx.Transfer(id)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if parts, err = tx.Parts(id); err != nil {
+			return err
+		}
+		p, err := decodePlan(t.Body)
+		if err != nil || p.Blob == "" {
+			return tx.DeleteTransfer(id)
+		}
+		t.Kind, t.Body = store.TransferDelete, []byte(p.Blob)
+		if err := tx.DeleteParts(id); err != nil {
+			return err
+		}
+		return tx.SaveTransfer(t)
+	})
+	for _, p := range parts {
+		if err := s.spool.remove(id, p.Number); err != nil {
+			s.o.Logger.Warn("remove a spooled part", "error", err)
+		}
+	}
+	return err
+}
+
+// lookDeletes deletes blobs that nobody wants, one after the other.
+func (s *Service) lookDeletes(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.deleting {
+		return nil
+	}
+	var list []store.Transfer
+	err := s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
+		list, err = tx.Transfers(s.o.Account, store.TransferDelete, 0, transfersAtOnce)
+		return err
+	})
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	s.deleting = true
+	s.wg.Go(func() {
+		s.deleteAll(ctx, list)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.deleting = false
+	})
+	return nil
+}
+
+// deleteKept is after how long a blob that could not be deleted is forgotten:
+// no server keeps one longer.
+const deleteKept = 366 * 24 * time.Hour
+
+func (s *Service) deleteAll(ctx context.Context, list []store.Transfer) {
+	var b backoff
+	for _, t := range list {
+		for {
+			err := s.o.Blobs.DeleteBlob(ctx, string(t.Body))
+			old := s.o.Store.ProfileTime().UnixMilli()-t.CreatedMS > deleteKept.Milliseconds()
+			if err == nil || final(err) || old {
+				err = s.o.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteTransfer(t.ID) })
+			}
+			if err == nil {
+				b = backoff{}
+				break
+			}
+			if b.wait(ctx, err) != nil {
+				return
+			}
+		}
+	}
+	s.Kick()
+}

@@ -1,0 +1,102 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// dirMode keeps a directory of the profile to its user.
+const dirMode fs.FileMode = 0o700
+
+// spool is the directory of the sealed parts that are not yet at the server, a
+// file each: TRANSFER.PART. What is in there is ciphertext.
+type spool struct{ dir string }
+
+func (s spool) path(transfer int64, number int) string {
+	return filepath.Join(s.dir, strconv.FormatInt(transfer, 10)+"."+strconv.Itoa(number))
+}
+
+// write stores a part; when it returns, the part is on the disk. A power cut
+// may still lose its name: then the upload starts again under a new key.
+func (s spool) write(transfer int64, number int, b []byte) (err error) {
+	path := s.path(transfer, number)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(s.dir, dirMode); err != nil {
+			return fmt.Errorf("spool: %w", err)
+		}
+		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
+	}
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("spool: %w", errors.Join(err, os.Remove(path)))
+	}
+	return nil
+}
+
+// open opens a part of a known size.
+func (s spool) open(transfer int64, number int, size int64) (*os.File, error) {
+	f, err := os.Open(s.path(transfer, number))
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() != size {
+		err = fmt.Errorf("part of %d bytes instead of %d: %w", info.Size(), size, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", errors.Join(err, f.Close()))
+	}
+	return f, nil
+}
+
+// remove removes one part.
+func (s spool) remove(transfer int64, number int) error {
+	err := os.Remove(s.path(transfer, number))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// sweep removes the parts that keep does not want, and returns how many files
+// and bytes that were.
+func (s spool) sweep(keep func(transfer int64) bool) (files int, bytes int64, err error) {
+	list, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("spool: %w", err)
+	}
+	var errs []error
+	for _, e := range list {
+		text, _, _ := strings.Cut(e.Name(), ".")
+		id, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || !e.Type().IsRegular() || keep(id) {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.dir, e.Name())); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		files++
+		bytes += info.Size()
+	}
+	return files, bytes, errors.Join(errs...)
+}

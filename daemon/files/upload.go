@@ -1,0 +1,331 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/seal"
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+)
+
+// maxRestarts bounds how often an upload starts again because its source
+// changed or the server lost it.
+const maxRestarts = 10
+
+var (
+	// errWithdrawn ends an upload that nobody waits for any more.
+	errWithdrawn = errors.New("nobody waits for the upload")
+	// errLost says that the server, or the spool, has lost what it had.
+	errLost = errors.New("what was uploaded is lost")
+)
+
+// failure ends an upload and the messages that wait for it.
+type failure struct {
+	reason string
+	text   string
+}
+
+// Error returns the text.
+func (f *failure) Error() string { return f.text }
+
+// upload seals one source into a blob. One goroutine reads, one seals and
+// spools, some carry parts to the server; all of them end with run.
+//
+//	read -> seal -> spool, fsync, record -> ticket, put -> record, remove -> complete -> message
+type upload struct {
+	// constant
+	s      *Service
+	id     int64
+	cancel context.CancelCauseFunc
+	track  *tracker    // nil: nobody watches
+	stream *liveStream // nil: a path, or a stream that is lost
+
+	plan plan // owned by run between attempts
+
+	mu     sync.Mutex
+	stored map[int]wire.BlobPart // guarded by mu
+}
+
+// run carries out the upload until it is done, has failed, or ctx ends.
+func (u *upload) run(ctx context.Context) {
+	var b backoff
+	for {
+		err := u.attempt(ctx)
+		if err == nil {
+			return
+		}
+		if errors.Is(err, errChanged) || errors.Is(err, errLost) {
+			if err = u.restart(ctx, err); err == nil {
+				if b.wait(ctx, nil) == nil {
+					continue
+				}
+			}
+		}
+		if f, ok := errors.AsType[*failure](err); ok && ctx.Err() == nil {
+			if err = u.fail(ctx, f); err == nil {
+				return
+			}
+		}
+		if ctx.Err() != nil {
+			if errors.Is(context.Cause(ctx), errWithdrawn) {
+				u.withdrawn(ctx)
+			}
+			return
+		}
+		u.s.o.Logger.Warn("upload", "transfer", u.id, "error", err)
+		u.track.setPhase(local.PhaseWaiting)
+		if b.wait(ctx, err) != nil {
+			if errors.Is(context.Cause(ctx), errWithdrawn) {
+				u.withdrawn(ctx)
+			}
+			return
+		}
+	}
+}
+
+func (u *upload) withdrawn(ctx context.Context) {
+	if err := u.s.discard(context.WithoutCancel(ctx), u.id); err != nil {
+		u.s.o.Logger.Warn("withdraw an upload", "transfer", u.id, "error", err)
+	}
+}
+
+// fail tells the messages, and removes what is left.
+func (u *upload) fail(ctx context.Context, f *failure) error {
+	u.s.o.Logger.Info("upload failed", "transfer", u.id, "reason", f.reason)
+	if err := u.s.o.Engine.UploadFailed(ctx, u.id, f.reason, f.text); err != nil {
+		return err
+	}
+	return u.s.discard(ctx, u.id)
+}
+
+// restart begins again under a new key with the source as it is now.
+func (u *upload) restart(ctx context.Context, why error) error {
+	switch {
+	case u.plan.Stream:
+		return &failure{store.ReasonFileStream, "the server lost the upload, and a stream cannot be read again"}
+	case u.plan.Restarts >= maxRestarts && errors.Is(why, errChanged):
+		return &failure{store.ReasonFileSource, "the file changed again and again while it was sent"}
+	case u.plan.Restarts >= maxRestarts:
+		return &failure{store.ReasonFileRefused, "the server lost the upload again and again"}
+	}
+	f, src, err := openSource(u.plan.Source.Path)
+	if err != nil {
+		return sourceFailure(err)
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	next := u.plan
+	next.Source, next.Size = src, src.Size
+	next.Restarts++
+	next.renew()
+	u.s.o.Logger.Info("upload starts again", "transfer", u.id, "why", why.Error())
+	parts, err := u.save(ctx, next, true)
+	if err != nil {
+		return err
+	}
+	u.plan = next
+	for _, p := range parts {
+		if err := u.s.spool.remove(u.id, p.Number); err != nil {
+			return err
+		}
+	}
+	u.track.set(0, next.Size)
+	return nil
+}
+
+// save writes the plan. With fresh it forgets the parts, which it returns, and
+// has the old blob deleted.
+func (u *upload) save(ctx context.Context, p plan, fresh bool) (parts []store.TransferPart, err error) {
+	body, err := p.encode()
+	if err != nil {
+		return nil, err
+	}
+	err = u.s.o.Store.Update(ctx, func(tx *store.Tx) error {
+		t, err := tx.Transfer(u.id)
+		if errors.Is(err, store.ErrNotFound) {
+			return errWithdrawn
+		}
+		if err != nil {
+			return err
+		}
+		if fresh {
+			if parts, err = tx.Parts(u.id); err != nil {
+				return err
+			}
+			if err := tx.DeleteParts(u.id); err != nil {
+				return err
+			}
+			if u.plan.Blob != "" {
+				old := &store.Transfer{Account: t.Account, Kind: store.TransferDelete, CreatedMS: t.CreatedMS, Body: []byte(u.plan.Blob)}
+				if err := tx.InsertTransfer(old); err != nil {
+					return err
+				}
+			}
+		}
+		t.Body = body
+		return tx.SaveTransfer(t)
+	})
+	return parts, err
+}
+
+// sourceFailure ends an upload whose source cannot be read.
+func sourceFailure(err error) error {
+	if e, ok := errors.AsType[*local.Error](err); ok {
+		return &failure{store.ReasonFileSource, e.Message}
+	}
+	return err
+}
+
+// attempt goes on from what is durable until the upload is done or something
+// stops it.
+func (u *upload) attempt(ctx context.Context) error {
+	var parts []store.TransferPart
+	err := u.s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
+		parts, err = tx.Parts(u.id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var last mark
+	if len(parts) > 0 {
+		if last, err = decodeMark(parts[len(parts)-1].Body); err != nil {
+			return err
+		}
+	}
+	u.mu.Lock()
+	u.stored = make(map[int]wire.BlobPart)
+	u.mu.Unlock()
+	l := &line{ready: make(chan store.TransferPart, max(u.s.o.SpoolParts, len(parts))), slots: make(chan struct{}, u.s.o.SpoolParts)}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return u.sealAll(gctx, l, parts, &last) })
+	g.Go(func() error { return u.sendAll(gctx, l, parts) })
+	if err := g.Wait(); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
+	return u.finish(ctx, last)
+}
+
+// line is what connects sealing and sending.
+type line struct {
+	ready chan store.TransferPart // spooled parts, in order; closed behind the last one
+	slots chan struct{}           // one for each part that is spooled and not stored
+}
+
+// single reports whether all of the source is one part: then nothing is recorded
+// that a second try would not find again by itself.
+func (u *upload) single() bool { return u.plan.Size >= 0 && u.plan.Size <= seal.FilePartPlain }
+
+// finish completes the blob and hands the reference to the messages.
+func (u *upload) finish(ctx context.Context, last mark) error {
+	sum, err := loadHash(last.Sealed)
+	if err != nil {
+		return err
+	}
+	u.mu.Lock()
+	var parts []wire.BlobPart
+	var total int64
+	for _, p := range u.stored {
+		parts = append(parts, p)
+		total += p.Size
+	}
+	u.mu.Unlock()
+	slices.SortFunc(parts, func(a, b wire.BlobPart) int { return a.Number - b.Number })
+	if want, err := seal.SealedFileSize(last.Offset); err != nil || want != total {
+		return fmt.Errorf("upload of %d bytes instead of %d: %w", total, want, errLost)
+	}
+	blob, err := retry(ctx, u, func() (wire.Blob, error) { return u.s.o.Blobs.CompleteBlob(ctx, u.plan.Blob, parts) })
+	if err == nil && blob.Size != total {
+		err = fmt.Errorf("blob of %d bytes instead of %d: %w", blob.Size, total, errLost)
+	}
+	if err != nil {
+		return err
+	}
+	err = u.s.o.Engine.FileUploaded(ctx, u.id, store.UploadedFile{
+		Blob: u.plan.Blob, Key: u.plan.Key, Size: last.Offset, SHA256: sum.Sum(nil), ExpiresMS: blob.ExpiresMS,
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if err := u.s.spool.remove(u.id, p.Number); err != nil {
+			u.s.o.Logger.Warn("remove a spooled part", "error", err)
+		}
+	}
+	return nil
+}
+
+// retry asks the server until it answers; what is final is a failure or a new start.
+func retry[R any](ctx context.Context, u *upload, ask func() (R, error)) (R, error) {
+	var b backoff
+	for {
+		r, err := ask()
+		if err == nil {
+			u.track.setPhase(local.PhaseSending)
+			return r, nil
+		}
+		if ctx.Err() != nil {
+			return r, context.Cause(ctx)
+		}
+		if final(err) {
+			return r, refusal(err)
+		}
+		u.track.setPhase(local.PhaseWaiting)
+		if err := b.wait(ctx, err); err != nil {
+			return r, err
+		}
+	}
+}
+
+// refusal says what a final answer of the server means.
+func refusal(err error) error {
+	e, _ := errors.AsType[*wire.Error](err)
+	switch wire.CodeOf(err) {
+	case wire.CodeQuota:
+		return &failure{store.ReasonFileQuota, "the server has no room for the file: " + e.Message}
+	case wire.CodeTooLarge:
+		return &failure{store.ReasonFileTooLarge, "the server does not take a file of this size: " + e.Message}
+	case wire.CodeNotFound, wire.CodeConflict:
+		return fmt.Errorf("%w: %w", errLost, err)
+	}
+	return &failure{store.ReasonFileRefused, "the server refused the file: " + e.Message}
+}
+
+// readers are the accounts that may fetch the blob.
+func (u *upload) readers(ctx context.Context) ([]string, error) {
+	var out []string
+	err := u.s.o.Store.View(ctx, func(tx *store.Tx) error {
+		out = nil
+		list, err := tx.FilesByTransfer(u.s.o.Account, u.id)
+		if err != nil {
+			return err
+		}
+		for _, f := range list {
+			text, err := tx.PeerAddress(f.Peer)
+			if err != nil {
+				return err
+			}
+			addr, err := identity.ParseAddress(text)
+			if err != nil {
+				return err
+			}
+			if !slices.Contains(out, addr.User) {
+				out = append(out, addr.User)
+			}
+		}
+		return nil
+	})
+	return out, err
+}
