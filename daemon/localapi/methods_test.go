@@ -13,13 +13,9 @@ import (
 
 // TestEveryMethodIsServed reads the names in rpc/local and asks for each.
 func TestEveryMethodIsServed(t *testing.T) {
-	f, err := parser.ParseFile(token.NewFileSet(), "../../rpc/local/methods.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
 	served := methods(newFake())
 	names := 0
-	ast.Inspect(f, func(n ast.Node) bool {
+	look := func(n ast.Node) bool {
 		v, ok := n.(*ast.ValueSpec)
 		if !ok || !strings.HasPrefix(v.Names[0].Name, "Method") {
 			return true
@@ -29,12 +25,27 @@ func TestEveryMethodIsServed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := served[name]; !ok && name != local.MethodEventSubscribe && name != local.MethodDaemonStop {
+		_, ok = served[name]
+		switch name {
+		case local.MethodEventSubscribe, local.MethodDaemonStop, local.MethodFileSend, local.MethodFileGet:
+			if ok {
+				t.Errorf("%s needs its connection", name)
+			}
+			return true
+		}
+		if !ok {
 			t.Errorf("%s is not served", name)
 		}
 		return true
-	})
-	if names != len(served)+2 {
-		t.Errorf("%d names, %d methods and two more", names, len(served))
+	}
+	for _, file := range []string{"methods.go", "files.go"} {
+		f, err := parser.ParseFile(token.NewFileSet(), "../../rpc/local/"+file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, look)
+	}
+	if names != len(served)+4 {
+		t.Errorf("%d names, %d methods and four more", names, len(served))
 	}
 }

@@ -20,11 +20,11 @@ const hangupEvery = 100 * time.Millisecond
 // transfer carries out file.send or file.get, which own the connection until
 // they are answered. It reports whether the connection can be used further.
 func (c *conn) transfer(ctx context.Context, r *bufio.Reader, req local.Request) bool {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { c.watchHangup(ctx, cancel) })
 	defer watch.Wait()
-	defer cancel()
+	defer cancel(nil)
 	if req.Method == local.MethodFileGet {
 		return c.fileGet(ctx, r, req)
 	}
@@ -33,7 +33,7 @@ func (c *conn) transfer(ctx context.Context, r *bufio.Reader, req local.Request)
 
 // watchHangup cancels when the caller has closed its connection. Data that it
 // sent before may still wait in the socket, so that reading would not tell.
-func (c *conn) watchHangup(ctx context.Context, cancel context.CancelFunc) {
+func (c *conn) watchHangup(ctx context.Context, cancel context.CancelCauseFunc) {
 	t := time.NewTicker(hangupEvery)
 	defer t.Stop()
 	for {
@@ -42,7 +42,7 @@ func (c *conn) watchHangup(ctx context.Context, cancel context.CancelFunc) {
 			return
 		case <-t.C:
 			if hungUp(c.c) {
-				cancel()
+				cancel(local.ErrCallerLeft)
 				return
 			}
 		}

@@ -227,6 +227,8 @@ func deleteAccount() []string {
 		`DELETE FROM account_keys WHERE account = ?`,
 		`DELETE FROM manifests WHERE account = ?`,
 		`DELETE FROM contacts WHERE account = ?`,
+		`DELETE FROM transfers WHERE account = ?`,
+		`DELETE FROM files WHERE account = ?`,
 		`DELETE FROM envelopes WHERE account = ?`,
 		`DELETE FROM outbox WHERE account = ?`,
 		`DELETE FROM messages WHERE account = ?`,

@@ -75,6 +75,12 @@ func (tx *Tx) Transfers(account AccountID, kind int, after int64, limit int) ([]
 		WHERE account = ? AND kind = ? AND id > ? ORDER BY id LIMIT ?`, account, kind, after, limit)
 }
 
+// TransfersOf returns the downloads of a file, oldest first.
+func (tx *Tx) TransfersOf(account AccountID, file MessageID) ([]Transfer, error) {
+	return tx.transfers(`SELECT id, account, kind, file, created_ms, body FROM transfers
+		WHERE account = ? AND kind = ? AND file = ? ORDER BY id`, account, TransferDownload, file[:])
+}
+
 // TransferIDs returns the ids of the transfers of all accounts. It works while locked.
 func (tx *Tx) TransferIDs() (map[int64]bool, error) {
 	out := make(map[int64]bool)
@@ -168,3 +174,28 @@ func transferRow(id int64) string { return strconv.FormatInt(id, 10) }
 func partRow(transfer int64, number int) string {
 	return transferRow(transfer) + "/" + strconv.Itoa(number)
 }
+
+// QueuedFiles is what a send of files has queued, or what its idempotency key
+// stands for; then there are no transfers.
+type QueuedFiles struct {
+	Messages  []MessageID // in the order of sources and, for each, of recipients
+	Transfers []int64     // of each source
+}
+
+// UploadedFile is what the server has.
+type UploadedFile struct {
+	Blob      string
+	Key       []byte
+	Size      int64 // of the plaintext in bytes
+	SHA256    []byte
+	ExpiresMS int64 // profile time
+}
+
+// Reasons for which an upload ends; they stand with the message.
+const (
+	ReasonFileQuota    = "file_quota"
+	ReasonFileTooLarge = "file_too_large"
+	ReasonFileSource   = "file_source" // the source is gone, cannot be read, or changes all the time
+	ReasonFileStream   = "file_stream" // the stream broke off
+	ReasonFileRefused  = "file_refused"
+)
