@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 // splitPeers reads PEER[,PEER...]; a peer named twice counts once.
@@ -54,6 +56,17 @@ func sinceArg(s string, now time.Time) (string, error) {
 		return now.Add(-d).UTC().Format(time.RFC3339Nano), nil
 	}
 	return s, nil
+}
+
+// filled refuses flags that were given and are empty: a script's variable that
+// is not set must not pass for a flag that is not there.
+func filled(c *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if f := c.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+			return usagef("--%s is empty", name)
+		}
+	}
+	return nil
 }
 
 // positive checks a duration flag that was given.

@@ -38,6 +38,12 @@ func (a *app) handle(ctx context.Context, command string, e *local.Event) error 
 	cmd.Stdin = bytes.NewReader(line)
 	cmd.Stdout, cmd.Stderr = a.stdout, a.stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	if !a.stdinTerminal() {
+		// What the shell started must not go on beside the next attempt. At a
+		// terminal Ctrl-C reaches it, and it may want to ask there.
+		cmd.SysProcAttr = ownGroup()
+		cmd.Cancel = func() error { return endGroup(cmd.Process) }
+	}
 	cmd.WaitDelay = handlerKill
 	err = cmd.Run()
 	switch exit, ok := errors.AsType[*exec.ExitError](err); {

@@ -50,6 +50,9 @@ func newListenCommand(a *app) *cobra.Command {
 			"  secmsg listen --from alice --count 1 --timeout 10m -o json",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := filled(cmd, "consumer", "since", "exec", "ack"); err != nil {
+				return err
+			}
 			o.hasCount = cmd.Flags().Changed("count")
 			o.hasTimeout = cmd.Flags().Changed("timeout")
 			return runListen(cmd.Context(), a, o)
@@ -95,7 +98,7 @@ func listenParams(o listenOptions, now time.Time) (local.SubscribeParams, error)
 	case o.hasCount && o.count < 1:
 		err = usagef("--count must be at least 1")
 	case o.ack != ackAuto && o.ack != ackManual:
-		err = oneOf("--ack", o.ack+" ", ackAuto, ackManual)
+		err = oneOf("--ack", o.ack, ackAuto, ackManual)
 	case o.ack == ackManual && o.consumer == "":
 		err = usagef("--ack manual needs --consumer")
 	default:

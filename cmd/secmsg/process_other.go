@@ -10,6 +10,12 @@ import (
 // ownSession has nothing to detach from here.
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }
 
+// ownGroup: there are no process groups here.
+func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }
+
+// endGroup ends a child.
+func endGroup(p *os.Process) error { return p.Kill() }
+
 // process is a daemon that this command started.
 type process struct {
 	pid  int

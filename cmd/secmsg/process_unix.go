@@ -11,6 +11,12 @@ import (
 // ownSession detaches a child from the caller's terminal and job control.
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
+// ownGroup puts a child and what it starts into a process group of their own.
+func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+// endGroup asks a child's process group to end.
+func endGroup(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGTERM) }
+
 // process is a daemon that this command started.
 type process struct {
 	pid    int

@@ -50,7 +50,7 @@ func TestAcknowledgedBeforeItWasPushed(t *testing.T) {
 // that it is over before the name is free for another consumer.
 func TestRemovedConsumerLeavesItsNameAlone(t *testing.T) {
 	r := newRig(t)
-	for range 20 {
+	for range 5 {
 		old := r.subscribe(local.SubscribeParams{Consumer: "bot", Since: "0"})
 		r.append(local.Event{Type: local.TypePresence})
 		if err := r.j.RemoveConsumer(t.Context(), "bot"); err != nil {
