@@ -144,6 +144,10 @@ func TestNextEndsWithItsContext(t *testing.T) {
 	if _, err := s.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Next = %v", err)
 	}
+	go func() { f.events <- local.Event{Seq: 1, Type: local.TypeMessage} }()
+	if e, err := s.Next(t.Context()); err != nil || e.Seq != 1 {
+		t.Errorf("Next after an interrupted one = %+v, %v", e, err)
+	}
 }
 
 func TestRefusedSubscription(t *testing.T) {

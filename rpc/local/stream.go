@@ -96,9 +96,16 @@ func (s *Stream) frame(ctx context.Context) (frame, error) {
 	if err := ctx.Err(); err != nil {
 		return frame{}, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) })
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+		close(interrupted)
+	})
 	f, err := readFrame(s.r)
-	stop()
+	if !stop() {
+		<-interrupted
+		_ = s.conn.SetReadDeadline(time.Time{}) // Next may be called again
+	}
 	var timeout net.Error
 	switch {
 	case err == nil:
