@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -111,7 +112,7 @@ func (c *FileCipher) SealChunk(dst, plain []byte, index uint64, last bool) ([]by
 	}
 	var nonce [chacha20poly1305.NonceSize]byte
 	setNonce(&nonce, index, last)
-	return s.aead.Seal(dst, nonce[:], plain, nil), nil
+	return s.aead.Seal(slices.Grow(dst, len(plain)+TagSize), nonce[:], plain, nil), nil
 }
 
 // OpenChunk appends the plaintext of the chunk that has the index given to dst,
@@ -128,7 +129,7 @@ func (c *FileCipher) OpenChunk(dst, sealed []byte, index uint64, last bool) ([]b
 	}
 	var nonce [chacha20poly1305.NonceSize]byte
 	setNonce(&nonce, index, last)
-	out, err := s.aead.Open(dst, nonce[:], sealed, nil)
+	out, err := s.aead.Open(slices.Grow(dst, len(sealed)-TagSize), nonce[:], sealed, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open chunk %d: %w", index, ErrOpen)
 	}

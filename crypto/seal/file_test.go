@@ -43,7 +43,7 @@ func testPlain(n int) []byte {
 // sealFile seals a whole file part by part.
 func sealFile(t testing.TB, c *FileCipher, plain []byte) []byte {
 	t.Helper()
-	var sealed []byte
+	sealed := make([]byte, 0, FileHeaderSize+len(plain)+(len(plain)/FileChunkSize+1)*TagSize)
 	for number := 1; ; number++ {
 		n := min(len(plain), FilePartPlain)
 		last := n == len(plain)
@@ -63,7 +63,7 @@ func openFile(c *FileCipher, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var plain []byte
+	plain := make([]byte, 0, len(sealed))
 	for number := 1; number <= int(parts); number++ {
 		at, n, err := SealedPart(number, int64(len(sealed)))
 		if err != nil {

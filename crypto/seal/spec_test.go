@@ -61,7 +61,7 @@ func specChunk(fileKey, plain []byte, index uint64, flag byte) []byte {
 }
 
 func specSeal(fileKey, plain []byte) []byte {
-	out := specHeader(fileKey)
+	out := append(make([]byte, 0, len(plain)+len(plain)/1000+100), specHeader(fileKey)...)
 	for index := uint64(0); ; index++ {
 		if len(plain) <= specChunkPlain {
 			return append(out, specChunk(fileKey, plain, index, 1)...)
@@ -82,7 +82,7 @@ func specOpen(fileKey, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	rest, plain := sealed[33:], []byte{}
+	rest, plain := sealed[33:], make([]byte, 0, len(sealed))
 	for index := uint64(0); ; index++ {
 		n, flag := min(len(rest), specChunkPlain+specTag), byte(0)
 		if n == len(rest) {
@@ -111,7 +111,7 @@ func pattern(n int) []byte {
 func codeSeal(t *testing.T, fileKey, plain []byte) []byte {
 	t.Helper()
 	c := codeCipher(t, fileKey)
-	var out []byte
+	out := make([]byte, 0, len(plain)+len(plain)/1000+100)
 	for number := 1; ; number++ {
 		n := min(len(plain), seal.FilePartPlain)
 		var err error
@@ -131,7 +131,7 @@ func codeOpen(t *testing.T, fileKey, sealed []byte) ([]byte, error) {
 		return nil, err
 	}
 	c := codeCipher(t, fileKey)
-	plain := []byte{}
+	plain := make([]byte, 0, len(sealed))
 	for number := 1; number <= int(parts); number++ {
 		at, n, err := seal.SealedPart(number, int64(len(sealed)))
 		if err != nil {

@@ -98,10 +98,10 @@ func letters(pic image.Image) string {
 }
 
 func TestThumbnail(t *testing.T) {
-	pic := quarters(1000, 500)
+	pic := quarters(400, 200)
 	paletted := image.NewPaletted(pic.Rect, palette.Plan9)
 	draw.Draw(paletted, pic.Rect, pic, image.Point{}, draw.Src)
-	moved := pic.SubImage(image.Rect(250, 125, 750, 375)) // bounds that do not begin at 0
+	moved := pic.SubImage(image.Rect(20, 10, 380, 190)) // bounds that do not begin at 0
 	for name, data := range map[string][]byte{
 		"png": encodePNG(t, pic), "jpeg": encodeJPEG(t, pic), "gif": encodeGIF(t, paletted), "paletted png": encodePNG(t, paletted), "part": encodePNG(t, moved),
 	} {
@@ -110,7 +110,7 @@ func TestThumbnail(t *testing.T) {
 		}
 	}
 	for _, v := range []struct{ w, h, wantW, wantH int }{
-		{1, 1, 1, 1}, {160, 160, 160, 160}, {100, 30, 100, 30}, {161, 10, 160, 9}, {10, 5000, 1, 160}, {20_000, 1, 160, 1}, {3000, 4000, 120, 160},
+		{1, 1, 1, 1}, {160, 160, 160, 160}, {100, 30, 100, 30}, {161, 10, 160, 9}, {2, 1000, 1, 160}, {4000, 1, 160, 1}, {600, 800, 120, 160},
 	} {
 		small := thumbnailOf(t, encodePNG(t, image.NewGray(image.Rect(0, 0, v.w, v.h))))
 		if b := small.Bounds(); b.Dx() != v.wantW || b.Dy() != v.wantH {
@@ -173,7 +173,7 @@ func TestThumbnailHasNoMetadata(t *testing.T) {
 	}
 }
 
-// bombPNG is a PNG that claims sides, and holds 16 MiB of zeros, compressed, and
+// bombPNG is a PNG that claims sides, and holds 1 MiB of zeros, compressed, and
 // padding up to n bytes.
 func bombPNG(t testing.TB, w, h uint32, n int) []byte {
 	t.Helper()
@@ -182,11 +182,8 @@ func bombPNG(t testing.TB, w, h uint32, n int) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	zeros := make([]byte, 1<<20)
-	for range 16 {
-		if _, err := z.Write(zeros); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := z.Write(make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
 	}
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
