@@ -1,0 +1,334 @@
+package blob
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"secmsg/rpc/wire"
+)
+
+// clock is a settable clock.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+// openDisk opens a directory and serves it.
+func openDisk(t *testing.T, dir string, change func(*DiskOptions)) (backend, *Disk) {
+	t.Helper()
+	c := &clock{t: time.Unix(1_900_000_000, 0)}
+	opt := DiskOptions{Dir: dir, Key: bytes.Repeat([]byte{1}, KeySize), Now: c.now, Stall: 10 * time.Second}
+	if change != nil {
+		change(&opt)
+	}
+	d, err := OpenDisk(opt)
+	must(t, err)
+	srv := httptest.NewServer(d)
+	t.Cleanup(func() {
+		srv.Close()
+		must(t, d.Close())
+	})
+	return backend{Store: d, base: srv.URL, now: c.now, late: func() { c.advance(2 * time.Second) }}, d
+}
+
+func TestDisk(t *testing.T) {
+	testStore(t, func(t *testing.T) backend {
+		b, _ := openDisk(t, filepath.Join(t.TempDir(), "blobs"), nil)
+		return b
+	})
+}
+
+// What is stored is there after a restart; what was being put is not.
+func TestDiskReopen(t *testing.T) {
+	dir := t.TempDir()
+	b, d := openDisk(t, dir, nil)
+	id, _ := b.create(t)
+	part := b.put(t, id, "", 1, []byte("kept"))
+	must(t, d.root.WriteFile(tmpDir+"/left", []byte("x"), privateFile))
+	again, d2 := openDisk(t, dir, nil)
+	parts, err := again.Parts(ctxOf(t), id, "")
+	must(t, err)
+	if len(parts) != 1 || parts[0] != part {
+		t.Errorf("%v", parts)
+	}
+	if _, err := d2.root.Stat(tmpDir + "/left"); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	must(t, again.Complete(ctxOf(t), id, "", parts))
+	if _, data := again.get(t, id, ""); string(data) != "kept" {
+		t.Errorf("%q", data)
+	}
+	err = filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
+		if err == nil && info.Mode().Perm()&0o077 != 0 && path != dir {
+			t.Errorf("%s is open to others: %v", path, info.Mode())
+		}
+		return err
+	})
+	must(t, err)
+}
+
+// A damaged index is no blob; a part that is shorter than it was ends the answer early.
+func TestDiskDamage(t *testing.T) {
+	dir := t.TempDir()
+	b, _ := openDisk(t, dir, nil)
+	id, _ := b.create(t)
+	must(t, b.Complete(ctxOf(t), id, "", []Part{b.put(t, id, "", 1, []byte("content"))}))
+	file := filepath.Join(dir, filepath.FromSlash(blobDir(id)), partFile(1))
+	must(t, os.Truncate(file, 3))
+	u, err := b.GetURL(ctxOf(t), b.ticket(id, time.Minute))
+	must(t, err)
+	resp, err := http.Get(b.base + u)
+	must(t, err)
+	if data, err := io.ReadAll(resp.Body); err == nil {
+		t.Errorf("a short part was served as %q", data)
+	}
+	must(t, resp.Body.Close())
+	for _, text := range []string{"", indexHead[:5], "SECMSG BLOB 1\n\x00\x00\x00\x07", indexHead + "\x00\x00\x00"} {
+		must(t, os.WriteFile(filepath.Join(filepath.Dir(file), indexFile), []byte(text), 0o600))
+		if status, data := b.get(t, id, ""); status != http.StatusInternalServerError {
+			t.Errorf("index %q: %d %s", text, status, data)
+		}
+	}
+}
+
+// A newer put of a part ends the older one, which stands still.
+func TestDiskNewerPut(t *testing.T) {
+	b, d := openDisk(t, t.TempDir(), func(o *DiskOptions) { o.Stall = time.Minute })
+	id, _ := b.create(t)
+	u, err := b.PutURL(ctxOf(t), b.ticket(id, time.Minute), "", 1, 5)
+	must(t, err)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(b.base, "http://"))
+	must(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "PUT "+u+" HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
+	must(t, err)
+	poll(t, func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return len(d.puts) == 1
+	})
+	b.put(t, id, "", 1, []byte("newer"))
+	_, err = io.ReadAll(conn) // the server closes it
+	must(t, err)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.puts) != 0 || len(d.running) != 0 {
+		t.Errorf("%v %v", d.puts, d.running)
+	}
+}
+
+// E1 for parts: each step has its time, and no more.
+func TestDiskStalledTransfers(t *testing.T) {
+	b, d := openDisk(t, t.TempDir(), func(o *DiskOptions) { o.Stall, o.Parallel = 50*time.Millisecond, 2 })
+	id, _ := b.create(t)
+	u, err := b.PutURL(ctxOf(t), b.ticket(id, time.Minute), "", 1, 5)
+	must(t, err)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(b.base, "http://"))
+	must(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "PUT "+u+" HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
+	must(t, err)
+	_, err = io.ReadAll(conn)
+	must(t, err)
+	if left, err := d.root.OpenFile(tmpDir, os.O_RDONLY, 0); err == nil {
+		names, err := left.Readdirnames(-1)
+		must(t, errors.Join(err, left.Close()))
+		if len(names) != 0 {
+			t.Errorf("left: %v", names)
+		}
+	}
+	// A reader that does not read ends, too.
+	whole, _ := b.create(t)
+	var parts []Part
+	for i := range 4 {
+		parts = append(parts, b.put(t, whole, "", i+1, random(wire.MinBlobPart)))
+	}
+	must(t, b.Complete(ctxOf(t), whole, "", parts))
+	get, err := b.GetURL(ctxOf(t), b.ticket(whole, time.Minute))
+	must(t, err)
+	for range 2 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(b.base, "http://"))
+		must(t, err)
+		defer conn.Close()
+		_, err = io.WriteString(conn, "GET "+get+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		must(t, err)
+	}
+	poll(t, func() bool { return d.Counters()["gets"] == 2 })
+	poll(t, func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return len(d.running) == 0
+	})
+}
+
+// One account has so many transfers at a time; others are not touched.
+func TestDiskParallelBound(t *testing.T) {
+	b, d := openDisk(t, t.TempDir(), func(o *DiskOptions) { o.Parallel = 2 })
+	id, _ := b.create(t)
+	must(t, b.Complete(ctxOf(t), id, "", []Part{b.put(t, id, "", 1, []byte("x"))}))
+	if !d.enter("alice") || !d.enter("alice") {
+		t.Fatal("refused")
+	}
+	if status, body := b.get(t, id, ""); status != http.StatusTooManyRequests || !strings.Contains(string(body), "rate_limited") {
+		t.Errorf("%d %s", status, body)
+	}
+	d.leave("alice")
+	if status, _ := b.get(t, id, ""); status != http.StatusOK {
+		t.Error(status)
+	}
+}
+
+// The hooks hear of good signatures only, and what they refuse is refused.
+func TestDiskHooks(t *testing.T) {
+	var heard int
+	refusal := &wire.Error{Code: wire.CodeForbidden, Message: "the account is suspended"}
+	b, _ := openDisk(t, t.TempDir(), func(o *DiskOptions) {
+		o.Authenticated = func(context.Context) { heard++ }
+		o.Allowed = func(_ context.Context, account string) error {
+			if account != "alice" {
+				t.Errorf("asked for %q", account)
+			}
+			return refusal
+		}
+	})
+	id, _ := b.create(t)
+	if status, body := b.get(t, id, ""); status != http.StatusForbidden || !strings.Contains(string(body), "suspended") || heard != 1 {
+		t.Errorf("%d %s %d", status, body, heard)
+	}
+	if status, _, _ := b.do(t, "GET", wire.PathBlobData+FormatID(id), nil, 0, ""); status != http.StatusForbidden || heard != 1 {
+		t.Errorf("%d %d", status, heard)
+	}
+}
+
+// A full disk is said, leaves nothing half done, and is over when there is room.
+func TestDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	if err := mountSmall(dir); err != nil {
+		t.Skipf("no small file system to fill: %v", err)
+	}
+	defer func() { must(t, unmount(dir)) }()
+	d, err := OpenDisk(DiskOptions{Dir: filepath.Join(dir, "blobs"), Key: bytes.Repeat([]byte{1}, KeySize)})
+	must(t, err)
+	srv := httptest.NewServer(d)
+	defer func() {
+		srv.Close()
+		must(t, d.Close())
+	}()
+	b := backend{Store: d, base: srv.URL, now: time.Now}
+	id, _ := b.create(t)
+	one := b.put(t, id, "", 1, random(wire.MinBlobPart))
+	u, err := b.PutURL(ctxOf(t), b.ticket(id, time.Minute), "", 2, wire.MinBlobPart)
+	must(t, err)
+	status, body, _ := b.do(t, "PUT", u, bytes.NewReader(random(wire.MinBlobPart)), wire.MinBlobPart, "")
+	if status != http.StatusInsufficientStorage || !strings.Contains(string(body), `"unavailable"`) || !strings.Contains(string(body), "full") {
+		t.Errorf("%d %s", status, body)
+	}
+	parts, err := b.Parts(ctxOf(t), id, "")
+	must(t, err)
+	if len(parts) != 1 || parts[0] != one {
+		t.Errorf("%v", parts)
+	}
+	filler := filepath.Join(dir, "filler")
+	must(t, fill(filler))
+	want(t, "ping", d.Ping(ctxOf(t)), ErrFull)
+	must(t, os.Remove(filler))
+	must(t, d.Ping(ctxOf(t)))
+	two := b.put(t, id, "", 2, []byte("fits"))
+	must(t, b.Complete(ctxOf(t), id, "", []Part{one, two}))
+}
+
+// fill writes until nothing goes any more.
+func fill(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	for err == nil {
+		_, err = f.Write(make([]byte, 4<<10))
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		return errors.Join(err, f.Close())
+	}
+	return f.Close()
+}
+
+// poll waits until f is true.
+func poll(t *testing.T, f func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); !f(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not come true")
+		}
+	}
+}
+
+func FuzzIndex(f *testing.F) {
+	f.Add([]byte(indexHead))
+	f.Add(binary.BigEndian.AppendUint32([]byte(indexHead), 1<<31))
+	f.Add([]byte("x"))
+	d, err := OpenDisk(DiskOptions{Dir: f.TempDir(), Key: make([]byte, KeySize)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	id := NewID()
+	if _, err := d.Create(f.Context(), id); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		must(t, d.root.WriteFile(blobDir(id)+"/"+indexFile, data, privateFile))
+		sizes, err := d.index(id)
+		if err == nil && len(sizes) > len(data)/4 {
+			t.Errorf("%d sizes of %d bytes", len(sizes), len(data))
+		}
+	})
+}
+
+func FuzzTicket(f *testing.F) {
+	d, err := OpenDisk(DiskOptions{Dir: f.TempDir(), Key: make([]byte, KeySize)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	id := NewID()
+	good, err := d.PutURL(f.Context(), Ticket{ID: id, Account: "alice", Expires: time.Unix(1<<33, 0)}, "", 1, 1)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("PUT", FormatID(id), strings.SplitN(good, "?", 2)[1])
+	f.Add("GET", "..", "for=a&exp=1&sig=")
+	f.Fuzz(func(t *testing.T, method, name, query string) {
+		req := httptest.NewRequest(http.MethodGet, "/", nil)
+		req.Method, req.URL.Path, req.URL.RawQuery = method, wire.PathBlobData+name, query
+		rec := httptest.NewRecorder()
+		d.ServeHTTP(rec, req)
+		if rec.Code < 400 {
+			t.Errorf("%s %q %q: %d", method, name, query, rec.Code)
+		}
+	})
+}
