@@ -76,11 +76,15 @@ func (e *Engine) Down(role wire.Role, cause error) {
 		e.status.replica = false
 	}
 	e.status.err = connectionError(cause)
+	now := e.now().Add(-e.status.offset)
 	e.mu.Unlock()
 	if role != wire.RoleContact {
 		return
 	}
 	err := e.do(context.Background(), func() error {
+		if e.up {
+			e.unseen(now)
+		}
 		e.up = false
 		e.epoch++
 		e.out.renew(e.epoch)

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"slices"
+	"time"
 
 	"secmsg/crypto/identity"
 	"secmsg/daemon/link"
@@ -199,6 +200,7 @@ func (e *Engine) Presence(ctx context.Context, states []*wire.PresenceState) {
 				}
 				accepted = accepted || p.Mutual
 				old, known := e.presence[addr.User]
+				p.LastSeen = laterSeen(old, p)
 				e.presence[addr.User] = p
 				if known && old.Online == p.Online && old.Mutual == p.Mutual || !known && !p.Mutual {
 					continue
@@ -217,6 +219,28 @@ func (e *Engine) Presence(ctx context.Context, states []*wire.PresenceState) {
 	})
 	if err != nil {
 		e.logger.Warn("presence", "error", err)
+	}
+}
+
+// laterSeen is when a peer was last seen, of what was known and what is told: a
+// server that crashed has forgotten the last of it. Who is not mutual any more
+// has no such time.
+func laterSeen(old, told local.Presence) local.Time {
+	if told.Mutual && old.Mutual && old.LastSeen.After(told.LastSeen.Time) {
+		return old.LastSeen
+	}
+	return told.LastSeen
+}
+
+// unseen notes, when my own connection ends at now (server time), that those who
+// are online were seen until then. That they are is kept, since it is no event
+// when they still are at the next connection.
+func (e *Engine) unseen(now time.Time) {
+	for user, p := range e.presence {
+		if p.Online {
+			p.LastSeen = local.Time{Time: now}
+			e.presence[user] = p
+		}
 	}
 }
 

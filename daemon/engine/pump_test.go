@@ -122,3 +122,39 @@ func TestPresenceOfStrangersIsIgnored(t *testing.T) {
 		}
 	})
 }
+
+// TestLastSeenIsNotForgotten: who was online when my own connection ended was
+// seen until then, whatever a server that crashed remembers of it.
+func TestLastSeenIsNotForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, p := world(t, "alice", "bob")
+		alice := p[0]
+		defer stopAll(p...)
+		entry := func() local.PresenceEntry {
+			t.Helper()
+			l, err := alice.engine.PresenceList(t.Context(), []string{"bob"})
+			if err != nil || len(l.Presence) != 1 {
+				t.Fatalf("%+v, %v", l, err)
+			}
+			return l.Presence[0]
+		}
+		tell := func(s *wire.PresenceState) { alice.engine.Presence(t.Context(), []*wire.PresenceState{s}) }
+		came := time.Now()
+		tell(&wire.PresenceState{Account: "bob", Mutual: true, Online: true, LastSeenMs: came.UnixMilli()})
+		settleDown(time.Minute)
+		alice.link.disconnect()
+		settleDown(time.Second)
+		if e := entry(); e.Online || e.LastSeen.Sub(came) < time.Minute {
+			t.Errorf("after a minute online: %+v, came %v", e, came)
+		}
+		left := entry().LastSeen
+		tell(&wire.PresenceState{Account: "bob", Mutual: true})
+		if e := entry(); !e.LastSeen.Equal(left.Time) {
+			t.Errorf("a server that forgot: %+v", e)
+		}
+		tell(&wire.PresenceState{Account: "bob"})
+		if e := entry(); e.Mutual || !e.LastSeen.IsZero() {
+			t.Errorf("not mutual any more: %+v", e)
+		}
+	})
+}
