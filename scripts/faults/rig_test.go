@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -294,13 +295,22 @@ func (r *rig) settle() {
 	}
 }
 
-// journal records the messages and receipts that a user's journal shows.
+// journal records the messages and receipts that a user's journal shows. A
+// stream has no end, so that a slow machine is given more time until what is
+// newest in history was shown.
 func (r *rig) journal(user string) {
 	r.t.Helper()
-	out, err := r.w.Must(r.t.Context(), user, "", "listen", "--since", "0", "--type", "message,receipt", "--timeout", "300ms", "-o", "json")
-	r.check(err)
-	events, err := lab.DecodeEvents(out)
-	r.check(err)
+	newest := r.newest(user)
+	var events []local.Event
+	for wait := 300 * time.Millisecond; wait < settleTime/2; wait *= 2 {
+		out, err := r.w.Must(r.t.Context(), user, "", "listen", "--since", "0", "--type", "message,receipt", "--timeout", wait.String(), "-o", "json")
+		r.check(err)
+		events, err = lab.DecodeEvents(out)
+		r.check(err)
+		if slices.ContainsFunc(events, func(e local.Event) bool { return int64(e.Seq) >= newest }) || newest == 0 {
+			break
+		}
+	}
 	for _, e := range events {
 		switch {
 		case e.Message != nil && e.Direction == local.DirectionIn:
@@ -309,6 +319,20 @@ func (r *rig) journal(user string) {
 			r.rec.Told(ledger.State{User: user, Source: "journal", ID: e.Receipt.MessageID, State: e.Receipt.State})
 		}
 	}
+}
+
+// newest is the highest number of a message that came to a user; 0 if none did.
+func (r *rig) newest(user string) (seq int64) {
+	r.t.Helper()
+	peer := map[string]string{"alice": "bob", "bob": "alice"}[user]
+	events, err := lab.DecodeEvents(r.history(user, peer))
+	r.check(err)
+	for _, e := range events {
+		if e.Message != nil && e.Direction == local.DirectionIn {
+			seq = max(seq, int64(e.Seq))
+		}
+	}
+	return seq
 }
 
 // finals reads both histories.
