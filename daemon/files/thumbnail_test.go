@@ -207,12 +207,16 @@ func TestDecompressionBombD8(t *testing.T) {
 	copy(big[sof+5:], []byte{0xff, 0xff, 0xff, 0xff})
 	progressive := bytes.Clone(jpg)
 	progressive[sof+1] = markerSOF2
-	copy(progressive[sof+5:], []byte{0x17, 0x70, 0x17, 0x70}) // 6,000 x 6,000: few pixels, much memory
+	progressive[bytes.Index(jpg, []byte{0xff, 0xda})+12] = 0 // its first scan has one coefficient
+	full := withSampling(t, 0x11)
+	for _, b := range [][]byte{progressive, full} {
+		copy(b[sof+5:], []byte{0x17, 0x70, 0x17, 0x70}) // 6,000 x 6,000: few pixels, much memory
+	}
 	giffed := encodeGIF(t, image.NewPaletted(image.Rect(0, 0, 4, 4), palette.Plan9))
 	copy(giffed[6:], []byte{0xff, 0xff, 0xff, 0xff})
 	for name, data := range map[string][]byte{
 		"png": bomb, "wide png": bombPNG(t, 1<<31-1, 1, 0), "high png": bombPNG(t, 1, 1<<31-1, 0), "png of 41 million": bombPNG(t, 41_000, 1000, 0),
-		"jpeg": big, "progressive jpeg": progressive, "gif": giffed,
+		"jpeg": big, "progressive jpeg": progressive, "jpeg without subsampling": full, "gif": giffed,
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
