@@ -25,6 +25,7 @@ type Config struct {
 	Upkeep        time.Duration // prekeys, certificate and own manifest are looked at so often; 24 h
 	Sweep         time.Duration // retention is looked at so often; 1 h
 	ProbeTimeout  time.Duration // of status --check; 10 s
+	AutoAccept    uint64        // files up to so many bytes are fetched unasked where no policy says otherwise; 0: none
 	Quarantine    int           // envelopes kept of a peer whose key changed; 1,000
 }
 

@@ -262,10 +262,8 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 		return tx.Count(e.account, countSpoofed) // own devices say nothing else to each other
 	}
 	switch c.GetKind() {
-	case e2e.Kind_KIND_TEXT:
-		return e.text(tx, in, c, c.GetText())
-	case e2e.Kind_KIND_REQUEST:
-		return e.text(tx, in, c, &e2e.Text{})
+	case e2e.Kind_KIND_TEXT, e2e.Kind_KIND_FILE, e2e.Kind_KIND_REQUEST:
+		return e.message(tx, in, c)
 	case e2e.Kind_KIND_RECEIPT:
 		return e.receipt(tx, in, c.GetReceipt())
 	case e2e.Kind_KIND_RETRY:
@@ -278,10 +276,10 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 	return tx.Count(e.account, countUnknownKind)
 }
 
-// text commits an incoming message: its row and event, its counter, and the
-// receipt that is due. A stranger's is a request, and gets its receipt when the
-// user accepts it.
-func (e *Engine) text(tx *store.Tx, in *incoming, c *e2e.Content, text *e2e.Text) error {
+// message commits an incoming message: its row and event, its counter, its
+// files, and the receipt that is due; with files that is when they are all here.
+// A stranger's is a request, and gets its receipt when the user accepts it.
+func (e *Engine) message(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	if in.class != wire.Class_CLASS_DURABLE {
 		return tx.Count(e.account, countMalformed)
 	}
@@ -310,7 +308,7 @@ func (e *Engine) text(tx *store.Tx, in *incoming, c *e2e.Content, text *e2e.Text
 			return err
 		}
 	}
-	body, err := marshalText(text)
+	body, err := bodyOf(c)
 	if err != nil {
 		return err
 	}
@@ -318,7 +316,11 @@ func (e *Engine) text(tx *store.Tx, in *incoming, c *e2e.Content, text *e2e.Text
 		Account: e.account, ID: in.id, Peer: in.peer, Direction: store.In, Kind: int32(c.GetKind()), Device: in.device[:],
 		N: c.GetN(), SentMS: c.GetSentMs(), ReceivedMS: e.now().UnixMilli(), Request: !contact, Unread: true, Body: body,
 	}
-	if err := e.addMessage(tx, m); err != nil || request {
+	files := referencesOf(c)
+	if err := e.addFiles(tx, m, files, e.received(tx, contact)); err != nil {
+		return err
+	}
+	if err := e.addMessage(tx, m); err != nil || request || len(files) > 0 {
 		return err
 	}
 	return e.owe(tx, in.peer, in.id, e2e.ReceiptState_RECEIPT_STATE_DELIVERED)
@@ -373,7 +375,11 @@ func (e *Engine) sync(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	if addr == e.self {
 		state = local.StateDelivered
 	}
-	return e.addOwn(tx, id, recipient{id: peer, addr: addr}, s.GetSent(), state, in.device, time.UnixMilli(c.GetSentMs()))
+	sent := &e2e.Content{Kind: e2e.Kind_KIND_TEXT, Body: &e2e.Content_Text{Text: s.GetSent()}}
+	if f := s.GetSentFile(); f != nil {
+		sent = &e2e.Content{Kind: e2e.Kind_KIND_FILE, Body: &e2e.Content_File{File: f}}
+	}
+	return e.addOwn(tx, id, recipient{id: peer, addr: addr}, sent, state, in.device, time.UnixMilli(c.GetSentMs()))
 }
 
 // notice records what the server says became of an accepted envelope. It is not

@@ -35,6 +35,11 @@ type Options struct {
 	// OnFatal is told when the server says that this copy of the device is old
 	// or revoked, after what it had sealed is dropped.
 	OnFatal func(reason wire.Reason)
+	// SafeName makes the name of a peer's file safe; nil: its last element.
+	SafeName func(name string) string
+	// OnFiles is told after a commit that there may be something to do for files:
+	// to fetch, to end, or to delete at the server. It must not wait.
+	OnFiles func()
 }
 
 // Engine runs one account. See the package comment.
@@ -52,6 +57,9 @@ type Engine struct {
 	now     func() time.Time
 	cfg     Config
 	onFatal func(reason wire.Reason)
+	// safeName and onFiles are as in Options, and never nil.
+	safeName func(name string) string
+	onFiles  func()
 
 	calls chan func()
 	jobs  jobs
@@ -123,6 +131,12 @@ func New(o Options) *Engine {
 	}
 	if e.onFatal == nil {
 		e.onFatal = func(wire.Reason) {}
+	}
+	if e.safeName = o.SafeName; e.safeName == nil {
+		e.safeName = baseName
+	}
+	if e.onFiles = o.OnFiles; e.onFiles == nil {
+		e.onFiles = func() {}
 	}
 	return e
 }
@@ -223,7 +237,7 @@ func (e *Engine) Wake() {
 
 // wakeUp makes everything due that a change of trust may have released.
 func (e *Engine) wakeUp() {
-	for _, t := range []task{taskLoad, taskLocked, taskRelease, taskReopen, taskRelations, taskReceipts, taskSubscribe, taskPump} {
+	for _, t := range []task{taskLoad, taskLocked, taskRelease, taskReopen, taskRelations, taskReceipts, taskSubscribe, taskPump, taskFiles} {
 		e.at(t, 0)
 	}
 }

@@ -72,8 +72,8 @@ func (e *Engine) repeat(ctx context.Context, m *store.Message, peer string) (*lo
 		if err != nil {
 			return err
 		}
-		if m.Kind != int32(e2e.Kind_KIND_TEXT) || ev.Message == nil {
-			return local.Errorf(local.CodeUsage, "only a text can be sent again")
+		if m.Kind != int32(e2e.Kind_KIND_TEXT) || ev.Message == nil || len(ev.Message.Files) > 0 {
+			return local.Errorf(local.CodeUsage, "only a text without files can be sent again").WithHint("secmsg file send %s PATH", peer)
 		}
 		p.Text = ev.Message.Text
 		if ev.Message.ReplyTo != nil {
@@ -90,6 +90,7 @@ func (e *Engine) repeat(ctx context.Context, m *store.Message, peer string) (*lo
 
 // hurry ends the pauses that a peer's messages are in.
 func (e *Engine) hurry(peer store.PeerID) {
+	e.onFiles()
 	p := e.peer(peer)
 	p.notBefore, p.tries = time.Time{}, 0
 	clear(p.noKeys)
@@ -119,7 +120,7 @@ func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult,
 			case local.StateFailed, local.StateExpired, local.StateDelivered, local.StateRead:
 				return local.Errorf(local.CodeUsage, "the message is %s; there is nothing to cancel", m.State)
 			}
-			if err != nil || o.Phase != store.PhaseQueued && o.Phase != store.PhaseHeld {
+			if err != nil || o.Phase != store.PhaseQueued && o.Phase != store.PhaseHeld && o.Phase != store.PhaseUploading {
 				return local.Errorf(local.CodeUsage, "the message is %s and may be with the server already; it cannot be cancelled", m.State)
 			}
 			sealed, err := tx.EnvelopesOf(e.account, m.ID)

@@ -81,11 +81,18 @@ func (e *Engine) markRead(tx *store.Tx, list []store.Message) error {
 		if err != nil {
 			return err
 		}
-		if !was || m.Kind != int32(e2e.Kind_KIND_TEXT) {
+		if !was || m.Kind == int32(e2e.Kind_KIND_REQUEST) {
 			continue
 		}
-		if err := e.owe(tx, m.Peer, m.ID, e2e.ReceiptState_RECEIPT_STATE_READ); err != nil {
+		// Who reads it has it: with files, only once they are here.
+		whole, err := e.whole(tx, m.ID)
+		if err != nil {
 			return err
+		}
+		if whole {
+			if err := e.owe(tx, m.Peer, m.ID, e2e.ReceiptState_RECEIPT_STATE_READ); err != nil {
+				return err
+			}
 		}
 		read[m.Peer] = append(read[m.Peer], m.ID[:])
 	}

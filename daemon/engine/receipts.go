@@ -171,10 +171,5 @@ func syncOf(tx *store.Tx, o *store.Outgoing) (*e2e.Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &e2e.Content{Kind: e2e.Kind_KIND_SYNC, SentMs: o.SentMS, Body: &e2e.Content_Sync{
-		Sync: &e2e.Sync{Peer: peer, MessageId: o.ID[:], What: &e2e.Sync_Sent{Sent: c.GetText()}}}}, nil
+	return &e2e.Content{Kind: e2e.Kind_KIND_SYNC, SentMs: o.SentMS, Body: &e2e.Content_Sync{Sync: copyOf(peer, o.ID, c)}}, nil
 }
-
-func marshalText(t *e2e.Text) ([]byte, error) { return proto.Marshal(t) }
-
-func unmarshalText(b []byte, t *e2e.Text) error { return proto.Unmarshal(b, t) }

@@ -8,27 +8,30 @@ import (
 
 	"secmsg/crypto/key"
 	"secmsg/daemon/store"
-	"secmsg/daemon/trust"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
 )
 
 // addOwn adds an own outgoing message to history with its event.
-func (e *Engine) addOwn(tx *store.Tx, id store.MessageID, to recipient, text *e2e.Text, state string, device key.DeviceID, sent time.Time) error {
-	body, err := proto.Marshal(text)
+func (e *Engine) addOwn(tx *store.Tx, id store.MessageID, to recipient, c *e2e.Content, state string, device key.DeviceID, sent time.Time) error {
+	body, err := bodyOf(c)
 	if err != nil {
-		return fmt.Errorf("encode text: %w", err)
+		return fmt.Errorf("encode message: %w", err)
 	}
 	m := &store.Message{
-		Account: e.account, ID: id, Peer: to.id, Direction: store.Out, Kind: int32(e2e.Kind_KIND_TEXT), Device: device[:],
+		Account: e.account, ID: id, Peer: to.id, Direction: store.Out, Kind: int32(c.GetKind()), Device: device[:],
 		SentMS: sent.UnixMilli(), ReceivedMS: e.now().UnixMilli(), State: state, ChangedMS: e.now().UnixMilli(), Body: body,
+	}
+	if err := e.addFiles(tx, m, referencesOf(c), sentElsewhere); err != nil {
+		return err
 	}
 	return e.addMessage(tx, m)
 }
 
-// addMessage adds a message to history and its event to the journal.
+// addMessage adds a message to history and its event to the journal, with one
+// more for each file that is part of it. The files' rows are there already.
 func (e *Engine) addMessage(tx *store.Tx, m *store.Message) error {
-	ev, err := e.messageEvent(tx, m)
+	ev, files, err := e.messageEvents(tx, m)
 	if err != nil {
 		return err
 	}
@@ -38,46 +41,63 @@ func (e *Engine) addMessage(tx *store.Tx, m *store.Message) error {
 	if err := tx.InsertMessage(m); err != nil {
 		return fmt.Errorf("add message: %w", err)
 	}
+	for _, ev := range files {
+		if _, err := e.journal.Append(tx, e.account, ev); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // messageEvent shows a message as an event.
 func (e *Engine) messageEvent(tx *store.Tx, m *store.Message) (local.Event, error) {
-	peer, err := peerName(tx, m.Peer)
-	if err != nil {
-		return local.Event{}, err
-	}
+	ev, _, err := e.messageEvents(tx, m)
+	return ev, err
+}
+
+// messageEvents shows a message as an event, and each file that is part of it
+// as one more. A file that is a message of its own is one event of type file.
+func (e *Engine) messageEvents(tx *store.Tx, m *store.Message) (ev local.Event, files []local.Event, err error) {
 	if m.Damaged != nil {
-		return e.damagedEvent(m, peer), nil
+		peer, err := peerName(tx, m.Peer)
+		if err != nil {
+			return ev, nil, err
+		}
+		return e.damagedEvent(m, peer), nil, nil
 	}
-	c, err := tx.Contact(e.account, m.Peer)
-	if err != nil && damaged(err) == nil { // else its trust is unknown
-		return local.Event{}, err
+	if ev, err = e.eventOf(tx, m); err != nil {
+		return ev, nil, err
 	}
 	text := new(e2e.Text)
-	if err := proto.Unmarshal(m.Body, text); err != nil {
-		return local.Event{}, fmt.Errorf("message %s: %w", idText(m.ID), err)
+	if m.Kind != int32(e2e.Kind_KIND_FILE) {
+		if err := proto.Unmarshal(m.Body, text); err != nil {
+			return ev, nil, fmt.Errorf("message %s: %w", idText(m.ID), err)
+		}
 	}
-	ev := local.Event{
-		Seq: m.Seq, ID: idText(m.ID), Type: local.TypeMessage, Account: e.self.String(), Peer: peer,
-		Direction: local.DirectionIn, Time: localMS(m.SentMS), Received: localMS(m.ReceivedMS),
-		Trust:   trust.TrustState(c),
-		Message: &local.Message{Text: text.GetText(), State: m.State, Request: m.Request},
-	}
-	if peer == e.self.String() {
-		ev.Trust = local.TrustVerified
-	}
-	if m.Direction == store.Out {
-		ev.Direction = local.DirectionOut
-	}
-	if d, err := key.DeviceIDFromBytes(m.Device); err == nil {
-		ev.Device = d.String()
-	}
+	ev.Type = local.TypeMessage
+	ev.Message = &local.Message{Text: text.GetText(), State: m.State, Request: m.Request}
 	if r := text.GetReplyTo(); len(r) == e2e.IDSize {
 		s := idText(store.MessageID(r))
 		ev.Message.ReplyTo = &s
 	}
-	return ev, nil
+	if m.Kind != int32(e2e.Kind_KIND_FILE) && len(text.GetFiles()) == 0 {
+		return ev, nil, nil
+	}
+	list, err := tx.FilesOf(e.account, m.ID)
+	if err != nil {
+		return ev, nil, err
+	}
+	for i := range list {
+		shown := e.showFile(&list[i], m)
+		one := ev
+		one.ID, one.Type, one.Message, one.File = shown.ID, local.TypeFile, nil, &shown
+		files = append(files, one)
+		ev.Message.Files = append(ev.Message.Files, shown)
+	}
+	if m.Kind == int32(e2e.Kind_KIND_FILE) && len(files) == 1 {
+		return files[0], nil, nil
+	}
+	return ev, files, nil
 }
 
 // setState moves an own message to a state, if that is a step forward, with
@@ -112,6 +132,9 @@ func (e *Engine) advance(tx *store.Tx, m *store.Message, state, reason string) e
 		return err
 	}
 	tx.OnCommit(func() { e.tell(id, stateChange{state: state, reason: reason}) })
+	if state == local.StateFailed || state == local.StateExpired {
+		return e.endFiles(tx, id)
+	}
 	return nil
 }
 

@@ -231,11 +231,11 @@ func (e *Engine) sentTo(tx *store.Tx, id store.MessageID, t sealTarget) (*store.
 	if m.Direction != store.Out || m.N == 0 || m.Peer != t.Peer && !t.own {
 		return nil, nil
 	}
-	text := new(e2e.Text)
-	if err := unmarshalText(m.Body, text); err != nil {
+	c, err := contentOf(m)
+	if err != nil {
 		return nil, err
 	}
-	body, err := encodeDraft(&e2e.Content{Kind: e2e.Kind_KIND_TEXT, Body: &e2e.Content_Text{Text: text}})
+	body, err := encodeDraft(c)
 	if err != nil {
 		return nil, err
 	}

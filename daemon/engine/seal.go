@@ -202,7 +202,7 @@ func (e *Engine) missing(o *store.Outgoing, to trust.Target, have []store.Envelo
 
 // ownTargets returns the other own devices that get a copy of what I send.
 func (b *sealing) ownTargets(o *store.Outgoing, addr identity.Address, have []store.Envelope) ([]sealTarget, error) {
-	if o.Control || addr == b.e.self || o.Kind != int32(e2e.Kind_KIND_TEXT) {
+	if o.Control || addr == b.e.self || o.Kind != int32(e2e.Kind_KIND_TEXT) && o.Kind != int32(e2e.Kind_KIND_FILE) {
 		return nil, nil
 	}
 	to, err := b.checkSend(b.e.selfPeer, false)

@@ -236,7 +236,8 @@ func (e *Engine) queueOne(tx *store.Tx, id store.MessageID, p local.SendParams, 
 	if note {
 		state = local.StateDelivered
 	}
-	if err := e.addOwn(tx, id, to, text, state, e.device, sent); err != nil {
+	c := &e2e.Content{Kind: e2e.Kind_KIND_TEXT, Body: &e2e.Content_Text{Text: text}}
+	if err := e.addOwn(tx, id, to, c, state, e.device, sent); err != nil {
 		return "", err
 	}
 	if p.Require == requireVerified {
@@ -256,7 +257,7 @@ func (e *Engine) queueOne(tx *store.Tx, id store.MessageID, p local.SendParams, 
 	}
 	return state, e.enqueue(tx, &store.Outgoing{
 		ID: id, Peer: to.id, Verified: p.Require == requireVerified, ExpiresMS: e.expiry(p.Expires), SentMS: sent.UnixMilli(),
-	}, &e2e.Content{Kind: e2e.Kind_KIND_TEXT, Body: &e2e.Content_Text{Text: text}})
+	}, c)
 }
 
 // contactAdded makes due what a new contact may release.
@@ -282,7 +283,9 @@ func (e *Engine) enqueue(tx *store.Tx, o *store.Outgoing, c *e2e.Content) error 
 		return err
 	}
 	o.Account, o.Kind, o.Body = e.account, int32(c.GetKind()), body
-	o.Phase = store.PhaseQueued
+	if o.Phase == 0 {
+		o.Phase = store.PhaseQueued
+	}
 	o.CreatedMS = e.profileTime().UnixMilli()
 	if o.ExpiresMS == 0 {
 		o.ExpiresMS = e.profileTime().Add(e.cfg.Retention).UnixMilli()

@@ -1,6 +1,9 @@
 package engine
 
-import "secmsg/rpc/local"
+import (
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+)
 
 // Reasons of held and failed messages, as they stand in history.
 const (
@@ -80,6 +83,16 @@ func stateError(state, reason, peer string) *local.Error {
 		return local.Errorf(local.CodeUntrusted, "the key of %s has changed; the message waits", peer).WithHint("secmsg contact show %s", peer)
 	case local.StateFailed:
 		switch reason {
+		case store.ReasonFileQuota:
+			return local.Errorf(local.CodeQuota, "the server has no room for the file")
+		case store.ReasonFileTooLarge:
+			return local.Errorf(local.CodeUsage, "the file is larger than the server takes")
+		case store.ReasonFileSource:
+			return local.Errorf(local.CodeIO, "the file can be read no more")
+		case store.ReasonFileStream:
+			return local.Errorf(local.CodeIO, "the stream broke off; nothing was sent")
+		case store.ReasonFileRefused:
+			return local.Errorf(local.CodeRefused, "the server refused the file")
 		case reasonUnknown:
 			return local.Errorf(local.CodeNotFound, "there is no account %s", peer)
 		case reasonBlocked:

@@ -153,5 +153,5 @@ func (e *Engine) retain(tx *store.Tx) error {
 			}
 		}
 	}
-	return nil
+	return tx.DeleteFiles(e.account)
 }

@@ -23,6 +23,7 @@ const (
 	taskUpkeep    task = "upkeep"    // prekeys, certificate, own manifest
 	taskSweep     task = "sweep"     // retention
 	taskExpire    task = "expire"    // the outbox's expiries
+	taskFiles     task = "files"     // the expiries of files, and those of accepted strangers
 )
 
 // idleWait is how long the actor sleeps when nothing is due.
@@ -71,7 +72,7 @@ func (e *Engine) runDue(ctx context.Context) time.Duration {
 // released comes before what sends it.
 func order() []task {
 	return []task{taskLoad, taskLocked, taskRelease, taskReopen, taskGaps, taskExpire, taskReceipts, taskRetry,
-		taskPump, taskTransmit, taskRelations, taskSubscribe, taskUpkeep, taskSweep}
+		taskPump, taskTransmit, taskRelations, taskSubscribe, taskUpkeep, taskSweep, taskFiles}
 }
 
 // nextTask returns the task that is due first.
@@ -130,6 +131,8 @@ func (e *Engine) run(t task) error {
 		return e.sweep()
 	case taskExpire:
 		return e.expire()
+	case taskFiles:
+		return e.expireFiles()
 	}
 	return nil
 }

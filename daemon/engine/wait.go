@@ -183,9 +183,10 @@ func sendResult(tx *store.Tx, m *store.Message) (local.SendResult, error) {
 	if err != nil {
 		return local.SendResult{}, err
 	}
-	return local.SendResult{
+	r := local.SendResult{
 		ID: idText(m.ID), Peer: peer, State: m.State, Time: localMS(m.ChangedMS), Error: stateError(m.State, m.Reason, peer),
-	}, nil
+	}
+	return r, fileResult(tx, m, &r)
 }
 
 func localMS(ms int64) local.Time {

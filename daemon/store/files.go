@@ -19,6 +19,7 @@ const (
 	FileSending   = "sending"   // out: being sealed and uploaded
 	FileSent      = "sent"      // out: the server has it
 	FileCancelled = "cancelled" // out: withdrawn
+	FileDone      = "done"      // out: delivered, and the server has dropped it
 	FileFailed    = "failed"
 	FileExpired   = "expired"
 )
@@ -191,7 +192,12 @@ func (tx *Tx) files(query string, args ...any) ([]File, error) {
 		f := &out[i]
 		plain, err := tx.open("files", "body", bodyRow(f.Account, f.ID), bodies[i])
 		if err != nil {
-			return nil, err
+			if err := spoiled(err); err != nil {
+				return nil, err
+			}
+			// The others of the list are none the worse. This one is not saved anew.
+			f.FileDetails = FileDetails{Name: "damaged", Size: -1, Reason: "what is stored of the file is damaged on disk"}
+			continue
 		}
 		if err := json.Unmarshal(plain, &f.FileDetails); err != nil {
 			return nil, errors.Join(fmt.Errorf("decode file: %w", ErrCorrupt), err)

@@ -122,3 +122,17 @@ func (t *Trust) Retention(tx *store.Tx, account store.AccountID, peer store.Peer
 	}
 	return parseAge(c.Policy[PolicyRetention])
 }
+
+// AutoAccept returns up to which size in bytes a contact's files are fetched
+// unasked: what the policy says, else byDefault; 0: none. Who is no contact, or
+// whose key has changed, gets none.
+func (t *Trust) AutoAccept(tx *store.Tx, account store.AccountID, peer store.PeerID, byDefault uint64) (uint64, error) {
+	c, err := tx.Contact(account, peer)
+	if err != nil || c.Relation != store.RelationContact || len(c.Changed) > 0 {
+		return 0, err
+	}
+	if c.Policy[PolicyAutoAccept] == "" {
+		return byDefault, nil
+	}
+	return parseSize(c.Policy[PolicyAutoAccept])
+}

@@ -27,6 +27,10 @@ const (
 	CodeInterrupted Code = "interrupted"  // 130
 )
 
+// ErrCallerLeft is why the context of a request ends whose caller has closed its
+// connection, as opposed to a daemon that stops.
+var ErrCallerLeft = errors.New("the caller left")
+
 // Error is an error as it crosses the socket and as `-o json` prints it. The
 // message is safe to show; what is behind it stays in the daemon's log.
 type Error struct {

@@ -32,6 +32,9 @@ func (c *Client) SendFiles(ctx context.Context, p FileSendParams, input io.Reade
 		go t.feed(input)
 	}
 	err = t.answer(MethodFileSend, &out, nil)
+	if e, ok := errors.AsType[*Error](err); ok && e.Code == CodeNoDaemon && input != nil {
+		err = Errorf(CodeIO, "the daemon ended while the stream was sent; nothing was sent")
+	}
 	return out, t.cause(ctx, err)
 }
 
