@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 )
 
@@ -23,6 +24,16 @@ type Client struct {
 	Log       ClientLog       `config:"log"`
 	Intervals ClientIntervals `config:"intervals"`
 	Limits    ClientLimits    `config:"limits"`
+	Files     ClientFiles     `config:"files"`
+}
+
+// ClientFiles say how the daemon moves files.
+type ClientFiles struct {
+	// Dir is Data/downloads if it is empty.
+	Dir        string `config:"dir" doc:"where files go that are fetched without being asked for, and where file get goes without -O; the default is downloads in the profile's data directory"`
+	Parallel   int    `config:"parallel" doc:"uploads, and fetches without being asked for, that run at the same time"`
+	AutoAccept Size   `config:"auto_accept" doc:"files of contacts up to this size are fetched without being asked for, where contact set says nothing else; 0: none"`
+	Spool      Size   `config:"spool" doc:"how much of one upload waits, sealed, for the server before sealing pauses"`
 }
 
 // ClientLog says how much the daemon logs.
@@ -79,6 +90,7 @@ func DefaultClient() Client {
 			OutboxAge:     30 * day,
 			InFlight:      256,
 		},
+		Files: ClientFiles{Parallel: 4, Spool: 64 << 20},
 	}
 }
 
@@ -135,6 +147,12 @@ func (c *Client) Validate() error {
 	}
 	if c.Limits.InFlight < 1 {
 		wrong("limits.in_flight: must be at least 1")
+	}
+	if c.Files.Parallel < 1 {
+		wrong("files.parallel: must be at least 1")
+	}
+	if c.Files.Dir != "" && !filepath.IsAbs(c.Files.Dir) {
+		wrong("files.dir: %q is not an absolute path", c.Files.Dir)
 	}
 	return errors.Join(problems...)
 }

@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"secmsg/config"
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
+	"secmsg/crypto/seal"
 	"secmsg/daemon/engine"
+	"secmsg/daemon/files"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
@@ -34,6 +37,7 @@ type account struct {
 	address identity.Address // guarded by mu
 	engine  *engine.Engine   // guarded by mu
 	link    *link.Link       // guarded by mu
+	files   *files.Service   // guarded by mu
 	stopped *local.Error     // guarded by mu; why it does not connect any more
 }
 
@@ -68,13 +72,19 @@ func (a *account) build() {
 	a.engine = engine.New(engine.Options{
 		Account: a.id, Address: a.address, Device: key.DeviceID(a.row.Device),
 		Store: d.store, Keyring: d.keys, Trust: d.trust, Journal: d.journal,
-		Logger: logger, Config: engineConfig(d.cfg),
+		Logger: logger, Config: engineConfig(d.cfg), SafeName: files.SafeName,
+		OnFiles: func() { a.fileService().Kick() }, OnUp: func() { a.fileService().Reached() },
 	})
 	a.link = link.New(link.Options{
 		Endpoint: a.endpointLocked(), Account: a.address.User, Device: key.DeviceID(a.row.Device),
 		Signer: signer{d.keys, a.id}, Handler: a.engine, Logger: logger,
 	})
 	a.engine.SetLink(a.link)
+	a.files = files.New(files.Options{
+		Account: a.id, Store: d.store, Blobs: blobs{a.link.Client}, Engine: a.engine, Memory: d.memory, Logger: logger,
+		Spool: filepath.Join(d.cfg.Paths.Data, spoolDir), Downloads: d.downloads(),
+		Parallel: d.cfg.Files.Parallel, SpoolParts: int(d.cfg.Files.Spool / seal.FilePartPlain),
+	})
 }
 
 func (a *account) endpointLocked() link.Endpoint {
@@ -132,7 +142,9 @@ func (a *account) connected(parent context.Context) *local.Error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	e, l := a.parts()
+	f := a.fileService()
 	wg.Go(func() { a.ended("engine", ctx, e.Run(ctx)) })
+	wg.Go(func() { a.ended("files", ctx, f.Run(ctx)) })
 	err := l.Run(ctx)
 	cancel() // the engine ends before its keys change
 	wg.Wait()
@@ -162,6 +174,12 @@ func (a *account) parts() (*engine.Engine, *link.Link) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.engine, a.link
+}
+
+func (a *account) fileService() *files.Service {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.files
 }
 
 func (a *account) current() store.Account {
@@ -230,7 +248,7 @@ func engineConfig(c config.Client) engine.Config {
 	return engine.Config{
 		Window: c.Limits.InFlight, DefaultWait: c.Intervals.SendWait, Retention: c.Limits.OutboxAge,
 		ReceiptJitter: c.Intervals.ReceiptDelay, GapAfter: c.Intervals.Gap, ProbeTimeout: c.Intervals.Probe,
-		RetryEvery: c.Intervals.Retry,
+		RetryEvery: c.Intervals.Retry, AutoAccept: uint64(max(c.Files.AutoAccept, 0)),
 		BackoffMin: c.Intervals.ReconnectMin, BackoffMax: c.Intervals.ReconnectMax,
 	}
 }

@@ -2,39 +2,145 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"path/filepath"
+	"time"
 
+	"secmsg/daemon/engine"
+	"secmsg/daemon/files"
+	"secmsg/daemon/link"
+	"secmsg/daemon/store"
 	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
 )
 
-func noFiles() error { return local.Errorf(local.CodeInternal, "files are not available yet") }
+const (
+	// spoolDir is where sealed parts wait, in the profile's data directory.
+	spoolDir = "spool"
+	// downloadsDir is where files go unless the configuration says otherwise.
+	downloadsDir = "downloads"
+	// countTimeout bounds the question how often a file was fetched, which file
+	// show asks when it can.
+	countTimeout = 2 * time.Second
+)
 
-// SendFiles implements localapi.Backend.
-func (d *Daemon) SendFiles(context.Context, local.FileSendParams, io.Reader, func(local.FileProgress)) (local.SendResults, error) {
-	return local.SendResults{}, noFiles()
+// blobs are a server's blobs as the files service knows them.
+type blobs struct{ *link.Client }
+
+// PutPart implements files.Blobs.
+func (b blobs) PutPart(ctx context.Context, t wire.BlobTicket, size int64, content io.ReaderAt) (string, error) {
+	etag, err := b.Client.PutPart(ctx, t, size, content)
+	return etag, ticketError(err)
+}
+
+// GetRange implements files.Blobs.
+func (b blobs) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, dst []byte) error {
+	return ticketError(b.Client.GetRange(ctx, t, offset, dst))
+}
+
+func ticketError(err error) error {
+	if errors.Is(err, link.ErrTicket) {
+		return fmt.Errorf("%w: %w", files.ErrTicket, err)
+	}
+	return err
+}
+
+func (d *Daemon) downloads() string {
+	if d.cfg.Files.Dir != "" {
+		return d.cfg.Files.Dir
+	}
+	return filepath.Join(d.cfg.Paths.Data, downloadsDir)
+}
+
+// filesOf calls an account's files service as ask calls its engine.
+func (d *Daemon) filesOf(ctx context.Context, name string, call func(s *files.Service) error) error {
+	for {
+		a, err := d.resolve(name)
+		if err != nil {
+			return err
+		}
+		if err = call(a.fileService()); !engine.Stopped(err) {
+			return toLocal(err)
+		}
+		select {
+		case <-time.After(stoppedPause):
+		case <-a.done:
+			return toLocal(err)
+		case <-ctx.Done():
+			return toLocal(ctx.Err())
+		}
+	}
+}
+
+// SendFiles implements localapi.Backend. The plan of an upload holds its key, so
+// that a locked profile cannot make one.
+func (d *Daemon) SendFiles(ctx context.Context, p local.FileSendParams, stream io.Reader, progress func(local.FileProgress)) (local.SendResults, error) {
+	var out local.SendResults
+	err := d.filesOf(ctx, p.Account, func(s *files.Service) (err error) {
+		out, err = s.Send(ctx, p, stream, progress)
+		return err
+	})
+	return out, err
 }
 
 // GetFile implements localapi.Backend.
-func (d *Daemon) GetFile(context.Context, local.FileGetParams, io.WriteCloser, func(local.FileProgress)) (local.FileGot, error) {
-	return local.FileGot{}, noFiles()
+func (d *Daemon) GetFile(ctx context.Context, p local.FileGetParams, stream io.WriteCloser, progress func(local.FileProgress)) (local.FileGot, error) {
+	var out local.FileGot
+	err := d.filesOf(ctx, p.Account, func(s *files.Service) (err error) {
+		out, err = s.Get(ctx, p, stream, progress)
+		return err
+	})
+	return out, err
 }
 
 // ListFiles implements localapi.Backend.
-func (d *Daemon) ListFiles(context.Context, local.FileListParams) (local.Events, error) {
-	return local.Events{}, noFiles()
+func (d *Daemon) ListFiles(ctx context.Context, p local.FileListParams) (local.Events, error) {
+	e, err := d.engine(p.Account)
+	if err != nil {
+		return local.Events{}, err
+	}
+	out, err := e.ListFiles(ctx, p)
+	return out, toLocal(err)
 }
 
-// ShowFile implements localapi.Backend.
-func (d *Daemon) ShowFile(context.Context, local.FileIDParams) (local.FileShown, error) {
-	return local.FileShown{}, noFiles()
+// ShowFile implements localapi.Backend. How often an own file was fetched is
+// known to the server; without it, it is not told.
+func (d *Daemon) ShowFile(ctx context.Context, p local.FileIDParams) (local.FileShown, error) {
+	a, err := d.resolve(p.Account)
+	if err != nil {
+		return local.FileShown{}, err
+	}
+	e, l := a.parts()
+	out, f, err := e.ShowFile(ctx, p.ID)
+	if err != nil || f.Direction != store.Out || f.State != store.FileSent {
+		return out, toLocal(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, countTimeout)
+	defer cancel()
+	if blob, err := l.GetBlob(ctx, f.Blob); err == nil {
+		out.Event.File.Downloads = blob.Downloads
+	}
+	return out, nil
 }
 
 // CancelFile implements localapi.Backend.
-func (d *Daemon) CancelFile(context.Context, local.FileIDParams) (local.SendResult, error) {
-	return local.SendResult{}, noFiles()
+func (d *Daemon) CancelFile(ctx context.Context, p local.FileIDParams) (local.SendResult, error) {
+	var out local.SendResult
+	err := d.ask(ctx, p.Account, func(e *engine.Engine) (err error) {
+		out, err = e.CancelFile(ctx, p.ID)
+		return err
+	})
+	return out, err
 }
 
 // CollectFiles implements localapi.Backend.
-func (d *Daemon) CollectFiles(context.Context, string) (local.FileGC, error) {
-	return local.FileGC{}, noFiles()
+func (d *Daemon) CollectFiles(ctx context.Context, name string) (local.FileGC, error) {
+	var out local.FileGC
+	err := d.filesOf(ctx, name, func(s *files.Service) (err error) {
+		out, err = s.Collect(ctx)
+		return err
+	})
+	return out, err
 }

@@ -16,6 +16,7 @@ import (
 
 	"secmsg/config"
 	"secmsg/crypto/identity"
+	"secmsg/daemon/files"
 	"secmsg/daemon/journal"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/localapi"
@@ -59,6 +60,7 @@ type Daemon struct {
 	keys    *keyring.Keyring
 	trust   *trust.Trust
 	journal *journal.Journal
+	memory  *files.Memory   // of the transfers of all accounts
 	work    context.Context // of accounts; ends before the store is closed
 	stop    context.CancelCauseFunc
 
@@ -76,7 +78,7 @@ var errStop = errors.New("stopped by a caller")
 
 // open opens what the daemon works on.
 func open(ctx context.Context, cfg config.Client, logger *slog.Logger) (*Daemon, error) {
-	d := &Daemon{cfg: cfg, logger: logger}
+	d := &Daemon{cfg: cfg, logger: logger, memory: files.NewMemory()}
 	if err := checkFile(cfg.Paths.Database); err != nil {
 		return nil, err
 	}

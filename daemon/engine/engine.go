@@ -40,6 +40,8 @@ type Options struct {
 	// OnFiles is told after a commit that there may be something to do for files:
 	// to fetch, to end, or to delete at the server. It must not wait.
 	OnFiles func()
+	// OnUp is told that the server can be reached again. It must not wait.
+	OnUp func()
 }
 
 // Engine runs one account. See the package comment.
@@ -57,9 +59,10 @@ type Engine struct {
 	now     func() time.Time
 	cfg     Config
 	onFatal func(reason wire.Reason)
-	// safeName and onFiles are as in Options, and never nil.
+	// safeName, onFiles and onUp are as in Options, and never nil.
 	safeName func(name string) string
 	onFiles  func()
+	onUp     func()
 
 	calls chan func()
 	jobs  jobs
@@ -137,6 +140,9 @@ func New(o Options) *Engine {
 	}
 	if e.onFiles = o.OnFiles; e.onFiles == nil {
 		e.onFiles = func() {}
+	}
+	if e.onUp = o.OnUp; e.onUp == nil {
+		e.onUp = func() {}
 	}
 	return e
 }

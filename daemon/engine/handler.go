@@ -42,6 +42,9 @@ func (e *Engine) Up(role wire.Role, serverTime time.Time) {
 		e.status.err = nil
 	}
 	e.mu.Unlock()
+	if role == wire.RoleContact {
+		e.onUp()
+	}
 	err := e.do(context.Background(), func() error {
 		if err := e.store.SetServerTime(e.work, serverTime); err != nil {
 			e.logger.Warn("store profile time", "error", err)

@@ -60,8 +60,8 @@ func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 			delete(s.paused, f.ID)
 		} else {
 			p := s.paused[f.ID]
-			p.until = time.Now().Add(min(retryMin<<min(p.b.tries, 10), time.Minute))
-			p.b.tries++
+			p.until = time.Now().Add(min(retryMin<<min(p.tries, 10), time.Minute))
+			p.tries++
 			s.paused[f.ID] = p
 		}
 		s.mu.Unlock()

@@ -193,7 +193,9 @@ func (f *fetch) fetchPart(ctx context.Context, t *ticket, p *piece) error {
 }
 
 // waiting bounds how long one thing is tried.
-func (f *fetch) waiting() *waiting { return &waiting{f: f, began: time.Now(), patience: f.patience} }
+func (f *fetch) waiting() *waiting {
+	return &waiting{f: f, began: time.Now(), patience: f.patience, b: backoff{s: f.s}}
+}
 
 type waiting struct {
 	f        *fetch

@@ -25,8 +25,12 @@ func final(err error) bool {
 	return false
 }
 
-// backoff waits longer after each failure.
-type backoff struct{ tries int }
+// backoff waits longer after each failure, and no longer once the server can be
+// reached again.
+type backoff struct {
+	s     *Service
+	tries int
+}
 
 // wait waits after a failure: for twice as long as the last time, with up to
 // half of it by chance, and at least as long as the server asked for.
@@ -44,6 +48,8 @@ func (b *backoff) wait(ctx context.Context, err error) error {
 	defer t.Stop()
 	select {
 	case <-t.C:
+		return nil
+	case <-b.s.reached():
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

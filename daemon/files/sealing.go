@@ -130,7 +130,7 @@ func (u *upload) keep(ctx context.Context, number int, sealed []byte, sum hash.H
 
 // insist tries something local until it succeeds, on a full disk for example.
 func (u *upload) insist(ctx context.Context, do func() error) error {
-	var b backoff
+	b := backoff{s: u.s}
 	for {
 		err := do()
 		if err == nil {

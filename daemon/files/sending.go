@@ -117,7 +117,7 @@ func (u *upload) put(ctx context.Context, p store.TransferPart) error {
 	}
 	defer f.Close()
 	defer u.track.move(p.Number, 0)
-	var b backoff
+	b := backoff{s: u.s}
 	for {
 		etag, err := u.putOnce(ctx, p, f)
 		switch {

@@ -65,7 +65,6 @@ type Service struct {
 	queueing sync.RWMutex
 
 	mu       sync.Mutex
-	ctx      context.Context              // of Run; guarded by mu
 	uploads  map[int64]*upload            // that run; guarded by mu
 	fetches  map[store.MessageID]struct{} // unasked ones that run; guarded by mu
 	paused   map[store.MessageID]pause    // unasked ones that failed; guarded by mu
@@ -73,6 +72,7 @@ type Service struct {
 	streams  int                          // guarded by mu
 	watched  map[int64]*watched           // of callers; guarded by mu
 	claims   map[int64]bool               // downloads to files that run; guarded by mu
+	wake     chan struct{}                // closed and replaced by Reached; guarded by mu
 	largest  int64                        // that the server takes, sealed; 0: not known; guarded by mu
 }
 
@@ -86,7 +86,7 @@ type watched struct {
 
 type pause struct {
 	until time.Time
-	b     backoff
+	tries int
 }
 
 // New makes a Service. Run starts it.
@@ -107,7 +107,7 @@ func New(o Options) *Service {
 		o: o, spool: spool{o.Spool}, kick: make(chan struct{}, 1), quit: make(chan struct{}),
 		up: make(chan struct{}, o.Parallel), down: make(chan struct{}, o.Parallel),
 		uploads: make(map[int64]*upload), fetches: make(map[store.MessageID]struct{}),
-		paused: make(map[store.MessageID]pause), watched: make(map[int64]*watched), claims: make(map[int64]bool),
+		paused: make(map[store.MessageID]pause), watched: make(map[int64]*watched), claims: make(map[int64]bool), wake: make(chan struct{}),
 	}
 }
 
@@ -120,6 +120,23 @@ func (s *Service) Kick() {
 	}
 }
 
+// Reached tells that the server can be reached again: what waits for it tries
+// at once.
+func (s *Service) Reached() {
+	s.mu.Lock()
+	close(s.wake)
+	s.wake = make(chan struct{})
+	clear(s.paused)
+	s.mu.Unlock()
+	s.Kick()
+}
+
+func (s *Service) reached() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wake
+}
+
 // Run carries out transfers until ctx ends, and returns when everything that it
 // started has ended. A Service runs once.
 func (s *Service) Run(ctx context.Context) error {
@@ -127,9 +144,6 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.wg.Wait()
 	defer close(s.quit)
 	defer cancel()
-	s.mu.Lock()
-	s.ctx = ctx
-	s.mu.Unlock()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -336,7 +350,7 @@ func (s *Service) lookDeletes(ctx context.Context) error {
 const deleteKept = 366 * 24 * time.Hour
 
 func (s *Service) deleteAll(ctx context.Context, list []store.Transfer) {
-	var b backoff
+	b := backoff{s: s}
 	for _, t := range list {
 		for {
 			err := s.o.Blobs.DeleteBlob(ctx, string(t.Body))
@@ -345,7 +359,7 @@ func (s *Service) deleteAll(ctx context.Context, list []store.Transfer) {
 				err = s.o.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteTransfer(t.ID) })
 			}
 			if err == nil {
-				b = backoff{}
+				b = backoff{s: s}
 				break
 			}
 			if b.wait(ctx, err) != nil {

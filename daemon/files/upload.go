@@ -56,7 +56,7 @@ type upload struct {
 
 // run carries out the upload until it is done, has failed, or ctx ends.
 func (u *upload) run(ctx context.Context) {
-	var b backoff
+	b := backoff{s: u.s}
 	for {
 		err := u.attempt(ctx)
 		if err == nil {
@@ -269,7 +269,7 @@ func (u *upload) finish(ctx context.Context, last mark) error {
 
 // retry asks the server until it answers; what is final is a failure or a new start.
 func retry[R any](ctx context.Context, u *upload, ask func() (R, error)) (R, error) {
-	var b backoff
+	b := backoff{s: u.s}
 	for {
 		r, err := ask()
 		if err == nil {
