@@ -13,9 +13,10 @@ import (
 	"secmsg/rpc/local"
 )
 
-// spoilRows damages rows by hand.
+// spoilRows damages rows by hand, once nobody writes.
 func (p *person) spoilRows(statement string, args ...any) {
 	p.t.Helper()
+	settleDown(time.Second)
 	db, err := sql.Open("sqlite", filepath.Join(p.dir, "secmsg.db"))
 	if err != nil {
 		p.t.Fatal(err)
