@@ -65,7 +65,7 @@ func (e *Engine) ShowFile(ctx context.Context, text string) (local.FileShown, *s
 	var f *store.File
 	id, err := parseID(text)
 	if err != nil {
-		return out, nil, local.Errorf(local.CodeUsage, "not the id of a file: %q", text)
+		return out, nil, local.Errorf(local.CodeNotFound, "there is no file %q", text)
 	}
 	err = e.store.View(ctx, func(tx *store.Tx) error {
 		f, err = tx.File(e.account, id)

@@ -174,7 +174,7 @@ func (e *Engine) CancelFile(ctx context.Context, text string) (local.SendResult,
 	err := e.share(func(tx *store.Tx) error {
 		id, err := parseID(text)
 		if err != nil {
-			return local.Errorf(local.CodeUsage, "not the id of a file: %q", text)
+			return local.Errorf(local.CodeNotFound, "there is no file %q", text)
 		}
 		list, err := e.filesNamed(tx, id, text)
 		if err != nil {

@@ -86,7 +86,7 @@ func stateError(state, reason, peer string) *local.Error {
 		case store.ReasonFileQuota:
 			return local.Errorf(local.CodeQuota, "the server has no room for the file")
 		case store.ReasonFileTooLarge:
-			return local.Errorf(local.CodeUsage, "the file is larger than the server takes")
+			return local.Errorf(local.CodeQuota, "the file is larger than the server takes")
 		case store.ReasonFileSource:
 			return local.Errorf(local.CodeIO, "the file can be read no more")
 		case store.ReasonFileStream:

@@ -141,7 +141,7 @@ func (s *Service) fetched(ctx context.Context, f *store.File, path string, trans
 func (s *Service) find(ctx context.Context, text string, wait bool) (*store.File, string, error) {
 	u, err := uuid.Parse(text)
 	if err != nil {
-		return nil, "", local.Errorf(local.CodeUsage, "not the id of a file: %q", text)
+		return nil, "", local.Errorf(local.CodeNotFound, "there is no file %q", text)
 	}
 	tick := time.NewTicker(waitEvery)
 	defer tick.Stop()

@@ -128,7 +128,7 @@ func (s *Service) checkSize(d store.FileDetails, path string) error {
 	if err == nil && (limit == 0 || sealed <= limit) {
 		return nil
 	}
-	return local.Errorf(local.CodeUsage, "%s has %d bytes; the server takes files of at most %d", path, d.Size, limit)
+	return local.Errorf(local.CodeQuota, "%s has %d bytes; the server takes files of at most %d", path, d.Size, limit)
 }
 
 // learnLimit remembers how much the server takes.

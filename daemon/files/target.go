@@ -73,7 +73,7 @@ func chooseTarget(path, name string, overwrite bool) (target, error) {
 }
 
 func exists(path string) *local.Error {
-	return local.Errorf(local.CodeUsage, "%s exists", path).WithHint("another path, or --overwrite")
+	return local.Errorf(local.CodeUsage, "%s exists", path).WithHint("another path, or --force")
 }
 
 func (t *target) encode() ([]byte, error) {
