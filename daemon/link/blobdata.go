@@ -131,6 +131,11 @@ func (c *Client) transfer(ctx context.Context, method string, t wire.BlobTicket,
 	client := c.store
 	if own {
 		client, req.Header = c.data, c.header("")
+		if method == http.MethodPut {
+			// The server refuses by closing the connection: asked first, its
+			// answer is read for certain. A store may not know the question.
+			req.Header.Set("Expect", "100-continue")
+		}
 	}
 	req.Header.Set("User-Agent", "") // says nothing that a store needs
 	fill(req)

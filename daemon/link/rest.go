@@ -66,7 +66,7 @@ func NewClient(e Endpoint, account string, device key.DeviceID, signer Signer) *
 	c.http = newHTTP(&http.Transport{DialTLSContext: pinned, MaxIdleConns: idleConns, MaxIdleConnsPerHost: idleConns})
 	c.data = newHTTP(&http.Transport{
 		DialTLSContext: pinned, MaxIdleConns: dataConns, MaxIdleConnsPerHost: dataConns,
-		ReadBufferSize: dataBuffer, WriteBufferSize: dataBuffer,
+		ReadBufferSize: dataBuffer, WriteBufferSize: dataBuffer, ExpectContinueTimeout: c.timing.Open,
 	})
 	c.store = newHTTP(&http.Transport{
 		MaxIdleConns: dataConns, MaxIdleConnsPerHost: dataConns, ReadBufferSize: dataBuffer, WriteBufferSize: dataBuffer,
