@@ -41,6 +41,9 @@ func testStore(t *testing.T, open opener) {
 		{"Isolation", testIsolation},
 		{"Reopen", testReopen},
 		{"Clock", testClock},
+		{"Blobs", testBlobs},
+		{"BlobLimits", testBlobLimits},
+		{"BlobSweep", testBlobSweep},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
 	}
