@@ -295,7 +295,7 @@ func (s *Server) notify(state string) {
 func (s *Server) adminHandler() http.Handler {
 	return admin.New(admin.Options{
 		Store: s.store, Stats: s.stats, Domain: s.cfg.Domain, Address: s.cfg.Address, Fingerprint: s.ca.Fingerprint(),
-		Changed: s.accountChanged, ConfirmClock: s.clock.Confirm, Now: s.clock.Now, Logger: s.logger.With("part", "admin"),
+		BlobQuota: int64(s.cfg.Limits.Blobs.Quota), Changed: s.accountChanged, ConfirmClock: s.clock.Confirm, Now: s.clock.Now, Logger: s.logger.With("part", "admin"),
 	}).Handler()
 }
 

@@ -41,6 +41,7 @@ func newAdminCommand(a *app) *cobra.Command {
 			aa.verb("delete USER", "Delete an account with all that the server holds of it", 1, aa.userDelete)),
 		groupCommand(a, "device", "Devices of accounts",
 			aa.verb("list USER", "List the devices of an account, revoked ones too", 1, aa.deviceList)),
+		newQuotaCommand(aa),
 		newStatsCommand(aa),
 		newAdminCheckCommand(aa),
 	)

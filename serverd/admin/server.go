@@ -31,6 +31,8 @@ const (
 type Store interface {
 	store.Accounts
 	MailboxSize(ctx context.Context, device key.DeviceID) (envelopes int, bytes int64, err error)
+	BlobUsage(ctx context.Context, account string) (store.BlobUsage, error)
+	SetBlobQuota(ctx context.Context, account string, bytes int64) error
 }
 
 // Options are what a Server is made of; all but Changed are needed.
@@ -40,6 +42,7 @@ type Options struct {
 	Domain      string
 	Address     string // HOST:PORT that invites name
 	Fingerprint identity.Fingerprint
+	BlobQuota   int64 // the configuration's, in bytes
 	// ConfirmClock believes the wall clock after a jump, and returns how far the server's time moved.
 	ConfirmClock func(ctx context.Context) (time.Duration, error)
 	// Changed is called after an account was suspended, resumed or deleted.
@@ -69,6 +72,8 @@ func (s *Server) Handler() http.Handler {
 	route(s, mux, "POST /users/{name}/suspend", s.suspend(true))
 	route(s, mux, "POST /users/{name}/resume", s.suspend(false))
 	route(s, mux, "GET /users/{name}/devices", s.listDevices)
+	route(s, mux, "GET /users/{name}/quota", s.quota)
+	route(s, mux, "PUT /users/{name}/quota", s.setQuota)
 	route(s, mux, "GET /stats", s.stats)
 	route(s, mux, "POST /clock/confirm", s.confirmClock)
 	return mux

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+
+	"secmsg/config"
+	"secmsg/rpc/admin"
+
+	"github.com/spf13/cobra"
+)
+
+func newQuotaCommand(a *adminApp) *cobra.Command {
+	set := a.verb("set USER SIZE", "Give an account a quota of its own, such as 50GiB; 0 takes it away", 2, a.quotaSet)
+	return groupCommand(a.app, "quota", "Room for the files of accounts",
+		a.verb("show USER", "Show an account's quota and what it has used", 1, a.quotaShow), set)
+}
+
+func (a *adminApp) quotaShow(ctx context.Context, c *admin.Client, args []string) error {
+	q, err := c.Quota(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	return a.printQuota(q)
+}
+
+func (a *adminApp) quotaSet(ctx context.Context, c *admin.Client, args []string) error {
+	var size config.Size
+	if err := size.UnmarshalText([]byte(args[1])); err != nil {
+		return usagef("%v", err)
+	}
+	q, err := c.SetQuota(ctx, args[0], int64(size))
+	if err != nil {
+		return err
+	}
+	return a.printQuota(q)
+}
+
+func (a *adminApp) printQuota(q admin.Quota) error {
+	if a.json() {
+		return a.printJSON(q)
+	}
+	from := "of the configuration"
+	if q.Own {
+		from = "of its own"
+	}
+	return a.printf("name   %s\nquota  %s, %s\nused   %d bytes\nfiles  %d, %d of them not finished",
+		visible(q.Name), config.Size(q.Quota), from, q.Used, q.Files, q.Unfinished)
+}

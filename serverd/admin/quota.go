@@ -1,0 +1,42 @@
+package admin
+
+import (
+	"encoding/json"
+	"net/http"
+
+	rpc "secmsg/rpc/admin"
+)
+
+// quota serves GET /users/{name}/quota.
+func (s *Server) quota(r *http.Request) (rpc.Quota, error) {
+	a, err := s.opt.Store.Account(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return rpc.Quota{}, err
+	}
+	u, err := s.opt.Store.BlobUsage(r.Context(), a.Name)
+	if err != nil {
+		return rpc.Quota{}, err
+	}
+	out := rpc.Quota{Name: a.Name, Quota: s.opt.BlobQuota, Used: u.Bytes, Files: u.Blobs, Unfinished: u.Unfinished}
+	if u.Quota > 0 {
+		out.Quota, out.Own = u.Quota, true
+	}
+	return out, nil
+}
+
+// setQuota serves PUT /users/{name}/quota.
+func (s *Server) setQuota(r *http.Request) (rpc.Quota, error) {
+	var in rpc.SetQuota
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&in); err != nil {
+		return rpc.Quota{}, malformed("not a valid request")
+	}
+	if in.Bytes < 0 {
+		return rpc.Quota{}, malformed("bytes: must not be negative")
+	}
+	if err := s.opt.Store.SetBlobQuota(r.Context(), r.PathValue("name"), in.Bytes); err != nil {
+		return rpc.Quota{}, err
+	}
+	return s.quota(r)
+}
