@@ -2,6 +2,7 @@ package engine
 
 import (
 	"path/filepath"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -51,14 +52,20 @@ func (e *Engine) addFiles(tx *store.Tx, m *store.Message, list []*e2e.File, stat
 		if err := tx.InsertFile(f); err != nil {
 			return err
 		}
+		e.expiresAt(tx, f.ExpiresMS)
 	}
 	if len(list) > 0 {
-		tx.OnCommit(func() {
-			e.at(taskFiles, 0)
-			e.onFiles()
-		})
+		tx.OnCommit(e.onFiles)
 	}
 	return nil
+}
+
+// expiresAt makes the expiry of a file due.
+func (e *Engine) expiresAt(tx *store.Tx, ms int64) {
+	if ms > 0 {
+		d := max(time.UnixMilli(ms).Sub(e.profileTime()), 0)
+		tx.OnCommit(func() { e.at(taskFiles, d) })
+	}
 }
 
 func detailsOf(r *e2e.File) store.FileDetails {

@@ -224,7 +224,7 @@ func (e *Engine) uploaded(tx *store.Tx, id store.MessageID) error {
 	if err := tx.SetMessageBody(e.account, id, m.Body); err != nil {
 		return err
 	}
-	tx.OnCommit(func() { e.at(taskFiles, 0) })
+	e.expiresAt(tx, expires)
 	if m.Peer == e.selfPeer {
 		if err := tx.DeleteOutgoing(e.account, id); err != nil {
 			return err

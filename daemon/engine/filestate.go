@@ -279,9 +279,6 @@ func (e *Engine) expireFiles() error {
 	var next int64
 	more := false
 	err := e.update(func(tx *store.Tx) error {
-		if err := e.acceptRequested(tx); err != nil {
-			return err
-		}
 		list, err := tx.ExpiredFiles(e.account, now.UnixMilli(), expireBatch)
 		if err != nil {
 			return err
@@ -326,7 +323,9 @@ func (e *Engine) expireFile(tx *store.Tx, f *store.File) error {
 }
 
 // acceptRequested looks again at the files of strangers that have become contacts.
-func (e *Engine) acceptRequested(tx *store.Tx) error {
+func (e *Engine) acceptRequested() error { return e.update(e.acceptRequestedIn) }
+
+func (e *Engine) acceptRequestedIn(tx *store.Tx) error {
 	list, err := tx.RequestFiles(e.account, expireBatch)
 	if err != nil {
 		return err

@@ -265,6 +265,7 @@ func (e *Engine) contactAdded() {
 	e.at(taskRelations, 0)
 	e.at(taskReceipts, 0)
 	e.at(taskSubscribe, 0)
+	e.at(taskAccept, 0)
 }
 
 // expiry returns when a message expires, in profile time.

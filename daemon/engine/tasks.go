@@ -23,7 +23,8 @@ const (
 	taskUpkeep    task = "upkeep"    // prekeys, certificate, own manifest
 	taskSweep     task = "sweep"     // retention
 	taskExpire    task = "expire"    // the outbox's expiries
-	taskFiles     task = "files"     // the expiries of files, and those of accepted strangers
+	taskFiles     task = "files"     // the expiries of files
+	taskAccept    task = "accept"    // files of strangers who have become contacts
 )
 
 // idleWait is how long the actor sleeps when nothing is due.
@@ -72,7 +73,7 @@ func (e *Engine) runDue(ctx context.Context) time.Duration {
 // released comes before what sends it.
 func order() []task {
 	return []task{taskLoad, taskLocked, taskRelease, taskReopen, taskGaps, taskExpire, taskReceipts, taskRetry,
-		taskPump, taskTransmit, taskRelations, taskSubscribe, taskUpkeep, taskSweep, taskFiles}
+		taskPump, taskTransmit, taskRelations, taskSubscribe, taskUpkeep, taskSweep, taskFiles, taskAccept}
 }
 
 // nextTask returns the task that is due first.
@@ -133,6 +134,8 @@ func (e *Engine) run(t task) error {
 		return e.expire()
 	case taskFiles:
 		return e.expireFiles()
+	case taskAccept:
+		return e.acceptRequested()
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package files
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"os"
 	"time"
@@ -53,7 +54,13 @@ func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 	s.fetches[f.ID] = struct{}{}
 	s.mu.Unlock()
 	s.wg.Go(func() {
-		err := s.fetchUnasked(ctx, f)
+		err := s.stillWanted(ctx, f)
+		if err == nil {
+			err = s.fetchUnasked(ctx, f)
+		}
+		if errors.Is(err, errWithdrawn) {
+			err = nil
+		}
 		s.mu.Lock()
 		delete(s.fetches, f.ID)
 		if err == nil {
@@ -69,6 +76,18 @@ func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 		s.Kick()
 	})
 	return true
+}
+
+// stillWanted looks again now that no other goroutine fetches the file: what was
+// read before may be old.
+func (s *Service) stillWanted(ctx context.Context, f *store.File) error {
+	return s.o.Store.View(ctx, func(tx *store.Tx) error {
+		now, err := tx.File(s.o.Account, f.ID)
+		if errors.Is(err, store.ErrNotFound) || err == nil && now.State != store.FileFetching {
+			return errWithdrawn
+		}
+		return err
+	})
 }
 
 // fetchUnasked fetches one file into the directory for that. It returns an

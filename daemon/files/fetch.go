@@ -182,6 +182,9 @@ func (f *fetch) fetchPart(ctx context.Context, t *ticket, p *piece) error {
 				f.track.setPhase(local.PhaseFetching)
 				return nil
 			}
+			if errors.Is(err, ErrSize) {
+				return fmt.Errorf("%w: %w", errSpoiled, err)
+			}
 			if errors.Is(err, ErrTicket) {
 				t.drop(at)
 			}
@@ -244,6 +247,7 @@ func (t *ticket) renew(ctx context.Context) error {
 			return fmt.Errorf("%w: the server has %d bytes instead of %d", errSpoiled, d.Size, t.f.total)
 		}
 		if err == nil {
+			d.Ticket.Size = t.f.total
 			t.now <- d.Ticket
 			return nil
 		}

@@ -69,7 +69,6 @@ func cipherOf(keyBytes []byte) (*seal.FileCipher, error) {
 type mark struct {
 	Offset int64  `json:"offset"` // of the source, in bytes
 	Last   bool   `json:"last,omitempty"`
-	Plain  []byte `json:"plain"`  // state of the digest of the source
 	Sealed []byte `json:"sealed"` // state of the digest of the blob
 }
 

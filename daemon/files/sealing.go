@@ -1,7 +1,9 @@
 package files
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +22,7 @@ import (
 type plainPart struct {
 	data []byte
 	last bool
-	mark mark // Offset, Last and Plain
+	mark mark // Offset and Last
 }
 
 // sealAll seals from behind the parts that are durable to the end of the
@@ -167,15 +169,52 @@ func (u *upload) openInput(ctx context.Context, at mark) (*input, error) {
 		return nil, sourceFailure(err)
 	}
 	in := &input{u: u, file: f}
-	if err := verifyPrefix(ctx, f, at.Offset, at.Plain); err != nil {
-		in.close()
-		return nil, err
+	if in.res, err = u.s.o.Memory.reserve(ctx, uploadBuffers, bufferSize(u.plan.Size)); err == nil {
+		err = in.verify(ctx, at)
 	}
-	if in.res, err = u.s.o.Memory.reserve(ctx, uploadBuffers, bufferSize(u.plan.Size)); err != nil {
+	if err != nil {
 		in.close()
 		return nil, err
 	}
 	return in, nil
+}
+
+// verify reads the source up to where its durable parts end, and checks that it
+// is what they were sealed from: sealed again, in memory and for nothing else,
+// it gives the same digest. A digest of the plaintext would cost every upload
+// what only one that goes on needs.
+func (in *input) verify(ctx context.Context, at mark) error {
+	if at.Offset == 0 {
+		return nil
+	}
+	want, err := loadHash(at.Sealed)
+	if err != nil {
+		return err
+	}
+	cipher, err := in.u.plan.cipher()
+	if err != nil {
+		return err
+	}
+	defer cipher.Wipe()
+	got := sha256.New()
+	for number, offset := 1, int64(0); offset < at.Offset; number++ {
+		data, _, err := in.next(ctx, offset)
+		if err != nil {
+			return err
+		}
+		offset += int64(len(data))
+		sealed, err := cipher.SealPart(in.buffer(), data, number, false)
+		if err != nil {
+			return errChanged // a part that ends too early
+		}
+		got.Write(sealed)
+		in.put(data)
+		in.put(sealed)
+	}
+	if !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
+		return errChanged
+	}
+	return nil
 }
 
 func (in *input) close() {
@@ -206,21 +245,14 @@ func (in *input) put(b []byte) {
 
 // readAll reads part after part.
 func (in *input) readAll(ctx context.Context, at mark, out chan<- plainPart) error {
-	sum, err := loadHash(at.Plain)
-	if err != nil {
-		return err
-	}
 	for offset, last := at.Offset, false; !last; {
-		var data []byte
-		if data, last, err = in.next(ctx, offset); err != nil {
+		data, end, err := in.next(ctx, offset)
+		if err != nil {
 			return err
 		}
-		sum.Write(data)
+		last = end
 		offset += int64(len(data))
 		p := plainPart{data: data, last: last, mark: mark{Offset: offset, Last: last}}
-		if p.mark.Plain, err = saveHash(sum); err != nil {
-			return err
-		}
 		if last && in.file == nil {
 			in.u.stream.finished(offset, in.u.track)
 		}

@@ -13,6 +13,9 @@ import (
 // ErrTicket is what a Blobs answers for a ticket that is expired.
 var ErrTicket = errors.New("the ticket is not good any more")
 
+// ErrSize is what a Blobs answers when a blob ends before it should, or goes on behind that.
+var ErrSize = errors.New("the blob has another size")
+
 // Blobs are the blobs of the account's server. Errors that carry a *wire.Error
 // of the codes not_found, quota, too_large and conflict are final for what was
 // asked; ErrTicket asks for another ticket; after any other error the same may

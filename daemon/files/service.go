@@ -193,12 +193,12 @@ func (s *Service) lookUploads(ctx context.Context) error {
 	var list []found
 	err := s.o.Store.View(ctx, func(tx *store.Tx) error {
 		list = nil
-		rows, err := tx.Transfers(s.o.Account, store.TransferUpload, 0, len(running)+transfersAtOnce)
+		rows, err := tx.Transfers(s.o.Account, store.TransferUpload, 0, len(running)+s.o.Parallel+maxStreams)
 		if err != nil {
 			return err
 		}
 		for _, t := range rows {
-			wanted, err := s.wanted(tx, t.ID)
+			wanted, err := tx.Sending(s.o.Account, t.ID)
 			if err != nil {
 				return err
 			}
@@ -228,20 +228,6 @@ func (s *Service) lookUploads(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// wanted reports whether a message still waits for an upload.
-func (s *Service) wanted(tx *store.Tx, id int64) (bool, error) {
-	list, err := tx.FilesByTransfer(s.o.Account, id)
-	if err != nil {
-		return false, err
-	}
-	for _, f := range list {
-		if f.State == store.FileSending {
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 // startUpload starts an upload if there is room for one more.

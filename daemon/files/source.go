@@ -1,9 +1,7 @@
 package files
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -93,26 +91,6 @@ func (s source) reopen() (*os.File, error) {
 		return nil, errors.Join(errChanged, f.Close())
 	}
 	return f, nil
-}
-
-// verifyPrefix reads the first n bytes of the source and compares their digest
-// with the state that was saved behind them; then the source stands there.
-func verifyPrefix(ctx context.Context, f io.Reader, n int64, state []byte) error {
-	want, err := loadHash(state)
-	if err != nil {
-		return err
-	}
-	got := sha256.New()
-	if _, err := io.CopyN(got, readerCtx{ctx, f}, n); err != nil {
-		if errors.Is(err, io.EOF) {
-			return errChanged
-		}
-		return err
-	}
-	if !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
-		return errChanged
-	}
-	return nil
 }
 
 // readerCtx ends with its context.

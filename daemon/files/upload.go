@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,8 +60,8 @@ func (u *upload) run(ctx context.Context) {
 	b := backoff{s: u.s}
 	for {
 		err := u.attempt(ctx)
-		if err == nil {
-			return
+		if err == nil || errors.Is(err, errWithdrawn) && ctx.Err() == nil {
+			return // done, here or before
 		}
 		if errors.Is(err, errChanged) || errors.Is(err, errLost) {
 			if err = u.restart(ctx, err); err == nil {
@@ -189,10 +190,25 @@ func sourceFailure(err error) error {
 // stops it.
 func (u *upload) attempt(ctx context.Context) error {
 	var parts []store.TransferPart
-	err := u.s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
+	err := u.s.o.Store.View(ctx, func(tx *store.Tx) error {
+		t, err := tx.Transfer(u.id) // what was read before may be old
+		if err != nil {
+			return err
+		}
+		p, err := decodePlan(t.Body)
+		if err != nil {
+			return err
+		}
+		if p.Blob == "" && bytes.Equal(p.Key, u.plan.Key) {
+			p.Blob = u.plan.Blob // of a single part, which is not recorded
+		}
+		u.plan = p
 		parts, err = tx.Parts(u.id)
 		return err
 	})
+	if errors.Is(err, store.ErrNotFound) {
+		return errWithdrawn
+	}
 	if err != nil {
 		return err
 	}

@@ -106,7 +106,16 @@ func (tx *Tx) FilesOf(account AccountID, message MessageID) ([]File, error) {
 
 // FilesByTransfer returns the files that an upload makes or made.
 func (tx *Tx) FilesByTransfer(account AccountID, transfer int64) ([]File, error) {
-	return tx.files(`SELECT `+fileColumns+` FROM files WHERE account = ? AND transfer = ? AND transfer > 0 ORDER BY arrival`, account, transfer)
+	return tx.files(`SELECT `+fileColumns+` FROM files INDEXED BY files_by_transfer
+		WHERE account = ? AND transfer = ? AND transfer > 0 ORDER BY arrival`, account, transfer)
+}
+
+// Sending reports whether a file still waits for an upload.
+func (tx *Tx) Sending(account AccountID, transfer int64) (bool, error) {
+	var yes bool
+	err := tx.get(`SELECT EXISTS (SELECT 1 FROM files INDEXED BY files_by_transfer
+		WHERE account = ? AND transfer = ? AND transfer > 0 AND state = 'sending')`, []any{account, transfer}, &yes)
+	return yes, err
 }
 
 // Files returns the last limit files, oldest first, of a peer or (0) of everybody.
@@ -117,27 +126,28 @@ func (tx *Tx) Files(account AccountID, peer PeerID, limit int) ([]File, error) {
 
 // FetchingFiles returns up to limit files that are to be fetched unasked, oldest first.
 func (tx *Tx) FetchingFiles(account AccountID, limit int) ([]File, error) {
-	return tx.files(`SELECT `+fileColumns+` FROM files WHERE account = ? AND state = 'fetching' ORDER BY arrival LIMIT ?`, account, limit)
+	return tx.files(`SELECT `+fileColumns+` FROM files INDEXED BY files_fetching
+		WHERE account = ? AND state = 'fetching' ORDER BY arrival LIMIT ?`, account, limit)
 }
 
 // RequestFiles returns the files of strangers' messages that were offered.
 func (tx *Tx) RequestFiles(account AccountID, limit int) ([]File, error) {
 	return tx.files(`SELECT f.account, f.id, f.message, f.peer, f.direction, f.place, f.state, f.transfer, f.arrival, f.changed_ms, f.expires_ms, f.body
-		FROM files f JOIN messages m ON m.account = f.account AND m.id = f.message
+		FROM files f INDEXED BY files_offered CROSS JOIN messages m ON m.account = f.account AND m.id = f.message
 		WHERE f.account = ? AND m.request = 1 AND f.state = 'offered' ORDER BY f.arrival LIMIT ?`, account, limit)
 }
 
 // ExpiredFiles returns up to limit files that the server has dropped before
 // they were fetched, as far as is known here.
 func (tx *Tx) ExpiredFiles(account AccountID, ms int64, limit int) ([]File, error) {
-	return tx.files(`SELECT `+fileColumns+` FROM files WHERE account = ? AND expires_ms > 0 AND expires_ms <= ?
+	return tx.files(`SELECT `+fileColumns+` FROM files INDEXED BY files_expiry WHERE account = ? AND expires_ms > 0 AND expires_ms <= ?
 		AND state IN ('offered', 'fetching', 'sent') ORDER BY expires_ms LIMIT ?`, account, ms, limit)
 }
 
 // NextFileExpiry returns the earliest such moment to come, 0 if there is none.
 func (tx *Tx) NextFileExpiry(account AccountID) (int64, error) {
 	var ms int64
-	err := tx.get(`SELECT coalesce(min(expires_ms), 0) FROM files WHERE account = ? AND expires_ms > 0
+	err := tx.get(`SELECT coalesce(min(expires_ms), 0) FROM files INDEXED BY files_expiry WHERE account = ? AND expires_ms > 0
 		AND state IN ('offered', 'fetching', 'sent')`, []any{account}, &ms)
 	return ms, err
 }

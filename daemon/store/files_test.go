@@ -41,6 +41,17 @@ func TestFilesAndTransfers(t *testing.T) {
 		if list, err = tx.Files(1, bob, 1); err != nil || len(list) != 1 || list[0].ID != (MessageID{2}) {
 			t.Errorf("last file of bob %+v, %v", list, err)
 		}
+		if yes, err := tx.Sending(1, up.ID); !yes || err != nil {
+			t.Errorf("sending %v, %v", yes, err)
+		}
+		for _, list := range []func() ([]File, error){
+			func() ([]File, error) { return tx.FetchingFiles(1, 5) },
+			func() ([]File, error) { return tx.RequestFiles(1, 5) },
+		} {
+			if l, err := list(); err != nil || len(l) != 0 {
+				t.Errorf("%+v, %v", l, err)
+			}
+		}
 		if list, err = tx.FilesByTransfer(1, up.ID); err != nil || len(list) != 3 {
 			t.Errorf("files of a transfer %+v, %v", list, err)
 		}

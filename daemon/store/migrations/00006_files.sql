@@ -19,9 +19,10 @@ CREATE TABLE files (
     PRIMARY KEY (account, id)
 ) WITHOUT ROWID;
 CREATE INDEX files_by_message ON files (account, message, place);
-CREATE INDEX files_by_transfer ON files (account, transfer) WHERE transfer > 0;
+CREATE INDEX files_by_transfer ON files (account, transfer, arrival) WHERE transfer > 0;
 CREATE INDEX files_by_arrival ON files (account, arrival);
 CREATE INDEX files_fetching ON files (account, arrival) WHERE state = 'fetching';
+CREATE INDEX files_offered ON files (account, arrival) WHERE state = 'offered';
 CREATE INDEX files_expiry ON files (account, expires_ms) WHERE expires_ms > 0 AND state IN ('offered', 'fetching', 'sent');
 
 -- Uploads and downloads that run. kind: 1 upload, 2 download, 3 a blob of the
