@@ -44,6 +44,9 @@ func ticketError(err error) error {
 	if errors.Is(err, link.ErrTicket) {
 		return fmt.Errorf("%w: %w", files.ErrTicket, err)
 	}
+	if errors.Is(err, link.ErrBlobSize) {
+		return fmt.Errorf("%w: %w", files.ErrSize, err)
+	}
 	return err
 }
 

@@ -93,16 +93,20 @@ func (c *Client) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, 
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusPartialContent:
-		if first, end, ok := contentRange(resp.Header.Get("Content-Range")); !ok || first != offset || end != last {
+		first, end, total, ok := contentRange(resp.Header.Get("Content-Range"))
+		if !ok || first != offset {
 			return fmt.Errorf("get range: %w: another range than asked for", ErrProtocol)
+		}
+		if end != last || t.Size != 0 && total >= 0 && total != t.Size {
+			return fmt.Errorf("get range: %w: it ends at %d of %d", ErrBlobSize, end, total)
 		}
 	case http.StatusOK:
 		// The whole blob, from a store that knows no ranges.
-		if offset != 0 || resp.ContentLength != int64(len(dst)) {
+		if offset != 0 || resp.ContentLength != int64(len(dst)) || t.Size != 0 && t.Size != resp.ContentLength {
 			return fmt.Errorf("get range: %w: no range", ErrProtocol)
 		}
 	case http.StatusRequestedRangeNotSatisfiable:
-		return fmt.Errorf("get range: %w: the blob ends before %d", ErrProtocol, last)
+		return fmt.Errorf("get range: %w: it ends before %d", ErrBlobSize, offset)
 	default:
 		return fmt.Errorf("get range: %w", storeError(ctx, resp, own))
 	}
@@ -177,13 +181,18 @@ func loopback(host string) bool {
 }
 
 // contentRange reads "bytes FIRST-LAST/TOTAL" (RFC 9110, section 14.4).
-func contentRange(text string) (first, last int64, ok bool) {
+// A total that is not known is -1.
+func contentRange(text string) (first, last, total int64, ok bool) {
 	text, ok = strings.CutPrefix(text, "bytes ")
-	span, _, ok2 := strings.Cut(text, "/")
+	span, whole, ok2 := strings.Cut(text, "/")
 	a, b, ok3 := strings.Cut(span, "-")
 	first, err := strconv.ParseInt(a, 10, 64)
 	last, err2 := strconv.ParseInt(b, 10, 64)
-	return first, last, ok && ok2 && ok3 && err == nil && err2 == nil
+	total, err3 := strconv.ParseInt(whole, 10, 64)
+	if whole == "*" {
+		total, err3 = -1, nil
+	}
+	return first, last, total, ok && ok2 && ok3 && err == nil && err2 == nil && err3 == nil
 }
 
 // storeError classifies the answer of a server or store that refused.

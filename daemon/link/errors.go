@@ -22,6 +22,8 @@ var (
 	ErrUntrusted = errors.New("server is not the pinned realm")
 	// ErrProtocol says that the server broke a rule of the protocol.
 	ErrProtocol = errors.New("server broke the protocol")
+	// ErrBlobSize says that a blob has another size than it must have.
+	ErrBlobSize = errors.New("the blob has another size")
 	// ErrTooLarge says that something exceeds a limit of the protocol.
 	ErrTooLarge = errors.New("exceeds a limit of the protocol")
 )

@@ -78,6 +78,9 @@ type BlobTicket struct {
 	// proved the realm; any other one is a store's own, and gets no token.
 	URL       string `json:"url"`
 	ExpiresMS int64  `json:"expires_ms"`
+	// Size is what the whole blob must have, in bytes; 0: not known. It is said
+	// by who fetches, and never on the wire.
+	Size int64 `json:"-"`
 }
 
 // BlobTicketList answers POST /v1/blobs/{id}/tickets.
