@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"secmsg/rpc/local"
 
@@ -97,7 +98,7 @@ func (a *app) openTarget(ctx context.Context, o fileGetOptions, p *local.FileGet
 	case "":
 		return target{}, nil
 	case "-":
-		p.Stream = true
+		p.Stream, p.Overwrite = true, false
 		return target{w: a.stdout, stdout: true}, nil
 	}
 	abs := absolute(o.out)
@@ -115,10 +116,13 @@ func (a *app) openTarget(ctx context.Context, o fileGetOptions, p *local.FileGet
 		if err != nil {
 			return target{}, sourceError(o.out, err)
 		}
-		p.Stream = true
+		p.Stream, p.Overwrite = true, false
 		return target{w: f}, nil
 	case !o.force:
 		return target{}, usagef("%s exists", o.out).WithHint("-O with another path, or --force to replace it")
+	}
+	if !utf8.ValidString(abs) {
+		return target{}, usagef("%s: the path is not UTF-8", o.out).WithHint("secmsg file get %s -O - > FILE", p.ID)
 	}
 	p.Path = abs
 	return target{}, nil
@@ -131,7 +135,7 @@ func (a *app) getFile(ctx context.Context, c *local.Client, p local.FileGetParam
 	terminal := false
 	if out.w != nil {
 		w = stdoutWriter{out.w}
-		if terminal = term.IsTerminal(int(out.w.Fd())); terminal && !p.Overwrite {
+		if terminal = term.IsTerminal(int(out.w.Fd())); terminal && !o.force {
 			if err := a.textOnly(ctx, c, p); err != nil {
 				return err
 			}

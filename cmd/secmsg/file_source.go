@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"secmsg/rpc/local"
 )
@@ -70,7 +71,8 @@ func (a *app) openSource(ctx context.Context, path string) (local.FileSource, io
 			WithHint("tar c %s | secmsg file send PEER - --name %s.tar", shellWord(path), shellWord(filepath.Base(absolute(path))))
 	}
 	abs := absolute(path)
-	if info.Mode().IsRegular() && !ownPath(abs) {
+	// A name that is not text cannot be named to the daemon.
+	if info.Mode().IsRegular() && !ownPath(abs) && utf8.ValidString(abs) {
 		// Whether it can be read is better said now than by the daemon later.
 		f, err := os.Open(path)
 		if err != nil {
@@ -84,7 +86,7 @@ func (a *app) openSource(ctx context.Context, path string) (local.FileSource, io
 	if err != nil {
 		return local.FileSource{}, nil, sourceError(path, err)
 	}
-	name := filepath.Base(abs)
+	name := strings.ToValidUTF8(filepath.Base(abs), "_")
 	if ownPath(abs) {
 		name = streamName
 	}

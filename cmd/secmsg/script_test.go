@@ -37,6 +37,9 @@ const patience = 30 * time.Second
 //	lines N                   standard output has N lines
 //	asOther FILE              give FILE to another user
 //	sqlite FILE STATEMENT     run a statement in a database
+//	mkfile FILE SIZE          make a file of that many bytes that look random, the same each time
+//	same FILE FILE            the two files have the same bytes
+//	private FILE              only its owner may read or write FILE, and nobody run it
 func TestScripts(t *testing.T) {
 	runScripts(t, secmsgBinary(t), "testdata/script")
 }
@@ -97,6 +100,9 @@ func runScripts(t *testing.T, bin, dir string) {
 			"lines":      cmdLines,
 			"asOther":    cmdAsOther,
 			"sqlite":     cmdSQLite,
+			"mkfile":     cmdMakeFile,
+			"same":       cmdSame,
+			"private":    cmdPrivate,
 		},
 	})
 }
