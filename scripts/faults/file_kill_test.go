@@ -266,20 +266,20 @@ func TestFileThatChangesMeanwhile(t *testing.T) {
 	r := newRig(t, options{tcp: true})
 	r.connected("alice", "bob")
 	source, to := filepath.Join(t.TempDir(), "source"), filepath.Join(filesDir(t), "file")
-	content(t, source, 6*filePart, 6)
+	content(t, source, 24*filePart, 6) // more than the spool holds
 	r.tcp.Set(lab.TCPFaults{Rate: 8 << 20})
 	start, _ := r.tcp.Passed()
 	id := r.sendFile(source, "--wait", "queued")
 	r.eventually("some of it is on its way", func() bool { now, _ := r.tcp.Passed(); return now > start+sealedPart })
 	r.check(r.w.KillDaemon(t.Context(), "alice"))
-	want := content(t, source, 5*filePart, 7)
+	want := content(t, source, 20*filePart, 7)
 	r.tcp.Set(lab.TCPFaults{})
 	r.start("alice")
 	res := r.getFile(id, to)
 	switch {
 	case res.Code == 0:
 		if digest(t, to) != want {
-			t.Error("what came is neither the one nor the other")
+			t.Error("what came is not the file as it is now")
 		}
 	default:
 		t.Error(fmt.Errorf("the file does not come: %w", res.Err()))
