@@ -1,0 +1,205 @@
+package media
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/pion/stun/v4"
+)
+
+const (
+	// maxPacket bounds a packet in bytes; what is longer fits no path's MTU. It is
+	// one less than pion's, which takes a full buffer for a cut packet.
+	maxPacket = 1599
+	// stunHeader is the length of a STUN header in bytes (RFC 8489, 5).
+	stunHeader = 20
+	// protocolTCP is TCP in REQUESTED-TRANSPORT (RFC 8656, 18.8).
+	protocolTCP = 6
+)
+
+// guard looks at what arrives before pion does. It returns what pion is to
+// see, nil for nothing, and what is to be answered instead, nil for nothing.
+// Packets of allocations, which are most, pass after a look at two bytes.
+func (s *Server) guard(b []byte, from endpoint) (pass, answer []byte) {
+	if len(b) == 0 || len(b) > maxPacket {
+		return nil, nil
+	}
+	if b[0]&0xC0 == 0x40 { // ChannelData (RFC 8656, 12.4); pion knows the channel or drops it
+		return b, nil
+	}
+	if len(b) < stunHeader || b[0]&0xC0 != 0 {
+		return nil, nil
+	}
+	var t stun.MessageType
+	t.ReadValue(binary.BigEndian.Uint16(b))
+	switch {
+	case t == stun.NewType(stun.MethodSend, stun.ClassIndication):
+		return b, nil // relayConn looks at the peer
+	case t.Class != stun.ClassRequest:
+		return nil, nil // we ask nobody, and answer no other indication
+	}
+	e := s.sessions.at(from)
+	if (e == nil || t.Method == stun.MethodBinding) && !s.requests.take(from.addr.Addr()) {
+		// Answers to senders that are not known may go to a forged address, and
+		// are up to four times as long as the question.
+		s.counters.droppedRequests.Add(1)
+		return nil, nil
+	}
+	if t.Method == stun.MethodBinding {
+		return b, nil
+	}
+	m := &stun.Message{Raw: b}
+	if m.Decode() != nil {
+		return nil, nil
+	}
+	key := s.keyOf(m, e)
+	if key == nil {
+		return b, nil // pion challenges or refuses it
+	}
+	code := s.refusal(m, e)
+	if code != 0 {
+		return nil, signed(m, key, stun.NewType(t.Method, stun.ClassErrorResponse), stun.ErrorCodeAttribute{Code: code})
+	}
+	return s.shorten(m, b, key), nil
+}
+
+// keyOf returns the key of a request whose credentials and signature are good,
+// else nil. The nonce is pion's to check; a request that is repeated gets the
+// same refusal.
+func (s *Server) keyOf(m *stun.Message, e *session) []byte {
+	username, err := m.Get(stun.AttrUsername)
+	if err != nil {
+		return nil
+	}
+	realm, err := m.Get(stun.AttrRealm)
+	if err != nil || !s.authorized(string(realm), string(username), e) {
+		return nil
+	}
+	key := s.longTermKey(string(username))
+	if stun.MessageIntegrity(key).Check(m) != nil {
+		return nil
+	}
+	return key
+}
+
+// refusal returns the error code for an authentic request, or 0.
+func (s *Server) refusal(m *stun.Message, e *session) stun.ErrorCode {
+	switch m.Type.Method {
+	case stun.MethodAllocate:
+		transport, err := m.Get(stun.AttrRequestedTransport)
+		if err == nil && len(transport) > 0 && transport[0] == protocolTCP {
+			s.counters.refusedTCP.Add(1)
+			return stun.CodeUnsupportedTransProto
+		}
+	case stun.MethodConnect, stun.MethodConnectionBind:
+		s.counters.refusedTCP.Add(1)
+		return stun.CodeForbidden
+	case stun.MethodCreatePermission, stun.MethodChannelBind:
+		return s.peerRefusal(m, e)
+	}
+	return 0
+}
+
+// peerRefusal looks at the peers that a request names (attack F6).
+func (s *Server) peerRefusal(m *stun.Message, e *session) stun.ErrorCode {
+	peers, forbidden := int64(0), false
+	err := m.ForEach(stun.AttrXORPeerAddress, func(m *stun.Message) error {
+		var x stun.XORMappedAddress
+		if err := x.GetFromAs(m, stun.AttrXORPeerAddress); err != nil {
+			return err
+		}
+		peers++
+		addr, _ := netip.AddrFromSlice(x.IP)
+		peer := netip.AddrPortFrom(addr.Unmap(), uint16(x.Port))
+		// Permissions are for addresses, and a client may leave out the port
+		// (RFC 8656, 9.2).
+		anyPort := m.Type.Method == stun.MethodCreatePermission && x.Port == 0
+		if !s.mayReach(peer) && !(anyPort && s.mayReachAddress(peer.Addr())) {
+			forbidden = true
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return stun.CodeBadRequest
+	case forbidden:
+		s.counters.refusedPeers.Add(1)
+		return stun.CodeForbidden
+	case e == nil:
+		return 0 // pion says that there is no allocation
+	case e.permissions.Load()+peers > maxPermissions, m.Type.Method == stun.MethodChannelBind && e.channels.Load() >= maxChannels:
+		return stun.CodeInsufficientCapacity
+	}
+	return 0
+}
+
+// shorten makes a lifetime that is asked for at most ours: pion grants whatever
+// is below an hour. The message is signed anew, since the lifetime is under the
+// signature. Others are returned as they are.
+func (s *Server) shorten(m *stun.Message, b, key []byte) []byte {
+	if m.Type.Method != stun.MethodAllocate && m.Type.Method != stun.MethodRefresh {
+		return b
+	}
+	asked, err := m.Get(stun.AttrLifetime)
+	limit := uint32(s.opt.Limits.Lifetime / time.Second)
+	if err != nil || len(asked) != 4 || binary.BigEndian.Uint32(asked) <= limit {
+		return b
+	}
+	out := &stun.Message{Type: m.Type, TransactionID: m.TransactionID}
+	out.WriteHeader()
+	for _, a := range m.Attributes {
+		switch a.Type {
+		case stun.AttrMessageIntegrity, stun.AttrFingerprint:
+		case stun.AttrLifetime:
+			out.Add(a.Type, binary.BigEndian.AppendUint32(nil, limit))
+		default:
+			out.Add(a.Type, a.Value)
+		}
+	}
+	if stun.MessageIntegrity(key).AddTo(out) != nil {
+		return nil
+	}
+	return out.Raw
+}
+
+// signed makes an answer to m.
+func signed(m *stun.Message, key []byte, t stun.MessageType, more ...stun.Setter) []byte {
+	setters := append([]stun.Setter{stun.NewTransactionIDSetter(m.TransactionID), t}, more...)
+	out, err := stun.Build(append(setters, stun.MessageIntegrity(key))...)
+	if err != nil {
+		return nil
+	}
+	return out.Raw
+}
+
+// packetConn is a UDP socket that clients talk to, behind guard.
+type packetConn struct {
+	*net.UDPConn
+	s *Server
+}
+
+// ReadFrom returns the next packet for pion.
+func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, addr, err := c.UDPConn.ReadFrom(b)
+		if err != nil {
+			if isRefused(err) {
+				continue
+			}
+			return n, addr, err
+		}
+		from, ok := endpointOf(addr)
+		if !ok {
+			continue
+		}
+		pass, answer := c.s.guard(b[:n], from)
+		if answer != nil {
+			_, _ = c.UDPConn.WriteTo(answer, addr) // lost like any packet
+		}
+		if pass != nil {
+			return copy(b, pass), addr, nil
+		}
+	}
+}

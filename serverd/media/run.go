@@ -1,0 +1,178 @@
+package media
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/pion/turn/v5"
+)
+
+const (
+	// testEvery is how often the server tests itself, and looks for new addresses
+	// of its host.
+	testEvery = 5 * time.Minute
+	// retryEvery is how often it does so when something is wrong.
+	retryEvery = 30 * time.Second
+	// testTimeout bounds one self-test: it is on this machine.
+	testTimeout = 5 * time.Second
+	// probeSize is the length of the packet that a self-test relays, in bytes.
+	probeSize = 32
+	// probes is how often a packet that is lost is sent again.
+	probes = 5
+)
+
+// Run tests the server from time to time, and opens it if it is not open, until
+// ctx ends. It does not close it.
+func (s *Server) Run(ctx context.Context) {
+	var failed error
+	for first := true; ; first = false {
+		err := s.Open(ctx)
+		if err == nil {
+			err = s.Test(ctx)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && (failed == nil || failed.Error() != err.Error()) {
+			s.opt.Logger.Warn("calls cannot be relayed", "error", err)
+		} else if err == nil && (failed != nil || first) {
+			st := s.Status()
+			s.opt.Logger.Info("calls can be relayed", "listen", st.Listen, "relay", st.Relay)
+		}
+		failed = err
+		s.sessions.prune()
+		wait := testEvery
+		if err != nil {
+			wait = retryEvery
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+		s.refresh(ctx)
+	}
+}
+
+// refresh looks for addresses of the host that came and went.
+func (s *Server) refresh(ctx context.Context) {
+	s.mu.Lock()
+	socks := append([]sockets(nil), s.socks...)
+	s.mu.Unlock()
+	if len(socks) == 0 {
+		return
+	}
+	if err := s.lookAround(ctx, socks); err != nil {
+		s.opt.Logger.Warn("addresses of this machine could not be read", "error", err)
+	}
+}
+
+// Test is the self-test: over UDP and over TCP it asks for the own address
+// (STUN), allocates, and relays a packet to itself. Its result stands in Status.
+func (s *Server) Test(ctx context.Context) error {
+	begin := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, testTimeout)
+	defer cancel()
+	to := s.Addr()
+	if !to.IsValid() {
+		return net.ErrClosed
+	}
+	var errs []error
+	for _, network := range []string{"udp", "tcp"} {
+		if err := s.test(ctx, network, to.String()); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", network, err))
+		}
+	}
+	err := errors.Join(errs...)
+	if parent := context.Cause(ctx); err != nil && errors.Is(parent, context.Canceled) {
+		return err // the server is stopped
+	}
+	s.mu.Lock()
+	s.status.Err, s.status.Tested, s.status.Took = err, time.Now(), time.Since(begin)
+	s.mu.Unlock()
+	return err
+}
+
+func (s *Server) test(ctx context.Context, network, to string) error {
+	conn, err := dialTest(ctx, network, to)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	username, password, _ := Mint(s.opt.Secret, selfAccount, s.opt.Now(), s.opt.Limits.Lifetime)
+	client, err := turn.NewClient(&turn.ClientConfig{
+		STUNServerAddr: to, TURNServerAddr: to, Username: username, Password: password, Realm: s.opt.Realm, Conn: conn, LoggerFactory: quiet(),
+	})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	// What waits without a context fails when the socket is closed.
+	stop := context.AfterFunc(ctx, func() { client.Close(); _ = conn.Close() })
+	defer stop()
+	if err := client.Listen(); err != nil {
+		return err
+	}
+	if _, err := client.SendBindingRequest(); err != nil {
+		return fmt.Errorf("binding: %w", err)
+	}
+	relay, err := client.AllocateWithContext(ctx)
+	if err != nil {
+		return fmt.Errorf("allocate: %w", err)
+	}
+	defer relay.Close()
+	return probe(ctx, relay)
+}
+
+// dialTest opens a socket for a TURN client.
+func dialTest(ctx context.Context, network, to string) (net.PacketConn, error) {
+	if network == "tcp" {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, network, to)
+		if err != nil {
+			return nil, err
+		}
+		return turn.NewSTUNConn(conn), nil
+	}
+	var lc net.ListenConfig
+	if strings.HasPrefix(to, "[") {
+		return lc.ListenPacket(ctx, "udp6", "[::]:0")
+	}
+	return lc.ListenPacket(ctx, "udp4", "0.0.0.0:0")
+}
+
+// probe sends packets from an allocation to itself until one arrives.
+func probe(ctx context.Context, relay net.PacketConn) error {
+	var sent, got [probeSize]byte
+	rand.Read(sent[:])
+	deadline, _ := ctx.Deadline()
+	var failed error
+	for i := range probes {
+		if _, err := relay.WriteTo(sent[:], relay.LocalAddr()); err != nil {
+			return fmt.Errorf("send: %w", err)
+		}
+		wait := time.Now().Add(time.Duration(i+1) * time.Second / 10)
+		if wait.After(deadline) {
+			wait = deadline
+		}
+		if err := relay.SetReadDeadline(wait); err != nil {
+			return fmt.Errorf("receive: %w", err)
+		}
+		n, _, err := relay.ReadFrom(got[:])
+		if err == nil && n == probeSize && got == sent {
+			return nil
+		}
+		failed = err
+	}
+	if failed == nil {
+		return errors.New("receive: another packet came back")
+	}
+	return fmt.Errorf("receive: %w", failed)
+}

@@ -1,0 +1,265 @@
+package media
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/logging"
+	"github.com/pion/turn/v5"
+)
+
+// counters are what the server has done since it was made.
+type counters struct {
+	allocations, refusedLogin, refusedQuota, refusedPeers, refusedTCP, refusedStreams atomic.Int64
+
+	packetsIn, packetsOut, bytesIn, bytesOut                       atomic.Int64
+	refusedPackets, droppedPackets, failedPackets, droppedRequests atomic.Int64
+}
+
+// Server is a media server.
+type Server struct {
+	opt      Options // constant
+	policy   *policy
+	sessions *sessions
+	requests *requestLimiter
+	counters counters
+
+	relay4, relay6 atomic.Pointer[relayAddress]
+
+	mu      sync.Mutex // guards below
+	turn    *turn.Server
+	socks   []sockets
+	streams []*streamListener
+	addr    netip.AddrPort // as clients of this machine reach it
+	closed  bool
+	status  Status
+}
+
+// Status says how the server is.
+type Status struct {
+	Open   bool          // it has its sockets
+	Listen string        // their address and port
+	Relay  []string      // the addresses that relayed packets come from
+	Err    error         // why it has no sockets, or what the last self-test found; nil: all is well
+	Tested time.Time     // when the last self-test ended; zero: there was none
+	Took   time.Duration // how long it took
+}
+
+// New makes a server. It fails if the options make no sense; it opens nothing.
+func New(opt Options) (*Server, error) {
+	opt, err := opt.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opt: opt, policy: newPolicy(opt.Loopback, opt.Allow),
+		sessions: newSessions(opt.Limits, opt.Now), requests: newRequestLimiter(opt.Limits.Requests, opt.Now),
+	}
+	s.relay4.Store(&relayAddress{})
+	s.relay6.Store(&relayAddress{})
+	return s, nil
+}
+
+// Open makes the server's sockets and begins to serve. It fails if a port is
+// taken; then it may be called again. When it is open already it does nothing.
+func (s *Server) Open(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.turn != nil {
+		return nil
+	}
+	if s.closed {
+		return net.ErrClosed
+	}
+	err := s.openLocked(ctx)
+	s.status.Err = err
+	return err
+}
+
+func (s *Server) openLocked(ctx context.Context) error {
+	socks, err := listen(ctx, s.opt.Listen)
+	if err != nil {
+		return fmt.Errorf("media: %w", err)
+	}
+	if err := s.lookAround(ctx, socks); err != nil {
+		return errors.Join(fmt.Errorf("media: %w", err), closeAll(socks))
+	}
+	config := turn.ServerConfig{
+		Realm: s.opt.Realm, AuthHandler: s.authorize, QuotaHandler: s.mayAllocate, EventHandler: s.events(),
+		AllocationLifetime: s.opt.Limits.Lifetime, LoggerFactory: quiet(), InboundMTU: maxPacket + 1,
+	}
+	var streams []*streamListener
+	for _, sock := range socks {
+		l := newStreamListener(sock.tcp, s)
+		streams = append(streams, l)
+		config.PacketConnConfigs = append(config.PacketConnConfigs, turn.PacketConnConfig{
+			PacketConn: &packetConn{sock.udp, s}, RelayAddressGenerator: generator{s}, PermissionHandler: s.mayPermit,
+		})
+		config.ListenerConfigs = append(config.ListenerConfigs, turn.ListenerConfig{
+			Listener: l, RelayAddressGenerator: generator{s}, PermissionHandler: s.mayPermit,
+		})
+	}
+	server, err := turn.NewServer(config)
+	if err != nil {
+		return errors.Join(fmt.Errorf("media: %w", err), closeAll(socks))
+	}
+	s.turn, s.streams, s.socks = server, streams, socks
+	s.addr = socks[0].addr()
+	s.status.Open, s.status.Listen = true, s.addr.String()
+	if host, port, err := net.SplitHostPort(s.opt.Listen); err == nil && host == "" && port != "0" {
+		s.status.Listen = s.opt.Listen
+	}
+	return nil
+}
+
+// quiet makes pion silent: what it would log are addresses of clients, which
+// are nobody's business, and counters tell the rest.
+func quiet() logging.LoggerFactory {
+	return &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}
+}
+
+// mayAllocate is pion's QuotaHandler.
+func (s *Server) mayAllocate(username, _ string, _ net.Addr) bool {
+	account, _, err := parseUsername(username)
+	if err != nil || !s.sessions.room(account) {
+		s.counters.refusedQuota.Add(1)
+		return false
+	}
+	return true
+}
+
+// events keep the table of sessions in step with pion.
+func (s *Server) events() turn.EventHandler {
+	count := func(src net.Addr, add func(*session)) {
+		if from, ok := endpointOf(src); ok {
+			if e := s.sessions.at(from); e != nil {
+				add(e)
+			}
+		}
+	}
+	return turn.EventHandler{
+		OnAllocationCreated: func(src, _ net.Addr, _, _, _ string, relay net.Addr, _ int) {
+			from, ok := endpointOf(src)
+			if told, isUDP := relay.(*net.UDPAddr); ok && isUDP {
+				s.sessions.bind(unmapped(told.AddrPort()), from)
+			}
+		},
+		OnPermissionCreated: func(src, _ net.Addr, _, _, _ string, _ net.Addr, _ net.IP) {
+			count(src, func(e *session) { e.permissions.Add(1) })
+		},
+		OnPermissionDeleted: func(src, _ net.Addr, _, _, _ string, _ net.Addr, _ net.IP) {
+			count(src, func(e *session) { e.permissions.Add(-1) })
+		},
+		OnChannelCreated: func(src, _ net.Addr, _, _, _ string, _, _ net.Addr, _ uint16) {
+			count(src, func(e *session) { e.channels.Add(1) })
+		},
+		OnChannelDeleted: func(src, _ net.Addr, _, _, _ string, _, _ net.Addr, _ uint16) {
+			count(src, func(e *session) { e.channels.Add(-1) })
+		},
+	}
+}
+
+// Addr returns the address at which this machine reaches the server; invalid
+// while it is not open.
+func (s *Server) Addr() netip.AddrPort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addr
+}
+
+// Status returns how the server is.
+func (s *Server) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.status
+	for _, r := range []*relayAddress{s.relay4.Load(), s.relay6.Load()} {
+		if st.Open && r.told.IsValid() {
+			st.Relay = append(st.Relay, r.told.String())
+		}
+	}
+	return st
+}
+
+// Problems returns what an administrator should know, for the statistics.
+func (s *Server) Problems() []string {
+	st := s.Status()
+	var list []string
+	switch {
+	case st.Err != nil && !st.Open:
+		list = append(list, "calls cannot be relayed: "+st.Err.Error())
+	case st.Err != nil:
+		list = append(list, "the self-test of the media server failed: "+st.Err.Error())
+	}
+	if s.opt.Loopback {
+		return list
+	}
+	for _, r := range []*relayAddress{s.relay4.Load(), s.relay6.Load()} {
+		if r.told.IsValid() && !s.isWorldly(r.told) {
+			list = append(list, fmt.Sprintf("media.public_address is not set, and %s is not a public address: devices outside of its network cannot use the relay", r.told))
+		}
+	}
+	return list
+}
+
+// isWorldly reports whether an address of ours is public, or in a network that
+// the operator serves.
+func (s *Server) isWorldly(a netip.Addr) bool {
+	return newPolicy(false, s.opt.Allow).allows(a)
+}
+
+// Counters returns the server's part of the statistics.
+func (s *Server) Counters() map[string]int64 {
+	c := &s.counters
+	s.mu.Lock()
+	streams := 0
+	for _, l := range s.streams {
+		streams += l.len()
+	}
+	s.mu.Unlock()
+	return map[string]int64{
+		"allocations": int64(s.sessions.len()), "streams": int64(streams), "allocations_made": c.allocations.Load(),
+		"refused_credentials": c.refusedLogin.Load(), "refused_quota": c.refusedQuota.Load(), "refused_peers": c.refusedPeers.Load(),
+		"refused_tcp_relay": c.refusedTCP.Load(), "refused_streams": c.refusedStreams.Load(), "dropped_requests": c.droppedRequests.Load(),
+		"packets_from_peers": c.packetsIn.Load(), "packets_to_peers": c.packetsOut.Load(),
+		"bytes_from_peers": c.bytesIn.Load(), "bytes_to_peers": c.bytesOut.Load(),
+		"dropped_bandwidth": c.droppedPackets.Load(), "dropped_peer": c.refusedPackets.Load(), "failed_packets": c.failedPackets.Load(),
+	}
+}
+
+// Drop ends an account's allocations and makes the credentials bad that were
+// handed out to it so far.
+func (s *Server) Drop(account string) { s.sessions.drop(account) }
+
+// Mint makes credentials of account for this server, of at most MaxLifetime.
+func (s *Server) Mint(account string) (username, password string, expires time.Time) {
+	return Mint(s.opt.Secret, account, s.opt.Now(), s.opt.Limits.Lifetime)
+}
+
+// Close ends all allocations and connections and waits for them. A second call
+// does nothing.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	server, streams := s.turn, s.streams
+	s.turn, s.streams, s.socks, s.closed = nil, nil, nil, true
+	s.status.Open, s.addr = false, netip.AddrPort{}
+	s.mu.Unlock()
+	var err error
+	if server != nil {
+		err = server.Close()
+	}
+	s.sessions.close()
+	for _, l := range streams {
+		l.open.Wait()
+	}
+	if err != nil {
+		return fmt.Errorf("media: %w", err)
+	}
+	return nil
+}

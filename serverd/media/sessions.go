@@ -1,0 +1,219 @@
+package media
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxPermissions and maxChannels bound what one allocation can make us keep,
+	// and the search for a packet's channel, which is linear in pion. ICE takes
+	// one of each for each candidate of the other side.
+	maxPermissions = 128
+	maxChannels    = 64
+)
+
+// errQuota says that there is no room for another allocation.
+var errQuota = errors.New("media: no allocation is left")
+
+// endpoint is a client's transport address.
+type endpoint struct {
+	stream bool // TCP
+	addr   netip.AddrPort
+}
+
+// endpointOf reads the addresses that Go's sockets give.
+func endpointOf(a net.Addr) (endpoint, bool) {
+	switch a := a.(type) {
+	case *net.UDPAddr:
+		return endpoint{false, unmapped(a.AddrPort())}, true
+	case *net.TCPAddr:
+		return endpoint{true, unmapped(a.AddrPort())}, true
+	}
+	return endpoint{}, false
+}
+
+func unmapped(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+// session is one allocation.
+type session struct {
+	// constant
+	account  string
+	username string
+	created  time.Time
+	relay    *relayConn
+	bytes    *byteBucket // the account's
+
+	from endpoint // guarded by sessions.mu; zero until pion has said whose it is
+
+	permissions, channels atomic.Int64
+}
+
+// usage is what an account uses.
+type usage struct {
+	count int
+	bytes *byteBucket
+}
+
+// sessions is the table of all allocations.
+type sessions struct {
+	limits Limits // constant
+	now    func() time.Time
+
+	mu       sync.Mutex // guards below; nothing of pion is called under it
+	byFrom   map[endpoint]*session
+	byRelay  map[netip.AddrPort]*session // by the address that is told to others
+	accounts map[string]*usage
+	drops    map[string]time.Time // the latest expiry of credentials made before the account was dropped
+
+	shut bool
+	open sync.WaitGroup // one for each socket
+}
+
+func newSessions(limits Limits, now func() time.Time) *sessions {
+	return &sessions{
+		limits: limits, now: now, byFrom: map[endpoint]*session{}, byRelay: map[netip.AddrPort]*session{},
+		accounts: map[string]*usage{}, drops: map[string]time.Time{},
+	}
+}
+
+// room reports whether account may have another allocation.
+func (t *sessions) room(account string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.roomLocked(account)
+}
+
+func (t *sessions) roomLocked(account string) bool {
+	if account == selfAccount {
+		return true
+	}
+	u := t.accounts[account]
+	return len(t.byRelay) < t.limits.Total && (u == nil || u.count < t.limits.Allocations)
+}
+
+// add notes an allocation that was just made; it fails with errQuota.
+func (t *sessions) add(e *session) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.shut || !t.roomLocked(e.account) {
+		return errQuota
+	}
+	u := t.accounts[e.account]
+	if u == nil {
+		u = &usage{bytes: &byteBucket{perSecond: t.limits.Bandwidth, now: t.now}}
+		t.accounts[e.account] = u
+	}
+	u.count++
+	e.bytes = u.bytes
+	t.byRelay[e.relay.told] = e
+	t.open.Add(1)
+	return nil
+}
+
+// bind notes whose allocation the one at told is.
+func (t *sessions) bind(told netip.AddrPort, from endpoint) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.byRelay[told]; e != nil {
+		e.from = from
+		t.byFrom[from] = e
+	}
+}
+
+// remove forgets an allocation whose socket is closed.
+func (t *sessions) remove(e *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byRelay, e.relay.told)
+	if t.byFrom[e.from] == e {
+		delete(t.byFrom, e.from)
+	}
+	t.accounts[e.account].count-- // its bucket stays, else a new allocation would fill it
+	t.open.Done()
+}
+
+// prune forgets accounts that use nothing, and drops that are over.
+func (t *sessions) prune() {
+	now := t.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name, u := range t.accounts {
+		if u.count == 0 && u.bytes.idle() {
+			delete(t.accounts, name)
+		}
+	}
+	for name, until := range t.drops {
+		if !now.Before(until) {
+			delete(t.drops, name)
+		}
+	}
+}
+
+// at returns the allocation of a client's address, or nil.
+func (t *sessions) at(from endpoint) *session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.byFrom[from]
+}
+
+// relayed reports whether an address is one of ours that is allocated now.
+func (t *sessions) relayed(told netip.AddrPort) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.byRelay[told] != nil
+}
+
+// len returns how many allocations there are.
+func (t *sessions) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byRelay)
+}
+
+// dropped reports whether credentials with this expiry may be older than the
+// account's last drop.
+func (t *sessions) dropped(account string, expires time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	until, ok := t.drops[account]
+	return ok && !expires.After(until)
+}
+
+// drop ends an account's allocations and makes its credentials bad.
+func (t *sessions) drop(account string) {
+	t.mu.Lock()
+	t.drops[account] = t.now().Add(MaxLifetime)
+	t.mu.Unlock()
+	t.end(func(e *session) bool { return e.account == account })
+}
+
+// end closes the sockets of allocations; pion forgets one whose socket fails.
+func (t *sessions) end(which func(*session) bool) {
+	var ended []*session
+	t.mu.Lock()
+	for _, e := range t.byRelay {
+		if which(e) {
+			ended = append(ended, e)
+		}
+	}
+	t.mu.Unlock()
+	for _, e := range ended {
+		_ = e.relay.Close()
+	}
+}
+
+// close ends all allocations, takes no new ones, and waits.
+func (t *sessions) close() {
+	t.mu.Lock()
+	t.shut = true
+	t.mu.Unlock()
+	t.end(func(*session) bool { return true })
+	t.open.Wait()
+}

@@ -1,0 +1,202 @@
+package media
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	// streamGrace is how long a TCP connection may be without an allocation.
+	streamGrace = 30 * time.Second
+	// streamWrite bounds one write to a TCP connection. Who does not read loses
+	// the connection: media that are late are worth nothing.
+	streamWrite = 5 * time.Second
+	// streamsPerSite bounds the TCP connections of an address (/64 for IPv6).
+	streamsPerSite = 64
+	// streamsPerAllocation makes the bound of all TCP connections of that of allocations.
+	streamsPerAllocation = 2
+	// channelHeader is the length of a ChannelData header in bytes (RFC 8656, 12.4).
+	channelHeader = 4
+)
+
+// errFrame ends a stream that is not made of STUN messages and ChannelData.
+var errFrame = errors.New("media: the stream holds what is no message, or one that is too long")
+
+// streamListener is a TCP listener that clients talk to, behind guard.
+type streamListener struct {
+	net.Listener
+	s *Server
+
+	mu    sync.Mutex // guards below
+	conns map[*stream]bool
+	sites map[netip.Prefix]int
+	shut  bool
+	open  sync.WaitGroup // one for each connection
+}
+
+func newStreamListener(l net.Listener, s *Server) *streamListener {
+	return &streamListener{Listener: l, s: s, conns: map[*stream]bool{}, sites: map[netip.Prefix]int{}}
+}
+
+// Accept returns the next connection that is within the bounds.
+func (l *streamListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			if n, ok := errors.AsType[net.Error](err); ok && n.Timeout() {
+				continue
+			}
+			return nil, err
+		}
+		from, ok := endpointOf(conn.RemoteAddr())
+		c := &stream{Conn: conn, l: l, from: from, site: site(from.addr.Addr()), seen: time.Now()}
+		if !ok || !l.add(c) {
+			l.s.counters.refusedStreams.Add(1)
+			_ = conn.Close()
+			continue
+		}
+		return c, nil
+	}
+}
+
+func (l *streamListener) add(c *stream) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shut || len(l.conns) >= streamsPerAllocation*l.s.opt.Limits.Total || l.sites[c.site] >= streamsPerSite {
+		return false
+	}
+	l.conns[c] = true
+	l.sites[c.site]++
+	l.open.Add(1)
+	return true
+}
+
+func (l *streamListener) remove(c *stream) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.conns[c] {
+		return
+	}
+	delete(l.conns, c)
+	if l.sites[c.site]--; l.sites[c.site] == 0 {
+		delete(l.sites, c.site)
+	}
+	l.open.Done()
+}
+
+// len returns how many connections there are.
+func (l *streamListener) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.conns)
+}
+
+// Close closes the listener and its connections, which pion leaves open.
+func (l *streamListener) Close() error {
+	err := l.Listener.Close()
+	l.mu.Lock()
+	l.shut = true
+	open := make([]*stream, 0, len(l.conns))
+	for c := range l.conns {
+		open = append(open, c)
+	}
+	l.mu.Unlock()
+	for _, c := range open {
+		_ = c.Close() // the client finds out
+	}
+	return err
+}
+
+// stream is a client's TCP connection. It hands pion one whole message at each
+// Read, so that pion keeps no more of a client than that.
+type stream struct {
+	net.Conn
+	// constant
+	l    *streamListener
+	from endpoint
+	site netip.Prefix
+
+	seen  time.Time       // when there was an allocation last; owned by the reader
+	frame [maxPacket]byte // owned by the reader
+	rest  []byte          // what the last Read had no room for; owned by the reader
+}
+
+// Read returns the next message for pion.
+func (c *stream) Read(b []byte) (int, error) {
+	for len(c.rest) == 0 {
+		now := time.Now()
+		deadline := c.seen.Add(streamGrace)
+		if c.l.s.sessions.at(c.from) != nil {
+			// An allocation is refreshed or gone by then.
+			c.seen, deadline = now, now.Add(c.l.s.opt.Limits.Lifetime)
+		}
+		// One deadline for a whole message: a byte now and then keeps nothing open.
+		if err := c.SetReadDeadline(deadline); err != nil {
+			return 0, err
+		}
+		n, err := readFrame(c.Conn, c.frame[:])
+		if err != nil {
+			return 0, err
+		}
+		pass, answer := c.l.s.guard(c.frame[:n], c.from)
+		if answer != nil {
+			if _, err := c.Write(answer); err != nil {
+				return 0, err
+			}
+		}
+		c.rest = pass
+	}
+	n := copy(b, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// readFrame reads one STUN message or ChannelData with its padding (RFC 8656,
+// 12.5) into b and returns its length.
+func readFrame(r io.Reader, b []byte) (int, error) {
+	if _, err := io.ReadFull(r, b[:channelHeader]); err != nil {
+		return 0, err
+	}
+	length := int(binary.BigEndian.Uint16(b[2:]))
+	switch b[0] & 0xC0 {
+	case 0x00:
+		length += stunHeader
+	case 0x40:
+		length = channelHeader + (length+3)&^3
+	default:
+		return 0, errFrame
+	}
+	if length > len(b) {
+		return 0, errFrame
+	}
+	if _, err := io.ReadFull(r, b[channelHeader:length]); err != nil {
+		return 0, err
+	}
+	return length, nil
+}
+
+// Write sends one message. A message that is cut off would spoil all that
+// follow, so then the connection ends.
+func (c *stream) Write(b []byte) (int, error) {
+	err := c.SetWriteDeadline(time.Now().Add(streamWrite))
+	if err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Write(b)
+	if err != nil {
+		_ = c.Close()
+	}
+	return n, err
+}
+
+// Close ends the connection.
+func (c *stream) Close() error {
+	err := c.Conn.Close()
+	c.l.remove(c)
+	return err
+}
