@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -147,8 +148,17 @@ func (u *upload) putOnce(ctx context.Context, p store.TransferPart, content io.R
 	if len(tickets) != 1 {
 		return "", errors.New("the server sent no ticket")
 	}
+	// One part's bytes leave at a time, while those before it are being stored:
+	// what a crash finds half sent is one part.
+	select {
+	case u.leaving <- struct{}{}:
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+	left := sync.OnceFunc(func() { <-u.leaving })
+	defer left()
 	u.track.setPhase(local.PhaseSending)
-	return u.s.o.Blobs.PutPart(ctx, tickets[0], p.Size, countingAt{content, u.track, p.Number})
+	return u.s.o.Blobs.PutPart(ctx, tickets[0], p.Size, countingAt{content, u.track, p, left})
 }
 
 // isStored records that the server has a part, which leaves the spool. A single
@@ -182,16 +192,20 @@ func (u *upload) done(p store.TransferPart, etag string) {
 	u.track.through(sealed)
 }
 
-// countingAt tells the tracker how far a part is.
+// countingAt tells the tracker how far a part is, and calls left when all of it was read.
 type countingAt struct {
 	r     io.ReaderAt
 	track *tracker
-	part  int
+	part  store.TransferPart
+	left  func()
 }
 
 // ReadAt implements io.ReaderAt.
 func (c countingAt) ReadAt(b []byte, off int64) (int, error) {
 	n, err := c.r.ReadAt(b, off)
-	c.track.move(c.part, off+int64(n))
+	c.track.move(c.part.Number, off+int64(n))
+	if off+int64(n) >= c.part.Size {
+		c.left()
+	}
 	return n, err
 }

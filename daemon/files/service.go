@@ -13,7 +13,7 @@ import (
 // Defaults of Options.
 const (
 	// defaultParallel is how many uploads, and how many unasked fetches, run at once.
-	defaultParallel = 4
+	defaultParallel = 8
 	// defaultSpoolParts is how many sealed parts of an upload wait for the server
 	// before sealing pauses: 64 MiB.
 	defaultSpoolParts = 8
@@ -39,7 +39,7 @@ type Options struct {
 	Spool      string  // directory of sealed parts, made if needed
 	Downloads  string  // where files go that are fetched unasked, made if needed
 	Memory     *Memory // shared by the services of a daemon
-	Parallel   int     // 0: 4
+	Parallel   int     // 0: 8
 	SpoolParts int     // 0: 8
 	Logger     *slog.Logger
 }
@@ -247,7 +247,7 @@ func (s *Service) startUpload(ctx context.Context, t store.Transfer) {
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	u := &upload{s: s, id: t.ID, plan: p, cancel: cancel}
+	u := &upload{s: s, id: t.ID, plan: p, cancel: cancel, leaving: make(chan struct{}, 1)}
 	s.mu.Lock()
 	if w := s.watched[t.ID]; w != nil {
 		u.track, u.stream = w.track, w.stream

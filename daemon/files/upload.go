@@ -43,11 +43,12 @@ func (f *failure) Error() string { return f.text }
 //	read -> seal -> spool, fsync, record -> ticket, put -> record, remove -> complete -> message
 type upload struct {
 	// constant
-	s      *Service
-	id     int64
-	cancel context.CancelCauseFunc
-	track  *tracker    // nil: nobody watches
-	stream *liveStream // nil: a path, or a stream that is lost
+	s       *Service
+	id      int64
+	cancel  context.CancelCauseFunc
+	track   *tracker      // nil: nobody watches
+	stream  *liveStream   // nil: a path, or a stream that is lost
+	leaving chan struct{} // holds the one whose part is leaving
 
 	plan plan // owned by run between attempts
 
