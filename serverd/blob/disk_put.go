@@ -111,7 +111,7 @@ func (d *Disk) servePut(w http.ResponseWriter, r *http.Request, g grant) {
 		return
 	}
 	defer d.end(key, p)
-	name, err := d.store(r.Context(), p, g, r.Body)
+	name, err := d.store(p, g, r.Body)
 	if err != nil {
 		d.fail(w, err)
 		return
@@ -129,7 +129,7 @@ func (d *Disk) servePut(w http.ResponseWriter, r *http.Request, g grant) {
 
 // store writes a part to a temporary file and, once that is durable, gives it
 // its place. It returns the part's ETag.
-func (d *Disk) store(ctx context.Context, p *put, g grant, body io.Reader) (name string, err error) {
+func (d *Disk) store(p *put, g grant, body io.Reader) (name string, err error) {
 	if err := d.open(g.id); err != nil {
 		return "", err
 	}
@@ -156,9 +156,11 @@ func (d *Disk) store(ctx context.Context, p *put, g grant, body io.Reader) (name
 	if err != nil {
 		return "", d.failed("put", err)
 	}
-	if err := ctx.Err(); err != nil {
-		return "", err // the client has gone, or a newer put of the part has come
+	if p.ended.Load() {
+		return "", errBody
 	}
+	// A part that is whole stays though its client has gone: when that comes back,
+	// it asks what is here.
 	if err := d.place(g, tmp); err != nil {
 		return "", err
 	}
