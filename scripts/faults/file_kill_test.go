@@ -66,7 +66,7 @@ func (r *rig) restartDaemon(user string) {
 // bytes has to pass before the next one, so that a transfer which started anew
 // each time would never end. What is sent again is at most one part for a kill.
 func killed(t *testing.T, up bool, kill func(*rig)) {
-	r := newRig(t, options{tcp: true})
+	r := newRig(t, options{tcp: true, shallow: true})
 	r.connected("alice", "bob")
 	dir := t.TempDir()
 	source, to := filepath.Join(dir, "source"), filepath.Join(filesDir(t), "file")
@@ -127,8 +127,8 @@ func (r *rig) killTransfer(passed func() int64, kill func(*rig), over func() boo
 	r.t.Helper()
 	deadline := time.Now().Add(killPatience)
 	for kills < fileKills {
-		// From half a part to one and a half.
-		goal := passed() + sealedPart/2 + r.rng.Int64N(sealedPart)
+		// From a quarter of a part to one.
+		goal := passed() + sealedPart/4 + r.rng.Int64N(sealedPart*3/4)
 		for passed() < goal {
 			if over() {
 				return kills

@@ -86,6 +86,7 @@ func seed(t *testing.T) uint64 {
 type options struct {
 	serverEnv, clientEnv []string
 	tcp, frames          bool // proxies between clients and server
+	shallow              bool // the tcp proxy keeps next to nothing
 	dir                  string
 	alone                bool // no accounts
 }
@@ -139,6 +140,9 @@ func newRig(t *testing.T, o options) *rig {
 	if o.tcp {
 		if r.tcp, err = lab.NewTCPProxy(target, upstream, seed(t)); err != nil {
 			t.Fatal(err)
+		}
+		if o.shallow {
+			r.tcp.Shallow()
 		}
 	}
 	if o.alone {

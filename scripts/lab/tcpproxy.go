@@ -16,6 +16,8 @@ const (
 	// inFlight is how many chunks wait out a delay: with chunks of a full
 	// buffer 4 MiB, enough for 8 MB/s at 500 ms.
 	inFlight = 256
+	// shallowBuffer is what a shallow proxy asks of the kernel, in bytes.
+	shallowBuffer = 64 << 10
 )
 
 // TCPFaults is what a TCPProxy does to what passes through. The zero value
@@ -37,6 +39,7 @@ type TCPFaults struct {
 // can be lied to: cuts, delays, slices, stalls, resets and slow lines.
 type TCPProxy struct {
 	target string
+	depth  int // pieces that wait in a connection
 	ln     net.Listener
 	wg     sync.WaitGroup
 
@@ -56,10 +59,15 @@ func NewTCPProxy(addr, target string, seed uint64) (*TCPProxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tcp proxy: %w", err)
 	}
-	p := &TCPProxy{target: target, ln: ln, rng: NewRand(seed, "tcp"), changed: make(chan struct{}), conns: map[*net.TCPConn]bool{}}
+	p := &TCPProxy{target: target, depth: inFlight, ln: ln, rng: NewRand(seed, "tcp"), changed: make(chan struct{}), conns: map[*net.TCPConn]bool{}}
 	p.wg.Go(p.accept)
 	return p, nil
 }
+
+// Shallow keeps next to nothing in the proxy, so that what a client has sent is
+// nearly what has passed. It is called before the first connection, and is not
+// for delays.
+func (p *TCPProxy) Shallow() { p.depth = 1 }
 
 // Addr is where the proxy listens.
 func (p *TCPProxy) Addr() string { return p.ln.Addr().String() }
@@ -129,6 +137,11 @@ func (p *TCPProxy) join(down *net.TCPConn) {
 		return
 	}
 	up := conn.(*net.TCPConn)
+	if p.depth < inFlight {
+		for _, c := range []*net.TCPConn{down, up} {
+			_, _ = c.SetReadBuffer(shallowBuffer), c.SetWriteBuffer(shallowBuffer) // more is no error
+		}
+	}
 	if !p.track(down, up) {
 		return
 	}
@@ -170,7 +183,7 @@ type piece struct {
 // pipe copies one direction. Reading goes on while pieces wait, so that a delay
 // costs no throughput.
 func (p *TCPProxy) pipe(dst, src *net.TCPConn, passed *atomic.Int64, stalled func(TCPFaults) bool) {
-	pieces, gone := make(chan piece, inFlight), make(chan struct{})
+	pieces, gone := make(chan piece, p.depth), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer close(pieces)
