@@ -99,7 +99,7 @@ func (u *upload) create(ctx context.Context) error {
 	next := u.plan
 	next.Blob = blob.ID
 	if !u.single() {
-		if _, err := u.save(ctx, next, false); err != nil {
+		if err := u.save(ctx, next, false); err != nil {
 			return err
 		}
 	}

@@ -219,7 +219,7 @@ func (s *Service) lookUploads(ctx context.Context) error {
 			s.mu.Unlock()
 		case running[t.ID]:
 		case !t.wanted:
-			if err := s.discard(ctx, t.ID); err != nil {
+			if err := s.discard(ctx, t.ID, ""); err != nil {
 				return err
 			}
 			s.Kick() // there may be more behind them
@@ -274,9 +274,9 @@ func (s *Service) startUpload(ctx context.Context, t store.Transfer) {
 }
 
 // discard removes an upload that nobody waits for: its spooled parts here, and
-// its blob, now or when the server can be reached.
-func (s *Service) discard(ctx context.Context, id int64) error {
-	var parts []store.TransferPart
+// its blob, now or when the server can be reached. blob is what the caller knows
+// of it; that of a single part is not recorded.
+func (s *Service) discard(ctx context.Context, id int64, blob string) error {
 	err := s.o.Store.Update(ctx, func(tx *store.Tx) error {
 		t, err := tx.Transfer(id)
 		if errors.Is(err, store.ErrNotFound) {
@@ -285,23 +285,21 @@ func (s *Service) discard(ctx context.Context, id int64) error {
 		if err != nil {
 			return err
 		}
-		if parts, err = tx.Parts(id); err != nil {
-			return err
+		if p, err := decodePlan(t.Body); err == nil && p.Blob != "" {
+			blob = p.Blob
 		}
-		p, err := decodePlan(t.Body)
-		if err != nil || p.Blob == "" {
+		if blob == "" {
 			return tx.DeleteTransfer(id)
 		}
-		t.Kind, t.Body = store.TransferDelete, []byte(p.Blob)
+		t.Kind, t.Body = store.TransferDelete, []byte(blob)
 		if err := tx.DeleteParts(id); err != nil {
 			return err
 		}
 		return tx.SaveTransfer(t)
 	})
-	for _, p := range parts {
-		if err := s.spool.remove(id, p.Number); err != nil {
-			s.o.Logger.Warn("remove a spooled part", "error", err)
-		}
+	// A part may be there that was never recorded.
+	if err := s.spool.clear(id); err != nil {
+		s.o.Logger.Warn("remove spooled parts", "error", err)
 	}
 	return err
 }

@@ -94,7 +94,7 @@ func (u *upload) run(ctx context.Context) {
 }
 
 func (u *upload) withdrawn(ctx context.Context) {
-	if err := u.s.discard(context.WithoutCancel(ctx), u.id); err != nil {
+	if err := u.s.discard(context.WithoutCancel(ctx), u.id, u.plan.Blob); err != nil {
 		u.s.o.Logger.Warn("withdraw an upload", "transfer", u.id, "error", err)
 	}
 }
@@ -105,7 +105,7 @@ func (u *upload) fail(ctx context.Context, f *failure) error {
 	if err := u.s.o.Engine.UploadFailed(ctx, u.id, f.reason, f.text); err != nil {
 		return err
 	}
-	return u.s.discard(ctx, u.id)
+	return u.s.discard(ctx, u.id, u.plan.Blob)
 }
 
 // restart begins again under a new key with the source as it is now.
@@ -130,28 +130,24 @@ func (u *upload) restart(ctx context.Context, why error) error {
 	next.Restarts++
 	next.renew()
 	u.s.o.Logger.Info("upload starts again", "transfer", u.id, "why", why.Error())
-	parts, err := u.save(ctx, next, true)
-	if err != nil {
+	if err := u.save(ctx, next, true); err != nil {
 		return err
 	}
 	u.plan = next
-	for _, p := range parts {
-		if err := u.s.spool.remove(u.id, p.Number); err != nil {
-			return err
-		}
+	if err := u.s.spool.clear(u.id); err != nil {
+		return err
 	}
 	u.track.set(0, next.Size)
 	return nil
 }
 
-// save writes the plan. With fresh it forgets the parts, which it returns, and
-// has the old blob deleted.
-func (u *upload) save(ctx context.Context, p plan, fresh bool) (parts []store.TransferPart, err error) {
+// save writes the plan. With fresh it forgets the parts and has the old blob deleted.
+func (u *upload) save(ctx context.Context, p plan, fresh bool) error {
 	body, err := p.encode()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	err = u.s.o.Store.Update(ctx, func(tx *store.Tx) error {
+	return u.s.o.Store.Update(ctx, func(tx *store.Tx) error {
 		t, err := tx.Transfer(u.id)
 		if errors.Is(err, store.ErrNotFound) {
 			return errWithdrawn
@@ -160,9 +156,6 @@ func (u *upload) save(ctx context.Context, p plan, fresh bool) (parts []store.Tr
 			return err
 		}
 		if fresh {
-			if parts, err = tx.Parts(u.id); err != nil {
-				return err
-			}
 			if err := tx.DeleteParts(u.id); err != nil {
 				return err
 			}
@@ -176,7 +169,6 @@ func (u *upload) save(ctx context.Context, p plan, fresh bool) (parts []store.Tr
 		t.Body = body
 		return tx.SaveTransfer(t)
 	})
-	return parts, err
 }
 
 // sourceFailure ends an upload whose source cannot be read.
