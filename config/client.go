@@ -90,7 +90,7 @@ func DefaultClient() Client {
 			OutboxAge:     30 * day,
 			InFlight:      256,
 		},
-		Files: ClientFiles{Parallel: 4, Spool: 64 << 20},
+		Files: ClientFiles{Parallel: 8, Spool: 64 << 20},
 	}
 }
 

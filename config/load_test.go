@@ -67,7 +67,7 @@ func TestRules(t *testing.T) {
 		"domain: d\nlisten_plain: 0.0.0.0:80":           "listen_plain",
 		"domain: d\nlisten_plain: example.com:80":       "listen_plain",
 		"domain: d\ntls: {cert: x}":                     "only one",
-		"domain: d\nroles: [media]":                     "roles",
+		"domain: d\nroles: [mail]":                      "roles",
 		"domain: d\nlimits: {ping: 0s}":                 "limits.ping",
 		"domain: d\nlimits: {ping: -1s}":                "limits.ping",
 		"domain: d\nlog: {level: loud}":                 "log.level",
@@ -103,7 +103,7 @@ func TestSample(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, active)
 	}
-	if plain.Limits != full.Limits || plain.Limits != config.DefaultServer().Limits || full.Listen != ":8443" || len(full.Roles) != 2 {
+	if plain.Limits != full.Limits || plain.Limits != config.DefaultServer().Limits || full.Listen != ":8443" || len(full.Roles) != 3 {
 		t.Errorf("the sample differs from the defaults:\n%+v", full)
 	}
 }

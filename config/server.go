@@ -20,6 +20,7 @@ const ServerFile = "config.yaml"
 const (
 	RoleAPI   = "api"
 	RoleRelay = "relay"
+	RoleMedia = "media"
 )
 
 // Server is the configuration of `secmsg serverd run`. The doc tags are the
@@ -30,10 +31,12 @@ type Server struct {
 	Address     string       `config:"address" doc:"host and port that invites name and clients connect to"`
 	Listen      string       `config:"listen" doc:"address of the public TLS listener; empty for none"`
 	ListenPlain string       `config:"listen_plain" doc:"plain HTTP for a reverse proxy on this machine: a loopback address and port, or unix:PATH; X-Forwarded-For is believed only here"`
-	Roles       []string     `config:"roles" doc:"what this process serves: api, relay"`
+	Roles       []string     `config:"roles" doc:"what this process serves: api, relay, media"`
 	TLS         ServerTLS    `config:"tls"`
 	Log         ServerLog    `config:"log"`
 	Blob        ServerBlob   `config:"blob"`
+	Media       ServerMedia  `config:"media"`
+	Turn        ServerTurn   `config:"turn"`
 	Limits      ServerLimits `config:"limits"`
 }
 
@@ -83,6 +86,7 @@ type ServerLimits struct {
 	Bundles      Rate          `config:"bundles" doc:"prekey fetches, per requester and target"`
 	Registration Rate          `config:"registration" doc:"registrations and linked devices, per address (/64 for IPv6)"`
 	Manifests    Rate          `config:"manifests" doc:"new device manifests, per account"`
+	Turn         TurnLimits    `config:"turn"`
 	Logins       Rate          `config:"logins" doc:"challenges and token requests, per address"`
 	Connections  ConnLimits    `config:"connections"`
 	Contacts     int           `config:"contacts" doc:"entries of one account's contact and block list"`
@@ -135,9 +139,10 @@ type ConnLimits struct {
 func DefaultServer() Server {
 	return Server{
 		Listen: ":8443",
-		Roles:  []string{RoleAPI, RoleRelay},
+		Roles:  []string{RoleAPI, RoleRelay, RoleMedia},
 		Log:    ServerLog{Level: "info"},
 		Blob:   ServerBlob{S3: ServerS3{Region: "us-east-1"}},
+		Media:  ServerMedia{Listen: DefaultMediaListen, RelayPorts: "49152-65535"},
 		Limits: ServerLimits{
 			Messages: Rate{Burst: 5000, Every: 10 * time.Millisecond},
 			Mailbox:  MailboxLimits{Envelopes: 10_000, Bytes: 100 << 20, Retention: 30 * day},
@@ -149,26 +154,30 @@ func DefaultServer() Server {
 			Bundles:      Rate{Burst: 6, Every: 10 * time.Minute},
 			Registration: Rate{Burst: 6, Every: 2 * time.Minute},
 			Manifests:    Rate{Burst: 60, Every: time.Minute},
-			Logins:       Rate{Burst: 600, Every: 100 * time.Millisecond},
-			Connections:  ConnLimits{PerAddress: 50, New: Rate{Burst: 20, Every: 50 * time.Millisecond}},
-			Contacts:     10_000,
-			OneTimeKeys:  100,
-			HandoffSize:  256,
-			HandoffWait:  250 * time.Millisecond,
-			TokenLife:    10 * time.Minute,
-			NonceLife:    time.Minute,
-			DeviceCache:  2 * time.Second,
-			StoreGrace:   10 * time.Second,
-			Revocations:  2 * time.Second,
-			Ping:         25 * time.Second,
-			Write:        10 * time.Second,
-			Header:       10 * time.Second,
-			Body:         20 * time.Second,
-			Idle:         90 * time.Second,
-			StepsFlush:   5 * time.Second,
-			Sweep:        time.Minute,
-			Statement:    7 * day,
-			Shutdown:     15 * time.Second,
+			Turn: TurnLimits{
+				Allocations: 5, Total: 2_000, Bandwidth: 2 << 20, Lifetime: maxTurnLifetime, Session: day,
+				Requests: Rate{Burst: 100, Every: 50 * time.Millisecond}, Credentials: Rate{Burst: 30, Every: 10 * time.Second},
+			},
+			Logins:      Rate{Burst: 600, Every: 100 * time.Millisecond},
+			Connections: ConnLimits{PerAddress: 50, New: Rate{Burst: 20, Every: 50 * time.Millisecond}},
+			Contacts:    10_000,
+			OneTimeKeys: 100,
+			HandoffSize: 256,
+			HandoffWait: 250 * time.Millisecond,
+			TokenLife:   10 * time.Minute,
+			NonceLife:   time.Minute,
+			DeviceCache: 2 * time.Second,
+			StoreGrace:  10 * time.Second,
+			Revocations: 2 * time.Second,
+			Ping:        25 * time.Second,
+			Write:       10 * time.Second,
+			Header:      10 * time.Second,
+			Body:        20 * time.Second,
+			Idle:        90 * time.Second,
+			StepsFlush:  5 * time.Second,
+			Sweep:       time.Minute,
+			Statement:   7 * day,
+			Shutdown:    15 * time.Second,
 		},
 	}
 }
@@ -244,7 +253,7 @@ func (s *Server) Validate() error {
 		bad("tls.cert, tls.key: only one of the two is set")
 	}
 	for _, r := range s.Roles {
-		if r != RoleAPI && r != RoleRelay {
+		if r != RoleAPI && r != RoleRelay && r != RoleMedia {
 			bad("roles: %q is not served by this version", r)
 		}
 	}
@@ -254,8 +263,9 @@ func (s *Server) Validate() error {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, s.Log.Level) {
 		bad("log.level: %q is none of debug, info, warn, error", s.Log.Level)
 	}
-	if err := s.Blob.S3.validate(); err != nil {
-		problems = append(problems, err)
+	problems = append(problems, s.Blob.S3.validate(), s.Media.validate(), s.Turn.validate())
+	if s.Limits.Turn.Lifetime > maxTurnLifetime {
+		bad("limits.turn.lifetime: at most %s", FormatDuration(maxTurnLifetime))
 	}
 	for _, e := range entries(s) {
 		if !strings.HasPrefix(e.key, "limits.") || e.key == "limits.connections.total" {

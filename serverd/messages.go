@@ -91,6 +91,7 @@ func (s *Server) hooks() api.Hooks {
 func (s *Server) accountChanged(account string) {
 	s.api.Forget(account)
 	s.relayAccountChanged(account)
+	s.dropCalls(account)
 	s.blobs.wake() // a deleted account leaves bytes
 }
 

@@ -20,6 +20,7 @@ import (
 	"secmsg/serverd/api"
 	"secmsg/serverd/ca"
 	"secmsg/serverd/clock"
+	"secmsg/serverd/media"
 	"secmsg/serverd/relay"
 	"secmsg/serverd/stats"
 	"secmsg/serverd/store"
@@ -36,8 +37,9 @@ type Server struct {
 	store  *store.SQLite
 	ca     *ca.CA
 	api    *api.API
-	relay  *relay.Relay // nil unless served
-	blobs  *blobs       // nil unless served
+	relay  *relay.Relay  // nil unless served
+	blobs  *blobs        // nil unless served
+	media  *media.Server // nil unless served
 	stats  *stats.Registry
 	gate   *gate
 
@@ -67,7 +69,7 @@ func Open(ctx context.Context, cfg config.Server, logger *slog.Logger) (s *Serve
 	if s.clock, err = clock.Open(ctx, s.store, s.wall, logger.With("part", "clock")); err != nil {
 		return s, err
 	}
-	if err := s.openRoles(); err != nil {
+	if err := s.openRoles(ctx); err != nil {
 		return s, err
 	}
 	s.observe()
@@ -96,8 +98,8 @@ func addrOf(l net.Listener) net.Addr {
 	return l.Addr()
 }
 
-// openRoles opens the CA, the API and the relay.
-func (s *Server) openRoles() error {
+// openRoles opens the CA, the media server, the API and the relay.
+func (s *Server) openRoles(ctx context.Context) error {
 	address := s.cfg.Address
 	if address == "" {
 		address = s.cfg.Domain
@@ -127,11 +129,15 @@ func (s *Server) openRoles() error {
 	if err != nil {
 		return err
 	}
+	turnOptions, err := s.openTurn(ctx)
+	if err != nil {
+		return err
+	}
 	s.gate = newGate(s.cfg.Limits.Connections, s.clock.Now)
 	s.api, err = api.New(api.Options{
 		Store: s.store, CA: s.ca, Domain: s.cfg.Domain, Hosts: []string{host}, TokenKey: tokenKey,
-		Limits: apiLimits(s.cfg.Limits), Hooks: s.hooks(), Blobs: blobOptions, Healthy: s.stats.Healthy, Now: s.clock.Now,
-		Logger: s.logger.With("part", "api"),
+		Limits: apiLimits(s.cfg.Limits), Hooks: s.hooks(), Blobs: blobOptions, Turn: turnOptions,
+		Healthy: s.stats.Healthy, Warnings: s.mediaWarnings, Now: s.clock.Now, Logger: s.logger.With("part", "api"),
 	})
 	if err != nil {
 		return err
@@ -186,6 +192,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	owned.Go(func() { s.clock.Run(work) })
 	owned.Go(func() { keepMemory(work) })
 	owned.Go(func() { s.blobs.run(work) })
+	owned.Go(func() { s.runMedia(work) })
 
 	servers := s.httpServers()
 	failed := make(chan error, len(servers))
@@ -243,7 +250,7 @@ func (s *Server) close(ctx context.Context) error {
 			}
 		}
 	}
-	errs = append(errs, s.closeRelay(ctx), s.blobs.close())
+	errs = append(errs, s.closeRelay(ctx), s.blobs.close(), s.closeMedia())
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}

@@ -91,7 +91,9 @@ type Options struct {
 	Limits   Limits
 	Hooks    Hooks
 	Blobs    *BlobOptions                    // nil: none are served
+	Turn     *TurnOptions                    // nil: there is no media server
 	Healthy  func(ctx context.Context) error // nil: always healthy
+	Warnings func() []string                 // what /healthz adds to ok, safe for everybody; nil: nothing
 	Now      func() time.Time                // nil: time.Now
 	Logger   *slog.Logger                    // nil: none
 }
@@ -105,7 +107,7 @@ type API struct {
 	routes  []Route
 	openapi []byte
 
-	lookups, bundles, registration, manifests, logins *Limiter
+	lookups, bundles, registration, manifests, logins, turns *Limiter
 
 	names   *nameCache
 	nonces  *nonces
@@ -146,6 +148,13 @@ func New(opt Options) (*API, error) {
 		nonces:       newNonces(l.NonceLife, opt.Now),
 		devices:      newDeviceCache(),
 		decoy:        key.GenerateSigning().Public(),
+	}
+	if opt.Turn != nil {
+		rate := opt.Turn.Rate
+		if rate.Burst <= 0 || rate.Every <= 0 {
+			rate = Rate{30, 10 * time.Second}
+		}
+		a.turns = NewLimiter(rate, 0, opt.Now)
 	}
 	if opt.Blobs != nil {
 		b := opt.Blobs.withDefaults()

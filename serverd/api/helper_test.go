@@ -83,6 +83,7 @@ type realm struct {
 	blobs     *blob.Disk
 	server    *httptest.Server // for what needs a connection: the bytes of blobs
 	swept     atomic.Int64     // how often the sweeper was called
+	noTurn    atomic.Bool      // the media server does not work
 	manifests atomic.Int64     // newer ones that the relay was told of
 }
 
@@ -159,7 +160,22 @@ func newBlobRealm(t testing.TB, limits api.Limits, blobs api.BlobOptions) *realm
 			},
 		},
 		Blobs: &blobs,
-		Now:   r.clock.now, Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Turn: &api.TurnOptions{
+			Rate: api.Rate{Burst: 3, Every: time.Minute},
+			Credentials: func(account string) (wire.TurnCredentials, error) {
+				if r.noTurn.Load() {
+					return wire.TurnCredentials{}, api.ErrNoTurn
+				}
+				return wire.TurnCredentials{URLs: []string{"stun:127.0.0.1:3478"}, Username: "1:" + account + ":0", Password: "p", ExpiresMS: 1000}, nil
+			},
+		},
+		Warnings: func() []string {
+			if r.noTurn.Load() {
+				return []string{"calls cannot be relayed"}
+			}
+			return nil
+		},
+		Now: r.clock.now, Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -36,6 +36,7 @@ func samples(alice, bob *user) map[string]func() (path string, body any) {
 		"GET /v1/blobdata/{id}":        plain("/v1/blobdata/"+shared.id, nil),
 		"PUT /v1/blobdata/{id}":        plain("/v1/blobdata/"+shared.id, nil),
 
+		"POST /v1/turn":                     plain("/v1/turn", nil),
 		"GET /healthz":                      plain("/healthz", nil),
 		"GET /v1/openapi.json":              plain("/v1/openapi.json", nil),
 		"GET /v1/realm":                     plain("/v1/realm", nil),

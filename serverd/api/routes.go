@@ -115,6 +115,9 @@ func (a *API) register(h huma.API) {
 	add(a, h, auth("GET", "/v1/contacts", 0, "The caller's contacts and blocks"), a.getContacts)
 	add(a, h, auth("PUT", "/v1/contacts/{name}", smallBody, "Make an account a contact or block it"), a.putContact)
 	add(a, h, auth("DELETE", "/v1/contacts/{name}", 0, "Remove an account from the list"), a.deleteContact)
+	if a.opt.Turn != nil {
+		add(a, h, auth("POST", "/v1/turn", 0, "Media servers, and credentials to relay calls through them"), a.postTurn)
+	}
 	if a.blobs == nil {
 		return
 	}
@@ -190,5 +193,11 @@ func (a *API) serveHealth(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	_, _ = w.Write([]byte("ok\n"))
+	text := "ok\n"
+	if a.opt.Warnings != nil {
+		for _, warning := range a.opt.Warnings() {
+			text += "warning: " + warning + "\n"
+		}
+	}
+	_, _ = w.Write([]byte(text))
 }

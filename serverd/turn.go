@@ -1,0 +1,180 @@
+package serverd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"secmsg/config"
+	"secmsg/rpc/wire"
+	"secmsg/serverd/api"
+	"secmsg/serverd/media"
+)
+
+// noRelay is what /healthz adds when calls cannot be relayed. The details are
+// the administrator's.
+const noRelay = "calls cannot be relayed"
+
+// openTurn makes the media server, if it is served, and returns the API's part;
+// nil if there is no media server to hand out credentials for. What keeps the
+// media server from listening is a warning, never a failed start.
+func (s *Server) openTurn(ctx context.Context) (*api.TurnOptions, error) {
+	secret, err := s.turnSecret()
+	if err != nil {
+		return nil, err
+	}
+	rate := s.cfg.Limits.Turn.Credentials
+	opt := &api.TurnOptions{Rate: api.Rate{Burst: rate.Burst, Every: rate.Every}}
+	if external := s.cfg.Turn.External; len(external) > 0 {
+		opt.Credentials = func(account string) (wire.TurnCredentials, error) {
+			username, password, expires := media.Mint(secret, account, s.wall(), s.cfg.Limits.Turn.Lifetime)
+			return wire.TurnCredentials{URLs: external, Username: username, Password: password, ExpiresMS: expires.UnixMilli()}, nil
+		}
+		return opt, nil
+	}
+	if !s.serves(config.RoleMedia) {
+		return nil, nil
+	}
+	o, err := s.mediaOptions(secret)
+	if err != nil {
+		return nil, err
+	}
+	if s.media, err = media.New(o); err != nil {
+		return nil, err
+	}
+	if err := s.media.Open(ctx); err != nil {
+		s.logger.Warn("the media server cannot listen; it is tried again", "error", err)
+	}
+	s.stats.Counters("media", s.media.Counters)
+	s.stats.Warnings(s.media.Problems)
+	opt.Credentials = s.turnCredentials
+	return opt, nil
+}
+
+// turnSecret reads the secret of the configuration; nil if there is none.
+func (s *Server) turnSecret() ([]byte, error) {
+	t := s.cfg.Turn
+	if t.SecretFile == "" {
+		if t.Secret == "" {
+			return nil, nil
+		}
+		return []byte(t.Secret), nil
+	}
+	text, err := os.ReadFile(s.path(t.SecretFile))
+	if err != nil {
+		return nil, fmt.Errorf("turn.secret_file: %w", err)
+	}
+	if text = bytes.TrimSpace(text); len(text) == 0 || len(text) > maxSecret {
+		return nil, fmt.Errorf("turn.secret_file: %s holds no secret", filepath.Base(t.SecretFile))
+	}
+	return text, nil
+}
+
+// mediaOptions translates the configuration, which has been validated.
+func (s *Server) mediaOptions(secret []byte) (media.Options, error) {
+	c, l := s.cfg.Media, s.cfg.Limits.Turn
+	first, last, err1 := c.Ports()
+	public, err2 := c.Addresses()
+	allow, err3 := c.Networks()
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return media.Options{}, err
+	}
+	listen := c.Listen
+	if host := loopbackHost(s.cfg.Listen); host != "" && listen == config.DefaultMediaListen {
+		listen = net.JoinHostPort(host, "0")
+	}
+	return media.Options{
+		Realm: s.cfg.Domain, Secret: secret, Listen: listen, Loopback: loopbackHost(listen) != "",
+		Public: public, MinPort: first, MaxPort: last, Allow: allow,
+		Limits: media.Limits{
+			Allocations: l.Allocations, Total: l.Total, Bandwidth: int64(l.Bandwidth), Lifetime: l.Lifetime, Session: l.Session,
+			Requests: media.Rate{Burst: l.Requests.Burst, Every: l.Requests.Every},
+		},
+		Now: s.wall, Logger: s.logger.With("part", "media"),
+	}, nil
+}
+
+// loopbackHost returns the address of a loopback HOST:PORT, else "".
+func loopbackHost(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return ""
+	}
+	if host == "localhost" {
+		return "127.0.0.1"
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
+		return ip.Unmap().String()
+	}
+	return ""
+}
+
+// turnCredentials makes credentials of the own media server.
+func (s *Server) turnCredentials(account string) (wire.TurnCredentials, error) {
+	at := s.media.Addr()
+	if !at.IsValid() {
+		return wire.TurnCredentials{}, api.ErrNoTurn
+	}
+	username, password, expires := s.media.Mint(account)
+	out := wire.TurnCredentials{Username: username, Password: password, ExpiresMS: expires.UnixMilli()}
+	for _, host := range s.turnHosts(at) {
+		hostPort := net.JoinHostPort(host, fmt.Sprint(at.Port()))
+		out.URLs = append(out.URLs, "turn:"+hostPort+"?transport=udp", "turn:"+hostPort+"?transport=tcp", "stun:"+hostPort)
+	}
+	return out, nil
+}
+
+// turnHosts says by which names devices reach the media server: its public
+// addresses, else the one address it listens on, else the name that invites carry.
+func (s *Server) turnHosts(at netip.AddrPort) []string {
+	if len(s.cfg.Media.PublicAddress) > 0 {
+		return s.cfg.Media.PublicAddress
+	}
+	host, _, err := net.SplitHostPort(s.cfg.Media.Listen)
+	if ip, parseErr := netip.ParseAddr(host); err == nil && parseErr == nil && !ip.IsUnspecified() || loopbackHost(s.cfg.Media.Listen) != "" ||
+		loopbackHost(s.cfg.Listen) != "" && s.cfg.Media.Listen == config.DefaultMediaListen {
+		return []string{at.Addr().String()}
+	}
+	host, _, err = net.SplitHostPort(s.cfg.Address)
+	if err != nil {
+		return []string{s.cfg.Domain}
+	}
+	return []string{host}
+}
+
+// mediaWarnings is the media server's part of /healthz.
+func (s *Server) mediaWarnings() []string {
+	if s.media == nil || s.media.Status().Err == nil {
+		return nil
+	}
+	return []string{noRelay}
+}
+
+// runMedia keeps the media server until ctx ends.
+func (s *Server) runMedia(ctx context.Context) {
+	if s.media != nil {
+		s.media.Run(ctx)
+	}
+}
+
+// closeMedia ends the media server; a second call does nothing.
+func (s *Server) closeMedia() error {
+	if s.media == nil {
+		return nil
+	}
+	return s.media.Close()
+}
+
+// dropCalls ends what an account relays if it may not do so any more: it is
+// suspended or gone. If the store cannot say, it is ended too; a call finds
+// another way.
+func (s *Server) dropCalls(account string) {
+	if s.media != nil && s.api.MayTransfer(context.Background(), account) != nil {
+		s.media.Drop(account)
+	}
+}
