@@ -20,6 +20,10 @@ func (s *Service) Collect(ctx context.Context) (local.FileGC, error) {
 	if err != nil {
 		return out, err
 	}
+	parts, err := s.spool.list() // before the rows are read: a part comes after its row
+	if err != nil {
+		return out, err
+	}
 	var living map[int64]bool
 	err = s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
 		living, err = tx.TransferIDs()
@@ -28,14 +32,17 @@ func (s *Service) Collect(ctx context.Context) (local.FileGC, error) {
 	if err != nil {
 		return out, err
 	}
-	newest := int64(0)
-	for id := range living {
-		newest = max(newest, id)
+	for _, p := range parts {
+		if living[p.transfer] {
+			continue
+		}
+		if err := s.spool.drop(p); err != nil {
+			return out, err
+		}
+		out.Files++
+		out.Bytes += p.size
 	}
-	n, size, err := s.spool.sweep(func(id int64) bool { return living[id] || id > newest })
-	out.Files += n
-	out.Bytes += size
-	return out, err
+	return out, nil
 }
 
 // collectDownloads ends the downloads that no call carries on, but for the

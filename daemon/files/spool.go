@@ -70,33 +70,51 @@ func (s spool) remove(transfer int64, number int) error {
 	return err
 }
 
-// sweep removes the parts that keep does not want, and returns how many files
-// and bytes that were.
-func (s spool) sweep(keep func(transfer int64) bool) (files int, bytes int64, err error) {
+// spooled is a part in the spool.
+type spooled struct {
+	transfer int64
+	name     string
+	size     int64
+}
+
+// list returns what is in the spool.
+func (s spool) list() ([]spooled, error) {
 	list, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, 0, nil
+		return nil, nil
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("spool: %w", err)
+		return nil, fmt.Errorf("spool: %w", err)
 	}
-	var errs []error
+	var out []spooled
 	for _, e := range list {
 		text, _, _ := strings.Cut(e.Name(), ".")
 		id, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || !e.Type().IsRegular() || keep(id) {
+		if err != nil || !e.Type().IsRegular() {
 			continue
 		}
-		info, err := e.Info()
-		if err != nil {
-			continue
+		if info, err := e.Info(); err == nil { // else it is gone meanwhile
+			out = append(out, spooled{id, e.Name(), info.Size()})
 		}
-		if err := os.Remove(filepath.Join(s.dir, e.Name())); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		files++
-		bytes += info.Size()
 	}
-	return files, bytes, errors.Join(errs...)
+	return out, nil
+}
+
+// clear removes all parts of a transfer, those too that were never recorded.
+func (s spool) clear(transfer int64) error {
+	list, err := s.list()
+	errs := []error{err}
+	for _, p := range list {
+		if p.transfer == transfer {
+			errs = append(errs, s.drop(p))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s spool) drop(p spooled) error {
+	if err := os.Remove(filepath.Join(s.dir, p.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("spool: %w", err)
+	}
+	return nil
 }
