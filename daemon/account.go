@@ -31,6 +31,7 @@ type account struct {
 	id     store.AccountID
 	cancel context.CancelFunc
 	done   chan struct{} // closed when supervise has ended
+	sends  *engine.Sends // what waits for an engine, whichever it is
 
 	mu      sync.Mutex
 	row     store.Account    // guarded by mu
@@ -48,10 +49,11 @@ func (d *Daemon) startAccount(row store.Account) (*account, error) {
 		return nil, fmt.Errorf("account %d: %w", row.ID, err)
 	}
 	ctx, cancel := context.WithCancel(d.work)
-	a := &account{daemon: d, id: row.ID, cancel: cancel, done: make(chan struct{}), row: row, address: addr}
+	a := &account{daemon: d, id: row.ID, cancel: cancel, done: make(chan struct{}), sends: engine.NewSends(), row: row, address: addr}
 	a.build()
 	go func() {
 		defer close(a.done)
+		defer a.sends.End()
 		a.supervise(ctx)
 	}()
 	return a, nil
@@ -71,7 +73,7 @@ func (a *account) build() {
 	defer a.mu.Unlock()
 	a.engine = engine.New(engine.Options{
 		Account: a.id, Address: a.address, Device: key.DeviceID(a.row.Device),
-		Store: d.store, Keyring: d.keys, Trust: d.trust, Journal: d.journal,
+		Store: d.store, Keyring: d.keys, Trust: d.trust, Journal: d.journal, Sends: a.sends,
 		Logger: logger, Config: engineConfig(d.cfg), SafeName: files.SafeName,
 		OnFiles: func() { a.fileService().Kick() }, OnUp: func() { a.fileService().Reached() },
 	})

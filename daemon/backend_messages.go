@@ -13,17 +13,26 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Send implements localapi.Backend. A locked profile queues.
-func (d *Daemon) Send(ctx context.Context, p local.SendParams) (local.SendResults, error) {
-	if d.keys.Locked() {
-		return d.sendLocked(ctx, p)
+// Submit implements localapi.Backend. A locked profile queues at once. When the
+// device is being replaced, what is not queued yet waits in its order for the
+// account's next engine.
+func (d *Daemon) Submit(ctx context.Context, p local.SendParams) func() (local.SendResults, error) {
+	answered := func(out local.SendResults, err error) func() (local.SendResults, error) {
+		return func() (local.SendResults, error) { return out, err }
 	}
-	var out local.SendResults
-	err := d.ask(ctx, p.Account, func(e *engine.Engine) (err error) {
-		out, err = e.Send(ctx, p)
-		return err
-	})
-	return out, err
+	if d.keys.Locked() {
+		return answered(d.sendLocked(ctx, p))
+	}
+	a, err := d.resolve(p.Account)
+	if err != nil {
+		return answered(local.SendResults{}, toLocal(err))
+	}
+	e, _ := a.parts()
+	wait := e.Submit(ctx, p)
+	return func() (local.SendResults, error) {
+		out, err := wait()
+		return out, toLocal(err)
+	}
 }
 
 // stoppedPause is how often a call looks for the engine that follows one that ended.

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"io"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -48,7 +46,10 @@ func newSendCommand(a *app) *cobra.Command {
 			"that was reached. The message is on disk in any case and is sent when it can be.\n\n" +
 			"-f makes files part of the message, which then needs no TEXT; with them, send\n" +
 			"returns when the server has the files too, as file send does, and the message is\n" +
-			"delivered when the recipient has fetched them all.",
+			"delivered when the recipient has fetched them all.\n\n" +
+			"--lines prints the results in the order of the lines. Up to 64 lines are under\n" +
+			"way at a time: when it is interrupted, those whose result is not printed yet may\n" +
+			"have been queued.",
 		Example: "  secmsg send alice \"the build is green\"\n" +
 			"  make 2>&1 | tail -n 20 | secmsg send alice,bob\n" +
 			"  secmsg send alice --wait read --timeout 10m < question.txt\n" +
@@ -229,39 +230,4 @@ func stateError(r *local.SendResult) error {
 		return local.Errorf(local.CodeRefused, "%s: the message failed", r.Peer)
 	}
 	return nil
-}
-
-// sendLines sends each line of standard input as it comes. Empty lines are
-// passed over. It goes on after a message that is held or failed, and returns
-// the first such error at the end; a line that is not a text ends it.
-func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams) error {
-	r := bufio.NewReaderSize(a.stdin, maxText)
-	var first error
-	for n := 1; ; n++ {
-		line, err := await(ctx, func() ([]byte, error) { return local.ReadLine(r, maxText) })
-		if err == io.EOF {
-			return first
-		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return err
-			}
-			return usagef("line %d: %v", n, err)
-		}
-		if len(line) == 0 {
-			continue
-		}
-		if err := checkText(string(line)); err != nil {
-			return usagef("line %d: %v", n, err)
-		}
-		p.Text = string(line)
-		p.AccountParam = a.accountParam()
-		results, err := c.Send(ctx, p)
-		if err != nil {
-			return err
-		}
-		if err := a.printResults(results.Results); err != nil && first == nil {
-			first = err
-		}
-	}
 }

@@ -29,9 +29,12 @@ type Options struct {
 	Trust   *trust.Trust
 	Journal *journal.Journal
 	Link    Link // may be set later, before Run, with SetLink
-	Logger  *slog.Logger
-	Now     func() time.Time // wall clock, for display and certificates; nil: time.Now
-	Config  Config
+	// Sends waits for this engine, the earlier ones of the account and the later
+	// ones; nil: a queue that ends with this engine.
+	Sends  *Sends
+	Logger *slog.Logger
+	Now    func() time.Time // wall clock, for display and certificates; nil: time.Now
+	Config Config
 	// OnFatal is told when the server says that this copy of the device is old
 	// or revoked, after what it had sealed is dropped.
 	OnFatal func(reason wire.Reason)
@@ -66,6 +69,8 @@ type Engine struct {
 
 	calls chan func()
 	jobs  jobs
+	sends *Sends
+	owns  bool          // sends ends with Run
 	quit  chan struct{} // closed when Run ends
 	// stocked is closed, once, when the server has prekeys of this device.
 	stocked   chan struct{}
@@ -120,7 +125,8 @@ func New(o Options) *Engine {
 	e := &Engine{
 		account: o.Account, self: o.Address, device: o.Device, store: o.Store, keys: o.Keyring, trust: o.Trust,
 		journal: o.Journal, link: o.Link, logger: o.Logger, now: o.Now, cfg: o.Config.withDefaults(), onFatal: o.OnFatal,
-		calls: make(chan func()), jobs: jobs{wake: make(chan struct{}, 1)}, quit: make(chan struct{}), stocked: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
+		calls: make(chan func()), jobs: newJobs(), sends: o.Sends, quit: make(chan struct{}),
+		stocked: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
 		flights: make(map[flightKey]*flight), pairs: make(map[pairKey]*pair), peers: make(map[store.PeerID]*peerState),
 		waiters: make(map[store.MessageID][]chan stateChange), probes: make(map[store.MessageID]*probe),
 		presence: make(map[string]local.Presence), announced: make(map[string]bool),
@@ -134,6 +140,9 @@ func New(o Options) *Engine {
 	}
 	if e.onFatal == nil {
 		e.onFatal = func(wire.Reason) {}
+	}
+	if e.sends == nil {
+		e.sends, e.owns = NewSends(), true
 	}
 	if e.safeName = o.SafeName; e.safeName == nil {
 		e.safeName = baseName
@@ -159,6 +168,11 @@ func (e *Engine) Run(ctx context.Context) error {
 		cancel()
 		close(e.quit)
 		e.jobs.end()
+		if e.owns {
+			e.sends.End()
+		} else {
+			e.sends.jobs.poke() // a wake-up that this engine took may have been for the next
+		}
 		e.wg.Wait()
 	}()
 	e.wg.Go(func() { e.sendLoop(ctx) })
@@ -173,6 +187,8 @@ func (e *Engine) Run(ctx context.Context) error {
 		case f := <-e.calls:
 			f()
 		case <-e.jobs.wake:
+			e.commit()
+		case <-e.sends.jobs.wake:
 			e.commit()
 		case <-timer.C:
 		}

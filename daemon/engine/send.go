@@ -46,7 +46,8 @@ func (e *Engine) Send(ctx context.Context, p local.SendParams) (local.SendResult
 // the wait for the disk. The function that it returns must be called: when it
 // returns, plaintext, id and recipient of each message are durable, and it has
 // waited as p.Wait says (cli.md). Errors of single recipients stand in their
-// results; an error of its own means that nothing was queued.
+// results; an error of its own means that nothing was queued. When ctx ends
+// before the message was queued, it is not.
 func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.SendResults, error) {
 	replyTo, err := checkSend(p)
 	if err != nil {
@@ -57,30 +58,44 @@ func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.S
 		return func() (local.SendResults, error) { return out, err }
 	}
 	var q queued
+	var at *Engine
 	var waits []*wait
 	result := make(chan error, 1)
-	e.submit(job{
-		tx: func(tx *store.Tx) (err error) {
+	j := &job{
+		tx: func(e *Engine, tx *store.Tx) (err error) {
 			q, err = e.queue(tx, p, replyTo, e.now())
 			return err
 		},
-		done: func(err error) {
+		done: func(e *Engine, err error) {
 			if err == nil && p.Wait != waitQueued {
+				at = e
 				for _, id := range q.ids {
 					waits = append(waits, e.watch(id))
 				}
 			}
 			result <- err
 		},
-	})
+	}
+	e.sends.jobs.submit(j)
 	return func() (local.SendResults, error) {
-		if err := <-result; err != nil {
+		select {
+		case err = <-result:
+		case <-ctx.Done():
+			if e.sends.jobs.withdraw(j) {
+				return local.SendResults{}, ctx.Err()
+			}
+			err = <-result
+		}
+		if err != nil {
 			return local.SendResults{}, toLocal(err)
 		}
 		if p.Wait == waitQueued && q.results != nil {
 			return local.SendResults{Results: q.results}, nil
 		}
-		defer e.unwatch(waits)
+		if at != nil {
+			defer at.unwatch(waits)
+			e = at
+		}
 		timeout := e.await(ctx, p, waits)
 		return e.results(ctx, q.ids, p, timeout)
 	}

@@ -63,6 +63,8 @@ func (e *Engine) runDue(ctx context.Context) time.Duration {
 			f()
 		case <-e.jobs.wake:
 			e.commit()
+		case <-e.sends.jobs.wake:
+			e.commit()
 		default:
 		}
 	}

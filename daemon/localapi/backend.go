@@ -24,7 +24,10 @@ type Backend interface {
 	Lock(ctx context.Context) error
 	Unlock(ctx context.Context, passphrase string) error
 
-	Send(ctx context.Context, p local.SendParams) (local.SendResults, error)
+	// Submit hands a message over. Messages are queued in the order of the calls;
+	// it waits for nothing that takes longer than a write to the disk. The
+	// function that it returns is called once and waits as p.Wait says.
+	Submit(ctx context.Context, p local.SendParams) func() (local.SendResults, error)
 	Inbox(ctx context.Context, p local.InboxParams) (local.Events, error)
 	History(ctx context.Context, p local.HistoryParams) (local.Events, error)
 	Outbox(ctx context.Context, account string) (local.SendResults, error)

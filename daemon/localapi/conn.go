@@ -18,8 +18,8 @@ import (
 // readBuffer is the first size of a connection's read buffer in bytes.
 const readBuffer = 4 << 10
 
-// conn is one caller. Its reader starts a goroutine for each request, and one
-// for its subscription; serve waits for all of them.
+// conn is one caller. Its reader begins each request and starts a goroutine that
+// carries it out, and one for its subscription; serve waits for all of them.
 type conn struct {
 	// constant
 	s *server
@@ -84,9 +84,10 @@ func (c *conn) serve(ctx context.Context) {
 			continue
 		}
 		slots <- struct{}{} // back pressure: the socket is not read while it is full
+		finish := c.begin(ctx, streamCtx, req, &streams)
 		requests.Go(func() {
 			defer func() { <-slots }()
-			c.handle(ctx, streamCtx, req, &streams)
+			finish()
 		})
 	}
 	endStreams()
@@ -129,7 +130,7 @@ func (c *conn) parse(line []byte) (local.Request, *local.RPCError) {
 	if req.Method == "" {
 		return bad(req.ID, "a method is missing")
 	}
-	if len(req.ID) > 0 && !c.begin(req.ID) {
+	if len(req.ID) > 0 && !c.reserve(req.ID) {
 		return bad(nil, "the id is in use by a request that is not answered yet")
 	}
 	return req, nil
@@ -143,7 +144,7 @@ func validID(id json.RawMessage) bool {
 	return len(id) <= local.MaxID && (id[0] == '"' || id[0] == '-' || id[0] >= '0' && id[0] <= '9')
 }
 
-func (c *conn) begin(id json.RawMessage) bool {
+func (c *conn) reserve(id json.RawMessage) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.inFlight[string(id)] {
@@ -159,29 +160,34 @@ func (c *conn) end(id json.RawMessage) {
 	delete(c.inFlight, string(id))
 }
 
-// handle carries out one request and answers it, unless it is a notification.
-func (c *conn) handle(ctx, streamCtx context.Context, req local.Request, streams *sync.WaitGroup) {
+// begin begins one request, in the order in which they are read. What it
+// returns carries it out and answers it, unless it is a notification.
+func (c *conn) begin(ctx, streamCtx context.Context, req local.Request, streams *sync.WaitGroup) func() {
 	switch req.Method {
 	case local.MethodEventSubscribe:
-		c.subscribe(streamCtx, req, streams)
-		return
+		return func() { c.subscribe(streamCtx, req, streams) }
 	case local.MethodDaemonStop:
-		// The answer first: what Stop sets off ends this connection.
-		c.answer(req.ID, local.Empty{})
-		c.s.backend.Stop()
-		return
+		return func() {
+			// The answer first: what Stop sets off ends this connection.
+			c.answer(req.ID, local.Empty{})
+			c.s.backend.Stop()
+		}
 	}
 	call, ok := c.s.methods[req.Method]
 	if !ok {
-		c.fail(req.ID, local.RPCNoMethod, local.Errorf(local.CodeUsage, "unknown method %q", clip(req.Method)))
-		return
+		return func() {
+			c.fail(req.ID, local.RPCNoMethod, local.Errorf(local.CodeUsage, "unknown method %q", clip(req.Method)))
+		}
 	}
-	result, err := call(ctx, req.Params)
-	if err != nil {
-		c.failed(req, err)
-		return
+	finish := call(ctx, req.Params)
+	return func() {
+		result, err := finish()
+		if err != nil {
+			c.failed(req, err)
+			return
+		}
+		c.answer(req.ID, result)
 	}
-	c.answer(req.ID, result)
 }
 
 // failed answers with err; what the caller may not know goes to the log instead.

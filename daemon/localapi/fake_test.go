@@ -20,10 +20,11 @@ type fake struct {
 	events  chan local.Event
 	stopped chan struct{}
 
-	mu     sync.Mutex
-	acked  []string
-	open   int // subscriptions that were not closed
-	endErr error
+	mu        sync.Mutex
+	submitted []string // texts
+	acked     []string
+	open      int // subscriptions that were not closed
+	endErr    error
 }
 
 func newFake() *fake {
@@ -36,11 +37,16 @@ func (f *fake) Status(context.Context) (local.Status, error) {
 
 func (f *fake) Stop() { close(f.stopped) }
 
-func (f *fake) Send(ctx context.Context, p local.SendParams) (local.SendResults, error) {
-	if f.send != nil {
-		return f.send(ctx, p)
+func (f *fake) Submit(ctx context.Context, p local.SendParams) func() (local.SendResults, error) {
+	f.mu.Lock()
+	f.submitted = append(f.submitted, p.Text)
+	f.mu.Unlock()
+	return func() (local.SendResults, error) {
+		if f.send != nil {
+			return f.send(ctx, p)
+		}
+		return local.SendResults{Results: []local.SendResult{{ID: "id", Peer: p.Peers[0], State: local.StateQueued}}}, nil
 	}
-	return local.SendResults{Results: []local.SendResult{{ID: "id", Peer: p.Peers[0], State: local.StateQueued}}}, nil
 }
 
 func (f *fake) Accounts(context.Context) ([]local.Account, error) {

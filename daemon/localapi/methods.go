@@ -10,8 +10,10 @@ import (
 	"secmsg/rpc/local"
 )
 
-// method carries out one request.
-type method func(ctx context.Context, params json.RawMessage) (any, error)
+// method begins one request and returns what carries it out. It begins in the
+// order in which a connection's requests are read, so it does not wait; what it
+// returns runs beside that of other requests.
+type method func(ctx context.Context, params json.RawMessage) func() (any, error)
 
 // paramsError tells the caller what is wrong with its parameters.
 type paramsError struct{ text string }
@@ -40,7 +42,7 @@ func methods(b Backend) map[string]method {
 		local.MethodProfileLock:    done(func(ctx context.Context, _ local.Empty) error { return b.Lock(ctx) }),
 		local.MethodProfileUnlock:  done(func(ctx context.Context, p local.UnlockParams) error { return b.Unlock(ctx, p.Passphrase) }),
 
-		local.MethodMessageSend:    returns(b.Send),
+		local.MethodMessageSend:    inOrder(b.Submit),
 		local.MethodMessageInbox:   returns(b.Inbox),
 		local.MethodMessageHistory: returns(b.History),
 		local.MethodOutboxList: returns(func(ctx context.Context, p local.AccountParam) (local.SendResults, error) {
@@ -85,12 +87,26 @@ func methods(b Backend) map[string]method {
 
 // returns makes a method of a function with parameters and a result.
 func returns[P, R any](f func(context.Context, P) (R, error)) method {
-	return func(ctx context.Context, raw json.RawMessage) (any, error) {
+	return func(ctx context.Context, raw json.RawMessage) func() (any, error) {
+		return func() (any, error) {
+			p, err := decode[P](raw)
+			if err != nil {
+				return nil, err
+			}
+			return f(ctx, p)
+		}
+	}
+}
+
+// inOrder makes a method of a function that begins in the order of requests.
+func inOrder[P, R any](f func(context.Context, P) func() (R, error)) method {
+	return func(ctx context.Context, raw json.RawMessage) func() (any, error) {
 		p, err := decode[P](raw)
 		if err != nil {
-			return nil, err
+			return func() (any, error) { return nil, err }
 		}
-		return f(ctx, p)
+		wait := f(ctx, p)
+		return func() (any, error) { return wait() }
 	}
 }
 

@@ -64,6 +64,26 @@ func (c *Client) Send(ctx context.Context, p SendParams) (SendResults, error) {
 	return call[SendResults](ctx, c, MethodMessageSend, p)
 }
 
+// StartSend sends a text without waiting for the result. The texts of one
+// goroutine are queued in the order in which it starts them.
+func (c *Client) StartSend(p SendParams) (*PendingSend, error) {
+	started, err := c.Start(MethodMessageSend, p)
+	if err != nil {
+		return nil, err
+	}
+	return &PendingSend{started}, nil
+}
+
+// PendingSend is a Send whose results are to come.
+type PendingSend struct{ p *Pending }
+
+// Wait returns the results of the Send. It is called once.
+func (s *PendingSend) Wait(ctx context.Context) (SendResults, error) {
+	var out SendResults
+	err := s.p.Wait(ctx, &out)
+	return out, err
+}
+
 // Inbox returns unread messages, oldest first, and marks them as read unless p.Peek.
 func (c *Client) Inbox(ctx context.Context, p InboxParams) (Events, error) {
 	return call[Events](ctx, c, MethodMessageInbox, p)

@@ -22,7 +22,8 @@ const (
 )
 
 // Client talks to the daemon over one connection. It is safe for concurrent
-// use: each call waits for its own answer. Subscribe opens a connection of its own.
+// use: each call waits for its own answer. The daemon begins sends in the order
+// in which they are started. Subscribe opens a connection of its own.
 type Client struct {
 	// constant
 	path string
@@ -67,28 +68,52 @@ func (c *Client) Done() <-chan struct{} { return c.done }
 // no_daemon if the connection broke, or the context's. When ctx ends early the
 // daemon may still carry the call out.
 func (c *Client) Call(ctx context.Context, method string, params, result any) error {
+	p, err := c.Start(method, params)
+	if err != nil {
+		return err
+	}
+	return p.Wait(ctx, result)
+}
+
+// Pending is a call that was sent and whose answer is to come.
+type Pending struct {
+	c      *Client
+	method string
+	id     string
+	answer <-chan frame
+}
+
+// Start sends a call without waiting for its answer. The daemon gets the calls
+// of one goroutine in the order in which it starts them. Wait must be called.
+func (c *Client) Start(method string, params any) (*Pending, error) {
 	raw, err := json.Marshal(params)
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", method, err)
+		return nil, fmt.Errorf("encode %s: %w", method, err)
 	}
 	answer, id, err := c.register()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer c.forget(id)
 	if err := c.write(Request{Version: rpcVersion, ID: json.RawMessage(id), Method: method, Params: raw}); err != nil {
-		return err
+		c.forget(id)
+		return nil, err
 	}
+	return &Pending{c: c, method: method, id: id, answer: answer}, nil
+}
+
+// Wait waits for the answer; result and error are those of Call. It is called once.
+func (p *Pending) Wait(ctx context.Context, result any) error {
+	defer p.c.forget(p.id)
 	select {
-	case f := <-answer:
-		return f.decode(method, result)
-	case <-c.done:
+	case f := <-p.answer:
+		return f.decode(p.method, result)
+	case <-p.c.done:
 		// The answer may have come just before the end.
 		select {
-		case f := <-answer:
-			return f.decode(method, result)
+		case f := <-p.answer:
+			return f.decode(p.method, result)
 		default:
-			return c.lost()
+			return p.c.lost()
 		}
 	case <-ctx.Done():
 		return ctx.Err()

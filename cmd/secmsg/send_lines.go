@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"secmsg/rpc/local"
+)
+
+// maxLines is how many lines are under way at a time: as many as the daemon
+// carries out on one connection, so that those that come together share the
+// wait for its disk.
+const maxLines = 64
+
+// line is a line of standard input that was handed to the daemon, or why it was not.
+type line struct {
+	n    int // counted from 1
+	sent *local.PendingSend
+	err  error
+}
+
+// sendLines sends each line of standard input as it comes and prints the
+// results in the order of the lines. Empty lines are passed over. It goes on
+// after a message that is held or failed, and returns the first such error at
+// the end. A line that is not a text, or that the daemon refuses, ends it: what
+// was handed over behind it is still waited for.
+func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams) error {
+	p.AccountParam = a.accountParam()
+	reading, stop := context.WithCancel(ctx)
+	lines, slots := make(chan line, maxLines), make(chan struct{}, maxLines)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wg.Go(func() {
+		defer close(lines)
+		a.startLines(reading, c, p, lines, slots)
+	})
+	var first, end error
+	for l := range lines {
+		results, err := local.SendResults{}, l.err
+		if err == nil {
+			results, err = l.sent.Wait(ctx)
+			<-slots
+		}
+		if err != nil {
+			stop()
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if end == nil {
+				end = lineError(l.n, err)
+			}
+			continue
+		}
+		if err := a.printResults(results.Results); err != nil && first == nil {
+			first = err
+		}
+	}
+	if end != nil {
+		return end
+	}
+	return first
+}
+
+// startLines hands lines over, each at once, until the input, ctx or a line
+// that is not a text ends it. Each takes a slot until its result is there.
+func (a *app) startLines(ctx context.Context, c *local.Client, p local.SendParams, lines chan<- line, slots chan<- struct{}) {
+	r := bufio.NewReaderSize(a.stdin, maxText)
+	for n := 1; ; n++ {
+		text, err := await(ctx, func() ([]byte, error) { return local.ReadLine(r, maxText) })
+		if err == io.EOF {
+			return
+		}
+		if err == nil && len(text) == 0 {
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			lines <- line{n: n, err: ctx.Err()}
+			return
+		}
+		l := line{n: n}
+		switch {
+		case ctx.Err() != nil:
+			l.err = ctx.Err()
+		case err != nil:
+			l.err = usagef("%v", err)
+		default:
+			if l.err = checkText(string(text)); l.err == nil {
+				p.Text = string(text)
+				l.sent, l.err = c.StartSend(p)
+			}
+		}
+		lines <- l
+		if l.err != nil {
+			return
+		}
+	}
+}
+
+// lineError names the line of an error that has a code.
+func lineError(n int, err error) error {
+	e, ok := errors.AsType[*local.Error](err)
+	if !ok {
+		return err
+	}
+	named := *e
+	named.Message = fmt.Sprintf("line %d: %s", n, e.Message)
+	return &named
+}
