@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"sync"
 
 	"secmsg/rpc/local"
@@ -27,7 +29,8 @@ type line struct {
 // results in the order of the lines. Empty lines are passed over. It goes on
 // after a message that is held or failed, and returns the first such error at
 // the end. A line that is not a text, or that the daemon refuses, ends it: what
-// was handed over behind it is still waited for.
+// was handed over behind it is still waited for. When the daemon is gone, what
+// was printed stands for the first lines, without a gap.
 func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams) error {
 	p.AccountParam = a.accountParam()
 	reading, stop := context.WithCancel(ctx)
@@ -40,6 +43,7 @@ func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams
 		a.startLines(reading, c, p, lines, slots)
 	})
 	var first, end error
+	var refused []int
 	for l := range lines {
 		results, err := local.SendResults{}, l.err
 		if err == nil {
@@ -48,11 +52,16 @@ func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams
 		}
 		if err != nil {
 			stop()
-			if ctx.Err() != nil {
+			switch {
+			case ctx.Err() != nil:
 				return ctx.Err()
-			}
-			if end == nil {
+			case end == nil:
 				end = lineError(l.n, err)
+			case l.sent != nil:
+				refused = append(refused, l.n)
+			}
+			if local.As(err).Code == local.CodeNoDaemon {
+				break
 			}
 			continue
 		}
@@ -60,10 +69,33 @@ func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams
 			first = err
 		}
 	}
+	if len(refused) > 0 {
+		a.notef("refused behind it: %s", lineRanges(refused))
+	}
 	if end != nil {
 		return end
 	}
 	return first
+}
+
+// lineRanges names lines, which are in order: "lines 3-5, 9".
+func lineRanges(lines []int) string {
+	var b strings.Builder
+	for i := 0; i < len(lines); {
+		last := i
+		for last+1 < len(lines) && lines[last+1] == lines[last]+1 {
+			last++
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(strconv.Itoa(lines[i]))
+		if last > i {
+			fmt.Fprintf(&b, "-%d", lines[last])
+		}
+		i = last + 1
+	}
+	return "lines " + b.String()
 }
 
 // startLines hands lines over, each at once, until the input, ctx or a line
