@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -80,5 +82,58 @@ func TestSubmitAfterTheEnd(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		p[0].stop()
+	})
+}
+
+// What is submitted while an engine ends waits for the next one, in order; what
+// its caller gives up meanwhile is not sent; the end refuses the rest.
+func TestSendsOutliveAnEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, p := world(t, "alice", "bob")
+		alice, bob := p[0], p[1]
+		defer stopAll(p...)
+		alice.sends = NewSends()
+		alice.restart()
+		alice.link.connect()
+		settleDown(time.Second)
+		old := alice.engine
+		alice.link.disconnect()
+		alice.cancel()
+		<-alice.done
+
+		submit := func(ctx context.Context, e *Engine, text string) func() (local.SendResults, error) {
+			return e.Submit(ctx, local.SendParams{Peers: []string{"bob"}, Text: text, Wait: waitDelivered, Timeout: 60})
+		}
+		var waits []func() (local.SendResults, error)
+		want := numbered("m", 300)
+		for _, text := range want[:200] {
+			waits = append(waits, submit(t.Context(), old, text))
+		}
+		gone, leave := context.WithCancel(t.Context())
+		left := submit(gone, old, "given up")
+		leave()
+		if _, err := left(); !errors.Is(err, context.Canceled) {
+			t.Errorf("given up: %v", err)
+		}
+		alice.run()
+		alice.link.connect()
+		for _, text := range want[200:] {
+			waits = append(waits, submit(t.Context(), alice.engine, text))
+		}
+		for i, wait := range waits {
+			res, err := wait()
+			if err != nil || len(res.Results) != 1 || res.Results[0].Error != nil {
+				t.Fatalf("send %d: %+v %v", i, res, err)
+			}
+		}
+		equal(t, "bob got", bob.texts("alice", local.DirectionIn), want)
+
+		alice.cancel()
+		<-alice.done
+		last := submit(t.Context(), alice.engine, "last")
+		alice.sends.End()
+		if _, err := last(); !Stopped(err) {
+			t.Errorf("after the end: %v", err)
+		}
 	})
 }

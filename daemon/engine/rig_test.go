@@ -37,6 +37,7 @@ type person struct {
 	keys    *keyring.Keyring
 	trust   *trust.Trust
 	journal *journal.Journal
+	sends   *Sends // nil: each engine has its own
 	engine  *Engine
 	link    *testLink
 	cancel  context.CancelFunc
@@ -132,7 +133,7 @@ func (p *person) open() {
 func (p *person) run() {
 	p.engine = New(Options{
 		Account: p.account, Address: p.addr, Device: p.device, Store: p.st, Keyring: p.keys, Trust: p.trust,
-		Journal: p.journal, Logger: p.logger(), Config: p.cfg,
+		Journal: p.journal, Logger: p.logger(), Config: p.cfg, Sends: p.sends,
 	})
 	if p.link == nil {
 		p.link = &testLink{relay: p.relay, user: p.name, device: p.device}
