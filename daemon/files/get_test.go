@@ -32,7 +32,7 @@ func (w *world) offered(name string, n int) *store.File {
 func TestSpoiledBlobD4(t *testing.T) {
 	w := newWorld(t)
 	w.start()
-	const size = 2*seal.FilePartPlain + 77
+	const size = seal.FilePartPlain + 77
 	other := w.offered("other", size)
 	for name, spoil := range map[string]func(b *fakeBlob){
 		"the first byte":     func(b *fakeBlob) { b.data[0] ^= 1 },

@@ -50,10 +50,10 @@ func (u *upload) sendAll(ctx context.Context, l *line, parts []store.TransferPar
 // prepare makes the blob, or asks how the one stands that an earlier attempt
 // made. It returns the ETags of spooled parts that the server has.
 func (u *upload) prepare(ctx context.Context, parts []store.TransferPart) (map[int]string, error) {
-	if u.plan.Blob == "" {
+	if u.blob == "" {
 		return nil, u.create(ctx)
 	}
-	blob, err := retry(ctx, u, func() (wire.Blob, error) { return u.s.o.Blobs.GetBlob(ctx, u.plan.Blob) })
+	blob, err := retry(ctx, u, func() (wire.Blob, error) { return u.s.o.Blobs.GetBlob(ctx, u.blob) })
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (u *upload) create(ctx context.Context) error {
 			return err
 		}
 	}
-	u.plan = next
+	u.blob = blob.ID
 	return nil
 }
 
@@ -141,7 +141,7 @@ func (u *upload) put(ctx context.Context, p store.TransferPart) error {
 }
 
 func (u *upload) putOnce(ctx context.Context, p store.TransferPart, content io.ReaderAt) (string, error) {
-	tickets, err := u.s.o.Blobs.BlobTickets(ctx, u.plan.Blob, []wire.BlobPart{{Number: p.Number, Size: p.Size}})
+	tickets, err := u.s.o.Blobs.BlobTickets(ctx, u.blob, []wire.BlobPart{{Number: p.Number, Size: p.Size}})
 	if err != nil {
 		return "", err
 	}

@@ -50,7 +50,8 @@ type upload struct {
 	stream  *liveStream   // nil: a path, or a stream that is lost
 	leaving chan struct{} // holds the one whose part is leaving
 
-	plan plan // owned by run between attempts
+	plan plan   // owned by run between attempts, and not changed in one
+	blob string // owned by sendAll while an attempt runs
 
 	mu     sync.Mutex
 	stored map[int]wire.BlobPart // guarded by mu
@@ -195,7 +196,7 @@ func (u *upload) attempt(ctx context.Context) error {
 		if p.Blob == "" && bytes.Equal(p.Key, u.plan.Key) {
 			p.Blob = u.plan.Blob // of a single part, which is not recorded
 		}
-		u.plan = p
+		u.plan, u.blob = p, p.Blob
 		parts, err = tx.Parts(u.id)
 		return err
 	})
@@ -218,7 +219,9 @@ func (u *upload) attempt(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return u.sealAll(gctx, l, parts, &last) })
 	g.Go(func() error { return u.sendAll(gctx, l, parts) })
-	if err := g.Wait(); err != nil {
+	err = g.Wait()
+	u.plan.Blob = u.blob
+	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
