@@ -20,7 +20,8 @@ func newOutboxCommand(a *app) *cobra.Command {
 			Use:   "retry ID",
 			Short: "Try a waiting message now, or send a failed one again",
 			Long: "A message that waits is tried now, whatever pause it is in. One that failed or\n" +
-				"expired is sent again as a new message, whose id is printed.",
+				"expired is sent again as a new message, whose id is printed; asked for again,\n" +
+				"that one's state is.",
 			Args: argsBetween(1, 1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return runOutboxOne(cmd.Context(), a, args[0], (*local.Client).RetryOutbox)

@@ -24,7 +24,8 @@ func (e *Engine) own(tx *store.Tx, text string) (*store.Message, error) {
 
 // RetryOutbox tries a waiting message now, whatever pause it is in. One that
 // failed or expired is sent again as a new message with an id of its own, since
-// a state never goes back. What was accepted needs no retry: a usage error.
+// a state never goes back; when that is asked for again, the answer is the state
+// of the new one. What was accepted needs no retry: a usage error.
 func (e *Engine) RetryOutbox(ctx context.Context, id string) (local.SendResult, error) {
 	var out local.SendResult
 	var again *local.SendParams
@@ -60,9 +61,13 @@ func (e *Engine) RetryOutbox(ctx context.Context, id string) (local.SendResult, 
 	return sent.Results[0], nil
 }
 
-// repeat makes the parameters that send a message's text again.
+// retryKey begins the idempotency key under which a message is sent again, with
+// its id behind it. No caller on a command line can use a key with NUL in it.
+const retryKey = "\x00retry "
+
+// repeat makes the parameters that send a message's text again, once.
 func (e *Engine) repeat(ctx context.Context, m *store.Message, peer string) (*local.SendParams, error) {
-	p := &local.SendParams{Peers: []string{peer}}
+	p := &local.SendParams{Peers: []string{peer}, IdempotencyKey: retryKey + idText(m.ID)}
 	err := e.store.View(ctx, func(tx *store.Tx) error {
 		m, err := tx.Message(e.account, m.ID)
 		if err != nil {

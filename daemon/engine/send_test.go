@@ -284,6 +284,22 @@ func TestRetryOfAnExpiredMessageKeepsItsDemand(t *testing.T) {
 		settleDown(time.Minute)
 		alice.wantState("bob", strict.ID, local.StateExpired)
 		alice.wantState("bob", sent.ID, local.StateDelivered)
-		equal(t, "bob got", p[1].texts("alice", local.DirectionIn), []string{"first", "strict"})
+		// Asked again, also after a restart, it tells of the new one.
+		for range 2 {
+			again, err := alice.engine.RetryOutbox(context.Background(), strict.ID)
+			if err != nil || again.ID != sent.ID || again.State != local.StateDelivered {
+				t.Errorf("retry again gave %v, %v", again, err)
+			}
+			alice.restart()
+			alice.link.connect()
+			settleDown(time.Minute)
+		}
+		// One for another message is another.
+		other, err := alice.engine.RetryOutbox(context.Background(), plain.ID)
+		if err != nil || other.ID == sent.ID || other.ID == plain.ID {
+			t.Errorf("retry of another gave %v, %v", other, err)
+		}
+		settleDown(time.Minute)
+		equal(t, "bob got", p[1].texts("alice", local.DirectionIn), []string{"first", "strict", "plain"})
 	})
 }
