@@ -32,12 +32,12 @@ func (w *world) offered(name string, n int) *store.File {
 func TestSpoiledBlobD4(t *testing.T) {
 	w := newWorld(t)
 	w.start()
-	const size = seal.FilePartPlain + 77
-	other := w.offered("other", size)
+	const small, large = 3*seal.FileChunkSize + 77, seal.FilePartPlain + 77
+	other := w.offered("other", small)
 	for name, spoil := range map[string]func(b *fakeBlob){
 		"the first byte":     func(b *fakeBlob) { b.data[0] ^= 1 },
 		"the commitment":     func(b *fakeBlob) { b.data[1] ^= 1 },
-		"a chunk":            func(b *fakeBlob) { b.data[seal.FilePartPlain] ^= 1 },
+		"a chunk":            func(b *fakeBlob) { b.data[2*seal.FileChunkSize] ^= 1 },
 		"the last byte":      func(b *fakeBlob) { b.data[len(b.data)-1] ^= 1 },
 		"one byte less":      func(b *fakeBlob) { b.data = b.data[:len(b.data)-1] },
 		"one byte more":      func(b *fakeBlob) { b.data = append(b.data, 0) },
@@ -53,6 +53,10 @@ func TestSpoiledBlobD4(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			size := small
+			if name == "the last byte" {
+				size = large // in another part than all the others
+			}
 			f := w.offered("f", size)
 			w.blobs.mu.Lock()
 			b := w.blobs.blobs[f.Blob]

@@ -267,12 +267,17 @@ func (w *world) source(name string, n int) string {
 	return path
 }
 
+// pattern repeats with a period that no chunk and no part has.
 func pattern(n int, seed byte) []byte {
+	const period = 65_521
 	b := make([]byte, n)
 	x := uint32(seed)*2654435761 + 1
-	for i := range b {
+	for i := range min(n, period) {
 		x = x*1664525 + 1013904223
 		b[i] = byte(x >> 24)
+	}
+	for done := period; done < n; done *= 2 {
+		copy(b[done:], b[:done])
 	}
 	return b
 }
