@@ -24,6 +24,10 @@ const (
 	bufferSize = 256 << 10
 	// stepSize is what must move before the deadline is put off, in bytes.
 	stepSize = 64 << 10
+	// passingSize is from where on a part does not stay in the system's memory,
+	// in bytes: large files pass once, and would push out of it what is read all
+	// the time, such as the database.
+	passingSize = 4 << 20
 )
 
 // buffers keeps buffers of bufferSize between transfers.
@@ -151,6 +155,9 @@ func (d *Disk) store(p *put, g grant, body io.Reader) (name string, err error) {
 	}
 	if err := f.Sync(); err != nil {
 		return "", d.failed("put", err)
+	}
+	if g.size >= passingSize {
+		dropCache(f)
 	}
 	info, err := f.Stat()
 	if err != nil {

@@ -259,6 +259,9 @@ func (c *content) fail(err error) error {
 
 func (c *content) close() {
 	if c.file != nil {
+		if info, err := c.file.Stat(); err == nil && info.Size() >= passingSize {
+			dropCache(c.file)
+		}
 		_ = c.file.Close() // nothing was written
 		c.file = nil
 	}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package blob
+
+import "os"
+
+// dropCache does nothing where it is not known how.
+func dropCache(*os.File) {}
