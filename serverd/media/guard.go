@@ -1,6 +1,7 @@
 package media
 
 import (
+	"crypto/sha1"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -58,7 +59,7 @@ func (s *Server) guard(b []byte, from endpoint) (pass, answer []byte) {
 	if key == nil {
 		return b, nil // pion challenges or refuses it
 	}
-	code := s.refusal(m, e)
+	code := s.refusal(m, e, from)
 	if code != 0 {
 		return nil, signed(m, key, stun.NewType(t.Method, stun.ClassErrorResponse), stun.ErrorCodeAttribute{Code: code})
 	}
@@ -85,13 +86,17 @@ func (s *Server) keyOf(m *stun.Message, e *session) []byte {
 }
 
 // refusal returns the error code for an authentic request, or 0.
-func (s *Server) refusal(m *stun.Message, e *session) stun.ErrorCode {
+func (s *Server) refusal(m *stun.Message, e *session, from endpoint) stun.ErrorCode {
 	switch m.Type.Method {
 	case stun.MethodAllocate:
 		transport, err := m.Get(stun.AttrRequestedTransport)
 		if err == nil && len(transport) > 0 && transport[0] == protocolTCP {
 			s.counters.refusedTCP.Add(1)
 			return stun.CodeUnsupportedTransProto
+		}
+		if !s.isOriginal(m, from) {
+			s.counters.refusedLogin.Add(1)
+			return stun.CodeUnauthorized
 		}
 	case stun.MethodConnect, stun.MethodConnectionBind:
 		s.counters.refusedTCP.Add(1)
@@ -100,6 +105,17 @@ func (s *Server) refusal(m *stun.Message, e *session) stun.ErrorCode {
 		return s.peerRefusal(m, e)
 	}
 	return 0
+}
+
+// isOriginal reports whether an authentic Allocate request comes from who made it.
+func (s *Server) isOriginal(m *stun.Message, from endpoint) bool {
+	username, err1 := m.Get(stun.AttrUsername)
+	signature, err2 := m.Get(stun.AttrMessageIntegrity)
+	account, _, err3 := parseUsername(string(username))
+	if err1 != nil || err2 != nil || err3 != nil || len(signature) != sha1.Size {
+		return false
+	}
+	return s.sessions.original(account, [sha1.Size]byte(signature), from)
 }
 
 // peerRefusal looks at the peers that a request names (attack F6).

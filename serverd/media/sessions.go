@@ -1,6 +1,7 @@
 package media
 
 import (
+	"crypto/sha1"
 	"errors"
 	"net"
 	"net/netip"
@@ -15,6 +16,9 @@ const (
 	// one of each for each candidate of the other side.
 	maxPermissions = 128
 	maxChannels    = 64
+	// maxSeen bounds the Allocate requests of an account that are remembered,
+	// and so those that it can make within the life of credentials.
+	maxSeen = 256
 )
 
 // errQuota says that there is no room for another allocation.
@@ -59,6 +63,13 @@ type session struct {
 type usage struct {
 	count int
 	bytes *byteBucket
+	seen  map[[sha1.Size]byte]sighting // by the signatures of its Allocate requests
+}
+
+// sighting says who sent an Allocate request, and until when it could be sent again.
+type sighting struct {
+	from  endpoint
+	until time.Time
 }
 
 // sessions is the table of all allocations.
@@ -105,16 +116,51 @@ func (t *sessions) add(e *session) error {
 	if t.shut || !t.roomLocked(e.account) {
 		return errQuota
 	}
-	u := t.accounts[e.account]
-	if u == nil {
-		u = &usage{bytes: &byteBucket{perSecond: t.limits.Bandwidth, now: t.now}}
-		t.accounts[e.account] = u
-	}
+	u := t.usageLocked(e.account)
 	u.count++
 	e.bytes = u.bytes
 	t.byRelay[e.relay.told] = e
 	t.open.Add(1)
 	return nil
+}
+
+func (t *sessions) usageLocked(account string) *usage {
+	u := t.accounts[account]
+	if u == nil {
+		u = &usage{bytes: &byteBucket{perSecond: t.limits.Bandwidth, now: t.now}, seen: map[[sha1.Size]byte]sighting{}}
+		t.accounts[account] = u
+	}
+	return u
+}
+
+// original notes an Allocate request by its signature, and reports whether it
+// was never seen from another address. Requests cross the network in clear: who
+// listens could send one again, and use up what its account may have (attack F8).
+func (t *sessions) original(account string, signature [sha1.Size]byte, from endpoint) bool {
+	now := t.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u := t.usageLocked(account)
+	if before, ok := u.seen[signature]; ok {
+		return before.from == from
+	}
+	if len(u.seen) >= maxSeen {
+		u.forget(now)
+	}
+	if len(u.seen) >= maxSeen {
+		return false
+	}
+	u.seen[signature] = sighting{from, now.Add(MaxLifetime + clockSkew)}
+	return true
+}
+
+// forget drops requests whose credentials are expired.
+func (u *usage) forget(now time.Time) {
+	for k, s := range u.seen {
+		if !now.Before(s.until) {
+			delete(u.seen, k)
+		}
+	}
 }
 
 // bind notes whose allocation the one at told is.
@@ -145,7 +191,8 @@ func (t *sessions) prune() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for name, u := range t.accounts {
-		if u.count == 0 && u.bytes.idle() {
+		u.forget(now)
+		if u.count == 0 && len(u.seen) == 0 && u.bytes.idle() {
 			delete(t.accounts, name)
 		}
 	}

@@ -1,0 +1,389 @@
+package media_test
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pion/stun/v4"
+	"github.com/pion/turn/v5"
+
+	"secmsg/serverd/media"
+)
+
+// forbidden are the peers of attack F6 in every disguise.
+func forbidden() []string {
+	return []string{
+		"127.0.0.1", "127.8.9.10", "::1", "0.0.0.0", "0.1.2.3", "::", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1",
+		"100.64.0.1", "100.127.255.255", "169.254.1.1", "169.254.169.254", "224.0.0.1", "239.1.2.3", "240.0.0.1", "255.255.255.255",
+		"192.0.0.1", "192.0.2.1", "198.51.100.1", "203.0.113.1", "198.18.0.1", "192.88.99.1",
+		"::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::ffff:0.0.0.0", "::ffff:192.168.1.1",
+		"::127.0.0.1", "::ffff:0:127.0.0.1", "::2",
+		"64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b::a9fe:a9fe", "64:ff9b::6440:1", "64:ff9b::", "64:ff9b:1::7f00:1", "64:ff9b:1::101:101",
+		"2002:7f00:1::", "2002:7f00::", "2002:a00:1::1", "2002:a9fe:a9fe::", "2002:c0a8:101::1",
+		"2001::1", "2001:2::1", "2001:10::1", "2001:db8::1", "3fff::1", "100::1", "5f00::1", "4000::1",
+		"fc00::1", "fd00::1", "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1", "ff0e::1",
+	}
+}
+
+// F6: whatever the peer is called, CreatePermission and ChannelBind are answered
+// with 403, and nothing is sent there.
+func TestF6(t *testing.T) {
+	victim := udp(t) // a service of this host, behind its public address
+	public := netip.MustParseAddr("93.184.216.34")
+	port := uint16(victim.LocalAddr().(*net.UDPAddr).Port)
+	s, _ := server(t, func(o *media.Options) { o.Loopback, o.Public = false, []netip.Addr{public} })
+	username, password, _ := s.Mint("alice")
+	r := newRaw(t, s, username, password)
+	if code, _ := r.do(stun.MethodAllocate, transport(17)); code != 0 {
+		t.Fatalf("allocate: %d", code)
+	}
+	peers := forbidden()
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range own {
+		peers = append(peers, a.(*net.IPNet).IP.String())
+	}
+	peers = append(peers, public.String()) // at a port that is no allocation's
+	good := peer(netip.MustParseAddrPort("1.1.1.1:53"))
+	for i, text := range peers {
+		p := peer(netip.AddrPortFrom(netip.MustParseAddr(text), port))
+		if code, _ := r.do(stun.MethodCreatePermission, p); code != stun.CodeForbidden {
+			t.Errorf("CreatePermission %s: %d", text, code)
+		}
+		if code, _ := r.do(stun.MethodCreatePermission, good, p); code != stun.CodeForbidden {
+			t.Errorf("CreatePermission %s behind a good one: %d", text, code)
+		}
+		if code, _ := r.do(stun.MethodChannelBind, channel(0x4000+uint16(i)), p); code != stun.CodeForbidden {
+			t.Errorf("ChannelBind %s: %d", text, code)
+		}
+		m := stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodSend, stun.ClassIndication), p, attribute(stun.AttrData, []byte("evil")))
+		send(t, r.conn, string(m.Raw), r.to)
+	}
+	// A permission is for an address, so one without a port must be given for our
+	// own: then the packets are looked at.
+	if code, _ := r.do(stun.MethodCreatePermission, peer(netip.AddrPortFrom(public, 0))); code != 0 {
+		t.Errorf("own relayed address: %d", code)
+	}
+	for _, text := range []string{public.String(), "::ffff:" + public.String()} {
+		m := stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodSend, stun.ClassIndication),
+			peer(netip.AddrPortFrom(netip.MustParseAddr(text), port)), attribute(stun.AttrData, []byte("evil")))
+		send(t, r.conn, string(m.Raw), r.to)
+	}
+	eventually(t, "the packets are refused", func() bool { return s.Counters()["dropped_peer"] >= 1 })
+	quietFor(t, victim)
+	if c := s.Counters(); c["packets_to_peers"] != 0 || c["refused_peers"] < int64(3*len(peers)) {
+		t.Errorf("%v", c)
+	}
+	// What is public is not refused. IPv6 is of the wrong family here, which is
+	// asked only after the peer was found good.
+	for text, want := range map[string]stun.ErrorCode{"1.1.1.1": 0, "8.8.8.8": 0, "2606:4700::1111": stun.CodePeerAddrFamilyMismatch, "64:ff9b::101:101": stun.CodePeerAddrFamilyMismatch} {
+		if code, _ := r.do(stun.MethodCreatePermission, peer(netip.AddrPortFrom(netip.MustParseAddr(text), 53))); code != want {
+			t.Errorf("CreatePermission %s: %d", text, code)
+		}
+	}
+	if code, _ := r.do(stun.MethodChannelBind, channel(0x4fff), peer(netip.MustParseAddrPort("1.1.1.1:53"))); code != 0 {
+		t.Errorf("ChannelBind: %d", code)
+	}
+}
+
+// F6 in the realm of one machine: loopback is open, and nothing more.
+func TestF6LoopbackRealm(t *testing.T) {
+	s, _ := server(t, nil)
+	username, password, _ := s.Mint("alice")
+	r := newRaw(t, s, username, password)
+	if code, _ := r.do(stun.MethodAllocate, transport(17)); code != 0 {
+		t.Fatalf("allocate: %d", code)
+	}
+	open := map[string]stun.ErrorCode{
+		"127.0.0.1": 0, "127.8.9.10": 0, "::ffff:127.0.0.1": 0, // unmapped by every reader
+		"::1": stun.CodePeerAddrFamilyMismatch,
+	}
+	for _, text := range forbidden() {
+		want, ok := open[text]
+		if !ok {
+			want = stun.CodeForbidden
+		}
+		if code, _ := r.do(stun.MethodCreatePermission, peer(netip.AddrPortFrom(netip.MustParseAddr(text), 99))); code != want {
+			t.Errorf("%s: %d", text, code)
+		}
+	}
+}
+
+// A network of the operator's choice is open; this host in it is not.
+func TestAllowedNetwork(t *testing.T) {
+	s, _ := server(t, func(o *media.Options) {
+		o.Loopback, o.Public = false, []netip.Addr{netip.MustParseAddr("10.1.2.3")}
+		o.Allow = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	username, password, _ := s.Mint("alice")
+	r := newRaw(t, s, username, password)
+	if code, _ := r.do(stun.MethodAllocate, transport(17)); code != 0 {
+		t.Fatalf("allocate: %d", code)
+	}
+	for text, want := range map[string]stun.ErrorCode{
+		"10.1.9.9": 0, "169.254.7.7": 0, "10.2.0.1": stun.CodeForbidden, "10.1.2.3": stun.CodeForbidden,
+		"127.0.0.1": stun.CodeForbidden, "169.254.169.254": stun.CodeForbidden,
+	} {
+		if code, _ := r.do(stun.MethodCreatePermission, peer(netip.AddrPortFrom(netip.MustParseAddr(text), 99))); code != want {
+			t.Errorf("%s: %d", text, code)
+		}
+	}
+	if p := s.Problems(); len(p) != 0 {
+		t.Errorf("an address in the operator's network is warned of: %v", p)
+	}
+}
+
+// F8: credentials that are not good for an allocation.
+func TestF8Credentials(t *testing.T) {
+	s, clock := server(t, nil)
+	good, password, expires := s.Mint("alice")
+	if expires.After(clock.now().Add(10*time.Minute)) || !expires.After(clock.now()) {
+		t.Errorf("good until %v", expires)
+	}
+	mint := func(secret string, life time.Duration) (string, string) {
+		u, p, _ := media.Mint([]byte(secret), "alice", clock.now(), life)
+		return u, p
+	}
+	replayed := strings.Replace(good, ":alice:", ":bob:", 1)
+	later := strings.Replace(good, fmt.Sprint(expires.Unix()), fmt.Sprint(expires.Unix()+60), 1)
+	past, pastPassword := mint("secret", -time.Second)
+	now, nowPassword := mint("secret", 0)
+	long, longPassword := mint("secret", 12*time.Minute)
+	other, otherPassword := mint("another", time.Minute)
+	for name, c := range map[string][3]string{
+		"expired":             {past, pastPassword, realm},
+		"just expired":        {now, nowPassword, realm},
+		"good for too long":   {long, longPassword, realm},
+		"another secret":      {other, otherPassword, realm},
+		"another realm":       {good, password, "elsewhere.example.com"},
+		"another account":     {replayed, password, realm},
+		"a later expiry":      {later, password, realm},
+		"no password":         {good, "", realm},
+		"no random part":      {strings.Join(strings.Split(good, ":")[:2], ":"), password, realm},
+		"no account":          {fmt.Sprint(expires.Unix()), password, realm},
+		"nothing":             {"::", password, realm},
+		"a username too long": {good + strings.Repeat("0", 200), password, realm},
+	} {
+		r := newRaw(t, s, c[0], c[1])
+		r.realm, r.key = c[2], turn.GenerateAuthKey(c[0], c[2], c[1])
+		if code, _ := r.do(stun.MethodAllocate, transport(17)); code != stun.CodeUnauthorized {
+			t.Errorf("%s: %d", name, code)
+		}
+	}
+	r := newRaw(t, s, good, password)
+	first := r.request(stun.MethodAllocate, transport(17))
+	r.nonce = stun.NewNonce("0123456789abcdef")
+	if code, _ := r.do(stun.MethodAllocate, transport(17)); code != stun.CodeStaleNonce {
+		t.Errorf("a made-up nonce: %d", code)
+	}
+	if n := s.Counters()["allocations"]; n != 0 {
+		t.Errorf("%d allocations", n)
+	}
+	if m := r.exchange(first); m == nil || m.Type.Class != stun.ClassSuccessResponse {
+		t.Errorf("good ones: %v", m)
+	}
+	if m := r.exchange(first); m == nil || m.Type.Class != stun.ClassSuccessResponse {
+		t.Errorf("sent twice by a client that lost the answer: %v", m)
+	}
+	// Who has heard the message sends it from elsewhere.
+	replay := newRaw(t, s, good, password)
+	if m := replay.exchange(first); m == nil || m.Type.Class != stun.ClassErrorResponse || s.Counters()["allocations"] != 1 {
+		t.Errorf("replayed: %v", m)
+	}
+}
+
+// F8: an account has so many allocations at a time.
+func TestF8Quota(t *testing.T) {
+	s, _ := server(t, func(o *media.Options) { o.Limits.Total = 7 })
+	one := func(account string) (*raw, stun.ErrorCode) {
+		username, password, _ := s.Mint(account)
+		r := newRaw(t, s, username, password)
+		code, _ := r.do(stun.MethodAllocate, transport(17))
+		return r, code
+	}
+	var last *raw
+	for i := range 5 {
+		r, code := one("alice")
+		if code != 0 {
+			t.Fatalf("allocation %d: %d", i, code)
+		}
+		last = r
+	}
+	if _, code := one("alice"); code != stun.CodeAllocQuotaReached {
+		t.Errorf("a sixth: %d", code)
+	}
+	for range 2 {
+		if _, code := one("bob"); code != 0 {
+			t.Errorf("another account: %d", code)
+		}
+	}
+	if _, code := one("carol"); code != stun.CodeAllocQuotaReached {
+		t.Errorf("the server is full: %d", code)
+	}
+	if code, m := last.do(stun.MethodRefresh, lifetime(0)); code != 0 || granted(t, m) != 0 {
+		t.Errorf("end: %d", code)
+	}
+	if _, code := one("alice"); code != 0 {
+		t.Errorf("after one ended: %d", code)
+	}
+	if n := s.Counters()["refused_quota"]; n != 2 {
+		t.Errorf("%d refused", n)
+	}
+}
+
+// F8: no refresh gives more than ten minutes, whatever is asked for.
+func TestF8Lifetime(t *testing.T) {
+	s, _ := server(t, nil)
+	for _, asked := range []uint32{601, 3000, 3599, 3600, 1 << 31} {
+		username, password, _ := s.Mint("alice")
+		r := newRaw(t, s, username, password)
+		code, m := r.do(stun.MethodAllocate, transport(17), lifetime(asked))
+		if code != 0 || granted(t, m) != 600 {
+			t.Errorf("allocate for %d s: %d %v", asked, code, m)
+		}
+		if code, m := r.do(stun.MethodRefresh, lifetime(asked)); code != 0 || granted(t, m) != 600 {
+			t.Errorf("refresh for %d s: %d %v", asked, code, m)
+		}
+		if code, m := r.do(stun.MethodRefresh, lifetime(60)); code != 0 || granted(t, m) != 60 {
+			t.Errorf("refresh for a minute: %d %v", code, m)
+		}
+		if code, _ := r.do(stun.MethodRefresh, lifetime(0)); code != 0 {
+			t.Errorf("end: %d", code)
+		}
+	}
+	short, _ := server(t, func(o *media.Options) { o.Limits.Lifetime = time.Minute })
+	username, password, _ := short.Mint("alice")
+	if code, m := newRaw(t, short, username, password).do(stun.MethodAllocate, transport(17), lifetime(120)); code != 0 || granted(t, m) != 60 {
+		t.Errorf("a shorter limit: %d %v", code, m)
+	}
+}
+
+// F8: credentials expire while the server runs. They are for beginning: what
+// began goes on for the same client, for a day, and for nobody else.
+func TestF8ExpiryAtRuntime(t *testing.T) {
+	s, clock := server(t, nil)
+	username, password, _ := s.Mint("alice")
+	r := newRaw(t, s, username, password)
+	if code, _ := r.do(stun.MethodAllocate, transport(17)); code != 0 {
+		t.Fatalf("allocate: %d", code)
+	}
+	fresh, freshPassword, _ := s.Mint("alice")
+	other := *r
+	other.username, other.key = fresh, turn.GenerateAuthKey(fresh, realm, freshPassword)
+	if code, _ := other.do(stun.MethodRefresh); code == 0 {
+		t.Error("other credentials of the account refresh the allocation")
+	}
+	clock.advance(11 * time.Minute)
+	if code, _ := newRaw(t, s, username, password).do(stun.MethodAllocate, transport(17)); code != stun.CodeUnauthorized {
+		t.Errorf("allocate with expired credentials: %d", code)
+	}
+	if code, m := r.do(stun.MethodRefresh); code != 0 || granted(t, m) != 600 {
+		t.Errorf("refresh: %d", code)
+	}
+	if code, _ := r.do(stun.MethodCreatePermission, peer(netip.MustParseAddrPort("127.0.0.1:9"))); code != 0 {
+		t.Errorf("permission: %d", code)
+	}
+	clock.advance(24 * time.Hour)
+	if code, _ := r.do(stun.MethodRefresh); code != stun.CodeUnauthorized {
+		t.Errorf("refresh after a day: %d", code)
+	}
+}
+
+// An account that is dropped loses what it has and its credentials, and can
+// come back with new ones.
+func TestDrop(t *testing.T) {
+	s, clock := server(t, nil)
+	username, password, _ := s.Mint("alice")
+	r := newRaw(t, s, username, password)
+	if code, _ := r.do(stun.MethodAllocate, transport(17)); code != 0 {
+		t.Fatalf("allocate: %d", code)
+	}
+	bob := allocate(t, s, "udp", "bob")
+	s.Drop("alice")
+	eventually(t, "its allocation ends", func() bool { return s.Counters()["allocations"] == 1 })
+	if code, _ := r.do(stun.MethodRefresh); code != stun.CodeUnauthorized {
+		t.Errorf("refresh: %d", code)
+	}
+	if code, _ := newRaw(t, s, username, password).do(stun.MethodAllocate, transport(17)); code != stun.CodeUnauthorized {
+		t.Errorf("allocate: %d", code)
+	}
+	clock.advance(time.Second)
+	allocate(t, s, "udp", "alice")
+	_ = bob.Close()
+}
+
+// F9: TCP is not relayed, in none of RFC 6062's forms.
+func TestF9(t *testing.T) {
+	s, _ := server(t, nil)
+	username, password, _ := s.Mint("alice")
+	r := newRaw(t, s, username, password)
+	if code, _ := r.do(stun.MethodAllocate, transport(6)); code != stun.CodeUnsupportedTransProto {
+		t.Errorf("allocate TCP: %d", code)
+	}
+	if code, _ := r.do(stun.MethodAllocate, transport(17)); code != 0 {
+		t.Fatalf("allocate: %d", code)
+	}
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	target := netip.MustParseAddrPort(l.Addr().String())
+	if code, _ := r.do(stun.MethodConnect, peer(target)); code != stun.CodeForbidden {
+		t.Errorf("connect: %d", code)
+	}
+	if code, _ := r.do(stun.MethodConnectionBind, attribute(stun.AttrConnectionID, []byte{1, 2, 3, 4})); code != stun.CodeForbidden {
+		t.Errorf("connection bind: %d", code)
+	}
+	// The same by a client that speaks TCP to us.
+	username, password, _ = s.Mint("bob")
+	if _, err := dial(t, "tcp", s.Addr().String(), username, password).AllocateTCP(); err == nil {
+		t.Error("pion's client allocates TCP")
+	}
+	if n := s.Counters()["refused_tcp_relay"]; n != 4 {
+		t.Errorf("%d refused", n)
+	}
+	// Reserved and even ports are nothing that is served.
+	r = newRaw(t, s, username, password)
+	if code, _ := r.do(stun.MethodAllocate, transport(17), attribute(stun.AttrEvenPort, []byte{0x80})); code != stun.CodeInsufficientCapacity {
+		t.Errorf("even port: %d", code)
+	}
+	if code, _ := r.do(stun.MethodAllocate, transport(17), attribute(stun.AttrReservationToken, []byte("12345678"))); code != stun.CodeInsufficientCapacity {
+		t.Errorf("reservation: %d", code)
+	}
+}
+
+// What one allocation can make the server keep is bounded.
+func TestPermissionBounds(t *testing.T) {
+	s, _ := server(t, nil)
+	username, password, _ := s.Mint("alice")
+	r := newRaw(t, s, username, password)
+	if code, _ := r.do(stun.MethodAllocate, transport(17)); code != 0 {
+		t.Fatalf("allocate: %d", code)
+	}
+	at := func(i int) netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 1, byte(i)}), 9) }
+	for i := range 64 {
+		if code, _ := r.do(stun.MethodChannelBind, channel(0x4000+uint16(i)), peer(at(i))); code != 0 {
+			t.Fatalf("channel %d: %d", i, code)
+		}
+	}
+	if code, _ := r.do(stun.MethodChannelBind, channel(0x4100), peer(at(64))); code != stun.CodeInsufficientCapacity {
+		t.Errorf("one more channel: %d", code)
+	}
+	var many []stun.Setter
+	for i := range 65 {
+		many = append(many, peer(at(64+i)))
+	}
+	if code, _ := r.do(stun.MethodCreatePermission, many...); code != stun.CodeInsufficientCapacity {
+		t.Errorf("one permission too many: %d", code)
+	}
+	if code, _ := r.do(stun.MethodCreatePermission, many[:64]...); code != 0 {
+		t.Errorf("as many as allowed: %d", code)
+	}
+}

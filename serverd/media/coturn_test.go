@@ -1,0 +1,98 @@
+package media_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"secmsg/serverd/media"
+)
+
+// coturn starts Debian's turnserver with a shared secret and returns its
+// address. Without the binary the test is skipped.
+func coturn(t testing.TB, secret string) string {
+	t.Helper()
+	path, err := exec.LookPath("turnserver")
+	if err != nil {
+		t.Skip("SKIPPED: no turnserver on this machine (Debian: apt install coturn), so nothing was proved about coturn")
+	}
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := l.Addr().String()
+	port := l.Addr().(*net.TCPAddr).Port
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(path, "-n", "--use-auth-secret", "--static-auth-secret="+secret, "--realm="+realm, "--listening-ip=127.0.0.1",
+		"--relay-ip=127.0.0.1", fmt.Sprint("--listening-port=", port), "--allow-loopback-peers", "--no-tls", "--no-dtls", "--no-cli",
+		"--log-file=stdout", "--simple-log", "--pidfile="+dir+"/pid", "--userdb="+dir+"/db")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if strings.Contains(lines.Text(), "ERROR") {
+				t.Log(lines.Text())
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-read
+		_ = cmd.Wait()
+	})
+	eventually(t, "coturn listens", func() bool {
+		c, err := net.Dial("tcp4", to)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+	return to
+}
+
+// Coturn takes the credentials that we make, and not those that it should not.
+func TestCoturn(t *testing.T) {
+	to := coturn(t, "secret")
+	for _, network := range []string{"udp", "tcp"} {
+		username, password, _ := media.Mint([]byte("secret"), "alice", time.Now(), 10*time.Minute)
+		relay, err := dial(t, network, to, username, password).Allocate()
+		if err != nil {
+			t.Fatalf("%s: %v", network, err)
+		}
+		other := udp(t)
+		// Longer than 8 bytes: pion takes no shorter ChannelData from a stream before the next one.
+		send(t, relay, "ping through coturn", other.LocalAddr())
+		got, from := receive(t, other)
+		if got != "ping through coturn" {
+			t.Errorf("%s: %q", network, got)
+		}
+		send(t, other, "pong through coturn", from)
+		if got, _ := receive(t, relay); got != "pong through coturn" {
+			t.Errorf("%s: %q", network, got)
+		}
+		_ = relay.Close()
+	}
+	for name, c := range map[string]struct {
+		secret string
+		life   time.Duration
+	}{"another secret": {"another", time.Minute}, "expired": {"secret", -time.Minute}} {
+		username, password, _ := media.Mint([]byte(c.secret), "alice", time.Now(), c.life)
+		if _, err := dial(t, "udp", to, username, password).Allocate(); err == nil {
+			t.Errorf("%s: allocated", name)
+		}
+	}
+}

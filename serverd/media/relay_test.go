@@ -1,0 +1,281 @@
+package media_test
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pion/stun/v4"
+
+	"secmsg/serverd/media"
+)
+
+// A client relays to a peer and back, over UDP and over TCP.
+func TestEcho(t *testing.T) {
+	for _, network := range []string{"udp", "tcp"} {
+		t.Run(network, func(t *testing.T) {
+			s, _ := server(t, nil)
+			relay, other := allocate(t, s, network, "alice"), udp(t)
+			for i := range 20 { // by Send indications first, then by a channel
+				text := fmt.Sprint("ping ", i, strings.Repeat("x", 60*i))
+				send(t, relay, text, other.LocalAddr())
+				got, from := receive(t, other)
+				if got != text || from.String() != relay.LocalAddr().String() {
+					t.Fatalf("%q from %v", got, from)
+				}
+				send(t, other, "pong"+text, from)
+				if got, from := receive(t, relay); got != "pong"+text || from.String() != other.LocalAddr().String() {
+					t.Fatalf("%q from %v", got, from)
+				}
+			}
+			c := s.Counters()
+			if c["packets_to_peers"] != 20 || c["packets_from_peers"] != 20 || c["allocations"] != 1 || c["dropped_bandwidth"] != 0 {
+				t.Errorf("%v", c)
+			}
+			if err := relay.Close(); err != nil {
+				t.Error(err)
+			}
+			eventually(t, "the allocation ends", func() bool { return s.Counters()["allocations"] == 0 })
+		})
+	}
+}
+
+// Two devices that both relay here can talk, also when the world knows this
+// machine by an address that it does not have itself.
+func TestTwoRelayed(t *testing.T) {
+	for name, public := range map[string][]netip.Addr{"own address": nil, "behind a NAT": {netip.MustParseAddr("93.184.216.34")}} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := server(t, func(o *media.Options) { o.Loopback, o.Public = false, public })
+			alice, bob := allocate(t, s, "udp", "alice"), allocate(t, s, "tcp", "bob")
+			if public != nil && !strings.HasPrefix(alice.LocalAddr().String(), public[0].String()+":") {
+				t.Fatalf("relayed at %v", alice.LocalAddr())
+			}
+			send(t, bob, "open", alice.LocalAddr()) // gives bob a permission for alice
+			eventually(t, "both can send", func() bool {
+				send(t, alice, "hello", bob.LocalAddr())
+				if err := bob.SetReadDeadline(time.Now().Add(silence)); err != nil {
+					t.Fatal(err)
+				}
+				b := make([]byte, 100)
+				n, from, err := bob.ReadFrom(b)
+				return err == nil && string(b[:n]) == "hello" && from.String() == alice.LocalAddr().String()
+			})
+			send(t, bob, "hello yourself", alice.LocalAddr())
+			for {
+				if got, from := receive(t, alice); got == "hello yourself" && from.String() == bob.LocalAddr().String() {
+					break
+				}
+			}
+		})
+	}
+}
+
+// TestSelfTest: the server finds that it works, also behind a NAT, and what it uses
+// for that is gone afterwards.
+func TestSelfTest(t *testing.T) {
+	for name, change := range map[string]func(*media.Options){
+		"loopback": nil,
+		"NAT": func(o *media.Options) {
+			o.Loopback, o.Public = false, []netip.Addr{netip.MustParseAddr("93.184.216.34")}
+		},
+		"wildcard": func(o *media.Options) { o.Listen = ":0" },
+		"full":     func(o *media.Options) { o.Limits.Total = 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := server(t, change)
+			if name == "full" {
+				allocate(t, s, "udp", "alice")
+			}
+			if err := s.Test(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if st := s.Status(); !st.Open || st.Err != nil || st.Tested.IsZero() || len(st.Relay) == 0 || len(s.Problems()) > 0 {
+				t.Errorf("%+v %v", st, s.Problems())
+			}
+			left := int64(0)
+			if name == "full" {
+				left = 1
+			}
+			eventually(t, "the test's allocations end", func() bool { return s.Counters()["allocations"] == left })
+		})
+	}
+}
+
+// A self-test that finds no relay says so.
+func TestSelfTestFails(t *testing.T) {
+	taken := udp(t)
+	port := uint16(taken.LocalAddr().(*net.UDPAddr).Port)
+	s, _ := server(t, func(o *media.Options) { o.MinPort, o.MaxPort = port, port })
+	if err := s.Test(t.Context()); err == nil || !strings.Contains(err.Error(), "allocate") {
+		t.Errorf("got %v", err)
+	}
+	if p := s.Problems(); len(p) != 1 || !strings.Contains(p[0], "self-test") || s.Status().Err == nil {
+		t.Errorf("%v", p)
+	}
+}
+
+// A private address without a public one is worth a warning.
+func TestPrivateAddressWarns(t *testing.T) {
+	s, _ := server(t, func(o *media.Options) { o.Loopback = false })
+	if p := s.Problems(); len(p) != 1 || !strings.Contains(p[0], "media.public_address") {
+		t.Errorf("%v", p)
+	}
+}
+
+// A busy port is an error that passes; so does the server's life.
+func TestBusyPort(t *testing.T) {
+	for _, network := range []string{"udp", "tcp"} {
+		t.Run(network, func(t *testing.T) {
+			var address string
+			var free func() error
+			if network == "udp" {
+				c := udp(t)
+				address, free = c.LocalAddr().String(), c.Close
+			} else {
+				l, err := net.Listen("tcp4", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				address, free = l.Addr().String(), l.Close
+			}
+			s, err := media.New(media.Options{Realm: realm, Listen: address, Loopback: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Open(t.Context()); err == nil || s.Addr().IsValid() || s.Status().Open || len(s.Problems()) != 1 {
+				t.Errorf("opened: %v %v", err, s.Problems())
+			}
+			if err := free(); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Open(t.Context()); err != nil || len(s.Problems()) != 0 || s.Addr().String() != address {
+				t.Errorf("again: %v %v", err, s.Problems())
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			if err := s.Open(t.Context()); err == nil {
+				t.Error("opened after the end")
+			}
+		})
+	}
+}
+
+// Excess of an account's bandwidth is dropped and counted, both ways, and an
+// account's allocations share it.
+func TestBandwidth(t *testing.T) {
+	s, clock := server(t, func(o *media.Options) { o.Limits.Bandwidth = 1000 })
+	first, second, other, peer := allocate(t, s, "udp", "alice"), allocate(t, s, "udp", "alice"), allocate(t, s, "udp", "bob"), udp(t)
+	text := strings.Repeat("x", 500)
+	count := func(name string, n int64) {
+		t.Helper()
+		eventually(t, fmt.Sprint(name, " is ", n), func() bool { return s.Counters()[name] == n })
+	}
+	for i := range 3 { // 2 s of 1000 bytes are the burst
+		send(t, first, text, peer.LocalAddr())
+		count("packets_to_peers", int64(i+1))
+	}
+	send(t, second, text, peer.LocalAddr())
+	count("packets_to_peers", 4)
+	send(t, second, text, peer.LocalAddr())
+	count("dropped_bandwidth", 1)
+	send(t, peer, text, first.LocalAddr())
+	count("dropped_bandwidth", 2)
+	send(t, other, text, peer.LocalAddr())
+	count("packets_to_peers", 5)
+	clock.advance(time.Second)
+	send(t, peer, text, first.LocalAddr())
+	count("packets_from_peers", 1)
+	send(t, first, text, peer.LocalAddr())
+	count("packets_to_peers", 6)
+	send(t, first, text, peer.LocalAddr())
+	count("dropped_bandwidth", 3)
+	// A new allocation is not a new bandwidth.
+	_, _ = first.Close(), second.Close()
+	count("allocations", 1)
+	again := allocate(t, s, "udp", "alice")
+	send(t, again, text, peer.LocalAddr())
+	count("dropped_bandwidth", 4)
+}
+
+// What is answered to unknown addresses is bounded: the answers may go to
+// somebody else, and are longer than the questions.
+func TestAmplification(t *testing.T) {
+	s, clock := server(t, func(o *media.Options) { o.Limits.Requests = media.Rate{Burst: 4, Every: time.Second} })
+	username, password, _ := s.Mint("alice")
+	r := newRaw(t, s, username, password) // took one
+	binding := stun.MustBuild(stun.TransactionID, stun.BindingRequest)
+	for i := range 3 {
+		m := r.exchange(stun.MustBuild(stun.TransactionID, stun.BindingRequest))
+		if m == nil {
+			t.Fatalf("request %d got no answer", i)
+		}
+		if len(m.Raw) > 3*len(binding.Raw) {
+			t.Errorf("an answer of %d bytes to %d", len(m.Raw), len(binding.Raw))
+		}
+	}
+	send(t, r.conn, string(binding.Raw), r.to)
+	send(t, r.conn, string(stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodAllocate, stun.ClassRequest), transport(17)).Raw), r.to)
+	quietFor(t, r.conn)
+	if n := s.Counters()["dropped_requests"]; n != 2 {
+		t.Errorf("%d dropped", n)
+	}
+	clock.advance(time.Second)
+	if code, _ := r.do(stun.MethodAllocate, transport(17)); code != 0 {
+		t.Errorf("allocate: %d", code)
+	}
+	// With an allocation, requests are answered; it is nobody else's address.
+	for range 5 {
+		if code, _ := r.do(stun.MethodRefresh); code != 0 {
+			t.Errorf("refresh: %d", code)
+		}
+	}
+	for _, junk := range []string{"", "x", "\x00\x01", strings.Repeat("\x00", 20), "\x40\x00\x00\x04abcd", "\xff\xff\xff\xff", string(binding.Raw[:19]), strings.Repeat("a", 1600), strings.Repeat("\x40", 9000)} {
+		send(t, r.conn, junk, r.to)
+	}
+	quietFor(t, r.conn)
+}
+
+// What a client over TCP sends is bounded before it is kept.
+func TestStreamBounds(t *testing.T) {
+	s, _ := server(t, nil)
+	for name, junk := range map[string]string{
+		"no frame":           "GET / HTTP/1.1\r\n",
+		"reserved":           "\x80\x00\x00\x00",
+		"a long message":     "\x00\x01\xff\xff",
+		"a long ChannelData": "\x40\x00\xff\xff",
+	} {
+		c, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte(junk)); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetReadDeadline(time.Now().Add(wait)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil {
+			t.Errorf("%s: %d %v", name, n, err)
+		} else if e, ok := err.(net.Error); ok && e.Timeout() {
+			t.Errorf("%s: the connection is open", name)
+		}
+		_ = c.Close()
+	}
+	eventually(t, "connections end", func() bool { return s.Counters()["streams"] == 0 })
+	var open []net.Conn
+	for range 66 {
+		c, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, c)
+	}
+	eventually(t, "the bound of an address", func() bool { return s.Counters()["refused_streams"] == 2 && s.Counters()["streams"] == 64 })
+	for _, c := range open {
+		_ = c.Close()
+	}
+}
