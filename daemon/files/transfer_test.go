@@ -339,7 +339,11 @@ func TestCallerLeaves(t *testing.T) {
 	path := w.source("f", 10)
 	w.blobs.put = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
 	w.start()
-	for cause, state := range map[error]string{local.ErrCallerLeft: store.FileCancelled, context.Canceled: store.FileSending} {
+	for _, c := range []struct {
+		cause error
+		state string
+	}{{local.ErrCallerLeft, store.FileCancelled}, {context.Canceled, store.FileSending}} {
+		cause, state := c.cause, c.state
 		ctx, cancel := context.WithCancelCause(t.Context())
 		done := make(chan store.MessageID, 1)
 		go func() {
