@@ -163,9 +163,6 @@ func (run *running) wait(limit time.Duration) lab.Result {
 	}
 }
 
-// over reports whether the command has ended; wait may be called after it.
-func (run *running) over() bool { return len(run.done) > 0 }
-
 // filesDir makes a directory for what is fetched.
 func filesDir(t *testing.T) string {
 	t.Helper()
