@@ -96,6 +96,11 @@ func TestEveryAttackOnFilesIsTested(t *testing.T) {
 		{"D5 names through real processes", "cmd/secmsg", []string{"TestFileNamesFromHell"}},
 		{"D7 clobbering", "daemon/files", []string{"TestUniqueD7", "TestPlaceD7"}},
 		{"D8 bombs in pictures", "daemon/files", []string{"TestDecompressionBombD8", "TestOpenThumbnailD8"}},
+		{"D9 declared sizes that lie", "serverd/api", []string{"TestBlobDeclaredSizeLies"}},
+		{"D9 a blob of another size", here, []string{"TestFileTamperedByTheServer"}},
+		{"D10 leaks of capabilities", "serverd/api", []string{"TestBlobCapabilityLeak", "TestSignedURLs"}},
+		{"D12 quota on reserved bytes", "serverd/api", []string{"TestBlobQuotaOnReservedBytes"}},
+		{"D14 confusion at a resume", "serverd/api", []string{"TestBlobResumeConfusion"}},
 		{"D11 substitution", here, []string{"TestFileSubstitutedByTheServer"}},
 	})
 }
