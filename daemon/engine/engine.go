@@ -244,6 +244,12 @@ func (e *Engine) update(fn func(tx *store.Tx) error) error {
 	return e.store.Update(context.WithoutCancel(e.work), fn)
 }
 
+// updateParts is update for many parts, each of which is undone alone if it
+// fails. fn may run twice: what it changes outside the transaction must bear it.
+func (e *Engine) updateParts(fn func(tx *store.Tx) error) error {
+	return e.store.UpdateParts(context.WithoutCancel(e.work), fn)
+}
+
 // Wake tells that trust, contacts or the lock changed: held messages and
 // quarantined envelopes are looked at again, relations are pushed, and what a
 // locked profile queued is moved to the outbox.
@@ -283,10 +289,10 @@ func toLocal(err error) error {
 	return err
 }
 
-// breaks reports whether an error is about the whole store, so that nothing
-// else of the same transaction can be kept.
+// breaks reports whether an error is about the whole store or transaction, so
+// that nothing else of the same transaction can be kept.
 func breaks(err error) bool {
-	return errors.Is(err, store.ErrDisk) || errors.Is(err, store.ErrDiskFull) || errors.Is(err, store.ErrDatabase)
+	return errors.Is(err, store.ErrAgain) || errors.Is(err, store.ErrDisk) || errors.Is(err, store.ErrDiskFull) || errors.Is(err, store.ErrDatabase)
 }
 
 // isDisk reports whether an error is about the store itself, so that trying

@@ -120,16 +120,26 @@ func (q *jobs) end() {
 	}
 }
 
-// commit carries out what is queued: each job in a part of one transaction that
-// is undone alone if the job fails. Only a failure of the store fails them all.
+// commit carries out what is queued.
 func (e *Engine) commit() {
+	_ = e.together(nil) // each job is told
+}
+
+// together runs fn, unless it is nil, and carries out what is queued: each in a
+// part of one transaction that is undone alone if it fails. Only a failure of
+// the store fails them all. All of them may run twice; see updateParts. It
+// returns what became of fn.
+func (e *Engine) together(fn func(tx *store.Tx) error) error {
 	group := append(e.jobs.take(maxGroup), e.sends.jobs.take(maxGroup)...)
+	if fn != nil { // before the others: it goes by what was read before them
+		group = slices.Insert(group, 0, &job{tx: func(_ *Engine, tx *store.Tx) error { return fn(tx) }, done: func(*Engine, error) {}})
+	}
 	if len(group) == 0 {
-		return
+		return nil
 	}
 	errs := make([]error, len(group))
 	err := e.guard(func() error {
-		return e.update(func(tx *store.Tx) error {
+		return e.updateParts(func(tx *store.Tx) error {
 			if len(group) == 1 {
 				return group[0].tx(e, tx)
 			}
@@ -148,4 +158,5 @@ func (e *Engine) commit() {
 			e.logger.Error("after a transaction", "error", err)
 		}
 	}
+	return cmp.Or(err, errs[0]) // fn's, if there is one
 }

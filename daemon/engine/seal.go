@@ -19,10 +19,12 @@ import (
 
 // sealRows is the second transaction: for each message the check of pin and
 // policy, the sealing for each device, and the envelope rows. A message that
-// cannot be sealed now does not undo the others.
+// cannot be sealed now does not undo the others. What waits to be committed
+// shares it.
 func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*flight, err error) {
-	skip := make(map[store.PeerID]bool)
-	err = e.update(func(tx *store.Tx) error {
+	err = e.together(func(tx *store.Tx) error {
+		needs, flights = nil, nil
+		skip := make(map[store.PeerID]bool)
 		b := &sealing{e: e, tx: tx, targets: make(map[policy]trust.Target), sessions: make(map[pairKey]bool)}
 		for i := range rows {
 			o := &rows[i]

@@ -152,6 +152,10 @@ func loadSet(tx *store.Tx, ref store.DeviceRef) (ratchet.Set, error) {
 	}
 	entries := make([]ratchet.Entry, 0, len(rows))
 	for _, row := range rows {
+		if e, ok := row.State.(ratchet.Entry); ok { // this transaction made it
+			entries = append(entries, e)
+			continue
+		}
 		e, err := ratchet.ParseEntry(row.Body)
 		clear(row.Body)
 		if err != nil {
@@ -178,10 +182,7 @@ func saveSet(tx *store.Tx, ref store.DeviceRef, before, after ratchet.Set) error
 		if was[id] == e { // the same immutable session, with the same marks
 			continue
 		}
-		body := e.Marshal()
-		err := tx.SaveSession(ref, store.Session{ID: id, Body: body})
-		clear(body)
-		if err != nil {
+		if err := tx.SaveSession(ref, store.Session{ID: id, State: e}); err != nil {
 			return err
 		}
 	}

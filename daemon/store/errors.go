@@ -24,6 +24,9 @@ var (
 	ErrDatabase = errors.New("SQLite cannot use the file")
 	// ErrDiskFull is a write that found no space; nothing of the transaction is kept.
 	ErrDiskFull = errors.New("no space left where the profile lives")
+	// ErrAgain is a part that failed in a transaction of UpdateParts that cannot
+	// undo it alone; the caller gives up, and all is tried once more.
+	ErrAgain = errors.New("the transaction is tried again")
 	// ErrDisk is another failed read, write or fsync; nothing of the transaction is kept.
 	ErrDisk = errors.New("the disk failed")
 )

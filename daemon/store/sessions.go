@@ -13,11 +13,17 @@ type DeviceRef struct {
 	Device  [16]byte
 }
 
-// Session is a session's row: its id and its opaque state.
+// Session is a session's row: its id and its opaque state, either encoded or,
+// for one that this transaction saved with it, as it was given.
 type Session struct {
-	ID   [32]byte
-	Body []byte
+	ID    [32]byte
+	Body  []byte
+	State SessionState // or nil
 }
+
+// SessionState is a state that never changes. It is encoded when it is written:
+// of many states in one transaction only the last.
+type SessionState interface{ Marshal() []byte }
 
 // Sessions returns the sessions with a device. The caller clears the bodies.
 func (tx *Tx) Sessions(d DeviceRef) ([]Session, error) {

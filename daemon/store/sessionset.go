@@ -48,7 +48,14 @@ func (tx *Tx) writeSessions(set sessionSet) error {
 	d := set.device
 	for _, s := range set.list {
 		if slices.Contains(set.dirty, s.ID) {
-			sealed, err := tx.seal("sessions", "body", sessionRow(d, s.ID), s.Body)
+			body := s.Body
+			if s.State != nil {
+				body = s.State.Marshal()
+			}
+			sealed, err := tx.seal("sessions", "body", sessionRow(d, s.ID), body)
+			if s.State != nil {
+				clear(body)
+			}
 			if err != nil {
 				return err
 			}

@@ -143,7 +143,10 @@ func dsn(path, mode string, pragmas ...string) string {
 		fmt.Sprintf("busy_timeout(%d)", busyTimeoutMS),
 	}, pragmas...)
 	if mode != "ro" {
-		all = append(all, "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(ON)", "foreign_keys(ON)")
+		// What parts of a transaction need to be undone stays in memory: it may be
+		// more than SQLite keeps there by itself, and does not belong into a file
+		// somewhere else.
+		all = append(all, "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(ON)", "foreign_keys(ON)", "temp_store(MEMORY)")
 	}
 	q["_pragma"] = all
 	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}
@@ -204,6 +207,27 @@ func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
 		hook()
 	}
 	return nil
+}
+
+// UpdateParts is Update for a transaction of many parts (Tx.Sub) that seldom
+// fail. At first no part can be undone alone, which saves SQLite a copy of every
+// page that a part changes. If one fails all the same, everything is undone and
+// fn runs once more, with parts that can be undone: whatever it does outside the
+// transaction it may do twice.
+func (s *Store) UpdateParts(ctx context.Context, fn func(tx *Tx) error) error {
+	again := false
+	err := s.Update(ctx, func(tx *Tx) error {
+		tx.whole = true
+		err := fn(tx)
+		if again = tx.failed; again && err == nil {
+			err = ErrAgain
+		}
+		return err
+	})
+	if again {
+		return s.Update(ctx, fn)
+	}
+	return err
 }
 
 // Commits returns how many transactions were committed since Open.

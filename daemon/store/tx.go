@@ -14,6 +14,8 @@ type Tx struct {
 	q        *handle
 	box      Box // nil while locked
 	writable bool
+	whole    bool // parts are not undone alone; see UpdateParts
+	failed   bool // a part of a whole one failed: it must not be committed
 	known    *known
 	epoch    uint64 // of known, when box was looked at
 	hooks    []func()
@@ -55,8 +57,12 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
 // Sub runs fn as a part of the transaction that is undone alone when fn
 // returns an error or panics; a panic is returned as a *PanicError, so that
-// one bad item does not take the others with it.
+// one bad item does not take the others with it. In the first try of
+// UpdateParts the error is ErrAgain.
 func (tx *Tx) Sub(fn func() error) (err error) {
+	if tx.whole {
+		return tx.part(fn)
+	}
 	name := fmt.Sprintf("s%d", tx.depth)
 	if err := tx.exec("SAVEPOINT " + name); err != nil {
 		return err
@@ -80,6 +86,22 @@ func (tx *Tx) Sub(fn func() error) (err error) {
 		}
 		if e := tx.exec("RELEASE " + name); e != nil {
 			err = errors.Join(err, e)
+		}
+	}()
+	return fn()
+}
+
+// part is Sub in a transaction that is undone whole.
+func (tx *Tx) part(fn func() error) (err error) {
+	tx.depth++
+	defer func() {
+		tx.depth--
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+		if err != nil && !errors.Is(err, ErrAgain) {
+			tx.failed = true
+			err = fmt.Errorf("%w: %w", ErrAgain, err)
 		}
 	}()
 	return fn()
