@@ -57,7 +57,7 @@ func layers() []layer {
 		{"daemon/store", []string{"secmsg/rpc/...", "secmsg/crypto/...", "net", "net/http"}, false, "the store keeps bytes"},
 		{"daemon/keyring", []string{"secmsg/rpc/...", "net", "net/http"}, false, "private keys are far from any network"},
 		{"daemon/call", []string{"secmsg/daemon/media", "secmsg/daemon/link", "secmsg/daemon/engine", "github.com/pion/..."}, false, "the call is a pure state machine"},
-		{"daemon/media", []string{"secmsg/rpc/...", "secmsg/daemon/store"}, false, "media know no messages"},
+		{"daemon/media/...", []string{"secmsg/rpc/...", "secmsg/daemon/store", "secmsg/daemon/engine", "secmsg/daemon/call"}, false, "media know no messages"},
 		{"daemon/files", []string{"secmsg/daemon/link", "secmsg/daemon/engine"}, false, "transfers declare the interfaces they need"},
 
 		{"serverd/...", []string{"secmsg/daemon/...", "secmsg/cmd/...", "secmsg/rpc/e2e", "secmsg/rpc/local", "secmsg/crypto/ratchet", "secmsg/crypto/seal"}, true,

@@ -1,0 +1,256 @@
+package seal
+
+import (
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha512"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"secmsg/crypto/key"
+)
+
+// labelMedia begins the info of every media key (SPEC "Calls").
+const labelMedia = "secmsg call v1"
+
+// Sizes of sealed media in bytes (SPEC "Calls").
+const (
+	// MediaSecretSize is the length of the secrets in offer and answer.
+	MediaSecretSize = 32
+	// MediaIDSize is the length of call ids and device ids.
+	MediaIDSize = 16
+	// MediaHeaderSize is the length of the part of the RTP header that is
+	// authenticated: marker and payload type, sequence number, timestamp, SSRC.
+	MediaHeaderSize = 11
+	// MediaOverhead is what [MediaSealer.Seal] adds at most: the config byte and
+	// eight bytes of counter of an SFrame header (RFC 9605, section 4.3), and
+	// the tag.
+	MediaOverhead = 1 + 8 + TagSize
+	// MediaMaxPayload bounds what is opened: no datagram is larger.
+	MediaMaxPayload = 65535
+	// MediaWindow is how far behind the newest counter of an SSRC a packet may
+	// be: two seconds of 4 Mbit/s, so that a retransmission still opens.
+	MediaWindow = 1024
+	// mediaMaxSSRCs bounds the keys that one call derives in each direction.
+	mediaMaxSSRCs = 16
+)
+
+// Errors of sealed media that callers count apart.
+var (
+	// ErrReplay says that a packet was opened before, or is too old to tell.
+	ErrReplay = errors.New("media packet was seen before or is too old")
+	// ErrSSRC says that an SSRC was used before in this direction, or that a
+	// call has too many of them.
+	ErrSSRC = errors.New("media SSRC cannot be used")
+)
+
+// MediaDirection is the way media flow; it is the SFrame KID, too.
+type MediaDirection uint8
+
+// The two directions (SPEC "Calls").
+const (
+	// MediaFromCaller is what the caller's device sends.
+	MediaFromCaller MediaDirection = 0
+	// MediaFromCallee is what the callee's device sends.
+	MediaFromCallee MediaDirection = 1
+)
+
+// MediaSecrets are the inputs of all media keys of one call.
+type MediaSecrets struct {
+	// Call names the call; Caller and Callee are the ids of the two devices.
+	Call, Caller, Callee [MediaIDSize]byte
+	// Offer and Answer are the random secrets that both signals carried.
+	Offer, Answer [MediaSecretSize]byte
+}
+
+// MediaKeys derives the keys of one call and makes sure that no key is used by
+// two sealers. It may be used concurrently.
+type MediaKeys struct {
+	key.Redacted
+	s key.Hidden[MediaSecrets]
+
+	mu     sync.Mutex
+	sealed map[mediaStream]bool // guarded by mu
+	opened map[mediaStream]bool // guarded by mu
+}
+
+type mediaStream struct {
+	direction MediaDirection
+	ssrc      uint32
+}
+
+// NewMediaKeys takes over the secrets of a call; the caller clears its own copy.
+func NewMediaKeys(s MediaSecrets) *MediaKeys {
+	return &MediaKeys{s: key.Hide(&s), sealed: map[mediaStream]bool{}, opened: map[mediaStream]bool{}}
+}
+
+// Wipe overwrites the secrets; nothing can be derived afterwards. Sealers and
+// openers that exist keep their keys.
+func (k *MediaKeys) Wipe() {
+	if s := k.s.Get(); s != nil {
+		*s = MediaSecrets{}
+	}
+	k.s.Drop()
+}
+
+// Sealer returns what seals the packets of one SSRC. It fails with [ErrSSRC] if
+// there was one before: a second counter from zero under one key would repeat
+// nonces.
+func (k *MediaKeys) Sealer(d MediaDirection, ssrc uint32) (*MediaSealer, error) {
+	c, err := k.cipher(d, ssrc, k.sealed)
+	if err != nil {
+		return nil, fmt.Errorf("media sealer: %w", err)
+	}
+	return &MediaSealer{c: c}, nil
+}
+
+// Opener returns what opens the packets of one SSRC. It fails with [ErrSSRC] if
+// there was one before: a second window would let packets be replayed.
+func (k *MediaKeys) Opener(d MediaDirection, ssrc uint32) (*MediaOpener, error) {
+	c, err := k.cipher(d, ssrc, k.opened)
+	if err != nil {
+		return nil, fmt.Errorf("media opener: %w", err)
+	}
+	return &MediaOpener{c: c}, nil
+}
+
+func (k *MediaKeys) cipher(d MediaDirection, ssrc uint32, used map[mediaStream]bool) (*mediaCipher, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.s.Get()
+	stream := mediaStream{d, ssrc}
+	switch {
+	case s == nil:
+		return nil, fmt.Errorf("wiped secrets: %w", ErrFormat)
+	case d > MediaFromCallee:
+		return nil, fmt.Errorf("direction %d: %w", d, ErrFormat)
+	case used[stream], len(used) >= mediaMaxSSRCs:
+		return nil, ErrSSRC
+	}
+	used[stream] = true
+	secret := append(append(make([]byte, 0, 2*MediaSecretSize), s.Offer[:]...), s.Answer[:]...)
+	defer clear(secret)
+	info := append([]byte(labelMedia), s.Call[:]...)
+	info = append(info, s.Caller[:]...)
+	info = append(info, s.Callee[:]...)
+	info = append(info, byte(d))
+	info = binary.BigEndian.AppendUint32(info, ssrc)
+	okm, err := hkdf.Key(sha512.New, secret, nil, string(info), chacha20poly1305.KeySize+chacha20poly1305.NonceSize)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(okm)
+	aead, err := chacha20poly1305.New(okm[:chacha20poly1305.KeySize])
+	if err != nil {
+		return nil, err
+	}
+	c := &mediaCipher{aead: aead, kid: byte(d)}
+	copy(c.salt[:], okm[chacha20poly1305.KeySize:])
+	return c, nil
+}
+
+// mediaCipher is the key of one direction and SSRC.
+type mediaCipher struct {
+	aead cipher.AEAD
+	salt [chacha20poly1305.NonceSize]byte
+	kid  byte // at most 7: it stands in the config byte
+}
+
+// nonce is the salt with the counter mixed into its end (RFC 9605, section
+// 4.4.3).
+func (c *mediaCipher) nonce(counter uint64) []byte {
+	n := c.salt
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], counter)
+	for i, x := range b {
+		n[len(n)-len(b)+i] ^= x
+	}
+	return n[:]
+}
+
+// MediaSealer seals the packets of one SSRC under a counter that begins at zero
+// and is never set back. It belongs to one goroutine.
+type MediaSealer struct {
+	c    *mediaCipher
+	next uint64
+}
+
+// Seal appends the SFrame header and the sealed payload to dst. rtp is the part
+// of the RTP header that the packet will have on the wire, of
+// [MediaHeaderSize] bytes; it fails with [ErrFormat] if it is not.
+func (s *MediaSealer) Seal(dst, rtp, payload []byte) ([]byte, error) {
+	if len(rtp) != MediaHeaderSize || len(payload) > MediaMaxPayload-MediaOverhead {
+		return nil, fmt.Errorf("seal media of %d bytes: %w", len(payload), ErrFormat)
+	}
+	counter := s.next
+	if counter+1 == 0 {
+		return nil, fmt.Errorf("seal media: counter is used up: %w", ErrFormat)
+	}
+	s.next++
+	start := len(dst)
+	dst = appendSFrameHeader(dst, s.c.kid, counter)
+	ad := append(append(make([]byte, 0, 9+MediaHeaderSize), dst[start:]...), rtp...)
+	return s.c.aead.Seal(dst, s.c.nonce(counter), payload, ad), nil
+}
+
+// MediaOpener opens the packets of one SSRC, each once. It belongs to one
+// goroutine.
+type MediaOpener struct {
+	c      *mediaCipher
+	newest uint64 // one more than the highest counter that opened
+	seen   [MediaWindow / 64]uint64
+}
+
+// Open authenticates and decrypts what [MediaSealer.Seal] made and returns the
+// payload. It fails with [ErrFormat], [ErrOpen] and [ErrReplay]; a packet that
+// fails changes nothing.
+func (o *MediaOpener) Open(rtp, sealed []byte) ([]byte, error) {
+	if len(rtp) != MediaHeaderSize || len(sealed) > MediaMaxPayload {
+		return nil, fmt.Errorf("open media of %d bytes: %w", len(sealed), ErrFormat)
+	}
+	counter, n, err := parseSFrameHeader(sealed, o.c.kid)
+	if err != nil {
+		return nil, err
+	}
+	if o.old(counter) {
+		return nil, fmt.Errorf("open media: %w", ErrReplay)
+	}
+	ad := append(append(make([]byte, 0, 9+MediaHeaderSize), sealed[:n]...), rtp...)
+	payload, err := o.c.aead.Open(nil, o.c.nonce(counter), sealed[n:], ad)
+	if err != nil {
+		return nil, fmt.Errorf("open media: %w", ErrOpen)
+	}
+	o.mark(counter)
+	return payload, nil
+}
+
+// old reports whether a counter was opened or has left the window.
+func (o *MediaOpener) old(counter uint64) bool {
+	switch {
+	case counter >= o.newest:
+		return false
+	case o.newest-counter > MediaWindow:
+		return true
+	}
+	return o.seen[counter/64%uint64(len(o.seen))]&(1<<(counter%64)) != 0
+}
+
+// mark notes a counter whose packet opened, and forgets those that fall out of
+// the window.
+func (o *MediaOpener) mark(counter uint64) {
+	if counter >= o.newest {
+		if counter-o.newest >= MediaWindow {
+			o.seen = [MediaWindow / 64]uint64{}
+		} else {
+			for c := o.newest; c <= counter; c++ {
+				o.seen[c/64%uint64(len(o.seen))] &^= 1 << (c % 64)
+			}
+		}
+		o.newest = counter + 1
+	}
+	o.seen[counter/64%uint64(len(o.seen))] |= 1 << (counter % 64)
+}

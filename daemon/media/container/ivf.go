@@ -1,0 +1,143 @@
+package container
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Sizes of IVF's headers in bytes.
+const (
+	ivfHeaderSize = 32
+	ivfFrameSize  = 12
+	// ivfMaxHeader bounds what a file may call its header.
+	ivfMaxHeader = 4096
+	// ivfRate is the time base that is written: milliseconds.
+	ivfRate = 1000
+)
+
+// IVFReader reads VP8 frames from an IVF stream.
+type IVFReader struct {
+	r           io.Reader
+	num, den    uint32 // a tick lasts num/den seconds
+	Width       int    // from the header; the frames decide
+	Height      int
+	first       uint64
+	haveFirst   bool
+	frameHeader [ivfFrameSize]byte
+}
+
+// NewIVFReader reads the file header. It fails with [ErrFormat] if the stream is
+// not IVF with VP8.
+func NewIVFReader(r io.Reader) (*IVFReader, error) {
+	var h [ivfHeaderSize]byte
+	if _, err := io.ReadFull(r, h[:]); err != nil {
+		return nil, fmt.Errorf("read IVF header (%v): %w", noEOF(err), ErrFormat)
+	}
+	if string(h[:4]) != "DKIF" || string(h[8:12]) != "VP80" {
+		return nil, fmt.Errorf("not an IVF file with VP8: %w", ErrFormat)
+	}
+	size := int64(binary.LittleEndian.Uint16(h[6:]))
+	den, num := binary.LittleEndian.Uint32(h[16:]), binary.LittleEndian.Uint32(h[20:])
+	if size < ivfHeaderSize || size > ivfMaxHeader || den == 0 || num == 0 {
+		return nil, fmt.Errorf("IVF header: %w", ErrFormat)
+	}
+	if _, err := io.CopyN(io.Discard, r, size-ivfHeaderSize); err != nil {
+		return nil, fmt.Errorf("read IVF header (%v): %w", noEOF(err), ErrFormat)
+	}
+	return &IVFReader{
+		r: r, num: num, den: den,
+		Width: int(binary.LittleEndian.Uint16(h[12:])), Height: int(binary.LittleEndian.Uint16(h[14:])),
+	}, nil
+}
+
+// Next returns a frame and its time since the first one; io.EOF at the end.
+func (r *IVFReader) Next() ([]byte, time.Duration, error) {
+	if _, err := io.ReadFull(r.r, r.frameHeader[:]); err != nil {
+		if err == io.EOF {
+			return nil, 0, err
+		}
+		return nil, 0, fmt.Errorf("read IVF frame: %w", err)
+	}
+	size := binary.LittleEndian.Uint32(r.frameHeader[:])
+	if size == 0 || size > MaxFrame {
+		return nil, 0, fmt.Errorf("IVF frame of %d bytes: %w", size, ErrFormat)
+	}
+	data := make([]byte, size)
+	if _, err := io.ReadFull(r.r, data); err != nil {
+		return nil, 0, fmt.Errorf("read IVF frame: %w", noEOF(err))
+	}
+	tick := binary.LittleEndian.Uint64(r.frameHeader[4:])
+	if !r.haveFirst {
+		r.first, r.haveFirst = tick, true
+	}
+	if tick < r.first {
+		tick = r.first
+	}
+	seconds := float64(tick-r.first) * float64(r.num) / float64(r.den)
+	const maxSeconds = 1 << 30 // keeps the duration below its maximum
+	return data, time.Duration(min(seconds, maxSeconds) * float64(time.Second)), nil
+}
+
+// IVFWriter writes VP8 frames as an IVF stream.
+type IVFWriter struct {
+	w      io.Writer
+	frames uint32
+}
+
+// NewIVFWriter makes a writer; the header follows with the first frame, which
+// has the size of the picture.
+func NewIVFWriter(w io.Writer) *IVFWriter { return &IVFWriter{w: w} }
+
+// Write appends a frame that is shown at pts.
+func (w *IVFWriter) Write(frame []byte, pts time.Duration) error {
+	var b []byte
+	if w.frames == 0 {
+		width, height, _ := VP8Size(frame)
+		b = ivfHeader(width, height, 0)
+	}
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(frame)))
+	b = binary.LittleEndian.AppendUint64(b, uint64(pts.Milliseconds()))
+	if _, err := w.w.Write(append(b, frame...)); err != nil {
+		return fmt.Errorf("write IVF: %w", err)
+	}
+	w.frames++
+	return nil
+}
+
+// Close writes the number of frames into the header where the output can seek.
+func (w *IVFWriter) Close() error {
+	s, ok := w.w.(io.WriteSeeker)
+	if !ok || w.frames == 0 {
+		return nil
+	}
+	if _, err := s.Seek(24, io.SeekStart); err != nil {
+		return nil // a pipe: the count stays unknown
+	}
+	if _, err := s.Write(binary.LittleEndian.AppendUint32(nil, w.frames)); err != nil {
+		return fmt.Errorf("complete IVF header: %w", err)
+	}
+	return nil
+}
+
+func ivfHeader(width, height int, frames uint32) []byte {
+	b := append([]byte("DKIF"), 0, 0, ivfHeaderSize, 0)
+	b = append(b, "VP80"...)
+	b = binary.LittleEndian.AppendUint16(b, uint16(width))
+	b = binary.LittleEndian.AppendUint16(b, uint16(height))
+	b = binary.LittleEndian.AppendUint32(b, ivfRate)
+	b = binary.LittleEndian.AppendUint32(b, 1)
+	b = binary.LittleEndian.AppendUint32(b, frames)
+	return binary.LittleEndian.AppendUint32(b, 0)
+}
+
+// VP8Size returns the size of a key frame's picture (RFC 6386, section 9.1); key
+// is false for every other frame.
+func VP8Size(frame []byte) (width, height int, key bool) {
+	if len(frame) < 10 || frame[0]&1 != 0 || frame[3] != 0x9d || frame[4] != 0x01 || frame[5] != 0x2a {
+		return 0, 0, false
+	}
+	const sizeBits = 0x3fff // the two above are a scale
+	return int(binary.LittleEndian.Uint16(frame[6:])) & sizeBits, int(binary.LittleEndian.Uint16(frame[8:])) & sizeBits, true
+}

@@ -1,0 +1,17 @@
+//go:build !cgo || !linux
+
+package media
+
+import (
+	"errors"
+
+	"secmsg/daemon/media/codec"
+)
+
+func noDevice() error { return errors.Join(ErrUnsupported, codec.ErrNoEncoder) }
+
+func openMicrophone() (Source, error) { return nil, noDevice() }
+
+func openSpeaker() (Sink, error) { return nil, noDevice() }
+
+func openCamera(SourceOptions) (Source, error) { return nil, noDevice() }

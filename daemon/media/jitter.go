@@ -1,0 +1,85 @@
+package media
+
+import (
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+const (
+	// waitLive is how long a missing packet is waited for when somebody watches:
+	// one retransmission at usual distances.
+	waitLive = 250 * time.Millisecond
+	// waitRecording allows several retransmissions at 400 ms round trip.
+	waitRecording = 1500 * time.Millisecond
+	// jitterPackets bounds the buffer: two seconds of 4 Mbit/s.
+	jitterPackets = 1024
+)
+
+// jitter puts packets in order and waits, within bounds, for those that are
+// missing. It belongs to one goroutine.
+type jitter struct {
+	wait    time.Duration
+	started bool
+	next    uint64 // extended sequence number of the packet that is due
+	packets map[uint64]arrived
+	newest  uint64
+}
+
+type arrived struct {
+	packet *rtp.Packet
+	at     time.Time
+}
+
+func newJitter(wait time.Duration) *jitter {
+	return &jitter{wait: wait, packets: map[uint64]arrived{}}
+}
+
+// push takes a packet whose payload is open.
+func (j *jitter) push(p *rtp.Packet, now time.Time) {
+	n := j.extend(p.SequenceNumber)
+	if !j.started {
+		j.started, j.next, j.newest = true, n, n
+	}
+	if n < j.next {
+		return // waited for in vain
+	}
+	j.newest = max(j.newest, n)
+	j.packets[n] = arrived{p, now}
+}
+
+// extend undoes the wrap of a sequence number, nearest to the newest.
+func (j *jitter) extend(seq uint16) uint64 {
+	if !j.started {
+		return 1<<16 + uint64(seq) // room below for packets that came late
+	}
+	return uint64(int64(j.newest) + int64(int16(seq-uint16(j.newest))))
+}
+
+// pop returns the next packet in order, and how many before it are given up.
+// It returns nil when the next one is worth waiting for, or nothing is there.
+func (j *jitter) pop(now time.Time) (p *rtp.Packet, lost int) {
+	if len(j.packets) == 0 {
+		return nil, 0
+	}
+	if a, ok := j.packets[j.next]; ok {
+		delete(j.packets, j.next)
+		j.next++
+		return a.packet, 0
+	}
+	first, oldest := j.newest, now
+	for n, a := range j.packets {
+		first = min(first, n)
+		if a.at.Before(oldest) {
+			oldest = a.at
+		}
+	}
+	if len(j.packets) < jitterPackets && now.Sub(oldest) < j.wait {
+		return nil, 0
+	}
+	lost = int(first - j.next)
+	a := j.packets[first]
+	delete(j.packets, first)
+	j.next = first + 1
+	return a.packet, lost
+}

@@ -1,0 +1,136 @@
+package media
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/pion/sdp/v3"
+)
+
+// Limits of what a peer can send before anything parses it.
+const (
+	// MaxSDP bounds an offer or answer in bytes; ours have about 4 KiB.
+	MaxSDP = 32 << 10
+	// MaxCandidates bounds the candidates of one side until a restart.
+	MaxCandidates = 64
+	// MaxCandidate bounds one candidate in bytes.
+	MaxCandidate = 512
+	// FingerprintSize is the length of a certificate's fingerprint, a SHA-256.
+	FingerprintSize = sha256.Size
+	// maxSections is the most that a session has: both kinds, both ways, twice
+	// for peers that offer more than we do.
+	maxSections = 8
+)
+
+// trustedSDP checks a remote SDP and returns it with the fingerprint that came
+// through the ratchet in place of all others: pion reads a session-level
+// fingerprint first, so one that a third party slipped in would win. Candidates
+// are removed, they come one by one and are counted.
+func trustedSDP(remote string, fingerprint []byte) (string, error) {
+	if len(remote) > MaxSDP {
+		return "", fmt.Errorf("SDP of %d bytes: %w", len(remote), ErrSignal)
+	}
+	if len(fingerprint) != FingerprintSize {
+		return "", fmt.Errorf("fingerprint of %d bytes: %w", len(fingerprint), ErrSignal)
+	}
+	var d sdp.SessionDescription
+	if err := d.UnmarshalString(remote); err != nil {
+		return "", fmt.Errorf("SDP (%v): %w", err, ErrSignal)
+	}
+	if n := len(d.MediaDescriptions); n == 0 || n > maxSections {
+		return "", fmt.Errorf("SDP with %d sections: %w", n, ErrSignal)
+	}
+	d.Attributes = without(d.Attributes, "fingerprint", "candidate", "end-of-candidates")
+	d.Attributes = append(d.Attributes, sdp.NewAttribute("fingerprint", "sha-256 "+colons(fingerprint)))
+	for _, m := range d.MediaDescriptions {
+		if m.MediaName.Media != Audio.String() && m.MediaName.Media != Video.String() {
+			return "", fmt.Errorf("SDP with a section that is not sound or pictures: %w", ErrSignal)
+		}
+		m.Attributes = without(m.Attributes, "fingerprint", "candidate", "end-of-candidates")
+	}
+	b, err := d.Marshal()
+	if err != nil {
+		return "", fmt.Errorf("SDP (%v): %w", err, ErrSignal)
+	}
+	return string(b), nil
+}
+
+func without(attributes []sdp.Attribute, keys ...string) []sdp.Attribute {
+	var kept []sdp.Attribute
+next:
+	for _, a := range attributes {
+		for _, k := range keys {
+			if strings.EqualFold(a.Key, k) {
+				continue next
+			}
+		}
+		kept = append(kept, a)
+	}
+	return kept
+}
+
+// colons prints a fingerprint as SDP does (RFC 8122, section 5).
+func colons(b []byte) string {
+	parts := make([]string, len(b))
+	for i := range b {
+		parts[i] = strings.ToUpper(hex.EncodeToString(b[i : i+1]))
+	}
+	return strings.Join(parts, ":")
+}
+
+// withoutCandidates removes the candidates of an SDP of ours.
+func withoutCandidates(local string) string {
+	var b strings.Builder
+	for line := range strings.Lines(local) {
+		if !strings.HasPrefix(line, "a=candidate:") && !strings.HasPrefix(line, "a=end-of-candidates") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// checkCandidate looks at a remote candidate before ICE parses it.
+func checkCandidate(c string) error {
+	if len(c) > MaxCandidate || !strings.HasPrefix(c, "candidate:") {
+		return fmt.Errorf("candidate of %d bytes: %w", len(c), ErrSignal)
+	}
+	for _, r := range c {
+		if r < ' ' || r > '~' {
+			return fmt.Errorf("candidate with a character that is not printable: %w", ErrSignal)
+		}
+	}
+	if len(strings.Fields(c)) < 8 {
+		return fmt.Errorf("candidate with fields missing: %w", ErrSignal)
+	}
+	return nil
+}
+
+// hideBase replaces the related address of a relayed candidate, which is an
+// address of this host, by zeros as RFC 8839, section 5.1 allows. It reports
+// false for every candidate that is not relayed.
+func hideBase(c string) (string, bool) {
+	f := strings.Fields(c)
+	relayed := false
+	for i := 0; i+1 < len(f); i++ {
+		switch f[i] {
+		case "typ":
+			relayed = f[i+1] == "relay"
+		case "raddr":
+			f[i+1] = "0.0.0.0"
+		case "rport":
+			f[i+1] = "0"
+		}
+	}
+	return strings.Join(f, " "), relayed
+}
+
+// parseColons reads what colons prints.
+func parseColons(text string) ([]byte, error) {
+	b, err := hex.DecodeString(strings.ReplaceAll(text, ":", ""))
+	if err != nil || len(b) != FingerprintSize {
+		return nil, fmt.Errorf("fingerprint: %w", ErrSignal)
+	}
+	return b, nil
+}

@@ -1,0 +1,320 @@
+package media
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/rtp/codecs"
+	"github.com/pion/webrtc/v4"
+
+	"secmsg/crypto/seal"
+)
+
+const (
+	// maxPacket bounds an RTP packet with its header, extensions, sealed payload
+	// and SRTP tag, so that it fits every path (crypto/SPEC.md, "Calls").
+	maxPacket = 1150
+	// rtpHeaderSize is the fixed header with the extension of congestion control
+	// (RFC 8285): 12 bytes, 4 of extension header, 3 padded to 4.
+	rtpHeaderSize = 12 + 8
+	// srtpTagSize is the longest tag of the SRTP profiles (RFC 7714).
+	srtpTagSize = 16
+	// maxPayload is what a packetizer may put into one packet.
+	maxPayload = maxPacket - rtpHeaderSize - srtpTagSize - seal.MediaOverhead
+	// lateness is how far behind its time a frame may be before the time line of
+	// the whole call is moved instead of catching up.
+	lateness = 250 * time.Millisecond
+	// boundWithin is how long after the connection stands the peer's answer has
+	// to have given a stream its codec.
+	boundWithin = 3 * time.Second
+	// keyFrameEvery bounds how often a peer can ask for a key frame.
+	keyFrameEvery = 500 * time.Millisecond
+)
+
+// outTrack sends the frames of one source. It implements [webrtc.TrackLocal], so
+// that each packet is sealed with the SSRC and payload type that it has on the
+// wire; retransmissions repeat the sealed packet.
+type outTrack struct {
+	session     *Session
+	source      Source
+	transceiver *webrtc.RTPTransceiver
+	meter       meter
+
+	bound chan struct{} // closed by the first Bind
+
+	mu      sync.Mutex
+	writer  webrtc.TrackLocalWriter // guarded by mu
+	ssrc    uint32                  // guarded by mu
+	pt      uint8                   // guarded by mu
+	muted   bool                    // guarded by mu
+	wantKey bool                    // guarded by mu: after a mute, pictures begin with a key frame
+	keyed   time.Time               // guarded by mu: when a key frame was last forced
+}
+
+func newOutTrack(s *Session, source Source) *outTrack {
+	return &outTrack{session: s, source: source, bound: make(chan struct{})}
+}
+
+// Bind implements [webrtc.TrackLocal].
+func (t *outTrack) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
+	for _, p := range c.CodecParameters() {
+		if codecOf(p.MimeType) != t.source.Codec() {
+			continue
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.writer == nil {
+			t.writer, t.ssrc, t.pt = c.WriteStream(), uint32(c.SSRC()), uint8(p.PayloadType)
+			close(t.bound)
+		}
+		return p, nil
+	}
+	return webrtc.RTPCodecParameters{}, webrtc.ErrUnsupportedCodec
+}
+
+// Unbind implements [webrtc.TrackLocal].
+func (t *outTrack) Unbind(webrtc.TrackLocalContext) error { return nil }
+
+// ID implements [webrtc.TrackLocal].
+func (t *outTrack) ID() string { return t.source.Codec().Kind().String() }
+
+// RID implements [webrtc.TrackLocal].
+func (t *outTrack) RID() string { return "" }
+
+// StreamID implements [webrtc.TrackLocal].
+func (t *outTrack) StreamID() string { return "call" }
+
+// Kind implements [webrtc.TrackLocal].
+func (t *outTrack) Kind() webrtc.RTPCodecType { return rtpKind(t.source.Codec().Kind()) }
+
+func (t *outTrack) mute(on bool) {
+	t.mu.Lock()
+	t.wantKey = t.wantKey || t.muted && !on && t.source.Codec() != Opus
+	t.muted = on
+	t.mu.Unlock()
+	if !on {
+		t.forceKey()
+	}
+}
+
+func (t *outTrack) isMuted() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.muted
+}
+
+func (t *outTrack) forceKey() {
+	k, ok := t.source.(KeyFramer)
+	if !ok {
+		return
+	}
+	t.mu.Lock()
+	again := time.Since(t.keyed) < keyFrameEvery
+	if !again {
+		t.keyed = time.Now()
+	}
+	t.mu.Unlock()
+	if !again {
+		k.ForceKeyFrame()
+	}
+}
+
+// pump is the goroutine of a source: it waits until media may flow and sends
+// until the source or the session ends.
+func (t *outTrack) pump() {
+	s := t.session
+	select {
+	case <-s.flow:
+	case <-s.ctx.Done():
+		return
+	}
+	kind := t.source.Codec().Kind()
+	select {
+	case <-t.bound:
+	case <-time.After(boundWithin):
+		s.post(Notice{Text: fmt.Sprintf("the peer does not take %s in %s", kind, t.source.Codec())})
+		return
+	case <-s.ctx.Done():
+		return
+	}
+	s.wg.Go(t.readReports)
+	err := t.send(s.ctx)
+	switch {
+	case s.ctx.Err() != nil:
+	case errors.Is(err, io.EOF):
+		s.post(SourceEnded{Kind: kind})
+	default:
+		s.post(SourceEnded{Kind: kind, Err: err})
+	}
+}
+
+func (t *outTrack) send(ctx context.Context) error {
+	t.mu.Lock()
+	w, ssrc, pt := t.writer, t.ssrc, t.pt
+	t.mu.Unlock()
+	sealer, err := t.session.mediaKeys().Sealer(t.session.outward(), ssrc)
+	if err != nil {
+		return err
+	}
+	var start [6]byte
+	rand.Read(start[:]) // never fails (crypto/rand, since Go 1.24)
+	p := packetizer{
+		codec: t.source.Codec(), sealer: sealer, writer: w, ssrc: ssrc, pt: pt,
+		sequence: binary.BigEndian.Uint16(start[:]), timestamp: binary.BigEndian.Uint32(start[2:]),
+		payloader: newPayloader(t.source.Codec()), meter: &t.meter,
+	}
+	rate, _ := t.source.(RateController)
+	for {
+		f, err := t.source.Next(ctx)
+		if err != nil {
+			return err
+		}
+		at, err := t.session.due(ctx, f.PTS)
+		if err != nil {
+			return err
+		}
+		if f = t.afterMute(f); f.Data != nil {
+			if err := p.write(f, at); err != nil && ctx.Err() == nil {
+				t.session.log.Debug("send media", "error", err)
+			}
+		}
+		if e := t.session.estimator; rate != nil && e != nil {
+			rate.SetBitRate(e.GetTargetBitrate())
+		}
+	}
+}
+
+// afterMute is the frame, what stands for it, or one without data.
+func (t *outTrack) afterMute(f Frame) Frame {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.muted && t.source.Codec() == Opus:
+		f.Data = silence(f.Duration)
+	case t.muted, t.wantKey && !f.Key:
+		f.Data = nil
+	default:
+		t.wantKey = false
+	}
+	return f
+}
+
+// due waits until a frame's time has come, and returns that time since media
+// began to flow. When the process was held up, the time line of all sources
+// moves on together, so that sound and pictures stay in step.
+func (s *Session) due(ctx context.Context, pts time.Duration) (time.Duration, error) {
+	s.mu.Lock()
+	at := pts + s.shift
+	if late := time.Since(s.started) - at; late > lateness {
+		s.shift += late
+		at += late
+	}
+	s.mu.Unlock()
+	wait := time.Until(s.started.Add(at))
+	if wait <= 0 {
+		return at, ctx.Err()
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return at, nil
+	case <-ctx.Done():
+		return at, ctx.Err()
+	}
+}
+
+// readReports takes what the peer says of our packets: losses, and that it needs
+// a key frame. It ends with the connection.
+func (t *outTrack) readReports() {
+	for {
+		packets, _, err := t.transceiver.Sender().ReadRTCP()
+		if err != nil {
+			return
+		}
+		for _, p := range packets {
+			switch p := p.(type) {
+			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+				t.forceKey()
+			case *rtcp.ReceiverReport:
+				for _, r := range p.Reports {
+					t.meter.report(r, t.source.Codec().ClockRate())
+				}
+			}
+		}
+	}
+}
+
+// packetizer cuts frames into sealed packets. It belongs to the pump.
+type packetizer struct {
+	codec     Codec
+	payloader rtp.Payloader
+	sealer    *seal.MediaSealer
+	writer    webrtc.TrackLocalWriter
+	meter     *meter
+	ssrc      uint32
+	pt        uint8
+	sequence  uint16
+	timestamp uint32 // random start
+}
+
+func newPayloader(c Codec) rtp.Payloader {
+	switch c {
+	case H264:
+		return &codecs.H264Payloader{}
+	case VP8:
+		return &codecs.VP8Payloader{EnablePictureID: true}
+	}
+	return &codecs.OpusPayloader{}
+}
+
+// write sends a frame whose time is at. An error of the network loses the
+// packets that it hit, as any loss.
+func (p *packetizer) write(f Frame, at time.Duration) error {
+	payloads := p.payloader.Payload(maxPayload, f.Data)
+	timestamp := p.timestamp + uint32(uint64(at)*uint64(p.codec.ClockRate())/uint64(time.Second))
+	var failed error
+	for i, payload := range payloads {
+		h := rtp.Header{
+			Version: 2, PayloadType: p.pt, SequenceNumber: p.sequence, Timestamp: timestamp, SSRC: p.ssrc,
+			// A marker ends a picture (RFC 6184, RFC 7741); of sound it would
+			// say that a talk spurt begins, which nobody here uses.
+			Marker: p.codec != Opus && i == len(payloads)-1,
+		}
+		p.sequence++
+		sealed, err := p.sealer.Seal(nil, boundHeader(&h), payload)
+		if err != nil {
+			return err
+		}
+		if _, err := p.writer.WriteRTP(&h, sealed); err != nil {
+			failed = err
+		}
+		p.meter.packet(len(payload))
+	}
+	if len(payloads) > 0 {
+		p.meter.frame()
+	}
+	return failed
+}
+
+// boundHeader is the part of an RTP header that a sealed payload is bound to
+// (crypto/SPEC.md, "Calls"): bytes 1 to 11 as they stand on the wire.
+func boundHeader(h *rtp.Header) []byte {
+	b := make([]byte, seal.MediaHeaderSize)
+	b[0] = h.PayloadType
+	if h.Marker {
+		b[0] |= 0x80
+	}
+	binary.BigEndian.PutUint16(b[1:], h.SequenceNumber)
+	binary.BigEndian.PutUint32(b[3:], h.Timestamp)
+	binary.BigEndian.PutUint32(b[7:], h.SSRC)
+	return b
+}

@@ -1,0 +1,311 @@
+package media
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+)
+
+// Offer makes the caller's offer and the fingerprint of its certificate, and
+// begins to gather candidates.
+func (s *Session) Offer(ctx context.Context) (sdp string, fingerprint []byte, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", nil, fmt.Errorf("make offer: %w", err)
+	}
+	if sdp, err = s.offer(nil); err != nil {
+		return "", nil, err
+	}
+	if fingerprint, err = s.ownFingerprint(); err != nil {
+		return "", nil, err
+	}
+	return sdp, fingerprint, nil
+}
+
+func (s *Session) offer(o *webrtc.OfferOptions) (string, error) {
+	d, err := s.pc.CreateOffer(o)
+	if err != nil {
+		return "", fmt.Errorf("make offer: %w", err)
+	}
+	if err := s.pc.SetLocalDescription(d); err != nil {
+		return "", fmt.Errorf("make offer: %w", err)
+	}
+	return withoutCandidates(d.SDP), nil
+}
+
+// ownFingerprint is the SHA-256 of the certificate that was made for this call.
+func (s *Session) ownFingerprint() ([]byte, error) {
+	fps, err := s.pc.GetConfiguration().Certificates[0].GetFingerprints()
+	if err != nil {
+		return nil, fmt.Errorf("own fingerprint: %w", err)
+	}
+	for _, f := range fps {
+		if f.Algorithm != "sha-256" {
+			continue
+		}
+		if b, err := parseColons(f.Value); err == nil {
+			return b, nil
+		}
+	}
+	return nil, fmt.Errorf("own fingerprint: none of SHA-256")
+}
+
+// Accept takes the caller's offer, or its offer of a restart, and makes the
+// answer. It is the callee's consent to connect: it begins to gather candidates,
+// and the peer learns addresses of this host unless relays only are used. It
+// fails with [ErrSignal] if the offer is malformed.
+func (s *Session) Accept(ctx context.Context, remoteSDP string, remoteFingerprint []byte) (answerSDP string, fingerprint []byte, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", nil, fmt.Errorf("accept offer: %w", err)
+	}
+	if err := s.setRemote(webrtc.SDPTypeOffer, remoteSDP, remoteFingerprint); err != nil {
+		return "", nil, fmt.Errorf("accept offer: %w", err)
+	}
+	s.refuseUnwanted()
+	d, err := s.pc.CreateAnswer(nil)
+	if err != nil {
+		return "", nil, fmt.Errorf("accept offer (%v): %w", err, ErrSignal)
+	}
+	if err := s.pc.SetLocalDescription(d); err != nil {
+		return "", nil, fmt.Errorf("accept offer (%v): %w", err, ErrSignal)
+	}
+	if fingerprint, err = s.ownFingerprint(); err != nil {
+		return "", nil, err
+	}
+	return withoutCandidates(d.SDP), fingerprint, nil
+}
+
+// refuseUnwanted stops the transceivers that pion made for sections which no
+// source or sink of ours answers.
+func (s *Session) refuseUnwanted() {
+	for _, t := range s.pc.GetTransceivers() {
+		ours := false
+		for _, o := range s.out {
+			ours = ours || o.transceiver == t
+		}
+		for _, i := range s.in {
+			ours = ours || i.transceiver == t
+		}
+		if !ours {
+			if err := t.Stop(); err != nil {
+				s.log.Debug("refuse a section", "error", err)
+			}
+		}
+	}
+}
+
+// Answer takes the callee's answer, also that of a restart. It fails with
+// [ErrSignal] if the answer is malformed.
+func (s *Session) Answer(remoteSDP string, remoteFingerprint []byte) error {
+	if err := s.setRemote(webrtc.SDPTypeAnswer, remoteSDP, remoteFingerprint); err != nil {
+		return fmt.Errorf("take answer: %w", err)
+	}
+	return nil
+}
+
+// setRemote applies what the peer sent, under the fingerprint that is trusted,
+// and then the candidates that came before.
+func (s *Session) setRemote(kind webrtc.SDPType, remote string, fingerprint []byte) error {
+	trusted, err := trustedSDP(remote, fingerprint)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	if s.fingerprint != nil && subtle.ConstantTimeCompare(s.fingerprint, fingerprint) != 1 {
+		s.mu.Unlock()
+		return fmt.Errorf("another fingerprint within one call: %w", ErrFingerprint)
+	}
+	s.fingerprint = slices.Clone(fingerprint)
+	if kind == webrtc.SDPTypeOffer && s.remoteSet {
+		s.candidates = 0 // a restart of the peer
+	}
+	s.mu.Unlock()
+	if err := s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: kind, SDP: trusted}); err != nil {
+		return fmt.Errorf("remote description (%v): %w", err, ErrSignal)
+	}
+	s.mu.Lock()
+	s.remoteSet = true
+	waiting := s.pending
+	s.pending = nil
+	s.mu.Unlock()
+	for _, c := range waiting {
+		if err := s.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: c}); err != nil {
+			s.log.Debug("candidate of the peer is not usable")
+		}
+	}
+	return nil
+}
+
+// AddCandidate takes an address of the peer, as its [Candidate] event gave it,
+// also before the SDP is there. It fails with [ErrSignal] if the candidate is
+// malformed or the peer sent too many.
+func (s *Session) AddCandidate(c string) error {
+	if err := checkCandidate(c); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.candidates++
+	switch {
+	case s.closed:
+		s.mu.Unlock()
+		return fmt.Errorf("add candidate: %w", ErrClosed)
+	case s.candidates > MaxCandidates:
+		s.mu.Unlock()
+		return fmt.Errorf("more than %d candidates: %w", MaxCandidates, ErrSignal)
+	case !s.remoteSet:
+		s.pending = append(s.pending, c)
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.Unlock()
+	if err := s.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: c}); err != nil {
+		return fmt.Errorf("add candidate: %w", ErrSignal)
+	}
+	return nil
+}
+
+// Restart makes an offer that looks for a new path, after a change of network or
+// a lost connection; keys, certificate and media stay. The peer answers it by
+// [Session.Accept]. Either side may restart; if both do at once, the callee's
+// has to give way.
+func (s *Session) Restart(ctx context.Context) (sdp string, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("restart: %w", err)
+	}
+	s.mu.Lock()
+	s.candidates = 0
+	s.mu.Unlock()
+	return s.offer(&webrtc.OfferOptions{ICERestart: true})
+}
+
+// onCandidate passes a candidate of ours on. With relays only, nothing that
+// names this host leaves.
+func (s *Session) onCandidate(c *webrtc.ICECandidate) {
+	if c == nil {
+		s.post(CandidatesDone{})
+		return
+	}
+	text := c.ToJSON().Candidate
+	if s.options.RelayOnly {
+		hidden, relayed := hideBase(text)
+		if !relayed {
+			return
+		}
+		text = hidden
+	}
+	s.post(Candidate{SDP: text})
+}
+
+// onState follows the connection. The certificate is compared at every new
+// connection, before the first packet of media is sent or read.
+func (s *Session) onState(state webrtc.PeerConnectionState) {
+	switch state {
+	case webrtc.PeerConnectionStateConnected:
+		s.onConnected()
+	case webrtc.PeerConnectionStateDisconnected:
+		s.mu.Lock()
+		s.markDownLocked()
+		s.mu.Unlock()
+		s.post(Disconnected{})
+	case webrtc.PeerConnectionStateFailed:
+		s.mu.Lock()
+		s.markDownLocked()
+		s.mu.Unlock()
+		if !s.certificateIsAnnounced() {
+			s.fail(ErrFingerprint)
+			return
+		}
+		s.post(Failed{Err: errNoPath})
+	}
+}
+
+// certificateIsAnnounced compares what DTLS saw with what the ratchet said; it
+// is also true while DTLS has seen nothing.
+func (s *Session) certificateIsAnnounced() bool {
+	transport := s.transport()
+	if transport == nil {
+		return true
+	}
+	seen := transport.GetRemoteCertificate()
+	if len(seen) == 0 {
+		return true
+	}
+	sum := sha256.Sum256(seen)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return subtle.ConstantTimeCompare(sum[:], s.fingerprint) == 1
+}
+
+// markDownLocked ends the time that the connection stood.
+func (s *Session) markDownLocked() {
+	if !s.up.IsZero() {
+		s.upFor += time.Since(s.up)
+		s.up = time.Time{}
+	}
+}
+
+func (s *Session) onConnected() {
+	transport := s.transport()
+	if transport == nil {
+		return
+	}
+	sum := sha256.Sum256(transport.GetRemoteCertificate())
+	pair := s.pairType(transport.ICETransport())
+	s.mu.Lock()
+	if subtle.ConstantTimeCompare(sum[:], s.fingerprint) != 1 {
+		s.verified = false
+		s.mu.Unlock()
+		s.fail(ErrFingerprint)
+		return
+	}
+	s.verified = true
+	s.pair = pair
+	if s.up.IsZero() {
+		s.up = time.Now()
+	}
+	s.startFlowLocked()
+	s.mu.Unlock()
+	s.post(Connected{Pair: pair})
+}
+
+// fail tells why, and ends the connection and what hangs on it; Close is still
+// the owner's.
+func (s *Session) fail(err error) {
+	s.post(Failed{Err: err})
+	s.cancel()
+	if err := s.pc.Close(); err != nil {
+		s.log.Debug("close the connection", "error", err)
+	}
+}
+
+// transport is the one DTLS transport of the bundle.
+func (s *Session) transport() *webrtc.DTLSTransport {
+	for _, t := range s.pc.GetTransceivers() {
+		if r := t.Receiver(); r != nil && r.Transport() != nil {
+			return r.Transport()
+		}
+		if x := t.Sender(); x != nil && x.Transport() != nil {
+			return x.Transport()
+		}
+	}
+	return nil
+}
+
+func (s *Session) pairType(t *webrtc.ICETransport) PairType {
+	pair, err := t.GetSelectedCandidatePair()
+	if err != nil || pair == nil {
+		return Direct
+	}
+	if pair.Local.Typ == webrtc.ICECandidateTypeRelay || pair.Remote.Typ == webrtc.ICECandidateTypeRelay {
+		return Relayed
+	}
+	return Direct
+}

@@ -1,0 +1,173 @@
+package media
+
+import (
+	"sync"
+	"time"
+
+	"github.com/pion/rtcp"
+)
+
+// statsEvery is the interval of [Stats].
+const statsEvery = time.Second
+
+// meter counts one stream. It may be used concurrently.
+type meter struct {
+	mu       sync.Mutex
+	total    Stream // guarded by mu
+	began    time.Time
+	last     Stream        // guarded by mu: the totals of the last tick
+	lastAt   time.Time     // guarded by mu
+	remote   float64       // guarded by mu: loss that the peer reports
+	transit  time.Duration // guarded by mu: of the last packet, for the jitter
+	received bool
+}
+
+func (m *meter) packet(size int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.began.IsZero() {
+		m.began = time.Now()
+	}
+	m.total.Packets++
+	m.total.Bytes += uint64(size)
+}
+
+func (m *meter) frame()        { m.add(func(s *Stream) { s.Frames++ }) }
+func (m *meter) refused()      { m.add(func(s *Stream) { s.Refused++ }) }
+func (m *meter) dropped()      { m.add(func(s *Stream) { s.Dropped++ }) }
+func (m *meter) lost(n int)    { m.add(func(s *Stream) { s.Lost += uint64(n) }) }
+func (m *meter) codec(c Codec) { m.add(func(s *Stream) { s.Codec = c }) }
+func (m *meter) add(f func(s *Stream)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f(&m.total)
+}
+
+// arrival moves the jitter by a packet that was made and came at these times
+// (RFC 3550, section 6.4.1).
+func (m *meter) arrival(made time.Duration, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	transit := now.Sub(m.began) - made
+	if m.received {
+		m.total.Jitter += ((transit - m.transit).Abs() - m.total.Jitter) / 16
+	}
+	m.received, m.transit = true, transit
+}
+
+// report takes what the peer says of a stream of ours.
+func (m *meter) report(r rtcp.ReceptionReport, rate uint32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.remote = float64(r.FractionLost) / 256
+	m.total.Lost = uint64(r.TotalLost)
+	m.total.Jitter = time.Duration(r.Jitter) * time.Second / time.Duration(rate)
+}
+
+// tick returns the totals with the rates since the last tick.
+func (m *meter) tick(sending bool) Stream {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	s := m.total
+	if !m.lastAt.IsZero() {
+		s.BitRate = bitRate(s.Bytes-m.last.Bytes, now.Sub(m.lastAt))
+		s.Loss = share(s.Lost-m.last.Lost, s.Packets-m.last.Packets)
+	}
+	if sending {
+		s.Loss = m.remote
+	}
+	m.last, m.lastAt = m.total, now
+	return s
+}
+
+// whole returns the totals with the rates of the call.
+func (m *meter) whole(sending bool) Stream {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.total
+	if !m.began.IsZero() {
+		end := m.lastAt
+		if end.Before(m.began) {
+			end = time.Now()
+		}
+		s.BitRate = bitRate(s.Bytes, end.Sub(m.began))
+	}
+	s.Loss = share(s.Lost, s.Packets)
+	if sending && s.Packets > 0 {
+		s.Loss = min(1, float64(s.Lost)/float64(s.Packets))
+	}
+	return s
+}
+
+func bitRate(bytes uint64, d time.Duration) int {
+	if d <= 0 {
+		return 0
+	}
+	return int(float64(bytes) * 8 / d.Seconds())
+}
+
+// share is the lost part of what was sent, when got came.
+func share(lost, got uint64) float64 {
+	if lost == 0 {
+		return 0
+	}
+	return float64(lost) / float64(lost+got)
+}
+
+// tick posts the stats each second while the connection stands.
+func (s *Session) tick() {
+	select {
+	case <-s.flow:
+	case <-s.ctx.Done():
+		return
+	}
+	ticker := time.NewTicker(statsEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			s.post(s.stats((*meter).tick))
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Session) stats(read func(*meter, bool) Stream) Stats {
+	s.mu.Lock()
+	st := Stats{Pair: s.pair}
+	s.mu.Unlock()
+	for kind, into := range map[Kind]*Stream{Audio: &st.AudioOut, Video: &st.VideoOut} {
+		if t := s.out[kind]; t != nil {
+			*into = read(&t.meter, true)
+			into.Codec, into.Muted = t.source.Codec(), t.isMuted()
+		}
+	}
+	for kind, into := range map[Kind]*Stream{Audio: &st.AudioIn, Video: &st.VideoIn} {
+		if t := s.in[kind]; t != nil {
+			*into = read(&t.meter, false)
+		}
+	}
+	if e := s.estimator; e != nil && len(s.out) > 0 {
+		st.Target = e.GetTargetBitrate()
+	}
+	if transport := s.transport(); transport != nil {
+		if p, ok := transport.ICETransport().GetSelectedCandidatePairStats(); ok {
+			st.RoundTrip = time.Duration(p.CurrentRoundTripTime * float64(time.Second))
+		}
+	}
+	return st
+}
+
+// Summary is what the call was so far; after [Session.Close], as a whole.
+func (s *Session) Summary() Summary {
+	sum := Summary{Stats: s.stats((*meter).whole)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum.Duration = s.upFor
+	if !s.up.IsZero() {
+		sum.Duration += time.Since(s.up)
+	}
+	return sum
+}

@@ -1,0 +1,267 @@
+package media
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"secmsg/daemon/media/codec"
+	"secmsg/daemon/media/container"
+)
+
+// liveGap is how late a live stream may be before its silence becomes a gap on
+// the time line.
+const liveGap = 100 * time.Millisecond
+
+// streamSource reads frames from a file, a FIFO or a stream.
+type streamSource struct {
+	format Format
+	rate   int  // pictures a second where the stream names none
+	live   bool // its time goes on while it is silent
+	open   func() (io.ReadCloser, error)
+	closer io.Closer // what to close when nothing was opened
+
+	// owned by the goroutine of Next
+	next    func() (Frame, error)
+	begun   time.Time
+	behind  time.Duration
+	encoder *codec.OpusEncoder
+
+	mu     sync.Mutex
+	reader io.Closer // guarded by mu
+	closed bool      // guarded by mu
+	busy   sync.WaitGroup
+}
+
+func newStreamSource(kind Kind, o SourceOptions, live bool, closer io.Closer, open func() (io.ReadCloser, error)) (*streamSource, error) {
+	if err := checkFormat(kind, o.Format); err != nil {
+		return nil, err
+	}
+	return &streamSource{format: o.Format, rate: o.FrameRate, live: live, closer: closer, open: open}, nil
+}
+
+// Codec implements [Source].
+func (s *streamSource) Codec() Codec { return codecOfFormat(s.format) }
+
+// prepare opens the stream and reads its header.
+func (s *streamSource) prepare() error {
+	if s.next != nil {
+		return nil
+	}
+	r, err := s.open()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errors.Join(ErrClosed, r.Close())
+	}
+	s.reader = r
+	s.mu.Unlock()
+	next, err := s.frames(r)
+	if err != nil {
+		if errors.Is(err, container.ErrFormat) {
+			return fmt.Errorf("%w: %w", ErrFormat, err)
+		}
+		return err
+	}
+	s.next = next
+	return nil
+}
+
+func (s *streamSource) frames(r io.Reader) (func() (Frame, error), error) {
+	switch s.format {
+	case IVF:
+		return ivfFrames(r)
+	case AnnexB:
+		return s.h264Frames(r), nil
+	case Ogg:
+		return oggFrames(r)
+	case WAV:
+		w, err := container.NewWAVReader(bufio.NewReader(r))
+		if err != nil {
+			return nil, err
+		}
+		return s.pcmFrames(w, w.Rate, w.Channels)
+	}
+	return s.pcmFrames(r, codec.Rate, 1)
+}
+
+func ivfFrames(r io.Reader) (func() (Frame, error), error) {
+	ivf, err := container.NewIVFReader(bufio.NewReader(r))
+	if err != nil {
+		return nil, err
+	}
+	return func() (Frame, error) {
+		data, pts, err := ivf.Next()
+		return Frame{Data: data, PTS: pts, Key: err == nil && isKey(VP8, data)}, err
+	}, nil
+}
+
+func (s *streamSource) h264Frames(r io.Reader) func() (Frame, error) {
+	h := container.NewH264Reader(r)
+	var pts time.Duration
+	return func() (Frame, error) {
+		data, err := h.Next()
+		f := Frame{Data: data, PTS: pts, Key: err == nil && isKey(H264, data)}
+		rate := h.FrameRate()
+		if rate == 0 {
+			rate = float64(s.rate)
+		}
+		pts += time.Duration(float64(time.Second) / rate)
+		return f, err
+	}
+}
+
+func oggFrames(r io.Reader) (func() (Frame, error), error) {
+	ogg, err := container.NewOggReader(bufio.NewReader(r))
+	if err != nil {
+		return nil, err
+	}
+	var pts time.Duration
+	return func() (Frame, error) {
+		data, d, err := ogg.Next()
+		f := Frame{Data: data, PTS: pts, Duration: d, Key: true}
+		pts += d
+		return f, err
+	}, nil
+}
+
+// pcmFrames encodes samples, mixed to mono and at 48 kHz.
+func (s *streamSource) pcmFrames(r io.Reader, rate, channels int) (func() (Frame, error), error) {
+	e, err := codec.NewOpusEncoder()
+	if err != nil {
+		return nil, errors.Join(ErrUnsupported, err)
+	}
+	s.encoder = e
+	samples := newResampler(bufio.NewReader(r), rate, channels)
+	var pts time.Duration
+	buffer := make([]int16, codec.FrameSamples)
+	return func() (Frame, error) {
+		n, err := samples.read(buffer)
+		if n == 0 {
+			return Frame{}, err
+		}
+		clear(buffer[n:])
+		data, err := e.Encode(buffer)
+		f := Frame{Data: data, PTS: pts, Duration: opusFrame, Key: true}
+		pts += opusFrame
+		return f, err
+	}, nil
+}
+
+// Next implements [Source].
+func (s *streamSource) Next(ctx context.Context) (Frame, error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return Frame{}, io.EOF
+	}
+	s.busy.Add(1)
+	s.mu.Unlock()
+	defer s.busy.Done()
+	if s.begun.IsZero() {
+		s.begun = time.Now()
+	}
+	if err := s.prepare(); err != nil {
+		return Frame{}, err
+	}
+	f, err := s.next()
+	if err != nil {
+		if errors.Is(err, container.ErrFormat) {
+			err = fmt.Errorf("%w: %w", ErrFormat, err)
+		}
+		return Frame{}, err
+	}
+	f.PTS += s.behind
+	if late := time.Since(s.begun) - f.PTS; s.live && late > liveGap {
+		s.behind += late
+		f.PTS += late
+	}
+	return f, ctx.Err()
+}
+
+// Close implements [Source].
+func (s *streamSource) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	r := s.reader
+	s.mu.Unlock()
+	if r == nil {
+		r = s.closer // ends an open that waits
+	}
+	err := r.Close()
+	s.busy.Wait()
+	if s.encoder != nil {
+		err = errors.Join(err, s.encoder.Close())
+	}
+	return err
+}
+
+// resampler reads interleaved 16-bit samples as mono at 48 kHz, by linear
+// interpolation: good enough for speech, and cheap.
+type resampler struct {
+	r          io.Reader
+	channels   int
+	step       float64 // input samples for one output sample
+	at         float64 // between previous (0) and current (1)
+	prev, cur  float64
+	begun, end bool
+	raw        []byte
+}
+
+func newResampler(r io.Reader, rate, channels int) *resampler {
+	return &resampler{r: r, channels: channels, step: float64(rate) / codec.Rate, raw: make([]byte, 2*channels)}
+}
+
+// read fills out as far as there are samples; io.EOF comes with none.
+func (r *resampler) read(out []int16) (int, error) {
+	for n := range out {
+		for !r.begun || r.at >= 1 {
+			if err := r.advance(); err != nil {
+				if n > 0 && errors.Is(err, io.EOF) {
+					return n, nil
+				}
+				return 0, err
+			}
+		}
+		out[n] = int16(r.prev + (r.cur-r.prev)*r.at)
+		r.at += r.step
+	}
+	return len(out), nil
+}
+
+func (r *resampler) advance() error {
+	if r.end {
+		return io.EOF
+	}
+	if _, err := io.ReadFull(r.r, r.raw); err != nil {
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			r.end = true
+			err = io.EOF
+		}
+		return err
+	}
+	sum := 0
+	for c := range r.channels {
+		sum += int(int16(binary.LittleEndian.Uint16(r.raw[2*c:])))
+	}
+	v := float64(sum) / float64(r.channels)
+	if !r.begun {
+		r.begun, r.prev, r.cur = true, v, v // the first sample stands for itself
+		return nil
+	}
+	r.prev, r.cur = r.cur, v
+	r.at--
+	return nil
+}
