@@ -70,30 +70,6 @@ func (j *Journal) openConsumer(tx *store.Tx, name, since string) (int64, error) 
 	return cursor, tx.InsertConsumer(store.Consumer{Name: name, Cursor: cursor, CreatedMS: j.now().UnixMilli()})
 }
 
-// Ack moves a consumer's cursor forward to a seq or an event id; everything up
-// to it is done. A cursor never moves back.
-func (j *Journal) Ack(ctx context.Context, p local.AckParams) error {
-	var cursor int64
-	err := j.store.Update(ctx, func(tx *store.Tx) error {
-		if _, err := tx.Consumer(p.Consumer); err != nil {
-			return noConsumer(p.Consumer, err)
-		}
-		var err error
-		if cursor, err = ackSeq(tx, p.ID); err != nil {
-			return err
-		}
-		if err := tx.ForgetFailures(p.Consumer, cursor); err != nil {
-			return err
-		}
-		return tx.AckConsumer(p.Consumer, cursor, j.now().UnixMilli())
-	})
-	if err != nil {
-		return toLocal(err)
-	}
-	j.passed(p.Consumer, cursor)
-	return nil
-}
-
 // passed tells the subscription of a consumer, if there is one, where its cursor is.
 func (j *Journal) passed(consumer string, cursor int64) {
 	if s := j.subscription(consumer); s != nil {

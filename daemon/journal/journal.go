@@ -45,6 +45,9 @@ type Journal struct {
 	subs     map[*Subscription]struct{} // guarded by mu
 	attached map[string]*Subscription   // guarded by mu; by consumer
 	closed   bool                       // guarded by mu
+
+	ackMu sync.Mutex
+	acks  []*ack // guarded by ackMu; in the order of arrival, those being written first
 }
 
 // New makes a journal on a store.

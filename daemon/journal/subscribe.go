@@ -18,6 +18,9 @@ const (
 	// readBatch is how many events are read from the store at once: with texts
 	// of 64 KiB it bounds what a slow subscriber holds in memory.
 	readBatch = 64
+	// readyEvents is how many events lie ready for a reader, so that it takes
+	// those of a burst together.
+	readyEvents = 16
 	// passAfter is how many events a filter leaves out before the cursor is
 	// moved over them; what is less is moved when the subscription ends.
 	passAfter = 256
@@ -113,7 +116,7 @@ func (j *Journal) Subscribe(ctx context.Context, f Filter, p local.SubscribePara
 		journal: j, unmet: f.Unmet, consumer: p.Consumer, window: window(p), cancel: cancel, cursor: out.Cursor,
 		filter: store.EventFilter{After: out.Cursor, Accounts: f.Accounts, Peers: f.Peers, Types: types,
 			Outgoing: p.Outgoing, Limit: readBatch},
-		events: make(chan local.Event), wake: make(chan struct{}, 1), done: make(chan struct{}),
+		events: make(chan local.Event, readyEvents), wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	if len(s.unmet) > 0 {
 		s.filter.Peers = append(slices.Clone(f.Peers), nobody) // without it the filter would choose everybody
@@ -213,7 +216,7 @@ func (s *Subscription) acked(cursor int64) {
 // run reads by seq and pushes until the context ends.
 func (s *Subscription) run(ctx context.Context) {
 	defer close(s.done)
-	defer close(s.events)
+	defer s.finish()
 	defer s.journal.detach(s)
 	defer s.cancel()
 	defer s.pass(1)
@@ -243,6 +246,19 @@ func (s *Subscription) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.wake:
+		}
+	}
+}
+
+// finish closes the stream. What lies ready is taken back: another subscription
+// of the consumer may show it by now.
+func (s *Subscription) finish() {
+	for {
+		select {
+		case <-s.events:
+		default:
+			close(s.events)
+			return
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package localapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -55,20 +56,47 @@ func (c *conn) releaseStream() {
 	c.subscribed = false
 }
 
-// push writes events until the subscription or the connection ends.
+// pushBuffer is how many bytes of events are written at once before more are
+// looked for.
+const pushBuffer = 64 << 10
+
+// push writes events until the subscription or the connection ends: those that
+// are ready together in one write, and at once when no more is ready.
 func (c *conn) push(ctx context.Context, sub Subscription) {
+	var lines bytes.Buffer
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case e, ok := <-sub.Events():
+			for more := ok; more; {
+				if err := encodeLine(&lines, notification{"2.0", local.NotifyEvent, e}); err != nil {
+					c.s.logger.Error("encode event", "seq", e.Seq, "err", err)
+					_ = c.c.Close()
+					return
+				}
+				if more = lines.Len() < pushBuffer; !more {
+					break
+				}
+				select {
+				case e, ok = <-sub.Events():
+					more = ok
+				default:
+					more = false
+				}
+			}
+			if lines.Len() > 0 {
+				if err := c.writeLines(lines.Bytes(), time.Time{}); err != nil {
+					_ = c.c.Close()
+					return
+				}
+			}
 			if !ok {
 				c.pushEnd(sub.Err())
 				return
 			}
-			if err := c.writeLine(notification{"2.0", local.NotifyEvent, e}, time.Time{}); err != nil {
-				_ = c.c.Close()
-				return
+			if lines.Reset(); lines.Cap() > 2*pushBuffer {
+				lines = bytes.Buffer{} // one large event does not stay
 			}
 		}
 	}

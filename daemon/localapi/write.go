@@ -52,16 +52,26 @@ func (c *conn) respond(r local.Response) {
 // caller does not read, which is how a subscriber holds its stream back.
 func (c *conn) writeLine(v any, deadline time.Time) error {
 	var line bytes.Buffer
-	enc := json.NewEncoder(&line)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	if err := encodeLine(&line, v); err != nil {
 		return err
 	}
+	return c.writeLines(line.Bytes(), deadline)
+}
+
+// encodeLine adds v as one line.
+func encodeLine(to *bytes.Buffer, v any) error {
+	enc := json.NewEncoder(to)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// writeLines writes whole lines.
+func (c *conn) writeLines(b []byte, deadline time.Time) error {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
 	if err := c.c.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
-	_, err := c.c.Write(line.Bytes())
+	_, err := c.c.Write(b)
 	return err
 }
