@@ -82,9 +82,17 @@ func TestSelfTest(t *testing.T) {
 			o.Loopback, o.Public = false, []netip.Addr{netip.MustParseAddr("93.184.216.34")}
 		},
 		"wildcard": func(o *media.Options) { o.Listen = ":0" },
+		"IPv6":     func(o *media.Options) { o.Listen = "[::1]:0" },
 		"full":     func(o *media.Options) { o.Limits.Total = 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name == "IPv6" {
+				c, err := net.ListenPacket("udp6", "[::1]:0")
+				if err != nil {
+					t.Skip("SKIPPED: this machine has no IPv6")
+				}
+				_ = c.Close()
+			}
 			s, _ := server(t, change)
 			if name == "full" {
 				allocate(t, s, "udp", "alice")

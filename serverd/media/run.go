@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -80,17 +81,13 @@ func (s *Server) Test(ctx context.Context) error {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, testTimeout)
 	defer cancel()
-	to := s.Addr()
-	if !to.IsValid() {
+	s.mu.Lock()
+	socks := append([]sockets(nil), s.socks...)
+	s.mu.Unlock()
+	if len(socks) == 0 {
 		return net.ErrClosed
 	}
-	var errs []error
-	for _, network := range []string{"udp", "tcp"} {
-		if err := s.test(ctx, network, to.String()); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", network, err))
-		}
-	}
-	err := errors.Join(errs...)
+	err := s.testAll(ctx, socks)
 	if parent := context.Cause(ctx); err != nil && errors.Is(parent, context.Canceled) {
 		return err // the server is stopped
 	}
@@ -98,6 +95,35 @@ func (s *Server) Test(ctx context.Context) error {
 	s.status.Err, s.status.Tested, s.status.Took = err, time.Now(), time.Since(begin)
 	s.mu.Unlock()
 	return err
+}
+
+// testAll tests every family that is relayed.
+func (s *Server) testAll(ctx context.Context, socks []sockets) error {
+	var errs []error
+	tested := false
+	for _, k := range socks {
+		if relay := s.relayOf(k.ip); !relay.told.IsValid() {
+			continue // a machine without a route in this family
+		}
+		tested = true
+		for _, network := range []string{"udp", "tcp"} {
+			if err := s.test(ctx, network, k.addr().String()); err != nil {
+				errs = append(errs, fmt.Errorf("%s %s: %w", network, k.addr(), err))
+			}
+		}
+	}
+	if !tested {
+		return errors.New("this machine has no address to relay from: set media.listen to one, or give it a default route")
+	}
+	return errors.Join(errs...)
+}
+
+// relayOf returns where allocations of the family of ip are.
+func (s *Server) relayOf(ip netip.Addr) relayAddress {
+	if ip.Is4() {
+		return *s.relay4.Load()
+	}
+	return *s.relay6.Load()
 }
 
 func (s *Server) test(ctx context.Context, network, to string) error {
