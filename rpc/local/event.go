@@ -59,6 +59,7 @@ type Event struct {
 	Identity *Identity `json:"identity,omitempty"`
 	Presence *Presence `json:"presence,omitempty"`
 	File     *File     `json:"file,omitempty"`
+	Call     *Call     `json:"call,omitempty"`
 	System   *System   `json:"system,omitempty"`
 }
 
