@@ -117,7 +117,7 @@ func (e *Engine) AwaitFiles(ctx context.Context, ids []store.MessageID, p local.
 			}
 		}
 		defer e.unwatch(waits)
-		timedOut = e.await(ctx, s, waits)
+		timedOut = e.await(ctx, s, waits, nil)
 	}
 	return e.results(ctx, ids, s, timedOut)
 }

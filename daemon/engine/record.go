@@ -131,7 +131,7 @@ func (e *Engine) advance(tx *store.Tx, m *store.Message, state, reason string) e
 	if err != nil {
 		return err
 	}
-	tx.OnCommit(func() { e.tell(id, stateChange{state: state, reason: reason}) })
+	tx.OnCommit(func() { e.tell(id, stateChange{state: state, reason: reason, at: now.UnixMilli()}) })
 	if state == local.StateFailed || state == local.StateExpired {
 		return e.endFiles(tx, id)
 	}

@@ -96,7 +96,10 @@ func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.S
 			defer at.unwatch(waits)
 			e = at
 		}
-		timeout := e.await(ctx, p, waits)
+		timeout := e.await(ctx, p, waits, q.results)
+		if out := seen(waits, q.results); out != nil && !timeout {
+			return local.SendResults{Results: out}, nil
+		}
 		return e.results(ctx, q.ids, p, timeout)
 	}
 }

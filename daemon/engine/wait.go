@@ -9,15 +9,17 @@ import (
 	"secmsg/rpc/local"
 )
 
-// stateChange is a state that an own message reached.
+// stateChange is a state that an own message reached, and when (Unix milliseconds).
 type stateChange struct {
 	state, reason string
+	at            int64
 }
 
 // wait watches one message for its sender.
 type wait struct {
 	id      store.MessageID
 	changes chan stateChange
+	last    *stateChange // that await saw
 }
 
 // maxChanges is more than the states a message can pass through between two
@@ -60,8 +62,9 @@ func (e *Engine) tell(id store.MessageID, c stateChange) {
 }
 
 // await waits until every message has reached what p.Wait demands or is stuck.
-// It reports whether the time ran out first.
-func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait) (timedOut bool) {
+// It reports whether the time ran out first. fresh is what messages were when
+// their waits began, nil if that is not known.
+func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait, fresh []local.SendResult) (timedOut bool) {
 	if p.Wait == waitQueued {
 		return false
 	}
@@ -76,21 +79,30 @@ func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait) (
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
-	states, err := e.states(ctx, waits)
-	if err != nil {
-		return false
+	states := make([]string, len(waits))
+	for i := range fresh {
+		states[i] = fresh[i].State
+	}
+	if fresh == nil { // with an idempotency key the messages may be old
+		var err error
+		if states, err = e.states(ctx, waits); err != nil {
+			return false
+		}
 	}
 	for i, w := range waits {
 		at := states[i]
 		for !reached(at, goal) && !stuck(at) {
 			select {
 			case c := <-w.changes:
-				at = c.state
+				at, w.last = c.state, &c
 			case <-timer.C:
 				return true
 			case <-ctx.Done():
 				return true
 			case <-e.quit:
+				for _, w := range waits {
+					w.last = nil // the next engine's changes are not told here
+				}
 				return e.awaitStored(ctx, goal, timer, waits)
 			}
 		}
@@ -124,8 +136,21 @@ func (e *Engine) awaitStored(ctx context.Context, goal string, timer *time.Timer
 	}
 }
 
-// states returns the present states: with an idempotency key the messages may
-// be old.
+// seen returns the results of messages that their waits saw through to the end,
+// nil if the store must be asked for one.
+func seen(waits []*wait, fresh []local.SendResult) []local.SendResult {
+	out := slices.Clone(fresh)
+	for i := range out {
+		c := waits[i].last
+		if c == nil {
+			return nil
+		}
+		out[i].State, out[i].Time, out[i].Error = c.state, localMS(c.at), stateError(c.state, c.reason, out[i].Peer)
+	}
+	return out
+}
+
+// states returns the present states.
 func (e *Engine) states(ctx context.Context, waits []*wait) ([]string, error) {
 	out := make([]string, len(waits))
 	err := e.store.View(ctx, func(tx *store.Tx) error {
