@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"syscall"
 )
@@ -123,7 +124,6 @@ func (s *Server) lookAround(ctx context.Context, socks []sockets) error {
 	if err != nil {
 		return fmt.Errorf("addresses of this machine: %w", err)
 	}
-	own = append(own, s.opt.Public...)
 	var four, six relayAddress
 	for _, k := range socks {
 		r, far, network := &four, far4, "udp4"
@@ -133,18 +133,36 @@ func (s *Server) lookAround(ctx context.Context, socks []sockets) error {
 		r.bound = k.ip
 		if k.ip.IsUnspecified() {
 			r.bound = s.routeAddress(ctx, network, far)
+			if !r.bound.IsValid() {
+				r.bound = anyAddress(own, k.ip.Is4())
+			}
 		}
 		r.told = r.bound
 		for _, p := range s.opt.Public {
-			if r.bound.IsValid() && p.Is4() == r.bound.Is4() {
-				r.told = p
+			if !r.bound.IsValid() || p.Is4() != r.bound.Is4() {
+				continue
+			}
+			r.told = p
+			if k.ip.IsUnspecified() && slices.Contains(own, p) {
+				r.bound = p // one of several addresses, by choice
 			}
 		}
 	}
-	s.policy.setOwn(own)
+	s.policy.setOwn(append(own, s.opt.Public...))
 	s.relay4.Store(&four)
 	s.relay6.Store(&six)
 	return nil
+}
+
+// anyAddress returns an address of this machine that others may reach, for one
+// without a route to the world; invalid if it has none.
+func anyAddress(own []netip.Addr, four bool) netip.Addr {
+	for _, a := range own {
+		if a.Is4() == four && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsUnspecified() {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 // routeAddress returns the address of this machine that the world sees, as far

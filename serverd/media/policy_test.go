@@ -164,3 +164,20 @@ func FuzzUsername(f *testing.F) {
 		}
 	})
 }
+
+// A machine without a route to the world relays from what address it has.
+func TestAnyAddress(t *testing.T) {
+	own := []netip.Addr{
+		netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1"), netip.MustParseAddr("fe80::1"), netip.MustParseAddr("169.254.1.1"),
+		netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("10.0.2.1"), netip.MustParseAddr("fd00::1"),
+	}
+	if a := anyAddress(own, true); a != own[4] {
+		t.Errorf("IPv4: %v", a)
+	}
+	if a := anyAddress(own, false); a != own[6] {
+		t.Errorf("IPv6: %v", a)
+	}
+	if a := anyAddress(own[:4], true); a.IsValid() {
+		t.Errorf("none: %v", a)
+	}
+}

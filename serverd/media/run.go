@@ -113,7 +113,7 @@ func (s *Server) testAll(ctx context.Context, socks []sockets) error {
 		}
 	}
 	if !tested {
-		return errors.New("this machine has no address to relay from: set media.listen to one, or give it a default route")
+		return errors.New("this machine has no address to relay from: it has none but loopback")
 	}
 	return errors.Join(errs...)
 }
