@@ -24,6 +24,9 @@ const (
 	bufferSize = 256 << 10
 	// stepSize is what must move before the deadline is put off, in bytes.
 	stepSize = 64 << 10
+	// writeAhead is how much of a part is taken before the disk is told to begin
+	// with it, in bytes: enough for one large request.
+	writeAhead = 1 << 20
 	// passingSize is from where on a part does not stay in the system's memory,
 	// in bytes: large files pass once, and would push out of it what is read all
 	// the time, such as the database.
@@ -210,6 +213,7 @@ func (d *Disk) receive(p *put, f *os.File, body io.Reader, size int64) error {
 	buf := d.buffers.get()
 	defer d.buffers.put(buf)
 	filled, moved := 0, stepSize
+	var written, started int64
 	for left := size; left > 0; {
 		if moved >= stepSize {
 			moved = 0
@@ -223,7 +227,12 @@ func (d *Disk) receive(p *put, f *os.File, body io.Reader, size int64) error {
 			if _, err := f.Write(buf[:filled]); err != nil {
 				return d.failed("put", err)
 			}
+			written += int64(filled)
 			filled = 0
+			if written-started >= writeAhead {
+				startWrite(f, started, written-started)
+				started = written
+			}
 		}
 		if err != nil && left > 0 {
 			return fmt.Errorf("%w: %w", errBody, err)
