@@ -126,15 +126,22 @@ func partFile(number int) string { return fmt.Sprintf("%05d", number) }
 
 func (d *Disk) lock(id [16]byte) *sync.Mutex { return &d.locks[id[0]%lockCount] }
 
-// Create makes the blob's directory.
+// Create makes the blob's directory, and the one that it shares with others
+// unless that is there.
 func (d *Disk) Create(_ context.Context, id [16]byte) (string, error) {
+	// Who finds the shared directory must not go on before it is durable: those
+	// of a shard have the same lock.
+	l := d.lock(id)
+	l.Lock()
+	defer l.Unlock()
 	dir := blobDir(id)
 	err := d.root.Mkdir(dir, privateDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = d.root.Mkdir(path.Dir(dir), privateDir)
-		if err == nil || errors.Is(err, fs.ErrExist) {
+		if err = d.root.Mkdir(path.Dir(dir), privateDir); err == nil {
 			if err = d.syncDir("."); err == nil {
 				err = d.root.Mkdir(dir, privateDir)
+			} else {
+				_ = d.root.Remove(path.Dir(dir)) // the next one tries again
 			}
 		}
 	}
@@ -193,10 +200,14 @@ func (d *Disk) Complete(_ context.Context, id [16]byte, _ string, parts []Part) 
 	defer l.Unlock()
 	sizes, err := d.index(id)
 	if err == nil {
-		if slices.EqualFunc(sizes, parts, func(size int64, p Part) bool { return size == p.Size }) {
-			return nil
+		if !slices.EqualFunc(sizes, parts, func(size int64, p Part) bool { return size == p.Size }) {
+			return ErrConflict
 		}
-		return ErrConflict
+		// The first call may have failed just here.
+		if err := d.syncDir(blobDir(id)); err != nil {
+			return d.failed("complete", err)
+		}
+		return nil
 	}
 	if !errors.Is(err, ErrNotFound) {
 		return err
@@ -258,7 +269,7 @@ func (d *Disk) index(id [16]byte) ([]int64, error) {
 	if err != nil {
 		return nil, d.failed("read index", err)
 	}
-	if len(data) < len(indexHead) || string(data[:len(indexHead)]) != indexHead || len(data[len(indexHead):])%4 != 0 {
+	if len(data) <= len(indexHead) || string(data[:len(indexHead)]) != indexHead || len(data[len(indexHead):])%4 != 0 {
 		return nil, fmt.Errorf("blob %s: its index is damaged", FormatID(id))
 	}
 	data = data[len(indexHead):]

@@ -73,6 +73,8 @@ func (d *Disk) leave(account string) {
 // refuse answers and ends the connection, whose body may not have been read.
 func (d *Disk) refuse(w http.ResponseWriter, status int, e *wire.Error) {
 	d.refused.Add(1)
+	// A transfer may have taken longer than the bound of a whole request.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d.opt.Stall)) // without it the older bound holds
 	h := w.Header()
 	h.Set("Connection", "close")
 	h.Set("Content-Type", "application/json")
@@ -126,7 +128,10 @@ func (d *Disk) serveGet(w http.ResponseWriter, r *http.Request, g grant) {
 	}
 	d.getCount.Add(1)
 	http.ServeContent(&steadyWriter{w, http.NewResponseController(w), d}, r, "", time.Time{}, c)
-	if c.err != nil {
+	if c.err == nil {
+		return
+	}
+	if _, err := d.index(g.id); !errors.Is(err, ErrNotFound) { // else it was deleted meanwhile
 		d.opt.Logger.Error("a blob could not be read", "blob", FormatID(g.id), "error", c.err)
 	}
 }
@@ -186,6 +191,8 @@ type content struct {
 	offset int64
 	part   int // index of file
 	file   *os.File
+	begun  bool  // something was read
+	ahead  bool  // the rest of the part was asked for
 	err    error // the first that is not an end
 }
 
@@ -237,11 +244,17 @@ func (c *content) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, c.fail(err)
 		}
-		c.file, c.part = f, i
+		c.file, c.part, c.ahead = f, i, false
 	}
 	if left := c.ends[i] - c.offset; int64(len(p)) > left {
 		p = p[:left]
 	}
+	if !c.ahead && c.begun {
+		// Who reads on will want the rest of the part; of a short range that is not known.
+		startRead(c.file, c.offset-start, c.ends[i]-c.offset)
+		c.ahead = true
+	}
+	c.begun = true
 	n, err := c.file.ReadAt(p, c.offset-start)
 	c.offset += int64(n)
 	if n < len(p) {

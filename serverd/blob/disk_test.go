@@ -108,7 +108,7 @@ func TestDiskDamage(t *testing.T) {
 		t.Errorf("a short part was served as %q", data)
 	}
 	must(t, resp.Body.Close())
-	for _, text := range []string{"", indexHead[:5], "SECMSG BLOB 1\n\x00\x00\x00\x07", indexHead + "\x00\x00\x00"} {
+	for _, text := range []string{"", indexHead[:5], indexHead, "SECMSG BLOB 1\n\x00\x00\x00\x07", indexHead + "\x00\x00\x00"} {
 		must(t, os.WriteFile(filepath.Join(filepath.Dir(file), indexFile), []byte(text), 0o600))
 		if status, data := b.get(t, id, ""); status != http.StatusInternalServerError {
 			t.Errorf("index %q: %d %s", text, status, data)
@@ -184,6 +184,33 @@ func TestDiskStalledTransfers(t *testing.T) {
 		defer d.mu.Unlock()
 		return len(d.running) == 0
 	})
+}
+
+// A refusal is heard though the transfer took longer than a whole request may.
+func TestDiskLateRefusal(t *testing.T) {
+	d, err := OpenDisk(DiskOptions{Dir: t.TempDir(), Key: make([]byte, KeySize), Stall: 300 * time.Millisecond})
+	must(t, err)
+	srv := httptest.NewUnstartedServer(d)
+	srv.Config.WriteTimeout = 100 * time.Millisecond
+	srv.Start()
+	defer func() {
+		srv.Close()
+		must(t, d.Close())
+	}()
+	b := backend{Store: d, base: srv.URL, now: time.Now}
+	id, _ := b.create(t)
+	u, err := b.PutURL(ctxOf(t), b.ticket(id, time.Minute), "", 1, 5)
+	must(t, err)
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	must(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "PUT "+u+" HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
+	must(t, err)
+	answer, err := io.ReadAll(conn)
+	must(t, err)
+	if !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") {
+		t.Errorf("%q", answer)
+	}
 }
 
 // One account has so many transfers at a time; others are not touched.
