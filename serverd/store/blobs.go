@@ -24,6 +24,10 @@ func scanBlob(row scan) (Blob, error) {
 // CreateBlob stores an open blob.
 func (s *SQLite) CreateBlob(ctx context.Context, b Blob, readers []string, limits BlobLimits) error {
 	return s.write(ctx, "create blob", func(t *tx) error {
+		// An account that was deleted a moment ago leaves nothing to the next of its name.
+		if _, err := accountIn(t, b.Owner); err != nil {
+			return err
+		}
 		if b.Declared > limits.Size {
 			return ErrTooLarge
 		}

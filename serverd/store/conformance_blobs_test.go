@@ -164,4 +164,5 @@ func testBlobSweep(t *testing.T, open opener) {
 	u, err := s.BlobUsage(ctx, "alice")
 	must(t, err)
 	equal(t, "usage of the next of that name", u, BlobUsage{})
+	want(t, s.CreateBlob(ctx, newBlob("alice", 1), nil, l), ErrNotFound)
 }
