@@ -92,6 +92,7 @@ type stream struct {
 	held    []stamped
 	first   time.Time // when the first frame was complete
 	last    time.Duration
+	wrote   bool
 }
 
 type stamped struct {
@@ -307,8 +308,12 @@ func (st *stream) release(now time.Time) {
 			return
 		}
 		st.held = st.held[1:]
-		st.last = max(st.last, st.track.session.timeline.place(made, h.at))
-		h.frame.PTS = st.last
+		at := st.track.session.timeline.place(made, h.at)
+		if st.wrote { // no two frames at one time, whatever the reports say
+			at = max(at, st.last+time.Millisecond)
+		}
+		st.last, st.wrote = at, true
+		h.frame.PTS = at
 		st.write(h.frame)
 	}
 }

@@ -77,7 +77,9 @@ func (t *outTrack) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, 
 		}
 		return p, nil
 	}
-	return webrtc.RTPCodecParameters{}, webrtc.ErrUnsupportedCodec
+	// The peer refused this section. An error would end the whole call: the
+	// track stays unbound, and the pump says so.
+	return codecParameters(t.source.Codec()), nil
 }
 
 // Unbind implements [webrtc.TrackLocal].

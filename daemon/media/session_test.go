@@ -1,15 +1,20 @@
 package media
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"secmsg/daemon/media/codec"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -159,20 +164,188 @@ func received(t *testing.T, c <-chan Event, audio, video uint64, within time.Dur
 	return until(t, c, within, func(s Stats) bool { return s.AudioIn.Frames >= audio && s.VideoIn.Frames >= video })
 }
 
+// apart is how far sound and picture may be from each other.
+const apart = 80 * time.Millisecond
+
+func needEncoders(t *testing.T) {
+	t.Helper()
+	if !codec.CanEncode {
+		t.Skip("SKIPPED: this build has no encoders")
+	}
+}
+
 func TestTestSourceToFile(t *testing.T) {
+	needEncoders(t)
+	need(t, "ffmpeg", "ffprobe")
 	out := filepath.Join(t.TempDir(), "call.mkv")
 	p := join(t, side{sources: Sources{Audio: source(t, Audio, SpecTest), Video: source(t, Video, SpecTest)}, sinks: null()},
 		side{sinks: Sinks{Muxed: sink(t, Video, out)}})
 	p.start(t)
-	until[Connected](t, p.from[1], 10*time.Second, nil)
-	st := received(t, p.from[1], 150, 90, 20*time.Second)
-	t.Logf("%+v", st)
-	p.close(t)
-	t.Logf("%+v", p.callee.Summary())
-	info, err := os.Stat(out)
-	if err != nil || info.Size() < 10000 {
-		t.Fatalf("%v %v", info, err)
+	if c := until[Connected](t, p.from[1], 10*time.Second, nil); c.Pair != Direct {
+		t.Errorf("pair %q", c.Pair)
 	}
-	b, _ := os.ReadFile(out)
-	_ = os.WriteFile("/tmp/e2.mkv", b, 0o644)
+	sent := until(t, p.from[0], 20*time.Second, func(s Stats) bool { return s.VideoOut.Frames >= 120 && s.RoundTrip > 0 })
+	if sent.Target < minBitRate || sent.AudioOut.BitRate < 20_000 || sent.VideoOut.BitRate < 20_000 || sent.VideoOut.Codec != H264 {
+		t.Errorf("stats %+v", sent)
+	}
+	p.close(t)
+	checkClock(t, pictures(t, out, defaultWidth, defaultHeight), 110)
+	for _, off := range inStep(t, out) {
+		if off.Abs() > apart {
+			t.Errorf("sound is %s from the picture", off)
+		}
+	}
+	sum := p.callee.Summary()
+	if sum.AudioIn.Frames < 190 || sum.VideoIn.Frames < 110 || sum.AudioIn.Refused+sum.VideoIn.Refused != 0 || sum.Duration < 3*time.Second {
+		t.Errorf("summary %+v", sum)
+	}
+	t.Logf("apart: %v", inStep(t, out))
+}
+
+// framesOf reads the frames of a file.
+func framesOf(t *testing.T, kind Kind, file string) [][]byte {
+	t.Helper()
+	s := source(t, kind, file)
+	defer s.Close()
+	var out [][]byte
+	for {
+		f, err := s.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, f.Data)
+	}
+}
+
+// sameFrames demands that what arrived is what was sent, to the last byte; the
+// first frames may be missing, since the receiver begins when it is ready.
+func sameFrames(t *testing.T, kind Kind, sent, got string, missing int) {
+	t.Helper()
+	a, b := framesOf(t, kind, sent), framesOf(t, kind, got)
+	if len(b) > len(a) || len(b) < len(a)-missing {
+		t.Fatalf("%s: %d frames of %d", filepath.Base(got), len(b), len(a))
+	}
+	for i := range b {
+		if !bytes.Equal(b[len(b)-1-i], a[len(a)-1-i]) {
+			t.Fatalf("%s: frame %d from the end differs", filepath.Base(got), i)
+		}
+	}
+}
+
+func TestFileToFile(t *testing.T) {
+	need(t, "ffmpeg")
+	for _, c := range []struct {
+		name, ext string
+		encoder   []string
+	}{
+		{"vp8", ".ivf", []string{"-c:v", "libvpx", "-deadline", "realtime", "-b:v", "500k"}},
+		{"h264", ".h264", []string{"-pix_fmt", "yuv420p", "-c:v", "libx264", "-bsf:v", "filter_units=remove_types=6", "-profile:v", "baseline", "-g", "15", "-preset", "ultrafast"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := func(name string) string { return filepath.Join(dir, name) }
+			args := append([]string{"-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=20:duration=2"}, c.encoder...)
+			run(t, "ffmpeg", append(args, path("in"+c.ext))...)
+			run(t, "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=frequency=1000:duration=2", "-c:a", "libopus", path("in.ogg"))
+			p := join(t,
+				side{sources: Sources{Audio: source(t, Audio, path("in.ogg")), Video: source(t, Video, path("in"+c.ext))},
+					sinks: Sinks{Audio: sink(t, Audio, path("back.wav"))}},
+				side{sources: Sources{Audio: source(t, Audio, path("in.ogg"))},
+					sinks: Sinks{Audio: sink(t, Audio, path("out.ogg")), Video: sink(t, Video, path("out"+c.ext))}})
+			p.start(t)
+			for range 2 {
+				until[SourceEnded](t, p.from[0], 20*time.Second, func(e SourceEnded) bool { return e.Err == nil })
+			}
+			until[SourceEnded](t, p.from[1], 20*time.Second, nil)
+			n := uint64(len(framesOf(t, Video, path("in"+c.ext))))
+			received(t, p.from[1], 95, n, 5*time.Second)
+			p.close(t)
+			sameFrames(t, Audio, path("in.ogg"), path("out.ogg"), 3)
+			sameFrames(t, Video, path("in"+c.ext), path("out"+c.ext), 0)
+			pcm, _ := sound(t, path("back.wav"))
+			if heard := len(pcm) / codec.Rate; heard < 1 || goertzel(pcm[codec.Rate/2:codec.Rate], 1000) < 1000 {
+				t.Errorf("%d samples, 1 kHz has %.0f", len(pcm), goertzel(pcm[codec.Rate/2:codec.Rate], 1000))
+			}
+		})
+	}
+}
+
+func TestPipeToPipe(t *testing.T) {
+	needEncoders(t)
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
+	for _, f := range []string{in, out} {
+		if err := syscall.Mkfifo(f, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	src, err := OpenSource(Audio, in, SourceOptions{Format: S16LE})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst, err := OpenSink(Audio, out, SinkOptions{Format: S16LE})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, streamIn := io.Pipe()
+	back, backOut := io.Pipe()
+	streamSource, err := OpenSource(Audio, SpecStream, SourceOptions{Format: S16LE, Stream: stream})
+	if err != nil {
+		t.Fatal(err)
+	}
+	streamSink, err := OpenSink(Audio, SpecStream, SinkOptions{Format: S16LE, Stream: backOut})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := join(t, side{sources: Sources{Audio: src}, sinks: Sinks{Audio: streamSink}}, side{sources: Sources{Audio: streamSource}, sinks: Sinks{Audio: dst}})
+	samples := make([]int16, 3*codec.Rate)
+	toneSamples(0, samples)
+	var tone bytes.Buffer
+	if err := rawSamples(&tone)(samples); err != nil {
+		t.Fatal(err)
+	}
+	feed := func(w io.WriteCloser, err error) {
+		if err == nil {
+			_, err = w.Write(tone.Bytes())
+		}
+		if err != nil {
+			t.Errorf("feed: %v", err)
+			return
+		}
+		_ = w.Close()
+	}
+	take := func(r io.Reader) chan []int16 {
+		got := make(chan []int16, 1)
+		go func() {
+			b, _ := io.ReadAll(r) // what came until the end
+			pcm := make([]int16, len(b)/2)
+			for i := range pcm {
+				pcm[i] = int16(uint16(b[2*i]) | uint16(b[2*i+1])<<8)
+			}
+			got <- pcm
+		}()
+		return got
+	}
+	go feed(streamIn, nil)
+	go func() { feed(os.OpenFile(in, os.O_WRONLY, 0)) }()
+	reader, err := os.OpenFile(out, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	p.start(t)
+	until[Connected](t, p.from[0], 10*time.Second, nil)
+	fromStream := take(back)
+	until(t, p.from[1], 10*time.Second, func(s Stats) bool { return s.AudioIn.Frames > 0 })
+	fromFIFO := take(reader)
+	until[SourceEnded](t, p.from[0], 20*time.Second, nil)
+	until[SourceEnded](t, p.from[1], 20*time.Second, nil)
+	received(t, p.from[0], 140, 0, 5*time.Second)
+	p.close(t)
+	checkTone(t, <-fromStream)
+	checkTone(t, <-fromFIFO)
 }

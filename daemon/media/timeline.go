@@ -11,9 +11,8 @@ const (
 	// reportWait is how long frames wait for the first sender report; without
 	// one, the time of arrival has to do.
 	reportWait = 1500 * time.Millisecond
-	// remap is how far a report may be off before it moves a stream: less is the
-	// scheduling of the sender.
-	remap = 30 * time.Millisecond
+	// clockSet is from when on a difference is no delay of the sender.
+	clockSet = time.Second
 	// ahead is how much later than its arrival a frame may claim to be: what a
 	// peer writes into a report must not grow a file without bound.
 	ahead = 5 * time.Second
@@ -48,23 +47,26 @@ func (t *timeline) place(made, now time.Time) time.Duration {
 type clock struct {
 	rate uint32
 
-	mu     sync.Mutex
-	known  bool
-	anchor time.Time // guarded by mu
-	rtp    uint32    // guarded by mu: the timestamp at anchor
+	mu      sync.Mutex
+	known   bool      // guarded by mu
+	guessed bool      // guarded by mu: no report came in time
+	anchor  time.Time // guarded by mu
+	rtp     uint32    // guarded by mu: the timestamp at anchor
 }
 
-// report takes a sender report.
+// report takes a sender report. A sender that was held up writes packets late,
+// and its reports then say that its timestamps were made late: the earliest
+// report is the truest, unless the sender's clock was set.
 func (c *clock) report(r *rtcp.SenderReport) {
 	at := ntpTime(r.NTPTime)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known {
-		if off := c.timeLocked(r.RTPTime).Sub(at); off < remap && off > -remap {
+	if c.known && !c.guessed {
+		if off := at.Sub(c.timeLocked(r.RTPTime)); off >= 0 && off < clockSet {
 			return
 		}
 	}
-	c.known, c.anchor, c.rtp = true, at, r.RTPTime
+	c.known, c.guessed, c.anchor, c.rtp = true, false, at, r.RTPTime
 }
 
 // guess stands in for a report that did not come: the packet was made now.
@@ -72,7 +74,7 @@ func (c *clock) guess(timestamp uint32, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.known {
-		c.known, c.anchor, c.rtp = true, now, timestamp
+		c.known, c.guessed, c.anchor, c.rtp = true, true, now, timestamp
 	}
 }
 
