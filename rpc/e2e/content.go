@@ -114,6 +114,10 @@ func check(c *Content) error {
 		if err := checkFile(f, false); err != nil {
 			return err
 		}
+	case Kind_KIND_CALL:
+		if err := checkCall(c.GetCall()); err != nil {
+			return err
+		}
 	default:
 		return fmt.Errorf("%w: %d", ErrUnknownKind, c.GetKind())
 	}

@@ -156,7 +156,8 @@ func TestManyEmptyIDsAreRefused(t *testing.T) {
 }
 
 func FuzzUnmarshal(f *testing.F) {
-	for _, c := range []*Content{text(1, "hello"), textWith("", file(ids(1)[0])), {Kind: Kind_KIND_FILE, N: 2, Body: &Content_File{File: file(nil)}}, {Kind: Kind_KIND_SESSION, Body: &Content_Session{Session: &Session{}}}} {
+	for _, c := range []*Content{text(1, "hello"), textWith("", file(ids(1)[0])), {Kind: Kind_KIND_FILE, N: 2, Body: &Content_File{File: file(nil)}}, {Kind: Kind_KIND_SESSION, Body: &Content_Session{Session: &Session{}}},
+		callOf(offer()), callOf(candidates(2)), callOf(&Call{What: &Call_Restart{Restart: &CallRestart{Generation: 1, Sdp: "v=0"}}}), callOf(callEnd(CallReason_CALL_REASON_BUSY))} {
 		b, err := Marshal(c)
 		if err != nil {
 			f.Fatal(err)

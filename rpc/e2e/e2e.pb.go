@@ -164,6 +164,80 @@ func (ReceiptState) EnumDescriptor() ([]byte, []int) {
 	return file_e2e_proto_rawDescGZIP(), []int{1}
 }
 
+type CallReason int32
+
+const (
+	CallReason_CALL_REASON_UNSPECIFIED CallReason = 0
+	// CALL_REASON_HANGUP: by a user, or the call is not known here.
+	CallReason_CALL_REASON_HANGUP   CallReason = 1
+	CallReason_CALL_REASON_DECLINED CallReason = 2
+	// CALL_REASON_BUSY: the device has another call.
+	CallReason_CALL_REASON_BUSY CallReason = 3
+	// CALL_REASON_NO_ANSWER: the caller has waited long enough.
+	CallReason_CALL_REASON_NO_ANSWER CallReason = 4
+	// CALL_REASON_CANCELLED: the caller gave up.
+	CallReason_CALL_REASON_CANCELLED CallReason = 5
+	// CALL_REASON_TAKEN: another device of the callee answered or declined.
+	CallReason_CALL_REASON_TAKEN CallReason = 6
+	// CALL_REASON_FAILED: the media found no way.
+	CallReason_CALL_REASON_FAILED CallReason = 7
+	// CALL_REASON_IDENTITY: the media connection was not that of the device.
+	CallReason_CALL_REASON_IDENTITY CallReason = 8
+)
+
+// Enum value maps for CallReason.
+var (
+	CallReason_name = map[int32]string{
+		0: "CALL_REASON_UNSPECIFIED",
+		1: "CALL_REASON_HANGUP",
+		2: "CALL_REASON_DECLINED",
+		3: "CALL_REASON_BUSY",
+		4: "CALL_REASON_NO_ANSWER",
+		5: "CALL_REASON_CANCELLED",
+		6: "CALL_REASON_TAKEN",
+		7: "CALL_REASON_FAILED",
+		8: "CALL_REASON_IDENTITY",
+	}
+	CallReason_value = map[string]int32{
+		"CALL_REASON_UNSPECIFIED": 0,
+		"CALL_REASON_HANGUP":      1,
+		"CALL_REASON_DECLINED":    2,
+		"CALL_REASON_BUSY":        3,
+		"CALL_REASON_NO_ANSWER":   4,
+		"CALL_REASON_CANCELLED":   5,
+		"CALL_REASON_TAKEN":       6,
+		"CALL_REASON_FAILED":      7,
+		"CALL_REASON_IDENTITY":    8,
+	}
+)
+
+func (x CallReason) Enum() *CallReason {
+	p := new(CallReason)
+	*p = x
+	return p
+}
+
+func (x CallReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CallReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_e2e_proto_enumTypes[2].Descriptor()
+}
+
+func (CallReason) Type() protoreflect.EnumType {
+	return &file_e2e_proto_enumTypes[2]
+}
+
+func (x CallReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CallReason.Descriptor instead.
+func (CallReason) EnumDescriptor() ([]byte, []int) {
+	return file_e2e_proto_rawDescGZIP(), []int{2}
+}
+
 // Content is the plaintext of one envelope before padding.
 type Content struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -181,6 +255,7 @@ type Content struct {
 	//	*Content_Session
 	//	*Content_Request
 	//	*Content_File
+	//	*Content_Call
 	Body          isContent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -307,6 +382,15 @@ func (x *Content) GetFile() *File {
 	return nil
 }
 
+func (x *Content) GetCall() *Call {
+	if x != nil {
+		if x, ok := x.Body.(*Content_Call); ok {
+			return x.Call
+		}
+	}
+	return nil
+}
+
 type isContent_Body interface {
 	isContent_Body()
 }
@@ -339,6 +423,10 @@ type Content_File struct {
 	File *File `protobuf:"bytes,16,opt,name=file,proto3,oneof"`
 }
 
+type Content_Call struct {
+	Call *Call `protobuf:"bytes,17,opt,name=call,proto3,oneof"`
+}
+
 func (*Content_Text) isContent_Body() {}
 
 func (*Content_Receipt) isContent_Body() {}
@@ -352,6 +440,8 @@ func (*Content_Session) isContent_Body() {}
 func (*Content_Request) isContent_Body() {}
 
 func (*Content_File) isContent_Body() {}
+
+func (*Content_Call) isContent_Body() {}
 
 // Text is an instant message, at most 64 KiB of UTF-8.
 type Text struct {
@@ -885,11 +975,517 @@ func (*Sync_Read) isSync_What() {}
 
 func (*Sync_SentFile) isSync_What() {}
 
+// Call is a signal of a call, between one device of the caller and the devices
+// of the callee. It is sent only as class online. Every signal may come twice,
+// late or never: it says how things stand, so that saying it again does no harm.
+type Call struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id is the caller's 16-byte UUIDv7 of the call.
+	Id []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Types that are valid to be assigned to What:
+	//
+	//	*Call_Offer
+	//	*Call_Ringing
+	//	*Call_Answer
+	//	*Call_Candidates
+	//	*Call_Restart
+	//	*Call_End
+	What          isCall_What `protobuf_oneof:"what"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Call) Reset() {
+	*x = Call{}
+	mi := &file_e2e_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Call) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Call) ProtoMessage() {}
+
+func (x *Call) ProtoReflect() protoreflect.Message {
+	mi := &file_e2e_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Call.ProtoReflect.Descriptor instead.
+func (*Call) Descriptor() ([]byte, []int) {
+	return file_e2e_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Call) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Call) GetWhat() isCall_What {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *Call) GetOffer() *CallOffer {
+	if x != nil {
+		if x, ok := x.What.(*Call_Offer); ok {
+			return x.Offer
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetRinging() *CallRinging {
+	if x != nil {
+		if x, ok := x.What.(*Call_Ringing); ok {
+			return x.Ringing
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetAnswer() *CallAnswer {
+	if x != nil {
+		if x, ok := x.What.(*Call_Answer); ok {
+			return x.Answer
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetCandidates() *CallCandidates {
+	if x != nil {
+		if x, ok := x.What.(*Call_Candidates); ok {
+			return x.Candidates
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetRestart() *CallRestart {
+	if x != nil {
+		if x, ok := x.What.(*Call_Restart); ok {
+			return x.Restart
+		}
+	}
+	return nil
+}
+
+func (x *Call) GetEnd() *CallEnd {
+	if x != nil {
+		if x, ok := x.What.(*Call_End); ok {
+			return x.End
+		}
+	}
+	return nil
+}
+
+type isCall_What interface {
+	isCall_What()
+}
+
+type Call_Offer struct {
+	Offer *CallOffer `protobuf:"bytes,10,opt,name=offer,proto3,oneof"`
+}
+
+type Call_Ringing struct {
+	Ringing *CallRinging `protobuf:"bytes,11,opt,name=ringing,proto3,oneof"`
+}
+
+type Call_Answer struct {
+	Answer *CallAnswer `protobuf:"bytes,12,opt,name=answer,proto3,oneof"`
+}
+
+type Call_Candidates struct {
+	Candidates *CallCandidates `protobuf:"bytes,13,opt,name=candidates,proto3,oneof"`
+}
+
+type Call_Restart struct {
+	Restart *CallRestart `protobuf:"bytes,14,opt,name=restart,proto3,oneof"`
+}
+
+type Call_End struct {
+	End *CallEnd `protobuf:"bytes,15,opt,name=end,proto3,oneof"`
+}
+
+func (*Call_Offer) isCall_What() {}
+
+func (*Call_Ringing) isCall_What() {}
+
+func (*Call_Answer) isCall_What() {}
+
+func (*Call_Candidates) isCall_What() {}
+
+func (*Call_Restart) isCall_What() {}
+
+func (*Call_End) isCall_What() {}
+
+// CallOffer asks every device of the callee to ring.
+type CallOffer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// sdp is a session description without candidates (RFC 8866).
+	Sdp string `protobuf:"bytes,1,opt,name=sdp,proto3" json:"sdp,omitempty"`
+	// secret is the caller's 32 random bytes of the media keys.
+	Secret []byte `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	// fingerprint is the SHA-256 of the caller's DTLS certificate.
+	Fingerprint []byte `protobuf:"bytes,3,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	Audio       bool   `protobuf:"varint,4,opt,name=audio,proto3" json:"audio,omitempty"`
+	Video       bool   `protobuf:"varint,5,opt,name=video,proto3" json:"video,omitempty"`
+	// ring_ms is how long the caller waits for an answer, in milliseconds.
+	RingMs        uint32 `protobuf:"varint,6,opt,name=ring_ms,json=ringMs,proto3" json:"ring_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallOffer) Reset() {
+	*x = CallOffer{}
+	mi := &file_e2e_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallOffer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallOffer) ProtoMessage() {}
+
+func (x *CallOffer) ProtoReflect() protoreflect.Message {
+	mi := &file_e2e_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallOffer.ProtoReflect.Descriptor instead.
+func (*CallOffer) Descriptor() ([]byte, []int) {
+	return file_e2e_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CallOffer) GetSdp() string {
+	if x != nil {
+		return x.Sdp
+	}
+	return ""
+}
+
+func (x *CallOffer) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *CallOffer) GetFingerprint() []byte {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return nil
+}
+
+func (x *CallOffer) GetAudio() bool {
+	if x != nil {
+		return x.Audio
+	}
+	return false
+}
+
+func (x *CallOffer) GetVideo() bool {
+	if x != nil {
+		return x.Video
+	}
+	return false
+}
+
+func (x *CallOffer) GetRingMs() uint32 {
+	if x != nil {
+		return x.RingMs
+	}
+	return 0
+}
+
+// CallRinging says that a device of the callee rings.
+type CallRinging struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallRinging) Reset() {
+	*x = CallRinging{}
+	mi := &file_e2e_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallRinging) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallRinging) ProtoMessage() {}
+
+func (x *CallRinging) ProtoReflect() protoreflect.Message {
+	mi := &file_e2e_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallRinging.ProtoReflect.Descriptor instead.
+func (*CallRinging) Descriptor() ([]byte, []int) {
+	return file_e2e_proto_rawDescGZIP(), []int{11}
+}
+
+// CallAnswer says that the user of a device takes the call. The first that the
+// caller gets is the one that counts.
+type CallAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Sdp   string                 `protobuf:"bytes,1,opt,name=sdp,proto3" json:"sdp,omitempty"`
+	// secret is the callee's 32 random bytes of the media keys.
+	Secret []byte `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	// fingerprint is the SHA-256 of the callee's DTLS certificate.
+	Fingerprint   []byte `protobuf:"bytes,3,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallAnswer) Reset() {
+	*x = CallAnswer{}
+	mi := &file_e2e_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallAnswer) ProtoMessage() {}
+
+func (x *CallAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_e2e_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallAnswer.ProtoReflect.Descriptor instead.
+func (*CallAnswer) Descriptor() ([]byte, []int) {
+	return file_e2e_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *CallAnswer) GetSdp() string {
+	if x != nil {
+		return x.Sdp
+	}
+	return ""
+}
+
+func (x *CallAnswer) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *CallAnswer) GetFingerprint() []byte {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return nil
+}
+
+// CallCandidates are all addresses of a device that are known so far. The
+// caller's also tell a device that its answer is the one that counts; no address
+// of either side is sent before.
+type CallCandidates struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// generation counts the restarts before them.
+	Generation uint32 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	// candidates are at most 32 values of the attribute (RFC 8839, section 5.1).
+	Candidates    []string `protobuf:"bytes,2,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallCandidates) Reset() {
+	*x = CallCandidates{}
+	mi := &file_e2e_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallCandidates) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallCandidates) ProtoMessage() {}
+
+func (x *CallCandidates) ProtoReflect() protoreflect.Message {
+	mi := &file_e2e_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallCandidates.ProtoReflect.Descriptor instead.
+func (*CallCandidates) Descriptor() ([]byte, []int) {
+	return file_e2e_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *CallCandidates) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *CallCandidates) GetCandidates() []string {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
+}
+
+// CallRestart looks for a new path for a call that was connected: the caller's
+// offer, the callee's answer to it, or, without sdp, the callee's wish for one.
+type CallRestart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// generation counts the restarts, from 1; 0 in a wish.
+	Generation    uint32 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Sdp           string `protobuf:"bytes,2,opt,name=sdp,proto3" json:"sdp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallRestart) Reset() {
+	*x = CallRestart{}
+	mi := &file_e2e_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallRestart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallRestart) ProtoMessage() {}
+
+func (x *CallRestart) ProtoReflect() protoreflect.Message {
+	mi := &file_e2e_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallRestart.ProtoReflect.Descriptor instead.
+func (*CallRestart) Descriptor() ([]byte, []int) {
+	return file_e2e_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CallRestart) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *CallRestart) GetSdp() string {
+	if x != nil {
+		return x.Sdp
+	}
+	return ""
+}
+
+// CallEnd ends a call for the device that gets it, or, from a device of the
+// callee, says that this one has no part in it.
+type CallEnd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        CallReason             `protobuf:"varint,1,opt,name=reason,proto3,enum=secmsg.e2e.v1.CallReason" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallEnd) Reset() {
+	*x = CallEnd{}
+	mi := &file_e2e_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallEnd) ProtoMessage() {}
+
+func (x *CallEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_e2e_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallEnd.ProtoReflect.Descriptor instead.
+func (*CallEnd) Descriptor() ([]byte, []int) {
+	return file_e2e_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *CallEnd) GetReason() CallReason {
+	if x != nil {
+		return x.Reason
+	}
+	return CallReason_CALL_REASON_UNSPECIFIED
+}
+
 var File_e2e_proto protoreflect.FileDescriptor
 
 const file_e2e_proto_rawDesc = "" +
 	"\n" +
-	"\te2e.proto\x12\rsecmsg.e2e.v1\"\xac\x03\n" +
+	"\te2e.proto\x12\rsecmsg.e2e.v1\"\xd7\x03\n" +
 	"\aContent\x12'\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x13.secmsg.e2e.v1.KindR\x04kind\x12\f\n" +
 	"\x01n\x18\x02 \x01(\x04R\x01n\x12\x17\n" +
@@ -901,7 +1497,8 @@ const file_e2e_proto_rawDesc = "" +
 	"\x04sync\x18\r \x01(\v2\x13.secmsg.e2e.v1.SyncH\x00R\x04sync\x122\n" +
 	"\asession\x18\x0e \x01(\v2\x16.secmsg.e2e.v1.SessionH\x00R\asession\x122\n" +
 	"\arequest\x18\x0f \x01(\v2\x16.secmsg.e2e.v1.RequestH\x00R\arequest\x12)\n" +
-	"\x04file\x18\x10 \x01(\v2\x13.secmsg.e2e.v1.FileH\x00R\x04fileB\x06\n" +
+	"\x04file\x18\x10 \x01(\v2\x13.secmsg.e2e.v1.FileH\x00R\x04file\x12)\n" +
+	"\x04call\x18\x11 \x01(\v2\x13.secmsg.e2e.v1.CallH\x00R\x04callB\x06\n" +
 	"\x04body\"`\n" +
 	"\x04Text\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x19\n" +
@@ -938,7 +1535,46 @@ const file_e2e_proto_rawDesc = "" +
 	"\tsent_file\x18\x05 \x01(\v2\x13.secmsg.e2e.v1.FileH\x00R\bsentFile\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x04 \x01(\fR\tmessageIdB\x06\n" +
-	"\x04what*\x95\x02\n" +
+	"\x04what\"\xe2\x02\n" +
+	"\x04Call\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x120\n" +
+	"\x05offer\x18\n" +
+	" \x01(\v2\x18.secmsg.e2e.v1.CallOfferH\x00R\x05offer\x126\n" +
+	"\aringing\x18\v \x01(\v2\x1a.secmsg.e2e.v1.CallRingingH\x00R\aringing\x123\n" +
+	"\x06answer\x18\f \x01(\v2\x19.secmsg.e2e.v1.CallAnswerH\x00R\x06answer\x12?\n" +
+	"\n" +
+	"candidates\x18\r \x01(\v2\x1d.secmsg.e2e.v1.CallCandidatesH\x00R\n" +
+	"candidates\x126\n" +
+	"\arestart\x18\x0e \x01(\v2\x1a.secmsg.e2e.v1.CallRestartH\x00R\arestart\x12*\n" +
+	"\x03end\x18\x0f \x01(\v2\x16.secmsg.e2e.v1.CallEndH\x00R\x03endB\x06\n" +
+	"\x04what\"\x9c\x01\n" +
+	"\tCallOffer\x12\x10\n" +
+	"\x03sdp\x18\x01 \x01(\tR\x03sdp\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\fR\x06secret\x12 \n" +
+	"\vfingerprint\x18\x03 \x01(\fR\vfingerprint\x12\x14\n" +
+	"\x05audio\x18\x04 \x01(\bR\x05audio\x12\x14\n" +
+	"\x05video\x18\x05 \x01(\bR\x05video\x12\x17\n" +
+	"\aring_ms\x18\x06 \x01(\rR\x06ringMs\"\r\n" +
+	"\vCallRinging\"X\n" +
+	"\n" +
+	"CallAnswer\x12\x10\n" +
+	"\x03sdp\x18\x01 \x01(\tR\x03sdp\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\fR\x06secret\x12 \n" +
+	"\vfingerprint\x18\x03 \x01(\fR\vfingerprint\"P\n" +
+	"\x0eCallCandidates\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\x12\x1e\n" +
+	"\n" +
+	"candidates\x18\x02 \x03(\tR\n" +
+	"candidates\"?\n" +
+	"\vCallRestart\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\x12\x10\n" +
+	"\x03sdp\x18\x02 \x01(\tR\x03sdp\"<\n" +
+	"\aCallEnd\x121\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x19.secmsg.e2e.v1.CallReasonR\x06reason*\x95\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tKIND_TEXT\x10\x01\x12\x10\n" +
@@ -963,7 +1599,18 @@ const file_e2e_proto_rawDesc = "" +
 	"\fReceiptState\x12\x1d\n" +
 	"\x19RECEIPT_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RECEIPT_STATE_DELIVERED\x10\x01\x12\x16\n" +
-	"\x12RECEIPT_STATE_READ\x10\x02B\x10Z\x0esecmsg/rpc/e2eb\x06proto3"
+	"\x12RECEIPT_STATE_READ\x10\x02*\xf0\x01\n" +
+	"\n" +
+	"CallReason\x12\x1b\n" +
+	"\x17CALL_REASON_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12CALL_REASON_HANGUP\x10\x01\x12\x18\n" +
+	"\x14CALL_REASON_DECLINED\x10\x02\x12\x14\n" +
+	"\x10CALL_REASON_BUSY\x10\x03\x12\x19\n" +
+	"\x15CALL_REASON_NO_ANSWER\x10\x04\x12\x19\n" +
+	"\x15CALL_REASON_CANCELLED\x10\x05\x12\x15\n" +
+	"\x11CALL_REASON_TAKEN\x10\x06\x12\x16\n" +
+	"\x12CALL_REASON_FAILED\x10\a\x12\x18\n" +
+	"\x14CALL_REASON_IDENTITY\x10\bB\x10Z\x0esecmsg/rpc/e2eb\x06proto3"
 
 var (
 	file_e2e_proto_rawDescOnce sync.Once
@@ -977,41 +1624,57 @@ func file_e2e_proto_rawDescGZIP() []byte {
 	return file_e2e_proto_rawDescData
 }
 
-var file_e2e_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_e2e_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_e2e_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_e2e_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_e2e_proto_goTypes = []any{
-	(Kind)(0),         // 0: secmsg.e2e.v1.Kind
-	(ReceiptState)(0), // 1: secmsg.e2e.v1.ReceiptState
-	(*Content)(nil),   // 2: secmsg.e2e.v1.Content
-	(*Text)(nil),      // 3: secmsg.e2e.v1.Text
-	(*File)(nil),      // 4: secmsg.e2e.v1.File
-	(*Thumbnail)(nil), // 5: secmsg.e2e.v1.Thumbnail
-	(*Receipt)(nil),   // 6: secmsg.e2e.v1.Receipt
-	(*Retry)(nil),     // 7: secmsg.e2e.v1.Retry
-	(*Session)(nil),   // 8: secmsg.e2e.v1.Session
-	(*Request)(nil),   // 9: secmsg.e2e.v1.Request
-	(*Sync)(nil),      // 10: secmsg.e2e.v1.Sync
+	(Kind)(0),              // 0: secmsg.e2e.v1.Kind
+	(ReceiptState)(0),      // 1: secmsg.e2e.v1.ReceiptState
+	(CallReason)(0),        // 2: secmsg.e2e.v1.CallReason
+	(*Content)(nil),        // 3: secmsg.e2e.v1.Content
+	(*Text)(nil),           // 4: secmsg.e2e.v1.Text
+	(*File)(nil),           // 5: secmsg.e2e.v1.File
+	(*Thumbnail)(nil),      // 6: secmsg.e2e.v1.Thumbnail
+	(*Receipt)(nil),        // 7: secmsg.e2e.v1.Receipt
+	(*Retry)(nil),          // 8: secmsg.e2e.v1.Retry
+	(*Session)(nil),        // 9: secmsg.e2e.v1.Session
+	(*Request)(nil),        // 10: secmsg.e2e.v1.Request
+	(*Sync)(nil),           // 11: secmsg.e2e.v1.Sync
+	(*Call)(nil),           // 12: secmsg.e2e.v1.Call
+	(*CallOffer)(nil),      // 13: secmsg.e2e.v1.CallOffer
+	(*CallRinging)(nil),    // 14: secmsg.e2e.v1.CallRinging
+	(*CallAnswer)(nil),     // 15: secmsg.e2e.v1.CallAnswer
+	(*CallCandidates)(nil), // 16: secmsg.e2e.v1.CallCandidates
+	(*CallRestart)(nil),    // 17: secmsg.e2e.v1.CallRestart
+	(*CallEnd)(nil),        // 18: secmsg.e2e.v1.CallEnd
 }
 var file_e2e_proto_depIdxs = []int32{
 	0,  // 0: secmsg.e2e.v1.Content.kind:type_name -> secmsg.e2e.v1.Kind
-	3,  // 1: secmsg.e2e.v1.Content.text:type_name -> secmsg.e2e.v1.Text
-	6,  // 2: secmsg.e2e.v1.Content.receipt:type_name -> secmsg.e2e.v1.Receipt
-	7,  // 3: secmsg.e2e.v1.Content.retry:type_name -> secmsg.e2e.v1.Retry
-	10, // 4: secmsg.e2e.v1.Content.sync:type_name -> secmsg.e2e.v1.Sync
-	8,  // 5: secmsg.e2e.v1.Content.session:type_name -> secmsg.e2e.v1.Session
-	9,  // 6: secmsg.e2e.v1.Content.request:type_name -> secmsg.e2e.v1.Request
-	4,  // 7: secmsg.e2e.v1.Content.file:type_name -> secmsg.e2e.v1.File
-	4,  // 8: secmsg.e2e.v1.Text.files:type_name -> secmsg.e2e.v1.File
-	5,  // 9: secmsg.e2e.v1.File.thumbnail:type_name -> secmsg.e2e.v1.Thumbnail
-	1,  // 10: secmsg.e2e.v1.Receipt.state:type_name -> secmsg.e2e.v1.ReceiptState
-	3,  // 11: secmsg.e2e.v1.Sync.sent:type_name -> secmsg.e2e.v1.Text
-	6,  // 12: secmsg.e2e.v1.Sync.read:type_name -> secmsg.e2e.v1.Receipt
-	4,  // 13: secmsg.e2e.v1.Sync.sent_file:type_name -> secmsg.e2e.v1.File
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	4,  // 1: secmsg.e2e.v1.Content.text:type_name -> secmsg.e2e.v1.Text
+	7,  // 2: secmsg.e2e.v1.Content.receipt:type_name -> secmsg.e2e.v1.Receipt
+	8,  // 3: secmsg.e2e.v1.Content.retry:type_name -> secmsg.e2e.v1.Retry
+	11, // 4: secmsg.e2e.v1.Content.sync:type_name -> secmsg.e2e.v1.Sync
+	9,  // 5: secmsg.e2e.v1.Content.session:type_name -> secmsg.e2e.v1.Session
+	10, // 6: secmsg.e2e.v1.Content.request:type_name -> secmsg.e2e.v1.Request
+	5,  // 7: secmsg.e2e.v1.Content.file:type_name -> secmsg.e2e.v1.File
+	12, // 8: secmsg.e2e.v1.Content.call:type_name -> secmsg.e2e.v1.Call
+	5,  // 9: secmsg.e2e.v1.Text.files:type_name -> secmsg.e2e.v1.File
+	6,  // 10: secmsg.e2e.v1.File.thumbnail:type_name -> secmsg.e2e.v1.Thumbnail
+	1,  // 11: secmsg.e2e.v1.Receipt.state:type_name -> secmsg.e2e.v1.ReceiptState
+	4,  // 12: secmsg.e2e.v1.Sync.sent:type_name -> secmsg.e2e.v1.Text
+	7,  // 13: secmsg.e2e.v1.Sync.read:type_name -> secmsg.e2e.v1.Receipt
+	5,  // 14: secmsg.e2e.v1.Sync.sent_file:type_name -> secmsg.e2e.v1.File
+	13, // 15: secmsg.e2e.v1.Call.offer:type_name -> secmsg.e2e.v1.CallOffer
+	14, // 16: secmsg.e2e.v1.Call.ringing:type_name -> secmsg.e2e.v1.CallRinging
+	15, // 17: secmsg.e2e.v1.Call.answer:type_name -> secmsg.e2e.v1.CallAnswer
+	16, // 18: secmsg.e2e.v1.Call.candidates:type_name -> secmsg.e2e.v1.CallCandidates
+	17, // 19: secmsg.e2e.v1.Call.restart:type_name -> secmsg.e2e.v1.CallRestart
+	18, // 20: secmsg.e2e.v1.Call.end:type_name -> secmsg.e2e.v1.CallEnd
+	2,  // 21: secmsg.e2e.v1.CallEnd.reason:type_name -> secmsg.e2e.v1.CallReason
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_e2e_proto_init() }
@@ -1027,19 +1690,28 @@ func file_e2e_proto_init() {
 		(*Content_Session)(nil),
 		(*Content_Request)(nil),
 		(*Content_File)(nil),
+		(*Content_Call)(nil),
 	}
 	file_e2e_proto_msgTypes[8].OneofWrappers = []any{
 		(*Sync_Sent)(nil),
 		(*Sync_Read)(nil),
 		(*Sync_SentFile)(nil),
 	}
+	file_e2e_proto_msgTypes[9].OneofWrappers = []any{
+		(*Call_Offer)(nil),
+		(*Call_Ringing)(nil),
+		(*Call_Answer)(nil),
+		(*Call_Candidates)(nil),
+		(*Call_Restart)(nil),
+		(*Call_End)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_e2e_proto_rawDesc), len(file_e2e_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   9,
+			NumEnums:      3,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
