@@ -198,6 +198,14 @@ func TestKilledBeforeTheEnd(t *testing.T) {
 	}
 	target.Final = "f"
 	for _, left := range []bool{false, true} { // with and without the temporary name
+		if err := os.WriteFile(filepath.Join(dir, "f"), pattern(10, 1), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(filepath.Join(dir, "f"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, target.Inode = inodeOf(info)
 		w.update(func(tx *store.Tx) error {
 			row, err := target.row(1, f.ID, 0)
 			if err != nil {
@@ -205,9 +213,6 @@ func TestKilledBeforeTheEnd(t *testing.T) {
 			}
 			return tx.InsertTransfer(row)
 		})
-		if err := os.WriteFile(filepath.Join(dir, "f"), pattern(10, 1), 0o600); err != nil {
-			t.Fatal(err)
-		}
 		if left {
 			if err := os.Link(filepath.Join(dir, "f"), filepath.Join(dir, target.Temp)); err != nil {
 				t.Fatal(err)
@@ -221,6 +226,24 @@ func TestKilledBeforeTheEnd(t *testing.T) {
 			t.Errorf("%v, %v", list, err)
 		}
 	}
+	// The same name and size, and no temporary file any more: not what was fetched.
+	other := pattern(10, 2)
+	target.Overwrite, target.Exact = true, true
+	w.update(func(tx *store.Tx) error {
+		row, err := target.row(1, f.ID, 0)
+		if err != nil {
+			return err
+		}
+		return tx.InsertTransfer(row)
+	})
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "g"), other, 0o600), os.Rename(filepath.Join(dir, "g"), filepath.Join(dir, "f"))); err != nil {
+		t.Fatal(err)
+	}
+	got, err := w.s.Get(t.Context(), local.FileGetParams{ID: uuid.UUID(f.ID).String(), Path: dir, Overwrite: true}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, got.Path, pattern(10, 1))
 	w.settled()
 }
 

@@ -45,15 +45,21 @@ func (s *Service) begin(ctx context.Context, f *store.File, t target) (*save, er
 	}
 	for _, row := range old {
 		was, err := decodeTarget(row.Body)
-		if err != nil || !was.same(t) || s.claimed(row.ID) {
+		if err != nil || !was.same(t) {
 			continue
 		}
-		d.id, d.t = row.ID, was
-		if !s.claim(d.id) {
-			continue
+		ok, err := s.takeOver(ctx, row.ID, d)
+		if err != nil {
+			return nil, err
 		}
-		return d, nil
+		if ok {
+			return d, nil
+		}
 	}
+	// Until the row is there and claimed nobody else may look for one: two that
+	// write one temporary file would give its name to what is not whole.
+	s.beginning.Lock()
+	defer s.beginning.Unlock()
 	err = s.o.Store.Update(ctx, func(tx *store.Tx) error {
 		row, err := t.row(s.o.Account, f.ID, s.o.Store.ProfileTime().UnixMilli())
 		if err != nil {
@@ -65,10 +71,37 @@ func (s *Service) begin(ctx context.Context, f *store.File, t target) (*save, er
 		d.id = row.ID
 		return nil
 	})
-	if err == nil {
-		s.claim(d.id)
+	if err != nil {
+		return nil, err
 	}
-	return d, err
+	s.claims[d.id] = true
+	return d, nil
+}
+
+// takeOver claims the row of an earlier try, if nobody has it, and reads how it
+// stands now: whoever had it may have gone on, or ended it, since it was found.
+func (s *Service) takeOver(ctx context.Context, id int64, d *save) (bool, error) {
+	if !s.claim(id) {
+		return false, nil
+	}
+	var now target
+	err := s.o.Store.View(ctx, func(tx *store.Tx) error {
+		row, err := tx.Transfer(id)
+		if err != nil {
+			return err
+		}
+		now, err = decodeTarget(row.Body)
+		return err
+	})
+	if err != nil {
+		s.unclaim(id)
+		if errors.Is(err, store.ErrNotFound) {
+			err = nil
+		}
+		return false, err
+	}
+	d.id, d.t = id, now
+	return true, nil
 }
 
 // run fetches the file and gives it its name. On an error that another try can
@@ -84,7 +117,7 @@ func (d *save) run(ctx context.Context, f *fetch) (path string, err error) {
 	defer d.root.Close()
 	err = d.fill(ctx, f)
 	if err == nil {
-		err = d.f.Sync()
+		err = d.seal()
 	}
 	err = errors.Join(err, d.f.Close())
 	if err == nil {
@@ -96,9 +129,22 @@ func (d *save) run(ctx context.Context, f *fetch) (path string, err error) {
 	return path, err
 }
 
+// seal makes the whole file durable and notes which one it is.
+func (d *save) seal() error {
+	if err := d.f.Sync(); err != nil {
+		return writeError(d.t.Dir, err)
+	}
+	info, err := d.f.Stat()
+	if err != nil {
+		return writeError(d.t.Dir, err)
+	}
+	_, d.t.Inode = inodeOf(info) // the device may have another number after a restart
+	return nil
+}
+
 // resumable reports whether what is there is of use to another try.
 func (d *save) resumable(ctx context.Context, err error) bool {
-	if errors.Is(err, errSpoiled) || final(err) || isFull(err) {
+	if errors.Is(err, errSpoiled) || final(err) {
 		return false
 	}
 	return d.t.Parts > 0 || ctx.Err() != nil
@@ -110,7 +156,7 @@ func (d *save) open(ctx context.Context) (err error) {
 		d.root, d.f, err = d.t.open(true)
 		if err == nil {
 			f, err := d.f.Stat()
-			if err == nil && f.Size() >= min(int64(d.t.Parts)*seal.FilePartPlain, d.file.Size) {
+			if err == nil && f.Size() >= min(int64(d.t.Parts)*seal.FilePartPlain, d.file.Size) && f.Size() <= d.file.Size {
 				return nil
 			}
 			if err := errors.Join(d.f.Close(), d.root.Close()); err != nil {
@@ -240,8 +286,8 @@ func (d *save) forget(ctx context.Context) error {
 
 // claim marks a row as in use by a call, and reports whether it was free.
 func (s *Service) claim(id int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.beginning.Lock()
+	defer s.beginning.Unlock()
 	if s.claims[id] {
 		return false
 	}
@@ -249,15 +295,9 @@ func (s *Service) claim(id int64) bool {
 	return true
 }
 
-func (s *Service) claimed(id int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.claims[id]
-}
-
 func (s *Service) unclaim(id int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.beginning.Lock()
+	defer s.beginning.Unlock()
 	delete(s.claims, id)
 }
 

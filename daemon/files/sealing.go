@@ -46,6 +46,10 @@ func (u *upload) sealAll(ctx context.Context, l *line, parts []store.TransferPar
 		return err
 	}
 	defer in.close()
+	if in.file == nil {
+		// The caller of a stream that fails may say nothing for hours.
+		defer context.AfterFunc(ctx, u.stream.interrupt)()
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	read := make(chan plainPart)
 	g.Go(func() error {
@@ -138,10 +142,13 @@ func (u *upload) insist(ctx context.Context, do func() error) error {
 		if err == nil {
 			return nil
 		}
-		if errors.Is(err, store.ErrNotFound) {
+		if errors.Is(err, store.ErrNotFound) || errors.Is(err, errWithdrawn) {
 			return errWithdrawn
 		}
-		u.s.o.Logger.Warn("keep a sealed part", "transfer", u.id, "error", err)
+		if errors.Is(err, errChanged) {
+			return err
+		}
+		u.s.o.Logger.Warn("keep what is sealed", "transfer", u.id, "error", err)
 		u.track.setPhase(local.PhaseWaiting)
 		if err := b.wait(ctx, err); err != nil {
 			return err
@@ -159,9 +166,10 @@ type input struct {
 // openInput opens the source where the last durable part ends.
 func (u *upload) openInput(ctx context.Context, at mark) (*input, error) {
 	if u.plan.Stream {
-		if u.stream == nil || at.Offset > 0 {
+		if u.stream == nil || u.stream.taken || at.Offset > 0 {
 			return nil, &failure{store.ReasonFileStream, "the stream broke off; nothing was sent"}
 		}
+		u.stream.taken = true
 		return &input{u: u}, nil
 	}
 	f, err := u.plan.Source.reopen()

@@ -99,7 +99,8 @@ func (u *upload) create(ctx context.Context) error {
 	next := u.plan
 	next.Blob = blob.ID
 	if !u.single() {
-		if err := u.save(ctx, next, false); err != nil {
+		// A stream cannot be read again because the disk was full for a moment.
+		if err := u.insist(ctx, func() error { return u.save(ctx, next, false) }); err != nil {
 			return err
 		}
 	}

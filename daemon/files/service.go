@@ -64,6 +64,10 @@ type Service struct {
 	// when its stream's upload is in the store until the stream is known.
 	queueing sync.RWMutex
 
+	// beginning is held while the row of a download is made and claimed.
+	beginning sync.Mutex
+	claims    map[int64]bool // downloads to files that run; guarded by beginning
+
 	mu       sync.Mutex
 	uploads  map[int64]*upload            // that run; guarded by mu
 	fetches  map[store.MessageID]struct{} // unasked ones that run; guarded by mu
@@ -71,7 +75,6 @@ type Service struct {
 	deleting bool                         // guarded by mu
 	streams  int                          // guarded by mu
 	watched  map[int64]*watched           // of callers; guarded by mu
-	claims   map[int64]bool               // downloads to files that run; guarded by mu
 	wake     chan struct{}                // closed and replaced by Reached; guarded by mu
 	largest  int64                        // that the server takes, sealed; 0: not known; guarded by mu
 }

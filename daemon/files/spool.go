@@ -1,8 +1,10 @@
 package files
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +14,9 @@ import (
 
 // dirMode keeps a directory of the profile to its user.
 const dirMode fs.FileMode = 0o700
+
+// compareSize is how much of a part is compared at once, in bytes.
+const compareSize = 256 << 10
 
 // spool is the directory of the sealed parts that are not yet at the server, a
 // file each: TRANSFER.PART. What is in there is ciphertext.
@@ -23,8 +28,15 @@ func (s spool) path(transfer int64, number int) string {
 
 // write stores a part; when it returns, the part is on the disk. A power cut
 // may still lose its name: then the upload starts again under a new key.
+//
+// What an earlier attempt has left of the part must be how b begins: the same
+// place sealed under the same key from other plaintext would give both away to
+// whoever has both. Else the error is errChanged, and nothing is written.
 func (s spool) write(transfer int64, number int, b []byte) (err error) {
 	path := s.path(transfer, number)
+	if err := begins(path, b); err != nil {
+		return err
+	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(s.dir, dirMode); err != nil {
@@ -43,6 +55,32 @@ func (s spool) write(transfer int64, number int, b []byte) (err error) {
 		return fmt.Errorf("spool: %w", errors.Join(err, os.Remove(path)))
 	}
 	return nil
+}
+
+// begins fails with errChanged unless the file, if there is one, is a beginning of b.
+func begins(path string, b []byte) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	defer f.Close()
+	buf := make([]byte, min(len(b)+1, compareSize))
+	for {
+		n, err := f.Read(buf)
+		if n > len(b) || !bytes.Equal(buf[:n], b[:n]) {
+			return fmt.Errorf("part %s was sealed from something else: %w", filepath.Base(path), errChanged)
+		}
+		b = b[n:]
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("spool: %w", err)
+		}
+	}
 }
 
 // open opens a part of a known size.

@@ -18,6 +18,10 @@ type liveStream struct {
 	r    io.Reader
 	done chan struct{} // closed when all of it is read
 
+	// taken says that an attempt has begun to read, which no other one can do
+	// again. It is owned by the upload.
+	taken bool
+
 	ahead  [1]byte // a byte behind the part that was read last
 	peeked bool
 
@@ -26,6 +30,13 @@ type liveStream struct {
 }
 
 func newLiveStream(r io.Reader) *liveStream { return &liveStream{r: r, done: make(chan struct{})} }
+
+// interrupt ends a read that waits for the caller, if the stream knows how.
+func (s *liveStream) interrupt() {
+	if c, ok := s.r.(io.Closer); ok {
+		_ = c.Close() // what it had to say is lost with the stream
+	}
+}
 
 func (s *liveStream) buffer() []byte {
 	s.mu.Lock()

@@ -27,6 +27,8 @@ type target struct {
 	Overwrite bool   `json:"overwrite,omitempty"`
 	// Final is the name that the whole file is about to get.
 	Final string `json:"final,omitempty"`
+	// Inode tells the whole file from another one that has its name and size.
+	Inode uint64 `json:"inode,omitempty"`
 	// Parts are durable in Temp; Digest is the state of the blob's digest behind them.
 	Parts  int    `json:"parts"`
 	Digest []byte `json:"digest,omitempty"`
@@ -164,6 +166,9 @@ func (t *target) placed(size int64) bool {
 	defer root.Close()
 	info, err := root.Lstat(t.Final)
 	if err != nil || !info.Mode().IsRegular() || info.Size() != size {
+		return false
+	}
+	if _, inode := inodeOf(info); inode != t.Inode {
 		return false
 	}
 	temp, err := root.Lstat(t.Temp)

@@ -131,13 +131,15 @@ func (u *upload) restart(ctx context.Context, why error) error {
 	next.Restarts++
 	next.renew()
 	u.s.o.Logger.Info("upload starts again", "transfer", u.id, "why", why.Error())
+	// First what the old key sealed: a part of the new one that finds it there
+	// would be taken for one of a source that has changed once more.
+	if err := u.s.spool.clear(u.id); err != nil {
+		return err
+	}
 	if err := u.save(ctx, next, true); err != nil {
 		return err
 	}
 	u.plan = next
-	if err := u.s.spool.clear(u.id); err != nil {
-		return err
-	}
 	u.track.set(0, next.Size)
 	return nil
 }

@@ -1,0 +1,328 @@
+package files
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"secmsg/crypto/seal"
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+)
+
+// readFunc is a stream.
+type readFunc func(b []byte) (int, error)
+
+func (f readFunc) Read(b []byte) (int, error) { return f(b) }
+
+func streamTo(name string) local.FileSendParams {
+	return local.FileSendParams{Peers: []string{"bob"}, Sources: []local.FileSource{{Stream: true, Name: name}}}
+}
+
+// TestStreamIsSentFromItsBeginning lets the store refuse the blob's name when a
+// part of the stream is read already: what was read is neither lost nor sealed
+// as another part.
+func TestStreamIsSentFromItsBeginning(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	want := pattern(seal.FilePartPlain+7, 3)
+	refused, unlocked := make(chan struct{}), make(chan struct{})
+	w.blobs.create = sync.OnceValue(func() error {
+		w.st.SetBox(nil)
+		close(refused)
+		return nil
+	})
+	left := want
+	stream := readFunc(func(b []byte) (int, error) {
+		if len(left) == 7 {
+			<-unlocked
+		}
+		if len(left) == 0 {
+			return 0, io.EOF
+		}
+		if len(left) > 7 {
+			b = b[:min(len(b), len(left)-7)]
+		}
+		n := copy(b, left)
+		left = left[n:]
+		return n, nil
+	})
+	go func() {
+		<-refused
+		for range 20 {
+			tickOnce()
+		}
+		w.st.SetBox(plainBox{})
+		close(unlocked)
+	}()
+	out, err := w.s.Send(t.Context(), streamTo("s"), stream, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.wait(store.MessageID(uuid.MustParse(out.Results[0].ID)), store.FileSent)
+	var s taker
+	if _, err := w.s.Get(t.Context(), local.FileGetParams{ID: out.Results[0].ID, Stream: true}, &s, nil); err != nil || !bytes.Equal(s.Bytes(), want) {
+		t.Errorf("%d bytes of %d came, %v", s.Len(), len(want), err)
+	}
+}
+
+// TestStreamIsTakenOnce holds that no second attempt reads on where the first
+// one has stopped: it would seal the middle as the beginning, under one key.
+func TestStreamIsTakenOnce(t *testing.T) {
+	u := &upload{plan: newPlan(source{}, -1, 0), stream: newLiveStream(bytes.NewReader(pattern(100, 1)))}
+	if _, err := u.openInput(t.Context(), mark{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.openInput(t.Context(), mark{}); err == nil {
+		t.Error("taken twice")
+	}
+}
+
+// TestIdleStreamEnds ends uploads whose caller says nothing: the server refuses
+// one, the user withdraws the other. Who sends is told at once.
+func TestIdleStreamEnds(t *testing.T) {
+	for _, withdrawn := range []bool{false, true} {
+		w := newWorld(t)
+		w.start()
+		created := make(chan struct{}, 1)
+		w.blobs.create = func() error {
+			created <- struct{}{}
+			if withdrawn {
+				return nil
+			}
+			return &wire.Error{Code: wire.CodeQuota, Message: "full"}
+		}
+		r, idle := io.Pipe()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := w.s.Send(context.Background(), streamTo("idle"), r, nil)
+			ended <- err
+		}()
+		<-created
+		if withdrawn {
+			w.update(func(tx *store.Tx) error {
+				list, err := tx.Files(1, 0, 1)
+				if err != nil {
+					return err
+				}
+				list[0].State = store.FileCancelled
+				return tx.SaveFile(&list[0])
+			})
+			w.s.Kick()
+		}
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("withdrawn %t: the sender waits", withdrawn)
+		}
+		if err := idle.Close(); err != nil {
+			t.Error(err)
+		}
+		w.settled()
+	}
+}
+
+// TestPartIsSealedOnce changes a source so that nothing but its content tells,
+// behind the last part that is recorded, where a part is sealed already: what
+// is sealed then takes another key. A part of which a crash has left only the
+// beginning, of a source that did not change, goes on under the same key.
+func TestPartIsSealedOnce(t *testing.T) {
+	for _, changed := range []bool{false, true} {
+		w := newWorld(t)
+		w.start()
+		w.blobs.put = func(ctx context.Context, _ int) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		path := w.source("f", 2*seal.FilePartPlain+5)
+		id := w.send(path)
+		w.until("all is sealed", func() bool { return w.recorded(id) == 3 })
+		w.stop()
+		key := w.plan(id).Key
+		transfer := w.file(id).Transfer
+		w.update(func(tx *store.Tx) error { // the daemon died before it could record two parts
+			parts, err := tx.Parts(transfer)
+			if err != nil {
+				return err
+			}
+			if err := tx.DeleteParts(transfer); err != nil {
+				return err
+			}
+			first := parts[0]
+			first.Body = w.markBehind(path, key)
+			return tx.PutPart(&first)
+		})
+		spool := spool{filepath.Join(w.dir, "spool")}
+		if err := os.Truncate(spool.path(transfer, 2), 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		want := pattern(2*seal.FilePartPlain+5, 1)
+		if changed {
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want[seal.FilePartPlain+100] ^= 1
+			if err := os.WriteFile(path, want, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.blobs.put = nil
+		w.start()
+		f := w.wait(id, store.FileSent)
+		if same := bytes.Equal(f.Key, key); same == changed {
+			t.Errorf("changed %t: the same key %t", changed, same)
+		}
+		var s taker
+		if _, err := w.s.Get(t.Context(), local.FileGetParams{ID: uuid.UUID(id).String(), Stream: true}, &s, nil); err != nil || !bytes.Equal(s.Bytes(), want) {
+			t.Errorf("changed %t: %d bytes came, %v", changed, s.Len(), err)
+		}
+		w.stop()
+		if n := w.spooled(); n > 0 {
+			t.Errorf("%d parts are left in the spool", n)
+		}
+	}
+}
+
+// recorded returns how many parts of an upload have a record.
+func (w *world) recorded(id store.MessageID) int {
+	n := 0
+	err := w.st.View(context.Background(), func(tx *store.Tx) error {
+		f, err := tx.File(1, id)
+		if err != nil {
+			return err
+		}
+		parts, err := tx.Parts(f.Transfer)
+		n = len(parts)
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// markBehind makes the record's body of the first part of a source.
+func (w *world) markBehind(path string, fileKey []byte) []byte {
+	w.t.Helper()
+	plain, err := os.ReadFile(path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c, err := cipherOf(fileKey)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	sealed, err := c.SealPart(nil, plain[:seal.FilePartPlain], 1, false)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return markOf(w.t, sealed, seal.FilePartPlain)
+}
+
+// TestTwoFetchAtOnce fetches one file to one directory by several callers: each
+// gets it whole, under a name of its own, and nothing else is left.
+func TestTwoFetchAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	const n = seal.FilePartPlain + 9
+	f := w.offered("f", n)
+	dir := t.TempDir()
+	const callers = 4
+	paths := make(chan string, callers)
+	for range callers {
+		go func() {
+			got, err := w.get(f.ID, dir)
+			if err != nil {
+				t.Error(err)
+			}
+			paths <- got.Path
+		}()
+	}
+	seen := make(map[string]bool)
+	for range callers {
+		path := <-paths
+		wantFile(t, path, pattern(n, 1))
+		seen[path] = true
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil || len(list) != len(seen) {
+		t.Errorf("%v for %d names, %v", list, len(seen), err)
+	}
+	w.settled()
+}
+
+// TestRowsOfDownloadsAreClaimed lets many begin the same download at once: no
+// two have one row, and with it one temporary file.
+func TestRowsOfDownloadsAreClaimed(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	f := w.offered("f", 10)
+	dir := t.TempDir()
+	const callers = 8
+	ids := make(chan int64, callers)
+	for range callers {
+		go func() {
+			at, err := chooseTarget(dir, "f", false)
+			if err != nil {
+				t.Error(err)
+			}
+			d, err := w.s.begin(t.Context(), f, at)
+			if err != nil {
+				t.Error(err)
+				ids <- 0
+				return
+			}
+			ids <- d.id
+		}()
+	}
+	seen := make(map[int64]bool)
+	for range callers {
+		id := <-ids
+		if seen[id] {
+			t.Errorf("row %d belongs to two", id)
+		}
+		seen[id] = true
+	}
+	// What its last owner has ended meanwhile is nobody's to go on with.
+	for id := range seen {
+		w.s.unclaim(id)
+		w.update(func(tx *store.Tx) error { return tx.DeleteTransfer(id) })
+		if ok, err := w.s.takeOver(t.Context(), id, new(save)); ok || err != nil || !w.s.claim(id) {
+			t.Errorf("a row that is gone: %t, %v", ok, err)
+		}
+	}
+}
+
+func markOf(t *testing.T, sealed []byte, offset int64) []byte {
+	t.Helper()
+	sum, err := loadHash(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum.Write(sealed)
+	state, err := saveHash(sum)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(mark{Offset: offset, Sealed: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
