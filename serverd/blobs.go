@@ -30,8 +30,9 @@ const (
 	blobKeyLabel = "secmsg blob urls v1"
 	// sweepBatch is how many blobs are looked at between two looks at the context.
 	sweepBatch = 100
-	// orphansEvery is how often bytes without a row are looked for: only a store
-	// restored from a backup leaves any.
+	// orphansEvery is how often bytes without a row are looked for: only a
+	// database restored from a backup, and a loss of power during a deletion,
+	// leave any.
 	orphansEvery = 6 * time.Hour
 	// blobPing is how long the result of the store's check is believed: S3 is
 	// asked over the network, and anybody may ask for the health.
