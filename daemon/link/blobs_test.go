@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -368,6 +369,58 @@ func TestContentIsNotReadAfterReturn(t *testing.T) {
 			t.Fatal("refused, and taken")
 		}
 		clear(content) // the race detector sees a reader
+	}
+}
+
+// Four lanes that upload and download at the same time use their connections
+// again: each new one costs a handshake and a proof of the realm.
+func TestConnectionsAreUsedAgain(t *testing.T) {
+	c := startServer(t, nil).join("alice")
+	dials := &atomic.Int64{}
+	e := c.endpoint
+	e.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		dials.Add(1)
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	c = NewClient(e, c.account, c.device, c.signer)
+	defer c.Close()
+	const lanes, rounds = 4, 10
+	round := func(ctx context.Context) error {
+		b, err := c.CreateBlob(ctx, wire.CreateBlob{Readers: []string{}})
+		if err != nil {
+			return err
+		}
+		part := wire.BlobPart{Number: 1, Size: 1000}
+		tickets, err := c.BlobTickets(ctx, b.ID, []wire.BlobPart{part})
+		if err != nil {
+			return err
+		}
+		if part.ETag, err = c.PutPart(ctx, tickets[0], part.Size, bytes.NewReader(make([]byte, part.Size))); err != nil {
+			return err
+		}
+		if _, err := c.CompleteBlob(ctx, b.ID, []wire.BlobPart{part}); err != nil {
+			return err
+		}
+		down, err := c.DownloadBlob(ctx, b.ID)
+		if err != nil {
+			return err
+		}
+		return c.GetRange(ctx, down.Ticket, 0, make([]byte, part.Size))
+	}
+	var wg sync.WaitGroup
+	for range lanes {
+		wg.Go(func() {
+			for range rounds {
+				if err := round(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// One for each lane and kind; the transport may begin one in vain while a lane waits for another's.
+	if n := dials.Load(); n > 4*lanes {
+		t.Errorf("%d connections for %d requests of %d lanes", n, 6*lanes*rounds, lanes)
 	}
 }
 

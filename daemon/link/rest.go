@@ -25,8 +25,10 @@ const (
 	maxHeader = 64 << 10
 	// maxErrorText bounds the server's words in an error, in bytes.
 	maxErrorText = 256
-	// idleConns is how many REST connections stay open between calls.
-	idleConns = 2
+	// idleConns is how many REST connections stay open between calls: parts that
+	// go at the same time ask for their tickets at the same time, and each
+	// connection costs a handshake and a proof of the realm.
+	idleConns = 8
 	// idleTimeout is how long they do.
 	idleTimeout = 60 * time.Second
 )
