@@ -137,3 +137,52 @@ func TestMissingFile(t *testing.T) {
 		t.Errorf("the default file may be missing: %v", err)
 	}
 }
+
+// The section of a store for files says what is missing, and takes no half of one.
+func TestFileStore(t *testing.T) {
+	const keys = ", access_key: a, secret_key: s"
+	for s3, want := range map[string]string{
+		"bucket: b":                                "blob.s3.endpoint: missing",
+		"secret_key: s":                            "blob.s3.endpoint: missing",
+		"endpoint: \"https://h\"" + keys:           "blob.s3.bucket: missing",
+		"endpoint: \"https://h\", bucket: b":       "blob.s3.access_key: set either it or access_key_file",
+		"endpoint: \"http://h\", bucket: b" + keys: "must be https",
+		"endpoint: \"http://127.0.0.1.evil.example\", bucket: b" + keys: "must be https",
+		"endpoint: \"http://10.0.0.1\", bucket: b" + keys:               "must be https",
+		"endpoint: \"ftp://h\", bucket: b" + keys:                       "must be https",
+		"endpoint: \"h:9000\", bucket: b" + keys:                        "not https://HOST[:PORT]",
+		"endpoint: \"https://u:p@h\", bucket: b" + keys:                 "not https://HOST[:PORT]",
+		"endpoint: \"https://h/path\", bucket: b" + keys:                "not https://HOST[:PORT]",
+		"endpoint: \"https://h?x=1\", bucket: b" + keys:                 "not https://HOST[:PORT]",
+		"endpoint: \"https://\", bucket: b" + keys:                      "not https://HOST[:PORT]",
+		"endpoint: \"https://:443\", bucket: b" + keys:                  "not https://HOST[:PORT]",
+		"endpoint: \"https://h\", bucket: b, region: \"\"" + keys:       "blob.s3.region: missing",
+		"endpoint: \"https://h\", bucket: b, secret_key_file: f" + keys: "blob.s3.secret_key: set either",
+		"endpoint: \"https://h\", bucket: b, access_key_file: f" + keys: "blob.s3.access_key: set either",
+		"endpoint: \"https://h\", bucket: b, prefix: \"../x/\"" + keys:  "blob.s3.prefix",
+		"endpoint: \"https://h\", bucket: \"a/b\"" + keys:               "blob.s3.bucket",
+		"endpoint: \"https://h\", bucket: b, prefix: \"/x/\"" + keys:    "blob.s3.prefix",
+		"endpoint: \"https://h\", bucket: b, prefix: \"a//b/\"" + keys:  "blob.s3.prefix",
+	} {
+		_, err := config.LoadServer("/d", write(t, "domain: d\nblob: {s3: {"+s3+"}}"), nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", s3, err, want)
+		}
+	}
+	for _, s3 := range []string{
+		"endpoint: \"https://h:9000/\", bucket: b, prefix: \"realm/\"" + keys, "endpoint: \"http://[::1]:9000\", bucket: b" + keys,
+		"endpoint: \"http://localhost:9000\", bucket: b, access_key_file: a, secret_key_file: s", "region: eu-1",
+	} {
+		if _, err := config.LoadServer("/d", write(t, "domain: d\nblob: {s3: {"+s3+"}}"), nil); err != nil {
+			t.Errorf("%s: %v", s3, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"size: 32GiB": "limits.blobs.size",
+		"quota: 0":    "limits.blobs.quota", "stall: 0s": "limits.blobs.stall", "transfers: 0": "limits.blobs.transfers",
+	} {
+		if _, err := config.LoadServer("/d", write(t, "domain: d\nlimits: {blobs: {"+text+"}}"), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/url"
@@ -228,6 +229,9 @@ func LoadServer(data, file string, values map[string]any) (Server, error) {
 	return s, nil
 }
 
+// maxBlob bounds limits.blobs.size in bytes: what 4,000 parts of 8 MiB hold.
+const maxBlob = 31 << 30
+
 // Validate checks the rules that single values cannot break. The error joins all.
 func (s *Server) Validate() error {
 	var problems []error
@@ -267,6 +271,9 @@ func (s *Server) Validate() error {
 	if s.Limits.Turn.Lifetime > maxTurnLifetime {
 		bad("limits.turn.lifetime: at most %s", FormatDuration(maxTurnLifetime))
 	}
+	if s.Limits.Blobs.Size > maxBlob {
+		bad("limits.blobs.size: at most 31GiB")
+	}
 	for _, e := range entries(s) {
 		if !strings.HasPrefix(e.key, "limits.") || e.key == "limits.connections.total" {
 			continue
@@ -277,6 +284,9 @@ func (s *Server) Validate() error {
 	}
 	return errors.Join(problems...)
 }
+
+// bucketLetters are what a bucket's name is made of.
+const bucketLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
 
 // validate checks the section blob.s3; without an endpoint nothing else may be set.
 func (s *ServerS3) validate() error {
@@ -289,7 +299,7 @@ func (s *ServerS3) validate() error {
 	var problems []error
 	u, err := url.Parse(s.Endpoint)
 	switch {
-	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
+	case err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		problems = append(problems, errors.New("blob.s3.endpoint: not https://HOST[:PORT]"))
 	case u.Scheme == "http" && u.Hostname() != "localhost" && !net.ParseIP(u.Hostname()).IsLoopback(), u.Scheme != "https" && u.Scheme != "http":
 		problems = append(problems, errors.New("blob.s3.endpoint: must be https, or http on this machine"))
@@ -298,6 +308,13 @@ func (s *ServerS3) validate() error {
 		if o.value == "" {
 			problems = append(problems, fmt.Errorf("blob.s3.%s: missing", o.key))
 		}
+	}
+	if strings.TrimLeft(s.Bucket, bucketLetters) != "" || strings.Contains(s.Bucket, "..") {
+		problems = append(problems, errors.New("blob.s3.bucket: not the name of a bucket"))
+	}
+	// A store that is a folder would take some of these for other keys than S3 does.
+	if s.Prefix != "" && !fs.ValidPath(strings.TrimSuffix(s.Prefix, "/")) || strings.ContainsFunc(s.Prefix, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }) {
+		problems = append(problems, errors.New("blob.s3.prefix: names without empty ones, . or .. between slashes, such as chat.example.com/"))
 	}
 	for _, o := range []struct{ key, value, file string }{{"access_key", s.AccessKey, s.AccessKeyFile}, {"secret_key", s.SecretKey, s.SecretKeyFile}} {
 		if (o.value == "") == (o.file == "") {
