@@ -30,6 +30,12 @@ type soundDevice struct {
 	once    sync.Once
 }
 
+// soundBackends are the ways to real devices. The library's own list ends with
+// one that has none, and would turn a machine without sound into silence.
+func soundBackends() []malgo.Backend {
+	return []malgo.Backend{malgo.BackendPulseaudio, malgo.BackendAlsa, malgo.BackendJack}
+}
+
 func openSound(backends []malgo.Backend, kind malgo.DeviceType, data func(out, in []byte)) (*soundDevice, error) {
 	c, err := malgo.InitContext(backends, malgo.ContextConfig{}, nil)
 	if err != nil {
@@ -76,7 +82,7 @@ type microphone struct {
 	encoder *codec.OpusEncoder // guarded by mu; nil when closed
 }
 
-func openMicrophone() (Source, error) { return openMicrophoneOn(nil) }
+func openMicrophone() (Source, error) { return openMicrophoneOn(soundBackends()) }
 
 func openMicrophoneOn(backends []malgo.Backend) (Source, error) {
 	e, err := codec.NewOpusEncoder()
@@ -164,7 +170,7 @@ type speaker struct {
 // is dropped, so that delay does not grow.
 const speakerMost = int(300*time.Millisecond*codec.Rate/time.Second) * 2
 
-func openSpeaker() (Sink, error) { return openSpeakerOn(nil) }
+func openSpeaker() (Sink, error) { return openSpeakerOn(soundBackends()) }
 
 func openSpeakerOn(backends []malgo.Backend) (Sink, error) {
 	decoder, err := codec.NewOpusDecoder()

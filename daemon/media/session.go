@@ -41,6 +41,9 @@ type Session struct {
 	events      chan Event
 	eventsEnded bool // guarded by eventMu
 
+	stateMu sync.Mutex
+	state   webrtc.PeerConnectionState // guarded by stateMu: as it was told
+
 	mu          sync.Mutex
 	fingerprint []byte          // guarded by mu: what the peer announced
 	verified    bool            // guarded by mu

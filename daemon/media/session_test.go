@@ -102,6 +102,7 @@ func (p *pair) start(t *testing.T) {
 	}
 }
 
+// close ends both; a second time it does nothing new.
 func (p *pair) close(t *testing.T) {
 	t.Helper()
 	if err := p.caller.Close(); err != nil {

@@ -206,7 +206,17 @@ func (s *Session) onCandidate(c *webrtc.ICECandidate) {
 
 // onState follows the connection. The certificate is compared at every new
 // connection, before the first packet of media is sent or read.
-func (s *Session) onState(state webrtc.PeerConnectionState) {
+//
+// pion calls each time from a goroutine of its own: what counts is the state at
+// the time of the call, once.
+func (s *Session) onState(webrtc.PeerConnectionState) {
+	s.stateMu.Lock()
+	defer s.stateMu.Unlock()
+	state := s.pc.ConnectionState()
+	if state == s.state || s.ctx.Err() != nil {
+		return
+	}
+	s.state = state
 	switch state {
 	case webrtc.PeerConnectionStateConnected:
 		s.onConnected()
