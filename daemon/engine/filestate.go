@@ -326,24 +326,21 @@ func (e *Engine) expireFile(tx *store.Tx, f *store.File) error {
 func (e *Engine) acceptRequested() error { return e.update(e.acceptRequestedIn) }
 
 func (e *Engine) acceptRequestedIn(tx *store.Tx) error {
-	list, err := tx.RequestFiles(e.account, expireBatch)
-	if err != nil {
-		return err
-	}
-	for i := range list {
-		f := &list[i]
-		contact, err := e.trust.IsContact(tx, e.account, f.Peer)
-		if err != nil || !contact {
+	for after := int64(0); ; {
+		list, err := tx.RequestFiles(e.account, after, expireBatch)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		for i := range list {
+			f := &list[i]
+			after = f.Arrival
+			state, err := e.received(tx, true)(f)
 			if err != nil {
 				return err
 			}
-			continue
-		}
-		state, err := e.received(tx, true)(f)
-		if err != nil {
-			return err
-		}
-		if state != f.State {
+			if state == f.State {
+				continue
+			}
 			f.State = state
 			if err := tx.SaveFile(f); err != nil {
 				return err
@@ -351,5 +348,4 @@ func (e *Engine) acceptRequestedIn(tx *store.Tx) error {
 			tx.OnCommit(e.onFiles)
 		}
 	}
-	return nil
 }

@@ -78,6 +78,10 @@ func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 	return true
 }
 
+// errNotNow keeps a file waiting whose sender was blocked, or has another key
+// than before, since it was decided to fetch it.
+var errNotNow = errors.New("its sender is not trusted at present")
+
 // stillWanted looks again now that no other goroutine fetches the file: what was
 // read before may be old.
 func (s *Service) stillWanted(ctx context.Context, f *store.File) error {
@@ -85,6 +89,13 @@ func (s *Service) stillWanted(ctx context.Context, f *store.File) error {
 		now, err := tx.File(s.o.Account, f.ID)
 		if errors.Is(err, store.ErrNotFound) || err == nil && now.State != store.FileFetching {
 			return errWithdrawn
+		}
+		if err != nil {
+			return err
+		}
+		c, err := tx.Contact(s.o.Account, now.Peer)
+		if err == nil && (c.Relation != store.RelationContact || len(c.Changed) > 0) {
+			return errNotNow
 		}
 		return err
 	})

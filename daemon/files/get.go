@@ -188,15 +188,23 @@ func (s *Service) lookUp(ctx context.Context, id store.MessageID, text string) (
 		if err != nil {
 			return err
 		}
-		return available(f, m.Request, peer, s.o.Store.ProfileTime().UnixMilli())
+		stranger := false
+		if m.Request {
+			c, err := tx.Contact(s.o.Account, f.Peer)
+			if err != nil {
+				return err
+			}
+			stranger = c.Relation != store.RelationContact
+		}
+		return available(f, stranger, peer, s.o.Store.ProfileTime().UnixMilli())
 	})
 	return f, peer, err
 }
 
 // available tells why a file cannot be fetched.
-func available(f *store.File, request bool, peer string, now int64) error {
+func available(f *store.File, stranger bool, peer string, now int64) error {
 	switch {
-	case request:
+	case stranger:
 		return local.Errorf(local.CodeUsage, "%s is not a contact; the file waits", peer).WithHint("secmsg contact add %s", peer)
 	case f.State == store.FileSending:
 		return fmt.Errorf("%w: %w", local.Errorf(local.CodeUsage, "the file is still being sent"), errNotYet)

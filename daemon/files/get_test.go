@@ -314,6 +314,53 @@ func TestUnaskedFetch(t *testing.T) {
 	w.settled()
 }
 
+// TestBlockedMeanwhile holds that nothing is fetched unasked from a peer who was
+// blocked after it was decided, and that a stranger's file can be fetched when
+// the stranger has become a contact, not before.
+func TestBlockedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	var asked atomic.Int64
+	w.blobs.get = func(context.Context, int64) error {
+		asked.Add(1)
+		return nil
+	}
+	w.start()
+	f := w.offered("f", 10)
+	w.relate(store.RelationBlocked)
+	w.offer(f.ID, store.FileFetching)
+	w.s.Kick()
+	w.until("it was looked at", func() bool {
+		w.s.mu.Lock()
+		defer w.s.mu.Unlock()
+		return w.s.paused[f.ID].tries > 0
+	})
+	if asked.Load() != 0 {
+		t.Error("a blocked peer's file was fetched")
+	}
+	w.relate(store.RelationContact)
+	w.s.Reached()
+	w.wait(f.ID, store.FileFetched)
+
+	id := store.MessageID(uuid.Must(uuid.NewV7()))
+	w.update(func(tx *store.Tx) error {
+		m := &store.Message{Account: 1, ID: id, Peer: w.peer, Direction: store.In, Device: make([]byte, 16), Request: true, Body: []byte{}}
+		now, err := tx.File(1, f.ID)
+		if err != nil {
+			return err
+		}
+		now.ID, now.Message, now.Direction, now.State = id, id, store.In, store.FileOffered
+		return errors.Join(tx.InsertMessage(m), tx.InsertFile(now))
+	})
+	w.relate(store.RelationNone)
+	if _, err := w.get(id, t.TempDir()); local.As(err).Code != local.CodeUsage {
+		t.Errorf("a stranger's: %v", err)
+	}
+	w.relate(store.RelationContact)
+	if _, err := w.get(id, t.TempDir()); err != nil {
+		t.Errorf("a contact's: %v", err)
+	}
+}
+
 func TestGetWaits(t *testing.T) {
 	w := newWorld(t)
 	w.start()

@@ -214,9 +214,13 @@ func newWorld(t *testing.T) *world {
 	}
 	w.st.SetBox(plainBox{})
 	w.update(func(tx *store.Tx) (err error) {
+		if id, err := tx.NewAccount(store.Account{Address: "alice@x.example", Device: [16]byte{1}}); err != nil || id != 1 {
+			return fmt.Errorf("account %d, %w", id, err)
+		}
 		w.peer, err = tx.Peer(1, "bob@x.example")
 		return err
 	})
+	w.relate(store.RelationContact)
 	t.Cleanup(func() {
 		w.stop()
 		if err := errors.Join(w.st.Close(), os.RemoveAll(dir)); err != nil {
@@ -231,6 +235,19 @@ func (w *world) update(fn func(tx *store.Tx) error) {
 	if err := w.st.Update(context.Background(), fn); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// relate makes the peer a contact, or something else.
+func (w *world) relate(r store.Relation) {
+	w.t.Helper()
+	w.update(func(tx *store.Tx) error {
+		c, err := tx.Contact(1, w.peer)
+		if err != nil {
+			return err
+		}
+		c.Relation = r
+		return tx.SaveContact(c)
+	})
 }
 
 // start starts a service, as a daemon does.

@@ -130,11 +130,14 @@ func (tx *Tx) FetchingFiles(account AccountID, limit int) ([]File, error) {
 		WHERE account = ? AND state = 'fetching' ORDER BY arrival LIMIT ?`, account, limit)
 }
 
-// RequestFiles returns the files of strangers' messages that were offered.
-func (tx *Tx) RequestFiles(account AccountID, limit int) ([]File, error) {
+// RequestFiles returns up to limit offered files that came from a stranger who
+// is a contact now, those with an Arrival greater than after, in order.
+func (tx *Tx) RequestFiles(account AccountID, after int64, limit int) ([]File, error) {
 	return tx.files(`SELECT f.account, f.id, f.message, f.peer, f.direction, f.place, f.state, f.transfer, f.arrival, f.changed_ms, f.expires_ms, f.body
 		FROM files f INDEXED BY files_offered CROSS JOIN messages m ON m.account = f.account AND m.id = f.message
-		WHERE f.account = ? AND m.request = 1 AND f.state = 'offered' ORDER BY f.arrival LIMIT ?`, account, limit)
+		CROSS JOIN contacts c ON c.account = f.account AND c.peer = f.peer
+		WHERE f.account = ? AND m.request = 1 AND f.state = 'offered' AND c.relation = ? AND f.arrival > ? ORDER BY f.arrival LIMIT ?`,
+		account, RelationContact, after, limit)
 }
 
 // ExpiredFiles returns up to limit files that the server has dropped before

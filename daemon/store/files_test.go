@@ -46,7 +46,7 @@ func TestFilesAndTransfers(t *testing.T) {
 		}
 		for _, list := range []func() ([]File, error){
 			func() ([]File, error) { return tx.FetchingFiles(1, 5) },
-			func() ([]File, error) { return tx.RequestFiles(1, 5) },
+			func() ([]File, error) { return tx.RequestFiles(1, 0, 5) },
 		} {
 			if l, err := list(); err != nil || len(l) != 0 {
 				t.Errorf("%+v, %v", l, err)
