@@ -24,7 +24,10 @@ type uploaded struct{ id, etag string }
 // data makes a request to a ticket's URL over a real connection.
 func (r *realm) data(method, path string, body io.Reader, length int64, header ...string) reply {
 	r.t.Helper()
-	req, err := http.NewRequest(method, r.server.URL+path, body)
+	if strings.HasPrefix(path, "/") {
+		path = r.server.URL + path
+	}
+	req, err := http.NewRequest(method, path, body)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ type realm struct {
 	fp        identity.Fingerprint
 	contact   chan [2]string
 	revoked   chan []key.DeviceID
-	blobs     *blob.Disk
+	blobs     blob.Store
 	server    *httptest.Server // for what needs a connection: the bytes of blobs
 	swept     atomic.Int64     // how often the sweeper was called
 	noTurn    atomic.Bool      // the media server does not work
@@ -115,7 +115,8 @@ func newRealm(t testing.TB, limits api.Limits) *realm {
 	return newBlobRealm(t, limits, api.BlobOptions{})
 }
 
-// newBlobRealm is newRealm with limits of blobs; the store is a directory.
+// newBlobRealm is newRealm with limits of blobs; the store is a directory unless
+// there is one.
 func newBlobRealm(t testing.TB, limits api.Limits, blobs api.BlobOptions) *realm {
 	t.Helper()
 	r := &realm{
@@ -140,12 +141,14 @@ func newBlobRealm(t testing.TB, limits api.Limits, blobs api.BlobOptions) *realm
 		}
 	})
 	r.store = &brokenStore{Store: st}
-	r.blobs, err = blob.OpenDisk(blob.DiskOptions{
-		Dir: filepath.Join(dir, "blobs"), Key: bytes.Repeat([]byte{9}, blob.KeySize), Now: r.clock.now, Stall: 5 * time.Second,
-		Allowed: func(ctx context.Context, account string) error { return r.api.MayTransfer(ctx, account) },
-	})
-	if err != nil {
-		t.Fatal(err)
+	if r.blobs = blobs.Store; r.blobs == nil {
+		r.blobs, err = blob.OpenDisk(blob.DiskOptions{
+			Dir: filepath.Join(dir, "blobs"), Key: bytes.Repeat([]byte{9}, blob.KeySize), Now: r.clock.now, Stall: 5 * time.Second,
+			Allowed: func(ctx context.Context, account string) error { return r.api.MayTransfer(ctx, account) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	blobs.Store, blobs.Swept = r.blobs, func() { r.swept.Add(1) }
 	r.api, err = api.New(api.Options{
