@@ -200,6 +200,7 @@ func TestHostileWorstInputs(t *testing.T) {
 	if routes < fewest {
 		t.Errorf("the description has %d routes, want at least %d", routes, fewest)
 	}
+	r.costOfBlobs(ask, measure)
 	r.costOfPrekeys(mallory, func(what, body string) { measure(what, http.MethodPut, "/v1/prekeys", body) })
 
 	slices.SortFunc(costs, func(a, b cost) int { return cmp.Compare(b.p99, a.p99) })
@@ -234,4 +235,49 @@ func (r *rig) costOfPrekeys(d *loadgen.Device, measure func(what, body string)) 
 	body, err = json.Marshal(keys)
 	r.check(err)
 	measure("the last signature wrong", string(body))
+}
+
+// costOfBlobs measures the routes of blobs with an upload that has as many parts
+// as the size limit lets it have, and lists as long as they may be.
+func (r *rig) costOfBlobs(ask func(method, path, body string) (int, []byte), measure func(what, method, path, body string)) {
+	r.t.Helper()
+	encode := func(v any) string {
+		text, err := json.Marshal(v)
+		r.check(err)
+		return string(text)
+	}
+	readers := make([]string, wire.MaxBlobReaders)
+	for i := range readers {
+		readers[i] = fmt.Sprintf("reader%d", i)
+	}
+	status, answer := ask(http.MethodPost, "/v1/blobs", encode(wire.CreateBlob{Readers: readers}))
+	var made wire.Blob
+	r.check(json.Unmarshal(answer, &made))
+	if status != http.StatusOK {
+		r.t.Fatalf("create blob: HTTP %d %s", status, answer)
+	}
+	path := "/v1/blobs/" + made.ID
+	parts := int(made.MaxSize / wire.MinBlobPart)
+	var tickets string
+	for first := 1; first <= parts; first += wire.MaxBlobTickets {
+		var b wire.BlobTickets
+		for n := first; n <= parts && len(b.Parts) < wire.MaxBlobTickets; n++ {
+			b.Parts = append(b.Parts, wire.BlobPart{Number: n, Size: wire.MinBlobPart})
+		}
+		text := encode(b)
+		if status, answer := ask(http.MethodPost, path+"/tickets", text); status != http.StatusOK {
+			r.t.Fatalf("tickets: HTTP %d %s", status, answer)
+		}
+		if len(b.Parts) == wire.MaxBlobTickets {
+			tickets = text
+		}
+	}
+	tags := func(n int) []string { return slices.Repeat([]string{"aaaaaaaaaaaa-bbbbb"}, n) }
+	measure("as many readers as there may be", http.MethodPost, "/v1/blobs", encode(wire.CreateBlob{Readers: readers}))
+	measure("an upload of many parts", http.MethodGet, path, "")
+	measure("tickets again", http.MethodPost, path+"/tickets", tickets)
+	measure("all parts, none of them stored", http.MethodPost, path+"/complete", encode(wire.CompleteBlob{Size: int64(parts) * wire.MinBlobPart, ETags: tags(parts)}))
+	measure("as many parts as there may be", http.MethodPost, path+"/complete", encode(wire.CompleteBlob{Size: 1, ETags: tags(wire.MaxBlobParts)}))
+	measure("a download of what is not whole", http.MethodPost, path+"/download", "")
+	measure("the end", http.MethodDelete, path, "")
 }
