@@ -28,6 +28,8 @@ const (
 	countSpoofed     = "spoofed sync"
 	countDropped     = "quarantine full"
 	countProbe       = "stray probe"
+	countCallRefused = "call of a stranger"
+	countCallLimited = "call signals limited"
 )
 
 // incoming is one envelope on its way in.
@@ -96,8 +98,11 @@ func (e *Engine) contain(tx *store.Tx, in *incoming, fn func() error) error {
 	if err := tx.Count(e.account, countCrashed); err != nil {
 		return err
 	}
+	if in.class != wire.Class_CLASS_DURABLE {
+		return nil
+	}
 	reason := store.ParkedCrashed
-	if v := damaged(err); v != nil && in.class == wire.Class_CLASS_DURABLE {
+	if v := damaged(err); v != nil {
 		again := v.Table == "skipped" // only the key of this message is lost
 		if v.Table == "sessions" {
 			if again, err = e.dropSessions(tx, in.peer); err != nil {
@@ -183,6 +188,8 @@ func (e *Engine) open(tx *store.Tx, in *incoming) error {
 		return e.dispatch(tx, in)
 	case isDisk(err), errors.Is(err, keyring.ErrLocked):
 		return err
+	case errors.Is(err, trust.ErrChanged) && in.class != wire.Class_CLASS_DURABLE:
+		return e.drop(tx, in, countRefused) // what is of the moment is never kept
 	case errors.Is(err, trust.ErrChanged):
 		return e.quarantine(tx, in)
 	case errors.Is(err, keyring.ErrReplay) && in.class != wire.Class_CLASS_DURABLE:
@@ -272,6 +279,8 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 		return e.sync(tx, in, c)
 	case e2e.Kind_KIND_SESSION:
 		return nil
+	case e2e.Kind_KIND_CALL:
+		return e.callCame(tx, in, c.GetCall())
 	}
 	return tx.Count(e.account, countUnknownKind)
 }
@@ -409,7 +418,7 @@ func (e *Engine) Counts(ctx context.Context) (map[string]int64, error) {
 	out := make(map[string]int64)
 	err := e.store.View(ctx, func(tx *store.Tx) error {
 		for _, what := range []string{countUnknownKind, countMalformed, countDuplicate, countCollision, countRefused,
-			countCrashed, countSpoofed, countDropped, countProbe} {
+			countCrashed, countSpoofed, countDropped, countProbe, countCallRefused, countCallLimited} {
 			n, err := tx.Counted(e.account, what)
 			if err != nil {
 				return err

@@ -45,6 +45,8 @@ type Options struct {
 	OnFiles func()
 	// OnUp is told that the server can be reached again. It must not wait.
 	OnUp func()
+	// Calls is told what comes of calls; nil: there are none.
+	Calls CallHandler
 }
 
 // Engine runs one account. See the package comment.
@@ -66,6 +68,7 @@ type Engine struct {
 	safeName func(name string) string
 	onFiles  func()
 	onUp     func()
+	onCall   CallHandler
 
 	calls chan func()
 	jobs  jobs
@@ -92,6 +95,8 @@ type Engine struct {
 	peers                      map[store.PeerID]*peerState
 	waiters                    map[store.MessageID][]chan stateChange
 	probes                     map[store.MessageID]*probe
+	signals                    map[flightKey][16]byte // the call of each signal that is not answered
+	callRates                  map[store.PeerID]*callRate
 	presence                   map[string]local.Presence // by user; of this run
 	announced                  map[string]bool           // accounts in the present subscription
 	reseals                    map[flightKey]int         // answers to retry requests, this hour
@@ -129,6 +134,7 @@ func New(o Options) *Engine {
 		stocked: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
 		flights: make(map[flightKey]*flight), pairs: make(map[pairKey]*pair), peers: make(map[store.PeerID]*peerState),
 		waiters: make(map[store.MessageID][]chan stateChange), probes: make(map[store.MessageID]*probe),
+		signals: make(map[flightKey][16]byte), callRates: make(map[store.PeerID]*callRate),
 		presence: make(map[string]local.Presence), announced: make(map[string]bool),
 		reseals: make(map[flightKey]int), tasks: make(map[task]time.Time),
 	}
@@ -152,6 +158,9 @@ func New(o Options) *Engine {
 	}
 	if e.onUp = o.OnUp; e.onUp == nil {
 		e.onUp = func() {}
+	}
+	if e.onCall = o.Calls; e.onCall == nil {
+		e.onCall = noCalls{}
 	}
 	return e
 }

@@ -94,6 +94,7 @@ func (e *Engine) Down(role wire.Role, cause error) {
 		for _, p := range e.probes {
 			p.fail(local.Errorf(local.CodeUnreachable, "the connection ended"))
 		}
+		clear(e.signals)
 		return nil
 	})
 	if err != nil {

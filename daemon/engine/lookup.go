@@ -166,6 +166,9 @@ func (e *Engine) NotifyIdentity(tx *store.Tx, peer identity.Address, change loca
 	if err != nil {
 		return err
 	}
+	if change.Change == local.ChangeKey {
+		tx.OnCommit(func() { e.onCall.CallKeyChanged(peer) })
+	}
 	now := local.Time{Time: e.now()}
 	_, err = e.journal.Append(tx, e.account, local.Event{
 		Type: local.TypeIdentity, Account: e.self.String(), Peer: peer.String(), Time: now, Received: now,

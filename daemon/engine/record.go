@@ -68,6 +68,11 @@ func (e *Engine) messageEvents(tx *store.Tx, m *store.Message) (ev local.Event, 
 	if ev, err = e.eventOf(tx, m); err != nil {
 		return ev, nil, err
 	}
+	if m.Kind == int32(e2e.Kind_KIND_CALL) {
+		ev.Type = local.TypeCall
+		ev.Call, err = callOf(m)
+		return ev, nil, err
+	}
 	text := new(e2e.Text)
 	if m.Kind != int32(e2e.Kind_KIND_FILE) {
 		if err := proto.Unmarshal(m.Body, text); err != nil {

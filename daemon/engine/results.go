@@ -55,6 +55,10 @@ func (e *Engine) record(tx *store.Tx, results []link.Result, now time.Time) (ans
 			e.probeResult(r)
 			continue
 		}
+		if r.Class == wire.Class_CLASS_ONLINE {
+			tx.OnCommit(func() { e.signalAnswered(r) })
+			continue
+		}
 		f := e.flights[flightKey{id: r.MessageID, device: r.Device}]
 		if f == nil || !f.sent {
 			continue

@@ -1,6 +1,9 @@
 package store
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Message is one row of history. Times are Unix milliseconds.
 type Message struct {
@@ -151,6 +154,15 @@ func (tx *Tx) History(account AccountID, peer PeerID, limit int, since, before i
 			m.state, m.reason, m.changed_ms, m.request, m.unread, m.body
 		FROM chosen JOIN messages m ON m.account = ?1 AND m.id = chosen.id ORDER BY chosen.at`,
 		account, peer, limit, since, before, reorderReach)
+}
+
+// MessagesOfKind returns the newest rows of history of a kind, of a peer or, if
+// it is 0, of all, oldest first.
+func (tx *Tx) MessagesOfKind(account AccountID, kind int32, peer PeerID, limit int) ([]Message, error) {
+	list, err := tx.messages(`SELECT `+messageColumns+` FROM messages
+		WHERE account = ?1 AND kind = ?2 AND (?3 = 0 OR peer = ?3) ORDER BY arrival DESC LIMIT ?4`, account, kind, peer, limit)
+	slices.Reverse(list)
+	return list, err
 }
 
 // Summary counts what status tells of an account.

@@ -123,6 +123,13 @@ func (t *Trust) Retention(tx *store.Tx, account store.AccountID, peer store.Peer
 	return parseAge(c.Policy[PolicyRetention])
 }
 
+// AutoAnswer reports whether a contact's calls are taken unasked, which its
+// policy must say. Of who is no contact, or whose key has changed, none is.
+func (t *Trust) AutoAnswer(tx *store.Tx, account store.AccountID, peer store.PeerID) (bool, error) {
+	c, err := tx.Contact(account, peer)
+	return c.Relation == store.RelationContact && len(c.Changed) == 0 && c.Policy[PolicyAutoAnswer] == "yes", err
+}
+
 // AutoAccept returns up to which size in bytes a contact's files are fetched
 // unasked: what the policy says, else byDefault; 0: none. Who is no contact, or
 // whose key has changed, gets none.

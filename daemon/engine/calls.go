@@ -1,0 +1,343 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	"secmsg/crypto/ratchet"
+	"secmsg/daemon/keyring"
+	"secmsg/daemon/link"
+	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
+)
+
+const (
+	// callSignalLife bounds how long the relay may hold a signal back: a later
+	// one would say what is no longer true.
+	callSignalLife = 30 * time.Second
+	// maxSignals bounds the call signals that wait for the relay's answer.
+	maxSignals = 1024
+	// callTries bounds how often a signal asks the server for what it lacks:
+	// manifest, then prekeys.
+	callTries = 3
+)
+
+// CallSignal is a signal of a call that came from a contact whose key is the
+// pinned one.
+type CallSignal struct {
+	Peer   identity.Address
+	Device key.DeviceID
+	Call   *e2e.Call
+}
+
+// CallUndelivered says that a signal did not reach a device.
+type CallUndelivered struct {
+	Call   [16]byte
+	Device key.DeviceID
+	// Offline: the device is not connected. Refused: it is gone, or its user takes
+	// none from this account. Else the relay could not forward now.
+	Offline, Refused bool
+}
+
+// CallHandler is told what comes of calls, from the actor and after the commit.
+// It must not wait.
+type CallHandler interface {
+	CallSignal(CallSignal)
+	CallUndelivered(CallUndelivered)
+	// CallKeyChanged says that a peer's key is no longer the pinned one.
+	CallKeyChanged(peer identity.Address)
+}
+
+// noCalls is the handler of an engine without calls.
+type noCalls struct{}
+
+func (noCalls) CallSignal(CallSignal)           {}
+func (noCalls) CallUndelivered(CallUndelivered) {}
+func (noCalls) CallKeyChanged(identity.Address) {}
+
+// CheckCall reports whether a peer may be called, or its call taken: it is a
+// contact, its key has not changed, and its policy asks for no more than is
+// known. It returns the peer's address. Errors are those of a send.
+func (e *Engine) CheckCall(ctx context.Context, name string) (identity.Address, error) {
+	var addr identity.Address
+	err := e.store.View(ctx, func(tx *store.Tx) (err error) {
+		if addr, err = e.trust.Resolve(tx, e.account, name); err != nil {
+			return err
+		}
+		if addr == e.self || addr.Domain != e.self.Domain {
+			return local.Errorf(local.CodeUsage, "%s cannot be called", addr)
+		}
+		_, err = e.callTarget(tx, addr)
+		if errors.Is(err, trust.ErrUnknownPeer) {
+			return nil // looked up when the first signal leaves
+		}
+		return err
+	})
+	return addr, callError(err, addr)
+}
+
+// callTarget returns the devices of a peer that calls may be sent to.
+func (e *Engine) callTarget(tx *store.Tx, addr identity.Address) (trust.Target, error) {
+	peer, err := tx.FindPeer(e.account, addr.String())
+	if isNotFound(err) {
+		return trust.Target{}, errNoContact
+	}
+	if err != nil {
+		return trust.Target{}, err
+	}
+	c, err := tx.Contact(e.account, peer)
+	if err != nil {
+		return trust.Target{}, err
+	}
+	if c.Relation == store.RelationNone {
+		return trust.Target{}, errNoContact
+	}
+	return e.trust.CheckSend(tx, e.account, peer, false, e.now())
+}
+
+// errNoContact is a peer that is not on the contact list.
+var errNoContact = errors.New("not a contact")
+
+// callError gives an error of trust the words that fit a call.
+func callError(err error, addr identity.Address) error {
+	switch {
+	case errors.Is(err, errNoContact):
+		return local.Errorf(local.CodeNotFound, "%s is not on the contact list", addr).WithHint("secmsg contact add %s", addr)
+	case errors.Is(err, trust.ErrChanged):
+		return local.Errorf(local.CodeUntrusted, "the key of %s has changed; no call is possible", addr).WithHint("secmsg contact show %s", addr)
+	case errors.Is(err, trust.ErrUnverified):
+		return local.Errorf(local.CodeUntrusted, "%s is not verified; its policy asks for that", addr).WithHint("secmsg verify %s", addr)
+	case errors.Is(err, trust.ErrBlocked):
+		return local.Errorf(local.CodeUsage, "you blocked %s", addr).WithHint("secmsg unblock %s", addr)
+	}
+	return toLocal(err)
+}
+
+// SendCall seals a signal for a device of a contact, or for all, and hands it to
+// the relay, which forwards it at once or not at all: nothing is queued. It
+// returns the devices that it went to; what became of it is told to the
+// CallHandler. Sessions that are missing are started first, which asks the
+// server. It fails with a *local.Error: unreachable without a connection,
+// untrusted after a change of key, not_found if the peer is no contact.
+func (e *Engine) SendCall(ctx context.Context, addr identity.Address, device *key.DeviceID, c *e2e.Call) ([]key.DeviceID, error) {
+	plain, err := e2e.Marshal(&e2e.Content{Kind: e2e.Kind_KIND_CALL, SentMs: e.now().UnixMilli(), Body: &e2e.Content_Call{Call: c}})
+	if err != nil {
+		return nil, err
+	}
+	for range callTries {
+		var sent []key.DeviceID
+		var n *need
+		err := e.do(ctx, func() (err error) {
+			sent, n, err = e.sendCall(addr, device, [16]byte(c.GetId()), plain)
+			return err
+		})
+		if err != nil || n == nil {
+			return sent, callError(err, addr)
+		}
+		if err := e.askNow(ctx, *n); err != nil {
+			return nil, callError(err, addr)
+		}
+	}
+	return nil, local.Errorf(local.CodeUnreachable, "no device of %s can be called now", addr)
+}
+
+// sendCall seals and sends, or says what must be asked first.
+func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]byte, plain []byte) (sent []key.DeviceID, n *need, err error) {
+	if !e.up || !e.loaded {
+		return nil, nil, local.Errorf(local.CodeUnreachable, "the server cannot be reached")
+	}
+	id, err := newID()
+	if err != nil {
+		return nil, nil, err
+	}
+	var out []*wire.Outgoing
+	var steps uint64
+	err = e.update(func(tx *store.Tx) error {
+		sent, n, out = nil, nil, nil
+		to, err := e.callTarget(tx, addr)
+		if errors.Is(err, trust.ErrUnknownPeer) {
+			peer, err := tx.Peer(e.account, addr.String())
+			n = &need{peer: peer, user: addr.User, lookUp: true}
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		peer, err := tx.FindPeer(e.account, addr.String())
+		if err != nil {
+			return err
+		}
+		b := &sealing{e: e, tx: tx, sessions: make(map[pairKey]bool)}
+		targets := slices.DeleteFunc(callDevices(e, peer, to), func(t sealTarget) bool { return device != nil && t.Device.ID != *device })
+		if n, err = b.lacking(targets, peer, addr.User); n != nil || err != nil {
+			return err
+		}
+		for _, t := range targets {
+			has, err := b.hasSession(peer, t.Device.ID)
+			if err != nil {
+				return err
+			}
+			if !has {
+				continue // it has no keys for now
+			}
+			cipher, err := e.keys.Seal(tx, t.Target, ratchet.ClassOnline, id, plain, e.profileTime())
+			if err != nil {
+				return err
+			}
+			out = append(out, &wire.Outgoing{
+				MessageId: id[:], Class: wire.Class_CLASS_ONLINE, Recipient: addr.User, Device: t.Device.ID[:],
+				ManifestVersion: t.version, ExpiresMs: e.profileTime().Add(callSignalLife).UnixMilli(), Ciphertext: cipher,
+			})
+			sent = append(sent, t.Device.ID)
+		}
+		steps, err = tx.Steps(e.account)
+		return err
+	})
+	if err != nil || n != nil {
+		return nil, n, err
+	}
+	if len(out) == 0 {
+		return nil, nil, local.Errorf(local.CodeUnreachable, "no device of %s can be called now", addr)
+	}
+	if len(e.signals)+len(out) > maxSignals {
+		clear(e.signals) // what they would tell, silence tells as well
+	}
+	for _, d := range sent {
+		e.signals[flightKey{id: id, device: d}] = call
+	}
+	e.out.put(batch{epoch: e.epoch, steps: steps, envelopes: out})
+	return sent, nil, nil
+}
+
+func callDevices(e *Engine, peer store.PeerID, to trust.Target) []sealTarget {
+	var out []sealTarget
+	for _, d := range to.Devices {
+		out = append(out, sealTarget{Target: keyring.Target{Account: e.account, Peer: peer, Address: to.Address, Device: d}, version: to.Version})
+	}
+	return out
+}
+
+// askNow gets what a signal lacks, for a caller that waits.
+func (e *Engine) askNow(ctx context.Context, n need) error {
+	if n.lookUp {
+		a, err := e.link.Account(ctx, n.user)
+		if err != nil {
+			return askError(err, n.user)
+		}
+		return e.do(ctx, func() error { return e.learn(n.user, a.Chain, [][]byte{a.Manifest}) })
+	}
+	b, err := e.link.Bundles(ctx, n.user, n.bundles)
+	if err != nil {
+		return askError(err, n.user)
+	}
+	return e.do(ctx, func() error {
+		if err := e.learn(n.user, b.Chain, [][]byte{b.Manifest}); err != nil {
+			return err
+		}
+		return e.startSessions(n, b, nil)
+	})
+}
+
+// askError says why the server did not give what a call needs.
+func askError(err error, user string) error {
+	switch wire.CodeOf(err) {
+	case wire.CodeNotFound:
+		return local.Errorf(local.CodeNotFound, "there is no account %s", user)
+	case wire.CodeForbidden:
+		return local.Errorf(local.CodeRefused, "%s takes no calls from you", user)
+	}
+	if w := link.Wait(err); w > 0 {
+		out := local.Errorf(local.CodeRateLimited, "the server limits the calls to new devices of %s", user)
+		out.RetryAfter = w.Seconds()
+		return out
+	}
+	return local.Errorf(local.CodeUnreachable, "the server cannot be reached")
+}
+
+// signalAnswered takes the relay's answer to a signal.
+func (e *Engine) signalAnswered(r link.Result) {
+	k := flightKey{id: r.MessageID, device: r.Device}
+	call, ok := e.signals[k]
+	if !ok {
+		return
+	}
+	delete(e.signals, k)
+	if !r.Accepted {
+		offline := r.Reason == wire.Reason_REASON_OFFLINE
+		refused := !offline && r.Reason != wire.Reason_REASON_EXPIRED && (r.Final || r.Reason == wire.Reason_REASON_REQUEST)
+		e.onCall.CallUndelivered(CallUndelivered{Call: call, Device: r.Device, Offline: offline, Refused: refused})
+	}
+}
+
+// callCame hands a signal of a contact over, as long as it does not send too many.
+func (e *Engine) callCame(tx *store.Tx, in *incoming, c *e2e.Call) error {
+	if in.class != wire.Class_CLASS_ONLINE {
+		return tx.Count(e.account, countMalformed)
+	}
+	contact, err := e.trust.IsContact(tx, e.account, in.peer)
+	if err != nil {
+		return err
+	}
+	if !contact {
+		return tx.Count(e.account, countCallRefused)
+	}
+	if !e.admitSignal(in.peer, c.GetOffer() != nil, time.Now()) {
+		return tx.Count(e.account, countCallLimited)
+	}
+	s := CallSignal{Peer: in.addr, Device: in.device, Call: c}
+	tx.OnCommit(func() { e.onCall.CallSignal(s) })
+	return nil
+}
+
+// Rates at which a contact's signals are taken (attack F13): what a caller with
+// ten devices needs many times over, and too few to keep a daemon busy.
+const (
+	offerBurst  = 8
+	offerEvery  = 2 * time.Second
+	signalBurst = 200
+	signalEvery = 50 * time.Millisecond
+)
+
+// callRate is what is left to a contact.
+type callRate struct{ offers, signals bucket }
+
+// bucket holds what is left of a burst, and when it was counted.
+type bucket struct {
+	left float64
+	at   time.Time
+}
+
+// take takes one, if there is one.
+func (b *bucket) take(burst int, every time.Duration, now time.Time) bool {
+	if b.at.IsZero() {
+		b.left, b.at = float64(burst), now
+	}
+	b.left = min(float64(burst), b.left+float64(now.Sub(b.at))/float64(every))
+	b.at = now
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
+}
+
+// admitSignal reports whether a contact's signal is within its rate. There is
+// one rate for each contact, so that their number bounds the memory.
+func (e *Engine) admitSignal(peer store.PeerID, offer bool, now time.Time) bool {
+	r := e.callRates[peer]
+	if r == nil {
+		r = new(callRate)
+		e.callRates[peer] = r
+	}
+	if offer {
+		return r.offers.take(offerBurst, offerEvery, now)
+	}
+	return r.signals.take(signalBurst, signalEvery, now)
+}
