@@ -133,6 +133,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(ln.Close())
 		ts.Check(ts.Exec(r.bin, "serverd", "init", "--domain", "localhost", "--address", r.listen, "--data", r.data(), "-o", "json"))
 		ts.Setenv("SERVER", r.listen)
+		ts.Setenv("DATA", r.data())
 	}
 	cmd := exec.Command(r.bin, "serverd", "run", "--data", r.data(), "--listen", r.listen)
 	cmd.Env = append(append(os.Environ(), "GORACE=halt_on_error=1 exitcode=66"), args...)
