@@ -95,7 +95,7 @@ func (e *Engine) repeat(ctx context.Context, m *store.Message, peer string) (*lo
 
 // hurry ends the pauses that a peer's messages are in.
 func (e *Engine) hurry(peer store.PeerID) {
-	e.onFiles()
+	e.onUp() // uploads wait on their own
 	p := e.peer(peer)
 	p.notBefore, p.tries = time.Time{}, 0
 	clear(p.noKeys)
