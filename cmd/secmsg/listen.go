@@ -125,44 +125,23 @@ func (a *app) listen(ctx context.Context, c *local.Client, o listenOptions, p lo
 		return err
 	}
 	defer s.Close()
-	until, stop := context.WithCancel(until)
-	defer stop()
-	// What was shown is acknowledged even when the time is over.
-	shown := startAcker(ctx, stop, c, o.consumer)
-	n, err := a.show(until, c, s, o, shown)
-	if e := shown.end(); e != nil {
-		return e
-	}
-	if err != nil {
-		return listenEnd(ctx, until, o, n, err)
-	}
-	return nil
-}
-
-// show prints or handles events and returns how many there were. What is
-// printed is acknowledged while the next events are; what a handler does, before
-// the next one runs.
-func (a *app) show(ctx context.Context, c *local.Client, s *local.Stream, o listenOptions, shown *acker) (int, error) {
-	for n := 0; ; n++ {
-		if o.hasCount && n >= o.count {
-			return n, nil
-		}
-		e, err := s.Next(ctx)
+	for n := 0; !o.hasCount || n < o.count; n++ {
+		e, err := s.Next(until)
 		if err == nil {
-			err = a.consume(ctx, c, o, &e)
+			err = a.consume(until, c, o, &e)
 		}
 		if err != nil {
-			return n, err
+			return listenEnd(ctx, until, o, n, err)
 		}
 		if o.consumer == "" || o.ack == ackManual {
 			continue
 		}
-		if shown.ack(e.Seq); o.exec != "" {
-			if err := shown.wait(); err != nil {
-				return n + 1, err
-			}
+		// What was shown is acknowledged even when the time is over.
+		if err := c.Ack(ctx, local.AckParams{Consumer: o.consumer, ID: strconv.FormatInt(e.Seq, 10)}); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // listenEnd says what the end of the stream means after n events.
