@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -31,9 +32,14 @@ type soundDevice struct {
 }
 
 // soundBackends are the ways to real devices. The library's own list ends with
-// one that has none, and would turn a machine without sound into silence.
+// one that has none, and would turn a machine without sound into silence; and
+// it has JACK's, whose client library crashes on the threads of Go.
 func soundBackends() []malgo.Backend {
-	return []malgo.Backend{malgo.BackendPulseaudio, malgo.BackendAlsa, malgo.BackendJack}
+	backends := []malgo.Backend{malgo.BackendPulseaudio}
+	if _, err := os.Stat("/dev/snd"); err == nil { // else ALSA complains on standard error
+		backends = append(backends, malgo.BackendAlsa)
+	}
+	return backends
 }
 
 func openSound(backends []malgo.Backend, kind malgo.DeviceType, data func(out, in []byte)) (*soundDevice, error) {

@@ -24,6 +24,7 @@ type pair struct {
 	caller, callee *Session
 	keys           Keys
 	from           [2]chan Event // what the tests look at, by role
+	spoilt         bool          // a sink of the callee is expected to fail
 }
 
 type side struct {
@@ -108,7 +109,7 @@ func (p *pair) close(t *testing.T) {
 	if err := p.caller.Close(); err != nil {
 		t.Errorf("close caller: %v", err)
 	}
-	if err := p.callee.Close(); err != nil {
+	if err := p.callee.Close(); (err != nil) != p.spoilt {
 		t.Errorf("close callee: %v", err)
 	}
 	for _, c := range p.from {

@@ -56,7 +56,7 @@ func NewOggReader(r io.Reader) (*OggReader, error) {
 		return nil, fmt.Errorf("read Ogg tags (%v): %w", noEOF(err), ErrFormat)
 	}
 	if !bytes.HasPrefix(tags, []byte("OpusTags")) {
-		return nil, fmt.Errorf("Ogg file without tags: %w", ErrFormat)
+		return nil, fmt.Errorf("no tags in an Ogg file: %w", ErrFormat)
 	}
 	return o, nil
 }
@@ -132,7 +132,7 @@ func (o *OggReader) page(first bool) error {
 		o.part = append(o.part, body[:l]...)
 		body = body[l:]
 		if len(o.part) > oggMaxPacket {
-			return fmt.Errorf("Ogg packet is too large: %w", ErrFormat)
+			return fmt.Errorf("packet in an Ogg file is too large: %w", ErrFormat)
 		}
 		if l < oggMaxLacing {
 			o.queue = append(o.queue, o.part)
