@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log"
 	"net"
 	"os"
 	"os/signal"
@@ -14,6 +16,9 @@ import (
 )
 
 func main() {
+	// The log package is net/http's only: it would write there up to 64 KiB of what a
+	// hostile server sends unasked, past our logger and as often as that likes.
+	log.SetOutput(io.Discard)
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
