@@ -45,9 +45,14 @@ func (a *app) stdoutTerminal() bool { return term.IsTerminal(int(a.stdout.Fd()))
 
 // stdoutColumns is the width of standard output: the terminal's, or what is
 // usual where there is none.
-func (a *app) stdoutColumns() int {
+func (a *app) stdoutColumns() int { return columnsOf(a.stdout) }
+
+// stderrColumns is that of standard error.
+func (a *app) stderrColumns() int { return columnsOf(a.stderr) }
+
+func columnsOf(f *os.File) int {
 	const usual = 80
-	if width, _, err := term.GetSize(int(a.stdout.Fd())); err == nil && width > 0 {
+	if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
 		return width
 	}
 	return usual

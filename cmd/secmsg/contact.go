@@ -35,10 +35,11 @@ func newContactCommand(a *app) *cobra.Command {
 			return c.RemoveContact(ctx, a.peerParams(args[0]))
 		}),
 		&cobra.Command{
-			Use: "set PEER KEY=VALUE", Short: "Set a policy: trust=certified|verified, auto-accept=SIZE, receipts=on|off, retention=30d",
+			Use: "set PEER KEY=VALUE", Short: "Set a policy: trust=certified|verified, auto-accept=SIZE, auto-answer=yes|no, receipts=on|off, retention=30d",
 			Long: "Set a policy for a peer; an empty VALUE takes it back.\n\n" +
 				"  trust=certified|verified  what the peer's key must be for me to send\n" +
 				"  auto-accept=SIZE          fetch its files up to this size without being asked; 0: never\n" +
+				"  auto-answer=yes|no        take its calls by secmsg call answer --auto without --from\n" +
 				"  receipts=on|off           send it read receipts\n" +
 				"  retention=30d             how long its messages are kept",
 			Example: "  secmsg contact set alice auto-accept=10MiB\n  secmsg contact set alice trust=verified", Args: argsBetween(2, 2),

@@ -55,6 +55,8 @@ func bodyText(e *local.Event) string {
 		return messageText(e)
 	case e.File != nil:
 		return fileText(e.File, e.ID, e.Direction)
+	case e.Call != nil:
+		return callText(e.Call)
 	case e.Receipt != nil:
 		return e.Receipt.State + " " + e.Receipt.MessageID
 	case e.Identity != nil:

@@ -16,6 +16,7 @@ const (
 	groupMessages = "messages"
 	groupPeople   = "people"
 	groupFiles    = "files"
+	groupCalls    = "calls"
 	groupTools    = "tools"
 )
 
@@ -72,6 +73,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newBlockCommand(a), newUnblockCommand(a), newPresenceCommand(a),
 	)
 	add(groupFiles, "Files", newFileCommand(a))
+	add(groupCalls, "Calls", newCallCommand(a))
 	add(groupTools, "Power tools",
 		newRPCCommand(a), newCompletionCommand(a), newManCommand(a), newVersionCommand(a),
 	)

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"secmsg/rpc/local"
+
+	"github.com/spf13/cobra"
+)
+
+func newCallCommand(a *app) *cobra.Command {
+	one := func(use, short string, run func(*local.Client, context.Context, local.CallIDParams) (local.Call, error)) *cobra.Command {
+		return &cobra.Command{
+			Use: use + " [ID]", Short: short, Args: argsBetween(0, 1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return a.callDone(cmd.Context(), args, func(ctx context.Context, c *local.Client, p local.CallIDParams) (local.Call, error) {
+					return run(c, ctx, p)
+				})
+			},
+		}
+	}
+	mute := func(on bool) func(*local.Client, context.Context, local.CallIDParams) (local.Call, error) {
+		return func(c *local.Client, ctx context.Context, p local.CallIDParams) (local.Call, error) {
+			return c.MuteCall(ctx, p, on)
+		}
+	}
+	return groupCommand(a, "call", "Voice and video, whose media are devices, files or pipes",
+		newCallStartCommand(a),
+		newCallAnswerCommand(a),
+		one("reject", "Decline a call that rings", (*local.Client).RejectCall),
+		one("hangup", "End a call", (*local.Client).HangupCall),
+		newCallListCommand(a),
+		&cobra.Command{
+			Use: "status", Short: "Print the calls that ring or are connected", Args: argsBetween(0, 0),
+			RunE: func(cmd *cobra.Command, _ []string) error { return runCallStatus(cmd.Context(), a) },
+		},
+		one("mute", "Send no sound until unmute", mute(true)),
+		one("unmute", "Send sound again", mute(false)),
+		newCallCameraCommand(a),
+	)
+}
+
+func newCallListCommand(a *app) *cobra.Command {
+	var p local.CallListParams
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List calls that have ended, oldest first",
+		Long: "List the calls of all peers or of one, oldest first, and how they ended. A missed\n" +
+			"call is one that this side neither took nor declined.",
+		Example: "  secmsg call list --peer bob\n  secmsg call list -o json | jq -r 'select(.call.missed).peer'",
+		Args:    argsBetween(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := filled(cmd, "peer"); err != nil {
+				return err
+			}
+			if p.Limit < 1 {
+				return usagef("-n must be at least 1")
+			}
+			return runCallList(cmd.Context(), a, p)
+		},
+	}
+	c.Flags().StringVar(&p.Peer, "peer", "", "only calls with this `PEER`")
+	c.Flags().IntVarP(&p.Limit, "number", "n", 50, "the last `N` calls")
+	return c
+}
+
+func runCallList(ctx context.Context, a *app, p local.CallListParams) error {
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		p.AccountParam = a.accountParam()
+		r, err := c.ListCalls(ctx, p)
+		if err != nil {
+			return err
+		}
+		t := a.newTable("ID", "TIME", "", "PEER", "DURATION", "REASON")
+		for i := range r.Events {
+			e := &r.Events[i]
+			if e.Call == nil {
+				continue
+			}
+			way, how := "from", e.Call.Reason
+			if e.Call.Direction == local.DirectionOut {
+				way = "to"
+			}
+			if e.Call.Missed {
+				how = "missed"
+			}
+			t.row(e, e.Call.ID, timeText(e.Time), way, e.Peer, secondsText(e.Call.Duration), how)
+		}
+		return t.flush()
+	})
+}
+
+// callEvent is a call in the shape of an event, so that one filter fits
+// everything that the verbs of calls print.
+type callEvent struct {
+	Type string     `json:"type"`
+	Peer string     `json:"peer,omitempty"`
+	Call local.Call `json:"call"`
+}
+
+func runCallStatus(ctx context.Context, a *app) error {
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		r, err := c.CallStatus(ctx, a.account)
+		if err != nil {
+			return err
+		}
+		t := a.newTable("ID", "", "PEER", "STATE", "DURATION", "MEDIA")
+		for _, e := range r.Calls {
+			way := "from"
+			if e.Direction == local.DirectionOut {
+				way = "to"
+			}
+			t.row(callEvent{local.TypeCall, e.Peer, e.Call}, e.ID, way, e.Peer, e.State, secondsText(e.Duration), statsText(e.Stats))
+		}
+		return t.flush()
+	})
+}
+
+func newCallCameraCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "camera on|off [ID]", Short: "Send pictures, or none until camera on", Args: argsBetween(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] != "on" && args[0] != "off" {
+				return usagef("%q: on or off is expected", args[0])
+			}
+			return a.callDone(cmd.Context(), args[1:], func(ctx context.Context, c *local.Client, p local.CallIDParams) (local.Call, error) {
+				return c.Camera(ctx, local.CallCameraParams{CallIDParams: p, On: args[0] == "on"})
+			})
+		},
+	}
+}
+
+// callDone does something to the call that args name, or to the only one, and
+// prints what has become of it.
+func (a *app) callDone(ctx context.Context, args []string, do func(context.Context, *local.Client, local.CallIDParams) (local.Call, error)) error {
+	p := local.CallIDParams{}
+	if len(args) > 0 {
+		if args[0] == "" {
+			return usagef("the id of the call is empty")
+		}
+		p.ID = args[0]
+	}
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		p.AccountParam = a.accountParam()
+		call, err := do(ctx, c, p)
+		switch {
+		case err != nil:
+			return err
+		case a.json():
+			return a.printJSON(callEvent{Type: local.TypeCall, Call: call})
+		}
+		return a.printf("%s", visible(fmt.Sprintf("%s %s", call.ID, callState(&call))))
+	})
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"secmsg/rpc/local"
+)
+
+// hangupWait is how long an interrupted command waits for the end of its call,
+// so that the peer is told and the end is printed.
+const hangupWait = 3 * time.Second
+
+// carryCall carries one call to its end and prints what becomes of it. When ctx
+// ends it hangs up.
+func (a *app) carryCall(ctx context.Context, c *local.Client, m media, run func(context.Context, func(local.Event)) (local.Call, error)) error {
+	show := &callShow{a: a, stderr: m.stdout}
+	carry, drop := context.WithCancel(context.WithoutCancel(ctx))
+	defer drop()
+	stop := context.AfterFunc(ctx, func() {
+		last, cancel := context.WithTimeout(carry, hangupWait)
+		defer cancel()
+		if id := show.id(); id != "" {
+			if _, err := c.HangupCall(last, local.CallIDParams{AccountParam: a.accountParam(), ID: id}); err == nil {
+				<-last.Done() // the end comes as an event, or does not
+			}
+		}
+		drop()
+	})
+	defer stop()
+	// A write to a pipe that nobody empties does not keep this from ending with carry.
+	call, err := await(carry, func() (local.Call, error) { return run(carry, show.event) })
+	printed := show.end()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case printed != nil:
+		return printed
+	case err != nil:
+		return err
+	}
+	return callError(&call)
+}
+
+// callError is what the end of a call that was connected means to a script.
+func callError(c *local.Call) error {
+	text := c.Text
+	switch c.Reason {
+	case local.CallFailed:
+		if text == "" {
+			text = "the way to the peer was lost"
+		}
+		return local.Errorf(local.CodeUnreachable, "call: %s", text)
+	case local.CallIdentity:
+		if text == "" {
+			text = "the peer's identity is not certain"
+		}
+		return local.Errorf(local.CodeUntrusted, "call: %s", text)
+	case local.CallDaemonRestart:
+		return local.Errorf(local.CodeNoDaemon, "the daemon stopped during the call")
+	}
+	return nil
+}
+
+// callShow prints the events of one call.
+type callShow struct {
+	a      *app
+	stderr bool // standard output has other use
+
+	mu      sync.Mutex
+	current string // guarded by mu; the call's id
+	line    bool   // guarded by mu; a line of statistics stands on the terminal
+	state   string // guarded by mu; the last one that was printed
+	err     error  // guarded by mu; of printing
+}
+
+func (s *callShow) id() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
+// event prints one event: as JSON all of them, as text changes of state.
+func (s *callShow) event(e local.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.Call == nil || s.err != nil {
+		return
+	}
+	s.current = e.Call.ID
+	if s.a.json() {
+		s.err = s.a.printJSON(e)
+		return
+	}
+	if e.Call.State == s.state && e.Call.State != local.CallEnded {
+		s.stats(e.Call)
+		return
+	}
+	s.state = e.Call.State
+	s.wipe()
+	if s.stderr {
+		s.a.notef("%s", eventText(&e))
+		return
+	}
+	s.err = s.a.printEvent(&e)
+}
+
+// stats keeps one line of figures on a terminal.
+func (s *callShow) stats(c *local.Call) {
+	if c.Stats == nil || s.a.quiet || !s.a.stderrTerminal() {
+		return
+	}
+	s.line = true
+	fmt.Fprintf(s.a.stderr, "\r\x1b[K%s", clip(visible(secondsText(c.Duration)+" "+statsText(c.Stats)), s.a.stderrColumns()-1))
+}
+
+// wipe takes the line of figures away.
+func (s *callShow) wipe() {
+	if s.line {
+		fmt.Fprint(s.a.stderr, "\r\x1b[K")
+		s.line = false
+	}
+}
+
+// end returns why something was not printed.
+func (s *callShow) end() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wipe()
+	return s.err
+}
+
+// clip cuts a line to a number of columns.
+func clip(s string, columns int) string {
+	if r := []rune(s); columns > 0 && len(r) > columns {
+		return string(r[:columns])
+	}
+	return s
+}
