@@ -72,6 +72,9 @@ func (c *conn) serve(ctx context.Context) {
 			continue
 		}
 		req, rpcErr := c.parse(line)
+		if req.Method == local.NotifyFileData {
+			break // the bytes of a stream whose request was refused: they are no requests
+		}
 		if rpcErr != nil {
 			c.fail(req.ID, rpcErr.Code, rpcErr.Data)
 			continue

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"secmsg/rpc/local"
@@ -53,7 +54,7 @@ func (c *conn) fileSend(ctx context.Context, r *bufio.Reader, req local.Request)
 	p, err := decode[local.FileSendParams](req.Params)
 	if err != nil {
 		c.failed(req, err)
-		return true
+		return false // a stream may be behind it, which is nobody's request
 	}
 	var stream *upstream
 	var input io.Reader
@@ -69,7 +70,7 @@ func (c *conn) fileSend(ctx context.Context, r *bufio.Reader, req local.Request)
 	} else {
 		c.answer(req.ID, out)
 	}
-	return stream == nil || stream.ended
+	return stream == nil || stream.ended.Load()
 }
 
 func (c *conn) fileGet(ctx context.Context, r *bufio.Reader, req local.Request) bool {
@@ -110,8 +111,8 @@ func (c *conn) progress(wanted bool) func(local.FileProgress) {
 type upstream struct {
 	c     *conn
 	r     *bufio.Reader
-	left  int // raw bytes behind the last line that are not read
-	ended bool
+	left  int         // raw bytes behind the last line that are not read
+	ended atomic.Bool // who reads may still be at it when the answer is known
 	err   error
 }
 
@@ -141,7 +142,7 @@ func (s *upstream) next() error {
 	}
 	switch f.Method {
 	case local.NotifyFileEnd:
-		s.ended = true
+		s.ended.Store(true)
 		return io.EOF
 	case local.NotifyFileData:
 		d, err := decode[local.FileData](f.Params)

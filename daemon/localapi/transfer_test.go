@@ -6,7 +6,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"testing/iotest"
 
@@ -16,12 +19,16 @@ import (
 // filesFake is a Backend whose transfers a test sets.
 type filesFake struct {
 	*fake
+	mu        sync.Mutex // a socket orders nothing for the race detector
 	sendFiles func(ctx context.Context, p local.FileSendParams, stream io.Reader, progress func(local.FileProgress)) (local.SendResults, error)
 	getFile   func(ctx context.Context, p local.FileGetParams, stream io.WriteCloser, progress func(local.FileProgress)) (local.FileGot, error)
 }
 
 func (f *filesFake) SendFiles(ctx context.Context, p local.FileSendParams, stream io.Reader, progress func(local.FileProgress)) (local.SendResults, error) {
-	return f.sendFiles(ctx, p, stream, progress)
+	f.mu.Lock()
+	send := f.sendFiles
+	f.mu.Unlock()
+	return send(ctx, p, stream, progress)
 }
 
 func (f *filesFake) GetFile(ctx context.Context, p local.FileGetParams, stream io.WriteCloser, progress func(local.FileProgress)) (local.FileGot, error) {
@@ -29,6 +36,12 @@ func (f *filesFake) GetFile(ctx context.Context, p local.FileGetParams, stream i
 }
 
 // content is longer than one frame and than any buffer, and looks like lines.
+func (f *filesFake) sendWith(send func(context.Context, local.FileSendParams, io.Reader, func(local.FileProgress)) (local.SendResults, error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sendFiles = send
+}
+
 func content() []byte {
 	return bytes.Repeat([]byte(`{"jsonrpc":"2.0","method":"file.end"}`+"\n\x00"), 3*local.MaxFileData/38)
 }
@@ -107,12 +120,12 @@ func TestCallerWhoLeaves(t *testing.T) {
 	f := &filesFake{fake: newFake()}
 	cause := make(chan error, 1)
 	begun := make(chan struct{}, 1)
-	f.sendFiles = func(ctx context.Context, _ local.FileSendParams, _ io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {
+	f.sendWith(func(ctx context.Context, _ local.FileSendParams, _ io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {
 		begun <- struct{}{}
 		<-ctx.Done()
 		cause <- context.Cause(ctx)
 		return local.SendResults{}, ctx.Err()
-	}
+	})
 	path, stop := start(t, f)
 	c := dial(t, path)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -126,11 +139,11 @@ func TestCallerWhoLeaves(t *testing.T) {
 	if err := <-cause; !errors.Is(err, local.ErrCallerLeft) {
 		t.Errorf("cause %v", err)
 	}
-	f.sendFiles = func(_ context.Context, _ local.FileSendParams, stream io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {
+	f.sendWith(func(_ context.Context, _ local.FileSendParams, stream io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {
 		_, err := io.ReadAll(stream)
 		cause <- err
 		return local.SendResults{}, err
-	}
+	})
 	broken := errors.New("the disk is gone")
 	_, err := c.SendFiles(t.Context(), streamParams(), io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(broken)), nil)
 	if !errors.Is(err, broken) {
@@ -140,12 +153,12 @@ func TestCallerWhoLeaves(t *testing.T) {
 		t.Errorf("the stream ended with %v", err)
 	}
 	// A daemon that stops is not a caller who leaves.
-	f.sendFiles = func(ctx context.Context, _ local.FileSendParams, _ io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {
+	f.sendWith(func(ctx context.Context, _ local.FileSendParams, _ io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {
 		begun <- struct{}{}
 		<-ctx.Done()
 		cause <- context.Cause(ctx)
 		return local.SendResults{}, ctx.Err()
-	}
+	})
 	done := make(chan error, 1)
 	go func() {
 		_, err := c.SendFiles(t.Context(), local.FileSendParams{Peers: []string{"b"}, Sources: []local.FileSource{{Path: "/x"}}}, nil, nil)
@@ -171,6 +184,32 @@ func TestRefusedEarly(t *testing.T) {
 	_, err := dial(t, path).SendFiles(t.Context(), streamParams(), bytes.NewReader(bytes.Repeat(content(), 4)), nil)
 	if local.As(err).Code != local.CodeUntrusted {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestStreamIsNobodysRequest holds that what a stream carries is never taken for
+// requests, even if its own request makes no sense.
+func TestStreamIsNobodysRequest(t *testing.T) {
+	path, _ := start(t, &filesFake{fake: newFake()})
+	const inside = `{"jsonrpc":"2.0","id":7,"method":"status.get"}` + "\n"
+	data := `{"jsonrpc":"2.0","method":"file.data","params":{"length":` + strconv.Itoa(len(inside)) + `}}` + "\n"
+	for _, request := range []string{
+		`{"jsonrpc":"2.0","id":1,"method":"file.send","params":{"peers":["b"],"sources":[{"stream":true}],"newer":1}}` + "\n",
+		`{"jsonrpc":"2.0","id":1,"method":"file.push","params":{}}` + "\n",
+		"nonsense\n",
+	} {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, request+data+inside); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(conn)
+		if (err != nil && !errors.Is(err, syscall.ECONNRESET)) || !strings.Contains(string(answer), `"error"`) || strings.Contains(string(answer), `"id":7`) {
+			t.Errorf("%s: %s, %v", request, answer, err)
+		}
+		_ = conn.Close()
 	}
 }
 
