@@ -3,6 +3,7 @@ package serverd
 import (
 	"context"
 	"math"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -77,6 +78,15 @@ func (t *trimmer) due(now time.Duration, h heapState) bool {
 	}
 	t.trimmed = now
 	return true
+}
+
+// processCounters is the process's own part of the statistics.
+func processCounters() map[string]int64 {
+	h := readHeap()
+	return map[string]int64{
+		"goroutines":      int64(runtime.NumGoroutine()),
+		"heap_live_bytes": int64(min(h.live, math.MaxInt64)),
+	}
 }
 
 // keepMemory gives back what bursts have left, until ctx ends.

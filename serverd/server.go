@@ -178,6 +178,7 @@ func (s *Server) observe() {
 	s.stats.Warnings(s.ca.Problems)
 	s.stats.Counters("connections", s.gate.counters)
 	s.stats.Counters("api", s.api.Counters)
+	s.stats.Counters("process", processCounters)
 }
 
 func (s *Server) serves(role string) bool { return slices.Contains(s.cfg.Roles, role) }

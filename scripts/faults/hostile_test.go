@@ -196,6 +196,8 @@ func TestHostileConnectAndClose(t *testing.T) {
 	flood(sized(500, 5000)) // what a first flood leaves is no leak
 	open := quiet()
 	files := r.files(pid)
+	running := func() int64 { return r.stats().Counters["process"]["goroutines"] }
+	goroutines := running()
 	before, err := lab.RSS(pid)
 	r.check(err)
 	start, many := time.Now(), sized(3000, 100_000)
@@ -206,11 +208,13 @@ func TestHostileConnectAndClose(t *testing.T) {
 		t.Errorf("%d connections are open, and %d were", now, open)
 	}
 	r.eventually("descriptors come back", func() bool { return r.files(pid) <= files+4 })
+	r.eventually("goroutines end", func() bool { return running() <= goroutines+idle })
 	now, err := lab.RSS(pid)
 	if err != nil || now > before+before/20+memorySlack {
 		t.Errorf("the server grew from %d to %d bytes (%v)", before, now, err)
 	}
-	t.Logf("%d connections in %s; resident memory %d MiB before, %d MiB after; descriptors %d and %d", many, took, before>>20, now>>20, files, r.files(pid))
+	t.Logf("%d connections in %s; resident memory %d MiB before, %d MiB after; descriptors %d and %d; goroutines %d and %d",
+		many, took, before>>20, now>>20, files, r.files(pid), goroutines, running())
 	r.send("alice", "bob", "after", "--wait", "delivered", "--timeout", patience)
 	r.settle()
 	r.noPanic()
