@@ -32,16 +32,25 @@ func (f *filesFake) SendFiles(ctx context.Context, p local.FileSendParams, strea
 }
 
 func (f *filesFake) GetFile(ctx context.Context, p local.FileGetParams, stream io.WriteCloser, progress func(local.FileProgress)) (local.FileGot, error) {
-	return f.getFile(ctx, p, stream, progress)
+	f.mu.Lock()
+	get := f.getFile
+	f.mu.Unlock()
+	return get(ctx, p, stream, progress)
 }
 
-// content is longer than one frame and than any buffer, and looks like lines.
 func (f *filesFake) sendWith(send func(context.Context, local.FileSendParams, io.Reader, func(local.FileProgress)) (local.SendResults, error)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sendFiles = send
 }
 
+func (f *filesFake) getWith(get func(context.Context, local.FileGetParams, io.WriteCloser, func(local.FileProgress)) (local.FileGot, error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.getFile = get
+}
+
+// content is longer than one frame and than any buffer, and looks like lines.
 func content() []byte {
 	return bytes.Repeat([]byte(`{"jsonrpc":"2.0","method":"file.end"}`+"\n\x00"), 3*local.MaxFileData/38)
 }
@@ -77,13 +86,13 @@ func TestStreamGoesUp(t *testing.T) {
 
 func TestStreamComesDown(t *testing.T) {
 	f := &filesFake{fake: newFake()}
-	f.getFile = func(_ context.Context, _ local.FileGetParams, stream io.WriteCloser, progress func(local.FileProgress)) (local.FileGot, error) {
+	f.getWith(func(_ context.Context, _ local.FileGetParams, stream io.WriteCloser, progress func(local.FileProgress)) (local.FileGot, error) {
 		if _, err := stream.Write(content()); err != nil {
 			return local.FileGot{}, err
 		}
 		progress(local.FileProgress{Done: 2})
 		return local.FileGot{ID: "i"}, stream.Close()
-	}
+	})
 	path, _ := start(t, f)
 	c := dial(t, path)
 	var got bytes.Buffer
@@ -94,7 +103,7 @@ func TestStreamComesDown(t *testing.T) {
 	// Who does not take all of it gets his own error, and the file is not fetched.
 	closed := errors.New("my pipe is closed")
 	fetched := make(chan error, 1)
-	f.getFile = func(_ context.Context, _ local.FileGetParams, stream io.WriteCloser, _ func(local.FileProgress)) (local.FileGot, error) {
+	f.getWith(func(_ context.Context, _ local.FileGetParams, stream io.WriteCloser, _ func(local.FileProgress)) (local.FileGot, error) {
 		var err error
 		for range 20 {
 			if _, err = stream.Write(content()); err != nil {
@@ -103,7 +112,7 @@ func TestStreamComesDown(t *testing.T) {
 		}
 		fetched <- errors.Join(err, stream.Close())
 		return local.FileGot{}, err
-	}
+	})
 	_, err = c.GetFile(t.Context(), local.FileGetParams{ID: "i", Stream: true}, failing{closed}, nil)
 	if !errors.Is(err, closed) || <-fetched == nil {
 		t.Errorf("error %v", err)
