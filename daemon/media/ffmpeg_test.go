@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"secmsg/daemon/media/codec"
 )
 
 // need skips a test, aloud, without a program.
@@ -103,37 +105,45 @@ func sound(t *testing.T, file string) ([]int16, time.Duration) {
 	return pcm, max(0, times[0])
 }
 
-// checkClock demands that pictures follow each other without a hole, at the
-// times that their numbers say.
+// checkClock demands that the numbers of the pictures rise, with hardly a hole
+// (the encoder leaves pictures out when the machine is slow).
 func checkClock(t *testing.T, all []shown, least int) {
 	t.Helper()
 	if len(all) < least {
 		t.Fatalf("%d pictures, want %d", len(all), least)
 	}
 	for i, s := range all {
-		if s.number != all[0].number+i {
-			t.Errorf("picture %d has number %d, the first has %d", i, s.number, all[0].number)
+		if i > 0 && s.number <= all[i-1].number {
+			t.Errorf("picture %d has number %d, the one before has %d", i, s.number, all[i-1].number)
 		}
 		if s.lit != (s.number%defaultRate < 3) {
 			t.Errorf("picture %d: lit %t", s.number, s.lit)
 		}
 	}
+	if span := all[len(all)-1].number - all[0].number + 1; float64(len(all)) < 0.95*float64(span) {
+		t.Errorf("%d pictures of %d", len(all), span)
+	}
 }
 
 // inStep returns how far the sound is from the picture, at each second.
-func inStep(t *testing.T, file string) []time.Duration {
+func inStep(t *testing.T, file string, shown []shown) []time.Duration {
 	t.Helper()
 	pcm, start := sound(t, file)
 	checkTone(t, pcm)
 	var out []time.Duration
-	for _, s := range pictures(t, file, defaultWidth, defaultHeight) {
-		if s.number%defaultRate != 0 {
+	end := start + time.Duration(len(pcm))*time.Second/codec.Rate
+	for _, s := range shown {
+		if s.number%defaultRate != 0 || s.at+3*ToneGap > end {
 			continue
 		}
+		nearest := time.Second / 2 // one that was lost says nothing
 		for _, begin := range gaps(pcm) {
-			if off := start + begin - ToneGap - s.at; off.Abs() < time.Second/2 {
-				out = append(out, off)
+			if off := start + begin - ToneGap - s.at; off.Abs() < nearest.Abs() {
+				nearest = off
 			}
+		}
+		if nearest < time.Second/2 {
+			out = append(out, nearest)
 		}
 	}
 	if len(out) == 0 {

@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -17,7 +19,13 @@ import (
 	"secmsg/daemon/media/codec"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Calls mostly wait: more of them run side by side than there are cores.
+	if f := flag.Lookup("test.parallel"); f != nil {
+		_ = f.Value.Set("6")
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // pair is two sessions in one process, joined over real sockets.
 type pair struct {
@@ -178,6 +186,7 @@ func needEncoders(t *testing.T) {
 
 func TestTestSourceToFile(t *testing.T) {
 	needEncoders(t)
+	t.Parallel()
 	need(t, "ffmpeg", "ffprobe")
 	out := filepath.Join(t.TempDir(), "call.mkv")
 	p := join(t, side{sources: Sources{Audio: source(t, Audio, SpecTest), Video: source(t, Video, SpecTest)}, sinks: null()},
@@ -191,17 +200,19 @@ func TestTestSourceToFile(t *testing.T) {
 		t.Errorf("stats %+v", sent)
 	}
 	p.close(t)
-	checkClock(t, pictures(t, out, defaultWidth, defaultHeight), 110)
-	for _, off := range inStep(t, out) {
-		if off.Abs() > apart {
-			t.Errorf("sound is %s from the picture", off)
+	shown := pictures(t, out, defaultWidth, defaultHeight)
+	checkClock(t, shown, 110)
+	off := inStep(t, out, shown)
+	for _, d := range off {
+		if d.Abs() > apart {
+			t.Errorf("sound is %s from the picture", d)
 		}
 	}
+	t.Logf("apart: %v", off)
 	sum := p.callee.Summary()
 	if sum.AudioIn.Frames < 190 || sum.VideoIn.Frames < 110 || sum.AudioIn.Refused+sum.VideoIn.Refused != 0 || sum.Duration < 3*time.Second {
 		t.Errorf("summary %+v", sum)
 	}
-	t.Logf("apart: %v", inStep(t, out))
 }
 
 // framesOf reads the frames of a file.
@@ -222,23 +233,25 @@ func framesOf(t *testing.T, kind Kind, file string) [][]byte {
 	}
 }
 
-// sameFrames demands that what arrived is what was sent, to the last byte; the
-// first frames may be missing, since the receiver begins when it is ready.
-func sameFrames(t *testing.T, kind Kind, sent, got string, missing int) {
+// sameFrames demands that what arrived is what was sent, to the last byte.
+// Silence that fills a pause of a machine under load does not count.
+func sameFrames(t *testing.T, kind Kind, sent, got string) {
 	t.Helper()
-	a, b := framesOf(t, kind, sent), framesOf(t, kind, got)
-	if len(b) > len(a) || len(b) < len(a)-missing {
+	filled := func(f []byte) bool { return bytes.Equal(f, silence(opusFrame)) }
+	a, b := framesOf(t, kind, sent), slices.DeleteFunc(framesOf(t, kind, got), filled)
+	if len(b) != len(a) {
 		t.Fatalf("%s: %d frames of %d", filepath.Base(got), len(b), len(a))
 	}
 	for i := range b {
-		if !bytes.Equal(b[len(b)-1-i], a[len(a)-1-i]) {
-			t.Fatalf("%s: frame %d from the end differs", filepath.Base(got), i)
+		if !bytes.Equal(b[i], a[i]) {
+			t.Fatalf("%s: frame %d differs", filepath.Base(got), i)
 		}
 	}
 }
 
 func TestFileToFile(t *testing.T) {
 	need(t, "ffmpeg")
+	t.Parallel()
 	for _, c := range []struct {
 		name, ext string
 		encoder   []string
@@ -263,11 +276,10 @@ func TestFileToFile(t *testing.T) {
 				until[SourceEnded](t, p.from[0], 20*time.Second, func(e SourceEnded) bool { return e.Err == nil })
 			}
 			until[SourceEnded](t, p.from[1], 20*time.Second, nil)
-			n := uint64(len(framesOf(t, Video, path("in"+c.ext))))
-			received(t, p.from[1], 95, n, 5*time.Second)
+			received(t, p.from[1], uint64(len(framesOf(t, Audio, path("in.ogg")))), uint64(len(framesOf(t, Video, path("in"+c.ext)))), 10*time.Second)
 			p.close(t)
-			sameFrames(t, Audio, path("in.ogg"), path("out.ogg"), 3)
-			sameFrames(t, Video, path("in"+c.ext), path("out"+c.ext), 0)
+			sameFrames(t, Audio, path("in.ogg"), path("out.ogg"))
+			sameFrames(t, Video, path("in"+c.ext), path("out"+c.ext))
 			pcm, _ := sound(t, path("back.wav"))
 			if heard := len(pcm) / codec.Rate; heard < 1 || goertzel(pcm[codec.Rate/2:codec.Rate], 1000) < 1000 {
 				t.Errorf("%d samples, 1 kHz has %.0f", len(pcm), goertzel(pcm[codec.Rate/2:codec.Rate], 1000))
@@ -278,6 +290,7 @@ func TestFileToFile(t *testing.T) {
 
 func TestPipeToPipe(t *testing.T) {
 	needEncoders(t)
+	t.Parallel()
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
 	for _, f := range []string{in, out} {

@@ -66,7 +66,8 @@ func TestWhatCannotBeOpened(t *testing.T) {
 // TestPlayerGetsTheCall lets a program take what a player would.
 func TestPlayerGetsTheCall(t *testing.T) {
 	needEncoders(t)
-	need(t, "ffprobe")
+	need(t, "ffmpeg", "ffprobe")
+	t.Parallel()
 	out := filepath.Join(t.TempDir(), "out.mkv")
 	pl, err := startPlayer(exec.Command("sh", "-c", `cat > "$0"`, out))
 	if err != nil {
