@@ -22,6 +22,7 @@ type save struct {
 	t    target
 	root *os.Root
 	f    *os.File
+	to   io.WriterAt // writes f
 
 	durable chan progressMark // what is written and not yet durable
 }
@@ -176,6 +177,10 @@ func (d *save) open(ctx context.Context) (err error) {
 // the next parts come.
 func (d *save) fill(ctx context.Context, f *fetch) error {
 	d.durable = make(chan progressMark, f.count+1)
+	d.to = d.f
+	if d.file.Size >= directFrom {
+		d.to = &direct{f: d.f}
+	}
 	f.track.set(min(int64(d.t.Parts)*seal.FilePartPlain, d.file.Size), d.file.Size)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -188,7 +193,7 @@ func (d *save) fill(ctx context.Context, f *fetch) error {
 
 // part implements sink.
 func (d *save) part(_ context.Context, number int, plain, state []byte) error {
-	if _, err := d.f.WriteAt(plain, int64(number-1)*seal.FilePartPlain); err != nil {
+	if _, err := d.to.WriteAt(plain, int64(number-1)*seal.FilePartPlain); err != nil {
 		return writeError(d.t.Dir, err)
 	}
 	d.durable <- progressMark{number, state} // has room for all of them
