@@ -16,10 +16,3 @@ func dropCache(f *os.File) { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTN
 func startWrite(f *os.File, offset, length int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), offset, length, unix.SYNC_FILE_RANGE_WRITE)
 }
-
-// startRead has the system begin to read a range of a file that is about to be
-// sent, so that the disk works while what is there goes out. Failing costs only
-// time.
-func startRead(f *os.File, offset, length int64) {
-	_ = unix.Fadvise(int(f.Fd()), offset, length, unix.FADV_WILLNEED)
-}

@@ -191,8 +191,6 @@ type content struct {
 	offset int64
 	part   int // index of file
 	file   *os.File
-	begun  bool  // something was read
-	ahead  bool  // the rest of the part was asked for
 	err    error // the first that is not an end
 }
 
@@ -244,17 +242,11 @@ func (c *content) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, c.fail(err)
 		}
-		c.file, c.part, c.ahead = f, i, false
+		c.file, c.part = f, i
 	}
 	if left := c.ends[i] - c.offset; int64(len(p)) > left {
 		p = p[:left]
 	}
-	if !c.ahead && c.begun {
-		// Who reads on will want the rest of the part; of a short range that is not known.
-		startRead(c.file, c.offset-start, c.ends[i]-c.offset)
-		c.ahead = true
-	}
-	c.begun = true
 	n, err := c.file.ReadAt(p, c.offset-start)
 	c.offset += int64(n)
 	if n < len(p) {
