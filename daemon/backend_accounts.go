@@ -111,6 +111,9 @@ func (d *Daemon) RemoveAccount(ctx context.Context, name string) error {
 	}
 	a.stop()
 	d.drop(a)
+	if err := a.fileService().Forget(context.WithoutCancel(ctx)); err != nil {
+		d.logger.Warn("remove what transfers have on the disk", "error", err)
+	}
 	err = d.store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		if err := tx.DeleteAccount(a.id); err != nil {
 			return err

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
@@ -16,7 +18,32 @@ import (
 // that are over, and files that were never fetched to their end and that
 // nothing fetches now. Fetched files stay.
 func (s *Service) Collect(ctx context.Context) (local.FileGC, error) {
-	out, err := s.collectDownloads(ctx)
+	return s.collect(ctx, 0)
+}
+
+const (
+	// tidyEvery is how often a service collects by itself; it begins with that.
+	tidyEvery = 6 * time.Hour
+	// downloadKept is how long a download that stopped can go on where it was
+	// before a service collects it by itself.
+	downloadKept = 7 * 24 * time.Hour
+)
+
+// tidy collects what nobody can want any more.
+func (s *Service) tidy(ctx context.Context) {
+	out, err := s.collect(ctx, downloadKept)
+	switch {
+	case err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrLocked):
+		s.o.Logger.Warn("collect what transfers have left", "error", err)
+	case out.Files > 0:
+		s.o.Logger.Info("collected what transfers have left", "files", out.Files, "bytes", out.Bytes)
+	}
+}
+
+// collect is Collect for downloads that began at least age ago, or whose file
+// history holds no more.
+func (s *Service) collect(ctx context.Context, age time.Duration) (local.FileGC, error) {
+	out, err := s.collectDownloads(ctx, age)
 	if err != nil {
 		return out, err
 	}
@@ -45,12 +72,38 @@ func (s *Service) Collect(ctx context.Context) (local.FileGC, error) {
 	return out, nil
 }
 
+// Forget removes from the disk what the transfers of the account have there,
+// before the account itself is removed. Nothing may run any more.
+func (s *Service) Forget(ctx context.Context) error {
+	var uploads, downloads []store.Transfer
+	err := s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
+		if uploads, err = tx.Transfers(s.o.Account, store.TransferUpload, 0, math.MaxInt32); err != nil {
+			return err
+		}
+		downloads, err = tx.Transfers(s.o.Account, store.TransferDownload, 0, math.MaxInt32)
+		return err
+	})
+	errs := []error{err}
+	for _, row := range uploads {
+		errs = append(errs, s.spool.clear(row.ID))
+	}
+	for _, row := range downloads {
+		t, err := decodeTarget(row.Body)
+		if err == nil {
+			_, err = s.drop(ctx, row.ID, t)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
 // collectDownloads ends the downloads that no call carries on, but for the
-// unasked ones.
-func (s *Service) collectDownloads(ctx context.Context) (local.FileGC, error) {
+// unasked ones and those that are younger than age.
+func (s *Service) collectDownloads(ctx context.Context, age time.Duration) (local.FileGC, error) {
 	var out local.FileGC
 	var list []store.Transfer
-	auto := make(map[store.MessageID]bool)
+	kept := make(map[int64]bool)
+	young := s.o.Store.ProfileTime().Add(-age).UnixMilli()
 	err := s.o.Store.View(ctx, func(tx *store.Tx) error {
 		for after := int64(0); ; {
 			page, err := tx.Transfers(s.o.Account, store.TransferDownload, after, transfersAtOnce)
@@ -63,7 +116,7 @@ func (s *Service) collectDownloads(ctx context.Context) (local.FileGC, error) {
 				if err != nil && !errors.Is(err, store.ErrNotFound) {
 					return err
 				}
-				auto[t.File] = err == nil && f.State == store.FileFetching
+				kept[t.ID] = err == nil && (f.State == store.FileFetching || t.CreatedMS > young)
 			}
 			list = append(list, page...)
 		}
@@ -73,7 +126,7 @@ func (s *Service) collectDownloads(ctx context.Context) (local.FileGC, error) {
 	}
 	for _, row := range list {
 		t, err := decodeTarget(row.Body)
-		if err != nil || auto[row.File] || !s.claim(row.ID) {
+		if err != nil || kept[row.ID] || !s.claim(row.ID) {
 			continue
 		}
 		size, err := s.drop(ctx, row.ID, t)

@@ -417,3 +417,58 @@ func TestCollect(t *testing.T) {
 	nothingIn(t, dir)
 	w.settled()
 }
+
+// TestCollectsByItself holds what a service collects unasked: parts that belong
+// to no upload, and downloads that stopped long ago, not those of today; and
+// that nothing is left of an account that is removed.
+func TestCollectsByItself(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	f := w.offered("f", 10)
+	dir := t.TempDir()
+	var temps []string
+	stop := func(created int64) {
+		at, err := chooseTarget(dir, "f", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.update(func(tx *store.Tx) error {
+			row, err := at.row(1, f.ID, created)
+			if err != nil {
+				return err
+			}
+			return tx.InsertTransfer(row)
+		})
+		if err := os.WriteFile(filepath.Join(dir, at.Temp), []byte("part"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		temps = append(temps, at.Temp)
+	}
+	now := w.st.ProfileTime().UnixMilli()
+	stop(now - downloadKept.Milliseconds() - 1)
+	stop(now - downloadKept.Milliseconds()/2)
+	orphan := filepath.Join(w.dir, "spool", "99.1")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(orphan), 0o700), os.WriteFile(orphan, []byte("left"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	w.stop()
+	w.start()
+	w.until("the orphan is gone", func() bool {
+		_, err := os.Lstat(orphan)
+		return errors.Is(err, os.ErrNotExist)
+	})
+	if list, err := os.ReadDir(dir); err != nil || len(list) != 1 || list[0].Name() != temps[1] {
+		t.Errorf("%v, %v", list, err)
+	}
+	w.blobs.create = func() error { return errors.New("no server") }
+	w.send(w.source("up", 5))
+	w.until("it is sealed", func() bool { return w.spooled() == 1 })
+	w.stop()
+	if err := w.s.Forget(t.Context()); err != nil {
+		t.Error(err)
+	}
+	nothingIn(t, dir)
+	if n := w.spooled(); n > 0 {
+		t.Errorf("%d parts are left", n)
+	}
+}

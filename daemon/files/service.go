@@ -149,10 +149,16 @@ func (s *Service) Run(ctx context.Context) error {
 	defer cancel()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	tidy := time.NewTicker(tidyEvery)
+	defer tidy.Stop()
+	s.tidy(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-tidy.C:
+			s.tidy(ctx)
+			continue
 		case <-s.kick:
 		case <-timer.C:
 		}
