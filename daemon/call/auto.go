@@ -1,0 +1,128 @@
+package call
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"secmsg/rpc/local"
+)
+
+// waiter waits for a call that it may take.
+type waiter struct {
+	from []string // addresses; empty: whoever's policy says so
+	got  chan taken
+}
+
+// taken is what a waiter gets.
+type taken struct {
+	id  ID
+	err error
+}
+
+func (w *waiter) give(id ID, err error) { w.got <- taken{id, err} } // once: it has room for one
+
+// await waits for the next call that may be taken unasked, and claims it.
+func (s *Service) await(ctx context.Context, p local.CallAnswerParams) (ID, error) {
+	w := &waiter{got: make(chan taken, 1)}
+	for _, name := range p.From {
+		peer, err := s.signals.Check(ctx, name)
+		if err != nil {
+			return ID{}, err
+		}
+		w.from = append(w.from, peer)
+	}
+	err := s.do(ctx, func() error {
+		if s.stopped {
+			return errStopped
+		}
+		s.waiters = append(s.waiters, w)
+		for _, l := range s.live {
+			if !l.call.Accepted && l.reason == "" && !l.claimed {
+				s.assign(l)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return ID{}, err
+	}
+	var late <-chan time.Time
+	if p.Timeout > 0 {
+		t := time.NewTimer(time.Duration(p.Timeout * float64(time.Second)))
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case x := <-w.got:
+		return x.id, x.err
+	case <-late:
+		err = local.Errorf(local.CodeTimeout, "nobody called")
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	s.post(func() { s.leave(w) })
+	return ID{}, err
+}
+
+// leave takes a waiter away; a call that it was given rings on.
+func (s *Service) leave(w *waiter) {
+	s.waiters = slices.DeleteFunc(s.waiters, func(x *waiter) bool { return x == w })
+	select {
+	case x := <-w.got:
+		if l := s.live[x.id]; l != nil && l.ops == nil {
+			l.claimed = false
+			s.assign(l)
+		}
+	default:
+	}
+}
+
+// assign looks for somebody who takes a call that rings unasked: who waits for
+// its caller, else, if the caller's policy says so, who waits for such calls, or
+// the device itself.
+func (s *Service) assign(l *live) {
+	if s.give(l, func(w *waiter) bool { return slices.Contains(w.from, l.call.Peer) }) {
+		return
+	}
+	s.wg.Go(func() {
+		yes, err := s.signals.AutoAnswer(s.work, l.call.Peer)
+		if err != nil {
+			s.logger.Warn("policy of a call", "error", err)
+		}
+		if err != nil || !yes {
+			return
+		}
+		s.post(func() {
+			if s.stopped || s.live[l.id] != l || l.call.Accepted || l.reason != "" || l.claimed {
+				return
+			}
+			if s.give(l, func(w *waiter) bool { return len(w.from) == 0 }) {
+				return
+			}
+			l.claimed = true
+			s.wg.Go(func() { s.answerAlone(l.id) })
+		})
+	})
+}
+
+// give hands a call to the first waiter that takes it.
+func (s *Service) give(l *live, takes func(w *waiter) bool) bool {
+	i := slices.IndexFunc(s.waiters, takes)
+	if i < 0 || s.state.Active() != nil {
+		return false
+	}
+	w := s.waiters[i]
+	s.waiters = slices.Delete(s.waiters, i, i+1)
+	l.claimed = true
+	w.give(l.id, nil)
+	return true
+}
+
+// answerAlone takes a call with microphone and loudspeaker, because its caller's
+// policy says so and nobody waits for it. Where there are none it rings on.
+func (s *Service) answerAlone(id ID) {
+	if _, err := s.take(s.work, id, local.CallMedia{}, nil); err != nil {
+		s.logger.Warn("a call is not answered by itself", "error", err)
+	}
+}

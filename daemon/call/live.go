@@ -1,0 +1,341 @@
+package call
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"secmsg/rpc/local"
+)
+
+const (
+	// opQueue bounds what waits for a connection to be done with.
+	opQueue = 64
+	// opTimeout bounds the opening of sources and one step of the connection.
+	opTimeout = 15 * time.Second
+	// drainFor is how long a call goes on after the last of its sources was sent:
+	// the peer's jitter buffer is still playing.
+	drainFor = time.Second
+	// ownerBuffer is how many events wait for who carries a call.
+	ownerBuffer = 128
+)
+
+// ErrIdentity is what media fail with when the other end of a connection is not
+// the device that the ratchet named.
+var ErrIdentity = errors.New("the media connection is not that of the peer's device")
+
+// op is one step of a connection. The event, if there is one, is fed to the
+// machine.
+type op func(ctx context.Context, x Session) (Event, error)
+
+// live is what a call has beside its state. The loop owns it; its connection
+// belongs to a worker.
+type live struct {
+	id         ID
+	began      time.Time
+	call       Call   // as the machine told last
+	reason     string // set when it has ended
+	text       string
+	up         time.Time // connected since; zero if it is not
+	upFor      time.Duration
+	wasUp      bool
+	stats      *local.CallStats
+	timers     [timers]*time.Timer
+	drain      *time.Timer
+	owner      *owner
+	claimed    bool // somebody is about to take it
+	media      local.CallMedia
+	streams    Streams
+	generation atomic.Uint32
+
+	// The connection; nil ops: there is none.
+	ops    chan op
+	cancel context.CancelFunc
+	closed chan struct{}
+	// gone: another call has taken its place, and nobody is told of its end.
+	gone bool
+}
+
+// owner is who waits for a call: the caller of call.start or call.answer.
+type owner struct {
+	events chan local.Event
+	done   chan struct{} // closed when result is set
+
+	// owned by the loop, and by the reader once done is closed
+	id     ID
+	result local.Call
+}
+
+func newOwner(id ID) *owner {
+	return &owner{events: make(chan local.Event, ownerBuffer), done: make(chan struct{}), id: id}
+}
+
+func (s *Service) newLive(c Call) *live {
+	l := &live{id: c.ID, began: time.Now(), call: c}
+	s.live[c.ID] = l
+	return l
+}
+
+// connect starts the worker of a call's connection: x, or, if that is nil, one
+// that is opened once after is closed.
+func (s *Service) connect(l *live, x Session, after <-chan struct{}) {
+	var ctx context.Context
+	ctx, l.cancel = context.WithCancel(s.work)
+	l.ops, l.closed = make(chan op, opQueue), make(chan struct{})
+	media, streams, caller := l.media, l.streams, l.call.Out
+	s.wg.Go(func() {
+		var stats *local.CallStats
+		defer func() {
+			close(l.closed)
+			s.post(func() { s.disconnected(l, stats) })
+		}()
+		if after != nil {
+			<-after
+		}
+		if x == nil {
+			var err error
+			opening, cancel := context.WithTimeout(ctx, opTimeout)
+			x, err = s.media.Open(opening, caller, media, streams)
+			cancel()
+			if err != nil {
+				s.mediaFailed(l.id, err)
+				<-ctx.Done()
+				return
+			}
+		}
+		stats = s.serve(ctx, l, x)
+	})
+}
+
+// serve serves one connection until ctx ends, and returns what it was.
+func (s *Service) serve(ctx context.Context, l *live, x Session) *local.CallStats {
+	events := make(chan struct{})
+	go func() {
+		defer close(events)
+		for e := range x.Events() {
+			s.mediaEvent(l, e)
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			stats, err := x.Close()
+			if err != nil {
+				s.logger.Info("end of a call", "error", err)
+			}
+			<-events
+			return stats
+		case f := <-l.ops:
+			step, cancel := context.WithTimeout(ctx, opTimeout)
+			e, err := f(step, x)
+			cancel()
+			switch {
+			case ctx.Err() != nil:
+			case err != nil:
+				s.mediaFailed(l.id, err)
+			case e != nil:
+				s.post(func() { s.step(e) })
+			}
+		}
+	}
+}
+
+// op queues a step of a call's connection.
+func (s *Service) op(id ID, f op) {
+	l := s.live[id]
+	if l == nil || l.ops == nil {
+		return
+	}
+	select {
+	case l.ops <- f:
+	default:
+		s.mediaFailedNow(id, errors.New("its connection does not follow"))
+	}
+}
+
+func (s *Service) mediaFailed(id ID, err error) {
+	s.post(func() { s.mediaFailedNow(id, err) })
+}
+
+func (s *Service) mediaFailedNow(id ID, err error) {
+	s.logger.Info("media of a call", "error", err)
+	text := err.Error()
+	if e, ok := errors.AsType[*local.Error](err); ok {
+		text = e.Message
+	}
+	s.step(MediaDown{ID: id, Lost: true, Identity: errors.Is(err, ErrIdentity), Text: text})
+}
+
+// mediaEvent takes what happens in a connection, in its own goroutine.
+func (s *Service) mediaEvent(l *live, e MediaEvent) {
+	generation := l.generation.Load()
+	s.post(func() {
+		switch {
+		case e.Candidate != "":
+			s.step(Candidate{ID: l.id, Generation: generation, Candidate: e.Candidate})
+		case e.Connected:
+			s.step(MediaUp{ID: l.id})
+		case e.Lost:
+			s.step(MediaDown{ID: l.id})
+		case e.Failed != nil:
+			s.step(MediaDown{ID: l.id, Lost: true, Identity: e.Identity, Text: e.Failed.Error()})
+		case e.Ended:
+			if l.media.HangupAfterPlay && l.drain == nil && s.live[l.id] == l {
+				l.drain = time.AfterFunc(drainFor, func() { s.post(func() { s.step(Hangup{ID: l.id}) }) })
+			}
+		case e.Stats != nil:
+			l.stats = e.Stats
+			s.publish(l, "")
+		case e.Notice != "":
+			s.publish(l, e.Notice)
+		}
+	})
+}
+
+// tell takes a call that is new, in another phase, or over.
+func (s *Service) tell(f Tell) {
+	l := s.live[f.Call.ID]
+	fresh := l == nil
+	if fresh {
+		l = s.newLive(f.Call)
+	}
+	was := l.call.Phase
+	l.call = f.Call
+	now := time.Now()
+	if f.Call.Phase == Connected && f.Reason == "" {
+		if l.up.IsZero() {
+			l.up = now
+		}
+	} else if !l.up.IsZero() {
+		l.upFor += now.Sub(l.up)
+		l.up = time.Time{}
+	}
+	if f.Reason != "" {
+		s.over(l, f.Reason, f.Text)
+		return
+	}
+	if f.Call.Phase == Connected && !l.wasUp {
+		l.wasUp = true
+		s.record(l)
+	}
+	if fresh && !f.Call.Out {
+		s.record(l)
+		s.assign(l)
+	}
+	if was != f.Call.Phase || fresh || f.Call.Phase == Initiating {
+		s.publish(l, "")
+	}
+}
+
+// over ends a call: its connection first, then who waits is told.
+func (s *Service) over(l *live, reason, text string) {
+	l.reason, l.text = reason, text
+	for _, t := range append(slices.Clone(l.timers[:]), l.drain) {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	if l.ops == nil {
+		s.finish(l)
+		return
+	}
+	l.cancel()
+}
+
+// disconnected is the end of a worker.
+func (s *Service) disconnected(l *live, stats *local.CallStats) {
+	if stats != nil {
+		l.stats = stats
+	}
+	if l.gone {
+		delete(s.live, l.id)
+		return
+	}
+	s.finish(l)
+}
+
+// finish tells everybody that a call is over.
+func (s *Service) finish(l *live) {
+	if s.live[l.id] != l {
+		return
+	}
+	delete(s.live, l.id)
+	s.record(l)
+	s.publish(l, l.text)
+	if l.owner != nil {
+		l.owner.result = l.body(l.text)
+		close(l.owner.done)
+	}
+}
+
+// adopt lets who waits for one call wait for another.
+func (s *Service) adopt(f Adopt) {
+	from := s.live[f.From]
+	if from == nil {
+		return
+	}
+	to := s.live[f.To]
+	if to == nil {
+		to = s.newLive(Call{ID: f.To})
+	}
+	to.owner, to.media, to.streams, to.claimed = from.owner, from.media, from.streams, true
+	if to.owner != nil {
+		to.owner.id = f.To
+	}
+	from.owner, from.gone = nil, true
+	for _, t := range from.timers {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	from.cancel()
+	s.connect(to, nil, from.closed)
+}
+
+// body shows a call.
+func (l *live) body(text string) local.Call {
+	c := local.Call{
+		ID: l.id.Text(), State: l.call.Phase.String(), Direction: local.DirectionIn, Reason: l.reason,
+		Audio: l.call.Audio, Video: l.call.Video, Text: text, Stats: l.stats,
+	}
+	if l.call.Out {
+		c.Direction = local.DirectionOut
+	}
+	d := l.upFor
+	if !l.up.IsZero() {
+		d += time.Since(l.up)
+	}
+	c.Duration = float64(d.Milliseconds()) / 1000
+	if l.reason != "" {
+		c.State = local.CallEnded
+		c.Missed = !l.call.Out && !l.call.Accepted && l.reason != local.CallDeclined && l.reason != local.CallAnsweredElsewhere
+	}
+	return c
+}
+
+func (l *live) asRecord(text string) Record {
+	return Record{Peer: l.call.Peer, Device: l.call.Device, Began: l.began, Call: l.body(text)}
+}
+
+// record has journal and history keep how a call stands.
+func (s *Service) record(l *live) {
+	r := l.asRecord(l.text)
+	s.records.put(func(ctx context.Context) {
+		if err := s.signals.Record(ctx, r); err != nil {
+			s.logger.Warn("record a call", "error", err)
+		}
+	})
+}
+
+// publish tells who carries a call. An owner that does not keep up misses some.
+func (s *Service) publish(l *live, text string) {
+	if l.owner == nil {
+		return
+	}
+	select {
+	case l.owner.events <- s.signals.Event(l.asRecord(text)):
+	default:
+	}
+}

@@ -1,0 +1,331 @@
+package call
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
+)
+
+// Options make a Service.
+type Options struct {
+	// Self is this device.
+	Self    Device
+	Signals Signals
+	Media   Media
+	Logger  *slog.Logger
+}
+
+const (
+	// inboxSize bounds what waits for the loop. Signals beyond it are dropped, and
+	// said again by their senders.
+	inboxSize = 256
+	// signalTimeout bounds one signal, with the look-up that it may need.
+	signalTimeout = 15 * time.Second
+	// stopFor bounds what is said to peers when the service ends.
+	stopFor = 2 * time.Second
+)
+
+// Service makes the calls of an account on this device.
+type Service struct {
+	// constant
+	self    Device
+	signals Signals
+	media   Media
+	logger  *slog.Logger
+	inbox   chan func()
+	outbox  *queue        // signals, in order
+	records *queue        // what journal and history keep, in order
+	wake    chan struct{} // changed is not empty
+	quit    chan struct{} // closed when Run ends
+	wg      sync.WaitGroup
+	work    context.Context // of workers
+
+	// owned by the loop
+	state   State
+	live    map[ID]*live
+	waiters []*waiter
+	stopped bool
+
+	mu      sync.Mutex
+	changed map[string]bool // guarded by mu; peers whose key has changed
+}
+
+// errStopped is a request to a service that does not run.
+var errStopped = local.Errorf(local.CodeInterrupted, "the account is not running")
+
+// New makes a service. Run starts it.
+func New(o Options) *Service {
+	s := &Service{
+		self: o.Self, signals: o.Signals, media: o.Media, logger: o.Logger,
+		inbox: make(chan func(), inboxSize), wake: make(chan struct{}, 1),
+		quit: make(chan struct{}), live: make(map[ID]*live), changed: make(map[string]bool),
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	return s
+}
+
+// Run carries out calls until ctx ends; then it ends them all, tells their peers
+// and waits for everything that it started. A Service runs once.
+func (s *Service) Run(ctx context.Context) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.work = work
+	s.outbox, s.records = newQueue(s.logger), newQueue(s.logger)
+	var writers sync.WaitGroup
+	writers.Go(func() { s.outbox.run(work) })
+	writers.Go(func() { s.records.run(work) })
+	defer func() {
+		s.stop()
+		late := time.AfterFunc(stopFor, cancel)
+		s.outbox.end()
+		s.records.end()
+		writers.Wait()
+		late.Stop()
+		cancel()
+		close(s.quit)
+		s.wg.Wait()
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case f := <-s.inbox:
+			f()
+		case <-s.wake:
+			s.endChanged()
+		}
+	}
+}
+
+// stop ends all calls and waits until their connections are closed.
+func (s *Service) stop() {
+	s.stopped = true
+	s.step(Shutdown{})
+	for _, w := range s.waiters {
+		w.give(ID{}, errStopped)
+	}
+	s.waiters = nil
+	for len(s.live) > 0 {
+		(<-s.inbox)()
+	}
+}
+
+// do runs fn in the loop and returns its error.
+func (s *Service) do(ctx context.Context, fn func() error) error {
+	result := make(chan error, 1)
+	select {
+	case s.inbox <- func() { result <- fn() }:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.quit:
+		return errStopped
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-s.quit:
+		return errStopped
+	}
+}
+
+// post has fn run in the loop; it is for the service's own goroutines.
+func (s *Service) post(fn func()) {
+	select {
+	case s.inbox <- fn:
+	case <-s.quit:
+	}
+}
+
+// offer has fn run in the loop if there is room; it never waits.
+func (s *Service) offer(fn func()) {
+	select {
+	case s.inbox <- fn:
+	default:
+		s.logger.Warn("a call signal is dropped: too many wait")
+	}
+}
+
+// Signal takes a signal of a contact. It does not wait.
+func (s *Service) Signal(peer string, device Device, c *e2e.Call) {
+	s.offer(func() { s.step(Signal{Peer: peer, Device: device, Call: c}) })
+}
+
+// Undelivered says that a signal did not reach a device; gone: nor will the
+// next. It does not wait.
+func (s *Service) Undelivered(call ID, device Device, gone bool) {
+	s.offer(func() { s.step(Undelivered{ID: call, Device: device, Gone: gone}) })
+}
+
+// KeyChanged ends all calls with a peer. It does not wait.
+func (s *Service) KeyChanged(peer string) {
+	s.mu.Lock()
+	s.changed[peer] = true
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// endChanged ends the calls with peers whose key has changed.
+func (s *Service) endChanged() {
+	s.mu.Lock()
+	peers := s.changed
+	s.changed = make(map[string]bool)
+	s.mu.Unlock()
+	for peer := range peers {
+		s.step(KeyChanged{Peer: peer})
+	}
+}
+
+// NetworkChanged makes calls look for another path. It does not wait.
+func (s *Service) NetworkChanged() { s.offer(func() { s.step(NetworkChanged{}) }) }
+
+// step feeds the machine and carries out what it asks for.
+func (s *Service) step(e Event) {
+	var effects []Effect
+	s.state, effects = Next(s.state, e)
+	for _, f := range effects {
+		s.run(f)
+	}
+}
+
+// run carries out one effect. It never waits.
+func (s *Service) run(f Effect) {
+	switch f := f.(type) {
+	case Send:
+		s.send(f)
+	case StartTimer:
+		s.startTimer(f)
+	case Tell:
+		s.tell(f)
+	case Adopt:
+		s.adopt(f)
+	case MakeOffer:
+		s.op(f.ID, func(ctx context.Context, x Session) (Event, error) {
+			sdp, fp, err := x.Offer(ctx)
+			return Described{ID: f.ID, SDP: sdp, Fingerprint: fp}, err
+		})
+	case MakeAnswer:
+		s.op(f.ID, func(ctx context.Context, x Session) (Event, error) {
+			sdp, fp, err := x.Accept(ctx, f.Offer.SDP, f.Offer.Fingerprint)
+			return Described{ID: f.ID, SDP: sdp, Fingerprint: fp}, err
+		})
+	case TakeAnswer:
+		s.op(f.ID, func(_ context.Context, x Session) (Event, error) {
+			return nil, x.Answer(f.Answer.SDP, f.Answer.Fingerprint)
+		})
+	case SetKeys:
+		k := Keys{Call: f.ID, Caller: s.self, Callee: f.Device, Offer: f.Offer, Answer: f.Answer}
+		if !f.Out {
+			k.Caller, k.Callee = f.Device, s.self
+		}
+		s.op(f.ID, func(_ context.Context, x Session) (Event, error) { return nil, x.SetKeys(k) })
+	case AddCandidates:
+		s.op(f.ID, func(_ context.Context, x Session) (Event, error) {
+			for _, c := range f.Candidates {
+				if err := x.AddCandidate(c); err != nil {
+					s.logger.Debug("a candidate of the peer is not usable", "error", err)
+				}
+			}
+			return nil, nil
+		})
+	case MakeRestart:
+		s.setGeneration(f.ID, f.Generation)
+		s.op(f.ID, func(ctx context.Context, x Session) (Event, error) {
+			sdp, err := x.Restart(ctx)
+			return Restarted{ID: f.ID, Generation: f.Generation, SDP: sdp}, err
+		})
+	case AnswerRestart:
+		s.setGeneration(f.ID, f.Generation)
+		s.op(f.ID, func(ctx context.Context, x Session) (Event, error) {
+			sdp, _, err := x.Accept(ctx, f.SDP, f.Fingerprint)
+			return Restarted{ID: f.ID, Generation: f.Generation, SDP: sdp}, err
+		})
+	case TakeRestart:
+		s.op(f.ID, func(_ context.Context, x Session) (Event, error) { return nil, x.Answer(f.SDP, f.Fingerprint) })
+	}
+}
+
+func (s *Service) setGeneration(id ID, generation uint32) {
+	if l := s.live[id]; l != nil {
+		l.generation.Store(generation)
+	}
+}
+
+// send queues a signal. One that finds no room is lost like one on the way.
+func (s *Service) send(f Send) {
+	to := make([]*Device, 0, max(1, len(f.To)))
+	for _, d := range f.To {
+		to = append(to, &d)
+	}
+	if len(to) == 0 {
+		to = append(to, nil)
+	}
+	s.outbox.put(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, signalTimeout)
+		defer cancel()
+		for _, d := range to {
+			devices, err := s.signals.Send(ctx, f.Peer, d, f.Call)
+			if err != nil {
+				s.logger.Info("call signal", "error", err)
+				e := local.As(err)
+				failed := Unsendable{ID: f.ID, Identity: e.Code == local.CodeUntrusted, Text: e.Message}
+				s.offer(func() { s.step(failed) })
+				continue
+			}
+			s.offer(func() { s.step(Sent{ID: f.ID, Devices: slices.Clone(devices)}) })
+		}
+	})
+}
+
+func (s *Service) startTimer(f StartTimer) {
+	l := s.live[f.ID]
+	if l == nil {
+		return
+	}
+	if t := l.timers[f.Timer]; t != nil {
+		t.Stop()
+	}
+	l.timers[f.Timer] = time.AfterFunc(f.After, func() {
+		s.post(func() { s.step(Expired{ID: f.ID, Timer: f.Timer, Serial: f.Serial}) })
+	})
+}
+
+func newID() (ID, error) {
+	u, err := uuid.NewV7()
+	if err != nil {
+		return ID{}, fmt.Errorf("call id: %w", err)
+	}
+	return ID(u), nil
+}
+
+// Text returns the id as it stands in events.
+func (id ID) Text() string { return uuid.UUID(id).String() }
+
+// ParseID reads an id as events have it.
+func ParseID(s string) (ID, error) {
+	u, err := uuid.Parse(s)
+	if err != nil {
+		return ID{}, local.Errorf(local.CodeNotFound, "there is no call %q", s)
+	}
+	return ID(u), nil
+}
+
+func secret() (out [e2e.CallSecretSize]byte) {
+	rand.Read(out[:]) // never fails (crypto/rand, since Go 1.24)
+	return out
+}
+
+// notFound tells that there is no call that could be meant.
+func notFound(what string) error { return local.Errorf(local.CodeNotFound, "%s", what) }

@@ -1,0 +1,303 @@
+package call
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
+)
+
+// errBusyHere is a call that is made or taken beside another.
+var errBusyHere = local.Errorf(local.CodeUsage, "this device has a call already").WithHint("secmsg call status; secmsg call hangup")
+
+// Start calls a peer and returns when the call has ended. events gets each
+// change and the statistics; when ctx ends it hangs up. A call that never
+// connected is an error; see local.MethodCallStart.
+func (s *Service) Start(ctx context.Context, p local.CallStartParams, streams Streams, events func(local.Event)) (local.Call, error) {
+	ring := DefaultRing
+	if p.Ring != 0 {
+		ring = time.Duration(p.Ring * float64(time.Second))
+	}
+	if ring <= 0 || ring > e2e.MaxRing {
+		return local.Call{}, local.Errorf(local.CodeUsage, "a call rings for up to %s", e2e.MaxRing)
+	}
+	peer, err := s.signals.Check(ctx, p.Peer)
+	if err != nil {
+		return local.Call{}, err
+	}
+	id, err := newID()
+	if err != nil {
+		return local.Call{}, err
+	}
+	x, err := s.media.Open(ctx, true, p.CallMedia, streams)
+	if err != nil {
+		return local.Call{}, err
+	}
+	o := newOwner(id)
+	err = s.do(ctx, func() error {
+		if s.stopped {
+			return errStopped
+		}
+		if s.state.Active() != nil {
+			return errBusyHere
+		}
+		l := s.newLive(Call{ID: id, Peer: peer, Out: true, Phase: Initiating})
+		l.owner, l.media, l.streams = o, p.CallMedia, streams
+		s.connect(l, x, nil)
+		audio, video := x.Offers()
+		s.step(Start{ID: id, Peer: peer, Audio: audio, Video: video, Ring: ring, Secret: secret(), Spare: secret()})
+		return nil
+	})
+	if err != nil {
+		_, cerr := x.Close()
+		if cerr != nil {
+			s.logger.Info("close media", "error", cerr)
+		}
+		return local.Call{}, err
+	}
+	return s.carry(ctx, o, events)
+}
+
+// Answer takes a call that rings, or with p.Auto the next that may be taken, and
+// returns when it has ended, as Start does.
+func (s *Service) Answer(ctx context.Context, p local.CallAnswerParams, streams Streams, events func(local.Event)) (local.Call, error) {
+	id, err := s.choose(ctx, p)
+	if err != nil {
+		return local.Call{}, err
+	}
+	o, err := s.take(ctx, id, p.CallMedia, streams)
+	if err != nil {
+		return local.Call{}, err
+	}
+	return s.carry(ctx, o, events)
+}
+
+// choose returns the call that an answer means, and claims it.
+func (s *Service) choose(ctx context.Context, p local.CallAnswerParams) (ID, error) {
+	if p.Auto {
+		if p.ID != "" {
+			return ID{}, local.Errorf(local.CodeUsage, "an id and auto exclude each other")
+		}
+		return s.await(ctx, p)
+	}
+	var id ID
+	err := s.do(ctx, func() error {
+		l, err := s.named(p.ID, "no call rings", func(l *live) bool { return !l.call.Accepted && l.reason == "" })
+		if err != nil {
+			return err
+		}
+		if l.claimed {
+			return local.Errorf(local.CodeUsage, "the call is being taken by another command")
+		}
+		id, l.claimed = l.id, true
+		return nil
+	})
+	return id, err
+}
+
+// named returns the call of this id, or the only one of a kind.
+func (s *Service) named(id, none string, which func(l *live) bool) (*live, error) {
+	if id != "" {
+		want, err := ParseID(id)
+		if err != nil {
+			return nil, err
+		}
+		if l := s.live[want]; l != nil && which(l) {
+			return l, nil
+		}
+		return nil, notFound(none)
+	}
+	var found *live
+	for _, l := range s.live {
+		if !which(l) {
+			continue
+		}
+		if found != nil {
+			return nil, local.Errorf(local.CodeUsage, "there is more than one; name its id").WithHint("secmsg call status")
+		}
+		found = l
+	}
+	if found == nil {
+		return nil, notFound(none)
+	}
+	return found, nil
+}
+
+// take opens media and takes a claimed call.
+func (s *Service) take(ctx context.Context, id ID, m local.CallMedia, streams Streams) (*owner, error) {
+	o := newOwner(id)
+	peer := ""
+	unclaim := func() {
+		s.post(func() {
+			if l := s.live[id]; l != nil && l.ops == nil {
+				l.claimed = false
+			}
+		})
+	}
+	err := s.do(ctx, func() error {
+		if l := s.live[id]; l != nil {
+			peer = l.call.Peer
+			return nil
+		}
+		return notFound("the call has ended")
+	})
+	if err == nil {
+		_, err = s.signals.Check(ctx, peer) // its key may have changed since it rang
+	}
+	if err != nil {
+		unclaim()
+		return nil, err
+	}
+	x, err := s.media.Open(ctx, false, m, streams)
+	if err != nil {
+		unclaim()
+		return nil, err
+	}
+	err = s.do(ctx, func() error {
+		l, c := s.live[id], s.state.Find(id)
+		switch {
+		case s.stopped:
+			return errStopped
+		case l == nil || c == nil || c.Accepted:
+			return notFound("the call has ended")
+		case s.state.Active() != nil:
+			return errBusyHere
+		}
+		l.owner, l.media, l.streams = o, m, streams
+		s.connect(l, x, nil)
+		s.step(Accept{ID: id, Secret: secret()})
+		return nil
+	})
+	if err != nil {
+		unclaim()
+		if _, err := x.Close(); err != nil {
+			s.logger.Info("close media", "error", err)
+		}
+		return nil, err
+	}
+	return o, nil
+}
+
+// carry passes the events of a call on until it has ended.
+func (s *Service) carry(ctx context.Context, o *owner, events func(local.Event)) (local.Call, error) {
+	if events == nil {
+		events = func(local.Event) {}
+	}
+	left := ctx.Done()
+	for {
+		select {
+		case e := <-o.events:
+			events(e)
+		case <-left:
+			left = nil
+			s.post(func() { s.step(Hangup{ID: o.id}) })
+		case <-o.done:
+			for {
+				select {
+				case e := <-o.events:
+					events(e)
+					continue
+				default:
+				}
+				return o.result, outcome(o.result)
+			}
+		}
+	}
+}
+
+// outcome is what a call's end means to who made or took it; nil if it was one.
+func outcome(c local.Call) error {
+	out := c.Direction == local.DirectionOut
+	text := func(s string) string {
+		if c.Text != "" {
+			return s + ": " + c.Text
+		}
+		return s
+	}
+	switch c.Reason {
+	case local.CallHangup:
+		return nil
+	case local.CallDeclined:
+		return local.Errorf(local.CodeRefused, "the call was declined")
+	case local.CallBusy:
+		return local.Errorf(local.CodeRefused, "the peer has another call")
+	case local.CallNoAnswer:
+		return local.Errorf(local.CodeTimeout, "nobody answered")
+	case local.CallCancelled:
+		if !out {
+			return notFound("the caller gave up")
+		}
+		return local.Errorf(local.CodeInterrupted, "the call was cancelled")
+	case local.CallAnsweredElsewhere:
+		return notFound("another device took the call")
+	case local.CallOffline:
+		return local.Errorf(local.CodeUnreachable, "%s", text("no device of the peer is online"))
+	case local.CallIdentity:
+		return local.Errorf(local.CodeUntrusted, "%s", text("the peer is not who it was"))
+	case local.CallDaemonRestart:
+		return local.Errorf(local.CodeInterrupted, "the daemon is stopping")
+	}
+	return local.Errorf(local.CodeUnreachable, "%s", text("the call failed"))
+}
+
+// Hangup ends a call, or declines one that rings; an empty id is the only one.
+func (s *Service) Hangup(ctx context.Context, id string) (local.Call, error) {
+	return s.finishBy(ctx, id, "there is no call", func(l *live) bool { return l.reason == "" && !l.gone })
+}
+
+// Reject declines a call that rings.
+func (s *Service) Reject(ctx context.Context, id string) (local.Call, error) {
+	return s.finishBy(ctx, id, "no call rings", func(l *live) bool { return l.reason == "" && !l.call.Accepted })
+}
+
+func (s *Service) finishBy(ctx context.Context, id, none string, which func(l *live) bool) (out local.Call, err error) {
+	err = s.do(ctx, func() error {
+		l, err := s.named(id, none, which)
+		if err != nil {
+			return err
+		}
+		s.step(Hangup{ID: l.id})
+		out = l.body("")
+		return nil
+	})
+	return out, err
+}
+
+// Mute stops or continues what this side sends of sound or pictures.
+func (s *Service) Mute(ctx context.Context, id string, video, on bool) (out local.Call, err error) {
+	err = s.do(ctx, func() error {
+		l, err := s.named(id, "there is no call", func(l *live) bool { return l.ops != nil && l.reason == "" && !l.gone })
+		if err != nil {
+			return err
+		}
+		s.op(l.id, func(_ context.Context, x Session) (Event, error) {
+			x.Mute(video, on)
+			return nil, nil
+		})
+		out = l.body("")
+		return nil
+	})
+	return out, err
+}
+
+// Status lists the calls that have not ended, the oldest first.
+func (s *Service) Status(ctx context.Context) (local.Calls, error) {
+	out := local.Calls{Calls: []local.CallEntry{}}
+	err := s.do(ctx, func() error {
+		for _, l := range s.live {
+			if l.reason == "" && !l.gone {
+				out.Calls = append(out.Calls, local.CallEntry{Peer: l.call.Peer, Call: l.body("")})
+			}
+		}
+		return nil
+	})
+	slices.SortFunc(out.Calls, func(a, b local.CallEntry) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	return out, err
+}
