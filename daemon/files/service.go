@@ -231,6 +231,9 @@ func (s *Service) lookUploads(ctx context.Context) error {
 			if err := s.discard(ctx, t.ID, ""); err != nil {
 				return err
 			}
+			s.mu.Lock()
+			s.endWatch(t.ID) // it was withdrawn before it began
+			s.mu.Unlock()
 			s.Kick() // there may be more behind them
 		default:
 			s.startUpload(ctx, t.Transfer)
@@ -270,16 +273,21 @@ func (s *Service) startUpload(ctx context.Context, t store.Transfer) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			delete(s.uploads, t.ID)
-			if w := s.watched[t.ID]; w != nil {
-				close(w.ended)
-				delete(s.watched, t.ID)
-			}
+			s.endWatch(t.ID)
 			if slot != nil {
 				<-slot
 			}
 		}()
 		u.run(ctx)
 	})
+}
+
+// endWatch tells who watches an upload that it has ended. The caller holds mu.
+func (s *Service) endWatch(id int64) {
+	if w := s.watched[id]; w != nil {
+		close(w.ended)
+		delete(s.watched, id)
+	}
 }
 
 // discard removes an upload that nobody waits for: its spooled parts here, and

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -363,6 +364,33 @@ func TestCallerLeaves(t *testing.T) {
 			defer w.s.mu.Unlock()
 			return len(w.s.watched) == 0 || state == store.FileSending
 		})
+	}
+}
+
+// TestWithdrawnBeforeItBegan withdraws an upload that waits for its turn: who
+// watches it is told.
+func TestWithdrawnBeforeItBegan(t *testing.T) {
+	w := newWorld(t)
+	w.blobs.put = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
+	w.start()
+	for i := range defaultParallel {
+		w.send(w.source(fmt.Sprintf("f%d", i), 10))
+	}
+	w.until("all slots are taken", func() bool { return len(w.s.up) == defaultParallel })
+	last := w.send(w.source("last", 10))
+	transfer := w.file(last).Transfer
+	w.s.mu.Lock()
+	watched := w.s.watched[transfer]
+	w.s.mu.Unlock()
+	if watched == nil {
+		t.Fatal("it runs already")
+	}
+	w.offer(last, store.FileCancelled)
+	w.s.Kick()
+	select {
+	case <-watched.ended:
+	case <-time.After(10 * time.Second):
+		t.Error("nobody was told")
 	}
 }
 
