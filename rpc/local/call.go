@@ -68,6 +68,8 @@ type CallMedia struct {
 	AudioFormat string `json:"audio_format,omitempty"`
 	// VideoFormat is that of streams and FIFOs of pictures: ivf or h264.
 	VideoFormat string `json:"video_format,omitempty"`
+	// VideoSize is that of pictures of the camera and of test, as 1280x720; empty: 640x480.
+	VideoSize string `json:"video_size,omitempty"`
 	// HangupAfterPlay ends the call when all sources have ended.
 	HangupAfterPlay bool `json:"hangup_after_play,omitempty"`
 	// RelayOnly tells the peer no address of this host: media go through a media
