@@ -33,6 +33,7 @@ type ClientFiles struct {
 	Dir        string `config:"dir" doc:"where files go that are fetched without being asked for, and where file get goes without -O; the default is downloads in the profile's data directory"`
 	Parallel   int    `config:"parallel" doc:"uploads, and fetches without being asked for, that run at the same time"`
 	AutoAccept Size   `config:"auto_accept" doc:"files of contacts up to this size are fetched without being asked for, where contact set says nothing else; 0: none"`
+	KeepFree   Size   `config:"keep_free" doc:"what such fetches leave free on the disk; a twentieth of the disk where that is less"`
 	Spool      Size   `config:"spool" doc:"how much of one upload waits, sealed, for the server before sealing pauses"`
 }
 
@@ -90,7 +91,7 @@ func DefaultClient() Client {
 			OutboxAge:     30 * day,
 			InFlight:      256,
 		},
-		Files: ClientFiles{Parallel: 8, Spool: 64 << 20},
+		Files: ClientFiles{Parallel: 8, KeepFree: 1 << 30, Spool: 64 << 20},
 	}
 }
 

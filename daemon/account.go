@@ -39,6 +39,7 @@ type account struct {
 	engine  *engine.Engine   // guarded by mu
 	link    *link.Link       // guarded by mu
 	files   *files.Service   // guarded by mu
+	calls   *call.Service    // guarded by mu
 	stopped *local.Error     // guarded by mu; why it does not connect any more
 }
 
@@ -76,6 +77,7 @@ func (a *account) build() {
 		Store: d.store, Keyring: d.keys, Trust: d.trust, Journal: d.journal, Sends: a.sends,
 		Logger: logger, Config: engineConfig(d.cfg), SafeName: files.SafeName,
 		OnFiles: func() { a.fileService().Kick() }, OnUp: func() { a.fileService().Reached() },
+		Calls: callHandler{a},
 	})
 	a.link = link.New(link.Options{
 		Endpoint: a.endpointLocked(), Account: a.address.User, Device: key.DeviceID(a.row.Device),
@@ -86,7 +88,14 @@ func (a *account) build() {
 		Account: a.id, Store: d.store, Blobs: blobs{a.link.Client}, Engine: a.engine, Memory: d.memory, Logger: logger,
 		Spool: filepath.Join(d.cfg.Paths.Data, spoolDir), Downloads: d.downloads(),
 		Parallel: d.cfg.Files.Parallel, SpoolParts: int(d.cfg.Files.Spool / seal.FilePartPlain),
+		KeepFree: int64(d.cfg.Files.KeepFree),
 	})
+}
+
+func (a *account) callService() *call.Service {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.calls
 }
 
 func (a *account) endpointLocked() link.Endpoint {

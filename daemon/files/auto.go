@@ -114,6 +114,10 @@ func (s *Service) fetchUnasked(ctx context.Context, f *store.File) error {
 			s.o.Logger.Warn("fetch a file", "error", err)
 			return err
 		}
+		if err := room(s.o.Downloads, f.Size, s.o.KeepFree); err != nil {
+			s.o.Logger.Warn("fetch a file", "error", err)
+			return err
+		}
 		var t target
 		if t, err = chooseTarget(s.o.Downloads, f.Name, false); err == nil {
 			_, err = s.saveTo(ctx, f, fe, t)

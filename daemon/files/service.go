@@ -41,6 +41,7 @@ type Options struct {
 	Memory     *Memory // shared by the services of a daemon
 	Parallel   int     // 0: 8
 	SpoolParts int     // 0: 8
+	KeepFree   int64   // bytes that unasked fetches leave free on the disk
 	Logger     *slog.Logger
 }
 
