@@ -176,7 +176,11 @@ func (st *stream) play() {
 			st.jitter.push(p, time.Now())
 		case <-ticker.C:
 		}
-		st.drain(time.Now())
+		now := time.Now()
+		st.drain(now)
+		if st.needKey {
+			st.askKey(now)
+		}
 	}
 }
 
@@ -193,9 +197,6 @@ func (st *stream) drain(now time.Time) {
 		st.packet(p, now)
 	}
 	st.release(now)
-	if st.needKey {
-		st.askKey(now)
-	}
 }
 
 // finish hands out what is complete when the stream ends.
