@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"secmsg/rpc/local"
@@ -128,14 +129,14 @@ func answerParams(o answerOptions, args []string) (local.CallAnswerParams, error
 	return p, positive("--timeout", o.hasTimeout, o.timeout)
 }
 
-// answerPause keeps a call that fails at once from being tried without end.
+// answerPause keeps what fails at once from being tried without end.
 const answerPause = time.Second
 
 // answerCalls takes one call, or one after the other. A call that failed does
-// not end the second; what would fail all others does.
+// not end the second; a daemon that is gone, or a mistake that shows at once, does.
 func (a *app) answerCalls(ctx context.Context, c *local.Client, m media, p local.CallAnswerParams, forever bool) error {
 	for {
-		taken := false
+		taken, began := false, time.Now()
 		err := a.carryCall(ctx, c, m, func(ctx context.Context, events func(local.Event)) (local.Call, error) {
 			return c.AnswerCall(ctx, p, m.streams, func(e local.Event) { taken = true; events(e) })
 		})
@@ -145,11 +146,11 @@ func (a *app) answerCalls(ctx context.Context, c *local.Client, m media, p local
 		if err == nil {
 			continue
 		}
-		if !taken || !isCode(err, local.CodeRefused) && !isCode(err, local.CodeTimeout) &&
-			!isCode(err, local.CodeUnreachable) && !isCode(err, local.CodeUntrusted) {
+		if isCode(err, local.CodeNoDaemon) || isCode(err, local.CodeLocked) || errors.Is(err, errStdoutClosed) ||
+			!taken && (isCode(err, local.CodeTimeout) || time.Since(began) < answerPause) {
 			return err
 		}
-		a.notef("%v", err)
+		a.notef("%s", visible(err.Error()))
 		select {
 		case <-time.After(answerPause):
 		case <-ctx.Done():
