@@ -14,6 +14,7 @@ import (
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	"secmsg/crypto/seal"
+	"secmsg/daemon/call"
 	"secmsg/daemon/engine"
 	"secmsg/daemon/files"
 	"secmsg/daemon/keyring"
@@ -90,6 +91,10 @@ func (a *account) build() {
 		Parallel: d.cfg.Files.Parallel, SpoolParts: int(d.cfg.Files.Spool / seal.FilePartPlain),
 		KeepFree: int64(d.cfg.Files.KeepFree),
 	})
+	a.calls = call.New(call.Options{
+		Self: call.Device(a.row.Device), Signals: callSignals{a.engine}, Logger: logger,
+		Media: callMedia{link: a.link, server: a.row.Server, logger: logger},
+	})
 }
 
 func (a *account) callService() *call.Service {
@@ -148,15 +153,23 @@ func (a *account) supervise(ctx context.Context) {
 // connected runs engine and link until ctx ends or the server refuses this copy
 // of the device. It returns nil when a new device is to take over.
 func (a *account) connected(parent context.Context) *local.Error {
-	ctx, cancel := context.WithCancel(parent)
+	// Calls end first: their peers are told through engine and link.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
 	defer cancel()
+	callCtx, endCalls := context.WithCancel(parent)
+	defer endCalls()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	e, l := a.parts()
-	f := a.fileService()
+	f, c := a.fileService(), a.callService()
+	wg.Go(func() {
+		defer cancel()
+		a.ended("calls", callCtx, c.Run(callCtx))
+	})
 	wg.Go(func() { a.ended("engine", ctx, e.Run(ctx)) })
 	wg.Go(func() { a.ended("files", ctx, f.Run(ctx)) })
 	err := l.Run(ctx)
+	endCalls()
 	cancel() // the engine ends before its keys change
 	wg.Wait()
 	bye, ok := errors.AsType[*link.ByeError](err)
@@ -170,6 +183,10 @@ func (a *account) connected(parent context.Context) *local.Error {
 func (a *account) runEngine(ctx context.Context) {
 	a.build()
 	e, _ := a.parts()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	c := a.callService()
+	wg.Go(func() { a.ended("calls", ctx, c.Run(ctx)) })
 	a.ended("engine", ctx, e.Run(ctx))
 }
 

@@ -267,6 +267,9 @@ func (d *Daemon) identityEvent(tx *store.Tx, id store.AccountID, peer identity.A
 			return err
 		}
 	}
+	if change.Change == local.ChangeKey {
+		tx.OnCommit(func() { d.callKeyChanged(id, peer) })
+	}
 	_, err = d.journal.Append(tx, id, ev)
 	return err
 }

@@ -63,9 +63,13 @@ type owner struct {
 	events chan local.Event
 	done   chan struct{} // closed when result is set
 
-	// owned by the loop, and by the reader once done is closed
-	id     ID
-	result local.Call
+	id     ID         // owned by the loop
+	result local.Call // constant once done is closed
+}
+
+func (o *owner) end(c local.Call) {
+	o.result = c
+	close(o.done)
 }
 
 func newOwner(id ID) *owner {
@@ -262,11 +266,16 @@ func (s *Service) finish(l *live) {
 		return
 	}
 	delete(s.live, l.id)
-	s.record(l)
 	s.publish(l, l.text)
-	if l.owner != nil {
-		l.owner.result = l.body(l.text)
-		close(l.owner.done)
+	r, o := l.asRecord(l.text), l.owner
+	told := s.records.put(func(ctx context.Context) {
+		s.keep(ctx, r)
+		if o != nil {
+			o.end(r.Call) // whoever learns of the end finds it in history
+		}
+	})
+	if !told && o != nil {
+		o.end(r.Call)
 	}
 }
 
@@ -322,11 +331,13 @@ func (l *live) asRecord(text string) Record {
 // record has journal and history keep how a call stands.
 func (s *Service) record(l *live) {
 	r := l.asRecord(l.text)
-	s.records.put(func(ctx context.Context) {
-		if err := s.signals.Record(ctx, r); err != nil {
-			s.logger.Warn("record a call", "error", err)
-		}
-	})
+	s.records.put(func(ctx context.Context) { s.keep(ctx, r) })
+}
+
+func (s *Service) keep(ctx context.Context, r Record) {
+	if err := s.signals.Record(ctx, r); err != nil {
+		s.logger.Warn("record a call", "error", err)
+	}
 }
 
 // publish tells who carries a call. An owner that does not keep up misses some.

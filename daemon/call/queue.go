@@ -18,13 +18,15 @@ func newQueue(l *slog.Logger) *queue {
 	return &queue{logger: l, list: make(chan func(context.Context), queueSize)}
 }
 
-// put adds something. What finds no room is lost, like a signal on its way; the
-// loop never waits.
-func (q *queue) put(fn func(ctx context.Context)) {
+// put adds something. What finds no room is lost, like a signal on its way, and
+// put says so; the loop never waits.
+func (q *queue) put(fn func(ctx context.Context)) bool {
 	select {
 	case q.list <- fn:
+		return true
 	default:
 		q.logger.Warn("a call signal or record is dropped: too many wait")
+		return false
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
 )
@@ -38,32 +39,43 @@ func (e *Engine) recordCall(tx *store.Tx, id store.MessageID, r CallRecord) erro
 	if err != nil {
 		return err
 	}
-	m := &store.Message{
-		Account: e.account, ID: id, Peer: peer, Direction: store.In, Kind: int32(e2e.Kind_KIND_CALL), Device: []byte{},
-		SentMS: r.Began.UnixMilli(), ReceivedMS: e.now().UnixMilli(),
-	}
-	if r.Call.Direction == local.DirectionOut {
-		m.Direction = store.Out
-	}
-	ev, err := e.eventOf(tx, m)
-	if err != nil {
+	c, err := tx.Contact(e.account, peer)
+	if err != nil && damaged(err) == nil {
 		return err
 	}
-	ev.ID, ev.Type, ev.Call = "", local.TypeCall, &r.Call
-	if r.Device != (key.DeviceID{}) {
-		ev.Device = r.Device.String()
-	}
-	ev.Time = local.Time{Time: e.now()}
-	if m.Seq, err = e.journal.Append(tx, e.account, ev); err != nil || r.Call.State != local.CallEnded {
+	ev := e.CallEvent(r)
+	ev.Trust = trust.TrustState(c)
+	seq, err := e.journal.Append(tx, e.account, ev)
+	if err != nil || r.Call.State != local.CallEnded {
 		return err
 	}
 	if _, err := tx.MessageHead(e.account, id); !isNotFound(err) {
 		return err // the peer chose the id: one that is taken changes nothing
 	}
+	m := &store.Message{
+		Account: e.account, ID: id, Peer: peer, Direction: store.In, Kind: int32(e2e.Kind_KIND_CALL), Device: []byte{},
+		SentMS: r.Began.UnixMilli(), ReceivedMS: e.now().UnixMilli(), Seq: seq,
+	}
+	if r.Call.Direction == local.DirectionOut {
+		m.Direction = store.Out
+	}
 	if m.Body, err = json.Marshal(r.Call); err != nil {
 		return err
 	}
 	return tx.InsertMessage(m)
+}
+
+// CallEvent shows a call as an event that the journal has not got.
+func (e *Engine) CallEvent(r CallRecord) local.Event {
+	now := local.Time{Time: e.now()}
+	ev := local.Event{
+		Type: local.TypeCall, Account: e.self.String(), Peer: r.Peer.String(), Direction: r.Call.Direction,
+		Time: now, Received: now, Call: &r.Call,
+	}
+	if r.Device != (key.DeviceID{}) {
+		ev.Device = r.Device.String()
+	}
+	return ev
 }
 
 // callOf reads what history keeps of a call.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"secmsg/daemon/call"
 	"secmsg/rpc/local"
 )
 
@@ -57,6 +58,7 @@ type Backend interface {
 	Devices(ctx context.Context, account string) (local.Devices, error)
 
 	Files
+	Calls
 }
 
 // Files is the part of a Backend that moves files. progress is called from one
@@ -75,6 +77,20 @@ type Files interface {
 	ShowFile(ctx context.Context, p local.FileIDParams) (local.FileShown, error)
 	CancelFile(ctx context.Context, p local.FileIDParams) (local.SendResult, error)
 	CollectFiles(ctx context.Context, account string) (local.FileGC, error)
+}
+
+// Calls is the part of a Backend that makes calls. streams are the caller's own
+// ends of media; events is called from one goroutine at a time and not after the
+// return. When ctx ends the call is hung up.
+type Calls interface {
+	StartCall(ctx context.Context, p local.CallStartParams, streams call.Streams, events func(local.Event)) (local.Call, error)
+	AnswerCall(ctx context.Context, p local.CallAnswerParams, streams call.Streams, events func(local.Event)) (local.Call, error)
+	RejectCall(ctx context.Context, p local.CallIDParams) (local.Call, error)
+	HangupCall(ctx context.Context, p local.CallIDParams) (local.Call, error)
+	ListCalls(ctx context.Context, p local.CallListParams) (local.Events, error)
+	CallStatus(ctx context.Context, account string) (local.Calls, error)
+	MuteCall(ctx context.Context, p local.CallIDParams, on bool) (local.Call, error)
+	Camera(ctx context.Context, p local.CallCameraParams) (local.Call, error)
 }
 
 // Subscription is a stream of events in the order of seq. The journal's

@@ -86,6 +86,12 @@ func (c *conn) serve(ctx context.Context) {
 			}
 			continue
 		}
+		if req.Method == local.MethodCallStart || req.Method == local.MethodCallAnswer {
+			if !c.call(ctx, r, req) {
+				break
+			}
+			continue
+		}
 		slots <- struct{}{} // back pressure: the socket is not read while it is full
 		finish := c.begin(ctx, streamCtx, req, &streams)
 		requests.Go(func() {

@@ -21,7 +21,7 @@ type paramsError struct{ text string }
 func (e *paramsError) Error() string { return e.text }
 
 // methods is the table of everything but event.subscribe, daemon.stop,
-// file.send and file.get, which need the connection.
+// file.send, file.get, call.start and call.answer, which need the connection.
 func methods(b Backend) map[string]method {
 	account := func(f func(context.Context, string) error) method {
 		return done(func(ctx context.Context, p local.AccountNameParams) error { return f(ctx, p.Name) })
@@ -82,6 +82,20 @@ func methods(b Backend) map[string]method {
 		local.MethodFileGC: returns(func(ctx context.Context, p local.AccountParam) (local.FileGC, error) {
 			return b.CollectFiles(ctx, p.Account)
 		}),
+
+		local.MethodCallReject: returns(b.RejectCall),
+		local.MethodCallHangup: returns(b.HangupCall),
+		local.MethodCallList:   returns(b.ListCalls),
+		local.MethodCallStatus: returns(func(ctx context.Context, p local.AccountParam) (local.Calls, error) {
+			return b.CallStatus(ctx, p.Account)
+		}),
+		local.MethodCallMute: returns(func(ctx context.Context, p local.CallIDParams) (local.Call, error) {
+			return b.MuteCall(ctx, p, true)
+		}),
+		local.MethodCallUnmute: returns(func(ctx context.Context, p local.CallIDParams) (local.Call, error) {
+			return b.MuteCall(ctx, p, false)
+		}),
+		local.MethodCallCamera: returns(b.Camera),
 	}
 }
 

@@ -25,6 +25,9 @@ const (
 	// NotifyCallData carries a CallData and, behind its line, that many raw bytes:
 	// from the caller for audio_in and video_in, to it for audio_out and video_out.
 	NotifyCallData = "call.data"
+	// NotifyCallMore carries a CallMore: the daemon takes so many more bytes of a
+	// stream. It takes none before the call is connected.
+	NotifyCallMore = "call.more"
 	// NotifyCallEnd carries a CallEnd: a stream is complete. From the daemon it
 	// comes for every stream that was asked for, before the answer.
 	NotifyCallEnd = "call.end"
@@ -47,6 +50,12 @@ const MaxCallData = 64 << 10
 type CallData struct {
 	Stream string `json:"stream"`
 	Length int    `json:"length"` // 1 to MaxCallData
+}
+
+// CallMore grants bytes of a stream; grants add up. What was not granted is refused.
+type CallMore struct {
+	Stream string `json:"stream"`
+	Length int    `json:"length"`
 }
 
 // CallEnd says that a stream is complete.

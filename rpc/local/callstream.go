@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"sync"
 )
 
 // CallStreams are the caller's own ends of the media that are "-".
@@ -71,21 +70,17 @@ func (c *Client) carryCall(ctx context.Context, method string, params any, s Cal
 	if err := t.request(method, params); err != nil {
 		return out, t.cause(ctx, err)
 	}
-	k := &callCarrier{transfer: t, events: events, outputs: map[string]io.Writer{StreamAudioOut: s.AudioOut, StreamVideoOut: s.VideoOut}}
-	// A source is read only once the call is connected: what is read before would
-	// be old when it is heard. The daemon's back pressure does that.
+	k := &callCarrier{transfer: t, events: events, inputs: map[string]chan int{}, outputs: map[string]io.Writer{StreamAudioOut: s.AudioOut, StreamVideoOut: s.VideoOut}}
+	ended := make(chan struct{})
+	defer close(ended)
 	for name, r := range map[string]io.Reader{StreamAudioIn: s.AudioIn, StreamVideoIn: s.VideoIn} {
 		if r != nil {
-			k.inputs = append(k.inputs, callInput{name, r})
+			k.inputs[name] = make(chan int, callGrants)
+			go k.feedStream(name, r, k.inputs[name], ended)
 		}
 	}
 	err = k.answer(method, &out)
 	return out, t.cause(ctx, err)
-}
-
-type callInput struct {
-	name string
-	r    io.Reader
 }
 
 // callCarrier is the client's end of a connection that carries one call.
@@ -93,8 +88,7 @@ type callCarrier struct {
 	*transfer
 	events  func(Event)
 	outputs map[string]io.Writer
-	inputs  []callInput
-	begin   sync.Once
+	inputs  map[string]chan int // what the daemon grants
 }
 
 // answer takes what the daemon sends until its answer.
@@ -112,9 +106,6 @@ func (k *callCarrier) answer(method string, result *Call) error {
 			if err := json.Unmarshal(f.Params, &e); err != nil || e.Call == nil {
 				continue
 			}
-			if e.Call.State == CallConnected {
-				k.begin.Do(k.feedAll)
-			}
 			if k.events != nil {
 				k.events(e)
 			}
@@ -131,41 +122,62 @@ func (k *callCarrier) answer(method string, result *Call) error {
 				k.breakOff(err)
 				return err
 			}
+		case NotifyCallMore:
+			var more CallMore
+			if err := json.Unmarshal(f.Params, &more); err != nil || more.Length < 1 || k.inputs[more.Stream] == nil {
+				return Errorf(CodeInternal, "the daemon asked for media that it does not get")
+			}
+			select {
+			case k.inputs[more.Stream] <- more.Length:
+			default:
+				return Errorf(CodeInternal, "the daemon asks for too much")
+			}
 		}
 		// Notifications that this version does not know are passed over.
 	}
 }
 
-func (k *callCarrier) feedAll() {
-	for _, in := range k.inputs {
-		go k.feedStream(in)
-	}
-}
-
-// feedStream sends one source, in pieces that keep its delay small.
-func (k *callCarrier) feedStream(in callInput) {
+// feedStream sends one source, as far as it is granted, in pieces that keep its
+// delay small.
+func (k *callCarrier) feedStream(name string, r io.Reader, grants <-chan int, ended <-chan struct{}) {
 	buf := make([]byte, callPiece)
+	granted := 0
 	for {
-		n, err := in.r.Read(buf)
-		if n > 0 {
-			params, jerr := json.Marshal(CallData{Stream: in.name, Length: n})
-			if jerr != nil || k.line(Request{Version: rpcVersion, Method: NotifyCallData, Params: params}, buf[:n]) != nil {
-				return // the answer, or its absence, says why
+		for granted == 0 {
+			select {
+			case granted = <-grants:
+			case <-ended:
+				return
 			}
 		}
-		if err == nil {
-			continue
+		n, err := r.Read(buf[:min(granted, len(buf))])
+		granted -= n
+		if n > 0 && k.notify(NotifyCallData, CallData{Stream: name, Length: n}, buf[:n]) != nil {
+			return // the answer, or its absence, says why
 		}
-		if !errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
+			_ = k.notify(NotifyCallEnd, CallEnd{Stream: name}, nil)
+			return
+		case err != nil:
 			k.breakOff(err)
 			return
 		}
-		if params, err := json.Marshal(CallEnd{Stream: in.name}); err == nil {
-			_ = k.line(Request{Version: rpcVersion, Method: NotifyCallEnd, Params: params}, nil)
-		}
-		return
 	}
 }
 
-// callPiece is the most that is read of a source at once, in bytes.
-const callPiece = 16 << 10
+func (k *callCarrier) notify(method string, params any, raw []byte) error {
+	b, err := json.Marshal(params)
+	if err != nil {
+		return err
+	}
+	return k.line(Request{Version: rpcVersion, Method: method, Params: b}, raw)
+}
+
+const (
+	// callPiece is the most that is read of a source at once, in bytes.
+	callPiece = 16 << 10
+	// callGrants bounds the grants of a stream that are not used; the daemon has
+	// two on their way at most.
+	callGrants = 16
+)

@@ -1,0 +1,123 @@
+package daemon_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"secmsg/rpc/local"
+)
+
+// friends are two profiles that have added each other.
+func (s *server) friends() (alice, bob *profile) {
+	s.t.Helper()
+	alice, bob = s.joined("alice"), s.joined("bob")
+	for p, name := range map[*profile]string{alice: "bob", bob: "alice"} {
+		_, err := p.client.AddContact(s.t.Context(), local.PeerParams{Peer: name})
+		check(s.t, err)
+	}
+	for p, name := range map[*profile]string{alice: "bob", bob: "alice"} {
+		eventually(s.t, "mutual", func() bool {
+			list, err := p.client.Presence(s.t.Context(), local.PresenceParams{Peers: []string{name}})
+			return err == nil && len(list.Presence) == 1 && list.Presence[0].Mutual && list.Presence[0].Online
+		})
+	}
+	return alice, bob
+}
+
+// callEnd is how a call ended for its caller.
+type callEnd struct {
+	call local.Call
+	err  error
+}
+
+// begin carries a call in a goroutine; states tells what it goes through.
+func begin(run func(events func(local.Event)) (local.Call, error)) (states chan local.Call, end chan callEnd) {
+	states, end = make(chan local.Call, 1000), make(chan callEnd, 1)
+	go func() {
+		c, err := run(func(e local.Event) {
+			select {
+			case states <- *e.Call:
+			default:
+			}
+		})
+		end <- callEnd{c, err}
+	}()
+	return states, end
+}
+
+func (p *profile) startCall(ctx context.Context, params local.CallStartParams, s local.CallStreams) (chan local.Call, chan callEnd) {
+	return begin(func(events func(local.Event)) (local.Call, error) { return p.client.StartCall(ctx, params, s, events) })
+}
+
+func (p *profile) answerCall(ctx context.Context, params local.CallAnswerParams, s local.CallStreams) (chan local.Call, chan callEnd) {
+	return begin(func(events func(local.Event)) (local.Call, error) { return p.client.AnswerCall(ctx, params, s, events) })
+}
+
+func waitState(t *testing.T, states chan local.Call, end chan callEnd, want string, ok func(c local.Call) bool) local.Call {
+	t.Helper()
+	late := time.After(patience)
+	for {
+		select {
+		case c := <-states:
+			if c.State == want && (ok == nil || ok(c)) {
+				return c
+			}
+		case e := <-end:
+			t.Fatalf("the call ended before it was %s: %+v, %v", want, e.call, e.err)
+		case <-late:
+			t.Fatalf("the call is never %s", want)
+		}
+	}
+}
+
+func waitEnd(t *testing.T, end chan callEnd) callEnd {
+	t.Helper()
+	select {
+	case e := <-end:
+		return e
+	case <-time.After(patience):
+		t.Fatal("the call does not end")
+		return callEnd{}
+	}
+}
+
+// Two daemons on one machine: sound flows both ways, both sides' journals and
+// histories have the call, and who hangs up ends it for both.
+func TestCallConnectsAndEnds(t *testing.T) {
+	alice, bob := newServer(t).friends()
+	ctx := t.Context()
+	media := local.CallMedia{AudioIn: "test", AudioOut: "null"}
+	bobs, bobEnd := bob.answerCall(ctx, local.CallAnswerParams{Auto: true, From: []string{"alice"}, CallMedia: media}, local.CallStreams{})
+	states, end := alice.startCall(ctx, local.CallStartParams{Peer: "bob", CallMedia: media}, local.CallStreams{})
+	waitState(t, states, end, local.CallConnected, nil)
+	waitState(t, bobs, bobEnd, local.CallConnected, nil)
+	heard := func(c local.Call) bool { return c.Stats != nil && c.Stats.AudioIn != nil && c.Stats.AudioIn.Frames > 10 }
+	waitState(t, states, end, local.CallConnected, heard)
+	waitState(t, bobs, bobEnd, local.CallConnected, heard)
+	list, err := alice.client.CallStatus(ctx, "")
+	check(t, err)
+	if len(list.Calls) != 1 || list.Calls[0].State != local.CallConnected || list.Calls[0].Peer != "bob@chat.example.com" {
+		t.Fatalf("status: %+v", list)
+	}
+	_, err = bob.client.HangupCall(ctx, local.CallIDParams{})
+	check(t, err)
+	for _, e := range []callEnd{waitEnd(t, end), waitEnd(t, bobEnd)} {
+		check(t, e.err)
+		if e.call.Reason != local.CallHangup || e.call.Duration <= 0 || e.call.Stats == nil || e.call.Stats.Pair != "direct" {
+			t.Errorf("end: %+v", e.call)
+		}
+	}
+	for p, name := range map[*profile]string{alice: "bob", bob: "alice"} {
+		h, err := p.client.History(ctx, local.HistoryParams{Peer: name})
+		check(t, err)
+		if len(h.Events) != 1 || h.Events[0].Call == nil || h.Events[0].Call.State != local.CallEnded {
+			t.Errorf("history with %s: %+v", name, h.Events)
+		}
+		l, err := p.client.ListCalls(ctx, local.CallListParams{})
+		check(t, err)
+		if len(l.Events) != 1 {
+			t.Errorf("list: %+v", l.Events)
+		}
+	}
+}

@@ -1,0 +1,392 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	"secmsg/daemon/call"
+	"secmsg/daemon/engine"
+	"secmsg/daemon/link"
+	"secmsg/daemon/media"
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
+)
+
+// turnTimeout bounds the question for media servers, without which a call may
+// still find a direct way.
+const turnTimeout = 3 * time.Second
+
+// callSignals is an engine as the call service knows it.
+type callSignals struct{ e *engine.Engine }
+
+// Check implements call.Signals.
+func (c callSignals) Check(ctx context.Context, peer string) (string, error) {
+	addr, err := c.e.CheckCall(ctx, peer)
+	return addr.String(), err
+}
+
+// Send implements call.Signals.
+func (c callSignals) Send(ctx context.Context, peer string, to *call.Device, m *e2e.Call) ([]call.Device, error) {
+	addr, err := identity.ParseAddress(peer)
+	if err != nil {
+		return nil, err
+	}
+	sent, err := c.e.SendCall(ctx, addr, (*key.DeviceID)(to), m)
+	out := make([]call.Device, len(sent))
+	for i, d := range sent {
+		out[i] = call.Device(d)
+	}
+	return out, err
+}
+
+// AutoAnswer implements call.Signals.
+func (c callSignals) AutoAnswer(ctx context.Context, peer string) (bool, error) {
+	addr, err := identity.ParseAddress(peer)
+	if err != nil {
+		return false, err
+	}
+	return c.e.AutoAnswer(ctx, addr)
+}
+
+// Record implements call.Signals.
+func (c callSignals) Record(ctx context.Context, r call.Record) error {
+	rec, err := callRecord(r)
+	if err != nil {
+		return err
+	}
+	return c.e.RecordCall(ctx, rec)
+}
+
+// Event implements call.Signals.
+func (c callSignals) Event(r call.Record) local.Event {
+	rec, err := callRecord(r)
+	if err != nil {
+		return local.Event{Type: local.TypeCall, Call: &r.Call}
+	}
+	return c.e.CallEvent(rec)
+}
+
+func callRecord(r call.Record) (engine.CallRecord, error) {
+	addr, err := identity.ParseAddress(r.Peer)
+	return engine.CallRecord{Peer: addr, Device: key.DeviceID(r.Device), Began: r.Began, Call: r.Call}, err
+}
+
+// callHandler hands what the engine has for calls to their service.
+type callHandler struct{ a *account }
+
+// CallSignal implements engine.CallHandler.
+func (h callHandler) CallSignal(s engine.CallSignal) {
+	h.a.callService().Signal(s.Peer.String(), call.Device(s.Device), s.Call)
+}
+
+// CallUndelivered implements engine.CallHandler.
+func (h callHandler) CallUndelivered(u engine.CallUndelivered) {
+	h.a.callService().Undelivered(call.ID(u.Call), call.Device(u.Device), u.Offline || u.Refused)
+}
+
+// CallKeyChanged implements engine.CallHandler.
+func (h callHandler) CallKeyChanged(peer identity.Address) {
+	h.a.callService().KeyChanged(peer.String())
+}
+
+// callMedia makes the connections of an account's calls.
+type callMedia struct {
+	link   *link.Link
+	server string // host:port
+	logger *slog.Logger
+}
+
+// Open implements call.Media.
+func (c callMedia) Open(ctx context.Context, caller bool, m local.CallMedia, s call.Streams) (call.Session, error) {
+	for _, spec := range []string{m.AudioIn, m.VideoIn, m.AudioOut, m.VideoOut} {
+		switch spec {
+		case "", media.SpecDevice, media.SpecTest, media.SpecNull, media.SpecStream:
+			continue
+		}
+		if !filepath.IsAbs(spec) {
+			return nil, local.Errorf(local.CodeUsage, "a path of media must be absolute: %q", spec)
+		}
+	}
+	o := media.Options{Logger: c.logger, RelayOnly: m.RelayOnly, Loopback: isLoopback(c.server)}
+	var err error
+	if o.ICEServers, err = c.servers(ctx); err != nil {
+		if m.RelayOnly {
+			return nil, local.Errorf(local.CodeUnreachable, "the server has no relay for calls now: %v", local.As(toLocal(err)))
+		}
+		c.logger.Info("a call goes without a media server", "error", err)
+	}
+	sources, err := openSources(m, s)
+	if err != nil {
+		return nil, mediaError(err)
+	}
+	sinks, err := openSinks(m, s)
+	if err != nil {
+		for _, x := range []media.Source{sources.Audio, sources.Video} {
+			if x != nil {
+				err = errors.Join(err, x.Close())
+			}
+		}
+		return nil, mediaError(err)
+	}
+	role := media.Callee
+	if caller {
+		role = media.Caller
+	}
+	x, err := media.NewSession(o, role, sources, sinks)
+	if err != nil {
+		return nil, mediaError(err)
+	}
+	return newCallSession(x, sources, sinks), nil
+}
+
+// servers asks for media servers and what lets this account use them.
+func (c callMedia) servers(ctx context.Context) ([]media.ICEServer, error) {
+	ctx, cancel := context.WithTimeout(ctx, turnTimeout)
+	defer cancel()
+	t, err := c.link.TurnCredentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []media.ICEServer{{URLs: t.URLs, Username: t.Username, Password: t.Password}}, nil
+}
+
+// isLoopback reports whether a server is on this machine, which is where its
+// media server and the peer are then, too.
+func isLoopback(server string) bool {
+	host, _, err := net.SplitHostPort(server)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// anyMedia reports whether some medium is named; if none is, sound goes from and
+// to the device.
+func anyMedia(m local.CallMedia) bool {
+	return m.AudioIn != "" || m.VideoIn != "" || m.AudioOut != "" || m.VideoOut != ""
+}
+
+func openSources(m local.CallMedia, s call.Streams) (out media.Sources, err error) {
+	if !anyMedia(m) {
+		m.AudioIn = media.SpecDevice
+	}
+	open := func(kind media.Kind, spec, name, format string) (media.Source, error) {
+		if spec == "" {
+			return nil, nil
+		}
+		o := media.SourceOptions{Format: media.Format(format)}
+		if spec == media.SpecStream && s != nil {
+			if o.Stream, err = s.Input(name); err != nil {
+				return nil, err
+			}
+		}
+		return media.OpenSource(kind, spec, o)
+	}
+	if out.Audio, err = open(media.Audio, m.AudioIn, local.StreamAudioIn, m.AudioFormat); err != nil {
+		return media.Sources{}, err
+	}
+	if out.Video, err = open(media.Video, m.VideoIn, local.StreamVideoIn, m.VideoFormat); err != nil {
+		if out.Audio != nil {
+			err = errors.Join(err, out.Audio.Close())
+		}
+		return media.Sources{}, err
+	}
+	return out, nil
+}
+
+func openSinks(m local.CallMedia, s call.Streams) (out media.Sinks, err error) {
+	if !anyMedia(m) && !m.Play {
+		m.AudioOut = media.SpecDevice
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, x := range []media.Sink{out.Audio, out.Video, out.Muxed} {
+			if x != nil {
+				err = errors.Join(err, x.Close())
+			}
+		}
+		out = media.Sinks{}
+	}()
+	open := func(kind media.Kind, spec, name, format string) (media.Sink, error) {
+		if spec == "" {
+			return nil, nil
+		}
+		o := media.SinkOptions{Format: media.Format(format)}
+		if spec == media.SpecStream && s != nil {
+			if o.Stream, err = s.Output(name); err != nil {
+				return nil, err
+			}
+		}
+		return media.OpenSink(kind, spec, o)
+	}
+	if holdsBoth(m.VideoOut) && (m.AudioOut == "" || m.AudioOut == m.VideoOut) {
+		if out.Muxed, err = open(media.Video, m.VideoOut, local.StreamVideoOut, ""); err != nil {
+			return out, err
+		}
+		m.AudioOut, m.VideoOut = "", ""
+	}
+	if m.Play {
+		if out.Muxed != nil {
+			return out, local.Errorf(local.CodeUsage, "a call is either played or written to a file of sound and pictures")
+		}
+		if out.Muxed, err = media.OpenPlayer(); err != nil {
+			return out, err
+		}
+	}
+	if out.Audio, err = open(media.Audio, m.AudioOut, local.StreamAudioOut, m.AudioFormat); err != nil {
+		return out, err
+	}
+	out.Video, err = open(media.Video, m.VideoOut, local.StreamVideoOut, m.VideoFormat)
+	return out, err
+}
+
+// holdsBoth reports whether a file holds sound and pictures.
+func holdsBoth(path string) bool {
+	ext := filepath.Ext(path)
+	return ext == ".mkv" || ext == ".webm"
+}
+
+// mediaError gives what is wrong with sources and destinations a code.
+func mediaError(err error) error {
+	if _, ok := errors.AsType[*local.Error](err); ok {
+		return err
+	}
+	if errors.Is(err, media.ErrUnsupported) || errors.Is(err, media.ErrFormat) {
+		return fmt.Errorf("%w (%w)", local.Errorf(local.CodeUsage, "%v", err), err)
+	}
+	return fmt.Errorf("%w (%w)", local.Errorf(local.CodeIO, "%v", err), err)
+}
+
+// callSession is a media session as the call service knows it.
+type callSession struct {
+	*media.Session
+	audio, video bool
+	sources      int // that have not ended; owned by translate
+	events       chan call.MediaEvent
+	done         sync.WaitGroup
+}
+
+func newCallSession(x *media.Session, in media.Sources, out media.Sinks) *callSession {
+	s := &callSession{Session: x, events: make(chan call.MediaEvent)}
+	wants := func(kind media.Kind, sinks ...media.Sink) bool {
+		for _, k := range sinks {
+			if k != nil && len(k.Codecs(kind)) > 0 {
+				return true
+			}
+		}
+		return false
+	}
+	s.audio = in.Audio != nil || wants(media.Audio, out.Audio, out.Muxed)
+	s.video = in.Video != nil || wants(media.Video, out.Video, out.Muxed)
+	for _, src := range []media.Source{in.Audio, in.Video} {
+		if src != nil {
+			s.sources++
+		}
+	}
+	s.done.Go(s.translate)
+	return s
+}
+
+// translate passes events on until the session has ended.
+func (s *callSession) translate() {
+	defer close(s.events)
+	for e := range s.Session.Events() {
+		switch e := e.(type) {
+		case media.Candidate:
+			s.events <- call.MediaEvent{Candidate: e.SDP}
+		case media.Connected:
+			s.events <- call.MediaEvent{Connected: true}
+		case media.Disconnected:
+			s.events <- call.MediaEvent{Lost: true}
+		case media.Failed:
+			s.events <- call.MediaEvent{Failed: e.Err, Identity: errors.Is(e.Err, media.ErrFingerprint)}
+		case media.Notice:
+			s.events <- call.MediaEvent{Notice: e.Text}
+		case media.SinkFailed:
+			s.events <- call.MediaEvent{Notice: fmt.Sprintf("nothing more of %s is written: %v", e.Kind, e.Err)}
+		case media.SourceEnded:
+			if e.Err != nil {
+				s.events <- call.MediaEvent{Notice: fmt.Sprintf("the source of %s has failed: %v", e.Kind, e.Err)}
+			}
+			if s.sources--; s.sources == 0 {
+				s.events <- call.MediaEvent{Ended: true}
+			}
+		case media.Stats:
+			s.events <- call.MediaEvent{Stats: callStats(e)}
+		}
+	}
+}
+
+// Offers implements call.Session.
+func (s *callSession) Offers() (audio, video bool) { return s.audio, s.video }
+
+// Events implements call.Session.
+func (s *callSession) Events() <-chan call.MediaEvent { return s.events }
+
+// Accept implements call.Session.
+func (s *callSession) Accept(ctx context.Context, sdp string, fp []byte) (string, []byte, error) {
+	answer, own, err := s.Session.Accept(ctx, sdp, fp)
+	return answer, own, asIdentity(err)
+}
+
+// Answer implements call.Session.
+func (s *callSession) Answer(sdp string, fp []byte) error {
+	return asIdentity(s.Session.Answer(sdp, fp))
+}
+
+func asIdentity(err error) error {
+	if errors.Is(err, media.ErrFingerprint) {
+		return fmt.Errorf("%w: %w", call.ErrIdentity, err)
+	}
+	return err
+}
+
+// SetKeys implements call.Session.
+func (s *callSession) SetKeys(k call.Keys) error {
+	return s.Session.SetKeys(media.Keys{CallID: k.Call, Caller: k.Caller, Callee: k.Callee, Offer: k.Offer, Answer: k.Answer})
+}
+
+// Mute implements call.Session.
+func (s *callSession) Mute(video, on bool) {
+	kind := media.Audio
+	if video {
+		kind = media.Video
+	}
+	s.Session.Mute(kind, on)
+}
+
+// Close implements call.Session. Events must be read meanwhile.
+func (s *callSession) Close() (*local.CallStats, error) {
+	err := s.Session.Close()
+	s.done.Wait()
+	return callStats(s.Summary().Stats), err
+}
+
+func callStats(s media.Stats) *local.CallStats {
+	return &local.CallStats{
+		Pair: string(s.Pair), RoundTripMS: float64(s.RoundTrip) / float64(time.Millisecond), Target: s.Target,
+		AudioOut: callStream(s.AudioOut), VideoOut: callStream(s.VideoOut), AudioIn: callStream(s.AudioIn), VideoIn: callStream(s.VideoIn),
+	}
+}
+
+// callStream shows a direction, nil if nothing flowed.
+func callStream(s media.Stream) *local.CallStream {
+	if s.Codec == "" {
+		return nil
+	}
+	return &local.CallStream{
+		Codec: string(s.Codec), Frames: s.Frames, Packets: s.Packets, Bytes: s.Bytes, BitRate: s.BitRate, Lost: s.Lost, Loss: s.Loss,
+		JitterMS: float64(s.Jitter) / float64(time.Millisecond), Refused: s.Refused, Dropped: s.Dropped, Muted: s.Muted,
+	}
+}
