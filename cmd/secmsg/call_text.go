@@ -47,7 +47,7 @@ func callState(c *local.Call) string {
 	if c.State == local.CallEnded && c.Duration > 0 {
 		s += " after " + secondsText(c.Duration)
 	}
-	if c.Stats != nil {
+	if c.Stats != nil && (c.State != local.CallEnded || c.Duration > 0) {
 		s += ", " + statsText(c.Stats)
 	}
 	return s

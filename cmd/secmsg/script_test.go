@@ -39,6 +39,7 @@ const patience = 30 * time.Second
 //	sqlite FILE STATEMENT     run a statement in a database
 //	mkfile FILE SIZE          make a file of that many bytes that look random, the same each time
 //	same FILE FILE            the two files have the same bytes
+//	friends DIR NAME DIR NAME make two users contacts of each other
 //	private FILE              only its owner may read or write FILE, and nobody run it
 func TestScripts(t *testing.T) {
 	runScripts(t, secmsgBinary(t), "testdata/script")
@@ -77,6 +78,7 @@ func runScripts(t *testing.T, bin, dir string) {
 			env.Defer(func() { r.cleanUp(t) })
 			env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("TONE", tonePath(t))
 			env.Setenv("GORACE", "halt_on_error=1 exitcode=66")
 			env.Setenv("SECMSG_INTERVALS_RECONNECT_MIN", "20ms")
 			env.Setenv("SECMSG_INTERVALS_RECONNECT_MAX", "200ms")
@@ -103,6 +105,7 @@ func runScripts(t *testing.T, bin, dir string) {
 			"mkfile":     cmdMakeFile,
 			"same":       cmdSame,
 			"private":    cmdPrivate,
+			"friends":    cmdFriends,
 		},
 	})
 }
