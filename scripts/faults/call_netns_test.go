@@ -1,0 +1,218 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"secmsg/rpc/local"
+	"secmsg/scripts/lab"
+)
+
+const (
+	// insideEnv marks the process that has the network of its own.
+	insideEnv = "SECMSG_FAULTS_NETNS"
+	// insideLimit bounds what it does.
+	insideLimit = 4 * time.Minute
+	// callServer is where the server listens; no client shares a network with it.
+	callServer = "10.9.0.1"
+)
+
+// TestCallNamespaces: two devices in networks of their own, both with a route to
+// the server and none to each other, talk through the media server. With a route
+// between them they talk directly, unless one of them wants the relay only.
+func TestCallNamespaces(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("real processes under faults")
+	}
+	if os.Getenv(insideEnv) == "" {
+		outside(t)
+		return
+	}
+	n := newNetwork(t)
+	r := n.rig(t)
+
+	n.route(t, false)
+	if c := r.namespaceCall(sound(), sound()); c.Stats.Pair != "relayed" {
+		t.Errorf("without a route: %s", c.Stats.Pair)
+	}
+	n.route(t, true)
+	if c := r.namespaceCall(sound(), sound()); c.Stats.Pair != "direct" {
+		t.Errorf("with a route: %s", c.Stats.Pair)
+	}
+	only := append(sound(), "--relay-only")
+	if c := r.namespaceCall(only, sound()); c.Stats.Pair != "relayed" {
+		t.Errorf("relay only at the caller: %s", c.Stats.Pair)
+	}
+	if c := r.namespaceCall(sound(), only); c.Stats.Pair != "relayed" {
+		t.Errorf("relay only at the callee: %s", c.Stats.Pair)
+	}
+}
+
+// outside runs this test again in a user namespace with a network of its own.
+func outside(t *testing.T) {
+	for _, tool := range []string{"unshare", "nsenter", "ip"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("SKIPPED: no %s on this machine (Debian: util-linux, iproute2)", tool)
+		}
+	}
+	if out, err := exec.Command("unshare", "-rn", "ip", "link", "add", "probe0", "type", "veth", "peer", "name", "probe1").CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: network namespaces are refused here: %v %s", err, out)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), insideLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "unshare", "-rn", os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !strings.Contains(string(out), "--- PASS") {
+		t.Fatalf("the test did not run:\n%s", out)
+	}
+}
+
+// network is this namespace with the server, and two behind it.
+type network struct {
+	holders map[string]int // user to a process in the user's namespace
+}
+
+func command(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v\n%s", args, err, out)
+	}
+}
+
+func newNetwork(t *testing.T) *network {
+	n := &network{holders: map[string]int{}}
+	command(t, "ip", "link", "set", "lo", "up")
+	command(t, "ip", "addr", "add", callServer+"/32", "dev", "lo")
+	for i, user := range []string{"alice", "bob"} {
+		// The namespace lives as long as this process, which waits for its input.
+		hold := exec.Command("unshare", "-n", "sh", "-c", "echo && cat")
+		in, err := hold.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := hold.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := hold.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = errors.Join(in.Close(), hold.Wait()) })
+		if _, err := out.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		n.holders[user] = hold.Process.Pid
+		pid, near, far := strconv.Itoa(hold.Process.Pid), fmt.Sprintf("10.%d.0.1", i+1), fmt.Sprintf("10.%d.0.2", i+1)
+		command(t, "ip", "link", "add", user, "type", "veth", "peer", "name", "eth0", "netns", pid)
+		command(t, "ip", "addr", "add", near+"/24", "dev", user)
+		command(t, "ip", "link", "set", user, "up")
+		for _, args := range [][]string{
+			{"link", "set", "lo", "up"}, {"addr", "add", far + "/24", "dev", "eth0"}, {"link", "set", "eth0", "up"}, {"route", "add", "default", "via", near},
+		} {
+			command(t, append([]string{"nsenter", "-t", pid, "-n", "ip"}, args...)...)
+		}
+	}
+	return n
+}
+
+// route opens or closes the way between the two.
+func (n *network) route(t *testing.T, open bool) {
+	t.Helper()
+	value := "0"
+	if open {
+		value = "1"
+	}
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte(value), 0o644); err != nil {
+		t.Skipf("SKIPPED: forwarding cannot be changed here: %v", err)
+	}
+}
+
+// rig is a world whose daemons live in the namespaces of their users; what
+// talks to them are Unix sockets, for which a network does not matter.
+func (n *network) rig(t *testing.T) *rig {
+	t.Helper()
+	w, err := lab.New(t.Context(), lab.Options{
+		Binary: os.Getenv(binaryEnv), Domain: "chat.test", Listen: "0.0.0.0:8443", Entry: callServer + ":8443",
+		ServerEnv: append(lab.RaisedLimits(), "SECMSG_MEDIA_LISTEN="+callServer+":3478", "SECMSG_MEDIA_PUBLIC_ADDRESS="+callServer),
+		ClientEnv: clientEnv(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, w: w}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(w.Logs(3000))
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for user, pid := range n.holders {
+		n.daemon(r, user, pid)
+	}
+	for user := range n.holders {
+		r.check(w.Join(t.Context(), user))
+	}
+	r.check(w.Befriend(t.Context(), "alice", "bob"))
+	return r
+}
+
+// daemon runs a user's daemon in the user's namespace.
+func (n *network) daemon(r *rig, user string, pid int) {
+	r.t.Helper()
+	r.check(os.MkdirAll(r.w.Home(user), 0o700))
+	log, err := os.Create(filepath.Join(r.w.Home(user), "daemon.log"))
+	r.check(err)
+	defer log.Close()
+	// Not the test's context: that ends before the clean-up, which stops the daemon.
+	cmd := r.w.Command(context.Background(), user, "daemon", "run")
+	args := cmd.Args[1:]
+	path, err := exec.LookPath("nsenter")
+	r.check(err)
+	cmd.Path, cmd.Args = path, append([]string{"nsenter", "-t", strconv.Itoa(pid), "-n", r.w.Binary()}, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	r.check(cmd.Start())
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	r.t.Cleanup(func() {
+		_ = r.w.StopDaemon(context.Background(), user) // Close says so again
+		<-done
+	})
+	r.eventually("the daemon of "+user+" answers", func() bool {
+		return r.run(user, "", "--no-autostart", "daemon", "status").Code == 0
+	})
+}
+
+// namespaceCall makes a call, listens for a while, and returns its end.
+func (r *rig) namespaceCall(start, answer []string) local.Call {
+	r.t.Helper()
+	alice, bob := r.talk(start, answer)
+	r.hears("alice")
+	r.hears("bob")
+	r.run("alice", "", "call", "hangup")
+	if res := bob.wait(callEnd); res.Code != 0 {
+		r.t.Errorf("bob: exit %d\n%s", res.Code, res.Stderr)
+	}
+	res := alice.wait(callEnd)
+	c := r.lastCall(res.Stdout)
+	if res.Code != 0 || c.Stats == nil {
+		r.t.Fatalf("alice: exit %d, %+v\n%s", res.Code, c, res.Stderr)
+	}
+	return c
+}

@@ -1,0 +1,144 @@
+//go:build linux
+
+package faults
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"secmsg/rpc/local"
+	"secmsg/scripts/lab"
+)
+
+// sound is a call of sound only.
+func sound() []string { return []string{"--audio-in", "test", "--audio-out", "null"} }
+
+// TestCallServerKilled: the server dies during a call; the call lives on, and
+// ends properly when the server is back.
+func TestCallServerKilled(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{})
+	alice, bob := r.talk(sound(), sound())
+	r.hears("bob")
+	r.w.KillServer()
+	r.hears("bob")
+	r.hears("alice")
+	r.check(r.w.StartServer(t.Context()))
+	r.connected("alice", "bob")
+	r.hears("bob")
+	r.run("bob", "", "call", "hangup")
+	for name, cmd := range map[string]*running{"alice": alice, "bob": bob} {
+		res := cmd.wait(callEnd)
+		if c := r.lastCall(res.Stdout); res.Code != 0 || c.State != local.CallEnded || c.Reason != local.CallHangup {
+			t.Errorf("%s: exit %d, %+v\n%s", name, res.Code, c, res.Stderr)
+		}
+	}
+	r.noPanic()
+}
+
+// TestCallDaemonKilled: the daemon of one side dies. Its command says so, the
+// other side's call ends, and after its return the daemon is in no call.
+func TestCallDaemonKilled(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{})
+	alice, bob := r.talk(sound(), sound())
+	r.check(r.w.KillDaemon(t.Context(), "alice"))
+	if res := alice.wait(callEnd); res.Code != 7 {
+		t.Errorf("alice: exit %d\n%s", res.Code, res.Stderr)
+	}
+	r.start("alice")
+	if left := r.calls("alice"); len(left) > 0 {
+		t.Errorf("alice is still in %+v", left)
+	}
+	res := bob.wait(callEnd)
+	if c := r.lastCall(res.Stdout); c.State != local.CallEnded {
+		t.Errorf("bob: exit %d, %+v\n%s", res.Code, c, res.Stderr)
+	}
+	// Nothing of the old call is in the way of a new one.
+	alice, bob = r.talk(sound(), sound())
+	r.hears("bob")
+	r.run("alice", "", "call", "hangup")
+	if res := alice.wait(callEnd); res.Code != 0 {
+		t.Errorf("the second call, alice: exit %d\n%s", res.Code, res.Stderr)
+	}
+	if res := bob.wait(callEnd); res.Code != 0 {
+		t.Errorf("the second call, bob: exit %d\n%s", res.Code, res.Stderr)
+	}
+	r.noPanic()
+}
+
+// traces are what an SDP, a candidate or a fingerprint looks like.
+func traces() []string {
+	return []string{"v=0\r\n", "m=audio", "a=fingerprint", "a=ice-ufrag", "a=ice-pwd", "a=setup", "candidate:", "typ host", "typ srflx", "typ relay", "sha-256", "opus/48000"}
+}
+
+// TestCallIsSealed (attacks.md, F2): a server that keeps all frames of a call,
+// and its directory after it, hold no SDP, no candidate and no fingerprint.
+func TestCallIsSealed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{frames: true})
+	var mu sync.Mutex
+	var seen bytes.Buffer
+	frames := 0
+	r.connected("alice", "bob")
+	r.frame.Hook(lab.FrameHooks{
+		Frame: func(f lab.Frame) ([][]byte, bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			frames++
+			seen.Write(f.Data)
+			return [][]byte{f.Data}, false
+		},
+		REST: func(_, path string, _ int, body []byte) []byte {
+			mu.Lock()
+			defer mu.Unlock()
+			seen.Write(body)
+			return body
+		},
+	})
+	alice, bob := r.talk(sound(), sound())
+	r.hears("bob")
+	r.run("alice", "", "call", "hangup")
+	alice.wait(callEnd)
+	bob.wait(callEnd)
+
+	mu.Lock()
+	defer mu.Unlock()
+	// An offer, an answer, candidates and an end went each way, with their acknowledgements.
+	if frames < 6 || !bytes.Contains(seen.Bytes(), []byte("bob")) {
+		t.Fatalf("%d frames of the call were seen", frames)
+	}
+	for _, s := range traces() {
+		if bytes.Contains(seen.Bytes(), []byte(s)) {
+			t.Errorf("a frame holds %q", s)
+		}
+	}
+	files := 0
+	r.check(filepath.WalkDir(r.w.ServerDir(), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		files++
+		b, err := os.ReadFile(path)
+		for _, s := range traces() {
+			if bytes.Contains(b, []byte(s)) {
+				t.Errorf("%s holds %q", path, s)
+			}
+		}
+		return err
+	}))
+	if files == 0 {
+		t.Error("the server's directory is empty")
+	}
+	log, err := os.ReadFile(r.w.ServerLog())
+	r.check(err)
+	for _, s := range traces() {
+		if bytes.Contains(log, []byte(s)) {
+			t.Errorf("the server's log holds %q", s)
+		}
+	}
+}
