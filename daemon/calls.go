@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -179,11 +181,15 @@ func openSources(m local.CallMedia, s call.Streams) (out media.Sources, err erro
 	if !anyMedia(m) {
 		m.AudioIn = media.SpecDevice
 	}
+	width, height, err := pictureSize(m.VideoSize)
+	if err != nil {
+		return out, err
+	}
 	open := func(kind media.Kind, spec, name, format string) (media.Source, error) {
 		if spec == "" {
 			return nil, nil
 		}
-		o := media.SourceOptions{Format: media.Format(format)}
+		o := media.SourceOptions{Format: media.Format(format), Width: width, Height: height}
 		if spec == media.SpecStream && s != nil {
 			if o.Stream, err = s.Input(name); err != nil {
 				return nil, err
@@ -249,6 +255,20 @@ func openSinks(m local.CallMedia, s call.Streams) (out media.Sinks, err error) {
 	}
 	out.Video, err = open(media.Video, m.VideoOut, local.StreamVideoOut, m.VideoFormat)
 	return out, err
+}
+
+// pictureSize reads WIDTHxHEIGHT; empty is 0, 0: the default.
+func pictureSize(size string) (width, height int, err error) {
+	if size == "" {
+		return 0, 0, nil
+	}
+	w, h, ok := strings.Cut(size, "x")
+	width, errW := strconv.Atoi(w)
+	height, errH := strconv.Atoi(h)
+	if !ok || errW != nil || errH != nil {
+		return 0, 0, local.Errorf(local.CodeUsage, "the size of pictures is %q, not WIDTHxHEIGHT, such as 1280x720", size)
+	}
+	return width, height, nil
 }
 
 // holdsBoth reports whether a file holds sound and pictures.

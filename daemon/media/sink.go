@@ -56,10 +56,10 @@ func openSink(kind Kind, spec string, o SinkOptions) (Sink, error) {
 		}
 		return newFrameSink(kind, o.Format, &output{w: o.Stream}, true)
 	}
-	if f := formatOf(spec); f != "" && o.Format == "" {
-		o.Format = f
-	}
 	info, err := os.Stat(spec)
+	if f := formatOf(spec); f != "" && (o.Format == "" || err != nil || info.Mode().IsRegular()) {
+		o.Format = f // what a file's name promises
+	}
 	if err == nil && info.Mode()&os.ModeNamedPipe != 0 {
 		return newFrameSink(kind, o.Format, &output{fifo: spec}, true)
 	}
