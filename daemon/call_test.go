@@ -92,7 +92,9 @@ func TestCallConnectsAndEnds(t *testing.T) {
 	states, end := alice.startCall(ctx, local.CallStartParams{Peer: "bob", CallMedia: media}, local.CallStreams{})
 	waitState(t, states, end, local.CallConnected, nil)
 	waitState(t, bobs, bobEnd, local.CallConnected, nil)
-	heard := func(c local.Call) bool { return c.Stats != nil && c.Stats.AudioIn != nil && c.Stats.AudioIn.Frames > 10 }
+	heard := func(c local.Call) bool {
+		return c.Stats != nil && c.Stats.AudioIn != nil && c.Stats.AudioIn.Frames > 10
+	}
 	waitState(t, states, end, local.CallConnected, heard)
 	waitState(t, bobs, bobEnd, local.CallConnected, heard)
 	list, err := alice.client.CallStatus(ctx, "")
