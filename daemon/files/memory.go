@@ -13,12 +13,15 @@ import (
 const (
 	// memoryLimit bounds the buffers of all transfers in bytes: with what a
 	// daemon needs besides, it stays below 100 MiB for files of any size.
-	memoryLimit = 56 << 20
+	memoryLimit = (uploadBuffers + fetchBuffers) * partBuffer
 	// partBuffer has room for any part, plain or sealed.
 	partBuffer = seal.FilePartPlain + seal.FilePartChunks*seal.TagSize + seal.FileHeaderSize
+	// sealedBuffers is how many sealed parts of an upload are in memory: one
+	// leaves while the next one goes to the spool.
+	sealedBuffers = 2
 	// uploadBuffers and fetchBuffers are how many parts a transfer holds at once.
-	uploadBuffers = 3 // one is read, one waits to be sealed, one is sealed
-	fetchBuffers  = 4 // three sealed ones are on their way, one is opened
+	uploadBuffers = 1 + sealedBuffers // one is read and sealed
+	fetchBuffers  = 4                 // three sealed ones are on their way, one is opened
 )
 
 // Memory bounds the buffers of the transfers of a daemon. Its methods may be

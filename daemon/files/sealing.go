@@ -10,12 +10,21 @@ import (
 	"hash"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"secmsg/crypto/seal"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
+)
+
+const (
+	// lendPatience is how long a part of a file waits to be sealed because those
+	// before it have not left: 32 MiB a second are faster than that.
+	lendPatience = 250 * time.Millisecond
+	// streamPatience is the same for a stream, in front of the spool.
+	streamPatience = time.Millisecond
 )
 
 // plainPart is one part of a source.
@@ -36,7 +45,7 @@ func (u *upload) sealAll(ctx context.Context, l *line, parts []store.TransferPar
 		if err := l.take(ctx); err != nil {
 			return err
 		}
-		l.ready <- p // has room for all of them
+		l.ready <- sealedPart{TransferPart: p} // has room for all of them
 	}
 	if last.Last {
 		return nil
@@ -45,32 +54,61 @@ func (u *upload) sealAll(ctx context.Context, l *line, parts []store.TransferPar
 	if err != nil {
 		return err
 	}
-	defer in.close()
+	l.in = in // its buffers may still be on their way to the server when all is sealed
 	if in.file == nil {
 		// The caller of a stream that fails may say nothing for hours.
 		defer context.AfterFunc(ctx, u.stream.interrupt)()
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	read := make(chan plainPart)
+	read, sealed := make(chan plainPart), make(chan struct{}, 1)
 	g.Go(func() error {
 		defer close(read)
-		return in.readAll(ctx, *last, read)
+		return in.readAll(ctx, *last, read, sealed)
 	})
-	g.Go(func() error { return u.sealRest(ctx, l, in, len(parts), read, last) })
+	g.Go(func() error { return u.sealRest(ctx, l, len(parts), read, sealed, last) })
 	return g.Wait()
 }
 
-func (l *line) take(ctx context.Context) error {
+func (l *line) take(ctx context.Context) error { return take(ctx, l.slots) }
+
+func take(ctx context.Context, of chan<- struct{}) error {
 	select {
-	case l.slots <- struct{}{}:
+	case of <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// sealRest seals parts as they are read.
-func (u *upload) sealRest(ctx context.Context, l *line, in *input, number int, read <-chan plainPart, last *mark) error {
+// lend takes the right to a sealed part in memory. If none comes back in time,
+// last is taken back, which has not begun to leave: what is sealed needs its
+// source no more, and whoever writes a stream is not kept waiting.
+func (l *line) lend(ctx context.Context, last *loan) error {
+	patience := lendPatience
+	if l.in.file == nil {
+		patience = streamPatience
+	}
+	select {
+	case l.memory <- struct{}{}:
+		return nil
+	default:
+	}
+	late := time.NewTicker(patience)
+	defer late.Stop()
+	for {
+		select {
+		case l.memory <- struct{}{}:
+			return nil
+		case <-late.C:
+			last.takeBack()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// sealRest seals parts as they are read. It tells sealed when the next may be read.
+func (u *upload) sealRest(ctx context.Context, l *line, number int, read <-chan plainPart, sealed chan<- struct{}, last *mark) error {
 	cipher, err := u.plan.cipher()
 	if err != nil {
 		return err
@@ -80,19 +118,24 @@ func (u *upload) sealRest(ctx context.Context, l *line, in *input, number int, r
 	if err != nil {
 		return err
 	}
+	var lent *loan
 	for p := range read {
 		number++
 		if err := l.take(ctx); err != nil {
 			return err
 		}
-		sealed, err := cipher.SealPart(in.buffer(), p.data, number, p.last)
-		in.put(p.data)
+		if err := l.lend(ctx, lent); err != nil {
+			return err
+		}
+		data, err := cipher.SealPart(l.in.buffer(), p.data, number, p.last)
+		l.in.put(p.data)
 		if err != nil {
 			return err
 		}
-		part, err := u.keep(ctx, number, sealed, sum, p.mark)
-		in.put(sealed)
-		if err != nil {
+		sealed <- struct{}{} // has room
+		lent = &loan{data: data, free: func(b []byte) { l.in.put(b); <-l.memory }}
+		part := sealedPart{loan: lent}
+		if part.TransferPart, err = u.keep(ctx, number, data, sum, p.mark); err != nil {
 			return err
 		}
 		if *last, err = decodeMark(part.Body); err != nil {
@@ -117,7 +160,7 @@ func (u *upload) keep(ctx context.Context, number int, sealed []byte, sum hash.H
 		m.Sealed, err = saveHash(sum)
 		return err
 	})
-	err := u.insist(ctx, func() error { return u.s.spool.write(u.id, number, sealed) })
+	err := u.insist(ctx, func() error { return u.s.spool.write(u.id, number, sealed, u.plan.Stream) })
 	if err := errors.Join(err, g.Wait()); err != nil {
 		return part, err
 	}
@@ -251,8 +294,8 @@ func (in *input) put(b []byte) {
 	in.u.stream.put(b)
 }
 
-// readAll reads part after part.
-func (in *input) readAll(ctx context.Context, at mark, out chan<- plainPart) error {
+// readAll reads part after part, each when the one before it is sealed.
+func (in *input) readAll(ctx context.Context, at mark, out chan<- plainPart, sealed <-chan struct{}) error {
 	for offset, last := at.Offset, false; !last; {
 		data, end, err := in.next(ctx, offset)
 		if err != nil {
@@ -266,6 +309,11 @@ func (in *input) readAll(ctx context.Context, at mark, out chan<- plainPart) err
 		}
 		select {
 		case out <- p:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		select {
+		case <-sealed:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -3,8 +3,6 @@ package files
 import (
 	"context"
 	"errors"
-	"io"
-	"io/fs"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -31,7 +29,7 @@ func (u *upload) sendAll(ctx context.Context, l *line, parts []store.TransferPar
 						return nil
 					}
 					if etag, ok := stored[p.Number]; ok {
-						if err := u.isStored(ctx, p, etag); err != nil {
+						if err := u.isStored(ctx, p.TransferPart, etag); err != nil {
 							return err
 						}
 					} else if err := u.put(ctx, p); err != nil {
@@ -108,25 +106,22 @@ func (u *upload) create(ctx context.Context) error {
 	return nil
 }
 
-// put uploads one part from the spool, as often as it takes.
-func (u *upload) put(ctx context.Context, p store.TransferPart) error {
-	f, err := u.s.spool.open(u.id, p.Number, p.Size)
-	if errors.Is(err, fs.ErrNotExist) {
-		return errLost
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+// put uploads one part, as often as it takes.
+func (u *upload) put(ctx context.Context, p sealedPart) error {
+	c := &content{u: u, part: p}
+	defer c.close()
 	defer u.track.move(p.Number, 0)
 	b := backoff{s: u.s}
 	for {
-		etag, err := u.putOnce(ctx, p, f)
+		etag, err := u.putOnce(ctx, p.TransferPart, c)
+		c.forget()
 		switch {
 		case err == nil:
-			return u.isStored(ctx, p, etag)
+			return u.isStored(ctx, p.TransferPart, etag)
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case errors.Is(err, errLost), errors.Is(err, errSpool):
+			return err
 		case final(err):
 			return refusal(err)
 		}
@@ -141,7 +136,7 @@ func (u *upload) put(ctx context.Context, p store.TransferPart) error {
 	}
 }
 
-func (u *upload) putOnce(ctx context.Context, p store.TransferPart, content io.ReaderAt) (string, error) {
+func (u *upload) putOnce(ctx context.Context, p store.TransferPart, c *content) (string, error) {
 	tickets, err := u.s.o.Blobs.BlobTickets(ctx, u.blob, []wire.BlobPart{{Number: p.Number, Size: p.Size}})
 	if err != nil {
 		return "", err
@@ -158,8 +153,11 @@ func (u *upload) putOnce(ctx context.Context, p store.TransferPart, content io.R
 	}
 	left := sync.OnceFunc(func() { <-u.leaving })
 	defer left()
+	if err := c.open(); err != nil {
+		return "", err
+	}
 	u.track.setPhase(local.PhaseSending)
-	return u.s.o.Blobs.PutPart(ctx, tickets[0], p.Size, countingAt{content, u.track, p, left})
+	return u.s.o.Blobs.PutPart(ctx, tickets[0], p.Size, countingAt{c, u.track, p, left})
 }
 
 // isStored records that the server has a part, which leaves the spool. A single
@@ -195,7 +193,7 @@ func (u *upload) done(p store.TransferPart, etag string) {
 
 // countingAt tells the tracker how far a part is, and calls left when all of it was read.
 type countingAt struct {
-	r     io.ReaderAt
+	r     *content
 	track *tracker
 	part  store.TransferPart
 	left  func()
@@ -207,6 +205,7 @@ func (c countingAt) ReadAt(b []byte, off int64) (int, error) {
 	c.track.move(c.part.Number, off+int64(n))
 	if off+int64(n) >= c.part.Size {
 		c.left()
+		c.r.forget()
 	}
 	return n, err
 }

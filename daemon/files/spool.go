@@ -29,10 +29,12 @@ func (s spool) path(transfer int64, number int) string {
 // write stores a part; when it returns, the part is on the disk. A power cut
 // may still lose its name: then the upload starts again under a new key.
 //
+// soon says that it will probably be read from there.
+//
 // What an earlier attempt has left of the part must be how b begins: the same
 // place sealed under the same key from other plaintext would give both away to
 // whoever has both. Else the error is errChanged, and nothing is written.
-func (s spool) write(transfer int64, number int, b []byte) (err error) {
+func (s spool) write(transfer int64, number int, b []byte, soon bool) (err error) {
 	path := s.path(transfer, number)
 	if err := begins(path, b); err != nil {
 		return err
@@ -47,7 +49,8 @@ func (s spool) write(transfer int64, number int, b []byte) (err error) {
 	if err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	_, err = f.Write(b)
+	to := direct{f: f, off: soon}
+	_, err = to.WriteAt(b, 0)
 	if err == nil {
 		err = f.Sync()
 	}

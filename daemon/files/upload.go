@@ -217,11 +217,17 @@ func (u *upload) attempt(ctx context.Context) error {
 	u.mu.Lock()
 	u.stored = make(map[int]wire.BlobPart)
 	u.mu.Unlock()
-	l := &line{ready: make(chan store.TransferPart, max(u.s.o.SpoolParts, len(parts))), slots: make(chan struct{}, u.s.o.SpoolParts)}
+	l := &line{
+		ready: make(chan sealedPart, max(u.s.o.SpoolParts, len(parts))), slots: make(chan struct{}, u.s.o.SpoolParts),
+		memory: make(chan struct{}, sealedBuffers),
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return u.sealAll(gctx, l, parts, &last) })
 	g.Go(func() error { return u.sendAll(gctx, l, parts) })
 	err = g.Wait()
+	if l.in != nil {
+		l.in.close()
+	}
 	u.plan.Blob = u.blob
 	if err != nil {
 		if ctx.Err() != nil {
@@ -234,8 +240,10 @@ func (u *upload) attempt(ctx context.Context) error {
 
 // line is what connects sealing and sending.
 type line struct {
-	ready chan store.TransferPart // spooled parts, in order; closed behind the last one
-	slots chan struct{}           // one for each part that is spooled and not stored
+	ready  chan sealedPart // spooled parts, in order; closed behind the last one
+	slots  chan struct{}   // one for each part that is spooled and not stored
+	memory chan struct{}   // one for each part that is in memory, sealed
+	in     *input          // nil until sealing begins; owned by sealAll, and then by attempt
 }
 
 // single reports whether all of the source is one part: then nothing is recorded
