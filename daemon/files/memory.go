@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -86,8 +87,9 @@ func (r *reservation) put(b []byte) {
 	}
 }
 
-// release ends the reservation. When nobody has one any more, the memory goes
-// back to the system with the next collections.
+// release ends the reservation. When nobody has one any more, the buffers are
+// collected at once: garbage of tens of MiB beside the next transfer's buffers
+// would be twice what is bounded here.
 func (r *reservation) release() {
 	r.m.mu.Lock()
 	for len(r.buffers) > 0 {
@@ -95,10 +97,15 @@ func (r *reservation) release() {
 			r.m.free = append(r.m.free, b)
 		}
 	}
+	collect := false
 	if r.m.used--; r.m.used == 0 {
+		collect = len(r.m.free) > 0
 		r.m.free = nil
 	}
 	r.m.mu.Unlock()
+	if collect {
+		runtime.GC()
+	}
 	r.m.sem.Release(r.weight)
 }
 
