@@ -41,7 +41,9 @@ type account struct {
 	link    *link.Link       // guarded by mu
 	files   *files.Service   // guarded by mu
 	calls   *call.Service    // guarded by mu
-	stopped *local.Error     // guarded by mu; why it does not connect any more
+	// addresses are this machine's when the server was reached last; guarded by mu.
+	addresses string
+	stopped   *local.Error // guarded by mu; why it does not connect any more
 }
 
 // startAccount starts an account in a goroutine of its own.
@@ -77,7 +79,7 @@ func (a *account) build() {
 		Account: a.id, Address: a.address, Device: key.DeviceID(a.row.Device),
 		Store: d.store, Keyring: d.keys, Trust: d.trust, Journal: d.journal, Sends: a.sends,
 		Logger: logger, Config: engineConfig(d.cfg), SafeName: files.SafeName,
-		OnFiles: func() { a.fileService().Kick() }, OnUp: func() { a.fileService().Reached() },
+		OnFiles: func() { a.fileService().Kick() }, OnUp: a.reached,
 		Calls: callHandler{a},
 	})
 	a.link = link.New(link.Options{
@@ -95,6 +97,20 @@ func (a *account) build() {
 		Self: call.Device(a.row.Device), Signals: callSignals{a.engine}, Logger: logger,
 		Media: callMedia{link: a.link, server: a.row.Server, logger: logger},
 	})
+}
+
+// reached is told that the server can be reached again: perhaps from another
+// network, which calls then must know.
+func (a *account) reached() {
+	a.fileService().Reached()
+	now := addresses()
+	a.mu.Lock()
+	changed := a.addresses != "" && a.addresses != now
+	a.addresses = now
+	a.mu.Unlock()
+	if changed {
+		a.callService().NetworkChanged()
+	}
 }
 
 func (a *account) callService() *call.Service {

@@ -1,7 +1,9 @@
 package daemon_test
 
 import (
+	"bytes"
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -121,5 +123,68 @@ func TestCallConnectsAndEnds(t *testing.T) {
 		if len(l.Events) != 1 {
 			t.Errorf("list: %+v", l.Events)
 		}
+	}
+}
+
+// A call that is declined, and one that nobody can take, have the codes of the
+// contract; the one called has an event of it.
+func TestCallRefused(t *testing.T) {
+	alice, bob := newServer(t).friends()
+	ctx := t.Context()
+	media := local.CallMedia{AudioIn: "test", AudioOut: "null"}
+	states, end := alice.startCall(ctx, local.CallStartParams{Peer: "bob", CallMedia: media}, local.CallStreams{})
+	waitState(t, states, end, local.CallRinging, nil)
+	_, err := bob.client.RejectCall(ctx, local.CallIDParams{})
+	check(t, err)
+	wantCode(t, waitEnd(t, end).err, local.CodeRefused)
+	list, err := bob.client.ListCalls(ctx, local.CallListParams{Peer: "alice"})
+	check(t, err)
+	if len(list.Events) != 1 || list.Events[0].Call.Reason != local.CallDeclined {
+		t.Errorf("list %+v", list.Events)
+	}
+
+	short, leave := context.WithCancel(ctx)
+	states, end = alice.startCall(short, local.CallStartParams{Peer: "bob", CallMedia: media}, local.CallStreams{})
+	waitState(t, states, end, local.CallRinging, nil)
+	leave()
+	<-end
+	eventually(t, "a missed call", func() bool {
+		list, err := bob.client.ListCalls(ctx, local.CallListParams{})
+		return err == nil && len(list.Events) == 2 && list.Events[1].Call.Missed && list.Events[1].Call.Reason == local.CallCancelled
+	})
+
+	_, err = alice.client.StartCall(ctx, local.CallStartParams{Peer: "carol", CallMedia: media}, local.CallStreams{}, nil)
+	wantCode(t, err, local.CodeNotFound)
+	_, err = alice.client.StartCall(ctx, local.CallStartParams{Peer: "bob", CallMedia: local.CallMedia{AudioIn: "relative.ogg"}}, local.CallStreams{}, nil)
+	wantCode(t, err, local.CodeUsage)
+	bob.stop()
+	eventually(t, "bob is away", func() bool {
+		list, err := alice.client.Presence(ctx, local.PresenceParams{Peers: []string{"bob"}})
+		return err == nil && len(list.Presence) == 1 && !list.Presence[0].Online
+	})
+	_, err = alice.client.StartCall(ctx, local.CallStartParams{Peer: "bob", CallMedia: media}, local.CallStreams{}, nil)
+	wantCode(t, err, local.CodeUnreachable)
+}
+
+// The caller's own streams: what one reads from a pipe the other writes to one,
+// and the call ends when the source does.
+func TestCallStreams(t *testing.T) {
+	sound, err := os.ReadFile("media/tone.ogg")
+	check(t, err)
+	alice, bob := newServer(t).friends()
+	ctx := t.Context()
+	var got bytes.Buffer
+	_, bobEnd := bob.answerCall(ctx, local.CallAnswerParams{Auto: true, From: []string{"alice"}, CallMedia: local.CallMedia{AudioOut: "-"}},
+		local.CallStreams{AudioOut: &got})
+	_, end := alice.startCall(ctx, local.CallStartParams{Peer: "bob", CallMedia: local.CallMedia{AudioIn: "-", HangupAfterPlay: true}},
+		local.CallStreams{AudioIn: bytes.NewReader(sound)})
+	e := waitEnd(t, end)
+	check(t, e.err)
+	if e.call.Reason != local.CallHangup || e.call.Stats.AudioOut == nil {
+		t.Errorf("end %+v", e.call)
+	}
+	check(t, waitEnd(t, bobEnd).err)
+	if !bytes.HasPrefix(got.Bytes(), []byte("OggS")) || got.Len() < len(sound)/2 {
+		t.Errorf("%d bytes of %d came", got.Len(), len(sound))
 	}
 }

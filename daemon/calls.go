@@ -410,3 +410,12 @@ func callStream(s media.Stream) *local.CallStream {
 		JitterMS: float64(s.Jitter) / float64(time.Millisecond), Refused: s.Refused, Dropped: s.Dropped, Muted: s.Muted,
 	}
 }
+
+// addresses returns the addresses of this machine, to see when they change.
+func addresses() string {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(list)
+}

@@ -85,8 +85,9 @@ func (s *Service) assign(l *live) {
 	if s.give(l, func(w *waiter) bool { return slices.Contains(w.from, l.call.Peer) }) {
 		return
 	}
+	peer := l.call.Peer
 	s.wg.Go(func() {
-		yes, err := s.signals.AutoAnswer(s.work, l.call.Peer)
+		yes, err := s.signals.AutoAnswer(s.work, peer)
 		if err != nil {
 			s.logger.Warn("policy of a call", "error", err)
 		}

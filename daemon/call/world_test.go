@@ -297,7 +297,7 @@ func (w *world) settled() error {
 // calls from both sides at once, answers on two devices, restarts, lost paths.
 func TestDevicesConverge(t *testing.T) {
 	connected, glare := 0, 0
-	for seed := range uint64(400) {
+	for seed := range uint64(40) {
 		w := newWorld(t, seed, 0.2, 1+int(seed%2), 1+int(seed/2%2))
 		for range 30 {
 			n := w.nodes[w.r.IntN(len(w.nodes))]
@@ -345,7 +345,7 @@ func TestDevicesConverge(t *testing.T) {
 // On a network that loses nothing, two who call each other at once are
 // connected by the call with the smaller id, on both sides.
 func TestGlareConnects(t *testing.T) {
-	for seed := range uint64(50) {
+	for seed := range uint64(10) {
 		w := newWorld(t, seed, 0, 1, 1)
 		first := w.nodes[0].call()
 		w.run(w.now + time.Duration(w.r.IntN(20))*time.Millisecond)
@@ -433,7 +433,7 @@ func TestEnds(t *testing.T) {
 
 // A path that is lost is found again, whoever loses it, also over a bad network.
 func TestPathIsFoundAgain(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(10) {
 		w := newWorld(t, seed, 0, 1, 1)
 		id := w.nodes[0].call()
 		w.run(w.now + time.Second)

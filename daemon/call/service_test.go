@@ -1,0 +1,457 @@
+package call
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// desk is a device with a Service, whose signals reach the other desks at once
+// and whose media connect those that have each other's keys.
+type desk struct {
+	t       *testing.T
+	net     *desks
+	address string
+	device  Device
+	s       *Service
+	cancel  context.CancelFunc
+	done    chan struct{}
+
+	mu      sync.Mutex
+	records []local.Call
+	auto    map[string]bool
+	fail    error // of opening media
+	opened  int
+	closed  int
+	last    *fakeSession
+	refuse  error // of sending
+}
+
+// desks are all devices of a test.
+type desks struct {
+	mu       sync.Mutex
+	list     []*desk
+	sessions map[ID][]*fakeSession
+}
+
+func (n *desks) add(t *testing.T, address string, device int) *desk {
+	d := &desk{t: t, net: n, address: address, device: deviceOf(device), auto: map[string]bool{}, done: make(chan struct{})}
+	d.s = New(Options{Self: d.device, Signals: d, Media: d})
+	n.list = append(n.list, d)
+	var ctx context.Context
+	ctx, d.cancel = context.WithCancel(context.Background())
+	go func() {
+		defer close(d.done)
+		_ = d.s.Run(ctx)
+	}()
+	return d
+}
+
+func (d *desk) stop() {
+	d.cancel()
+	<-d.done
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.opened != d.closed {
+		d.t.Errorf("%s: %d connections opened, %d closed", d.address, d.opened, d.closed)
+	}
+}
+
+// Check implements Signals.
+func (d *desk) Check(_ context.Context, peer string) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return peer, d.refuse
+}
+
+// Send implements Signals.
+func (d *desk) Send(_ context.Context, peer string, to *Device, c *e2e.Call) ([]Device, error) {
+	d.mu.Lock()
+	refuse := d.refuse
+	d.mu.Unlock()
+	if refuse != nil {
+		return nil, refuse
+	}
+	var sent []Device
+	for _, other := range d.net.list {
+		if other.address == peer && (to == nil || *to == other.device) {
+			sent = append(sent, other.device)
+			other.s.Signal(d.address, d.device, c)
+		}
+	}
+	if len(sent) == 0 {
+		return nil, local.Errorf(local.CodeUnreachable, "nobody")
+	}
+	return sent, nil
+}
+
+// AutoAnswer implements Signals.
+func (d *desk) AutoAnswer(_ context.Context, peer string) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.auto[peer], nil
+}
+
+// Record implements Signals.
+func (d *desk) Record(_ context.Context, r Record) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.records = append(d.records, r.Call)
+	return nil
+}
+
+// Event implements Signals.
+func (d *desk) Event(r Record) local.Event {
+	return local.Event{Type: local.TypeCall, Peer: r.Peer, Call: &r.Call}
+}
+
+// Open implements Media.
+func (d *desk) Open(_ context.Context, caller bool, _ local.CallMedia, _ Streams) (Session, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fail != nil {
+		return nil, d.fail
+	}
+	d.opened++
+	d.last = &fakeSession{desk: d, caller: caller, events: make(chan MediaEvent, 100)}
+	return d.last, nil
+}
+
+// fakeSession connects with the session that has the same keys.
+type fakeSession struct {
+	desk   *desk
+	caller bool
+	events chan MediaEvent
+	keys   Keys    // guarded by desks.mu
+	muted  [2]bool // guarded by desks.mu
+	closed bool    // guarded by desks.mu
+}
+
+func (f *fakeSession) Offers() (audio, video bool) { return true, false }
+
+func (f *fakeSession) Offer(context.Context) (string, []byte, error) {
+	f.events <- MediaEvent{Candidate: "caller's"}
+	return "offer", print32(1), nil
+}
+
+func (f *fakeSession) Accept(context.Context, string, []byte) (string, []byte, error) {
+	f.events <- MediaEvent{Candidate: "callee's"}
+	return "answer", print32(2), nil
+}
+
+func (f *fakeSession) Answer(string, []byte) error             { return nil }
+func (f *fakeSession) Restart(context.Context) (string, error) { return "again", nil }
+func (f *fakeSession) Events() <-chan MediaEvent               { return f.events }
+func (f *fakeSession) AddCandidate(string) error               { return nil }
+func (f *fakeSession) Close() (*local.CallStats, error) {
+	n := f.desk.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f.closed = true
+	close(f.events)
+	f.desk.mu.Lock()
+	f.desk.closed++
+	f.desk.mu.Unlock()
+	return &local.CallStats{Pair: "direct"}, nil
+}
+
+func (f *fakeSession) SetKeys(k Keys) error {
+	n := f.desk.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f.keys = k
+	n.sessions[k.Call] = append(n.sessions[k.Call], f)
+	for _, other := range n.sessions[k.Call] {
+		if other != f && other.keys == k && !other.closed {
+			f.events <- MediaEvent{Connected: true}
+			other.events <- MediaEvent{Connected: true}
+		}
+	}
+	return nil
+}
+
+func (f *fakeSession) Mute(video, on bool) {
+	f.desk.net.mu.Lock()
+	defer f.desk.net.mu.Unlock()
+	if video {
+		f.muted[1] = on
+	} else {
+		f.muted[0] = on
+	}
+}
+
+// carried is a call that a goroutine waits for.
+type carried struct {
+	cancel context.CancelFunc
+	end    chan struct{}
+	mu     sync.Mutex
+	states []string
+	call   local.Call
+	err    error
+}
+
+func carry(f func(ctx context.Context, events func(local.Event)) (local.Call, error)) *carried {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &carried{cancel: cancel, end: make(chan struct{})}
+	go func() {
+		defer close(c.end)
+		defer cancel()
+		c.call, c.err = f(ctx, func(e local.Event) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if n := len(c.states); n == 0 || c.states[n-1] != e.Call.State {
+				c.states = append(c.states, e.Call.State)
+			}
+		})
+	}()
+	return c
+}
+
+func (d *desk) start(peer string) *carried {
+	return carry(func(ctx context.Context, events func(local.Event)) (local.Call, error) {
+		return d.s.Start(ctx, local.CallStartParams{Peer: peer}, nil, events)
+	})
+}
+
+func (d *desk) answer(p local.CallAnswerParams) *carried {
+	return carry(func(ctx context.Context, events func(local.Event)) (local.Call, error) {
+		return d.s.Answer(ctx, p, nil, events)
+	})
+}
+
+func (c *carried) want(t *testing.T, reason string, code local.Code, states ...string) {
+	t.Helper()
+	select {
+	case <-c.end:
+	case <-time.After(10 * time.Minute):
+		t.Fatal("the call does not end")
+	}
+	got := local.Code("")
+	if c.err != nil {
+		got = local.As(c.err).Code
+	}
+	if c.call.Reason != reason || got != code {
+		t.Errorf("ended %q with %v, want %q and %q", c.call.Reason, c.err, reason, code)
+	}
+	if len(states) > 0 && fmt.Sprint(c.states) != fmt.Sprint(states) {
+		t.Errorf("states %v, want %v", c.states, states)
+	}
+}
+
+func two(t *testing.T, f func(t *testing.T, alice, bob *desk)) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &desks{sessions: map[ID][]*fakeSession{}}
+		alice, bob := n.add(t, "alice@x", 1), n.add(t, "bob@x", 2)
+		defer alice.stop()
+		defer bob.stop()
+		f(t, alice, bob)
+	})
+}
+
+func settle(d time.Duration) {
+	time.Sleep(d) // the fake clock of synctest
+	synctest.Wait()
+}
+
+// Nothing is opened at the callee before it answers; then media flow, can be
+// muted, and either side ends the call for both, with its events kept.
+func TestServiceCall(t *testing.T) {
+	two(t, func(t *testing.T, alice, bob *desk) {
+		out := alice.start("bob@x")
+		settle(time.Second)
+		if bob.opened != 0 {
+			t.Fatal("media are open before the accept")
+		}
+		in := bob.answer(local.CallAnswerParams{})
+		settle(time.Second)
+		if _, err := alice.s.Mute(context.Background(), "", false, true); err != nil {
+			t.Fatal(err)
+		}
+		settle(5 * time.Second)
+		if !alice.last.muted[0] {
+			t.Error("not muted")
+		}
+		list, err := bob.s.Status(context.Background())
+		if err != nil || len(list.Calls) != 1 || list.Calls[0].State != local.CallConnected {
+			t.Errorf("status %+v, %v", list, err)
+		}
+		if _, err := alice.s.Start(context.Background(), local.CallStartParams{Peer: "bob@x"}, nil, nil); local.As(err).Code != local.CodeUsage {
+			t.Errorf("a second call: %v", err)
+		}
+		if _, err := bob.s.Hangup(context.Background(), ""); err != nil {
+			t.Fatal(err)
+		}
+		out.want(t, local.CallHangup, "", "initiating", "ringing", "connecting", "connected", "ended")
+		in.want(t, local.CallHangup, "", "connecting", "connected", "ended")
+		if out.call.Duration < 5 || out.call.Stats == nil {
+			t.Errorf("end %+v", out.call)
+		}
+		if n := len(bob.records); n != 3 || bob.records[0].State != local.CallRinging || bob.records[1].State != local.CallConnected {
+			t.Errorf("records %+v", bob.records)
+		}
+	})
+}
+
+// Each way not to connect has its reason and its code.
+func TestServiceRefusals(t *testing.T) {
+	t.Run("declined", func(t *testing.T) {
+		two(t, func(t *testing.T, alice, bob *desk) {
+			out := alice.start("bob@x")
+			settle(time.Second)
+			if _, err := bob.s.Reject(context.Background(), ""); err != nil {
+				t.Fatal(err)
+			}
+			out.want(t, local.CallDeclined, local.CodeRefused)
+			if bob.records[1].Missed {
+				t.Error("a call that was declined is missed")
+			}
+		})
+	})
+	t.Run("no answer", func(t *testing.T) {
+		two(t, func(t *testing.T, alice, bob *desk) {
+			alice.start("bob@x").want(t, local.CallNoAnswer, local.CodeTimeout, "initiating", "ringing", "ended")
+			settle(time.Minute)
+			if len(bob.records) != 2 || !bob.records[1].Missed {
+				t.Errorf("a missed call leaves %+v", bob.records)
+			}
+		})
+	})
+	t.Run("caller leaves", func(t *testing.T) {
+		two(t, func(t *testing.T, alice, bob *desk) {
+			out := alice.start("bob@x")
+			settle(time.Second)
+			out.cancel()
+			out.want(t, local.CallCancelled, local.CodeInterrupted)
+			settle(time.Second)
+			if n := len(bob.records); n != 2 || bob.records[1].Reason != local.CallCancelled || !bob.records[1].Missed {
+				t.Errorf("records %+v", bob.records)
+			}
+		})
+	})
+	t.Run("nobody there", func(t *testing.T) {
+		two(t, func(t *testing.T, alice, _ *desk) {
+			alice.start("carol@x").want(t, local.CallOffline, local.CodeUnreachable)
+		})
+	})
+	t.Run("key changes while it rings", func(t *testing.T) {
+		two(t, func(t *testing.T, alice, bob *desk) {
+			out := alice.start("bob@x")
+			settle(time.Second)
+			bob.s.KeyChanged("alice@x")
+			settle(time.Second)
+			if _, err := bob.s.Answer(context.Background(), local.CallAnswerParams{}, nil, nil); local.As(err).Code != local.CodeNotFound {
+				t.Errorf("answer: %v", err)
+			}
+			if bob.opened != 0 || bob.records[1].Reason != local.CallIdentity {
+				t.Errorf("opened %d, records %+v", bob.opened, bob.records)
+			}
+			out.cancel()
+			out.want(t, local.CallCancelled, local.CodeInterrupted)
+		})
+	})
+	t.Run("no media at the callee", func(t *testing.T) {
+		two(t, func(t *testing.T, alice, bob *desk) {
+			out := alice.start("bob@x")
+			settle(time.Second)
+			bob.fail = errors.New("no device")
+			if _, err := bob.s.Answer(context.Background(), local.CallAnswerParams{}, nil, nil); err == nil {
+				t.Error("answered without media")
+			}
+			bob.fail = nil // it rings on
+			in := bob.answer(local.CallAnswerParams{})
+			settle(time.Second)
+			in.cancel()
+			in.want(t, local.CallHangup, "")
+			out.want(t, local.CallHangup, "")
+		})
+	})
+	t.Run("none rings", func(t *testing.T) {
+		two(t, func(t *testing.T, _, bob *desk) {
+			bob.answer(local.CallAnswerParams{}).want(t, "", local.CodeNotFound)
+			bob.answer(local.CallAnswerParams{ID: "nonsense"}).want(t, "", local.CodeNotFound)
+			bob.answer(local.CallAnswerParams{Auto: true, Timeout: 5}).want(t, "", local.CodeTimeout)
+		})
+	})
+}
+
+// Who waits for calls of a peer gets them, and only of that peer; the policy of
+// a contact does without anybody waiting.
+func TestServiceAutoAnswer(t *testing.T) {
+	two(t, func(t *testing.T, alice, bob *desk) {
+		others := bob.answer(local.CallAnswerParams{Auto: true, From: []string{"carol@x"}})
+		policy := bob.answer(local.CallAnswerParams{Auto: true})
+		settle(time.Second)
+		out := alice.start("bob@x")
+		settle(5 * time.Second)
+		if bob.opened != 0 {
+			t.Fatal("a call was taken that nobody waits for")
+		}
+		mine := bob.answer(local.CallAnswerParams{Auto: true, From: []string{"alice@x"}})
+		settle(time.Second)
+		mine.cancel()
+		mine.want(t, local.CallHangup, "")
+		out.want(t, local.CallHangup, "")
+
+		bob.mu.Lock()
+		bob.auto["alice@x"] = true
+		bob.mu.Unlock()
+		out = alice.start("bob@x")
+		settle(time.Second)
+		policy.cancel()
+		policy.want(t, local.CallHangup, "")
+		out.want(t, local.CallHangup, "")
+
+		out = alice.start("bob@x") // nobody waits: the device takes it itself
+		settle(time.Second)
+		out.cancel()
+		out.want(t, local.CallHangup, "", "initiating", "ringing", "connecting", "connected", "ended")
+		others.cancel()
+		<-others.end
+		if !errors.Is(others.err, context.Canceled) {
+			t.Errorf("who waited for another: %v", others.err)
+		}
+	})
+}
+
+// Both call each other at once: both commands carry the same call.
+func TestServiceGlare(t *testing.T) {
+	two(t, func(t *testing.T, alice, bob *desk) {
+		a := alice.start("bob@x")
+		b := bob.start("alice@x")
+		settle(5 * time.Second)
+		a.cancel()
+		a.want(t, local.CallHangup, "")
+		b.want(t, local.CallHangup, "")
+		if a.call.ID != b.call.ID || a.call.Direction == b.call.Direction || a.call.Duration == 0 {
+			t.Errorf("%+v and %+v", a.call, b.call)
+		}
+	})
+}
+
+// A daemon that stops ends its calls, tells the peer, and leaves nothing.
+func TestServiceStops(t *testing.T) {
+	two(t, func(t *testing.T, alice, bob *desk) {
+		out := alice.start("bob@x")
+		settle(time.Second)
+		in := bob.answer(local.CallAnswerParams{})
+		settle(time.Second)
+		bob.cancel()
+		in.want(t, local.CallDaemonRestart, local.CodeInterrupted)
+		out.want(t, local.CallHangup, "")
+		<-bob.done
+		if _, err := bob.s.Status(context.Background()); err == nil {
+			t.Error("a service that has ended answers")
+		}
+	})
+}
