@@ -34,6 +34,7 @@ func parts() []part {
 		{"relay", "forwarding against a bare forwarder, mailboxes, memory of idle clients", runRelay, 0},
 		{"daemon", "an idle daemon, and a burst of messages", runDaemon, 0},
 		{"file", "a file from sender to recipient against bare TLS and age", runFile, fileLimit},
+		{"call", "calls of sound and pictures, and relayed packets against coturn", runCall, callLimit},
 	}
 }
 
@@ -111,7 +112,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(p part) bool { return p.name == name })
 		if i < 0 {
-			return fmt.Errorf("no part %q; there are crypto, send, cli, relay, daemon and file", name)
+			return fmt.Errorf("no part %q; there are crypto, send, cli, relay, daemon, file and call", name)
 		}
 		b.notef("%s: %s", name, all[i].help)
 		b.out.part = name
