@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -140,5 +141,22 @@ func TestCallIsSealed(t *testing.T) {
 		if bytes.Contains(log, []byte(s)) {
 			t.Errorf("the server's log holds %q", s)
 		}
+	}
+}
+
+// TestCallWithoutEncoders: the program that is shipped is built without cgo. It
+// says what it cannot do before anybody's device rings.
+func TestCallWithoutEncoders(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{})
+	r.connected("alice", "bob")
+	for _, args := range [][]string{{"--video-in", "test"}, {"--audio-in", "device"}, {}} {
+		res := r.run("alice", "", append([]string{"call", "start", "bob"}, args...)...)
+		if res.Code != 1 || !strings.Contains(res.Stderr, "cgo") {
+			t.Errorf("%q: exit %d\n%s", args, res.Code, res.Stderr)
+		}
+	}
+	if out, err := r.w.Must(t.Context(), "bob", "", "call", "list"); err != nil || out != "" {
+		t.Errorf("bob was called: %q, %v", out, err)
 	}
 }
