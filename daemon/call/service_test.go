@@ -313,6 +313,7 @@ func TestServiceRefusals(t *testing.T) {
 				t.Fatal(err)
 			}
 			out.want(t, local.CallDeclined, local.CodeRefused)
+			settle(time.Second)
 			if bob.records[1].Missed {
 				t.Error("a call that was declined is missed")
 			}
