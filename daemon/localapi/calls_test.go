@@ -1,0 +1,131 @@
+package localapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"secmsg/daemon/call"
+	"secmsg/rpc/local"
+)
+
+// callFake is a Backend whose calls a test sets.
+type callFake struct {
+	*fake
+	run func(ctx context.Context, s call.Streams, events func(local.Event)) (local.Call, error)
+}
+
+func (f *callFake) StartCall(ctx context.Context, _ local.CallStartParams, s call.Streams, events func(local.Event)) (local.Call, error) {
+	return f.run(ctx, s, events)
+}
+
+func callWith(t *testing.T, f func(ctx context.Context, s call.Streams, events func(local.Event)) (local.Call, error)) *local.Client {
+	t.Helper()
+	path, stop := start(t, &callFake{fake: newFake(), run: f})
+	t.Cleanup(stop)
+	c, err := local.Dial(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Two streams each way share a connection, and one that is not read for a while
+// does not hold the other back.
+func TestCallStreamsDoNotWaitForEachOther(t *testing.T) {
+	sound, picture := bytes.Repeat([]byte("sound"), 40_000), bytes.Repeat([]byte("picture"), 60_000)
+	c := callWith(t, func(_ context.Context, s call.Streams, events func(local.Event)) (local.Call, error) {
+		events(local.Event{Type: local.TypeCall, Call: &local.Call{State: local.CallConnected}})
+		for _, x := range []struct{ in, out string }{{local.StreamVideoIn, local.StreamVideoOut}, {local.StreamAudioIn, local.StreamAudioOut}} {
+			in, err := s.Input(x.in)
+			if err != nil {
+				return local.Call{}, err
+			}
+			// A first reader of the stream that gives up takes nothing away.
+			if err := in.Close(); err != nil {
+				return local.Call{}, err
+			}
+			if in, err = s.Input(x.in); err != nil {
+				return local.Call{}, err
+			}
+			out, err := s.Output(x.out)
+			if err != nil {
+				return local.Call{}, err
+			}
+			if _, err := io.Copy(out, in); err != nil {
+				return local.Call{}, err
+			}
+			if err := out.Close(); err != nil {
+				return local.Call{}, err
+			}
+		}
+		if _, err := s.Input("other"); err == nil {
+			return local.Call{}, errors.New("a stream that nobody has")
+		}
+		return local.Call{ID: "x", State: local.CallEnded, Reason: local.CallHangup}, nil
+	})
+	var audio, video bytes.Buffer
+	seen := 0
+	out, err := c.StartCall(t.Context(), local.CallStartParams{Peer: "bob", CallMedia: local.CallMedia{AudioIn: "-", VideoIn: "-", AudioOut: "-", VideoOut: "-"}},
+		local.CallStreams{AudioIn: bytes.NewReader(sound), VideoIn: bytes.NewReader(picture), AudioOut: &audio, VideoOut: &video}, func(local.Event) { seen++ })
+	if err != nil || out.Reason != local.CallHangup || seen != 1 {
+		t.Fatalf("%+v, %v, %d events", out, err, seen)
+	}
+	if !bytes.Equal(audio.Bytes(), sound) || !bytes.Equal(video.Bytes(), picture) {
+		t.Errorf("%d of %d and %d of %d bytes came", audio.Len(), len(sound), video.Len(), len(picture))
+	}
+}
+
+// A caller that leaves hangs up, also while its stream is being read.
+func TestCallerOfACallLeaves(t *testing.T) {
+	left := make(chan error, 1)
+	c := callWith(t, func(ctx context.Context, s call.Streams, events func(local.Event)) (local.Call, error) {
+		events(local.Event{Type: local.TypeCall, Call: &local.Call{State: local.CallRinging}})
+		<-ctx.Done()
+		left <- context.Cause(ctx)
+		return local.Call{}, ctx.Err()
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := c.StartCall(ctx, local.CallStartParams{Peer: "bob"}, local.CallStreams{}, func(local.Event) { cancel() })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("the caller gets %v", err)
+	}
+	select {
+	case cause := <-left:
+		if !errors.Is(cause, local.ErrCallerLeft) {
+			t.Errorf("the call ends by %v", cause)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the call does not end")
+	}
+}
+
+// More than was granted is refused: a caller cannot fill the daemon's memory.
+func TestCallStreamIsBounded(t *testing.T) {
+	left := make(chan struct{})
+	path, stop := start(t, &callFake{fake: newFake(), run: func(ctx context.Context, _ call.Streams, _ func(local.Event)) (local.Call, error) {
+		<-ctx.Done()
+		close(left)
+		return local.Call{}, ctx.Err()
+	}})
+	defer stop()
+	conn, err := local.DialRaw(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, err = conn.Write([]byte(`{"jsonrpc":"2.0","id":1,"method":"call.start","params":{"peer":"bob","audio_in":"-"}}` + "\n" +
+		`{"jsonrpc":"2.0","method":"call.data","params":{"stream":"audio_in","length":5}}` + "\nhello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-left:
+	case <-time.After(10 * time.Second):
+		t.Fatal("bytes that were not granted are taken")
+	}
+}
