@@ -95,7 +95,8 @@ func (a *account) build() {
 	})
 	a.calls = call.New(call.Options{
 		Self: call.Device(a.row.Device), Signals: callSignals{a.engine}, Logger: logger,
-		Media: callMedia{link: a.link, server: a.row.Server, logger: logger},
+		Media:    callMedia{link: a.link, server: a.row.Server, logger: logger},
+		Stopping: d.stopping,
 	})
 }
 

@@ -35,6 +35,9 @@ func (c callSignals) Check(ctx context.Context, peer string) (string, error) {
 	return addr.String(), err
 }
 
+// Reachable implements call.Signals.
+func (c callSignals) Reachable(ctx context.Context) error { return c.e.Reachable(ctx) }
+
 // Send implements call.Signals.
 func (c callSignals) Send(ctx context.Context, peer string, to *call.Device, m *e2e.Call) ([]call.Device, error) {
 	addr, err := identity.ParseAddress(peer)

@@ -63,6 +63,7 @@ type Daemon struct {
 	memory  *files.Memory   // of the transfers of all accounts
 	work    context.Context // of accounts; ends before the store is closed
 	stop    context.CancelCauseFunc
+	ending  <-chan struct{} // closed before callers and accounts are ended; nil before run
 
 	// life is held while accounts come and go: join, remove, lock, unlock.
 	life sync.Mutex
@@ -157,7 +158,7 @@ func (d *Daemon) unlockAtStart() error {
 func (d *Daemon) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stopWork := d.stop
-	d.stop = cancel
+	d.stop, d.ending = cancel, ctx.Done()
 	defer stopWork(errStop)
 	ln, err := d.listen()
 	if err != nil {
@@ -233,6 +234,16 @@ func (f *failure) Unwrap() error { return f.err }
 
 // fail ends the daemon.
 func (d *Daemon) fail(err error) { d.stop(&failure{err}) }
+
+// stopping reports whether the daemon is ending.
+func (d *Daemon) stopping() bool {
+	select {
+	case <-d.ending:
+		return true
+	default:
+		return false
+	}
+}
 
 // alive asks store and engines whether they answer.
 func (d *Daemon) alive(ctx context.Context) error {

@@ -70,11 +70,21 @@ func (s *Service) leave(w *waiter) {
 	s.waiters = slices.DeleteFunc(s.waiters, func(x *waiter) bool { return x == w })
 	select {
 	case x := <-w.got:
-		if l := s.live[x.id]; l != nil && l.ops == nil {
-			l.claimed = false
-			s.assign(l)
-		}
+		s.unclaim(x.id, true)
 	default:
+	}
+}
+
+// unclaim lets a call that somebody was about to take ring on; again: and looks
+// for the next who takes it unasked.
+func (s *Service) unclaim(id ID, again bool) {
+	l := s.live[id]
+	if l == nil || l.ops != nil {
+		return
+	}
+	l.claimed = false
+	if again && l.reason == "" && !l.call.Accepted && !s.stopped {
+		s.assign(l)
 	}
 }
 

@@ -65,10 +65,11 @@ type owner struct {
 
 	id     ID         // owned by the loop
 	result local.Call // constant once done is closed
+	err    error      // as result: what it means to who waits
 }
 
-func (o *owner) end(c local.Call) {
-	o.result = c
+func (o *owner) end(c local.Call, err error) {
+	o.result, o.err = c, err
 	close(o.done)
 }
 
@@ -268,14 +269,15 @@ func (s *Service) finish(l *live) {
 	delete(s.live, l.id)
 	s.publish(l, l.text)
 	r, o := l.asRecord(l.text), l.owner
+	err := outcome(r.Call, l.wasUp, l.call.PeerEnded)
 	told := s.records.put(func(ctx context.Context) {
 		s.keep(ctx, r)
 		if o != nil {
-			o.end(r.Call) // whoever learns of the end finds it in history
+			o.end(r.Call, err) // whoever learns of the end finds it in history
 		}
 	})
 	if !told && o != nil {
-		o.end(r.Call)
+		o.end(r.Call, err)
 	}
 }
 

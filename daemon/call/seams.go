@@ -14,6 +14,9 @@ import (
 type Signals interface {
 	// Check resolves a peer's name and reports whether it may be called.
 	Check(ctx context.Context, name string) (peer string, err error)
+	// Reachable waits a moment for the server, through which signals go. It fails
+	// with unreachable if there is no connection then.
+	Reachable(ctx context.Context) error
 	// Send seals a signal for a device of a peer, or for all if it is nil, and
 	// returns those that it went to. An error of code untrusted is about the
 	// peer's identity. What is not delivered is told to [Service.Undelivered].

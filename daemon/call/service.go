@@ -22,6 +22,9 @@ type Options struct {
 	Signals Signals
 	Media   Media
 	Logger  *slog.Logger
+	// Stopping reports whether the daemon is ending, so that who leaves a call
+	// then has not hung up; nil: never.
+	Stopping func() bool
 }
 
 const (
@@ -37,17 +40,18 @@ const (
 // Service makes the calls of an account on this device.
 type Service struct {
 	// constant
-	self    Device
-	signals Signals
-	media   Media
-	logger  *slog.Logger
-	inbox   chan func()
-	outbox  *queue        // signals, in order
-	records *queue        // what journal and history keep, in order
-	wake    chan struct{} // changed is not empty
-	quit    chan struct{} // closed when Run ends
-	wg      sync.WaitGroup
-	work    context.Context // of workers
+	self     Device
+	signals  Signals
+	media    Media
+	logger   *slog.Logger
+	stopping func() bool
+	inbox    chan func()
+	outbox   *queue        // signals, in order
+	records  *queue        // what journal and history keep, in order
+	wake     chan struct{} // changed is not empty
+	quit     chan struct{} // closed when Run ends
+	wg       sync.WaitGroup
+	work     context.Context // of workers
 
 	// owned by the loop
 	state   State
@@ -68,6 +72,9 @@ func New(o Options) *Service {
 		self: o.Self, signals: o.Signals, media: o.Media, logger: o.Logger,
 		inbox: make(chan func(), inboxSize), wake: make(chan struct{}, 1),
 		quit: make(chan struct{}), live: make(map[ID]*live), changed: make(map[string]bool),
+	}
+	if s.stopping = o.Stopping; s.stopping == nil {
+		s.stopping = func() bool { return false }
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,6 +37,10 @@ type desk struct {
 	closed  int
 	last    *fakeSession
 	refuse  error // of sending
+	away    error // of reaching the server
+	deaf    bool  // its media never connect
+	checks  func()
+	ending  atomic.Bool
 }
 
 // desks are all devices of a test.
@@ -47,7 +52,7 @@ type desks struct {
 
 func (n *desks) add(t *testing.T, address string, device int) *desk {
 	d := &desk{t: t, net: n, address: address, device: deviceOf(device), auto: map[string]bool{}, done: make(chan struct{})}
-	d.s = New(Options{Self: d.device, Signals: d, Media: d})
+	d.s = New(Options{Self: d.device, Signals: d, Media: d, Stopping: d.ending.Load})
 	n.list = append(n.list, d)
 	var ctx context.Context
 	ctx, d.cancel = context.WithCancel(context.Background())
@@ -72,7 +77,17 @@ func (d *desk) stop() {
 func (d *desk) Check(_ context.Context, peer string) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.checks != nil {
+		d.checks()
+	}
 	return peer, d.refuse
+}
+
+// Reachable implements Signals.
+func (d *desk) Reachable(context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.away
 }
 
 // Send implements Signals.
@@ -173,7 +188,7 @@ func (f *fakeSession) SetKeys(k Keys) error {
 	f.keys = k
 	n.sessions[k.Call] = append(n.sessions[k.Call], f)
 	for _, other := range n.sessions[k.Call] {
-		if other != f && other.keys == k && !other.closed {
+		if other != f && other.keys == k && !other.closed && !f.desk.deaf {
 			f.events <- MediaEvent{Connected: true}
 			other.events <- MediaEvent{Connected: true}
 		}
@@ -345,6 +360,28 @@ func TestServiceRefusals(t *testing.T) {
 			alice.start("carol@x").want(t, local.CallOffline, local.CodeUnreachable)
 		})
 	})
+	t.Run("no server", func(t *testing.T) {
+		two(t, func(t *testing.T, alice, bob *desk) {
+			alice.away = local.Errorf(local.CodeUnreachable, "the server cannot be reached")
+			out := alice.start("bob@x")
+			out.want(t, "", local.CodeUnreachable)
+			if alice.opened != 0 || local.As(out.err).Message != "the server cannot be reached" {
+				t.Errorf("opened %d, %v", alice.opened, out.err)
+			}
+		})
+	})
+	t.Run("hung up before it was connected", func(t *testing.T) {
+		two(t, func(t *testing.T, alice, bob *desk) {
+			alice.deaf, bob.deaf = true, true
+			out := alice.start("bob@x")
+			settle(time.Second)
+			in := bob.answer(local.CallAnswerParams{})
+			settle(time.Second)
+			in.cancel()
+			in.want(t, local.CallHangup, local.CodeInterrupted)
+			out.want(t, local.CallHangup, local.CodeRefused, "initiating", "ringing", "connecting", "ended")
+		})
+	})
 	t.Run("key changes while it rings", func(t *testing.T) {
 		two(t, func(t *testing.T, alice, bob *desk) {
 			out := alice.start("bob@x")
@@ -453,6 +490,45 @@ func TestServiceStops(t *testing.T) {
 		<-bob.done
 		if _, err := bob.s.Status(context.Background()); err == nil {
 			t.Error("a service that has ended answers")
+		}
+	})
+}
+
+// A call that is given to somebody who leaves at that moment rings on, for the
+// next who waits.
+func TestServiceGivesBack(t *testing.T) {
+	two(t, func(t *testing.T, alice, bob *desk) {
+		bob.auto["alice@x"] = true
+		first := bob.answer(local.CallAnswerParams{Auto: true})
+		settle(time.Second)
+		second := bob.answer(local.CallAnswerParams{Auto: true})
+		settle(time.Second)
+		bob.checks = func() { first.cancel(); bob.checks = nil }
+		out := alice.start("bob@x")
+		settle(5 * time.Second)
+		<-first.end
+		if !errors.Is(first.err, context.Canceled) {
+			t.Errorf("who left: %v", first.err)
+		}
+		second.cancel()
+		second.want(t, local.CallHangup, "", "connecting", "connected", "ended")
+		out.want(t, local.CallHangup, "")
+	})
+}
+
+// Who is ended by a daemon that stops has not hung up.
+func TestServiceCallerOfStoppingDaemon(t *testing.T) {
+	two(t, func(t *testing.T, alice, bob *desk) {
+		out := alice.start("bob@x")
+		settle(time.Second)
+		in := bob.answer(local.CallAnswerParams{})
+		settle(time.Second)
+		bob.ending.Store(true)
+		in.cancel()
+		in.want(t, local.CallDaemonRestart, local.CodeInterrupted)
+		out.want(t, local.CallHangup, "")
+		if r := bob.records[len(bob.records)-1]; r.Reason != local.CallDaemonRestart {
+			t.Errorf("kept %+v", r)
 		}
 	})
 }

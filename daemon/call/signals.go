@@ -274,6 +274,7 @@ func (m *machine) ended(c *Call, e Signal) {
 	if c.Device != e.Device {
 		return
 	}
+	c.PeerEnded = true
 	m.end(c, reasonOf(c, reason), "", 0)
 }
 

@@ -138,6 +138,8 @@ type Call struct {
 	Accepted bool
 	// Confirmed: the caller has said that this device is the one, or is it itself.
 	Confirmed bool
+	// PeerEnded: the peer has ended it.
+	PeerEnded bool
 
 	ring       time.Duration
 	spare      [e2e.CallSecretSize]byte // the answer's secret if this call gives way to the peer's own

@@ -27,6 +27,9 @@ func (s *Service) Start(ctx context.Context, p local.CallStartParams, streams St
 	if err != nil {
 		return local.Call{}, err
 	}
+	if err := s.signals.Reachable(ctx); err != nil {
+		return local.Call{}, err
+	}
 	id, err := newID()
 	if err != nil {
 		return local.Call{}, err
@@ -130,11 +133,8 @@ func (s *Service) take(ctx context.Context, id ID, m local.CallMedia, streams St
 	o := newOwner(id)
 	peer := ""
 	unclaim := func() {
-		s.post(func() {
-			if l := s.live[id]; l != nil && l.ops == nil {
-				l.claimed = false
-			}
-		})
+		left := ctx.Err() != nil // then somebody else may want it
+		s.post(func() { s.unclaim(id, left) })
 	}
 	err := s.do(ctx, func() error {
 		if l := s.live[id]; l != nil {
@@ -143,6 +143,9 @@ func (s *Service) take(ctx context.Context, id ID, m local.CallMedia, streams St
 		}
 		return notFound("the call has ended")
 	})
+	if err == nil {
+		err = ctx.Err() // the call may have been given to somebody who has just left
+	}
 	if err == nil {
 		_, err = s.signals.Check(ctx, peer) // its key may have changed since it rang
 	}
@@ -160,6 +163,8 @@ func (s *Service) take(ctx context.Context, id ID, m local.CallMedia, streams St
 		switch {
 		case s.stopped:
 			return errStopped
+		case ctx.Err() != nil:
+			return ctx.Err() // it was not accepted yet
 		case l == nil || c == nil || c.Accepted:
 			return notFound("the call has ended")
 		case s.state.Active() != nil:
@@ -192,7 +197,7 @@ func (s *Service) carry(ctx context.Context, o *owner, events func(local.Event))
 			events(e)
 		case <-left:
 			left = nil
-			s.post(func() { s.step(Hangup{ID: o.id}) })
+			s.post(func() { s.leaveCall(o.id) })
 		case <-o.done:
 			for {
 				select {
@@ -201,14 +206,25 @@ func (s *Service) carry(ctx context.Context, o *owner, events func(local.Event))
 					continue
 				default:
 				}
-				return o.result, outcome(o.result)
+				return o.result, o.err
 			}
 		}
 	}
 }
 
-// outcome is what a call's end means to who made or took it; nil if it was one.
-func outcome(c local.Call) error {
+// leaveCall ends the call of somebody who does not carry it any more. A daemon
+// that stops ends its callers first, who have not hung up then.
+func (s *Service) leaveCall(id ID) {
+	if s.stopping() {
+		s.step(Shutdown{})
+		return
+	}
+	s.step(Hangup{ID: id})
+}
+
+// outcome is what a call's end means to who made or took it; nil if it was
+// connected and then ended by either side. byPeer: the peer has ended it.
+func outcome(c local.Call, connected, byPeer bool) error {
 	out := c.Direction == local.DirectionOut
 	text := func(s string) string {
 		if c.Text != "" {
@@ -218,7 +234,13 @@ func outcome(c local.Call) error {
 	}
 	switch c.Reason {
 	case local.CallHangup:
-		return nil
+		switch {
+		case connected:
+			return nil
+		case byPeer:
+			return local.Errorf(local.CodeRefused, "the peer hung up before the call was connected")
+		}
+		return local.Errorf(local.CodeInterrupted, "the call was ended before it was connected")
 	case local.CallDeclined:
 		return local.Errorf(local.CodeRefused, "the call was declined")
 	case local.CallBusy:
@@ -233,7 +255,10 @@ func outcome(c local.Call) error {
 	case local.CallAnsweredElsewhere:
 		return notFound("another device took the call")
 	case local.CallOffline:
-		return local.Errorf(local.CodeUnreachable, "%s", text("no device of the peer is online"))
+		if c.Text != "" {
+			return local.Errorf(local.CodeUnreachable, "%s", c.Text)
+		}
+		return local.Errorf(local.CodeUnreachable, "no device of the peer is online")
 	case local.CallIdentity:
 		return local.Errorf(local.CodeUntrusted, "%s", text("the peer is not who it was"))
 	case local.CallDaemonRestart:

@@ -120,6 +120,52 @@ func callError(err error, addr identity.Address) error {
 	return toLocal(err)
 }
 
+// Reachable waits until signals can leave: until the contact connection stands,
+// for as long as a send waits for the server. It fails with unreachable, and
+// the text of why there is no connection.
+func (e *Engine) Reachable(ctx context.Context) error {
+	late := time.NewTimer(e.cfg.DefaultWait)
+	defer late.Stop()
+	for {
+		var changed chan struct{}
+		err := e.do(ctx, func() error {
+			if e.up && e.loaded {
+				return nil
+			}
+			changed = e.ready
+			return nil
+		})
+		if err != nil || changed == nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return e.unreachable()
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-e.quit:
+			return errStopped
+		}
+	}
+}
+
+// announceReady wakes who waits in Reachable.
+func (e *Engine) announceReady() {
+	close(e.ready)
+	e.ready = make(chan struct{})
+}
+
+// unreachable says why there is no connection.
+func (e *Engine) unreachable() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.status.err != nil {
+		return local.Errorf(local.CodeUnreachable, "%s", e.status.err.Message)
+	}
+	return local.Errorf(local.CodeUnreachable, "the server cannot be reached")
+}
+
 // SendCall seals a signal for a device of a contact, or for all, and hands it to
 // the relay, which forwards it at once or not at all: nothing is queued. It
 // returns the devices that it went to; what became of it is told to the

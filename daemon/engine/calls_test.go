@@ -322,3 +322,41 @@ func TestCallsAreRecorded(t *testing.T) {
 		}
 	})
 }
+
+// A call waits for the connection of a daemon that has just started, as a send
+// does, and no longer.
+func TestCallWaitsForTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, people := world(t, "alice")
+		alice := people[0]
+		defer stopAll(people...)
+		ctx := context.Background()
+		if err := alice.engine.Reachable(ctx); err != nil {
+			t.Error(err)
+		}
+		alice.link.disconnect()
+		began := time.Now()
+		wantCode(t, alice.engine.Reachable(ctx), local.CodeUnreachable)
+		if d := time.Since(began); d != 5*time.Second {
+			t.Errorf("waited %s", d)
+		}
+		got := make(chan error, 1)
+		go func() { got <- alice.engine.Reachable(ctx) }()
+		settleDown(2 * time.Second)
+		select {
+		case err := <-got:
+			t.Fatalf("did not wait: %v", err)
+		default:
+		}
+		alice.link.connect()
+		settleDown(0)
+		select {
+		case err := <-got:
+			if err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Error("waits on with a connection")
+		}
+	})
+}

@@ -85,8 +85,9 @@ type Engine struct {
 	// owned by the actor
 	selfPeer                   store.PeerID
 	loaded                     bool
-	up                         bool   // the contact connection stands and the fence is confirmed
-	epoch                      uint64 // counts contact connections
+	up                         bool          // the contact connection stands and the fence is confirmed
+	ready                      chan struct{} // closed, and made anew, when up or loaded is set
+	epoch                      uint64        // counts contact connections
 	pause                      time.Time
 	flights                    map[flightKey]*flight
 	pairs                      map[pairKey]*pair
@@ -131,7 +132,7 @@ func New(o Options) *Engine {
 		account: o.Account, self: o.Address, device: o.Device, store: o.Store, keys: o.Keyring, trust: o.Trust,
 		journal: o.Journal, link: o.Link, logger: o.Logger, now: o.Now, cfg: o.Config.withDefaults(), onFatal: o.OnFatal,
 		calls: make(chan func()), jobs: newJobs(), sends: o.Sends, quit: make(chan struct{}),
-		stocked: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
+		stocked: make(chan struct{}), ready: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
 		flights: make(map[flightKey]*flight), pairs: make(map[pairKey]*pair), peers: make(map[store.PeerID]*peerState),
 		waiters: make(map[store.MessageID][]chan stateChange), probes: make(map[store.MessageID]*probe),
 		signals: make(map[flightKey][16]byte), callRates: make(map[store.PeerID]*callRate),

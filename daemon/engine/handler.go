@@ -53,6 +53,7 @@ func (e *Engine) Up(role wire.Role, serverTime time.Time) {
 			return nil
 		}
 		e.up = true
+		e.announceReady()
 		e.epoch++
 		e.out.renew(e.epoch)
 		e.reset()
@@ -191,6 +192,7 @@ func (e *Engine) load() error {
 		e.addFlight(f)
 	}
 	e.loaded = true
+	e.announceReady()
 	for _, t := range order() {
 		if t != taskLoad {
 			e.at(t, 0)

@@ -6,7 +6,7 @@ const (
 	// their connection until the call has ended: meanwhile they push NotifyCall
 	// and carry the caller's streams as NotifyCallData. They answer with the Call
 	// that has ended, or with an error if it never connected: refused (declined,
-	// busy), timeout (nobody answered, or the wait is over), unreachable (nobody
+	// busy, ended by the peer too early), timeout (nobody answered, or the wait is over), unreachable (nobody
 	// is online, or no way leads there), untrusted (the peer's key has changed),
 	// not_found (no such call).
 	MethodCallStart  = "call.start"
