@@ -26,7 +26,7 @@ func newCallStartCommand(a *app) *cobra.Command {
 			mediaHelp,
 		Example: "  secmsg call start bob\n" +
 			"  secmsg call start bob --audio-in alarm.ogg --hangup-after-play\n" +
-			"  secmsg call start bob --video-in test --audio-in test --video-out got.webm\n" +
+			"  secmsg call start bob --video-in test --audio-in test --video-out got.mkv\n" +
 			"  espeak -w /dev/stdout 'the build failed' | secmsg call start bob --audio-in - --audio-format wav --hangup-after-play",
 		Args: argsBetween(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
