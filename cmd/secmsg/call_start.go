@@ -21,8 +21,9 @@ func newCallStartCommand(a *app) *cobra.Command {
 		Short: "Call a peer, and return when the call has ended",
 		Long: "Call a peer and carry the call until one side hangs up; Ctrl-C hangs up. Changes\n" +
 			"of state are printed as they come; with -o json also statistics, each second.\n\n" +
-			"Exit 10: declined or busy; 8: nobody answered in the time of --ring; 3: no device of\n" +
-			"the peer is online, or no way for the media was found; 4: the peer's key changed.\n\n" +
+			"Exit 10: declined, busy, or ended by the peer before it was connected; 8: nobody\n" +
+			"answered in the time of --ring; 3: the server or no device of the peer is reached, or\n" +
+			"no way for the media was found; 4: the peer's key changed.\n\n" +
 			mediaHelp,
 		Example: "  secmsg call start bob\n" +
 			"  secmsg call start bob --audio-in alarm.ogg --hangup-after-play\n" +
