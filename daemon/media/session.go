@@ -124,6 +124,7 @@ func (s *Session) prepare() error {
 		s.wg.Go(func() { t.pump() })
 	}
 	s.wg.Go(s.tick)
+	s.wg.Go(s.watch)
 	return nil
 }
 

@@ -212,7 +212,7 @@ func (s *Session) onCandidate(c *webrtc.ICECandidate) {
 func (s *Session) onState(webrtc.PeerConnectionState) {
 	s.stateMu.Lock()
 	defer s.stateMu.Unlock()
-	state := s.pc.ConnectionState()
+	state := s.connection()
 	if state == s.state || s.ctx.Err() != nil {
 		return
 	}
@@ -234,6 +234,49 @@ func (s *Session) onState(webrtc.PeerConnectionState) {
 			return
 		}
 		s.post(Failed{Err: errNoPath})
+	case webrtc.PeerConnectionStateClosed:
+		// The peer's end of DTLS closes the connection too, perhaps before its
+		// refused certificate was told of. A peer that hangs up says so by a signal.
+		if !s.certificateIsAnnounced() {
+			s.fail(ErrFingerprint)
+		}
+	}
+}
+
+// connection is the state of the connection. pion's own is made of ICE's and
+// DTLS's by whichever of them changes, and an older pair may come last; so it is
+// taken from both here.
+func (s *Session) connection() webrtc.PeerConnectionState {
+	state, transport := s.pc.ConnectionState(), s.transport()
+	if transport == nil || state == webrtc.PeerConnectionStateClosed {
+		return state
+	}
+	ice, dtls := s.pc.ICEConnectionState(), transport.State()
+	switch {
+	case ice == webrtc.ICEConnectionStateFailed || dtls == webrtc.DTLSTransportStateFailed:
+		return webrtc.PeerConnectionStateFailed
+	case ice == webrtc.ICEConnectionStateDisconnected:
+		return webrtc.PeerConnectionStateDisconnected
+	case (ice == webrtc.ICEConnectionStateConnected || ice == webrtc.ICEConnectionStateCompleted) && dtls == webrtc.DTLSTransportStateConnected:
+		return webrtc.PeerConnectionStateConnected
+	}
+	return state
+}
+
+// watchEvery is how long a change that pion does not tell of may go unnoticed.
+const watchEvery = 500 * time.Millisecond
+
+// watch looks at the connection now and then, until the session ends.
+func (s *Session) watch() {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			s.onState(0)
+		case <-s.ctx.Done():
+			return
+		}
 	}
 }
 
