@@ -27,7 +27,8 @@ func TestEveryMethodIsServed(t *testing.T) {
 		}
 		_, ok = served[name]
 		switch name {
-		case local.MethodEventSubscribe, local.MethodDaemonStop, local.MethodFileSend, local.MethodFileGet:
+		case local.MethodEventSubscribe, local.MethodDaemonStop, local.MethodFileSend, local.MethodFileGet,
+			local.MethodCallStart, local.MethodCallAnswer:
 			if ok {
 				t.Errorf("%s needs its connection", name)
 			}
@@ -38,14 +39,14 @@ func TestEveryMethodIsServed(t *testing.T) {
 		}
 		return true
 	}
-	for _, file := range []string{"methods.go", "files.go"} {
+	for _, file := range []string{"methods.go", "files.go", "call.go"} {
 		f, err := parser.ParseFile(token.NewFileSet(), "../../rpc/local/"+file, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ast.Inspect(f, look)
 	}
-	if names != len(served)+4 {
-		t.Errorf("%d names, %d methods and four more", names, len(served))
+	if names != len(served)+6 {
+		t.Errorf("%d names, %d methods and six more", names, len(served))
 	}
 }
