@@ -46,8 +46,8 @@ func newFileCommand(a *app) *cobra.Command {
 		show,
 		&cobra.Command{
 			Use:   "cancel ID",
-			Short: "Withdraw an own file, or stop fetching one",
-			Long: "Stop a transfer. An own file is withdrawn: the server removes it, and a peer that\n" +
+			Short: "Withdraw an own file",
+			Long: "Stop sending a file, for all its recipients: the server removes it, and a peer that\n" +
 				"has not fetched it cannot any more. What a peer has fetched stays with the peer.",
 			Args: argsBetween(1, 1),
 			RunE: func(cmd *cobra.Command, args []string) error { return runFileCancel(cmd.Context(), a, args[0]) },
