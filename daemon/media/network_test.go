@@ -75,11 +75,7 @@ func TestLossAndDelay(t *testing.T) {
 	if sounding < 0.95 || seen < 0.8 {
 		t.Errorf("sound %.2f, pictures %.2f", sounding, seen)
 	}
-	for _, off := range inStep(t, out, shown) {
-		if off.Abs() > apart {
-			t.Errorf("sound is %s from the picture", off)
-		}
-	}
+	checkStep(t, inStep(t, out, shown))
 }
 
 func TestRestartKeepsTheCall(t *testing.T) {
