@@ -36,8 +36,9 @@ func (b blobs) PutPart(ctx context.Context, t wire.BlobTicket, size int64, conte
 }
 
 // GetRange implements files.Blobs.
-func (b blobs) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, dst []byte) error {
-	return ticketError(b.Client.GetRange(ctx, t, offset, dst))
+func (b blobs) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, dst []byte) (int, error) {
+	n, err := b.Client.GetRange(ctx, t, offset, dst)
+	return n, ticketError(err)
 }
 
 func ticketError(err error) error {

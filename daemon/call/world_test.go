@@ -20,7 +20,7 @@ type world struct {
 	t       *testing.T
 	r       *rand.Rand
 	now     time.Duration
-	todo    todo
+	agenda  agenda
 	serial  int
 	nodes   []*node
 	loss    float64
@@ -57,15 +57,16 @@ type task struct {
 	run func()
 }
 
-type todo []task
+// agenda is what is still to happen in the world, in order of time: a heap.
+type agenda []task
 
-func (t todo) Len() int { return len(t) }
-func (t todo) Less(i, j int) bool {
+func (t agenda) Len() int { return len(t) }
+func (t agenda) Less(i, j int) bool {
 	return t[i].at < t[j].at || t[i].at == t[j].at && t[i].n < t[j].n
 }
-func (t todo) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
-func (t *todo) Push(x any)   { *t = append(*t, x.(task)) }
-func (t *todo) Pop() any {
+func (t agenda) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
+func (t *agenda) Push(x any)   { *t = append(*t, x.(task)) }
+func (t *agenda) Pop() any {
 	old := *t
 	x := old[len(old)-1]
 	*t = old[:len(old)-1]
@@ -86,13 +87,13 @@ func newWorld(t *testing.T, seed uint64, loss float64, alices, bobs int) *world 
 
 func (w *world) after(d time.Duration, f func()) {
 	w.serial++
-	heap.Push(&w.todo, task{w.now + d, w.serial, f})
+	heap.Push(&w.agenda, task{w.now + d, w.serial, f})
 }
 
 // run lets time pass until then.
 func (w *world) run(until time.Duration) {
-	for len(w.todo) > 0 && w.todo[0].at <= until {
-		x := heap.Pop(&w.todo).(task)
+	for len(w.agenda) > 0 && w.agenda[0].at <= until {
+		x := heap.Pop(&w.agenda).(task)
 		w.now = x.at
 		x.run()
 	}

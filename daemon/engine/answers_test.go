@@ -83,7 +83,7 @@ func TestOneWorkerSubscribes(t *testing.T) {
 		r.mu.Lock()
 		r.watching = func() {
 			most.Store(max(most.Load(), running.Add(1)))
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // the fake clock of synctest
 			running.Add(-1)
 		}
 		r.mu.Unlock()

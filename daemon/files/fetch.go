@@ -167,20 +167,26 @@ func (f *fetch) openAll(ctx context.Context, line <-chan *piece, free <-chan str
 	return nil
 }
 
-// fetchPart fetches one part, as often as it takes.
+// fetchPart fetches one part, as often as it takes. What has come when a
+// connection breaks stays: the next request asks for the rest.
 func (f *fetch) fetchPart(ctx context.Context, t *ticket, p *piece) error {
 	offset, length, err := seal.SealedPart(p.number, f.total)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errSpoiled, err)
 	}
 	p.buf = p.buf[:length]
-	w := f.waiting()
+	w, got := f.waiting(), 0
 	for {
 		at, err := t.get(ctx)
 		if err == nil {
-			if err = f.s.o.Blobs.GetRange(ctx, at, offset, p.buf); err == nil {
+			var n int
+			n, err = f.s.o.Blobs.GetRange(ctx, at, offset+int64(got), p.buf[got:])
+			if got += n; got == len(p.buf) {
 				f.track.setPhase(local.PhaseFetching)
 				return nil
+			}
+			if n > 0 {
+				w = f.waiting() // it goes on
 			}
 			if errors.Is(err, ErrSize) {
 				return fmt.Errorf("%w: %w", errSpoiled, err)

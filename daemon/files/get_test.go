@@ -165,6 +165,31 @@ func TestFetchGoesOn(t *testing.T) {
 	w.settled()
 }
 
+// TestBrokenRange breaks each connection in the middle of what is left of a
+// part: no byte is fetched twice.
+func TestBrokenRange(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	f := w.offered("f", 3*seal.FilePartPlain+3)
+	broken := map[int64]bool{}
+	w.blobs.cut = func(offset int64, n int) int {
+		if broken[offset] || n < seal.FilePartPlain/4 {
+			return n
+		}
+		broken[offset] = true
+		return n / 2
+	}
+	w.s.Reached() // no wait between tries
+	out := filepath.Join(w.dir, "got")
+	if _, err := w.get(f.ID, out); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, out, pattern(3*seal.FilePartPlain+3, 1))
+	if size := int64(len(w.blobs.blobs[f.Blob].data)); w.blobs.bytes != size || len(broken) < 6 {
+		t.Errorf("%d bytes were fetched of %d, over %d broken connections", w.blobs.bytes, size, len(broken))
+	}
+}
+
 // durable returns how many parts of a download are durable.
 func (w *world) durable(id store.MessageID) int {
 	n := 0

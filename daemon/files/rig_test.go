@@ -56,10 +56,14 @@ type fakeBlobs struct {
 	put    func(ctx context.Context, part int) error // before it is stored
 	stored func(part int)                            // after it is stored, before it is answered
 	get    func(ctx context.Context, offset int64) error
+	cut    func(offset int64, n int) int // how much of n bytes comes before the connection breaks; at n it does not
+	bytes  int64                         // that were fetched
+	late   func(part int) bool           // whether the part comes once more, later, under another ETag
+	again  map[string]string             // of such parts, by the ETag of their bytes
 }
 
 func newBlobs() *fakeBlobs {
-	return &fakeBlobs{blobs: map[string]*fakeBlob{}, puts: map[int]int{}, gets: map[int64]int{}}
+	return &fakeBlobs{blobs: map[string]*fakeBlob{}, puts: map[int]int{}, gets: map[int64]int{}, again: map[string]string{}}
 }
 
 func notFound() error { return &wire.Error{Code: wire.CodeNotFound, Message: "no such blob"} }
@@ -113,7 +117,21 @@ func (f *fakeBlobs) PutPart(ctx context.Context, t wire.BlobTicket, size int64, 
 	if f.stored != nil {
 		f.stored(t.Number)
 	}
-	return etag(b), ctx.Err()
+	tag := etag(b)
+	if f.late != nil && f.late(t.Number) {
+		f.mu.Lock()
+		f.again[tag] = "late-" + tag
+		f.mu.Unlock()
+	}
+	return tag, ctx.Err()
+}
+
+// tag is the ETag that a part has now.
+func (f *fakeBlobs) tag(b []byte) string {
+	if late, ok := f.again[etag(b)]; ok {
+		return late
+	}
+	return etag(b)
 }
 
 func etag(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
@@ -127,7 +145,7 @@ func (f *fakeBlobs) CompleteBlob(_ context.Context, id string, parts []wire.Blob
 	}
 	blob.data = nil
 	for i, p := range parts {
-		if p.Number != i+1 || etag(blob.parts[p.Number]) != p.ETag {
+		if p.Number != i+1 || f.tag(blob.parts[p.Number]) != p.ETag {
 			return wire.Blob{}, &wire.Error{Code: wire.CodeConflict, Message: "another part"}
 		}
 		blob.data = append(blob.data, blob.parts[p.Number]...)
@@ -146,7 +164,7 @@ func (f *fakeBlobs) GetBlob(_ context.Context, id string) (wire.Blob, error) {
 	out := wire.Blob{ID: id, Complete: blob.complete}
 	for n := 1; n <= len(blob.parts)+10; n++ {
 		if p, ok := blob.parts[n]; ok {
-			out.Parts = append(out.Parts, wire.BlobPart{Number: n, Size: int64(len(p)), ETag: etag(p)})
+			out.Parts = append(out.Parts, wire.BlobPart{Number: n, Size: int64(len(p)), ETag: f.tag(p)})
 		}
 	}
 	return out, nil
@@ -170,21 +188,29 @@ func (f *fakeBlobs) DownloadBlob(_ context.Context, id string) (wire.BlobDownloa
 	return wire.BlobDownload{Ticket: wire.BlobTicket{URL: id}, Size: int64(len(blob.data))}, nil
 }
 
-func (f *fakeBlobs) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, dst []byte) error {
+func (f *fakeBlobs) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, dst []byte) (int, error) {
 	if f.get != nil {
 		if err := f.get(ctx, offset); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	blob := f.blobs[t.URL]
 	if blob == nil || offset+int64(len(dst)) > int64(len(blob.data)) {
-		return notFound()
+		return 0, notFound()
 	}
 	f.gets[offset]++
-	copy(dst, blob.data[offset:])
-	return ctx.Err()
+	n := len(dst)
+	if f.cut != nil {
+		n = f.cut(offset, n)
+	}
+	copy(dst[:n], blob.data[offset:])
+	f.bytes += int64(n)
+	if n < len(dst) {
+		return n, errors.New("the connection broke")
+	}
+	return n, ctx.Err()
 }
 
 // world is one account: a store that outlives its services, and what an engine

@@ -28,7 +28,8 @@ type Blobs interface {
 	GetBlob(ctx context.Context, id string) (wire.Blob, error)
 	DeleteBlob(ctx context.Context, id string) error
 	DownloadBlob(ctx context.Context, id string) (wire.BlobDownload, error)
-	GetRange(ctx context.Context, t wire.BlobTicket, offset int64, dst []byte) error
+	// GetRange fetches a range and returns how much of it has come, also with an error.
+	GetRange(ctx context.Context, t wire.BlobTicket, offset int64, dst []byte) (int, error)
 }
 
 // Engine is what messages know of files: each call is one transaction.

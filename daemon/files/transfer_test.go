@@ -213,6 +213,31 @@ func TestUploadGoesOn(t *testing.T) {
 	w.settled()
 }
 
+// TestPartThatComesOnceMore: the server gets a part again after it has answered
+// for it, as it does from a daemon that was killed meanwhile. The upload is
+// neither lost nor begun anew.
+func TestPartThatComesOnceMore(t *testing.T) {
+	w := newWorld(t)
+	path := w.source("f", 2*seal.FilePartPlain+99)
+	w.blobs.late = func(part int) bool { return part == 2 }
+	w.start()
+	f := w.wait(w.send(path), store.FileSent)
+	for part, n := range w.blobs.puts {
+		if n > 1 {
+			t.Errorf("part %d was sent %d times", part, n)
+		}
+	}
+	if len(w.blobs.blobs) != 1 {
+		t.Errorf("%d blobs", len(w.blobs.blobs))
+	}
+	out := filepath.Join(w.dir, "got")
+	w.offer(f.ID, store.FileOffered)
+	if _, err := w.get(f.ID, out); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, out, pattern(2*seal.FilePartPlain+99, 1))
+}
+
 // TestChangedSourceStartsAgain changes a file between two runs of the daemon.
 func TestChangedSourceStartsAgain(t *testing.T) {
 	const size = 2*seal.FilePartPlain + 9

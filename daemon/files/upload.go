@@ -21,6 +21,11 @@ import (
 // changed or the server lost it.
 const maxRestarts = 10
 
+// maxLate bounds how often the server is asked for the parts that it has after it
+// did not know those that were sent: once for each part that may still have been
+// on its way.
+const maxLate = partsParallel
+
 var (
 	// errWithdrawn ends an upload that nobody waits for any more.
 	errWithdrawn = errors.New("nobody waits for the upload")
@@ -268,7 +273,7 @@ func (u *upload) finish(ctx context.Context, last mark) error {
 	if want, err := seal.SealedFileSize(last.Offset); err != nil || want != total {
 		return fmt.Errorf("upload of %d bytes instead of %d: %w", total, want, errLost)
 	}
-	blob, err := retry(ctx, u, func() (wire.Blob, error) { return u.s.o.Blobs.CompleteBlob(ctx, u.plan.Blob, parts) })
+	blob, err := u.complete(ctx, parts)
 	if err == nil && blob.Size != total {
 		err = fmt.Errorf("blob of %d bytes instead of %d: %w", blob.Size, total, errLost)
 	}
@@ -287,6 +292,32 @@ func (u *upload) finish(ctx context.Context, last mark) error {
 		}
 	}
 	return nil
+}
+
+// complete makes the parts a blob. A part that an earlier daemon had on its way
+// when it was killed may have come once more after its second sending was
+// answered: the same bytes, for a part is sealed once, under another ETag. Then
+// the server is asked what it has, and its parts are taken if they have the sizes
+// of those that were sent.
+func (u *upload) complete(ctx context.Context, parts []wire.BlobPart) (wire.Blob, error) {
+	complete := func() (wire.Blob, error) { return u.s.o.Blobs.CompleteBlob(ctx, u.plan.Blob, parts) }
+	blob, err := retry(ctx, u, complete)
+	for tries := 0; errors.Is(err, errLost) && wire.CodeOf(err) == wire.CodeConflict && tries < maxLate; tries++ {
+		has, asked := retry(ctx, u, func() (wire.Blob, error) { return u.s.o.Blobs.GetBlob(ctx, u.plan.Blob) })
+		if asked != nil {
+			return blob, asked
+		}
+		if has.Complete {
+			return has, nil
+		}
+		sameSize := func(a, b wire.BlobPart) bool { return a.Number == b.Number && a.Size == b.Size }
+		if !slices.EqualFunc(has.Parts, parts, sameSize) {
+			return blob, err
+		}
+		parts = has.Parts
+		blob, err = retry(ctx, u, complete)
+	}
+	return blob, err
 }
 
 // retry asks the server until it answers; what is final is a failure or a new start.

@@ -74,12 +74,13 @@ func (c *Client) PutPart(ctx context.Context, t wire.BlobTicket, size int64, con
 	return etag, nil
 }
 
-// GetRange fetches len(dst) bytes of a blob from offset on into dst. It fails
-// with [ErrTicket], [ErrUnreachable] (try again; dst holds garbage), a
-// *wire.Error of code not_found, or [ErrProtocol] if the blob has no such range.
-func (c *Client) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, dst []byte) error {
+// GetRange fetches len(dst) bytes of a blob from offset on into dst, and returns
+// how many of them have come, also with an error. It fails with [ErrTicket] or
+// [ErrUnreachable] (go on behind what has come), a *wire.Error of code not_found,
+// or [ErrProtocol] if the blob has no such range.
+func (c *Client) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, dst []byte) (int, error) {
 	if offset < 0 || len(dst) == 0 {
-		return fmt.Errorf("get %d bytes at %d: %w", len(dst), offset, ErrTooLarge)
+		return 0, fmt.Errorf("get %d bytes at %d: %w", len(dst), offset, ErrTooLarge)
 	}
 	w, ctx := c.watch(ctx)
 	defer w.stop()
@@ -88,36 +89,37 @@ func (c *Client) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, 
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, last))
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusPartialContent:
 		first, end, total, ok := contentRange(resp.Header.Get("Content-Range"))
 		if !ok || first != offset {
-			return fmt.Errorf("get range: %w: another range than asked for", ErrProtocol)
+			return 0, fmt.Errorf("get range: %w: another range than asked for", ErrProtocol)
 		}
 		if end != last || t.Size != 0 && total >= 0 && total != t.Size {
-			return fmt.Errorf("get range: %w: it ends at %d of %d", ErrBlobSize, end, total)
+			return 0, fmt.Errorf("get range: %w: it ends at %d of %d", ErrBlobSize, end, total)
 		}
 	case http.StatusOK:
 		// The whole blob, from a store that knows no ranges.
 		if offset != 0 || resp.ContentLength != int64(len(dst)) || t.Size != 0 && t.Size != resp.ContentLength {
-			return fmt.Errorf("get range: %w: no range", ErrProtocol)
+			return 0, fmt.Errorf("get range: %w: no range", ErrProtocol)
 		}
 	case http.StatusRequestedRangeNotSatisfiable:
-		return fmt.Errorf("get range: %w: it ends before %d", ErrBlobSize, offset)
+		return 0, fmt.Errorf("get range: %w: it ends before %d", ErrBlobSize, offset)
 	default:
-		return fmt.Errorf("get range: %w", storeError(ctx, resp, own))
+		return 0, fmt.Errorf("get range: %w", storeError(ctx, resp, own))
 	}
-	if _, err := io.ReadFull(w.reader(resp.Body), dst); err != nil {
-		return unreachable(ctx, "get range", err)
+	got, err := io.ReadFull(w.reader(resp.Body), dst)
+	if err != nil {
+		return got, unreachable(ctx, "get range", err)
 	}
 	// Reading to the end lets the connection be used again.
 	if n, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 1)); err != nil || n != 0 {
-		return fmt.Errorf("get range: %w: more than asked for", ErrProtocol)
+		return 0, fmt.Errorf("get range: %w: more than asked for", ErrProtocol)
 	}
-	return nil
+	return len(dst), nil
 }
 
 // transfer sends a request to a ticket's URL: to the own server over a

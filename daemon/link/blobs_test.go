@@ -139,17 +139,17 @@ func TestBlobsWithServer(t *testing.T) {
 	down, err := c.DownloadBlob(ctx, b.ID)
 	check(t, err)
 	got := make([]byte, len(content))
-	check(t, c.GetRange(ctx, down.Ticket, 0, got[:1]))
-	check(t, c.GetRange(ctx, down.Ticket, 1, got[1:]))
+	check(t, whole(c.GetRange(ctx, down.Ticket, 0, got[:1])))
+	check(t, whole(c.GetRange(ctx, down.Ticket, 1, got[1:])))
 	if !bytes.Equal(got, content) {
 		t.Fatal("differs")
 	}
-	if err := c.GetRange(ctx, down.Ticket, 10, got); !wrongSize(err) {
+	if _, err := c.GetRange(ctx, down.Ticket, 10, got); !wrongSize(err) {
 		t.Errorf("behind the end: %v", err)
 	}
 	bad := down.Ticket
 	bad.URL += "A"
-	if err := c.GetRange(ctx, bad, 0, got); !errors.Is(err, ErrTicket) || KindOf(err) == KindUnreachable {
+	if _, err := c.GetRange(ctx, bad, 0, got); !errors.Is(err, ErrTicket) || KindOf(err) == KindUnreachable {
 		t.Errorf("bad ticket: %v", err)
 	}
 	bad = tickets[0]
@@ -175,13 +175,55 @@ func TestBlobsWithServer(t *testing.T) {
 	}
 }
 
+// whole leaves the count out: without an error all has come.
+func whole(_ int, err error) error { return err }
+
+// TestRangeThatBreaksOff: what came before a connection broke is said, is right,
+// and the rest is fetched behind it.
+func TestRangeThatBreaksOff(t *testing.T) {
+	c := startServer(t, nil).join("alice")
+	content := make([]byte, 1<<20)
+	rand.Read(content)
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		first, last, _, ok := contentRange(strings.Replace(r.Header.Get("Range"), "bytes=", "bytes ", 1) + "/*")
+		if !ok {
+			t.Errorf("asked for %q", r.Header.Get("Range"))
+		}
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, last, len(content)))
+		w.Header().Set("Content-Length", fmt.Sprint(last-first+1))
+		w.WriteHeader(http.StatusPartialContent)
+		half := (last - first + 2) / 2
+		_, _ = w.Write(content[first : first+half])
+		if first+half <= last {
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	defer store.Close()
+	ticket := wire.BlobTicket{URL: store.URL + "/key", Size: int64(len(content))}
+	got, at := make([]byte, len(content)), 0
+	for rounds := 0; at < len(got); rounds++ {
+		n, err := c.GetRange(t.Context(), ticket, int64(at), got[at:])
+		if want := (len(got) - at + 1) / 2; n != want || (err == nil) != (at+n == len(got)) || err != nil && !errors.Is(err, ErrUnreachable) {
+			t.Fatalf("at %d: %d came (%v), not %d", at, n, err, want)
+		}
+		at += n
+		if rounds > 30 {
+			t.Fatal("it does not end")
+		}
+	}
+	if !bytes.Equal(got, content) {
+		t.Error("differs")
+	}
+}
+
 // waitGone waits until the sweeper has deleted what a ticket leads to.
 func waitGone(ctx context.Context, c *Client, ticket wire.BlobTicket) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	var err error
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-tick.C {
-		if err = c.GetRange(ctx, ticket, 0, make([]byte, 1)); KindOf(err) == KindNotFound {
+		if _, err = c.GetRange(ctx, ticket, 0, make([]byte, 1)); KindOf(err) == KindNotFound {
 			return nil
 		}
 	}
@@ -223,7 +265,7 @@ func TestStoreElsewhere(t *testing.T) {
 		_, err := c.PutPart(t.Context(), ticket, int64(len(body)), bytes.NewReader(body))
 		return err
 	}
-	get := func() error { return c.GetRange(t.Context(), ticket, 3, make([]byte, 4)) }
+	get := func() error { return whole(c.GetRange(t.Context(), ticket, 3, make([]byte, 4))) }
 	status := func(code int, header ...string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
@@ -339,7 +381,7 @@ func TestSlowTransfer(t *testing.T) {
 		}
 	}))
 	defer store.Close()
-	check(t, c.GetRange(t.Context(), wire.BlobTicket{URL: store.URL + "/key"}, 0, make([]byte, steps*dataStep)))
+	check(t, whole(c.GetRange(t.Context(), wire.BlobTicket{URL: store.URL + "/key"}, 0, make([]byte, steps*dataStep))))
 }
 
 // After PutPart has returned its content is the caller's again, whatever the
@@ -405,7 +447,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return c.GetRange(ctx, down.Ticket, 0, make([]byte, part.Size))
+		return whole(c.GetRange(ctx, down.Ticket, 0, make([]byte, part.Size)))
 	}
 	var wg sync.WaitGroup
 	for range lanes {
@@ -487,7 +529,7 @@ func BenchmarkParts(b *testing.B) {
 		b.ResetTimer()
 		each(b.N, func(i int) {
 			buf := <-buffers
-			fail(c.GetRange(b.Context(), down.Ticket, int64(i%parts)*size, buf))
+			fail(whole(c.GetRange(b.Context(), down.Ticket, int64(i%parts)*size, buf)))
 			buffers <- buf
 		})
 	})

@@ -160,13 +160,7 @@ func (r *rig) judgeKills(kills int, bytes int64) {
 	if kills < fileKills {
 		r.t.Errorf("the transfer was over after %d kills", kills)
 	}
-	// Beside other tests what is under way when a kill comes varies; alone, in the
-	// full run, the bound is one part.
-	bound := int64(kills) * sealedPart
-	if !fullFiles() {
-		bound += bound / 2
-	}
-	if again > bound {
+	if again > int64(kills)*sealedPart {
 		r.t.Errorf("%d bytes were sent again, more than a part for each of %d kills", again, kills)
 	}
 }
