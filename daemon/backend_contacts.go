@@ -237,8 +237,9 @@ func lookUpError(addr identity.Address, err error) error {
 	return toLocal(err)
 }
 
-// wake tells the engine that trust or contacts changed.
+// wake tells the engine and the transfers that trust or contacts changed.
 func (a *account) wake() {
 	e, _ := a.parts()
 	e.Wake()
+	a.fileService().Changed()
 }

@@ -10,9 +10,12 @@ import (
 	"secmsg/daemon/store"
 )
 
-// lookFetches starts what is to be fetched unasked, oldest first, and returns
-// when to look again.
+// lookFetches ends the unasked fetches that are not wanted any more, starts
+// those that are due, oldest first, and returns when to look again.
 func (s *Service) lookFetches(ctx context.Context) (time.Duration, error) {
+	if err := s.endFetches(ctx); err != nil {
+		return 0, err
+	}
 	now := time.Now()
 	s.mu.Lock()
 	maps.DeleteFunc(s.paused, func(_ store.MessageID, p pause) bool { return now.Sub(p.until) > time.Hour })
@@ -43,6 +46,23 @@ func (s *Service) lookFetches(ctx context.Context) (time.Duration, error) {
 	return next, nil
 }
 
+// endFetches ends those unasked fetches that run and are not wanted any more. It
+// does not wait for their end.
+func (s *Service) endFetches(ctx context.Context) error {
+	s.mu.Lock()
+	running := maps.Clone(s.fetches)
+	s.mu.Unlock()
+	for id, cancel := range running {
+		switch err := s.wanted(ctx, id); {
+		case errors.Is(err, errNotNow), errors.Is(err, errWithdrawn):
+			cancel(err)
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
 // startFetch starts an unasked fetch and reports whether there was room for it.
 func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 	select {
@@ -50,13 +70,24 @@ func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 	default:
 		return false
 	}
+	fctx, cancel := context.WithCancelCause(ctx)
 	s.mu.Lock()
-	s.fetches[f.ID] = struct{}{}
+	s.fetches[f.ID] = cancel
 	s.mu.Unlock()
 	s.wg.Go(func() {
-		err := s.stillWanted(ctx, f)
+		defer cancel(nil)
+		// Looked at again now that endFetches can end it: what was read before may be old.
+		err := s.wanted(fctx, f.ID)
 		if err == nil {
-			err = s.fetchUnasked(ctx, f)
+			err = s.fetchUnasked(fctx, f)
+		}
+		if fctx.Err() != nil && ctx.Err() == nil {
+			err = context.Cause(fctx)
+		}
+		if errors.Is(err, errNotNow) || errors.Is(err, errWithdrawn) {
+			if err := s.dropUnasked(ctx, f); err != nil && ctx.Err() == nil {
+				s.o.Logger.Warn("remove a file that is not fetched any more", "error", err)
+			}
 		}
 		if errors.Is(err, errWithdrawn) {
 			err = nil
@@ -82,11 +113,11 @@ func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 // than before, since it was decided to fetch it.
 var errNotNow = errors.New("its sender is not trusted at present")
 
-// stillWanted looks again now that no other goroutine fetches the file: what was
-// read before may be old.
-func (s *Service) stillWanted(ctx context.Context, f *store.File) error {
+// wanted fails with errWithdrawn or errNotNow if a file is not to be fetched
+// unasked, for good or at present.
+func (s *Service) wanted(ctx context.Context, id store.MessageID) error {
 	return s.o.Store.View(ctx, func(tx *store.Tx) error {
-		now, err := tx.File(s.o.Account, f.ID)
+		now, err := tx.File(s.o.Account, id)
 		if errors.Is(err, store.ErrNotFound) || err == nil && now.State != store.FileFetching {
 			return errWithdrawn
 		}
@@ -99,6 +130,32 @@ func (s *Service) stillWanted(ctx context.Context, f *store.File) error {
 		}
 		return err
 	})
+}
+
+// dropUnasked removes what an unasked fetch has begun. What a caller fetches, or
+// has begun to fetch elsewhere, stays.
+func (s *Service) dropUnasked(ctx context.Context, f *store.File) error {
+	var rows []store.Transfer
+	err := s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
+		rows, err = tx.TransfersOf(s.o.Account, f.ID)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	mine := target{Dir: s.o.Downloads, Name: SafeName(f.Name)} // that of fetchUnasked
+	for _, row := range rows {
+		t, err := decodeTarget(row.Body)
+		if err != nil || !t.same(mine) || !s.claim(row.ID) {
+			continue
+		}
+		_, err = s.drop(ctx, row.ID, t)
+		s.unclaim(row.ID)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fetchUnasked fetches one file into the directory for that. It returns an

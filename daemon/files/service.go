@@ -70,14 +70,14 @@ type Service struct {
 	claims    map[int64]bool // downloads to files that run; guarded by beginning
 
 	mu       sync.Mutex
-	uploads  map[int64]*upload            // that run; guarded by mu
-	fetches  map[store.MessageID]struct{} // unasked ones that run; guarded by mu
-	paused   map[store.MessageID]pause    // unasked ones that failed; guarded by mu
-	deleting bool                         // guarded by mu
-	streams  int                          // guarded by mu
-	watched  map[int64]*watched           // of callers; guarded by mu
-	wake     chan struct{}                // closed and replaced by Reached; guarded by mu
-	largest  int64                        // that the server takes, sealed; 0: not known; guarded by mu
+	uploads  map[int64]*upload                           // that run; guarded by mu
+	fetches  map[store.MessageID]context.CancelCauseFunc // unasked ones that run; guarded by mu
+	paused   map[store.MessageID]pause                   // unasked ones that failed; guarded by mu
+	deleting bool                                        // guarded by mu
+	streams  int                                         // guarded by mu
+	watched  map[int64]*watched                          // of callers; guarded by mu
+	wake     chan struct{}                               // closed and replaced by Reached; guarded by mu
+	largest  int64                                       // that the server takes, sealed; 0: not known; guarded by mu
 }
 
 // watched is what a caller of Send knows of an upload.
@@ -110,7 +110,7 @@ func New(o Options) *Service {
 	return &Service{
 		o: o, spool: spool{o.Spool}, kick: make(chan struct{}, 1), quit: make(chan struct{}),
 		up: make(chan struct{}, o.Parallel), down: make(chan struct{}, o.Parallel),
-		uploads: make(map[int64]*upload), fetches: make(map[store.MessageID]struct{}),
+		uploads: make(map[int64]*upload), fetches: make(map[store.MessageID]context.CancelCauseFunc),
 		paused: make(map[store.MessageID]pause), watched: make(map[int64]*watched), claims: make(map[int64]bool), wake: make(chan struct{}),
 	}
 }
@@ -130,6 +130,15 @@ func (s *Service) Reached() {
 	s.mu.Lock()
 	close(s.wake)
 	s.wake = make(chan struct{})
+	clear(s.paused)
+	s.mu.Unlock()
+	s.Kick()
+}
+
+// Changed tells that contacts or their keys have changed: unasked fetches that
+// are not wanted any more end, and those that waited for it begin.
+func (s *Service) Changed() {
+	s.mu.Lock()
 	clear(s.paused)
 	s.mu.Unlock()
 	s.Kick()
