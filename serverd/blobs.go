@@ -52,6 +52,8 @@ type blobs struct {
 	logger *slog.Logger
 	kick   chan struct{} // of capacity 1: something is to be deleted
 
+	after [16]byte // where the last sweep ended; owned by run
+
 	mu     sync.Mutex // guards below
 	pinged time.Time
 	health error
@@ -176,23 +178,26 @@ func (b *blobs) run(ctx context.Context) {
 }
 
 // sweep deletes the bytes of blobs that are dead, and of those that expired
-// unless the clock is held; then their rows, which end their reservation.
+// unless the clock is held; then their rows, which end their reservation. Those
+// that cannot be deleted hold up no others: it ends after a batch of them, and
+// the next sweep goes on behind it.
 func (b *blobs) sweep(ctx context.Context) error {
+	if err := b.expire(ctx); err != nil {
+		return err
+	}
+	var failed error
+	failures, round := 0, b.after == [16]byte{}
 	for ctx.Err() == nil {
-		var now time.Time // zero: nothing expires
-		if !b.held() {
-			now = b.now()
-		}
-		ids, err := b.rows.DeadBlobs(ctx, now, sweepBatch)
+		ids, err := b.rows.DeadBlobs(ctx, b.after, sweepBatch)
 		if err != nil {
 			return err
 		}
 		gone := make([][16]byte, 0, len(ids))
-		var failed error
 		for _, id := range ids {
 			if err := b.store.Delete(ctx, id); err != nil {
 				failed = err
-				continue // the others need not wait for it
+				failures++
+				continue
 			}
 			gone = append(gone, id)
 		}
@@ -201,8 +206,30 @@ func (b *blobs) sweep(ctx context.Context) error {
 				return err
 			}
 		}
-		if failed != nil || len(ids) < sweepBatch {
+		if len(ids) == sweepBatch {
+			b.after = ids[len(ids)-1]
+		} else {
+			b.after = [16]byte{}
+		}
+		if failures >= sweepBatch {
 			return failed
+		}
+		if len(ids) < sweepBatch {
+			if round {
+				return failed
+			}
+			round = true // those before where the last sweep ended
+		}
+	}
+	return ctx.Err()
+}
+
+// expire makes dead what expired.
+func (b *blobs) expire(ctx context.Context) error {
+	for ctx.Err() == nil && !b.held() {
+		n, err := b.rows.ExpireBlobs(ctx, b.now(), sweepBatch)
+		if err != nil || n < sweepBatch {
+			return err
 		}
 	}
 	return ctx.Err()
@@ -212,10 +239,11 @@ func (b *blobs) sweep(ctx context.Context) error {
 // nothing that is just beginning is meant.
 func (b *blobs) sweepOrphans(ctx context.Context) error {
 	var after [16]byte
+	var failed error
 	for ctx.Err() == nil {
 		ids, err := b.store.List(ctx, after, sweepBatch)
 		if err != nil || len(ids) == 0 {
-			return err
+			return errors.Join(err, failed)
 		}
 		known, err := b.rows.KnownBlobs(ctx, ids)
 		if err != nil {
@@ -226,7 +254,8 @@ func (b *blobs) sweepOrphans(ctx context.Context) error {
 				continue
 			}
 			if err := b.store.Delete(ctx, id); err != nil {
-				return err
+				failed = err
+				continue // the others need not wait for it
 			}
 			b.logger.Warn("a blob that nobody owns was deleted", "blob", blob.FormatID(id))
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -241,17 +242,17 @@ func TestSweepDuringCompletion(t *testing.T) {
 	}
 }
 
-// stuckStore cannot delete one blob.
+// stuckStore cannot delete some blobs.
 type stuckStore struct {
 	blob.Store
-	stuck [16]byte
+	stuck map[[16]byte]bool
 }
 
 var errStuck = errors.New("stuck on purpose")
 
-// Delete fails for one blob.
+// Delete fails for some blobs.
 func (s *stuckStore) Delete(ctx context.Context, id [16]byte) error {
-	if id == s.stuck {
+	if s.stuck[id] {
 		return errStuck
 	}
 	return s.Store.Delete(ctx, id)
@@ -265,15 +266,75 @@ func TestSweepThatFails(t *testing.T) {
 	r.store = s
 	for range 3 {
 		id, _ := r.upload()
-		s.stuck = id
+		s.stuck = map[[16]byte]bool{id: true}
 		r.must(r.db.DropBlob(t.Context(), id, "alice", r.now()))
 	}
 	if err := r.sweep(t.Context()); !errors.Is(err, errStuck) || r.reserved() != 7 {
 		t.Errorf("%v, %d reserved", err, r.reserved())
 	}
-	s.stuck = [16]byte{}
+	s.stuck = nil
 	r.must(r.sweep(t.Context()))
 	if r.reserved() != 0 {
 		t.Errorf("%d reserved", r.reserved())
+	}
+}
+
+// A whole batch that cannot be deleted, ever, holds up none of those behind it,
+// and is tried again all the same, round after round.
+func TestSweepGoesRound(t *testing.T) {
+	r := newSweepRig(t)
+	s := &stuckStore{Store: r.disk, stuck: map[[16]byte]bool{}}
+	r.store = s
+	ids := make([][16]byte, 2*sweepBatch+1)
+	for i := range ids {
+		ids[i] = r.row()
+		r.must(r.db.DropBlob(t.Context(), ids[i], "alice", r.now()))
+	}
+	slices.SortFunc(ids, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
+	for _, id := range ids[:sweepBatch] {
+		s.stuck[id] = true
+	}
+	left := func() int {
+		u, err := r.db.BlobUsage(t.Context(), "alice")
+		r.must(err)
+		return u.Blobs
+	}
+	for range 2 {
+		if err := r.sweep(t.Context()); !errors.Is(err, errStuck) {
+			t.Error(err)
+		}
+	}
+	if n := left(); n != sweepBatch {
+		t.Errorf("%d rows are left, want the %d stuck ones", n, sweepBatch)
+	}
+	s.stuck = map[[16]byte]bool{ids[sweepBatch-1]: true}
+	for range 2 {
+		if err := r.sweep(t.Context()); !errors.Is(err, errStuck) {
+			t.Error(err)
+		}
+	}
+	if n := left(); n != 1 {
+		t.Errorf("%d rows are left, want the one that is stuck", n)
+	}
+}
+
+// Bytes of nobody's that cannot be deleted hold up no other ones.
+func TestSweepOrphansThatFails(t *testing.T) {
+	r := newSweepRig(t)
+	s := &stuckStore{Store: r.disk, stuck: map[[16]byte]bool{}}
+	r.store = s
+	var ids [][16]byte
+	for range 3 {
+		id := blob.NewID()
+		r.bytes(id)
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
+	s.stuck[ids[0]] = true
+	if err := r.sweepOrphans(t.Context()); !errors.Is(err, errStuck) {
+		t.Error(err)
+	}
+	if !r.has(ids[0]) || r.has(ids[1]) || r.has(ids[2]) {
+		t.Errorf("left: %v %v %v", r.has(ids[0]), r.has(ids[1]), r.has(ids[2]))
 	}
 }

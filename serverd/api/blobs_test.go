@@ -295,7 +295,11 @@ func (u *user) sweep() {
 	r := u.r
 	r.t.Helper()
 	for {
-		ids, err := r.store.DeadBlobs(r.t.Context(), r.clock.now(), 100)
+		_, err := r.store.ExpireBlobs(r.t.Context(), r.clock.now(), 100)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		ids, err := r.store.DeadBlobs(r.t.Context(), [16]byte{}, 100)
 		if err != nil {
 			r.t.Fatal(err)
 		}

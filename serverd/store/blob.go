@@ -80,8 +80,10 @@ type Blobs interface {
 	CountDownload(ctx context.Context, id [16]byte) error
 	// DropBlob makes a blob of owner dead; ErrNotFound.
 	DropBlob(ctx context.Context, id [16]byte, owner string, now time.Time) error
-	// DeadBlobs makes up to limit blobs dead that expired by now (zero: none), and returns up to limit dead ones.
-	DeadBlobs(ctx context.Context, now time.Time, limit int) ([][16]byte, error)
+	// ExpireBlobs makes up to limit blobs dead that expired by now, and returns how many.
+	ExpireBlobs(ctx context.Context, now time.Time, limit int) (int, error)
+	// DeadBlobs returns up to limit dead blobs in ascending order, those after the one given.
+	DeadBlobs(ctx context.Context, after [16]byte, limit int) ([][16]byte, error)
 	// ForgetBlobs removes the rows of dead blobs whose bytes are gone; their reservation ends.
 	ForgetBlobs(ctx context.Context, ids [][16]byte) error
 	// KnownBlobs returns those of ids that have a row.

@@ -314,23 +314,25 @@ func dropBlobsOf(t *tx, account string) error {
 	return nil
 }
 
-// DeadBlobs makes expired blobs dead and returns dead ones.
-func (s *SQLite) DeadBlobs(ctx context.Context, now time.Time, limit int) ([][16]byte, error) {
+// ExpireBlobs makes expired blobs dead.
+func (s *SQLite) ExpireBlobs(ctx context.Context, now time.Time, limit int) (int, error) {
 	const expired = `SELECT id FROM blobs WHERE expires <= ? AND state <> 3 LIMIT ?`
 	var due bool
-	if err := s.get(ctx, `SELECT EXISTS (`+expired+`)`, []any{toMS(now), 1}, &due); err != nil {
-		return nil, mapError("dead blobs", err)
+	if err := s.get(ctx, `SELECT EXISTS (`+expired+`)`, []any{toMS(now), 1}, &due); err != nil || !due {
+		return 0, mapError("expire blobs", err) // a sweep that finds nothing costs no write
 	}
-	if due && !now.IsZero() { // a sweep that finds nothing costs no write
-		if err := s.write(ctx, "expire blobs", func(t *tx) error {
-			_, err := t.exec(`UPDATE blobs SET state = 3 WHERE id IN (`+expired+`)`, toMS(now), limit)
-			return err
-		}); err != nil {
-			return nil, err
-		}
-	}
+	var n int64
+	err := s.write(ctx, "expire blobs", func(t *tx) (err error) {
+		n, err = t.exec(`UPDATE blobs SET state = 3 WHERE id IN (`+expired+`)`, toMS(now), limit)
+		return err
+	})
+	return int(n), err
+}
+
+// DeadBlobs returns dead blobs.
+func (s *SQLite) DeadBlobs(ctx context.Context, after [16]byte, limit int) ([][16]byte, error) {
 	var out [][16]byte
-	err := s.list(ctx, `SELECT id FROM blobs WHERE state = 3 LIMIT ?`, []any{limit}, func(row scan) error {
+	err := s.list(ctx, `SELECT id FROM blobs INDEXED BY blobs_dead WHERE state = 3 AND id > ? ORDER BY id LIMIT ?`, []any{after[:], limit}, func(row scan) error {
 		var id [16]byte
 		err := row(idColumn{&id})
 		out = append(out, id)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 	"time"
@@ -137,16 +138,28 @@ func testBlobSweep(t *testing.T, open opener) {
 		must(t, s.CreateBlob(ctx, b, []string{"bob"}, l))
 		made = append(made, b.ID)
 	}
-	dead, err := s.DeadBlobs(ctx, time.Time{}, 10) // the clock is held
+	first := [16]byte{}
+	dead, err := s.DeadBlobs(ctx, first, 10)
 	must(t, err)
-	equal(t, "dead while the clock is held", len(dead), 0)
-	dead, err = s.DeadBlobs(ctx, epoch().Add(2*time.Minute), 2)
+	equal(t, "dead before anything expired", len(dead), 0)
+	for _, most := range []int{2, 1, 0} {
+		n, err := s.ExpireBlobs(ctx, epoch().Add(2*time.Minute), 2)
+		must(t, err)
+		equal(t, "expired", n, most)
+	}
+	dead, err = s.DeadBlobs(ctx, first, 2)
 	must(t, err)
 	equal(t, "dead in a batch", len(dead), 2)
-	must(t, s.ForgetBlobs(ctx, dead))
-	dead, err = s.DeadBlobs(ctx, epoch().Add(2*time.Minute), 2)
+	rest, err := s.DeadBlobs(ctx, dead[1], 2)
 	must(t, err)
-	equal(t, "dead in the next", len(dead), 1)
+	equal(t, "dead behind it", len(rest), 1)
+	if dead = append(dead, rest...); !slices.IsSortedFunc(dead, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) }) {
+		t.Errorf("not in order: %x", dead)
+	}
+	must(t, s.ForgetBlobs(ctx, dead))
+	dead, err = s.DeadBlobs(ctx, first, 2)
+	must(t, err)
+	equal(t, "dead when all are forgotten", len(dead), 0)
 	must(t, s.ForgetBlobs(ctx, made)) // living ones are not forgotten
 	known, err := s.KnownBlobs(ctx, append(made, [16]byte{1}))
 	must(t, err)
@@ -158,7 +171,7 @@ func testBlobSweep(t *testing.T, open opener) {
 	want(t, s.DropBlob(ctx, made[3], "alice", epoch()), ErrNotFound)
 	must(t, s.SetBlobQuota(ctx, "alice", 1))
 	must(t, s.DeleteAccount(ctx, "alice"))
-	dead, err = s.DeadBlobs(ctx, time.Time{}, 10)
+	dead, err = s.DeadBlobs(ctx, first, 10)
 	must(t, err)
 	equal(t, "dead with the account", len(dead), 2)
 	u, err := s.BlobUsage(ctx, "alice")
