@@ -5,9 +5,15 @@
 // pion/turn speaks the protocol. What it leaves open is decided here, because an
 // unguarded TURN server is an open door into the operator's network: who may
 // allocate (credentials.go), which peers may be reached (policy.go, checked for
-// each request in front.go and again for each packet in relay.go), how much
+// each request in guard.go and again for each packet in relay.go), how much
 // (sessions.go, limit.go), and what an unknown sender can make us answer
-// (front.go, stream.go). Relaying of TCP (RFC 6062) is off.
+// (guard.go, stream.go). Relaying of TCP (RFC 6062) is off.
+//
+// Requests are pion's. The packets of channels over UDP, which are nearly all,
+// do not go through it: client.go and relay.go pass them on by the table of
+// channels that pion's events keep (table.go), several with each call of the
+// kernel where several are waiting (batch.go). What begins a call, by Send and
+// Data indications, and what comes over TCP goes through pion.
 //
 // A Server may be used concurrently. Open makes its sockets, Run keeps it and
 // tests it until its context ends, Close ends everything and waits.

@@ -3,7 +3,6 @@ package media
 import (
 	"crypto/sha1"
 	"encoding/binary"
-	"net"
 	"net/netip"
 	"time"
 
@@ -22,13 +21,12 @@ const (
 
 // guard looks at what arrives before pion does. It returns what pion is to
 // see, nil for nothing, and what is to be answered instead, nil for nothing.
-// Packets of allocations, which are most, pass after a look at two bytes.
 func (s *Server) guard(b []byte, from endpoint) (pass, answer []byte) {
 	if len(b) == 0 || len(b) > maxPacket {
 		return nil, nil
 	}
-	if b[0]&0xC0 == 0x40 { // ChannelData (RFC 8656, 12.4); pion knows the channel or drops it
-		return b, nil
+	if isChannelData(b) {
+		return b, nil // of a stream; pion knows the channel or drops it
 	}
 	if len(b) < stunHeader || b[0]&0xC0 != 0 {
 		return nil, nil
@@ -120,15 +118,21 @@ func (s *Server) isOriginal(m *stun.Message, from endpoint) bool {
 
 // peerRefusal looks at the peers that a request names (attack F6).
 func (s *Server) peerRefusal(m *stun.Message, e *session) stun.ErrorCode {
-	peers, forbidden := int64(0), false
+	var t *table
+	if e != nil {
+		t = e.table.Load()
+	}
+	fresh, forbidden := 0, false
 	err := m.ForEach(stun.AttrXORPeerAddress, func(m *stun.Message) error {
 		var x stun.XORMappedAddress
 		if err := x.GetFromAs(m, stun.AttrXORPeerAddress); err != nil {
 			return err
 		}
-		peers++
 		addr, _ := netip.AddrFromSlice(x.IP)
 		peer := netip.AddrPortFrom(addr.Unmap(), uint16(x.Port))
+		if t != nil && !t.permitted[peer.Addr()] {
+			fresh++
+		}
 		// Permissions are for addresses, and a client may leave out the port
 		// (RFC 8656, 9.2).
 		anyPort := m.Type.Method == stun.MethodCreatePermission && x.Port == 0
@@ -143,10 +147,15 @@ func (s *Server) peerRefusal(m *stun.Message, e *session) stun.ErrorCode {
 	case forbidden:
 		s.counters.refusedPeers.Add(1)
 		return stun.CodeForbidden
-	case e == nil:
+	case t == nil:
 		return 0 // pion says that there is no allocation
-	case e.permissions.Load()+peers > maxPermissions, m.Type.Method == stun.MethodChannelBind && e.channels.Load() >= maxChannels:
+	case len(t.permitted)+fresh > maxPermissions:
 		return stun.CodeInsufficientCapacity
+	case m.Type.Method == stun.MethodChannelBind && len(t.channels) >= maxChannels:
+		number, err := m.Get(stun.AttrChannelNumber)
+		if err != nil || len(number) < 2 || t.channels[binary.BigEndian.Uint16(number)] == nil {
+			return stun.CodeInsufficientCapacity
+		}
 	}
 	return 0
 }
@@ -188,34 +197,4 @@ func signed(m *stun.Message, key []byte, t stun.MessageType, more ...stun.Setter
 		return nil
 	}
 	return out.Raw
-}
-
-// packetConn is a UDP socket that clients talk to, behind guard.
-type packetConn struct {
-	*net.UDPConn
-	s *Server
-}
-
-// ReadFrom returns the next packet for pion.
-func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
-	for {
-		n, addr, err := c.UDPConn.ReadFrom(b)
-		if err != nil {
-			if isRefused(err) {
-				continue
-			}
-			return n, addr, err
-		}
-		from, ok := endpointOf(addr)
-		if !ok {
-			continue
-		}
-		pass, answer := c.s.guard(b[:n], from)
-		if answer != nil {
-			_, _ = c.UDPConn.WriteTo(answer, addr) // lost like any packet
-		}
-		if pass != nil {
-			return copy(b, pass), addr, nil
-		}
-	}
 }

@@ -26,7 +26,10 @@ type relayAddress struct {
 }
 
 // generator makes the sockets of allocations; it is pion's RelayAddressGenerator.
-type generator struct{ s *Server }
+type generator struct {
+	s   *Server
+	udp *net.UDPConn // what its clients talk to; nil if that is TCP
+}
 
 // Validate does nothing: New has checked the options.
 func (g generator) Validate() error { return nil }
@@ -57,9 +60,13 @@ func (g generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.Packet
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &relayConn{UDPConn: conn, s: g.s, bound: address.bound}
+	r := &relayConn{UDPConn: conn, s: g.s, bound: address.bound, in: newReader(conn, relayBatch), out: newWriter(conn)}
+	if g.udp != nil {
+		r.back = newWriter(g.udp)
+	}
 	r.told = netip.AddrPortFrom(address.told, uint16(conn.LocalAddr().(*net.UDPAddr).Port))
 	r.session = &session{account: account, username: c.UserID, created: g.s.opt.Now(), relay: r}
+	r.session.table.Store(&table{})
 	if err := g.s.sessions.add(r.session); err != nil {
 		return nil, nil, errors.Join(err, conn.Close())
 	}
@@ -85,8 +92,8 @@ func listenRelay(network string, addr netip.Addr, first, last uint16) (*net.UDPC
 	return nil, fmt.Errorf("no free port for an allocation: %w", failed)
 }
 
-// relayConn is the socket of one allocation. pion writes to it what the client
-// sends, from the goroutines of listeners, and reads from it in one of its own.
+// relayConn is the socket of one allocation. What the client sends is written by
+// the goroutine that reads the client's socket; one of pion's reads what peers send.
 type relayConn struct {
 	*net.UDPConn
 	// constant
@@ -94,72 +101,115 @@ type relayConn struct {
 	session *session
 	bound   netip.Addr
 	told    netip.AddrPort
+	client  *net.UDPAddr // set before the first read
 
-	// lastAddr and lastPeer save an allocation for each packet of the same peer;
-	// owned by the reader.
-	lastAddr netip.AddrPort
-	lastPeer *net.UDPAddr
+	out  *writer // to peers; owned by the client's reader
+	in   *reader // owned by our reader, as what follows
+	back *writer // to the client; nil if it speaks TCP
 
 	once sync.Once
 }
 
-// WriteTo sends a packet to a peer, if that peer may be reached and the account
-// has bandwidth left; else the packet is lost, as packets are.
+// WriteTo sends what comes by a Send indication, or by TCP.
 func (r *relayConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	u, ok := to.(*net.UDPAddr)
 	if !ok {
 		return 0, net.InvalidAddrError("not a UDP address")
 	}
 	peer := unmapped(u.AddrPort())
-	c := &r.s.counters
-	if !r.s.mayReach(peer) {
-		c.refusedPackets.Add(1)
+	if !r.admits(peer, len(b)) {
 		return len(b), nil
 	}
-	if !r.session.bytes.take(len(b)) {
-		c.droppedPackets.Add(1)
-		return len(b), nil
-	}
-	c.packetsOut.Add(1)
-	c.bytesOut.Add(int64(len(b)))
-	if peer.Addr() == r.told.Addr() {
-		// Another allocation of ours. A NAT in front of us need not send back
-		// what goes to our own public address, so it does not see it.
-		peer = netip.AddrPortFrom(r.bound, peer.Port())
-	}
-	if _, err := r.WriteToUDPAddrPort(b, peer); err != nil {
-		c.failedPackets.Add(1) // no route, or the peer's port is closed: not an error of the client's
+	if _, err := r.WriteToUDPAddrPort(b, r.behind(peer)); err != nil {
+		r.s.counters.failedPackets.Add(1) // no route, or the peer's port is closed: not an error of the client's
 	}
 	return len(b), nil
 }
 
-// ReadFrom returns the next packet from a peer that the account has bandwidth for.
-func (r *relayConn) ReadFrom(b []byte) (int, net.Addr, error) {
+// admits reports whether a packet may go to peer: that peer may be reached, and
+// the account has bandwidth left. Else the packet is lost, as packets are.
+func (r *relayConn) admits(peer netip.AddrPort, n int) bool {
 	c := &r.s.counters
+	if !r.s.mayReach(peer) {
+		c.refusedPackets.Add(1)
+		return false
+	}
+	if !r.session.bytes.take(n) {
+		c.droppedPackets.Add(1)
+		return false
+	}
+	c.packetsOut.Add(1)
+	c.bytesOut.Add(int64(n))
+	return true
+}
+
+// behind returns where packets for a peer are sent to. Another allocation of
+// ours is reached at the address that we have: a NAT in front of us need not send
+// back what goes to our own public address.
+func (r *relayConn) behind(peer netip.AddrPort) netip.AddrPort {
+	if peer.Addr() == r.told.Addr() {
+		return netip.AddrPortFrom(r.bound, peer.Port())
+	}
+	return peer
+}
+
+// ReadFrom passes packets of channels on to a client that speaks UDP, and returns
+// the next one that is another's.
+func (r *relayConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
-		n, from, err := r.ReadFromUDPAddrPort(b)
-		if err != nil {
-			if !errors.Is(err, net.ErrClosed) && n == 0 && isRefused(err) {
-				continue // an ICMP error of an earlier packet
+		p, ok := r.in.next()
+		if !ok {
+			r.flushBack()
+			if err := r.in.fill(); err != nil && (errors.Is(err, net.ErrClosed) || !isRefused(err)) {
+				return 0, nil, err
 			}
-			return n, nil, err
+			continue // an ICMP error of an earlier packet
 		}
-		from = unmapped(from)
-		if from.Addr() == r.bound && r.bound != r.told.Addr() {
-			if told := netip.AddrPortFrom(r.told.Addr(), from.Port()); r.s.sessions.relayed(told) {
-				from = told
-			}
+		from := r.front(p.source())
+		number, bound, ok := r.accepts(from, p)
+		switch {
+		case !ok:
+		case bound && r.back != nil:
+			r.back.add(channelData(p, number), r.client)
+		default:
+			r.flushBack()
+			return copy(b, p.data()), net.UDPAddrFromAddrPort(from), nil
 		}
-		if !r.session.bytes.take(n) {
-			c.droppedPackets.Add(1)
-			continue
+	}
+}
+
+// accepts reports whether a packet of a peer is for the client, and by which
+// channel if there is one. Nobody whom the client did not name can use up the
+// account's bandwidth.
+func (r *relayConn) accepts(from netip.AddrPort, p packet) (number uint16, bound, ok bool) {
+	c, t := &r.s.counters, r.session.table.Load()
+	number, bound = t.numbers[from]
+	if p.n > maxPacket || !bound && !t.permitted[from.Addr()] {
+		c.strangePackets.Add(1)
+		return 0, false, false
+	}
+	if !r.session.bytes.take(p.n) {
+		c.droppedPackets.Add(1)
+		return 0, false, false
+	}
+	c.packetsIn.Add(1)
+	c.bytesIn.Add(int64(p.n))
+	return number, bound, true
+}
+
+// front undoes behind.
+func (r *relayConn) front(from netip.AddrPort) netip.AddrPort {
+	if from.Addr() == r.bound && r.bound != r.told.Addr() {
+		if told := netip.AddrPortFrom(r.told.Addr(), from.Port()); r.s.sessions.relayed(told) {
+			return told
 		}
-		c.packetsIn.Add(1)
-		c.bytesIn.Add(int64(n))
-		if from != r.lastAddr {
-			r.lastAddr, r.lastPeer = from, net.UDPAddrFromAddrPort(from)
-		}
-		return n, r.lastPeer, nil
+	}
+	return from
+}
+
+func (r *relayConn) flushBack() {
+	if r.back != nil {
+		r.s.counters.failedPackets.Add(int64(r.back.flush()))
 	}
 }
 

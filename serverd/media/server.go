@@ -21,6 +21,7 @@ type counters struct {
 
 	packetsIn, packetsOut, bytesIn, bytesOut                       atomic.Int64
 	refusedPackets, droppedPackets, failedPackets, droppedRequests atomic.Int64
+	strangePackets                                                 atomic.Int64
 }
 
 // Server is a media server.
@@ -100,10 +101,10 @@ func (s *Server) openLocked(ctx context.Context) error {
 		l := newStreamListener(sock.tcp, s)
 		streams = append(streams, l)
 		config.PacketConnConfigs = append(config.PacketConnConfigs, turn.PacketConnConfig{
-			PacketConn: &packetConn{sock.udp, s}, RelayAddressGenerator: generator{s}, PermissionHandler: s.mayPermit,
+			PacketConn: newPacketConn(sock.udp, s), RelayAddressGenerator: generator{s, sock.udp}, PermissionHandler: s.mayPermit,
 		})
 		config.ListenerConfigs = append(config.ListenerConfigs, turn.ListenerConfig{
-			Listener: l, RelayAddressGenerator: generator{s}, PermissionHandler: s.mayPermit,
+			Listener: l, RelayAddressGenerator: generator{s, nil}, PermissionHandler: s.mayPermit,
 		})
 	}
 	server, err := turn.NewServer(config)
@@ -135,13 +136,12 @@ func (s *Server) mayAllocate(username, _ string, _ net.Addr) bool {
 	return true
 }
 
-// events keep the table of sessions in step with pion.
+// events keep the table of sessions in step with pion. What changes is named by
+// its relayed address: no other allocation has it while pion speaks of it.
 func (s *Server) events() turn.EventHandler {
-	count := func(src net.Addr, add func(*session)) {
-		if from, ok := endpointOf(src); ok {
-			if e := s.sessions.at(from); e != nil {
-				add(e)
-			}
+	change := func(relay net.Addr, f func(*session, *table)) {
+		if told, ok := relay.(*net.UDPAddr); ok {
+			s.sessions.change(unmapped(told.AddrPort()), f)
 		}
 	}
 	return turn.EventHandler{
@@ -151,17 +151,19 @@ func (s *Server) events() turn.EventHandler {
 				s.sessions.bind(unmapped(told.AddrPort()), from)
 			}
 		},
-		OnPermissionCreated: func(src, _ net.Addr, _, _, _ string, _ net.Addr, _ net.IP) {
-			count(src, func(e *session) { e.permissions.Add(1) })
+		OnPermissionCreated: func(_, _ net.Addr, _, _, _ string, relay net.Addr, ip net.IP) {
+			change(relay, func(_ *session, t *table) { t.permit(ip) })
 		},
-		OnPermissionDeleted: func(src, _ net.Addr, _, _, _ string, _ net.Addr, _ net.IP) {
-			count(src, func(e *session) { e.permissions.Add(-1) })
+		OnPermissionDeleted: func(_, _ net.Addr, _, _, _ string, relay net.Addr, ip net.IP) {
+			change(relay, func(_ *session, t *table) { t.forbid(ip) })
 		},
-		OnChannelCreated: func(src, _ net.Addr, _, _, _ string, _, _ net.Addr, _ uint16) {
-			count(src, func(e *session) { e.channels.Add(1) })
+		OnChannelCreated: func(_, _ net.Addr, _, _, _ string, relay, peer net.Addr, number uint16) {
+			if u, ok := peer.(*net.UDPAddr); ok {
+				change(relay, func(e *session, t *table) { t.open(number, unmapped(u.AddrPort()), e.relay) })
+			}
 		},
-		OnChannelDeleted: func(src, _ net.Addr, _, _, _ string, _, _ net.Addr, _ uint16) {
-			count(src, func(e *session) { e.channels.Add(-1) })
+		OnChannelDeleted: func(_, _ net.Addr, _, _, _ string, relay, _ net.Addr, number uint16) {
+			change(relay, func(_ *session, t *table) { t.close(number) })
 		},
 	}
 }
@@ -229,7 +231,7 @@ func (s *Server) Counters() map[string]int64 {
 		"refused_tcp_relay": c.refusedTCP.Load(), "refused_streams": c.refusedStreams.Load(), "dropped_requests": c.droppedRequests.Load(),
 		"packets_from_peers": c.packetsIn.Load(), "packets_to_peers": c.packetsOut.Load(),
 		"bytes_from_peers": c.bytesIn.Load(), "bytes_to_peers": c.bytesOut.Load(),
-		"dropped_bandwidth": c.droppedPackets.Load(), "dropped_peer": c.refusedPackets.Load(), "failed_packets": c.failedPackets.Load(),
+		"dropped_bandwidth": c.droppedPackets.Load(), "dropped_peer": c.refusedPackets.Load(), "dropped_strangers": c.strangePackets.Load(), "failed_packets": c.failedPackets.Load(),
 	}
 }
 

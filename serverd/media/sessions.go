@@ -56,7 +56,7 @@ type session struct {
 
 	from endpoint // guarded by sessions.mu; zero until pion has said whose it is
 
-	permissions, channels atomic.Int64
+	table atomic.Pointer[table] // replaced under sessions.mu, never changed
 }
 
 // usage is what an account uses.
@@ -169,7 +169,19 @@ func (t *sessions) bind(told netip.AddrPort, from endpoint) {
 	defer t.mu.Unlock()
 	if e := t.byRelay[told]; e != nil {
 		e.from = from
+		e.relay.client = net.UDPAddrFromAddrPort(from.addr)
 		t.byFrom[from] = e
+	}
+}
+
+// change replaces the table of the allocation at told.
+func (t *sessions) change(told netip.AddrPort, f func(*session, *table)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.byRelay[told]; e != nil {
+		next := e.table.Load().clone()
+		f(e, next)
+		e.table.Store(next)
 	}
 }
 

@@ -20,8 +20,6 @@ const (
 	streamsPerSite = 64
 	// streamsPerAllocation makes the bound of all TCP connections of that of allocations.
 	streamsPerAllocation = 2
-	// channelHeader is the length of a ChannelData header in bytes (RFC 8656, 12.4).
-	channelHeader = 4
 )
 
 // errFrame ends a stream that is not made of STUN messages and ChannelData.

@@ -1,0 +1,72 @@
+package media
+
+import "net"
+
+// packetConn is a UDP socket that clients talk to, behind guard. It passes the
+// packets of channels on itself.
+type packetConn struct {
+	*net.UDPConn
+	s *Server
+
+	// owned by the reader
+	in      *reader
+	waiting []*relayConn // those that have packets to send
+}
+
+func newPacketConn(c *net.UDPConn, s *Server) *packetConn {
+	return &packetConn{UDPConn: c, s: s, in: newReader(c, clientBatch)}
+}
+
+// ReadFrom returns the next packet for pion.
+func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		p, ok := c.in.next()
+		if !ok {
+			c.flush()
+			if err := c.in.fill(); err != nil && !isRefused(err) {
+				return 0, nil, err
+			}
+			continue
+		}
+		if p.n == 0 || p.n > maxPacket {
+			continue
+		}
+		if isChannelData(p.data()) {
+			c.forward(p)
+			continue
+		}
+		pass, answer := c.s.guard(p.data(), endpoint{addr: p.source()})
+		if answer != nil {
+			_, _ = c.UDPConn.WriteTo(answer, p.from) // lost like any packet
+		}
+		if pass != nil {
+			c.flush() // in the order that they came in
+			return copy(b, pass), p.from, nil
+		}
+	}
+}
+
+// forward sends ChannelData to the peer of its channel, with the next flush.
+func (c *packetConn) forward(p packet) {
+	e := c.s.sessions.at(endpoint{addr: p.source()})
+	number, data, ok := parseChannelData(p.data())
+	if e == nil || !ok {
+		return
+	}
+	ch := e.table.Load().channels[number]
+	if ch == nil || !e.relay.admits(ch.peer, len(data)) {
+		return
+	}
+	if e.relay.out.empty() {
+		c.waiting = append(c.waiting, e.relay)
+	}
+	e.relay.out.add(data, ch.to)
+}
+
+func (c *packetConn) flush() {
+	for _, r := range c.waiting {
+		c.s.counters.failedPackets.Add(int64(r.out.flush()))
+	}
+	clear(c.waiting)
+	c.waiting = c.waiting[:0]
+}
