@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -71,11 +72,11 @@ type MediaSecrets struct {
 // two sealers. It may be used concurrently.
 type MediaKeys struct {
 	key.Redacted
-	s key.Hidden[MediaSecrets]
 
 	mu     sync.Mutex
-	sealed map[mediaStream]bool // guarded by mu
-	opened map[mediaStream]bool // guarded by mu
+	s      key.Hidden[MediaSecrets] // guarded by mu
+	sealed map[mediaStream]bool     // guarded by mu
+	opened map[mediaStream]bool     // guarded by mu
 }
 
 type mediaStream struct {
@@ -91,6 +92,8 @@ func NewMediaKeys(s MediaSecrets) *MediaKeys {
 // Wipe overwrites the secrets; nothing can be derived afterwards. Sealers and
 // openers that exist keep their keys.
 func (k *MediaKeys) Wipe() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if s := k.s.Get(); s != nil {
 		*s = MediaSecrets{}
 	}
@@ -187,7 +190,7 @@ func (s *MediaSealer) Seal(dst, rtp, payload []byte) ([]byte, error) {
 		return nil, fmt.Errorf("seal media of %d bytes: %w", len(payload), ErrFormat)
 	}
 	counter := s.next
-	if counter+1 == 0 {
+	if counter == math.MaxUint64 {
 		return nil, fmt.Errorf("seal media: counter is used up: %w", ErrFormat)
 	}
 	s.next++
@@ -215,6 +218,9 @@ func (o *MediaOpener) Open(rtp, sealed []byte) ([]byte, error) {
 	counter, n, err := parseSFrameHeader(sealed, o.c.kid)
 	if err != nil {
 		return nil, err
+	}
+	if counter == math.MaxUint64 { // no sealer goes so far, and the window could not move past it
+		return nil, fmt.Errorf("open media: counter is used up: %w", ErrFormat)
 	}
 	if o.old(counter) {
 		return nil, fmt.Errorf("open media: %w", ErrReplay)

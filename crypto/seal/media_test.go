@@ -9,11 +9,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -312,6 +314,37 @@ func TestMediaSSRCsAreUsedOnce(t *testing.T) {
 	keys.Wipe()
 	if _, err := keys.Sealer(seal.MediaFromCallee, 77); !errors.Is(err, seal.ErrFormat) {
 		t.Errorf("wiped: %v", err)
+	}
+}
+
+// TestMediaLastCounter: a peer that has the keys and jumps to the end of the
+// counters neither hangs the opener nor sets its window back.
+func TestMediaLastCounter(t *testing.T) {
+	_, o := mediaEnds(t, seal.MediaFromCaller, 7)
+	packet := func(counter uint64) []byte {
+		return specMediaSeal(mediaSecrets(), 0, 7, counter, rtpHeader(1, 7), []byte("sound"))
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, counter := range []uint64{5, math.MaxUint64 - 1} {
+			if _, err := o.Open(rtpHeader(1, 7), packet(counter)); err != nil {
+				t.Errorf("counter %d: %v", counter, err)
+			}
+		}
+		if _, err := o.Open(rtpHeader(1, 7), packet(math.MaxUint64)); !errors.Is(err, seal.ErrFormat) {
+			t.Errorf("the last counter: %v", err)
+		}
+		for _, counter := range []uint64{5, math.MaxUint64 - 1} {
+			if _, err := o.Open(rtpHeader(1, 7), packet(counter)); !errors.Is(err, seal.ErrReplay) {
+				t.Errorf("counter %d a second time: %v", counter, err)
+			}
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("opening does not end")
 	}
 }
 
