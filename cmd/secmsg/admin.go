@@ -35,7 +35,7 @@ func newAdminCommand(a *app) *cobra.Command {
 			aa.verb("revoke ID", "Make an invite unusable", 1, aa.inviteRevoke)),
 		groupCommand(a, "user", "Accounts",
 			aa.verb("list", "List all accounts", 0, aa.userList),
-			aa.verb("show USER", "Show an account and its devices", 1, aa.userShow),
+			aa.verb("show USER", "Show an account, its devices, and what its files take of its quota", 1, aa.userShow),
 			aa.verb("suspend USER", "Bar an account and close its connections", 1, aa.userSuspend),
 			aa.verb("resume USER", "End a suspension", 1, aa.userResume),
 			aa.verb("delete USER", "Delete an account with all that the server holds of it", 1, aa.userDelete)),
@@ -165,8 +165,12 @@ func (a *adminApp) userShow(ctx context.Context, c *admin.Client, args []string)
 	if a.json() {
 		return a.printJSON(u)
 	}
-	if err := a.printf("name         %s\naddress      %s\nfingerprint  %s\ncreated      %s\nsuspended    %s\nmanifest     %d\ncertificate  until %s\n",
-		visible(u.Name), visible(u.Address), u.Fingerprint, u.Created, yesNo(u.Suspended), u.Manifest, u.Certificate); err != nil {
+	text := fmt.Sprintf("name         %s\naddress      %s\nfingerprint  %s\ncreated      %s\nsuspended    %s\nmanifest     %d\ncertificate  until %s\n",
+		visible(u.Name), visible(u.Address), u.Fingerprint, u.Created, yesNo(u.Suspended), u.Manifest, u.Certificate)
+	if q := u.Quota; q != nil { // a server of an earlier version does not tell
+		text += fmt.Sprintf("quota        %s\nused         %d bytes\nfiles        %s\n", quotaText(*q), q.Used, quotaFiles(*q))
+	}
+	if err := a.printf("%s", text); err != nil {
 		return err
 	}
 	return a.deviceTable(u.Devices)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"secmsg/config"
 	"secmsg/rpc/admin"
@@ -39,10 +40,16 @@ func (a *adminApp) printQuota(q admin.Quota) error {
 	if a.json() {
 		return a.printJSON(q)
 	}
-	from := "of the configuration"
+	return a.printf("name   %s\nquota  %s\nused   %d bytes\nfiles  %s", visible(q.Name), quotaText(q), q.Used, quotaFiles(q))
+}
+
+func quotaText(q admin.Quota) string {
 	if q.Own {
-		from = "of its own"
+		return config.Size(q.Quota).String() + ", of its own"
 	}
-	return a.printf("name   %s\nquota  %s, %s\nused   %d bytes\nfiles  %d, %d of them not finished",
-		visible(q.Name), config.Size(q.Quota), from, q.Used, q.Files, q.Unfinished)
+	return config.Size(q.Quota).String() + ", of the configuration"
+}
+
+func quotaFiles(q admin.Quota) string {
+	return fmt.Sprintf("%d, %d of them not finished", q.Files, q.Unfinished)
 }

@@ -121,6 +121,8 @@ type User struct {
 	Certificate Time `json:"certificate_expires"`
 	// Devices are the active ones; only in GET /users/{name}.
 	Devices []Device `json:"devices,omitempty"`
+	// Quota is what the account's files take; only in GET /users/{name}.
+	Quota *Quota `json:"quota,omitempty"`
 }
 
 // Users answers GET /users?after=NAME: up to a page of users by name. Next is

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 
@@ -13,11 +14,16 @@ func (s *Server) quota(r *http.Request) (rpc.Quota, error) {
 	if err != nil {
 		return rpc.Quota{}, err
 	}
-	u, err := s.opt.Store.BlobUsage(r.Context(), a.Name)
+	return s.quotaOf(r.Context(), a.Name)
+}
+
+// quotaOf is what the files of an account that exists take.
+func (s *Server) quotaOf(ctx context.Context, name string) (rpc.Quota, error) {
+	u, err := s.opt.Store.BlobUsage(ctx, name)
 	if err != nil {
 		return rpc.Quota{}, err
 	}
-	out := rpc.Quota{Name: a.Name, Quota: s.opt.BlobQuota, Used: u.Bytes, Files: u.Blobs, Unfinished: u.Unfinished}
+	out := rpc.Quota{Name: name, Quota: s.opt.BlobQuota, Used: u.Bytes, Files: u.Blobs, Unfinished: u.Unfinished}
 	if u.Quota > 0 {
 		out.Quota, out.Own = u.Quota, true
 	}

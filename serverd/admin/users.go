@@ -50,6 +50,11 @@ func (s *Server) showUser(r *http.Request) (rpc.User, error) {
 			u.Devices = append(u.Devices, d)
 		}
 	}
+	q, err := s.quotaOf(r.Context(), a.Name)
+	if err != nil {
+		return rpc.User{}, err
+	}
+	u.Quota = &q
 	return u, nil
 }
 
