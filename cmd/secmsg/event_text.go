@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -54,7 +55,7 @@ func bodyText(e *local.Event) string {
 	case e.Message != nil:
 		return messageText(e)
 	case e.File != nil:
-		return fileText(e.File, e.ID, e.Direction)
+		return fileText(e.File, cmp.Or(e.File.ID, e.ID), e.Direction)
 	case e.Call != nil:
 		return callText(e.Call)
 	case e.Receipt != nil:

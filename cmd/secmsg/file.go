@@ -31,8 +31,9 @@ func newFileCommand(a *app) *cobra.Command {
 		Short: "List files sent and received, oldest first",
 		Long: "List the files of all peers or of one, oldest first, with what became of them.\n" +
 			"The id is what the other verbs take.\n\n" +
-			"An incoming file is offered, fetching, fetched, expired or cancelled by its\n" +
-			"sender; an own one is sending, cancelled, or in the state of its message.",
+			"An incoming file is offered, fetching, fetched, expired, or failed, which is also\n" +
+			"what one is that its sender has withdrawn; an own one is sending, cancelled,\n" +
+			"expired, failed, or in the state of its message. What failed has a reason.",
 		Example: "  secmsg file list\n" +
 			"  secmsg file list --peer alice -o json | jq -r 'select(.file.state==\"offered\").id'",
 		Args: argsBetween(0, 0),
@@ -70,7 +71,7 @@ func runFileList(ctx context.Context, a *app, peer string) error {
 		if err != nil {
 			return err
 		}
-		t := a.newTable("ID", "TIME", "", "PEER", "STATE", "SIZE", "NAME")
+		t := a.newTable("ID", "TIME", "", "PEER", "STATE", "SIZE", "NAME", "REASON")
 		for i := range r.Events {
 			e := &r.Events[i]
 			if e.File == nil {
@@ -80,7 +81,11 @@ func runFileList(ctx context.Context, a *app, peer string) error {
 			if e.Direction == local.DirectionOut {
 				way = "to"
 			}
-			t.row(e, e.ID, timeText(e.Received), way, e.Peer, e.File.State, sizeText(e.File.Size), e.File.Name)
+			reason := ""
+			if e.File.Error != nil {
+				reason = e.File.Error.Message
+			}
+			t.row(e, e.ID, timeText(e.Received), way, e.Peer, e.File.State, sizeText(e.File.Size), e.File.Name, reason)
 		}
 		return t.flush()
 	})

@@ -34,37 +34,52 @@ func sizeText(n int64) string {
 	return strconv.FormatFloat(v, 'f', 0, 64) + " " + unit
 }
 
-// fileText is a file in one line, with what to do about it.
+// fileText is a file in one line: what it is, how it stands, and what to do
+// about it. An own one stands as its message does, in brackets.
 func fileText(f *local.File, id, direction string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "file %q (%s", f.Name, sizeText(f.Size))
-	if f.Type != "" {
-		b.WriteString(", " + oneLine(f.Type))
-	}
-	b.WriteString(")")
 	if direction == local.DirectionOut {
-		if f.State != "" {
-			b.WriteString(" [" + f.State + "]")
+		if f.State == "" {
+			return fileName(f)
 		}
-		return b.String()
+		return fileName(f) + " [" + f.State + fileReason(f) + "]"
 	}
 	switch f.State {
 	case local.FileOffered, "":
-		b.WriteString(", to fetch it: secmsg file get " + id)
+		return fileName(f) + ", to fetch it: secmsg file get " + id
 	case local.FileFetched:
-		b.WriteString(" fetched")
 		if f.Path != "" {
-			b.WriteString(": " + oneLine(f.Path))
+			return fileName(f) + " fetched: " + oneLine(f.Path)
 		}
-	case local.FileFailed:
-		b.WriteString(" failed")
-		if f.Error != nil {
-			b.WriteString(": " + f.Error.Message)
-		}
-	default:
-		b.WriteString(" " + f.State)
 	}
-	return b.String()
+	return fileName(f) + " " + f.State + fileReason(f)
+}
+
+func fileName(f *local.File) string {
+	kind := ""
+	if f.Type != "" {
+		kind = ", " + oneLine(f.Type)
+	}
+	return fmt.Sprintf("file %q (%s%s)", f.Name, sizeText(f.Size), kind)
+}
+
+// fileReason is why a file failed, behind its state.
+func fileReason(f *local.File) string {
+	if f.State != local.FileFailed || f.Error == nil {
+		return ""
+	}
+	return ": " + f.Error.Message
+}
+
+// attachedText is a file of a message. Of an own one only that is said which the
+// state of the message, behind the last line, does not say.
+func attachedText(f *local.File, m *local.Message, direction string) string {
+	switch {
+	case direction != local.DirectionOut:
+		return fileText(f, f.ID, direction)
+	case f.State == m.State && f.Error == nil, f.State == "":
+		return fileName(f)
+	}
+	return fileName(f) + " " + f.State + fileReason(f)
 }
 
 // oneLine keeps a path from passing for further text; what else is in it, the
@@ -81,11 +96,7 @@ func messageText(e *local.Event) string {
 		lines = append(lines, m.Text)
 	}
 	for i := range m.Files {
-		f := m.Files[i]
-		if e.Direction == local.DirectionOut {
-			f.State = "" // that of the message stands behind
-		}
-		lines = append(lines, fileText(&f, f.ID, e.Direction))
+		lines = append(lines, attachedText(&m.Files[i], m, e.Direction))
 	}
 	text := strings.Join(lines, "\n")
 	if e.Direction == local.DirectionOut && m.State != "" {

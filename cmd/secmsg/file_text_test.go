@@ -81,6 +81,43 @@ func TestFileEventText(t *testing.T) {
 	}
 }
 
+// Every state that a file can have is named, alone and as part of a message, and
+// a failure with its reason.
+func TestFileStatesText(t *testing.T) {
+	const in, out = local.DirectionIn, local.DirectionOut
+	why := local.Errorf(local.CodeIO, "the reason")
+	for _, c := range []struct {
+		direction, state, message string
+		err                       *local.Error
+		alone, attached           string
+	}{
+		{in, local.FileOffered, "", nil, "x, to fetch it: secmsg file get f1", "x, to fetch it: secmsg file get f1"},
+		{in, local.FileFetching, "", nil, "x fetching", "x fetching"},
+		{in, local.FileFetched, "", nil, "x fetched", "x fetched"},
+		{in, local.FileExpired, "", nil, "x expired", "x expired"},
+		{in, local.FileFailed, "", why, "x failed: the reason", "x failed: the reason"},
+		{out, local.FileSending, local.StateQueued, nil, "x [sending]", "x sending [queued]"},
+		{out, local.StateHeld, local.StateHeld, nil, "x [held]", "x [held]"},
+		{out, local.StateRead, local.StateRead, nil, "x [read]", "x [read]"},
+		{out, local.FileCancelled, local.StateAccepted, nil, "x [cancelled]", "x cancelled [accepted]"},
+		{out, local.FileExpired, local.StateExpired, nil, "x [expired]", "x [expired]"},
+		{out, local.FileFailed, local.StateFailed, why, "x [failed: the reason]", "x failed: the reason [failed]"},
+	} {
+		f := local.File{ID: "f1", FileInfo: local.FileInfo{Name: "x", Size: 1}, State: c.state, Error: c.err}
+		text := func(e *local.Event) string {
+			return strings.Replace(bodyText(e), `file "x" (1 B)`, "x", 1)
+		}
+		// What changes later is an event with an id of its own, which is not the file's.
+		if got := text(&local.Event{ID: "later", Type: local.TypeFile, Direction: c.direction, File: &f}); got != c.alone {
+			t.Errorf("%s %s: %q, want %q", c.direction, c.state, got, c.alone)
+		}
+		m := &local.Message{State: c.message, Files: []local.File{f}}
+		if got := text(&local.Event{ID: "m", Type: local.TypeMessage, Direction: c.direction, Message: m}); got != c.attached {
+			t.Errorf("%s %s, in a message: %q, want %q", c.direction, c.state, got, c.attached)
+		}
+	}
+}
+
 func TestTextType(t *testing.T) {
 	for typ, want := range map[string]bool{
 		"text/plain; charset=utf-8": true, "application/json": true, "image/svg+xml": true, "application/ld+json": true,

@@ -341,8 +341,11 @@ func (e *Engine) acceptRequestedIn(tx *store.Tx) error {
 			if state == f.State {
 				continue
 			}
-			f.State = state
-			if err := tx.SaveFile(f); err != nil {
+			m, err := e.messageOf(tx, f)
+			if err != nil {
+				return err
+			}
+			if err := e.saveFileState(tx, f, m, state); err != nil {
 				return err
 			}
 			tx.OnCommit(e.onFiles)

@@ -155,8 +155,8 @@ const (
 	FileFetching  = "fetching"  // in: being fetched
 	FileFetched   = "fetched"   // in: whole and verified
 	FileSending   = "sending"   // out: being sealed and uploaded
-	FileCancelled = "cancelled" // withdrawn by its sender
-	FileFailed    = "failed"    // will not come any more; Error tells why
+	FileCancelled = "cancelled" // out: withdrawn; its peers learn of it when they fetch, as failed
+	FileFailed    = "failed"    // will not come any more, or could not be sent; Error tells why
 	FileExpired   = "expired"   // the server has dropped it
 )
 
@@ -170,7 +170,8 @@ type FileInfo struct {
 }
 
 // File is the body of a file event, and an element of Message.Files. For an own
-// file State is that of its message, or FileSending or FileCancelled.
+// file State is that of its message, or FileSending, FileCancelled, FileExpired
+// or FileFailed.
 type File struct {
 	// ID is what file.get takes. In file.list, and in the event with which a file
 	// came, it is the event's id, too; what changes later is an event of its own.
