@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 
 	"secmsg/daemon/media/codec"
 )
@@ -145,7 +143,7 @@ func openPath(kind Kind, path string, o SourceOptions) (Source, error) {
 	}
 	switch {
 	case info.Mode()&os.ModeNamedPipe != 0:
-		p := &fifoReader{path: path}
+		p := newFIFOReader(path)
 		return newStreamSource(kind, o, true, p, p.open)
 	case info.Mode().IsRegular():
 		f, err := os.Open(path)
@@ -162,48 +160,6 @@ func openPath(kind Kind, path string, o SourceOptions) (Source, error) {
 		return s, nil
 	}
 	return nil, fmt.Errorf("neither a file nor a FIFO: %w", ErrUnsupported)
-}
-
-// fifoReader opens a FIFO, which waits for a writer, and can be told to stop
-// waiting.
-type fifoReader struct {
-	path string
-	mu   sync.Mutex
-	f    *os.File // guarded by mu
-	done bool     // guarded by mu
-}
-
-func (p *fifoReader) open() (io.ReadCloser, error) {
-	f, err := os.Open(p.path)
-	if err != nil {
-		return nil, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.done {
-		return nil, errors.Join(ErrClosed, f.Close())
-	}
-	p.f = f
-	return p, nil
-}
-
-// Read reads from the FIFO.
-func (p *fifoReader) Read(b []byte) (int, error) { return p.f.Read(b) }
-
-// Close ends an open that waits, and a read.
-func (p *fifoReader) Close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.done = true
-	if p.f != nil {
-		return p.f.Close()
-	}
-	// A writer for a moment lets the open return; without a reader there is none
-	// to wake.
-	if w, err := os.OpenFile(p.path, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
-		return w.Close()
-	}
-	return nil
 }
 
 // codecOfFormat is what a source of a format sends.
