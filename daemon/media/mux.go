@@ -17,8 +17,10 @@ const (
 	// lost packets.
 	interleaveRecording = 2 * time.Second
 	interleaveLive      = 300 * time.Millisecond
-	// muxMost bounds the frames that wait.
-	muxMost = 2048
+	// muxMost and muxBytes bound the frames that wait: their times are what the
+	// peer says.
+	muxMost  = 2048
+	muxBytes = 32 << 20
 )
 
 // muxer writes Matroska or WebM: frames in the order of their times.
@@ -31,8 +33,12 @@ type muxer struct {
 	tracks map[Kind]int // once the header is written
 	codecs map[Kind]Codec
 	queues map[Kind][]Frame
+	bytes  int // of queues
 	newest time.Duration
 }
+
+// full reports whether so much waits that frames are written without waiting.
+func (m *muxer) full(queue []Frame) bool { return len(queue) >= muxMost || m.bytes > muxBytes }
 
 func newMuxer(out *output, f Format, live bool) *muxer {
 	m := &muxer{out: out, format: f, live: live, ahead: interleaveRecording, codecs: map[Kind]Codec{}, queues: map[Kind][]Frame{}}
@@ -53,13 +59,14 @@ func (m *muxer) write(c Codec, f Frame) error {
 	m.codecs[k] = c
 	f.Data = bytes.Clone(f.Data)
 	m.queues[k] = append(m.queues[k], f)
+	m.bytes += len(f.Data)
 	m.newest = max(m.newest, f.PTS)
 	if m.w == nil {
 		wait := headerWait
 		if m.live {
 			wait = interleaveLive * 3
 		}
-		if len(m.codecs) < 2 && m.newest-m.queues[k][0].PTS < wait && len(m.queues[k]) < muxMost {
+		if len(m.codecs) < 2 && m.newest-m.queues[k][0].PTS < wait && !m.full(m.queues[k]) {
 			return nil
 		}
 		if err := m.header(); err != nil {
@@ -130,11 +137,13 @@ func (m *muxer) flush(all bool) error {
 			return nil
 		}
 		q := m.queues[next]
-		if !all && !complete && m.newest-q[0].PTS < m.ahead && len(q) < muxMost {
+		if !all && !complete && m.newest-q[0].PTS < m.ahead && !m.full(q) {
 			return nil
 		}
 		f := q[0]
+		q[0] = Frame{} // so that it can be collected
 		m.queues[next] = q[1:]
+		m.bytes -= len(f.Data)
 		data := f.Data
 		if m.codecs[next] == H264 {
 			data = container.AVCUnit(data)

@@ -15,10 +15,7 @@ import (
 // delays the others, in each direction.
 func badNetwork(t *testing.T, loss float64, delay time.Duration) (a, b *vnet.Net) {
 	t.Helper()
-	r, err := vnet.NewRouter(&vnet.RouterConfig{CIDR: "198.51.100.0/24", MinDelay: delay, QueueSize: 4096, LoggerFactory: quietLoggers{}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	a, b, r := network(t, delay)
 	var mu sync.Mutex
 	random := rand.New(rand.NewPCG(1, 2)) // the same losses each time
 	r.AddChunkFilter(func(vnet.Chunk) bool {
@@ -26,6 +23,17 @@ func badNetwork(t *testing.T, loss float64, delay time.Duration) (a, b *vnet.Net
 		defer mu.Unlock()
 		return random.Float64() >= loss
 	})
+	start(t, r)
+	return a, b
+}
+
+// network joins two hosts by a router that delays; [start] starts it.
+func network(t *testing.T, delay time.Duration) (a, b *vnet.Net, _ *vnet.Router) {
+	t.Helper()
+	r, err := vnet.NewRouter(&vnet.RouterConfig{CIDR: "198.51.100.0/24", MinDelay: delay, QueueSize: 4096, LoggerFactory: quietLoggers{}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var nets [2]*vnet.Net
 	for i, ip := range []string{"198.51.100.1", "198.51.100.2"} {
 		if nets[i], err = vnet.NewNet(&vnet.NetConfig{StaticIPs: []string{ip}}); err != nil {
@@ -35,6 +43,11 @@ func badNetwork(t *testing.T, loss float64, delay time.Duration) (a, b *vnet.Net
 			t.Fatal(err)
 		}
 	}
+	return nets[0], nets[1], r
+}
+
+func start(t *testing.T, r *vnet.Router) {
+	t.Helper()
 	if err := r.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +56,6 @@ func badNetwork(t *testing.T, loss float64, delay time.Duration) (a, b *vnet.Net
 			t.Errorf("stop router: %v", err)
 		}
 	})
-	return nets[0], nets[1]
 }
 
 // TestLossAndDelay: with 10 % loss and 200 ms each way the call connects, at

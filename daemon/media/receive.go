@@ -1,6 +1,8 @@
 package media
 
 import (
+	"errors"
+	"io"
 	"time"
 
 	"github.com/pion/rtcp"
@@ -118,6 +120,10 @@ func (st *stream) read() {
 	s.wg.Go(st.play)
 	for {
 		p, _, err := st.remote.ReadRTP()
+		if errors.Is(err, io.ErrShortBuffer) || errors.Is(err, webrtc.ErrCodecNotFound) {
+			st.track.meter.refused() // too large, or of a type that was not agreed on
+			continue
+		}
 		if err != nil {
 			return
 		}
@@ -141,7 +147,7 @@ func (st *stream) open(opener *seal.MediaOpener, p *rtp.Packet) bool {
 	}
 	p.Payload = payload
 	st.track.meter.packet(len(payload))
-	st.track.meter.arrival(time.Duration(p.Timestamp)*time.Second/time.Duration(st.codec.ClockRate()), time.Now())
+	st.track.meter.arrival(p.Timestamp, st.codec.ClockRate(), time.Now())
 	return true
 }
 
@@ -324,7 +330,13 @@ func (st *stream) write(f Frame) {
 	t := st.track
 	kept := t.sinks[:0]
 	for _, sink := range t.sinks {
-		if err := sink.Write(st.codec, f); err != nil {
+		switch err := sink.Write(st.codec, f); {
+		case errors.Is(err, errQueueFull):
+			t.meter.dropped()
+		case errors.Is(err, errQueueKey):
+			t.meter.dropped()
+			st.askKey(time.Now())
+		case err != nil:
 			t.session.post(SinkFailed{Kind: t.kind, Err: err})
 			continue
 		}

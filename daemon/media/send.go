@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -99,10 +100,14 @@ func (t *outTrack) Kind() webrtc.RTPCodecType { return rtpKind(t.source.Codec().
 
 func (t *outTrack) mute(on bool) {
 	t.mu.Lock()
-	t.wantKey = t.wantKey || t.muted && !on && t.source.Codec() != Opus
+	begins := t.muted && !on && t.source.Codec() != Opus
+	t.wantKey = t.wantKey || begins
 	t.muted = on
+	if begins {
+		t.keyed = time.Time{} // the bound is for the peer's wishes
+	}
 	t.mu.Unlock()
-	if !on {
+	if begins {
 		t.forceKey()
 	}
 }
@@ -174,6 +179,7 @@ func (t *outTrack) send(ctx context.Context) error {
 		payloader: newPayloader(t.source.Codec()), meter: &t.meter,
 	}
 	rate, _ := t.source.(RateController)
+	told := false
 	for {
 		f, err := t.source.Next(ctx)
 		if err != nil {
@@ -184,7 +190,13 @@ func (t *outTrack) send(ctx context.Context) error {
 			return err
 		}
 		if f = t.afterMute(f); f.Data != nil {
-			if err := p.write(f, at); err != nil && ctx.Err() == nil {
+			switch err := p.write(f, at); {
+			case errors.Is(err, errTooLarge):
+				if !told {
+					told = true
+					t.session.post(Notice{Text: fmt.Sprintf("packets of sound over %d bytes are left out: encode it with a lower bit rate or shorter frames", maxPayload)})
+				}
+			case err != nil && ctx.Err() == nil:
 				t.session.log.Debug("send media", "error", err)
 			}
 		}
@@ -242,18 +254,37 @@ func (t *outTrack) readReports() {
 		if err != nil {
 			return
 		}
-		for _, p := range packets {
-			switch p := p.(type) {
-			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+		t.reports(packets)
+	}
+}
+
+// reports takes what is said of our stream; a packet may speak of others, too.
+func (t *outTrack) reports(packets []rtcp.Packet) {
+	t.mu.Lock()
+	ssrc := t.ssrc
+	t.mu.Unlock()
+	for _, p := range packets {
+		switch p := p.(type) {
+		case *rtcp.PictureLossIndication:
+			if p.MediaSSRC == ssrc {
 				t.forceKey()
-			case *rtcp.ReceiverReport:
-				for _, r := range p.Reports {
+			}
+		case *rtcp.FullIntraRequest:
+			if slices.ContainsFunc(p.FIR, func(e rtcp.FIREntry) bool { return e.SSRC == ssrc }) {
+				t.forceKey()
+			}
+		case *rtcp.ReceiverReport:
+			for _, r := range p.Reports {
+				if r.SSRC == ssrc {
 					t.meter.report(r, t.source.Codec().ClockRate())
 				}
 			}
 		}
 	}
 }
+
+// errTooLarge says that a packet of sound does not fit into one of the network.
+var errTooLarge = errors.New("packet of sound is too large for the network")
 
 // packetizer cuts frames into sealed packets. It belongs to the pump.
 type packetizer struct {
@@ -281,6 +312,9 @@ func newPayloader(c Codec) rtp.Payloader {
 // write sends a frame whose time is at. An error of the network loses the
 // packets that it hit, as any loss.
 func (p *packetizer) write(f Frame, at time.Duration) error {
+	if p.codec == Opus && len(f.Data) > maxPayload { // it is not cut (RFC 7587, section 4.2)
+		return errTooLarge
+	}
 	payloads := p.payloader.Payload(maxPayload, f.Data)
 	timestamp := p.timestamp + uint32(uint64(at)*uint64(p.codec.ClockRate())/uint64(time.Second))
 	var failed error

@@ -70,6 +70,11 @@ func NewSession(o Options, role Role, sources Sources, sinks Sinks) (*Session, e
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	for _, sink := range []*Sink{&sinks.Audio, &sinks.Video, &sinks.Muxed} {
+		if *sink != nil {
+			*sink = newQueue(*sink)
+		}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Session{
 		log: o.Logger, options: o, role: role, sources: sources, sinks: sinks,

@@ -12,14 +12,14 @@ const statsEvery = time.Second
 
 // meter counts one stream. It may be used concurrently.
 type meter struct {
-	mu       sync.Mutex
-	total    Stream // guarded by mu
-	began    time.Time
-	last     Stream        // guarded by mu: the totals of the last tick
-	lastAt   time.Time     // guarded by mu
-	remote   float64       // guarded by mu: loss that the peer reports
-	transit  time.Duration // guarded by mu: of the last packet, for the jitter
-	received bool
+	mu     sync.Mutex
+	total  Stream // guarded by mu
+	began  time.Time
+	last   Stream    // guarded by mu: the totals of the last tick
+	lastAt time.Time // guarded by mu
+	remote float64   // guarded by mu: loss that the peer reports
+	made   uint32    // guarded by mu: timestamp of the last packet, for the jitter
+	came   time.Time // guarded by mu: when it came
 }
 
 func (m *meter) packet(size int) {
@@ -43,16 +43,16 @@ func (m *meter) add(f func(s *Stream)) {
 	f(&m.total)
 }
 
-// arrival moves the jitter by a packet that was made and came at these times
-// (RFC 3550, section 6.4.1).
-func (m *meter) arrival(made time.Duration, now time.Time) {
+// arrival moves the jitter by a packet with a timestamp that came now (RFC 3550,
+// section 6.4.1). Timestamps begin anywhere and wrap.
+func (m *meter) arrival(made, rate uint32, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	transit := now.Sub(m.began) - made
-	if m.received {
-		m.total.Jitter += ((transit - m.transit).Abs() - m.total.Jitter) / 16
+	if !m.came.IsZero() {
+		apart := time.Duration(int32(made-m.made)) * time.Second / time.Duration(rate)
+		m.total.Jitter += ((now.Sub(m.came) - apart).Abs() - m.total.Jitter) / 16
 	}
-	m.received, m.transit = true, transit
+	m.made, m.came = made, now
 }
 
 // report takes what the peer says of a stream of ours.
