@@ -318,6 +318,18 @@ func TestDrop(t *testing.T) {
 	_ = bob.Close()
 }
 
+// Credentials of a shorter life than the longest are good again as soon.
+func TestDropShortLife(t *testing.T) {
+	s, clock := server(t, func(o *media.Options) { o.Limits.Lifetime = time.Minute })
+	username, password, _ := s.Mint("alice")
+	s.Drop("alice")
+	if code, _ := newRaw(t, s, username, password).do(stun.MethodAllocate, transport(17)); code != stun.CodeUnauthorized {
+		t.Errorf("old ones: %d", code)
+	}
+	clock.advance(time.Second)
+	allocate(t, s, "udp", "alice")
+}
+
 // F9: TCP is not relayed, in none of RFC 6062's forms.
 func TestF9(t *testing.T) {
 	s, _ := server(t, nil)
@@ -385,5 +397,39 @@ func TestPermissionBounds(t *testing.T) {
 	}
 	if code, _ := r.do(stun.MethodCreatePermission, many[:64]...); code != 0 {
 		t.Errorf("as many as allowed: %d", code)
+	}
+	// What there is can be refreshed.
+	if code, _ := r.do(stun.MethodCreatePermission, many[:64]...); code != 0 {
+		t.Errorf("permissions once more: %d", code)
+	}
+	if code, _ := r.do(stun.MethodChannelBind, channel(0x4000), peer(at(0))); code != 0 {
+		t.Errorf("a channel once more: %d", code)
+	}
+	if code, _ := r.do(stun.MethodCreatePermission, peer(at(200))); code != stun.CodeInsufficientCapacity {
+		t.Errorf("one more: %d", code)
+	}
+}
+
+// A client's address has one TCP connection, also on a machine with several
+// addresses: what bounds an allocation is found by the client's address.
+func TestSameClientTwice(t *testing.T) {
+	s, _ := server(t, func(o *media.Options) { o.Listen = ":0" })
+	port := int(s.Addr().Port())
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, Control: reuse}
+	first, err := d.Dial("tcp4", fmt.Sprint("127.0.0.1:", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	eventually(t, "the first is taken", func() bool { return s.Counters()["streams"] == 1 })
+	d.LocalAddr = first.LocalAddr()
+	second, err := d.Dial("tcp4", fmt.Sprint("127.0.0.2:", port))
+	if err != nil {
+		t.Skipf("SKIPPED: this system does not let a client have one port twice: %v", err)
+	}
+	defer second.Close()
+	eventually(t, "the second is refused", func() bool { return s.Counters()["refused_streams"] == 1 })
+	if n := s.Counters()["streams"]; n != 1 {
+		t.Errorf("%d connections", n)
 	}
 }

@@ -9,11 +9,11 @@
 // (sessions.go, limit.go), and what an unknown sender can make us answer
 // (guard.go, stream.go). Relaying of TCP (RFC 6062) is off.
 //
-// Requests are pion's. The packets of channels over UDP, which are nearly all,
-// do not go through it: client.go and relay.go pass them on by the table of
-// channels that pion's events keep (table.go), several with each call of the
-// kernel where several are waiting (batch.go). What begins a call, by Send and
-// Data indications, and what comes over TCP goes through pion.
+// Requests are pion's, and so are Send and Data indications, by which a call
+// begins. The packets of channels, which are nearly all, do not go through it:
+// client.go, stream.go and relay.go pass them on by the table of channels that
+// pion's events keep (table.go), over UDP several with each call of the kernel
+// where several are waiting (batch.go). Only those to a client over TCP are pion's.
 //
 // A Server may be used concurrently. Open makes its sockets, Run keeps it and
 // tests it until its context ends, Close ends everything and waits.

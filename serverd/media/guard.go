@@ -19,14 +19,11 @@ const (
 	protocolTCP = 6
 )
 
-// guard looks at what arrives before pion does. It returns what pion is to
+// guard looks at what arrives, except ChannelData, before pion does. It returns what pion is to
 // see, nil for nothing, and what is to be answered instead, nil for nothing.
 func (s *Server) guard(b []byte, from endpoint) (pass, answer []byte) {
 	if len(b) == 0 || len(b) > maxPacket {
 		return nil, nil
-	}
-	if isChannelData(b) {
-		return b, nil // of a stream; pion knows the channel or drops it
 	}
 	if len(b) < stunHeader || b[0]&0xC0 != 0 {
 		return nil, nil

@@ -16,6 +16,10 @@ const (
 	// bandwidthBurst is how much of a bandwidth may come at once: the key frames
 	// of a video are bursts.
 	bandwidthBurst = 2 * time.Second
+	// packetHeaders is what a packet costs of a bandwidth beside its content, in
+	// bytes: the headers of IPv4 and UDP. Else small packets would be nearly free,
+	// and empty ones quite.
+	packetHeaders = 28
 )
 
 // requestLimiter bounds what each address is answered. It fails closed: when it
@@ -88,9 +92,9 @@ type byteBucket struct {
 	full time.Time // when the bucket is full again; guarded by mu
 }
 
-// take reports whether n more bytes may pass.
+// take reports whether a packet of n more bytes may pass.
 func (b *byteBucket) take(n int) bool {
-	cost := time.Duration(int64(n) * int64(time.Second) / b.perSecond)
+	cost := time.Duration(int64(n+packetHeaders) * int64(time.Second) / b.perSecond)
 	now := b.now()
 	b.mu.Lock()
 	defer b.mu.Unlock()

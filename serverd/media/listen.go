@@ -120,7 +120,7 @@ func listenBoth(ctx context.Context, ip netip.Addr, port int) (sockets, error) {
 // lookAround learns this host's addresses: those that are never peers, and
 // those that allocations are bound to.
 func (s *Server) lookAround(ctx context.Context, socks []sockets) error {
-	own, err := hostAddresses()
+	own, broadcast, err := hostAddresses()
 	if err != nil {
 		return fmt.Errorf("addresses of this machine: %w", err)
 	}
@@ -148,7 +148,7 @@ func (s *Server) lookAround(ctx context.Context, socks []sockets) error {
 			}
 		}
 	}
-	s.policy.setOwn(append(own, s.opt.Public...))
+	s.policy.setOwn(slices.Concat(own, broadcast, s.opt.Public))
 	s.relay4.Store(&four)
 	s.relay6.Store(&six)
 	return nil

@@ -29,7 +29,7 @@ type Rate struct {
 type Limits struct {
 	Allocations int           // of one account at a time
 	Total       int           // of all accounts at a time: each is a socket
-	Bandwidth   int64         // bytes a second that an account may relay, both directions together
+	Bandwidth   int64         // bytes a second that an account may relay, both directions together, with the packets' headers
 	Lifetime    time.Duration // what one refresh adds, at most MaxLifetime
 	Session     time.Duration // how long an allocation may be refreshed altogether
 	Requests    Rate          // what is answered to an address (/64 for IPv6) without an allocation

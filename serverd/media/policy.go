@@ -1,6 +1,7 @@
 package media
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -29,7 +30,7 @@ type policy struct {
 	nat64    netip.Prefix
 	sixTo4   netip.Prefix
 
-	own atomic.Pointer[map[netip.Addr]bool] // this host's addresses
+	own atomic.Pointer[map[netip.Addr]bool] // this host's addresses, and those of its networks' broadcasts
 }
 
 func newPolicy(loopback bool, allow []netip.Prefix) *policy {
@@ -56,7 +57,7 @@ func newPolicy(loopback bool, allow []netip.Prefix) *policy {
 	return p
 }
 
-// setOwn replaces the addresses of this host.
+// setOwn replaces the addresses that are this host's, or everybody's beside it.
 func (p *policy) setOwn(list []netip.Addr) {
 	own := make(map[netip.Addr]bool, len(list))
 	for _, a := range list {
@@ -113,19 +114,40 @@ func contains(list []netip.Prefix, addr netip.Addr) bool {
 	return false
 }
 
-// hostAddresses returns the addresses of all interfaces.
-func hostAddresses() ([]netip.Addr, error) {
+// hostAddresses returns the addresses of all interfaces, and those that reach
+// everybody in the networks of these: Go's sockets may send there.
+func hostAddresses() (own, broadcast []netip.Addr, err error) {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var list []netip.Addr
 	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok {
-			if ip, ok := netip.AddrFromSlice(n.IP); ok {
-				list = append(list, ip.Unmap())
-			}
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
 		}
+		ip, ok := netip.AddrFromSlice(n.IP)
+		if !ok {
+			continue
+		}
+		own = append(own, ip.Unmap())
+		bits, _ := n.Mask.Size()
+		broadcast = append(broadcast, broadcastOf(ip.Unmap(), bits)...)
 	}
-	return list, nil
+	return own, broadcast, nil
+}
+
+// broadcastOf returns the last address of an IPv4 network and the first, which
+// some systems take for the same (RFC 1122, 3.2.1.3); none for one of a link's two
+// ends (RFC 3021), and for IPv6.
+func broadcastOf(ip netip.Addr, bits int) []netip.Addr {
+	p, err := ip.Prefix(bits)
+	if err != nil || !ip.Is4() || bits >= ip.BitLen()-1 {
+		return nil
+	}
+	first := p.Addr()
+	b := first.As4()
+	last := binary.BigEndian.Uint32(b[:]) | (1<<(ip.BitLen()-bits) - 1)
+	binary.BigEndian.PutUint32(b[:], last)
+	return []netip.Addr{first, netip.AddrFrom4(b)}
 }

@@ -2,8 +2,10 @@ package media
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -179,5 +181,57 @@ func TestAnyAddress(t *testing.T) {
 	}
 	if a := anyAddress(own[:4], true); a.IsValid() {
 		t.Errorf("none: %v", a)
+	}
+}
+
+// Nobody reaches everybody in a network of this machine.
+func TestBroadcast(t *testing.T) {
+	for text, want := range map[string]string{
+		"93.184.216.34/24": "93.184.216.0 93.184.216.255", "10.1.2.3/16": "10.1.0.0 10.1.255.255", "9.9.9.9/30": "9.9.9.8 9.9.9.11",
+		"9.9.9.9/31": "", "9.9.9.9/32": "", "9.9.9.9/0": "0.0.0.0 255.255.255.255", "2606:4700::1/64": "",
+	} {
+		p := netip.MustParsePrefix(text)
+		var got []string
+		for _, a := range broadcastOf(p.Addr(), p.Bits()) {
+			got = append(got, a.String())
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+	_, list, err := hostAddresses()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var allow []netip.Prefix
+	for _, a := range list {
+		allow = append(allow, netip.PrefixFrom(a, a.BitLen()))
+	}
+	s, err := New(Options{Realm: "r", Listen: "127.0.0.1:0", Allow: allow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.lookAround(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range list {
+		if s.policy.allows(a) {
+			t.Errorf("%v is a peer", a)
+		}
+	}
+}
+
+// An allocation that is made while its account is dropped is not made.
+func TestDropMeanwhile(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	s := newSessions(DefaultLimits(), func() time.Time { return now })
+	e := &session{account: "alice", expires: now.Add(MaxLifetime), relay: &relayConn{}}
+	s.drop("alice")
+	if err := s.add(e); !errors.Is(err, errCredential) || s.len() != 0 {
+		t.Errorf("%v, %d allocations", err, s.len())
+	}
+	e.expires = e.expires.Add(time.Second)
+	if err := s.add(e); err != nil {
+		t.Error(err)
 	}
 }

@@ -44,7 +44,7 @@ func (g generator) AllocateConn(turn.AllocateConnConfig) (net.Conn, error) { ret
 
 // AllocatePacketConn makes the socket of one allocation.
 func (g generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.PacketConn, net.Addr, error) {
-	account, _, err := parseUsername(c.UserID) // "" for a search for an even port
+	account, expires, err := parseUsername(c.UserID) // "" for a search for an even port
 	if err != nil || c.RequestedPort != 0 {
 		return nil, nil, errNoRelay
 	}
@@ -65,7 +65,7 @@ func (g generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.Packet
 		r.back = newWriter(g.udp)
 	}
 	r.told = netip.AddrPortFrom(address.told, uint16(conn.LocalAddr().(*net.UDPAddr).Port))
-	r.session = &session{account: account, username: c.UserID, created: g.s.opt.Now(), relay: r}
+	r.session = &session{account: account, username: c.UserID, expires: expires, created: g.s.opt.Now(), relay: r}
 	r.session.table.Store(&table{})
 	if err := g.s.sessions.add(r.session); err != nil {
 		return nil, nil, errors.Join(err, conn.Close())
@@ -108,6 +108,17 @@ type relayConn struct {
 	back *writer // to the client; nil if it speaks TCP
 
 	once sync.Once
+}
+
+// forward sends ChannelData that came by TCP.
+func (r *relayConn) forward(b []byte) {
+	number, data, ok := parseChannelData(b)
+	if !ok {
+		return
+	}
+	if ch := r.session.table.Load().channels[number]; ch != nil {
+		_, _ = r.WriteTo(data, net.UDPAddrFromAddrPort(ch.peer)) // it counts what fails
+	}
 }
 
 // WriteTo sends what comes by a Send indication, or by TCP.

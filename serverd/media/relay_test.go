@@ -177,7 +177,7 @@ func TestBusyPort(t *testing.T) {
 func TestBandwidth(t *testing.T) {
 	s, clock := server(t, func(o *media.Options) { o.Limits.Bandwidth = 1000 })
 	first, second, other, peer := allocate(t, s, "udp", "alice"), allocate(t, s, "udp", "alice"), allocate(t, s, "udp", "bob"), udp(t)
-	text := strings.Repeat("x", 500)
+	text := strings.Repeat("x", 500-28) // and the headers
 	count := func(name string, n int64) {
 		t.Helper()
 		eventually(t, fmt.Sprint(name, " is ", n), func() bool { return s.Counters()[name] == n })
@@ -207,6 +207,155 @@ func TestBandwidth(t *testing.T) {
 	again := allocate(t, s, "udp", "alice")
 	send(t, again, text, peer.LocalAddr())
 	count("dropped_bandwidth", 4)
+}
+
+// Packets without content are not free.
+func TestBandwidthOfHeaders(t *testing.T) {
+	s, _ := server(t, func(o *media.Options) { o.Limits.Bandwidth = 28 })
+	relay, peer := allocate(t, s, "udp", "alice"), udp(t)
+	for range 3 { // 2 s are the burst
+		send(t, relay, "", peer.LocalAddr())
+	}
+	eventually(t, "one packet too many", func() bool { return s.Counters()["dropped_bandwidth"] == 1 })
+	if c := s.Counters(); c["packets_to_peers"] != 2 || c["bytes_to_peers"] != 0 {
+		t.Errorf("%v", c)
+	}
+}
+
+// Whom the client did not name cannot use up its account's bandwidth.
+func TestStrangers(t *testing.T) {
+	s, _ := server(t, func(o *media.Options) { o.Limits.Bandwidth = 1000 })
+	username, password, _ := s.Mint("alice")
+	r := newRaw(t, s, username, password)
+	code, m := r.do(stun.MethodAllocate, transport(17))
+	if code != 0 {
+		t.Fatalf("allocate: %d", code)
+	}
+	var relay stun.XORMappedAddress
+	if err := relay.GetFromAs(m, stun.AttrXORRelayedAddress); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := r.do(stun.MethodCreatePermission, peer(netip.MustParseAddrPort("127.0.0.7:0"))); code != 0 {
+		t.Fatalf("permission: %d", code)
+	}
+	at := func(ip string) net.PacketConn {
+		c, err := net.ListenPacket("udp4", ip+":0")
+		if err != nil {
+			t.Skipf("SKIPPED: this machine has no %s: %v", ip, err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	named, stranger, to := at("127.0.0.7"), at("127.0.0.8"), &net.UDPAddr{IP: relay.IP, Port: relay.Port}
+	text := strings.Repeat("x", 1000)
+	for range 10 {
+		send(t, stranger, text, to)
+	}
+	eventually(t, "they are dropped", func() bool { return s.Counters()["dropped_strangers"] == 10 })
+	send(t, named, text, to)
+	got, _ := receive(t, r.conn)
+	if !strings.Contains(got, text) {
+		t.Errorf("%q", got)
+	}
+	if c := s.Counters(); c["packets_from_peers"] != 1 || c["dropped_bandwidth"] != 0 {
+		t.Errorf("%v", c)
+	}
+}
+
+// relayed is a raw client with a channel to a peer, and the relayed address.
+func relayed(t *testing.T, s *media.Server, account string) (r *raw, other net.PacketConn, relay net.Addr) {
+	t.Helper()
+	username, password, _ := s.Mint(account)
+	r, other = newRaw(t, s, username, password), udp(t)
+	code, m := r.do(stun.MethodAllocate, transport(17))
+	var x stun.XORMappedAddress
+	if code != 0 || x.GetFromAs(m, stun.AttrXORRelayedAddress) != nil {
+		t.Fatalf("allocate: %d", code)
+	}
+	if code, _ := r.do(stun.MethodChannelBind, channel(0x4001), peer(other.LocalAddr().(*net.UDPAddr).AddrPort())); code != 0 {
+		t.Fatalf("channel: %d", code)
+	}
+	return r, other, &net.UDPAddr{IP: x.IP, Port: x.Port}
+}
+
+// Packets of all lengths, in bursts that are read and written as one, arrive
+// once each, unchanged and in order, both ways.
+func TestBursts(t *testing.T) {
+	s, _ := server(t, func(o *media.Options) { o.Limits.Bandwidth = 1 << 40 })
+	r, other, relay := relayed(t, s, "alice")
+	lengths := func(round int) []int {
+		return [][]int{{0}, {1, 1, 1}, {1000, 1000, 1000, 1000, 400, 1000, 1000}, {0, 0, 5, 0, 5, 5}, {1300, 1301, 1300, 7}, {1591, 1, 1591}}[round%6]
+	}
+	for round := range 60 {
+		var texts []string
+		for i, n := range lengths(round) {
+			texts = append(texts, strings.Repeat(string(rune('a'+(round+i)%26)), n))
+		}
+		for _, text := range texts {
+			b := append([]byte{0x40, 1, byte(len(text) >> 8), byte(len(text))}, text...)
+			send(t, r.conn, string(b), r.to)
+		}
+		for i, text := range texts {
+			if got, from := receive(t, other); got != text || from.String() != relay.String() {
+				t.Fatalf("round %d, packet %d: %d bytes for %d, from %v", round, i, len(got), len(text), from)
+			}
+		}
+		for _, text := range texts {
+			send(t, other, text, relay)
+		}
+		for i, text := range texts {
+			if got, _ := receive(t, r.conn); got[:2] != "\x40\x01" || int(got[2])<<8|int(got[3]) != len(text) || got[4:] != text {
+				t.Fatalf("round %d, packet %d back: %d bytes for %d", round, i, len(got), len(text))
+			}
+		}
+	}
+	// What is no ChannelData of a channel that there is goes nowhere.
+	for _, junk := range []string{"\x40\x02\x00\x04abcd", "\x40\x01\x00\x05abcd", "\x40\x01\xff\xff", "\x40", "\x40\x01\x00", "\x7f\xff\x00\x01a"} {
+		send(t, r.conn, junk, r.to)
+	}
+	send(t, udp(t), "\x40\x01\x00\x04abcd", r.to) // of nobody
+	// Padding is not content.
+	send(t, r.conn, "\x40\x01\x00\x01a\x00\x00\x00", r.to)
+	if got, _ := receive(t, other); got != "a" {
+		t.Errorf("%q", got)
+	}
+	quietFor(t, other)
+	if c := s.Counters(); c["failed_packets"] != 0 || c["packets_to_peers"] != c["packets_from_peers"]+1 {
+		t.Errorf("%v", c)
+	}
+}
+
+// A channel ends with its allocation: no packet passes, in either direction.
+func TestChannelEnds(t *testing.T) {
+	s, _ := server(t, nil)
+	r, other, relay := relayed(t, s, "alice")
+	if code, _ := r.do(stun.MethodRefresh, lifetime(0)); code != 0 {
+		t.Fatalf("end: %d", code)
+	}
+	eventually(t, "it ends", func() bool { return s.Counters()["allocations"] == 0 })
+	send(t, r.conn, "\x40\x01\x00\x04abcd", r.to)
+	send(t, other, "abcd", relay)
+	quietFor(t, other)
+	quietFor(t, r.conn)
+}
+
+// Over TCP, packets of a few bytes pass at once.
+func TestStreamSmall(t *testing.T) {
+	s, _ := server(t, nil)
+	relay, other := allocate(t, s, "tcp", "alice"), udp(t)
+	send(t, relay, "begin", other.LocalAddr()) // pion's client binds a channel meanwhile
+	_, from := receive(t, other)
+	eventually(t, "a channel", func() bool { // indications are more than 8 bytes anyway
+		send(t, relay, "a", other.LocalAddr())
+		got, _ := receive(t, other)
+		return got == "a"
+	})
+	for range 50 {
+		send(t, relay, "b", other.LocalAddr())
+		if got, at := receive(t, other); got != "b" || at.String() != from.String() {
+			t.Fatalf("%q from %v", got, at)
+		}
+	}
 }
 
 // What is answered to unknown addresses is bounded: the answers may go to

@@ -50,6 +50,7 @@ type session struct {
 	// constant
 	account  string
 	username string
+	expires  time.Time // of the credentials that it began with
 	created  time.Time
 	relay    *relayConn
 	bytes    *byteBucket // the account's
@@ -109,10 +110,14 @@ func (t *sessions) roomLocked(account string) bool {
 	return len(t.byRelay) < t.limits.Total && (u == nil || u.count < t.limits.Allocations)
 }
 
-// add notes an allocation that was just made; it fails with errQuota.
+// add notes an allocation that was just made; it fails with errQuota, and with
+// errCredential if the account was dropped while it was made.
 func (t *sessions) add(e *session) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.droppedLocked(e.account, e.expires) {
+		return errCredential
+	}
 	if t.shut || !t.roomLocked(e.account) {
 		return errQuota
 	}
@@ -241,6 +246,10 @@ func (t *sessions) len() int {
 func (t *sessions) dropped(account string, expires time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.droppedLocked(account, expires)
+}
+
+func (t *sessions) droppedLocked(account string, expires time.Time) bool {
 	until, ok := t.drops[account]
 	return ok && !expires.After(until)
 }
@@ -248,7 +257,7 @@ func (t *sessions) dropped(account string, expires time.Time) bool {
 // drop ends an account's allocations and makes its credentials bad.
 func (t *sessions) drop(account string) {
 	t.mu.Lock()
-	t.drops[account] = t.now().Add(MaxLifetime)
+	t.drops[account] = t.now().Add(t.limits.Lifetime)
 	t.mu.Unlock()
 	t.end(func(e *session) bool { return e.account == account })
 }

@@ -31,14 +31,14 @@ type streamListener struct {
 	s *Server
 
 	mu    sync.Mutex // guards below
-	conns map[*stream]bool
+	conns map[endpoint]*stream
 	sites map[netip.Prefix]int
 	shut  bool
 	open  sync.WaitGroup // one for each connection
 }
 
 func newStreamListener(l net.Listener, s *Server) *streamListener {
-	return &streamListener{Listener: l, s: s, conns: map[*stream]bool{}, sites: map[netip.Prefix]int{}}
+	return &streamListener{Listener: l, s: s, conns: map[endpoint]*stream{}, sites: map[netip.Prefix]int{}}
 }
 
 // Accept returns the next connection that is within the bounds.
@@ -62,13 +62,16 @@ func (l *streamListener) Accept() (net.Conn, error) {
 	}
 }
 
+// add takes a connection within the bounds. A client's address has one only: on
+// a machine with several addresses there could be more, and a session is found by
+// the client's.
 func (l *streamListener) add(c *stream) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.shut || len(l.conns) >= streamsPerAllocation*l.s.opt.Limits.Total || l.sites[c.site] >= streamsPerSite {
+	if l.shut || l.conns[c.from] != nil || len(l.conns) >= streamsPerAllocation*l.s.opt.Limits.Total || l.sites[c.site] >= streamsPerSite {
 		return false
 	}
-	l.conns[c] = true
+	l.conns[c.from] = c
 	l.sites[c.site]++
 	l.open.Add(1)
 	return true
@@ -77,10 +80,10 @@ func (l *streamListener) add(c *stream) bool {
 func (l *streamListener) remove(c *stream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.conns[c] {
+	if l.conns[c.from] != c {
 		return
 	}
-	delete(l.conns, c)
+	delete(l.conns, c.from)
 	if l.sites[c.site]--; l.sites[c.site] == 0 {
 		delete(l.sites, c.site)
 	}
@@ -100,7 +103,7 @@ func (l *streamListener) Close() error {
 	l.mu.Lock()
 	l.shut = true
 	open := make([]*stream, 0, len(l.conns))
-	for c := range l.conns {
+	for _, c := range l.conns {
 		open = append(open, c)
 	}
 	l.mu.Unlock()
@@ -129,7 +132,8 @@ func (c *stream) Read(b []byte) (int, error) {
 	for len(c.rest) == 0 {
 		now := time.Now()
 		deadline := c.seen.Add(streamGrace)
-		if c.l.s.sessions.at(c.from) != nil {
+		e := c.l.s.sessions.at(c.from)
+		if e != nil {
 			// An allocation is refreshed or gone by then.
 			c.seen, deadline = now, now.Add(c.l.s.opt.Limits.Lifetime)
 		}
@@ -140,6 +144,12 @@ func (c *stream) Read(b []byte) (int, error) {
 		n, err := readFrame(c.Conn, c.frame[:])
 		if err != nil {
 			return 0, err
+		}
+		if isChannelData(c.frame[:n]) {
+			if e != nil {
+				e.relay.forward(c.frame[:n])
+			}
+			continue
 		}
 		pass, answer := c.l.s.guard(c.frame[:n], c.from)
 		if answer != nil {

@@ -1,0 +1,15 @@
+//go:build unix
+
+package media_test
+
+import "syscall"
+
+// reuse lets a socket have the address of another one.
+func reuse(_, _ string, raw syscall.RawConn) error {
+	var failed error
+	err := raw.Control(func(fd uintptr) { failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) })
+	if err != nil {
+		return err
+	}
+	return failed
+}
