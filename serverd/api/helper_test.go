@@ -81,10 +81,11 @@ type realm struct {
 	contact   chan [2]string
 	revoked   chan []key.DeviceID
 	blobs     blob.Store
-	server    *httptest.Server // for what needs a connection: the bytes of blobs
-	swept     atomic.Int64     // how often the sweeper was called
-	noTurn    atomic.Bool      // the media server does not work
-	manifests atomic.Int64     // newer ones that the relay was told of
+	server    *httptest.Server       // for what needs a connection: the bytes of blobs
+	swept     atomic.Int64           // how often the sweeper was called
+	noTurn    atomic.Bool            // the media server does not work
+	onTurn    atomic.Pointer[func()] // what happens while credentials are made; nil: nothing
+	manifests atomic.Int64           // newer ones that the relay was told of
 }
 
 type syncBuffer struct {
@@ -168,6 +169,9 @@ func newBlobRealm(t testing.TB, limits api.Limits, blobs api.BlobOptions) *realm
 			Credentials: func(account string) (wire.TurnCredentials, error) {
 				if r.noTurn.Load() {
 					return wire.TurnCredentials{}, api.ErrNoTurn
+				}
+				if f := r.onTurn.Load(); f != nil {
+					(*f)()
 				}
 				return wire.TurnCredentials{URLs: []string{"stun:127.0.0.1:3478"}, Username: "1:" + account + ":0", Password: "p", ExpiresMS: 1000}, nil
 			},

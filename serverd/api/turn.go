@@ -36,5 +36,10 @@ func (a *API) postTurn(ctx context.Context, _ *empty) (*answer[wire.TurnCredenti
 	if err != nil {
 		return nil, err
 	}
+	// What is made before a suspension the media server refuses. This may be made
+	// after it, and have been allowed before.
+	if err := a.MayTransfer(ctx, account); err != nil {
+		return nil, err
+	}
 	return &answer[wire.TurnCredentials]{c}, nil
 }

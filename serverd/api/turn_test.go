@@ -38,3 +38,16 @@ func TestTurnCredentials(t *testing.T) {
 		t.Error("the log holds credentials")
 	}
 }
+
+// An account that is suspended while its request is answered gets nothing.
+func TestTurnSuspendedMeanwhile(t *testing.T) {
+	r := newRealm(t, wide())
+	token := r.join("bob").token(wire.RoleAPI)
+	suspend := func() {
+		if err := r.store.SetSuspended(t.Context(), "bob", true); err != nil {
+			t.Error(err)
+		}
+	}
+	r.onTurn.Store(&suspend)
+	want(t, "suspended meanwhile", r.call("POST", "/v1/turn", token, nil, nil), http.StatusForbidden, wire.CodeForbidden)
+}
