@@ -124,6 +124,7 @@ func newPeerConnection(o Options, codecs []Codec, estimator func(cc.BandwidthEst
 	settings.SetRemoteIPFilter(func(ip net.IP) bool {
 		return !ip.IsUnspecified() && !ip.IsMulticast() && (o.Loopback || !ip.IsLoopback())
 	})
+	settings.BufferFactory = o.buffer
 	if o.net != nil {
 		settings.SetNet(o.net)
 	}

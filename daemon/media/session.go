@@ -53,6 +53,7 @@ type Session struct {
 	candidates  int             // guarded by mu: since the last restart
 	flowing     bool            // guarded by mu
 	closed      bool            // guarded by mu
+	streams     int             // guarded by mu: SSRCs that the peer used
 	pair        PairType        // guarded by mu
 	up          time.Time       // guarded by mu: connected since; zero if not
 	upFor       time.Duration   // guarded by mu: connected before that
@@ -82,6 +83,7 @@ func NewSession(o Options, role Role, sources Sources, sinks Sinks) (*Session, e
 		out: map[Kind]*outTrack{}, in: map[Kind]*inTrack{},
 		flow: make(chan struct{}), events: make(chan Event, eventBuffer),
 	}
+	s.options.buffer = s.newBuffer
 	if err := s.prepare(); err != nil {
 		cancel()
 		return nil, errors.Join(append(append(s.closeSources(), s.closeSinks()...), fmt.Errorf("new call session: %w", err))...)

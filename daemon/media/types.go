@@ -2,10 +2,12 @@ package media
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"time"
 
 	"github.com/pion/transport/v5"
+	"github.com/pion/transport/v5/packetio"
 )
 
 // Kind is what a stream carries.
@@ -95,6 +97,8 @@ type Options struct {
 
 	// net replaces the network in tests.
 	net transport.Net
+	// buffer makes what the packets of one SSRC wait in.
+	buffer func(packetio.BufferPacketType, uint32) io.ReadWriteCloser
 }
 
 // Frame is one encoded picture, or the Opus packet of one span of sound.
