@@ -140,6 +140,13 @@ func newPeerConnection(o Options, codecs []Codec, estimator func(cc.BandwidthEst
 	return pc, nil
 }
 
+func iceServers(list []ICEServer) (out []webrtc.ICEServer) {
+	for _, s := range list {
+		out = append(out, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Password})
+	}
+	return out
+}
+
 func configuration(o Options) (webrtc.Configuration, error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -156,9 +163,7 @@ func configuration(o Options) (webrtc.Configuration, error) {
 	if o.RelayOnly {
 		c.ICETransportPolicy = webrtc.ICETransportPolicyRelay
 	}
-	for _, s := range o.ICEServers {
-		c.ICEServers = append(c.ICEServers, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Password})
-	}
+	c.ICEServers = iceServers(o.ICEServers)
 	return c, nil
 }
 

@@ -37,6 +37,10 @@ type Connected struct {
 // connection may come back by itself, or by [Session.Restart].
 type Disconnected struct{}
 
+// Closed says that the peer has ended the connection, under its certificate. It
+// cannot come back.
+type Closed struct{}
+
 // Failed says that the connection is lost, and why. After [ErrFingerprint] the
 // session sends and takes nothing more; else a restart may help.
 type Failed struct {
@@ -118,6 +122,7 @@ func (Candidate) event()      {}
 func (CandidatesDone) event() {}
 func (Connected) event()      {}
 func (Disconnected) event()   {}
+func (Closed) event()         {}
 func (Failed) event()         {}
 func (Notice) event()         {}
 func (SourceEnded) event()    {}

@@ -6,11 +6,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/stun/v4"
 	"github.com/pion/turn/v5"
 )
 
 // relay starts a TURN server on the loopback interface.
-func relay(t *testing.T) ICEServer {
+func relay(t *testing.T) ICEServer { return relayFor(t, func() bool { return true }) }
+
+// relayFor is a media server that begins an allocation if allowed says so.
+func relayFor(t *testing.T, allowed func() bool) ICEServer {
 	t.Helper()
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
@@ -19,7 +23,7 @@ func relay(t *testing.T) ICEServer {
 	s, err := turn.NewServer(turn.ServerConfig{
 		Realm: "test", LoggerFactory: quietLoggers{},
 		AuthHandler: func(ra *turn.RequestAttributes) (string, []byte, bool) {
-			return ra.Username, turn.GenerateAuthKey(ra.Username, ra.Realm, "secret"), ra.Username == "alice"
+			return ra.Username, turn.GenerateAuthKey(ra.Username, ra.Realm, "secret"), ra.Username == "alice" && (ra.Method != stun.MethodAllocate || allowed())
 		},
 		PacketConnConfigs: []turn.PacketConnConfig{{
 			PacketConn:            conn,

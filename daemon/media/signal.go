@@ -186,6 +186,17 @@ func (s *Session) Restart(ctx context.Context) (sdp string, err error) {
 	return s.offer(&webrtc.OfferOptions{ICERestart: true})
 }
 
+// SetServers replaces the media servers: their credentials live shorter than a
+// call may. A restart, of either side, gathers from the new ones.
+func (s *Session) SetServers(list []ICEServer) error {
+	c := s.pc.GetConfiguration()
+	c.ICEServers = iceServers(list)
+	if err := s.pc.SetConfiguration(c); err != nil {
+		return fmt.Errorf("media servers: %w", err)
+	}
+	return nil
+}
+
 // onCandidate passes a candidate of ours on. With relays only, nothing that
 // names this host leaves.
 func (s *Session) onCandidate(c *webrtc.ICECandidate) {
@@ -236,10 +247,16 @@ func (s *Session) onState(webrtc.PeerConnectionState) {
 		s.post(Failed{Err: errNoPath})
 	case webrtc.PeerConnectionStateClosed:
 		// The peer's end of DTLS closes the connection too, perhaps before its
-		// refused certificate was told of. A peer that hangs up says so by a signal.
+		// refused certificate was told of. A peer that hangs up says so by a signal,
+		// which may be lost.
+		s.mu.Lock()
+		s.markDownLocked()
+		s.mu.Unlock()
 		if !s.certificateIsAnnounced() {
 			s.fail(ErrFingerprint)
+			return
 		}
+		s.post(Closed{})
 	}
 }
 
