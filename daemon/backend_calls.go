@@ -88,6 +88,14 @@ func (d *Daemon) ListCalls(ctx context.Context, p local.CallListParams) (local.E
 	return out, err
 }
 
+// endCalls ends the calls with a peer whose signals are no longer taken: its own
+// end would not be heard.
+func (d *Daemon) endCalls(ctx context.Context, a *account, peer identity.Address) {
+	if err := a.callService().Unwanted(ctx, peer.String()); err != nil {
+		d.logger.Info("end the calls with a peer", "error", err)
+	}
+}
+
 // callKeyChanged ends the calls of an account with a peer whose key has changed.
 func (d *Daemon) callKeyChanged(id store.AccountID, peer identity.Address) {
 	for _, a := range d.running() {

@@ -71,6 +71,9 @@ func (d *Daemon) RemoveContact(ctx context.Context, p local.PeerParams) error {
 	_, err = d.change(ctx, a, func(tx *store.Tx) (local.Contact, error) {
 		return local.Contact{}, d.trust.Remove(tx, a.id, addr)
 	})
+	if err == nil {
+		d.endCalls(ctx, a, addr)
+	}
 	return err
 }
 
@@ -89,7 +92,11 @@ func (d *Daemon) Block(ctx context.Context, p local.PeerParams) (local.Contact, 
 	if err != nil {
 		return local.Contact{}, err
 	}
-	return d.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return d.trust.Block(tx, a.id, addr) })
+	out, err := d.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return d.trust.Block(tx, a.id, addr) })
+	if err == nil {
+		d.endCalls(ctx, a, addr)
+	}
+	return out, err
 }
 
 // Unblock implements localapi.Backend.

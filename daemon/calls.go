@@ -94,7 +94,7 @@ func (h callHandler) CallSignal(s engine.CallSignal) {
 
 // CallUndelivered implements engine.CallHandler.
 func (h callHandler) CallUndelivered(u engine.CallUndelivered) {
-	h.a.callService().Undelivered(call.ID(u.Call), call.Device(u.Device), u.Offline || u.Refused)
+	h.a.callService().Undelivered(call.ID(u.Call), call.Device(u.Device), u.Offline || u.Refused, u.Denied)
 }
 
 // CallKeyChanged implements engine.CallHandler.
@@ -121,6 +121,7 @@ func (c callMedia) Open(ctx context.Context, caller bool, m local.CallMedia, s c
 		}
 	}
 	o := media.Options{Logger: c.logger, RelayOnly: m.RelayOnly, Loopback: isLoopback(c.server)}
+	asked := time.Now()
 	var err error
 	if o.ICEServers, err = c.servers(ctx); err != nil {
 		if m.RelayOnly {
@@ -149,8 +150,14 @@ func (c callMedia) Open(ctx context.Context, caller bool, m local.CallMedia, s c
 	if err != nil {
 		return nil, mediaError(err)
 	}
-	return newCallSession(x, sources, sinks), nil
+	out := newCallSession(x, m, sources, sinks)
+	out.servers, out.asked = c.servers, asked
+	return out, nil
 }
+
+// freshFor is how long the credentials of media servers are good for a restart:
+// half of the time that they are given for at most.
+const freshFor = 5 * time.Minute
 
 // servers asks for media servers and what lets this account use them.
 func (c callMedia) servers(ctx context.Context) ([]media.ICEServer, error) {
@@ -295,12 +302,19 @@ func mediaError(err error) error {
 type callSession struct {
 	*media.Session
 	audio, video bool
-	sources      int // that have not ended; owned by translate
+	sources      int                 // that end and have not; owned by translate
+	roundTrip    time.Duration       // the last that was measured; owned by translate
+	endless      map[media.Kind]bool // constant; kinds whose source does not end
 	events       chan call.MediaEvent
 	done         sync.WaitGroup
+
+	// owned by who calls Restart and Accept
+	servers  func(context.Context) ([]media.ICEServer, error)
+	asked    time.Time // when servers were asked for last
+	accepted bool
 }
 
-func newCallSession(x *media.Session, in media.Sources, out media.Sinks) *callSession {
+func newCallSession(x *media.Session, m local.CallMedia, in media.Sources, out media.Sinks) *callSession {
 	s := &callSession{Session: x, events: make(chan call.MediaEvent)}
 	wants := func(kind media.Kind, sinks ...media.Sink) bool {
 		for _, k := range sinks {
@@ -312,13 +326,19 @@ func newCallSession(x *media.Session, in media.Sources, out media.Sinks) *callSe
 	}
 	s.audio = in.Audio != nil || wants(media.Audio, out.Audio, out.Muxed)
 	s.video = in.Video != nil || wants(media.Video, out.Video, out.Muxed)
-	for _, src := range []media.Source{in.Audio, in.Video} {
-		if src != nil {
+	s.endless = map[media.Kind]bool{media.Audio: isEndless(m.AudioIn), media.Video: isEndless(m.VideoIn)}
+	for kind, src := range map[media.Kind]media.Source{media.Audio: in.Audio, media.Video: in.Video} {
+		if src != nil && !s.endless[kind] {
 			s.sources++
 		}
 	}
 	s.done.Go(s.translate)
 	return s
+}
+
+// isEndless reports whether a source never comes to an end by itself.
+func isEndless(spec string) bool {
+	return spec == "" || spec == media.SpecDevice || spec == media.SpecTest
 }
 
 // translate passes events on until the session has ended.
@@ -342,10 +362,18 @@ func (s *callSession) translate() {
 			if e.Err != nil {
 				s.events <- call.MediaEvent{Notice: fmt.Sprintf("the source of %s has failed: %v", e.Kind, e.Err)}
 			}
+			if s.endless[e.Kind] {
+				continue // a device that was unplugged has not been played to its end
+			}
 			if s.sources--; s.sources == 0 {
 				s.events <- call.MediaEvent{Ended: true}
 			}
+		case media.Closed:
+			s.events <- call.MediaEvent{Closed: true}
 		case media.Stats:
+			if e.RoundTrip > 0 {
+				s.roundTrip = e.RoundTrip
+			}
 			s.events <- call.MediaEvent{Stats: callStats(e)}
 		}
 	}
@@ -357,8 +385,34 @@ func (s *callSession) Offers() (audio, video bool) { return s.audio, s.video }
 // Events implements call.Session.
 func (s *callSession) Events() <-chan call.MediaEvent { return s.events }
 
+// Restart implements call.Session.
+func (s *callSession) Restart(ctx context.Context) (string, error) {
+	s.refresh(ctx)
+	return s.Session.Restart(ctx)
+}
+
+// refresh asks for media servers anew if what was given is not good any more.
+// Without an answer those stay: a direct way may still be found.
+func (s *callSession) refresh(ctx context.Context) {
+	if time.Since(s.asked) < freshFor {
+		return
+	}
+	asked := time.Now()
+	list, err := s.servers(ctx)
+	if err != nil {
+		return
+	}
+	if s.SetServers(list) == nil {
+		s.asked = asked
+	}
+}
+
 // Accept implements call.Session.
 func (s *callSession) Accept(ctx context.Context, sdp string, fp []byte) (string, []byte, error) {
+	if s.accepted {
+		s.refresh(ctx) // it is that of a restart
+	}
+	s.accepted = true
 	answer, own, err := s.Session.Accept(ctx, sdp, fp)
 	return answer, own, asIdentity(err)
 }
@@ -393,7 +447,11 @@ func (s *callSession) Mute(video, on bool) {
 func (s *callSession) Close() (*local.CallStats, error) {
 	err := s.Session.Close()
 	s.done.Wait()
-	return callStats(s.Summary().Stats), err
+	sum := s.Summary().Stats
+	if sum.RoundTrip == 0 {
+		sum.RoundTrip = s.roundTrip // the connection is gone, and with it what it measures
+	}
+	return callStats(sum), err
 }
 
 func callStats(s media.Stats) *local.CallStats {

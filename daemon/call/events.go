@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
 )
 
 // Event is what happens to the machine; the types of this file implement it.
@@ -43,11 +44,12 @@ type Sent struct {
 }
 
 // Undelivered says that a signal did not reach a device. Gone: the device is not
-// connected, or takes no calls. Else it may reach it later.
+// connected, or there is none of that id. Denied: its user takes none from this
+// account. Else it may reach it later.
 type Undelivered struct {
-	ID     ID
-	Device Device
-	Gone   bool
+	ID           ID
+	Device       Device
+	Gone, Denied bool
 }
 
 // Unsendable says that a signal could not be sent at all: because of the peer's
@@ -55,7 +57,14 @@ type Undelivered struct {
 type Unsendable struct {
 	ID       ID
 	Identity bool
-	Text     string
+	Err      *local.Error // nil: nothing more is known
+}
+
+func (e Unsendable) text() string {
+	if e.Err == nil {
+		return ""
+	}
+	return e.Err.Message
 }
 
 // Expired says that a timer has run out.
@@ -67,6 +76,10 @@ type Expired struct {
 
 // KeyChanged says that a peer's key is not the pinned one any more.
 type KeyChanged struct{ Peer string }
+
+// Unwanted says that the user wants nothing more of a peer: it is blocked, or no
+// contact any more.
+type Unwanted struct{ Peer string }
 
 // NetworkChanged says that this device has other addresses.
 type NetworkChanged struct{}
@@ -103,6 +116,9 @@ type MediaDown struct {
 	ID ID
 	// Lost: media have given up this way; else it may come back by itself.
 	Lost bool
+	// Closed: the peer has ended the connection, which cannot come back. The
+	// signal that says so may still come.
+	Closed bool
 	// Identity: the connection was another's. Text says more.
 	Identity bool
 	Text     string
@@ -117,6 +133,7 @@ func (Undelivered) event()    {}
 func (Unsendable) event()     {}
 func (Expired) event()        {}
 func (KeyChanged) event()     {}
+func (Unwanted) event()       {}
 func (NetworkChanged) event() {}
 func (Shutdown) event()       {}
 func (Described) event()      {}
@@ -204,6 +221,8 @@ type Tell struct {
 	Call   Call
 	Reason string // of local.Call
 	Text   string
+	// Err is what the end means to who waits, if Reason does not say it; or nil.
+	Err *local.Error
 }
 
 // Adopt makes that who waits for one call waits for the other: both sides have

@@ -38,7 +38,8 @@ type live struct {
 	call       Call   // as the machine told last
 	reason     string // set when it has ended
 	text       string
-	up         time.Time // connected since; zero if it is not
+	because    *local.Error // why it has ended, if that says more
+	up         time.Time    // connected since; zero if it is not
 	upFor      time.Duration
 	wasUp      bool
 	stats      *local.CallStats
@@ -184,6 +185,8 @@ func (s *Service) mediaEvent(l *live, e MediaEvent) {
 			s.step(MediaUp{ID: l.id})
 		case e.Lost:
 			s.step(MediaDown{ID: l.id})
+		case e.Closed:
+			s.step(MediaDown{ID: l.id, Closed: true})
 		case e.Failed != nil:
 			s.step(MediaDown{ID: l.id, Lost: true, Identity: e.Identity, Text: e.Failed.Error()})
 		case e.Ended:
@@ -218,6 +221,7 @@ func (s *Service) tell(f Tell) {
 		l.up = time.Time{}
 	}
 	if f.Reason != "" {
+		l.because = f.Err
 		s.over(l, f.Reason, f.Text)
 		return
 	}
@@ -270,6 +274,9 @@ func (s *Service) finish(l *live) {
 	s.publish(l, l.text)
 	r, o := l.asRecord(l.text), l.owner
 	err := outcome(r.Call, l.wasUp, l.call.PeerEnded)
+	if l.because != nil {
+		err = l.because
+	}
 	told := s.records.put(func(ctx context.Context) {
 		s.keep(ctx, r)
 		if o != nil {
@@ -342,13 +349,25 @@ func (s *Service) keep(ctx context.Context, r Record) {
 	}
 }
 
-// publish tells who carries a call. An owner that does not keep up misses some.
+// publish tells who carries a call. An owner that does not keep up misses some,
+// but never the end.
 func (s *Service) publish(l *live, text string) {
 	if l.owner == nil {
 		return
 	}
-	select {
-	case l.owner.events <- s.signals.Event(l.asRecord(text)):
-	default:
+	e := s.signals.Event(l.asRecord(text))
+	for {
+		select {
+		case l.owner.events <- e:
+			return
+		default:
+		}
+		if l.reason == "" {
+			return
+		}
+		select {
+		case <-l.owner.events:
+		default:
+		}
 	}
 }

@@ -61,7 +61,7 @@ func anyEvent(r *rand.Rand, armed map[[17]byte]Expired) Event {
 	case 3:
 		return Sent{ID: id, Devices: []Device{deviceOf(1), deviceOf(2)}}
 	case 4:
-		return Undelivered{ID: id, Device: d, Gone: r.IntN(2) == 0}
+		return Undelivered{ID: id, Device: d, Gone: r.IntN(2) == 0, Denied: r.IntN(8) == 0}
 	case 5:
 		return Unsendable{ID: id, Identity: r.IntN(4) == 0}
 	case 6:
@@ -74,7 +74,11 @@ func anyEvent(r *rand.Rand, armed map[[17]byte]Expired) Event {
 		case 0:
 			return KeyChanged{Peer: peer}
 		case 1:
-			return Shutdown{}
+			return Unwanted{Peer: peer}
+		case 2:
+			if r.IntN(8) == 0 {
+				return Shutdown{}
+			}
 		}
 		return NetworkChanged{}
 	case 8, 9:
@@ -86,7 +90,7 @@ func anyEvent(r *rand.Rand, armed map[[17]byte]Expired) Event {
 		case 1:
 			return Candidate{ID: id, Generation: uint32(r.IntN(3)), Candidate: fmt.Sprint("mine", r.IntN(100))}
 		}
-		return MediaDown{ID: id, Lost: r.IntN(2) == 0, Identity: r.IntN(6) == 0}
+		return MediaDown{ID: id, Lost: r.IntN(2) == 0, Identity: r.IntN(6) == 0, Closed: r.IntN(6) == 0}
 	case 11:
 		return MediaUp{ID: id}
 	}

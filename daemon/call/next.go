@@ -37,6 +37,12 @@ func Next(s State, e Event) (State, []Effect) {
 				m.end(c, local.CallIdentity, "the peer's key has changed", 0)
 			}
 		}
+	case Unwanted:
+		for _, id := range m.ids() {
+			if m.Find(id).Peer == e.Peer {
+				m.hangup(id)
+			}
+		}
 	case NetworkChanged:
 		for _, id := range m.ids() {
 			if c := m.Find(id); c.Phase >= Connected {
@@ -44,6 +50,7 @@ func Next(s State, e Event) (State, []Effect) {
 			}
 		}
 	case Shutdown:
+		m.closed = true
 		for _, id := range m.ids() {
 			c := m.Find(id)
 			m.end(c, local.CallDaemonRestart, "", farewell(c))
@@ -66,6 +73,7 @@ func Next(s State, e Event) (State, []Effect) {
 type machine struct {
 	State
 	effects []Effect
+	because *local.Error // why calls end in this step, if that says more than their reason
 }
 
 func (m *machine) do(e Effect) { m.effects = append(m.effects, e) }
@@ -127,16 +135,20 @@ func (m *machine) end(c *Call, reason, text string, tell e2e.CallReason) {
 	if tell == 0 {
 		tell = e2e.CallReason_CALL_REASON_HANGUP
 	}
-	m.remember(id, c.Peer, tell)
-	m.do(Tell{Call: *c, Reason: reason, Text: text})
+	p := past{id: id, peer: c.Peer, reason: tell}
+	if c.Out && c.Phase >= Connecting {
+		p.device = c.Device
+	}
+	m.remember(p)
+	m.do(Tell{Call: *c, Reason: reason, Text: text, Err: m.because})
 	m.Calls = slices.DeleteFunc(m.Calls, func(x Call) bool { return x.ID == id })
 }
 
-func (m *machine) remember(id ID, peer string, reason e2e.CallReason) {
+func (m *machine) remember(p past) {
 	if len(m.past) >= maxPast {
 		m.past = slices.Delete(m.past, 0, len(m.past)-maxPast+1)
 	}
-	m.past = append(m.past, past{id: id, peer: peer, reason: reason})
+	m.past = append(m.past, p)
 }
 
 // farewell is what the peer is told when this side ends a call.
@@ -167,6 +179,10 @@ func (m *machine) start(e Start) {
 		Accepted: true, Confirmed: true, ring: e.Ring, spare: e.Spare,
 	}
 	c.Offer.Secret = e.Secret
+	if m.closed {
+		m.do(Tell{Call: c, Reason: local.CallDaemonRestart})
+		return
+	}
 	if m.Active() != nil {
 		m.do(Tell{Call: c, Reason: local.CallBusy, Text: "this device has a call already"})
 		return
@@ -221,9 +237,13 @@ func (m *machine) sent(e Sent) {
 		return
 	}
 	for _, d := range e.Devices {
-		if c.target(d) == nil {
+		if c.target(d) == nil && len(c.targets) < maxTargets {
 			c.targets = append(c.targets, target{device: d, state: reached})
 		}
+	}
+	if !c.sent && c.Offer.SDP != "" {
+		c.sent = true
+		m.nobody(c) // all may have answered before
 	}
 }
 
@@ -237,18 +257,20 @@ func (c *Call) target(d Device) *target {
 
 func (m *machine) undelivered(e Undelivered) {
 	c := m.Find(e.ID)
-	if c == nil || !c.Out || c.Phase != Initiating || !e.Gone {
-		return // what was lost is said again
-	}
-	if t := c.target(e.Device); t != nil {
-		t.state = absent
+	switch {
+	case c == nil || !c.Out || c.Phase != Initiating:
+	case e.Denied:
+		m.end(c, local.CallDeclined, "the peer has not accepted you as a contact, or blocks you", 0)
+	case e.Gone:
+		m.mark(c, e.Device, absent)
 		m.nobody(c)
 	}
+	// What was lost is said again.
 }
 
 // nobody ends a call that no device can take any more.
 func (m *machine) nobody(c *Call) {
-	if len(c.targets) == 0 || slices.ContainsFunc(c.targets, func(t target) bool { return t.state == reached || t.state == rings }) {
+	if !c.sent || len(c.targets) == 0 || slices.ContainsFunc(c.targets, func(t target) bool { return t.state == reached || t.state == rings }) {
 		return
 	}
 	if slices.ContainsFunc(c.targets, func(t target) bool { return t.state == busy }) {
@@ -263,9 +285,10 @@ func (m *machine) unsendable(e Unsendable) {
 	switch {
 	case c == nil:
 	case e.Identity:
-		m.end(c, local.CallIdentity, e.Text, 0)
+		m.end(c, local.CallIdentity, e.text(), 0)
 	case c.Out && c.Phase == Initiating && len(c.targets) == 0:
-		m.end(c, local.CallOffline, e.Text, 0)
+		m.because = e.Err
+		m.end(c, local.CallOffline, e.text(), 0)
 	}
 }
 
@@ -308,6 +331,9 @@ func (m *machine) expired(e Expired) {
 		m.repeat(c)
 	case TimerGather:
 		m.sendCandidates(c)
+	case TimerClosed:
+		c.PeerEnded = true
+		m.end(c, local.CallHangup, "", e2e.CallReason_CALL_REASON_HANGUP)
 	}
 }
 
@@ -316,6 +342,12 @@ func (m *machine) repeat(c *Call) {
 	again := repeatEvery
 	switch {
 	case c.Out && c.Phase < Connecting:
+		for i := range c.targets {
+			t := &c.targets[i]
+			if t.quiet++; t.state == rings && t.quiet > silent {
+				t.state = reached
+			}
+		}
 		// Also to those who were away: they may have come back.
 		to := c.devices(func(t target) bool { return t.state == reached || t.state == absent })
 		if len(to) > 0 || len(c.targets) == 0 {

@@ -26,6 +26,11 @@ func (m *machine) mediaDown(e MediaDown) {
 	case c == nil:
 	case e.Identity:
 		m.end(c, local.CallIdentity, e.Text, e2e.CallReason_CALL_REASON_IDENTITY)
+	case e.Closed && c.Phase >= Connecting:
+		if c.timers[TimerClosed] == 0 {
+			m.timer(c, TimerClosed, closedFor)
+		}
+	case e.Closed:
 	case c.Phase < Connecting && e.Lost:
 		m.end(c, local.CallFailed, e.Text, farewell(c))
 	case c.Phase == Connecting && e.Lost:

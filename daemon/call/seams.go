@@ -85,6 +85,8 @@ type Session interface {
 type MediaEvent struct {
 	Candidate string
 	Connected bool
+	// Closed says that the peer has ended the connection.
+	Closed bool
 	// Lost and Failed say that the way is lost: for the moment, or for good.
 	Lost   bool
 	Failed error

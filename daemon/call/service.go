@@ -64,7 +64,7 @@ type Service struct {
 }
 
 // errStopped is a request to a service that does not run.
-var errStopped = local.Errorf(local.CodeInterrupted, "the account is not running")
+var errStopped = local.Errorf(local.CodeNoDaemon, "the account is not running")
 
 // New makes a service. Run starts it.
 func New(o Options) *Service {
@@ -168,9 +168,18 @@ func (s *Service) Signal(peer string, device Device, c *e2e.Call) {
 }
 
 // Undelivered says that a signal did not reach a device; gone: nor will the
-// next. It does not wait.
-func (s *Service) Undelivered(call ID, device Device, gone bool) {
-	s.offer(func() { s.step(Undelivered{ID: call, Device: device, Gone: gone}) })
+// next; denied: its user takes none from this account. It does not wait.
+func (s *Service) Undelivered(call ID, device Device, gone, denied bool) {
+	s.offer(func() { s.step(Undelivered{ID: call, Device: device, Gone: gone, Denied: denied}) })
+}
+
+// Unwanted ends all calls with a peer that the user has blocked, or that is no
+// contact any more.
+func (s *Service) Unwanted(ctx context.Context, peer string) error {
+	return s.do(ctx, func() error {
+		s.step(Unwanted{Peer: peer})
+		return nil
+	})
 }
 
 // KeyChanged ends all calls with a peer. It does not wait.
@@ -287,7 +296,7 @@ func (s *Service) send(f Send) {
 			if err != nil {
 				s.logger.Info("call signal", "error", err)
 				e := local.As(err)
-				failed := Unsendable{ID: f.ID, Identity: e.Code == local.CodeUntrusted, Text: e.Message}
+				failed := Unsendable{ID: f.ID, Identity: e.Code == local.CodeUntrusted, Err: e}
 				s.offer(func() { s.step(failed) })
 				continue
 			}

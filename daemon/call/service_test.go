@@ -36,9 +36,12 @@ type desk struct {
 	opened  int
 	closed  int
 	last    *fakeSession
-	refuse  error // of sending
-	away    error // of reaching the server
-	deaf    bool  // its media never connect
+	refuse  error  // of sending and checking
+	sends   error  // of sending
+	mute    bool   // its service hears nothing
+	away    error  // of reaching the server
+	deaf    bool   // its media never connect
+	onClose func() // a connection
 	checks  func()
 	ending  atomic.Bool
 }
@@ -94,6 +97,9 @@ func (d *desk) Reachable(context.Context) error {
 func (d *desk) Send(_ context.Context, peer string, to *Device, c *e2e.Call) ([]Device, error) {
 	d.mu.Lock()
 	refuse := d.refuse
+	if refuse == nil {
+		refuse = d.sends
+	}
 	d.mu.Unlock()
 	if refuse != nil {
 		return nil, refuse
@@ -102,6 +108,9 @@ func (d *desk) Send(_ context.Context, peer string, to *Device, c *e2e.Call) ([]
 	for _, other := range d.net.list {
 		if other.address == peer && (to == nil || *to == other.device) {
 			sent = append(sent, other.device)
+			if other.mute {
+				continue
+			}
 			other.s.Signal(d.address, d.device, c)
 		}
 	}
@@ -109,6 +118,19 @@ func (d *desk) Send(_ context.Context, peer string, to *Device, c *e2e.Call) ([]
 		return nil, local.Errorf(local.CodeUnreachable, "nobody")
 	}
 	return sent, nil
+}
+
+// lastID is the call that this desk has.
+func (d *desk) lastID() ID {
+	list, err := d.s.Status(context.Background())
+	if err != nil || len(list.Calls) != 1 {
+		d.t.Fatalf("calls %+v, %v", list, err)
+	}
+	id, err := ParseID(list.Calls[0].ID)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return id
 }
 
 // AutoAnswer implements Signals.
@@ -171,6 +193,12 @@ func (f *fakeSession) Events() <-chan MediaEvent               { return f.events
 func (f *fakeSession) AddCandidate(string) error               { return nil }
 func (f *fakeSession) Close() (*local.CallStats, error) {
 	n := f.desk.net
+	f.desk.mu.Lock()
+	onClose := f.desk.onClose
+	f.desk.mu.Unlock()
+	if onClose != nil {
+		onClose()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f.closed = true
@@ -485,7 +513,7 @@ func TestServiceStops(t *testing.T) {
 		in := bob.answer(local.CallAnswerParams{})
 		settle(time.Second)
 		bob.cancel()
-		in.want(t, local.CallDaemonRestart, local.CodeInterrupted)
+		in.want(t, local.CallDaemonRestart, local.CodeNoDaemon)
 		out.want(t, local.CallHangup, "")
 		<-bob.done
 		if _, err := bob.s.Status(context.Background()); err == nil {
@@ -525,7 +553,7 @@ func TestServiceCallerOfStoppingDaemon(t *testing.T) {
 		settle(time.Second)
 		bob.ending.Store(true)
 		in.cancel()
-		in.want(t, local.CallDaemonRestart, local.CodeInterrupted)
+		in.want(t, local.CallDaemonRestart, local.CodeNoDaemon)
 		out.want(t, local.CallHangup, "")
 		if r := bob.records[len(bob.records)-1]; r.Reason != local.CallDaemonRestart {
 			t.Errorf("kept %+v", r)

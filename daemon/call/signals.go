@@ -81,6 +81,8 @@ func (m *machine) stray(id ID, e Signal) {
 	switch {
 	case i >= 0 && m.past[i].peer != e.Peer:
 		return
+	case i >= 0 && m.past[i].device != (Device{}) && m.past[i].device != e.Device:
+		reason = e2e.CallReason_CALL_REASON_TAKEN // it missed that
 	case i >= 0:
 		reason = m.past[i].reason
 	case e.Call.GetOffer() != nil:
@@ -96,6 +98,9 @@ func (m *machine) reply(id ID, e Signal, call *e2e.Call) {
 
 // offered begins a call that a peer makes.
 func (m *machine) offered(id ID, e Signal) {
+	if m.closed {
+		return // the user's other devices may take it, or this one when it is back
+	}
 	o := e.Call.GetOffer()
 	c := Call{
 		ID: id, Peer: e.Peer, Phase: Ringing, Audio: o.GetAudio(), Video: o.GetVideo(), Device: e.Device,
@@ -143,7 +148,7 @@ func (m *machine) glare(mine *Call, theirs Call) {
 	if mine.Offer.SDP != "" {
 		m.send(mine, endSignal(own, e2e.CallReason_CALL_REASON_CANCELLED))
 	}
-	m.remember(own, peer, e2e.CallReason_CALL_REASON_CANCELLED)
+	m.remember(past{id: own, peer: peer, reason: e2e.CallReason_CALL_REASON_CANCELLED})
 	m.do(Adopt{From: own, To: theirs.ID})
 	m.Calls = slices.DeleteFunc(m.Calls, func(x Call) bool { return x.ID == own })
 	m.Calls = append(m.Calls, theirs)
@@ -182,7 +187,7 @@ func (m *machine) ringing(c *Call, e Signal) {
 // mark notes what a device said, also one that was not called by its id.
 func (m *machine) mark(c *Call, d Device, s targetState) {
 	if t := c.target(d); t != nil {
-		t.state = s
+		t.state, t.quiet = s, 0
 	} else if len(c.targets) < maxTargets {
 		c.targets = append(c.targets, target{device: d, state: s})
 	}

@@ -86,6 +86,12 @@ const (
 	gather = 20 * time.Millisecond
 	// restartAgain is after how many repetitions another restart begins.
 	restartAgain = 4
+	// silent is after how many repetitions a device that rang, and has not said so
+	// again, is called anew: two of its signals were lost, or it was restarted.
+	silent = 6
+	// closedFor is how long the peer's hangup may take after its connection has
+	// ended; without it the end of the connection is as good.
+	closedFor = 2 * time.Second
 )
 
 // Timer names a timer of a call.
@@ -97,7 +103,8 @@ const (
 	TimerConnect Timer = 2 // bounds Connecting and Reconnecting
 	TimerRepeat  Timer = 3 // says a signal again
 	TimerGather  Timer = 4 // sends candidates
-	timers             = 5
+	TimerClosed  Timer = 5 // ends a call whose connection the peer has ended
+	timers             = 6
 )
 
 // Description is one side's half of a connection.
@@ -111,6 +118,7 @@ type Description struct {
 type target struct {
 	device Device
 	state  targetState
+	quiet  int // repetitions since it said that it rings
 }
 
 type targetState uint8
@@ -142,6 +150,7 @@ type Call struct {
 	PeerEnded bool
 
 	ring       time.Duration
+	sent       bool                     // out: the offer has left, and targets are all devices it went to
 	spare      [e2e.CallSecretSize]byte // the answer's secret if this call gives way to the peer's own
 	targets    []target
 	mine       []string // own candidates of this generation
@@ -157,6 +166,7 @@ type Call struct {
 type past struct {
 	id     ID
 	peer   string
+	device Device // that took it; the others are told so
 	reason e2e.CallReason
 }
 
@@ -165,6 +175,7 @@ type State struct {
 	Calls  []Call
 	past   []past
 	serial uint64 // of the last timer
+	closed bool   // after Shutdown nothing begins
 }
 
 func (s State) clone() State {

@@ -20,8 +20,8 @@ func (s *Service) Start(ctx context.Context, p local.CallStartParams, streams St
 	if p.Ring != 0 {
 		ring = time.Duration(p.Ring * float64(time.Second))
 	}
-	if ring <= 0 || ring > e2e.MaxRing {
-		return local.Call{}, local.Errorf(local.CodeUsage, "a call rings for up to %s", e2e.MaxRing)
+	if ring < time.Millisecond || ring > e2e.MaxRing { // the unit of ring_ms
+		return local.Call{}, local.Errorf(local.CodeUsage, "a call rings for %s to %s", time.Millisecond, e2e.MaxRing)
 	}
 	peer, err := s.signals.Check(ctx, p.Peer)
 	if err != nil {
@@ -242,7 +242,7 @@ func outcome(c local.Call, connected, byPeer bool) error {
 		}
 		return local.Errorf(local.CodeInterrupted, "the call was ended before it was connected")
 	case local.CallDeclined:
-		return local.Errorf(local.CodeRefused, "the call was declined")
+		return local.Errorf(local.CodeRefused, "%s", text("the call was declined"))
 	case local.CallBusy:
 		return local.Errorf(local.CodeRefused, "the peer has another call")
 	case local.CallNoAnswer:
@@ -262,14 +262,18 @@ func outcome(c local.Call, connected, byPeer bool) error {
 	case local.CallIdentity:
 		return local.Errorf(local.CodeUntrusted, "%s", text("the peer is not who it was"))
 	case local.CallDaemonRestart:
-		return local.Errorf(local.CodeInterrupted, "the daemon is stopping")
+		return local.Errorf(local.CodeNoDaemon, "the daemon stopped during the call")
 	}
 	return local.Errorf(local.CodeUnreachable, "%s", text("the call failed"))
 }
 
-// Hangup ends a call, or declines one that rings; an empty id is the only one.
+// Hangup ends a call, or declines one that rings; an empty id is the one that
+// was taken or made here, else the only one.
 func (s *Service) Hangup(ctx context.Context, id string) (local.Call, error) {
-	return s.finishBy(ctx, id, "there is no call", func(l *live) bool { return l.reason == "" && !l.gone })
+	return s.finishBy(ctx, id, "there is no call", func(l *live) bool {
+		a := s.state.Active()
+		return l.reason == "" && !l.gone && (id != "" || a == nil || a.ID == l.id)
+	})
 }
 
 // Reject declines a call that rings.

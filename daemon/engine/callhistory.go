@@ -23,7 +23,8 @@ type CallRecord struct {
 }
 
 // RecordCall appends an event of type call; one that has ended is added to
-// history, too.
+// history, too. One whose end is not recorded, because the daemon is killed, is
+// ended by the next start.
 func (e *Engine) RecordCall(ctx context.Context, r CallRecord) error {
 	id, err := parseID(r.Call.ID)
 	if err != nil {
@@ -45,12 +46,33 @@ func (e *Engine) recordCall(tx *store.Tx, id store.MessageID, r CallRecord) erro
 	}
 	ev := e.CallEvent(r)
 	ev.Trust = trust.TrustState(c)
-	seq, err := e.journal.Append(tx, e.account, ev)
-	if err != nil || r.Call.State != local.CallEnded {
+	if r.Call.State != local.CallEnded {
+		if err := tx.SetOpenCall(e.account, openCall(id, peer, r)); err != nil {
+			return err
+		}
+		_, err = e.journal.Append(tx, e.account, ev)
 		return err
 	}
-	if _, err := tx.MessageHead(e.account, id); !isNotFound(err) {
-		return err // the peer chose the id: one that is taken changes nothing
+	if err := tx.DeleteOpenCall(e.account, id); err != nil {
+		return err
+	}
+	taken, missed, err := e.rangBefore(tx, id, peer)
+	if err != nil || missed && r.Call.Missed {
+		return err // it was told that it is missed
+	}
+	seq, err := e.journal.Append(tx, e.account, ev)
+	if err != nil {
+		return err
+	}
+	if taken {
+		if !missed {
+			return nil // the peer chose the id: one that is taken changes nothing
+		}
+		body, err := json.Marshal(r.Call)
+		if err != nil {
+			return err
+		}
+		return tx.SetMessageBody(e.account, id, body)
 	}
 	m := &store.Message{
 		Account: e.account, ID: id, Peer: peer, Direction: store.In, Kind: int32(e2e.Kind_KIND_CALL), Device: []byte{},
@@ -63,6 +85,71 @@ func (e *Engine) recordCall(tx *store.Tx, id store.MessageID, r CallRecord) erro
 		return err
 	}
 	return tx.InsertMessage(m)
+}
+
+// rangBefore reports whether the id of a call is taken, and whether by a call
+// of the same peer that was missed: this daemon was restarted while it rang, and
+// it rang again.
+func (e *Engine) rangBefore(tx *store.Tx, id store.MessageID, peer store.PeerID) (taken, missed bool, err error) {
+	head, err := tx.MessageHead(e.account, id)
+	if isNotFound(err) {
+		return false, false, nil
+	}
+	if err != nil || head.Peer != peer || head.Kind != int32(e2e.Kind_KIND_CALL) || head.Direction != store.In {
+		return true, false, err
+	}
+	m, err := tx.Message(e.account, id)
+	if damaged(err) != nil {
+		return true, false, nil
+	}
+	if err != nil {
+		return true, false, err
+	}
+	c, err := callOf(m)
+	return true, err == nil && c.Missed, err
+}
+
+func openCall(id store.MessageID, peer store.PeerID, r CallRecord) store.OpenCall {
+	o := store.OpenCall{
+		ID: id, Peer: peer, Out: r.Call.Direction == local.DirectionOut, Audio: r.Call.Audio, Video: r.Call.Video,
+		BeganMS: r.Began.UnixMilli(), Connected: r.Call.State == local.CallConnected,
+	}
+	if r.Device != (key.DeviceID{}) {
+		o.Device = r.Device[:]
+	}
+	return o
+}
+
+// endOpenCalls ends the calls that the daemon had when it was killed.
+func (e *Engine) endOpenCalls(tx *store.Tx) error {
+	list, err := tx.OpenCalls(e.account)
+	if err != nil {
+		return err
+	}
+	for _, o := range list {
+		addr, err := e.address(tx, o.Peer)
+		if damaged(err) != nil {
+			if err := tx.DeleteOpenCall(e.account, o.ID); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		r := CallRecord{Peer: addr, Began: time.UnixMilli(o.BeganMS), Call: local.Call{
+			ID: idText(o.ID), State: local.CallEnded, Direction: local.DirectionIn, Reason: local.CallDaemonRestart,
+			Audio: o.Audio, Video: o.Video, Missed: !o.Out && !o.Connected,
+		}}
+		if o.Out {
+			r.Call.Direction = local.DirectionOut
+		}
+		copy(r.Device[:], o.Device)
+		if err := e.recordCall(tx, o.ID, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CallEvent shows a call as an event that the journal has not got.

@@ -41,9 +41,10 @@ type CallSignal struct {
 type CallUndelivered struct {
 	Call   [16]byte
 	Device key.DeviceID
-	// Offline: the device is not connected. Refused: it is gone, or its user takes
-	// none from this account. Else the relay could not forward now.
-	Offline, Refused bool
+	// Offline: the device is not connected. Refused: it is gone, or the relay takes
+	// none for it. Denied: its user has not accepted this account, or blocks it.
+	// Else the relay could not forward now.
+	Offline, Refused, Denied bool
 }
 
 // CallHandler is told what comes of calls, from the actor and after the commit.
@@ -317,8 +318,9 @@ func (e *Engine) signalAnswered(r link.Result) {
 	delete(e.signals, k)
 	if !r.Accepted {
 		offline := r.Reason == wire.Reason_REASON_OFFLINE
-		refused := !offline && r.Reason != wire.Reason_REASON_EXPIRED && (r.Final || r.Reason == wire.Reason_REASON_REQUEST)
-		e.onCall.CallUndelivered(CallUndelivered{Call: call, Device: r.Device, Offline: offline, Refused: refused})
+		denied := r.Reason == wire.Reason_REASON_BLOCKED || r.Reason == wire.Reason_REASON_REQUEST
+		refused := !offline && !denied && r.Final && r.Reason != wire.Reason_REASON_EXPIRED
+		e.onCall.CallUndelivered(CallUndelivered{Call: call, Device: r.Device, Offline: offline, Refused: refused, Denied: denied})
 	}
 }
 

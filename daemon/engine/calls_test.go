@@ -256,14 +256,16 @@ func TestUndeliveredSignalsAreTold(t *testing.T) {
 		settleDown(time.Second)
 		h := alice.hears()
 		for _, tc := range []struct {
-			reason           wire.Reason
-			final            bool
-			offline, refused bool
+			reason                   wire.Reason
+			final                    bool
+			offline, refused, denied bool
 		}{
-			{wire.Reason_REASON_OFFLINE, true, true, false},
-			{wire.Reason_REASON_REQUEST, false, false, true},
-			{wire.Reason_REASON_DEVICE_GONE, true, false, true},
-			{wire.Reason_REASON_RATE, false, false, false},
+			{wire.Reason_REASON_OFFLINE, true, true, false, false},
+			{wire.Reason_REASON_REQUEST, false, false, false, true},
+			{wire.Reason_REASON_BLOCKED, true, false, false, true},
+			{wire.Reason_REASON_DEVICE_GONE, true, false, true, false},
+			{wire.Reason_REASON_EXPIRED, true, false, false, false},
+			{wire.Reason_REASON_RATE, false, false, false, false},
 		} {
 			r.mu.Lock()
 			r.reject = func(_ string, o *wire.Outgoing) (link.Result, bool) {
@@ -278,7 +280,7 @@ func TestUndeliveredSignalsAreTold(t *testing.T) {
 			}
 			settleDown(time.Second)
 			h.mu.Lock()
-			if len(h.lost) != 1 || h.lost[0] != (CallUndelivered{Call: [16]byte{9}, Device: key.DeviceID(bob.device), Offline: tc.offline, Refused: tc.refused}) {
+			if len(h.lost) != 1 || h.lost[0] != (CallUndelivered{Call: [16]byte{9}, Device: key.DeviceID(bob.device), Offline: tc.offline, Refused: tc.refused, Denied: tc.denied}) {
 				t.Errorf("%s: told %+v", tc.reason, h.lost)
 			}
 			h.mu.Unlock()
@@ -320,6 +322,82 @@ func TestCallsAreRecorded(t *testing.T) {
 		if err != nil || len(list.Events) != 1 || list.Events[0].Type != local.TypeCall {
 			t.Errorf("list %+v, %v", list, err)
 		}
+	})
+}
+
+// A daemon that is killed has recorded no end of its calls; the next start does,
+// once. A missed call that rings again after that and is missed again is told
+// once; one that is taken then is no missed one.
+func TestCallsOfAKilledDaemon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, people := world(t, "alice", "bob")
+		alice := people[0]
+		defer stopAll(people...)
+		alice.add("bob")
+		settleDown(time.Second)
+		call := func(n string) local.Call {
+			return local.Call{ID: "01980000-0000-7000-8000-00000000000" + n, State: local.CallRinging, Direction: local.DirectionIn, Audio: true}
+		}
+		record := func(c local.Call) {
+			t.Helper()
+			if err := alice.engine.RecordCall(context.Background(), CallRecord{Peer: people[1].addr, Device: people[1].device, Began: time.Now(), Call: c}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ended := func(c local.Call, reason string) local.Call {
+			c.State, c.Reason, c.Missed = local.CallEnded, reason, reason == local.CallNoAnswer
+			return c
+		}
+		rings, talks, own, over := call("1"), call("2"), call("3"), call("4")
+		record(rings)
+		record(talks)
+		talks.State = local.CallConnected
+		record(talks)
+		own.State, own.Direction = local.CallConnected, local.DirectionOut
+		record(own)
+		record(over)
+		record(ended(over, local.CallHangup))
+		for range 2 { // the second start has nothing to end
+			alice.restart()
+			settleDown(time.Second)
+		}
+		want := func(missed int, reasons ...string) {
+			t.Helper()
+			list, err := alice.engine.ListCalls(context.Background(), local.CallListParams{})
+			if err != nil || len(list.Events) != 4 {
+				t.Fatalf("list %+v, %v", list.Events, err)
+			}
+			of := map[string]local.Call{}
+			for _, e := range list.Events {
+				of[e.Call.ID] = *e.Call
+			}
+			for i, c := range []local.Call{rings, talks, own, over} {
+				got := of[c.ID]
+				if got.State != local.CallEnded || got.Reason != reasons[i] || got.Direction != c.Direction || !got.Audio || got.Missed != (i == 0 && reasons[0] == local.CallDaemonRestart) {
+					t.Errorf("call %d: %+v", i+1, got)
+				}
+			}
+			n := 0
+			for _, e := range alice.events(local.TypeCall) {
+				if e.Call.Missed {
+					n++
+				}
+			}
+			if n != missed {
+				t.Errorf("%d events of missed calls, want %d", n, missed)
+			}
+		}
+		restart := local.CallDaemonRestart
+		want(1, restart, restart, restart, local.CallHangup)
+		record(rings)
+		record(ended(rings, local.CallNoAnswer))
+		want(1, restart, restart, restart, local.CallHangup)
+		record(rings)
+		record(ended(rings, local.CallHangup))
+		want(1, local.CallHangup, restart, restart, local.CallHangup)
+		// A call that was not missed is not changed by one of the same id.
+		record(ended(talks, local.CallDeclined))
+		want(1, local.CallHangup, restart, restart, local.CallHangup)
 	})
 }
 

@@ -188,6 +188,12 @@ func (e *Engine) load() error {
 	if err != nil {
 		return err
 	}
+	if err := e.update(e.endOpenCalls); err != nil {
+		if isDisk(err) {
+			return err
+		}
+		e.logger.Error("end the calls of before", "error", err)
+	}
 	for _, f := range flights {
 		e.addFlight(f)
 	}

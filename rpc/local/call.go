@@ -8,7 +8,8 @@ const (
 	// that has ended, or with an error if it never connected: refused (declined,
 	// busy, ended by the peer too early), timeout (nobody answered, or the wait is over), unreachable (nobody
 	// is online, or no way leads there), untrusted (the peer's key has changed),
-	// not_found (no such call).
+	// not_found (no such call, or peer), rate_limited (the server limits it),
+	// no_daemon (this daemon stopped), interrupted (this side ended it too early).
 	MethodCallStart  = "call.start"
 	MethodCallAnswer = "call.answer"
 	MethodCallReject = "call.reject" // CallIDParams; answers with the Call
@@ -79,7 +80,8 @@ type CallMedia struct {
 	VideoFormat string `json:"video_format,omitempty"`
 	// VideoSize is that of pictures of the camera and of test, as 1280x720; empty: 640x480.
 	VideoSize string `json:"video_size,omitempty"`
-	// HangupAfterPlay ends the call when all sources have ended.
+	// HangupAfterPlay ends the call when all sources have ended, but for device and
+	// test, which never do.
 	HangupAfterPlay bool `json:"hangup_after_play,omitempty"`
 	// RelayOnly tells the peer no address of this host: media go through a media
 	// server or not at all.
@@ -154,7 +156,7 @@ const (
 // Reasons for which a call ends.
 const (
 	CallHangup            = "hangup"             // by either side, once it was taken
-	CallDeclined          = "declined"           // the peer said no, or this side did
+	CallDeclined          = "declined"           // the peer said no (also: has not accepted or blocks this side), or this side did
 	CallBusy              = "busy"               // the device called has another call
 	CallNoAnswer          = "no_answer"          // nobody took it in time
 	CallCancelled         = "cancelled"          // the caller gave up before anybody took it
