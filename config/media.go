@@ -17,6 +17,9 @@ const DefaultMediaListen = ":3478"
 // relay within this time.
 const maxTurnLifetime = 10 * time.Minute
 
+// maxTurnExternal bounds turn.external: no device takes more URLs in one answer.
+const maxTurnExternal = 16
+
 // ServerMedia is the media server, which relays calls (TURN and STUN).
 type ServerMedia struct {
 	Listen        string   `config:"listen" doc:"UDP and TCP address of the media server; with the default and a loopback address in listen, a free port on loopback"`
@@ -104,6 +107,9 @@ func (m ServerMedia) validate() error {
 // validate checks the section turn.
 func (t ServerTurn) validate() error {
 	var problems []error
+	if len(t.External) > maxTurnExternal {
+		problems = append(problems, fmt.Errorf("turn.external: %d URLs; at most %d", len(t.External), maxTurnExternal))
+	}
 	for _, u := range t.External {
 		scheme, rest, _ := strings.Cut(u, ":")
 		switch scheme {
