@@ -1,6 +1,9 @@
 package codec
 
-import "testing"
+import (
+	"bytes"
+	"testing"
+)
 
 // FuzzOpusDecode gives the decoder packets of a peer that has the keys and sends
 // nonsense: each is sound or silence of its length.
@@ -21,4 +24,40 @@ func FuzzOpusDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestDecoderThatPanics: a packet that the decoder cannot stand is silence, and
+// what follows is decoded.
+func TestDecoderThatPanics(t *testing.T) {
+	d, err := NewOpusDecoder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet := append([]byte{0xf8}, bytes.Repeat([]byte{0x5a}, 60)...)
+	loud := func(pcm []int16) bool {
+		return len(pcm) == FrameSamples && bytes.ContainsFunc(raw(pcm), func(r rune) bool { return r != 0 })
+	}
+	if !loud(d.Decode(packet)) {
+		t.Fatal("noise is silent")
+	}
+	good := d.decode
+	d.decode = func(_ []byte, out []int16) (int, error) {
+		_, _ = good(packet, out)
+		var none []int16
+		return int(none[len(packet)]), nil
+	}
+	if pcm := d.Decode(packet); len(pcm) != FrameSamples || loud(pcm) {
+		t.Error("not silence")
+	}
+	if !loud(d.Decode(packet)) {
+		t.Error("silent ever after")
+	}
+}
+
+func raw(pcm []int16) []byte {
+	b := make([]byte, 0, 2*len(pcm))
+	for _, v := range pcm {
+		b = append(b, byte(v), byte(uint16(v)>>8))
+	}
+	return b
 }

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,17 +15,26 @@ const maxSamples = Rate * 120 / 1000
 
 // OpusDecoder turns Opus packets into mono PCM at [Rate].
 type OpusDecoder struct {
-	d   opus.Decoder
-	out []int16
+	decode func(packet []byte, out []int16) (int, error)
+	out    []int16
 }
 
 // NewOpusDecoder makes a decoder.
 func NewOpusDecoder() (*OpusDecoder, error) {
-	d, err := opus.NewDecoderWithOutput(Rate, 1)
-	if err != nil {
+	o := &OpusDecoder{out: make([]int16, maxSamples)}
+	if err := o.begin(); err != nil {
 		return nil, fmt.Errorf("new Opus decoder: %w", err)
 	}
-	return &OpusDecoder{d: d, out: make([]int16, maxSamples)}, nil
+	return o, nil
+}
+
+func (d *OpusDecoder) begin() error {
+	n, err := opus.NewDecoderWithOutput(Rate, 1)
+	if err != nil {
+		return err
+	}
+	d.decode = n.DecodeToInt16
+	return nil
 }
 
 // Decode returns the samples of a packet, valid until the next call. A packet
@@ -34,10 +44,22 @@ func (d *OpusDecoder) Decode(packet []byte) []int16 {
 	n := int(container.OpusSpan(packet) * Rate / time.Second)
 	out := d.out[:n]
 	if len(packet) > 2 {
-		if got, err := d.d.DecodeToInt16(packet, d.out); err == nil && got == n {
+		if got, err := d.guarded(packet); err == nil && got == n {
 			return out
 		}
 	}
 	clear(out)
 	return out
+}
+
+// guarded decodes a packet that a peer made. The decoder is young: should one
+// make it panic, that packet is lost, not the program with all its messages,
+// and decoding begins anew.
+func (d *OpusDecoder) guarded(packet []byte) (n int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			n, err = 0, errors.Join(fmt.Errorf("decode Opus: %v", p), d.begin())
+		}
+	}()
+	return d.decode(packet, d.out)
 }

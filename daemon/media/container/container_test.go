@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -154,6 +156,43 @@ func TestParseSPS(t *testing.T) {
 		if _, err := ParseSPS(sps()[:n]); !errors.Is(err, ErrFormat) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
+	}
+}
+
+// TestMKVDuration: a file says how long it lasts, a pipe says nothing of it.
+func TestMKVDuration(t *testing.T) {
+	write := func(w io.Writer) *MKVWriter {
+		m, err := NewMKVWriter(w, "webm", []MKVTrack{{Codec: "V_VP8", Width: 64, Height: 48}})
+		if err == nil {
+			err = errors.Join(m.Write(0, vp8Key(64, 48), 0, true), m.Write(0, []byte{1, 2}, 1500*time.Millisecond, false), m.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	var pipe bytes.Buffer
+	m := write(&pipe)
+	file, err := os.Create(filepath.Join(t.TempDir(), "out.webm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	write(file)
+	got, err := os.ReadFile(file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := floatElement(idDuration, 1500)
+	at := int(m.duration)
+	if len(got) != pipe.Len() || !bytes.Equal(got[at:at+len(want)], want) {
+		t.Errorf("the file has %x", got[at:at+len(want)])
+	}
+	if empty := element(idVoid, make([]byte, voidSize)); len(empty) != len(want) || !bytes.Equal(pipe.Bytes()[at:at+len(want)], empty) {
+		t.Errorf("the pipe has %x", pipe.Bytes()[at:at+len(want)])
+	}
+	if !bytes.Equal(got[at+len(want):], pipe.Bytes()[at+len(want):]) || !bytes.Equal(got[:at], pipe.Bytes()[:at]) {
+		t.Error("something else was overwritten")
 	}
 }
 

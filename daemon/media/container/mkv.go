@@ -43,11 +43,15 @@ const (
 	idCluster         = 0x1f43b675
 	idTimestamp       = 0xe7
 	idSimpleBlock     = 0xa3
+	idVoid            = 0xec
 )
 
 const (
 	// mkvUnknown is the size of an element that ends with the file.
 	mkvUnknown = 0x01ffffffffffffff
+	// voidSize makes an empty element as long as that of the duration: an id that
+	// is one byte shorter, and content of eight bytes.
+	voidSize = 9
 	// mkvClusterSpan is how much one cluster holds; block times are relative to
 	// it and have 16 bits of milliseconds.
 	mkvClusterSpan = 5 * time.Second
@@ -72,7 +76,7 @@ type MKVWriter struct {
 	cluster   time.Duration
 	inCluster bool
 	last      time.Duration
-	duration  int64 // where the duration stands
+	duration  int64 // where the element of the duration will stand
 }
 
 // NewMKVWriter writes the header. docType is "matroska" or "webm".
@@ -82,12 +86,13 @@ func NewMKVWriter(w io.Writer, docType string, tracks []MKVTrack) (*MKVWriter, e
 		element(idDocType, []byte(docType)), uintElement(idDocVersion, 4), uintElement(idDocReadVersion, 2))
 	head = binary.BigEndian.AppendUint32(head, idSegment)
 	head = binary.BigEndian.AppendUint64(head, mkvUnknown)
-	// The duration is the first element with content that is written again.
+	// Where the duration will stand there is nothing yet: a duration of zero is
+	// none (RFC 9559, section 5.1.2.10), and a pipe gets no other.
 	info := element(idInfo,
-		element(idDuration, make([]byte, 8)), uintElement(idTimestampScale, uint64(time.Millisecond)),
+		element(idVoid, make([]byte, voidSize)), uintElement(idTimestampScale, uint64(time.Millisecond)),
 		element(idMuxingApp, []byte("secmsg")), element(idWritingApp, []byte("secmsg")))
-	const infoHead, durationHead = 4 + 8, 2 + 8
-	m := &MKVWriter{w: w, tracks: tracks, duration: int64(len(head)) + infoHead + durationHead}
+	const infoHead = 4 + 8
+	m := &MKVWriter{w: w, tracks: tracks, duration: int64(len(head)) + infoHead}
 	var entries [][]byte
 	for i, t := range tracks {
 		entries = append(entries, t.entry(uint64(i+1)))
@@ -146,14 +151,13 @@ func (m *MKVWriter) Write(track int, frame []byte, pts time.Duration, key bool) 
 // Close writes the duration into the header where the output can seek.
 func (m *MKVWriter) Close() error {
 	s, ok := m.w.(io.WriteSeeker)
-	if !ok {
+	if !ok || m.last <= 0 {
 		return nil
 	}
 	if _, err := s.Seek(m.duration, io.SeekStart); err != nil {
 		return nil // a pipe: the duration stays unknown
 	}
-	ms := math.Float64bits(float64(m.last) / float64(time.Millisecond))
-	if _, err := s.Write(binary.BigEndian.AppendUint64(nil, ms)); err != nil {
+	if _, err := s.Write(floatElement(idDuration, float64(m.last)/float64(time.Millisecond))); err != nil {
 		return fmt.Errorf("complete Matroska header: %w", err)
 	}
 	return nil
