@@ -14,12 +14,14 @@ import (
 const hangupWait = 3 * time.Second
 
 // carryCall carries one call to its end and prints what becomes of it. When ctx
-// ends it hangs up.
+// ends, or nobody reads what is printed, it hangs up.
 func (a *app) carryCall(ctx context.Context, c *local.Client, m media, run func(context.Context, func(local.Event)) (local.Call, error)) error {
-	show := &callShow{a: a, stderr: m.stdout}
+	read, unread := context.WithCancel(ctx)
+	defer unread()
+	show := &callShow{a: a, stderr: m.stdout, unread: unread}
 	carry, drop := context.WithCancel(context.WithoutCancel(ctx))
 	defer drop()
-	stop := context.AfterFunc(ctx, func() {
+	stop := context.AfterFunc(read, func() {
 		last, cancel := context.WithTimeout(carry, hangupWait)
 		defer cancel()
 		if id := show.id(); id != "" {
@@ -31,43 +33,22 @@ func (a *app) carryCall(ctx context.Context, c *local.Client, m media, run func(
 	})
 	defer stop()
 	// A write to a pipe that nobody empties does not keep this from ending with carry.
-	call, err := await(carry, func() (local.Call, error) { return run(carry, show.event) })
+	_, err := await(carry, func() (local.Call, error) { return run(carry, show.event) })
 	printed := show.end()
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case printed != nil:
 		return printed
-	case err != nil:
-		return err
 	}
-	return callError(&call)
-}
-
-// callError is what the end of a call that was connected means to a script.
-func callError(c *local.Call) error {
-	text := c.Text
-	switch c.Reason {
-	case local.CallFailed:
-		if text == "" {
-			text = "the way to the peer was lost"
-		}
-		return local.Errorf(local.CodeUnreachable, "call: %s", text)
-	case local.CallIdentity:
-		if text == "" {
-			text = "the peer's identity is not certain"
-		}
-		return local.Errorf(local.CodeUntrusted, "call: %s", text)
-	case local.CallDaemonRestart:
-		return local.Errorf(local.CodeNoDaemon, "the daemon stopped during the call")
-	}
-	return nil
+	return err
 }
 
 // callShow prints the events of one call.
 type callShow struct {
 	a      *app
 	stderr bool // standard output has other use
+	unread func()
 
 	mu      sync.Mutex
 	current string // guarded by mu; the call's id
@@ -89,6 +70,11 @@ func (s *callShow) event(e local.Event) {
 	if e.Call == nil || s.err != nil {
 		return
 	}
+	defer func() {
+		if s.err != nil {
+			s.unread()
+		}
+	}()
 	s.current = e.Call.ID
 	if s.a.json() {
 		s.err = s.a.printJSON(e)

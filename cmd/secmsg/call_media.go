@@ -48,7 +48,7 @@ func (o *mediaOptions) flags(c *cobra.Command) {
 	f.StringVar(&o.AudioFormat, "audio-format", "", "`FORMAT` of sound in - and FIFOs: ogg, s16le or wav (default ogg)")
 	f.StringVar(&o.VideoFormat, "video-format", "", "`FORMAT` of pictures in - and FIFOs: ivf or h264 (default ivf)")
 	f.StringVar(&o.VideoSize, "video-size", "", "`SIZE` of the pictures of camera and test (default 640x480)")
-	f.BoolVar(&o.HangupAfterPlay, "hangup-after-play", false, "hang up when all sources have ended")
+	f.BoolVar(&o.HangupAfterPlay, "hangup-after-play", false, "hang up when all files and streams that are sent have ended")
 	f.BoolVar(&o.RelayOnly, "relay-only", false, "tell the peer no address of this machine: media go through the server")
 	f.BoolVar(&o.Play, "play", false, "show what comes in an installed player (mpv or ffplay)")
 }

@@ -111,17 +111,6 @@ func TestAnswerParams(t *testing.T) {
 	}
 }
 
-func TestCallError(t *testing.T) {
-	for reason, want := range map[string]local.Code{
-		local.CallHangup: "", local.CallFailed: local.CodeUnreachable, local.CallIdentity: local.CodeUntrusted, local.CallDaemonRestart: local.CodeNoDaemon,
-	} {
-		err := callError(&local.Call{Reason: reason})
-		if (err == nil) != (want == "") || err != nil && !isCode(err, want) {
-			t.Errorf("%s: %v, want %q", reason, err, want)
-		}
-	}
-}
-
 func TestCallText(t *testing.T) {
 	stats := &local.CallStats{Pair: "relayed", RoundTripMS: 23.4, AudioIn: &local.CallStream{Codec: "opus", BitRate: 32100, Packets: 500, Lost: 2}}
 	for _, c := range []struct {
