@@ -39,7 +39,8 @@ func newContactCommand(a *app) *cobra.Command {
 			Long: "Set a policy for a peer; an empty VALUE takes it back.\n\n" +
 				"  trust=certified|verified  what the peer's key must be for me to send\n" +
 				"  auto-accept=SIZE          fetch its files up to this size without being asked; 0: never\n" +
-				"  auto-answer=yes|no        take its calls by secmsg call answer --auto without --from\n" +
+				"  auto-answer=yes|no        take its calls unasked: by secmsg call answer --auto; if none\n" +
+				"                            waits, by the daemon, with microphone and loudspeaker\n" +
 				"  receipts=on|off           send it read receipts\n" +
 				"  retention=30d             how long its messages are kept",
 			Example: "  secmsg contact set alice auto-accept=10MiB\n  secmsg contact set alice trust=verified", Args: argsBetween(2, 2),

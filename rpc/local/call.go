@@ -104,7 +104,8 @@ type CallAnswerParams struct {
 	AccountParam
 	ID string `json:"id,omitempty"`
 	// Auto waits for the next call and takes it: of those in From, or, if that is
-	// empty, of contacts with the policy auto-answer=yes.
+	// empty, of contacts with the policy auto-answer=yes, whose calls the daemon
+	// takes with microphone and loudspeaker if nobody waits.
 	Auto bool     `json:"auto,omitempty"`
 	From []string `json:"from,omitempty"`
 	CallMedia
