@@ -10,6 +10,7 @@ type packetConn struct {
 
 	// owned by the reader
 	in      *reader
+	failed  failures
 	waiting []*relayConn // those that have packets to send
 }
 
@@ -23,7 +24,7 @@ func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		p, ok := c.in.next()
 		if !ok {
 			c.flush()
-			if err := c.in.fill(); err != nil && !isRefused(err) {
+			if err := c.in.fill(); !c.failed.pass(err) {
 				return 0, nil, err
 			}
 			continue

@@ -103,9 +103,10 @@ type relayConn struct {
 	told    netip.AddrPort
 	client  *net.UDPAddr // set before the first read
 
-	out  *writer // to peers; owned by the client's reader
-	in   *reader // owned by our reader, as what follows
-	back *writer // to the client; nil if it speaks TCP
+	out    *writer // to peers; owned by the client's reader
+	in     *reader // owned by our reader, as what follows
+	failed failures
+	back   *writer // to the client; nil if it speaks TCP
 
 	once sync.Once
 }
@@ -171,10 +172,10 @@ func (r *relayConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		p, ok := r.in.next()
 		if !ok {
 			r.flushBack()
-			if err := r.in.fill(); err != nil && (errors.Is(err, net.ErrClosed) || !isRefused(err)) {
+			if err := r.in.fill(); !r.failed.pass(err) {
 				return 0, nil, err
 			}
-			continue // an ICMP error of an earlier packet
+			continue
 		}
 		from := r.front(p.source())
 		number, bound, ok := r.accepts(from, p)
