@@ -303,6 +303,12 @@ func (o *callOutput) data(b []byte) error {
 	if err := o.c.c.SetWriteDeadline(time.Time{}); err != nil {
 		return err
 	}
+	o.mu.Lock()
+	closed := o.closed
+	o.mu.Unlock()
+	if closed { // before the deadline was taken back, which would have ended this
+		return io.ErrClosedPipe
+	}
 	_, err = bufs.WriteTo(o.c.c)
 	return err
 }

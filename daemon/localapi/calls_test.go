@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -127,5 +129,45 @@ func TestCallStreamIsBounded(t *testing.T) {
 	case <-left:
 	case <-time.After(10 * time.Second):
 		t.Fatal("bytes that were not granted are taken")
+	}
+}
+
+// A stream that is closed between two pieces of one write does not wait for a
+// caller who reads nothing: the call could never end.
+func TestClosedStreamDoesNotWait(t *testing.T) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "s"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	near, err := net.DialUnix("unix", nil, l.Addr().(*net.UnixAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	far, err := l.AcceptUnix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	o := &callOutput{c: &conn{c: near}, name: local.StreamAudioOut, writing: true}
+	if err := o.Close(); err != nil {
+		t.Fatal(err)
+	}
+	end := make(chan error, 1)
+	go func() {
+		for {
+			if err := o.data(make([]byte, local.MaxCallData)); err != nil {
+				end <- err
+				return
+			}
+		}
+	}()
+	select {
+	case <-end:
+	case <-time.After(5 * time.Second):
+		near.Close()
+		<-end
+		t.Fatal("the stream waits")
 	}
 }
