@@ -59,6 +59,50 @@ func TestCallNamespaces(t *testing.T) {
 	}
 }
 
+// TestCallFindsAnotherPath: the direct way between two devices that talk is
+// lost; a restart through their ratchet finds the one over the media server, and
+// the call goes on.
+func TestCallFindsAnotherPath(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("real processes under faults")
+	}
+	if os.Getenv(insideEnv) == "" {
+		outside(t)
+		return
+	}
+	n := newNetwork(t)
+	r := n.rig(t)
+	n.route(t, true)
+	alice, bob := r.talk(sound(), sound())
+	if c := r.inCall("alice"); c.Stats.Pair != "direct" {
+		t.Fatalf("with a route: %s", c.Stats.Pair)
+	}
+	began := time.Now()
+	n.route(t, false)
+	for _, user := range []string{"alice", "bob"} {
+		r.eventually(user+" is relayed", func() bool {
+			all := r.calls(user)
+			return len(all) == 1 && all[0].Call.State == local.CallConnected && all[0].Call.Stats != nil && all[0].Call.Stats.Pair == "relayed"
+		})
+	}
+	t.Logf("relayed after %s", time.Since(began).Round(time.Millisecond))
+	r.hears("alice")
+	r.hears("bob")
+	r.run("bob", "", "call", "hangup")
+	noticed := false // by the first to hear nothing; the other one may just follow
+	for name, cmd := range map[string]*running{"alice": alice, "bob": bob} {
+		res := cmd.wait(callEnd)
+		noticed = noticed || strings.Contains(res.Stdout, `"reconnecting"`)
+		if c := r.lastCall(res.Stdout); res.Code != 0 || c.Reason != local.CallHangup {
+			t.Errorf("%s: exit %d, %+v\n%s", name, res.Code, c, res.Stderr)
+		}
+	}
+	if !noticed {
+		t.Error("nobody has noticed that the path was lost")
+	}
+}
+
 // outside runs this test again in a user namespace with a network of its own.
 func outside(t *testing.T) {
 	for _, tool := range []string{"unshare", "nsenter", "ip"} {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"secmsg/rpc/local"
 	"secmsg/scripts/lab"
@@ -37,6 +38,68 @@ func TestCallServerKilled(t *testing.T) {
 		if c := r.lastCall(res.Stdout); res.Code != 0 || c.State != local.CallEnded || c.Reason != local.CallHangup {
 			t.Errorf("%s: exit %d, %+v\n%s", name, res.Code, c, res.Stderr)
 		}
+	}
+	r.noPanic()
+}
+
+// TestCallHangupWithoutServer: who hangs up while the server is away cannot say
+// so; the end of the connection does, for both.
+func TestCallHangupWithoutServer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{})
+	alice, bob := r.talk(sound(), sound())
+	r.w.KillServer()
+	r.hears("bob")
+	r.run("bob", "", "call", "hangup")
+	began := time.Now()
+	for name, cmd := range map[string]*running{"alice": alice, "bob": bob} {
+		res := cmd.wait(callEnd)
+		if c := r.lastCall(res.Stdout); res.Code != 0 || c.Reason != local.CallHangup || strings.Contains(res.Stdout, `"reconnecting"`) {
+			t.Errorf("%s: exit %d, %+v\n%s", name, res.Code, c, res.Stderr)
+		}
+	}
+	t.Logf("both have ended after %s", time.Since(began).Round(time.Millisecond))
+	r.noPanic()
+}
+
+// TestCallDaemonKilledWhileItRings: the call is not lost. It is told as missed at
+// the return of the daemon, rings again, and, once taken, is no missed one.
+func TestCallDaemonKilledWhileItRings(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{})
+	r.connected("alice", "bob")
+	rings := func() bool {
+		all := r.calls("bob")
+		return len(all) == 1 && all[0].Call.State == local.CallRinging
+	}
+	alice := r.begin("alice", append([]string{"call", "start", "bob", "-o", "json"}, sound()...)...)
+	r.eventually("it rings", rings)
+	r.check(r.w.KillDaemon(t.Context(), "bob"))
+	r.start("bob")
+	list := func() []local.Call {
+		out, err := r.w.Must(t.Context(), "bob", "", "call", "list", "-o", "json")
+		r.check(err)
+		var all []local.Call
+		for line := range strings.Lines(out) {
+			all = append(all, r.lastCall(line))
+		}
+		return all
+	}
+	r.eventually("the missed call is told", func() bool { return len(list()) == 1 })
+	if c := list()[0]; !c.Missed || c.Reason != local.CallDaemonRestart {
+		t.Errorf("at the return: %+v", c)
+	}
+	r.eventually("it rings again", rings)
+	bob := r.begin("bob", append([]string{"call", "answer", "-o", "json"}, sound()...)...)
+	r.inCall("alice")
+	r.run("alice", "", "call", "hangup")
+	for name, cmd := range map[string]*running{"alice": alice, "bob": bob} {
+		if res := cmd.wait(callEnd); res.Code != 0 {
+			t.Errorf("%s: exit %d\n%s", name, res.Code, res.Stderr)
+		}
+	}
+	if all := list(); len(all) != 1 || all[0].Missed || all[0].Reason != local.CallHangup {
+		t.Errorf("in the end: %+v", all)
 	}
 	r.noPanic()
 }
