@@ -4,10 +4,15 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pion/stun/v4"
 
 	"secmsg/serverd/media"
 )
@@ -15,6 +20,11 @@ import (
 // coturn starts Debian's turnserver with a shared secret and returns its
 // address. Without the binary the test is skipped.
 func coturn(t testing.TB, secret string) string {
+	return coturnWith(t, "--use-auth-secret", "--static-auth-secret="+secret, "--realm="+realm, "--allow-loopback-peers", "-n")
+}
+
+// coturnWith starts it with more arguments.
+func coturnWith(t testing.TB, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath("turnserver")
 	if err != nil {
@@ -30,9 +40,8 @@ func coturn(t testing.TB, secret string) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	cmd := exec.Command(path, "-n", "--use-auth-secret", "--static-auth-secret="+secret, "--realm="+realm, "--listening-ip=127.0.0.1",
-		"--relay-ip=127.0.0.1", fmt.Sprint("--listening-port=", port), "--allow-loopback-peers", "--no-tls", "--no-dtls", "--no-cli",
-		"--log-file=stdout", "--simple-log", "--pidfile="+dir+"/pid", "--userdb="+dir+"/db")
+	cmd := exec.Command(path, append(args, "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", fmt.Sprint("--listening-port=", port),
+		"--no-tls", "--no-dtls", "--no-cli", "--log-file=stdout", "--simple-log", "--pidfile="+dir+"/pid", "--userdb="+dir+"/db")...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -93,6 +102,45 @@ func TestCoturn(t *testing.T) {
 		username, password, _ := media.Mint([]byte(c.secret), "alice", time.Now(), c.life)
 		if _, err := dial(t, "udp", to, username, password).Allocate(); err == nil {
 			t.Errorf("%s: allocated", name)
+		}
+	}
+}
+
+// F6 with coturn, as OPERATIONS.md says to set it up.
+func TestCoturnOfOperations(t *testing.T) {
+	text, err := os.ReadFile("../OPERATIONS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(text), "\n    use-auth-secret\n")
+	block, _, ok2 := strings.Cut(rest, "\n\n")
+	if !ok || !ok2 || !strings.Contains(block, "static-auth-secret=THE SECRET\n") || !strings.Contains(block, "realm="+realm+"\n") {
+		t.Fatal("the configuration is not there")
+	}
+	conf := "use-auth-secret\n" + strings.ReplaceAll(strings.ReplaceAll(block, "    ", ""), "THE SECRET", "secret") + "\n"
+	file := filepath.Join(t.TempDir(), "conf")
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	to := coturnWith(t, "-c", file, "--relay-ip=::1")
+	for family, number := range map[string]byte{"IPv4": 1, "IPv6": 2} {
+		username, password, _ := media.Mint([]byte("secret"), "alice", time.Now(), time.Minute)
+		r := rawTo(t, netip.MustParseAddrPort(to), username, password)
+		if code, _ := r.do(stun.MethodAllocate, transport(17), attribute(stun.AttrRequestedAddressFamily, []byte{number, 0, 0, 0})); code != 0 {
+			t.Errorf("%s: allocate: %d", family, code)
+			continue
+		}
+		for _, text := range forbidden() {
+			if addr := netip.MustParseAddr(text); addr.Is6() == (family == "IPv6") {
+				if code, _ := r.do(stun.MethodCreatePermission, peer(netip.AddrPortFrom(addr, 99))); code != stun.CodeForbidden {
+					t.Errorf("%s: %d", text, code)
+				}
+			}
+		}
+		for text, want := range map[string]string{"1.1.1.1": "IPv4", "2606:4700::1111": "IPv6"} {
+			if code, _ := r.do(stun.MethodCreatePermission, peer(netip.AddrPortFrom(netip.MustParseAddr(text), 53))); want == family && code != 0 {
+				t.Errorf("%s: %d", text, code)
+			}
 		}
 	}
 }

@@ -181,8 +181,14 @@ type raw struct {
 // newRaw makes a client with its nonce.
 func newRaw(t testing.TB, s *media.Server, username, password string) *raw {
 	t.Helper()
+	return rawTo(t, s.Addr(), username, password)
+}
+
+// rawTo makes one of a server at an address.
+func rawTo(t testing.TB, to netip.AddrPort, username, password string) *raw {
+	t.Helper()
 	r := &raw{
-		t: t, conn: udp(t), to: net.UDPAddrFromAddrPort(s.Addr()), username: username, realm: realm,
+		t: t, conn: udp(t), to: net.UDPAddrFromAddrPort(to), username: username, realm: realm,
 		key: turn.GenerateAuthKey(username, realm, password),
 	}
 	m := r.exchange(stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodAllocate, stun.ClassRequest), transport(17)))
