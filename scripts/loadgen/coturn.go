@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/pion/stun/v4"
 )
 
 // ErrNoCoturn says that the machine has no turnserver (Debian: package coturn).
@@ -17,6 +19,9 @@ var ErrNoCoturn = errors.New("loadgen: no turnserver on this machine")
 
 // coturnStart bounds how long coturn may take until it listens.
 const coturnStart = 10 * time.Second
+
+// coturnAnswer is how long one question over UDP waits.
+const coturnAnswer = 100 * time.Millisecond
 
 // Coturn is a running coturn on loopback, for comparisons.
 type Coturn struct {
@@ -61,7 +66,8 @@ func StartCoturn(ctx context.Context, realm, secret string) (*Coturn, error) {
 	return c, nil
 }
 
-// ready waits until coturn takes connections.
+// ready waits until coturn takes connections and answers over UDP, which it
+// opens by itself.
 func (c *Coturn) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, coturnStart)
 	defer cancel()
@@ -71,7 +77,9 @@ func (c *Coturn) ready(ctx context.Context) error {
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "tcp4", c.Addr)
 		if err == nil {
-			return conn.Close()
+			if err = errors.Join(conn.Close(), c.binding(ctx)); err == nil {
+				return nil
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -79,6 +87,28 @@ func (c *Coturn) ready(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// binding asks once over UDP.
+func (c *Coturn) binding(ctx context.Context) error {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "udp4", c.Addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(coturnAnswer)); err != nil {
+		return err
+	}
+	m, err := stun.Build(stun.TransactionID, stun.BindingRequest)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.Write(m.Raw); err != nil {
+		return err
+	}
+	_, err = conn.Read(make([]byte, maxTurnPacket))
+	return err
 }
 
 // Close ends coturn and waits for it.
