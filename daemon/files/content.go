@@ -58,6 +58,9 @@ func (l *loan) giveBackLocked() {
 
 // takeBack takes the memory back unless it is in use.
 func (l *loan) takeBack() {
+	if l == nil {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.used {

@@ -17,9 +17,6 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// fetchAhead is how many parts are on their way while one is opened.
-const fetchAhead = fetchBuffers - 1
-
 // errSpoiled says that what the server has is not what the sender sealed.
 var errSpoiled = errors.New("the content is not what its sender sealed")
 
@@ -33,6 +30,8 @@ type fetch struct {
 	patience time.Duration
 	// first is the same until the server has answered once.
 	first time.Duration
+	// most is how many buffers it takes if there is room.
+	most int
 
 	total int64 // sealed, in bytes
 	count int   // of parts
@@ -61,7 +60,7 @@ func (s *Service) newFetch(f *store.File, track *tracker) (*fetch, error) {
 	if err != nil || count > wire.MaxBlobParts {
 		return nil, fmt.Errorf("%w: a size of %d bytes", errSpoiled, f.Size)
 	}
-	return &fetch{s: s, file: f, track: track, total: total, count: int(count)}, nil
+	return &fetch{s: s, file: f, track: track, most: fetchBuffers, total: total, count: int(count)}, nil
 }
 
 // run fetches the parts behind the first done ones, whose digest has a state.
@@ -76,7 +75,7 @@ func (f *fetch) run(ctx context.Context, done int, state []byte, out sink) error
 		return err
 	}
 	if done < f.count {
-		res, err := f.s.o.Memory.reserve(ctx, min(fetchBuffers, f.count-done+1), bufferSize(f.file.Size))
+		res, err := f.s.o.Memory.reserve(ctx, f.s.ownFetch, min(f.most, f.count-done+1), bufferSize(f.file.Size))
 		if err != nil {
 			return err
 		}
@@ -94,8 +93,11 @@ func (f *fetch) run(ctx context.Context, done int, state []byte, out sink) error
 // parts runs the line of fetching and opening.
 func (f *fetch) parts(parent context.Context, done int, t *ticket, res *reservation, sum hash.Hash, out sink) error {
 	g, ctx := errgroup.WithContext(parent)
-	line := make(chan *piece, fetchAhead-1) // one more is with the opener
-	free := make(chan struct{}, fetchAhead)
+	// Of the buffers one is open, and one more is written if there are three.
+	open := min(2, res.count-1)
+	ahead := res.count - open
+	line := make(chan *piece, ahead-1) // one more is with the opener
+	free, plain := make(chan struct{}, ahead), make(chan struct{}, open)
 	g.Go(func() error {
 		defer close(line)
 		for n := done + 1; n <= f.count; n++ {
@@ -118,7 +120,9 @@ func (f *fetch) parts(parent context.Context, done int, t *ticket, res *reservat
 		}
 		return nil
 	})
-	g.Go(func() error { return f.openAll(ctx, line, free, res, sum, out) })
+	opened := make(chan openPart)
+	g.Go(func() error { return f.openAll(ctx, line, free, plain, res, sum, opened) })
+	g.Go(func() error { return f.handOn(ctx, opened, plain, res, out) })
 	err := g.Wait()
 	if err != nil && parent.Err() != nil {
 		return context.Cause(parent)
@@ -126,8 +130,28 @@ func (f *fetch) parts(parent context.Context, done int, t *ticket, res *reservat
 	return err
 }
 
+// openPart is the plaintext of a part.
+type openPart struct {
+	number       int
+	plain, state []byte
+}
+
+// handOn gives a sink what is open, while the next part is opened.
+func (f *fetch) handOn(ctx context.Context, opened <-chan openPart, plain <-chan struct{}, res *reservation, out sink) error {
+	for p := range opened {
+		if err := out.part(ctx, p.number, p.plain, p.state); err != nil {
+			return err
+		}
+		f.track.through(int64(p.number-1)*seal.FilePartPlain + int64(len(p.plain)))
+		res.put(p.plain)
+		<-plain
+	}
+	return nil
+}
+
 // openAll verifies and opens in order.
-func (f *fetch) openAll(ctx context.Context, line <-chan *piece, free <-chan struct{}, res *reservation, sum hash.Hash, out sink) error {
+func (f *fetch) openAll(ctx context.Context, line <-chan *piece, free <-chan struct{}, open chan<- struct{}, res *reservation, sum hash.Hash, out chan<- openPart) error {
+	defer close(out)
 	cipher, err := cipherOf(f.file.Key)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errSpoiled, err)
@@ -141,6 +165,9 @@ func (f *fetch) openAll(ctx context.Context, line <-chan *piece, free <-chan str
 			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+		if err := take(ctx, open); err != nil {
+			return err
 		}
 		hashed := make(chan struct{})
 		go func() {
@@ -158,11 +185,11 @@ func (f *fetch) openAll(ctx context.Context, line <-chan *piece, free <-chan str
 		if err != nil {
 			return err
 		}
-		if err := out.part(ctx, p.number, plain, state); err != nil {
-			return err
+		select {
+		case out <- openPart{p.number, plain, state}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
-		f.track.through(int64(p.number-1)*seal.FilePartPlain + int64(len(plain)))
-		res.put(plain)
 	}
 	return nil
 }

@@ -95,6 +95,7 @@ func (s *Service) fetchTo(ctx context.Context, f *store.File, p local.FileGetPar
 		fe.patience, fe.first = getPatience, firstPatience
 	}
 	if stream != nil {
+		fe.most = leastBuffers // whoever reads may stop for hours
 		if err := fe.run(ctx, 0, nil, streamSink{stream}); err != nil {
 			return "", err
 		}

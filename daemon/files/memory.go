@@ -12,23 +12,35 @@ import (
 )
 
 const (
-	// memoryLimit bounds the buffers of all transfers in bytes: with what a
-	// daemon needs besides, it stays below 100 MiB for files of any size.
-	memoryLimit = (uploadBuffers + fetchBuffers) * partBuffer
 	// partBuffer has room for any part, plain or sealed.
 	partBuffer = seal.FilePartPlain + seal.FilePartChunks*seal.TagSize + seal.FileHeaderSize
-	// sealedBuffers is how many sealed parts of an upload are in memory: one
-	// leaves while the next one goes to the spool.
-	sealedBuffers = 2
-	// uploadBuffers and fetchBuffers are how many parts a transfer holds at once.
-	uploadBuffers = 1 + sealedBuffers // one is read and sealed
-	fetchBuffers  = 4                 // three sealed ones are on their way, one is opened
+	// leastBuffers is how many parts a transfer must be able to hold: one that is
+	// sealed and one that is plain.
+	leastBuffers = 2
+	// uploadBuffers is how many parts an upload holds if there is room: one is read
+	// and sealed, of three that are sealed one leaves, one goes to the spool, and
+	// one waits for either.
+	uploadBuffers = 4
+	// fetchBuffers is how many parts a fetch holds if there is room: two plain ones,
+	// of which one is opened while the other is written, and three sealed ones, of
+	// which one is opened while the others come.
+	fetchBuffers = 5
+	// memoryLimit bounds the buffers that transfers share, in bytes: what makes the
+	// first fetch fast, and the least of a second one beside it. With the first upload and the
+	// first fetch of an account and with what a daemon needs besides, one transfer
+	// stays below 100 MiB for files of any size.
+	memoryLimit = fetchBuffers * partBuffer
 )
 
 // Memory bounds the buffers of the transfers of a daemon. Its methods may be
 // used concurrently.
+//
+// The first upload and the first fetch of each account have what they need at
+// least: a transfer that stands still, since its server is away or since nobody
+// reads what it prints, keeps no other account and no other direction from its
+// memory.
 type Memory struct {
-	sem *semaphore.Weighted
+	shared *semaphore.Weighted
 
 	mu   sync.Mutex
 	free [][]byte // of partBuffer bytes; guarded by mu
@@ -36,16 +48,27 @@ type Memory struct {
 }
 
 // NewMemory makes the bound that all services of a daemon share.
-func NewMemory() *Memory { return &Memory{sem: semaphore.NewWeighted(memoryLimit)} }
+func NewMemory() *Memory { return &Memory{shared: semaphore.NewWeighted(memoryLimit)} }
 
-// reserve waits for room for n buffers of size bytes, and returns what gives it
-// back. Whoever reserves holds all that it will need, so that nobody waits for
-// another's half.
-func (m *Memory) reserve(ctx context.Context, n, size int) (*reservation, error) {
-	r := &reservation{m: m, size: size, weight: int64(n) * int64(size), buffers: make(chan []byte, n)}
-	if err := m.sem.Acquire(ctx, r.weight); err != nil {
-		return nil, fmt.Errorf("wait for memory: %w", err)
+// reserve waits for room for leastBuffers buffers of size bytes, and takes up to
+// most of them if nobody else needs the room now. own holds the one transfer that
+// needs not wait. Whoever reserves holds all that it will need, so that nobody
+// waits for another's half.
+func (m *Memory) reserve(ctx context.Context, own chan struct{}, most, size int) (*reservation, error) {
+	r := &reservation{m: m, size: size, count: leastBuffers}
+	select {
+	case own <- struct{}{}:
+		r.own = own
+	default:
+		r.weight = leastBuffers * int64(size)
+		if err := m.shared.Acquire(ctx, r.weight); err != nil {
+			return nil, fmt.Errorf("wait for memory: %w", err)
+		}
 	}
+	for ; r.count < most && m.shared.TryAcquire(int64(size)); r.count++ {
+		r.weight += int64(size)
+	}
+	r.buffers = make(chan []byte, r.count)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.used++
@@ -55,12 +78,15 @@ func (m *Memory) reserve(ctx context.Context, n, size int) (*reservation, error)
 // reservation is the buffers of one transfer.
 type reservation struct {
 	m       *Memory
+	own     <-chan struct{} // nil: all of it is shared
 	size    int
+	count   int
 	weight  int64
 	buffers chan []byte // that are not in use
 }
 
-// get returns a buffer of no length and the reserved capacity.
+// get returns a buffer of no length and the reserved capacity. It is the
+// transfer that sees to it that no more than count are in use.
 func (r *reservation) get() []byte {
 	select {
 	case b := <-r.buffers:
@@ -106,7 +132,10 @@ func (r *reservation) release() {
 	if collect {
 		runtime.GC()
 	}
-	r.m.sem.Release(r.weight)
+	r.m.shared.Release(r.weight)
+	if r.own != nil {
+		<-r.own
+	}
 }
 
 // bufferSize is the size of the buffers for a file of size bytes (-1: unknown).

@@ -25,6 +25,9 @@ const (
 	lendPatience = 250 * time.Millisecond
 	// streamPatience is the same for a stream, in front of the spool.
 	streamPatience = time.Millisecond
+	// streamBuffers is how many sealed parts of a stream are in memory: one leaves
+	// while the next one goes to the spool.
+	streamBuffers = 2
 )
 
 // plainPart is one part of a source.
@@ -55,6 +58,7 @@ func (u *upload) sealAll(ctx context.Context, l *line, parts []store.TransferPar
 		return err
 	}
 	l.in = in // its buffers may still be on their way to the server when all is sealed
+	l.memory = make(chan struct{}, in.sealedBuffers())
 	if in.file == nil {
 		// The caller of a stream that fails may say nothing for hours.
 		defer context.AfterFunc(ctx, u.stream.interrupt)()
@@ -81,9 +85,10 @@ func take(ctx context.Context, of chan<- struct{}) error {
 }
 
 // lend takes the right to a sealed part in memory. If none comes back in time,
-// last is taken back, which has not begun to leave: what is sealed needs its
-// source no more, and whoever writes a stream is not kept waiting.
-func (l *line) lend(ctx context.Context, last *loan) error {
+// that of the last part in the spool is taken back, unless it has begun to leave:
+// what is sealed needs its source no more, and whoever writes a stream is not
+// kept waiting.
+func (l *line) lend(ctx context.Context) error {
 	patience := lendPatience
 	if l.in.file == nil {
 		patience = streamPatience
@@ -100,49 +105,77 @@ func (l *line) lend(ctx context.Context, last *loan) error {
 		case l.memory <- struct{}{}:
 			return nil
 		case <-late.C:
-			last.takeBack()
+			l.kept.Load().takeBack()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// sealRest seals parts as they are read. It tells sealed when the next may be read.
+// sealedData is a sealed part that nothing but memory has.
+type sealedData struct {
+	number int
+	data   []byte
+	mark   mark
+	loan   *loan
+}
+
+// sealRest seals parts as they are read, while the one before is kept. It tells
+// sealed when the next may be read.
 func (u *upload) sealRest(ctx context.Context, l *line, number int, read <-chan plainPart, sealed chan<- struct{}, last *mark) error {
 	cipher, err := u.plan.cipher()
 	if err != nil {
 		return err
 	}
 	defer cipher.Wipe()
+	g, ctx := errgroup.WithContext(ctx)
+	keep := make(chan sealedData)
+	g.Go(func() error { return u.keepAll(ctx, l, keep, last) })
+	g.Go(func() error {
+		defer close(keep)
+		for p := range read {
+			number++
+			if err := l.take(ctx); err != nil {
+				return err
+			}
+			if err := l.lend(ctx); err != nil {
+				return err
+			}
+			data, err := cipher.SealPart(l.in.buffer(), p.data, number, p.last)
+			l.in.put(p.data)
+			if err != nil {
+				return err
+			}
+			sealed <- struct{}{} // has room
+			lent := &loan{data: data, free: func(b []byte) { l.in.put(b); <-l.memory }}
+			select {
+			case keep <- sealedData{number, data, p.mark, lent}:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// keepAll keeps sealed parts, in order, and lets them go to the server.
+func (u *upload) keepAll(ctx context.Context, l *line, sealed <-chan sealedData, last *mark) error {
 	sum, err := loadHash(last.Sealed)
 	if err != nil {
 		return err
 	}
-	var lent *loan
-	for p := range read {
-		number++
-		if err := l.take(ctx); err != nil {
-			return err
-		}
-		if err := l.lend(ctx, lent); err != nil {
-			return err
-		}
-		data, err := cipher.SealPart(l.in.buffer(), p.data, number, p.last)
-		l.in.put(p.data)
+	for p := range sealed {
+		part, err := u.keep(ctx, p, sum)
 		if err != nil {
-			return err
-		}
-		sealed <- struct{}{} // has room
-		lent = &loan{data: data, free: func(b []byte) { l.in.put(b); <-l.memory }}
-		part := sealedPart{loan: lent}
-		if part.TransferPart, err = u.keep(ctx, number, data, sum, p.mark); err != nil {
 			return err
 		}
 		if *last, err = decodeMark(part.Body); err != nil {
 			return err
 		}
+		l.kept.Store(p.loan)
 		select {
-		case l.ready <- part:
+		case l.ready <- sealedPart{part, p.loan}:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -152,19 +185,19 @@ func (u *upload) sealRest(ctx context.Context, l *line, number int, read <-chan 
 
 // keep makes a sealed part durable: the spool first, then its record. Without
 // space it waits: the part is sealed, and is not sealed again.
-func (u *upload) keep(ctx context.Context, number int, sealed []byte, sum hash.Hash, m mark) (store.TransferPart, error) {
-	part := store.TransferPart{Transfer: u.id, Number: number, State: store.PartSpooled, Size: int64(len(sealed))}
+func (u *upload) keep(ctx context.Context, p sealedData, sum hash.Hash) (store.TransferPart, error) {
+	part := store.TransferPart{Transfer: u.id, Number: p.number, State: store.PartSpooled, Size: int64(len(p.data))}
 	var g errgroup.Group
 	g.Go(func() (err error) {
-		sum.Write(sealed)
-		m.Sealed, err = saveHash(sum)
+		sum.Write(p.data)
+		p.mark.Sealed, err = saveHash(sum)
 		return err
 	})
-	err := u.insist(ctx, func() error { return u.s.spool.write(u.id, number, sealed, u.plan.Stream) })
+	err := u.insist(ctx, func() error { return u.s.spool.write(u.id, p.number, p.data, u.plan.Stream) })
 	if err := errors.Join(err, g.Wait()); err != nil {
 		return part, err
 	}
-	if part.Body, err = json.Marshal(m); err != nil {
+	if part.Body, err = json.Marshal(p.mark); err != nil {
 		return part, fmt.Errorf("encode part: %w", err)
 	}
 	return part, u.insist(ctx, func() error {
@@ -220,7 +253,11 @@ func (u *upload) openInput(ctx context.Context, at mark) (*input, error) {
 		return nil, sourceFailure(err)
 	}
 	in := &input{u: u, file: f}
-	if in.res, err = u.s.o.Memory.reserve(ctx, uploadBuffers, bufferSize(u.plan.Size)); err == nil {
+	most := uploadBuffers
+	if u.single() {
+		most = leastBuffers
+	}
+	if in.res, err = u.s.o.Memory.reserve(ctx, u.s.ownUpload, most, bufferSize(u.plan.Size)); err == nil {
 		err = in.verify(ctx, at)
 	}
 	if err != nil {
@@ -284,6 +321,15 @@ func (in *input) buffer() []byte {
 		return in.res.get()
 	}
 	return in.u.stream.buffer()
+}
+
+// sealedBuffers is how many sealed parts may be in memory: all buffers but the
+// one that is read into.
+func (in *input) sealedBuffers() int {
+	if in.res != nil {
+		return in.res.count - 1
+	}
+	return streamBuffers
 }
 
 func (in *input) put(b []byte) {

@@ -56,6 +56,8 @@ type Service struct {
 	quit  chan struct{} // closed when Run ends
 	up    chan struct{} // one for each upload that runs, but for streams
 	down  chan struct{} // one for each unasked fetch
+	// The upload and the fetch that have memory of their own.
+	ownUpload, ownFetch chan struct{}
 
 	wg sync.WaitGroup
 
@@ -110,6 +112,7 @@ func New(o Options) *Service {
 	return &Service{
 		o: o, spool: spool{o.Spool}, kick: make(chan struct{}, 1), quit: make(chan struct{}),
 		up: make(chan struct{}, o.Parallel), down: make(chan struct{}, o.Parallel),
+		ownUpload: make(chan struct{}, 1), ownFetch: make(chan struct{}, 1),
 		uploads: make(map[int64]*upload), fetches: make(map[store.MessageID]context.CancelCauseFunc),
 		paused: make(map[store.MessageID]pause), watched: make(map[int64]*watched), claims: make(map[int64]bool), wake: make(chan struct{}),
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -224,7 +225,6 @@ func (u *upload) attempt(ctx context.Context) error {
 	u.mu.Unlock()
 	l := &line{
 		ready: make(chan sealedPart, max(u.s.o.SpoolParts, len(parts))), slots: make(chan struct{}, u.s.o.SpoolParts),
-		memory: make(chan struct{}, sealedBuffers),
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return u.sealAll(gctx, l, parts, &last) })
@@ -245,10 +245,11 @@ func (u *upload) attempt(ctx context.Context) error {
 
 // line is what connects sealing and sending.
 type line struct {
-	ready  chan sealedPart // spooled parts, in order; closed behind the last one
-	slots  chan struct{}   // one for each part that is spooled and not stored
-	memory chan struct{}   // one for each part that is in memory, sealed
-	in     *input          // nil until sealing begins; owned by sealAll, and then by attempt
+	ready  chan sealedPart      // spooled parts, in order; closed behind the last one
+	slots  chan struct{}        // one for each part that is spooled and not stored
+	memory chan struct{}        // one for each part that is in memory, sealed
+	kept   atomic.Pointer[loan] // of the last part in the spool; nil: there is none
+	in     *input               // nil until sealing begins; owned by sealAll, and then by attempt
 }
 
 // single reports whether all of the source is one part: then nothing is recorded
