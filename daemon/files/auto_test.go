@@ -12,60 +12,52 @@ import (
 )
 
 // TestBlockEndsUnaskedFetch blocks a peer in the middle of a fetch: the unasked
-// one ends, and leaves nothing; what the user asked for goes on.
+// one ends, and leaves nothing; what the user asks for comes all the same.
 func TestBlockEndsUnaskedFetch(t *testing.T) {
-	for name, ends := range map[string]func(w *world, f *store.File){
-		"blocked": func(w *world, _ *store.File) { w.relate(store.RelationBlocked) },
-		"removed": func(w *world, _ *store.File) { w.relate(store.RelationNone) },
-		"expired": func(w *world, f *store.File) { w.offer(f.ID, store.FileExpired) },
+	w := newWorld(t)
+	w.start()
+	const size = seal.FilePartPlain + 7
+	f := w.offered("f", size)
+	for name, ends := range map[string]func(){
+		"blocked": func() { w.relate(store.RelationBlocked) },
+		"removed": func() { w.relate(store.RelationNone) },
+		"expired": func() { w.offer(f.ID, store.FileExpired) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			var stuck, asked atomic.Int64
-			var open atomic.Bool
-			w.blobs.get = func(ctx context.Context, offset int64) error {
-				asked.Add(1)
-				if offset == 0 || open.Load() {
-					return nil
-				}
-				stuck.Add(1)
-				<-ctx.Done()
-				return context.Cause(ctx)
+		var stuck, asked atomic.Int64
+		w.blobs.get = func(ctx context.Context, offset int64) error {
+			asked.Add(1)
+			if offset == 0 {
+				return nil
 			}
-			w.start()
-			f := w.offered("f", 2*seal.FilePartPlain+7)
-			w.offer(f.ID, store.FileFetching)
-			w.s.Kick()
-			w.until("a part is durable and two are on their way", func() bool { return w.durable(f.ID) == 1 && stuck.Load() == 2 })
-
-			ends(w, f)
-			w.s.Changed()
-			w.settled()
-			nothingIn(t, filepath.Join(w.dir, "downloads"))
-			w.until("it has ended", func() bool {
-				w.s.mu.Lock()
-				defer w.s.mu.Unlock()
-				return len(w.s.fetches) == 0
-			})
-			if n := asked.Load(); n != 3 {
-				t.Errorf("%d parts were asked for", n)
-			}
-			if name == "expired" {
-				return
-			}
-
-			// A fetch that the user asked for is the user's to end.
-			if now := w.file(f.ID); now.State != store.FileFetching {
-				t.Errorf("the file is %s", now.State)
-			}
-			open.Store(true)
-			dir := t.TempDir()
-			if _, err := w.get(f.ID, filepath.Join(dir, "asked")); err != nil {
-				t.Error(err)
-			}
-			wantFile(t, filepath.Join(dir, "asked"), pattern(2*seal.FilePartPlain+7, 1))
+			stuck.Add(1)
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		w.relate(store.RelationContact)
+		w.offer(f.ID, store.FileFetching)
+		w.s.Changed()
+		w.until("a part is durable and one is on its way", func() bool { return w.durable(f.ID) == 1 && stuck.Load() == 1 })
+		ends()
+		w.s.Changed()
+		w.settled()
+		nothingIn(t, filepath.Join(w.dir, "downloads"))
+		w.until("it has ended", func() bool {
+			w.s.mu.Lock()
+			defer w.s.mu.Unlock()
+			return len(w.s.fetches) == 0
 		})
+		if n := asked.Load(); n != 2 {
+			t.Errorf("%s: %d parts were asked for", name, n)
+		}
 	}
+	w.blobs.get = nil
+	w.relate(store.RelationBlocked)
+	w.offer(f.ID, store.FileFetching)
+	path := filepath.Join(w.dir, "asked")
+	if _, err := w.get(f.ID, path); err != nil {
+		t.Error(err)
+	}
+	wantFile(t, path, pattern(size, 1))
 }
 
 // TestBlockDuringAskedFetch holds that a block does not end a fetch into the

@@ -122,7 +122,7 @@ func TestDigestIsChecked(t *testing.T) {
 // TestFetchGoesOn kills the daemon while it fetches; the next one goes on behind
 // what was durable.
 func TestFetchGoesOn(t *testing.T) {
-	const parts = 5
+	const parts = 3
 	w := newWorld(t)
 	w.start()
 	f := w.offered("f", (parts-1)*seal.FilePartPlain+3)
@@ -170,23 +170,24 @@ func TestFetchGoesOn(t *testing.T) {
 func TestBrokenRange(t *testing.T) {
 	w := newWorld(t)
 	w.start()
-	f := w.offered("f", 3*seal.FilePartPlain+3)
+	const size = seal.FilePartPlain + seal.FilePartPlain/2
+	f := w.offered("f", size)
 	broken := map[int64]bool{}
 	w.blobs.cut = func(offset int64, n int) int {
-		if broken[offset] || n < seal.FilePartPlain/4 {
+		if broken[offset] || n < seal.FilePartPlain/16 {
 			return n
 		}
 		broken[offset] = true
 		return n / 2
 	}
-	w.s.Reached() // no wait between tries
+	defer w.hurry()()
 	out := filepath.Join(w.dir, "got")
 	if _, err := w.get(f.ID, out); err != nil {
 		t.Fatal(err)
 	}
-	wantFile(t, out, pattern(3*seal.FilePartPlain+3, 1))
-	if size := int64(len(w.blobs.blobs[f.Blob].data)); w.blobs.bytes != size || len(broken) < 6 {
-		t.Errorf("%d bytes were fetched of %d, over %d broken connections", w.blobs.bytes, size, len(broken))
+	wantFile(t, out, pattern(size, 1))
+	if sealed := int64(len(w.blobs.blobs[f.Blob].data)); w.blobs.bytes != sealed || len(broken) < 6 {
+		t.Errorf("%d bytes were fetched of %d, over %d broken connections", w.blobs.bytes, sealed, len(broken))
 	}
 }
 
@@ -415,7 +416,7 @@ func TestGetWaits(t *testing.T) {
 func TestCollect(t *testing.T) {
 	w := newWorld(t)
 	w.start()
-	f := w.offered("f", 2*seal.FilePartPlain)
+	f := w.offered("f", seal.FilePartPlain+7)
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	w.blobs.get = func(ctx context.Context, offset int64) error {

@@ -2,6 +2,7 @@ package files
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -23,7 +24,36 @@ import (
 	"secmsg/rpc/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// templateEnv names a database as it is before anything happens: making one
+// takes longer than many a test.
+const templateEnv = "SECMSG_FILES_TEST_TEMPLATE"
+
+func TestMain(m *testing.M) {
+	dir, err := makeTemplate()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := os.RemoveAll(dir); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+		os.Exit(code)
+	}))
+}
+
+func makeTemplate() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "secmsg-files-"); err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "db")
+	st, err := store.Open(context.Background(), path, store.Options{})
+	if err != nil {
+		return dir, err
+	}
+	return dir, errors.Join(st.Close(), os.Setenv(templateEnv, path))
+}
 
 // plainBox keeps sealed columns readable.
 type plainBox struct{}
@@ -38,9 +68,14 @@ func (plainBox) Tag(domain string, b []byte) []byte {
 // fakeBlob is a blob in memory.
 type fakeBlob struct {
 	readers  []string
-	parts    map[int][]byte
+	parts    map[int]fakePart
 	complete bool
 	data     []byte
+}
+
+type fakePart struct {
+	data []byte
+	etag string
 }
 
 // fakeBlobs is a server in memory, with faults.
@@ -78,7 +113,7 @@ func (f *fakeBlobs) CreateBlob(_ context.Context, b wire.CreateBlob) (wire.Blob,
 	defer f.mu.Unlock()
 	f.n++
 	id := fmt.Sprintf("blob%d", f.n)
-	f.blobs[id] = &fakeBlob{readers: b.Readers, parts: map[int][]byte{}}
+	f.blobs[id] = &fakeBlob{readers: b.Readers, parts: map[int]fakePart{}}
 	return wire.Blob{ID: id, MaxSize: 1 << 30}, nil
 }
 
@@ -105,19 +140,19 @@ func (f *fakeBlobs) PutPart(ctx context.Context, t wire.BlobTicket, size int64, 
 	if _, err := content.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
+	tag := etag(b)
 	f.mu.Lock()
 	blob := f.blobs[t.URL]
 	if blob == nil {
 		f.mu.Unlock()
 		return "", notFound()
 	}
-	blob.parts[t.Number] = b
+	blob.parts[t.Number] = fakePart{b, tag}
 	f.puts[t.Number]++
 	f.mu.Unlock()
 	if f.stored != nil {
 		f.stored(t.Number)
 	}
-	tag := etag(b)
 	if f.late != nil && f.late(t.Number) {
 		f.mu.Lock()
 		f.again[tag] = "late-" + tag
@@ -127,12 +162,7 @@ func (f *fakeBlobs) PutPart(ctx context.Context, t wire.BlobTicket, size int64, 
 }
 
 // tag is the ETag that a part has now.
-func (f *fakeBlobs) tag(b []byte) string {
-	if late, ok := f.again[etag(b)]; ok {
-		return late
-	}
-	return etag(b)
-}
+func (f *fakeBlobs) tag(p fakePart) string { return cmp.Or(f.again[p.etag], p.etag) }
 
 func etag(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
 
@@ -143,14 +173,14 @@ func (f *fakeBlobs) CompleteBlob(_ context.Context, id string, parts []wire.Blob
 	if blob == nil {
 		return wire.Blob{}, notFound()
 	}
-	blob.data = nil
+	var all [][]byte
 	for i, p := range parts {
 		if p.Number != i+1 || f.tag(blob.parts[p.Number]) != p.ETag {
 			return wire.Blob{}, &wire.Error{Code: wire.CodeConflict, Message: "another part"}
 		}
-		blob.data = append(blob.data, blob.parts[p.Number]...)
+		all = append(all, blob.parts[p.Number].data)
 	}
-	blob.complete = true
+	blob.data, blob.complete = bytes.Join(all, nil), true
 	return wire.Blob{ID: id, Complete: true, Size: int64(len(blob.data))}, nil
 }
 
@@ -164,7 +194,7 @@ func (f *fakeBlobs) GetBlob(_ context.Context, id string) (wire.Blob, error) {
 	out := wire.Blob{ID: id, Complete: blob.complete}
 	for n := 1; n <= len(blob.parts)+10; n++ {
 		if p, ok := blob.parts[n]; ok {
-			out.Parts = append(out.Parts, wire.BlobPart{Number: n, Size: int64(len(p)), ETag: f.tag(p)})
+			out.Parts = append(out.Parts, wire.BlobPart{Number: n, Size: int64(len(p.data)), ETag: f.tag(p)})
 		}
 	}
 	return out, nil
@@ -235,6 +265,13 @@ func newWorld(t *testing.T) *world {
 		dir = t.TempDir()
 	}
 	w := &world{t: t, blobs: newBlobs(), dir: dir}
+	template, err := os.ReadFile(os.Getenv(templateEnv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "db"), template, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if w.st, err = store.Open(t.Context(), filepath.Join(dir, "db"), store.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -300,6 +337,29 @@ func (w *world) stop() {
 	}
 }
 
+// hurry spares the service that runs now the waits between tries, until the
+// function that it returns is called.
+func (w *world) hurry() (end func()) {
+	s, over := w.s, make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				s.Reached()
+			case <-over:
+				return
+			}
+		}
+	})
+	return func() {
+		close(over)
+		wg.Wait()
+	}
+}
+
 // source writes a file of n bytes that differ.
 func (w *world) source(name string, n int) string {
 	w.t.Helper()
@@ -350,7 +410,7 @@ func (w *world) file(id store.MessageID) *store.File {
 // wait waits until the file has a state, which is looked for in the store.
 func (w *world) wait(id store.MessageID, state string) *store.File {
 	w.t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.NewTimer(20 * time.Second)
 	defer deadline.Stop()
