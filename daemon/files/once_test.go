@@ -134,6 +134,32 @@ func TestIdleStreamEnds(t *testing.T) {
 	}
 }
 
+// TestWithdrawnWhileItBegins withdraws an upload when the server has just made
+// its blob, of which no row knows yet: the blob is deleted.
+func TestWithdrawnWhileItBegins(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	var id store.MessageID
+	w.blobs.made = func(ctx context.Context) {
+		w.update(func(tx *store.Tx) error {
+			list, err := tx.Files(1, 0, 1)
+			if err != nil {
+				return err
+			}
+			id = list[0].ID
+			list[0].State = store.FileCancelled
+			return tx.SaveFile(&list[0])
+		})
+		w.s.Kick()
+		<-ctx.Done()
+	}
+	w.send(w.source("f", 2*seal.FilePartPlain))
+	w.settled()
+	if len(w.blobs.deleted) != 1 || w.file(id).State != store.FileCancelled {
+		t.Errorf("deleted: %v", w.blobs.deleted)
+	}
+}
+
 // TestPartIsSealedOnce changes a source so that nothing but its content tells,
 // behind the last part that is recorded, where a part is sealed already: what
 // is sealed then takes another key. A part of which a crash has left only the

@@ -88,6 +88,7 @@ type fakeBlobs struct {
 	deleted []string
 
 	create func() error
+	made   func(ctx context.Context)                 // after a blob is made, before that is answered
 	put    func(ctx context.Context, part int) error // before it is stored
 	stored func(part int)                            // after it is stored, before it is answered
 	get    func(ctx context.Context, offset int64) error
@@ -103,7 +104,10 @@ func newBlobs() *fakeBlobs {
 
 func notFound() error { return &wire.Error{Code: wire.CodeNotFound, Message: "no such blob"} }
 
-func (f *fakeBlobs) CreateBlob(_ context.Context, b wire.CreateBlob) (wire.Blob, error) {
+func (f *fakeBlobs) CreateBlob(ctx context.Context, b wire.CreateBlob) (wire.Blob, error) {
+	if f.made != nil {
+		defer f.made(ctx)
+	}
 	if f.create != nil {
 		if err := f.create(); err != nil {
 			return wire.Blob{}, err

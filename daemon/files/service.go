@@ -334,6 +334,15 @@ func (s *Service) discard(ctx context.Context, id int64, blob string) error {
 	return err
 }
 
+// unwanted has a blob deleted of which no upload knows.
+func (s *Service) unwanted(ctx context.Context, blob string) error {
+	return s.o.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+		return tx.InsertTransfer(&store.Transfer{
+			Account: s.o.Account, Kind: store.TransferDelete, CreatedMS: s.o.Store.ProfileTime().UnixMilli(), Body: []byte(blob),
+		})
+	})
+}
+
 // lookDeletes deletes blobs that nobody wants, one after the other.
 func (s *Service) lookDeletes(ctx context.Context) error {
 	s.mu.Lock()
