@@ -97,7 +97,7 @@ func TestCaptureOfARelayedCall(t *testing.T) {
 	if c := until[Connected](t, p.from[0], 15*time.Second, nil); c.Pair != Relayed {
 		t.Errorf("pair %q", c.Pair)
 	}
-	received(t, p.from[1], 40, 0, 10*time.Second)
+	received(t, p.from[1], 40, 0, 30*time.Second)
 	offer, err := p.caller.Restart(context.Background())
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestCaptureOfARelayedCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, p.from[0], 15*time.Second, collect)
-	received(t, p.from[1], p.callee.Summary().AudioIn.Frames+40, 0, 10*time.Second)
+	received(t, p.from[1], p.callee.Summary().AudioIn.Frames+40, 0, 30*time.Second)
 	if strings.Contains(offer, hidden) || strings.Contains(offer, "candidate") {
 		t.Errorf("the offer of a restart has an address:\n%s", offer)
 	}

@@ -13,7 +13,6 @@ import (
 // TestFIFOThatNobodyWritesIsClosed: a call ends although a FIFO never got a
 // writer, also when the FIFO is gone, and at whatever moment.
 func TestFIFOThatNobodyWritesIsClosed(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	for i := range 40 {
 		path := filepath.Join(dir, strconv.Itoa(i)+".ivf")

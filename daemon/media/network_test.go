@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -118,6 +119,46 @@ func TestRestartKeepsTheCall(t *testing.T) {
 	if st := p.callee.Summary().AudioIn; st.Refused != 0 {
 		t.Errorf("%d packets were refused", st.Refused)
 	}
+}
+
+// TestCandidatesBeforeTheirRestart: what overtakes the SDP that it belongs to is
+// kept for it; what belongs to none is not.
+func TestCandidatesBeforeTheirRestart(t *testing.T) {
+	t.Parallel()
+	a, b := opusOnly(t)
+	p := join(t, a, b)
+	p.start(t)
+	received(t, p.from[1], 5, 0, 15*time.Second)
+	offer, err := p.caller.Restart(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	early := "candidate:1 1 udp 1 192.0.2.1 5000 typ host ufrag " + fragmentsOf(offer)[0]
+	for _, c := range []string{early, "candidate:1 1 udp 1 192.0.2.2 5000 typ host ufrag old"} {
+		if err := p.callee.AddCandidate(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waits := func() bool {
+		p.callee.mu.Lock()
+		defer p.callee.mu.Unlock()
+		return slices.Contains(p.callee.pending, early)
+	}
+	if !waits() {
+		t.Error("an early candidate is not kept")
+	}
+	answer, other, err := p.callee.Accept(context.Background(), offer, fingerprintOf(t, p.caller))
+	if err != nil {
+		t.Fatal(err)
+	}
+	remote, err := p.callee.transport().ICETransport().GetRemoteParameters()
+	if err != nil || remote.UsernameFragment != fragmentsOf(offer)[0] || waits() {
+		t.Errorf("%+v %v", remote, err)
+	}
+	if err := p.caller.Answer(answer, other); err != nil {
+		t.Fatal(err)
+	}
+	received(t, p.from[1], p.callee.Summary().AudioIn.Frames+20, 0, 20*time.Second)
 }
 
 // TestMute: silence is heard while the sound is muted, and pictures begin again

@@ -71,6 +71,17 @@ next:
 	return kept
 }
 
+// fragmentsOf are the user name fragments of an SDP (RFC 8839, section 5.4).
+func fragmentsOf(remote string) []string {
+	var out []string
+	for line := range strings.Lines(remote) {
+		if f, ok := strings.CutPrefix(line, "a=ice-ufrag:"); ok {
+			out = append(out, strings.TrimSpace(f))
+		}
+	}
+	return out
+}
+
 // colons prints a fingerprint as SDP does (RFC 8122, section 5).
 func colons(b []byte) string {
 	parts := make([]string, len(b))

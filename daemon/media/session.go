@@ -49,7 +49,8 @@ type Session struct {
 	verified    bool            // guarded by mu
 	keys        *seal.MediaKeys // guarded by mu; nil until set
 	remoteSet   bool            // guarded by mu
-	pending     []string        // guarded by mu: candidates before the remote SDP
+	pending     []string        // guarded by mu: candidates before their remote SDP
+	fragments   []string        // guarded by mu: user name fragments of the remote SDP
 	candidates  int             // guarded by mu: since the last restart
 	flowing     bool            // guarded by mu
 	closed      bool            // guarded by mu

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pion/webrtc/v4"
@@ -132,8 +133,8 @@ func (s *Session) setRemote(kind webrtc.SDPType, remote string, fingerprint []by
 		return fmt.Errorf("remote description (%v): %w", err, ErrSignal)
 	}
 	s.mu.Lock()
-	s.remoteSet = true
-	waiting := s.pending
+	s.remoteSet, s.fragments = true, fragmentsOf(trusted)
+	waiting := slices.DeleteFunc(s.pending, func(c string) bool { return !s.currentLocked(c) })
 	s.pending = nil
 	s.mu.Unlock()
 	for _, c := range waiting {
@@ -142,6 +143,14 @@ func (s *Session) setRemote(kind webrtc.SDPType, remote string, fingerprint []by
 		}
 	}
 	return nil
+}
+
+// currentLocked reports whether a candidate belongs to the remote SDP, or does
+// not say what it belongs to.
+func (s *Session) currentLocked(c string) bool {
+	f := strings.Fields(c)
+	at := slices.Index(f, "ufrag")
+	return at < 0 || at+1 >= len(f) || slices.Contains(s.fragments, f[at+1])
 }
 
 // AddCandidate takes an address of the peer, as its [Candidate] event gave it,
@@ -160,8 +169,11 @@ func (s *Session) AddCandidate(c string) error {
 	case s.candidates > MaxCandidates:
 		s.mu.Unlock()
 		return fmt.Errorf("more than %d candidates: %w", MaxCandidates, ErrSignal)
-	case !s.remoteSet:
-		s.pending = append(s.pending, c)
+	case !s.remoteSet, !s.currentLocked(c):
+		// The library would drop one that came before the SDP of its restart.
+		if len(s.pending) < MaxCandidates {
+			s.pending = append(s.pending, c)
+		}
 		s.mu.Unlock()
 		return nil
 	}
