@@ -60,22 +60,7 @@ func (d *Daemon) downloads() string {
 
 // filesOf calls an account's files service as ask calls its engine.
 func (d *Daemon) filesOf(ctx context.Context, name string, call func(s *files.Service) error) error {
-	for {
-		a, err := d.resolve(name)
-		if err != nil {
-			return err
-		}
-		if err = call(a.fileService()); !engine.Stopped(err) {
-			return toLocal(err)
-		}
-		select {
-		case <-time.After(stoppedPause):
-		case <-a.done:
-			return toLocal(err)
-		case <-ctx.Done():
-			return toLocal(ctx.Err())
-		}
-	}
+	return d.try(ctx, name, func(a *account) error { return call(a.fileService()) })
 }
 
 // SendFiles implements localapi.Backend. The plan of an upload holds its key, so

@@ -38,17 +38,25 @@ func (d *Daemon) Submit(ctx context.Context, p local.SendParams) func() (local.S
 // stoppedPause is how often a call looks for the engine that follows one that ended.
 const stoppedPause = 50 * time.Millisecond
 
-// ask calls an account's engine. A call that comes while the device is being
-// replaced, when one engine has ended and the next is not made yet, was not
-// carried out: it waits for that one. An account that has ended has no next.
+// ask calls an account's engine.
 func (d *Daemon) ask(ctx context.Context, name string, call func(e *engine.Engine) error) error {
+	return d.try(ctx, name, func(a *account) error {
+		e, _ := a.parts()
+		return call(e)
+	})
+}
+
+// try makes a call that needs an account's engine. One that comes while the
+// device is being replaced, when one engine has ended and the next is not made
+// yet, was not carried out: it waits for that one. An account that has ended has
+// no next.
+func (d *Daemon) try(ctx context.Context, name string, call func(a *account) error) error {
 	for {
 		a, err := d.resolve(name)
 		if err != nil {
 			return err
 		}
-		e, _ := a.parts()
-		if err = call(e); !engine.Stopped(err) {
+		if err = call(a); !engine.Stopped(err) {
 			return toLocal(err)
 		}
 		select {

@@ -185,11 +185,7 @@ func (e *Engine) ListCalls(ctx context.Context, p local.CallListParams) (local.E
 	err = e.store.View(ctx, func(tx *store.Tx) error {
 		peer := store.PeerID(0)
 		if p.Peer != "" {
-			addr, err := e.trust.Resolve(tx, e.account, p.Peer)
-			if err != nil {
-				return err
-			}
-			if peer, err = e.findPeer(tx, addr.String()); err != nil {
+			if peer, err = e.peerNamed(tx, p.Peer); err != nil {
 				return err
 			}
 		}

@@ -24,11 +24,7 @@ func (e *Engine) ListFiles(ctx context.Context, p local.FileListParams) (local.E
 		out.Events = out.Events[:0]
 		var peer store.PeerID
 		if p.Peer != "" {
-			addr, err := e.trust.Resolve(tx, e.account, p.Peer)
-			if err != nil {
-				return err
-			}
-			if peer, err = e.findPeer(tx, addr.String()); err != nil {
+			if peer, err = e.peerNamed(tx, p.Peer); err != nil {
 				return err
 			}
 		}
@@ -65,23 +61,15 @@ func (e *Engine) ShowFile(ctx context.Context, text string) (local.FileShown, *s
 	var f *store.File
 	id, err := parseID(text)
 	if err != nil {
-		return out, nil, local.Errorf(local.CodeNotFound, "there is no file %q", text)
+		return out, nil, local.NotOneFile(0, text)
 	}
 	err = e.store.View(ctx, func(tx *store.Tx) error {
-		f, err = tx.File(e.account, id)
-		if isNotFound(err) {
-			list, err := tx.FilesOf(e.account, id)
-			switch {
-			case err != nil:
-				return err
-			case len(list) == 0:
-				return local.Errorf(local.CodeNotFound, "there is no file %s", text)
-			case len(list) > 1:
-				return local.Errorf(local.CodeUsage, "the message has %d files; name one", len(list)).WithHint("secmsg file list")
-			}
-			f = &list[0]
-		} else if err != nil {
+		var n int
+		if f, n, err = tx.FileNamed(e.account, id); err != nil {
 			return err
+		}
+		if n != 1 {
+			return local.NotOneFile(n, text)
 		}
 		if out.Event, err = e.listed(tx, f); err != nil {
 			return err

@@ -28,11 +28,7 @@ func (e *Engine) Inbox(ctx context.Context, p local.InboxParams) (local.Events, 
 		out.Events = out.Events[:0]
 		var peers []store.PeerID
 		for _, name := range p.From {
-			addr, err := e.trust.Resolve(tx, e.account, name)
-			if err != nil {
-				return err
-			}
-			id, err := e.findPeer(tx, addr.String())
+			id, err := e.peerNamed(tx, name)
 			if err != nil {
 				return err
 			}
@@ -60,6 +56,15 @@ func (e *Engine) Inbox(ctx context.Context, p local.InboxParams) (local.Events, 
 		err = e.do(ctx, func() error { return e.update(read) })
 	}
 	return out, toLocal(err)
+}
+
+// peerNamed is findPeer for a name as the user gives it.
+func (e *Engine) peerNamed(tx *store.Tx, name string) (store.PeerID, error) {
+	addr, err := e.trust.Resolve(tx, e.account, name)
+	if err != nil {
+		return 0, err
+	}
+	return e.findPeer(tx, addr.String())
 }
 
 // findPeer returns a peer's id; one that was never met gets an id that nothing has.

@@ -142,7 +142,7 @@ func (s *Service) fetched(ctx context.Context, f *store.File, path string, trans
 func (s *Service) find(ctx context.Context, text string, wait bool) (*store.File, string, error) {
 	u, err := uuid.Parse(text)
 	if err != nil {
-		return nil, "", local.Errorf(local.CodeNotFound, "there is no file %q", text)
+		return nil, "", local.NotOneFile(0, text)
 	}
 	tick := time.NewTicker(waitEvery)
 	defer tick.Stop()
@@ -167,20 +167,12 @@ var errNotYet = errors.New("not yet")
 
 func (s *Service) lookUp(ctx context.Context, id store.MessageID, text string) (f *store.File, peer string, err error) {
 	err = s.o.Store.View(ctx, func(tx *store.Tx) error {
-		f, err = tx.File(s.o.Account, id)
-		if errors.Is(err, store.ErrNotFound) {
-			list, err := tx.FilesOf(s.o.Account, id)
-			switch {
-			case err != nil:
-				return err
-			case len(list) == 0:
-				return local.Errorf(local.CodeNotFound, "there is no file %s", text)
-			case len(list) > 1:
-				return local.Errorf(local.CodeUsage, "the message has %d files; name one", len(list)).WithHint("secmsg file list")
-			}
-			f = &list[0]
-		} else if err != nil {
+		var n int
+		if f, n, err = tx.FileNamed(s.o.Account, id); err != nil {
 			return err
+		}
+		if n != 1 {
+			return local.NotOneFile(n, text)
 		}
 		if peer, err = tx.PeerAddress(f.Peer); err != nil {
 			return err

@@ -99,6 +99,19 @@ func (tx *Tx) File(account AccountID, id MessageID) (*File, error) {
 	return &list[0], nil
 }
 
+// FileNamed returns the file that an id means: its own, or that of a message
+// with one file. n is how many files it means; f is nil unless that is one.
+func (tx *Tx) FileNamed(account AccountID, id MessageID) (f *File, n int, err error) {
+	if f, err = tx.File(account, id); !errors.Is(err, ErrNotFound) {
+		return f, 1, err
+	}
+	list, err := tx.FilesOf(account, id)
+	if err == nil && len(list) == 1 {
+		f = &list[0]
+	}
+	return f, len(list), err
+}
+
 // FilesOf returns the files of a message in their order.
 func (tx *Tx) FilesOf(account AccountID, message MessageID) ([]File, error) {
 	return tx.files(`SELECT `+fileColumns+` FROM files WHERE account = ? AND message = ? ORDER BY place`, account, message[:])

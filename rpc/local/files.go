@@ -98,6 +98,14 @@ type FileIDParams struct {
 	ID string `json:"id"`
 }
 
+// NotOneFile is what a caller is told whose id means n files, but not one.
+func NotOneFile(n int, id string) *Error {
+	if n == 0 {
+		return Errorf(CodeNotFound, "there is no file %q", id)
+	}
+	return Errorf(CodeUsage, "the message has %d files; name one", n).WithHint("secmsg file list")
+}
+
 // FileGetParams are the parameters of file.get.
 type FileGetParams struct {
 	AccountParam
