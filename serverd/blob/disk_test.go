@@ -116,24 +116,31 @@ func TestDiskDamage(t *testing.T) {
 	}
 }
 
-// A newer put of a part ends the older one, which stands still.
-func TestDiskNewerPut(t *testing.T) {
-	b, d := openDisk(t, t.TempDir(), func(o *DiskOptions) { o.Stall = time.Minute })
-	id, _ := b.create(t)
+// halfPut begins to put part 1 of five bytes, and sends two of them.
+func (b backend) halfPut(t *testing.T, id [16]byte) net.Conn {
+	t.Helper()
 	u, err := b.PutURL(ctxOf(t), b.ticket(id, time.Minute), "", 1, 5)
 	must(t, err)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(b.base, "http://"))
 	must(t, err)
-	defer conn.Close()
+	t.Cleanup(func() { must(t, conn.Close()) })
 	_, err = io.WriteString(conn, "PUT "+u+" HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
 	must(t, err)
+	return conn
+}
+
+// A newer put of a part ends the older one, which stands still.
+func TestDiskNewerPut(t *testing.T) {
+	b, d := openDisk(t, t.TempDir(), func(o *DiskOptions) { o.Stall = time.Minute })
+	id, _ := b.create(t)
+	conn := b.halfPut(t, id)
 	poll(t, func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return len(d.puts) == 1
 	})
 	b.put(t, id, "", 1, []byte("newer"))
-	_, err = io.ReadAll(conn) // the server closes it
+	_, err := io.ReadAll(conn) // the server closes it
 	must(t, err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -146,14 +153,8 @@ func TestDiskNewerPut(t *testing.T) {
 func TestDiskStalledTransfers(t *testing.T) {
 	b, d := openDisk(t, t.TempDir(), func(o *DiskOptions) { o.Stall, o.Parallel = 50*time.Millisecond, 2 })
 	id, _ := b.create(t)
-	u, err := b.PutURL(ctxOf(t), b.ticket(id, time.Minute), "", 1, 5)
-	must(t, err)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(b.base, "http://"))
-	must(t, err)
-	defer conn.Close()
-	_, err = io.WriteString(conn, "PUT "+u+" HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
-	must(t, err)
-	_, err = io.ReadAll(conn)
+	conn := b.halfPut(t, id)
+	_, err := io.ReadAll(conn)
 	must(t, err)
 	if left, err := d.root.OpenFile(tmpDir, os.O_RDONLY, 0); err == nil {
 		names, err := left.Readdirnames(-1)
@@ -199,13 +200,7 @@ func TestDiskLateRefusal(t *testing.T) {
 	}()
 	b := backend{Store: d, base: srv.URL, now: time.Now}
 	id, _ := b.create(t)
-	u, err := b.PutURL(ctxOf(t), b.ticket(id, time.Minute), "", 1, 5)
-	must(t, err)
-	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
-	must(t, err)
-	defer conn.Close()
-	_, err = io.WriteString(conn, "PUT "+u+" HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
-	must(t, err)
+	conn := b.halfPut(t, id)
 	answer, err := io.ReadAll(conn)
 	must(t, err)
 	if !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") {
