@@ -30,12 +30,7 @@ func TestFault08FullDiskWhileFetching(t *testing.T) {
 	}
 	r.check(os.Remove(filler))
 	nothingIn(t, dir)
-	if res := r.getFile(id, filepath.Join(dir, "file")); res.Code != 0 {
-		t.Fatal(res.Err())
-	}
-	if digest(t, filepath.Join(dir, "file")) != want {
-		t.Error("what came is not what was sent")
-	}
+	r.wantFile(id, filepath.Join(dir, "file"), want)
 	r.noPanic()
 }
 
@@ -64,12 +59,7 @@ func TestFault08FullDiskWhileSending(t *testing.T) {
 	r.run("alice", "", "file", "gc")
 	id := r.sendFile(source)
 	to := filepath.Join(t.TempDir(), "file")
-	if res := r.getFile(id, to); res.Code != 0 {
-		t.Fatal(res.Err())
-	}
-	if digest(t, to) != want {
-		t.Error("what came is not what was sent")
-	}
+	r.wantFile(id, to, want)
 	r.noPanic()
 }
 
@@ -98,11 +88,6 @@ func TestFault08FullDiskAtTheServerWhileSending(t *testing.T) {
 	}
 	r.check(os.Remove(filler))
 	id := r.sendFile(second)
-	if res := r.getFile(id, filepath.Join(files, "second.got")); res.Code != 0 {
-		t.Fatal(res.Err())
-	}
-	if digest(t, filepath.Join(files, "second.got")) != wantSecond {
-		t.Error("what came is not what was sent")
-	}
+	r.wantFile(id, filepath.Join(files, "second.got"), wantSecond)
 	r.noPanic()
 }

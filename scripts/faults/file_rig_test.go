@@ -88,6 +88,17 @@ func (r *rig) getFile(id, to string, args ...string) lab.Result {
 	return r.run("bob", "", append([]string{"file", "get", id, "-O", to, "--wait", "--timeout", "60s"}, args...)...)
 }
 
+// wantFile fetches as bob, and demands what was sent.
+func (r *rig) wantFile(id, to string, want [sha256.Size]byte, args ...string) {
+	r.t.Helper()
+	if res := r.getFile(id, to, args...); res.Code != 0 {
+		r.t.Fatal(res.Err())
+	}
+	if digest(r.t, to) != want {
+		r.t.Errorf("what came to %s is not what was sent", to)
+	}
+}
+
 // fileState is what a user's list says of a file, empty if it is not there.
 func (r *rig) fileState(user, id string) string {
 	r.t.Helper()

@@ -116,12 +116,7 @@ func TestS3Files(t *testing.T) {
 	want := content(t, source, size, 9)
 	up, down := r.tcp.Passed()
 	id := r.sendFile(source)
-	if res := r.getFile(id, to); res.Code != 0 {
-		t.Fatal(res.Err())
-	}
-	if digest(t, to) != want {
-		t.Error("what came is not what was sent")
-	}
+	r.wantFile(id, to, want)
 	objects, bytes := stored()
 	if len(objects) != 1 || bytes < size || bytes > size*overhead/100 || !strings.HasPrefix(filepath.Base(filepath.Dir(objects[0])), s3Prefix) {
 		t.Errorf("the store has %v, %d bytes", objects, bytes)
@@ -136,12 +131,7 @@ func TestS3Files(t *testing.T) {
 	out, err := cmd.Output()
 	r.check(err)
 	piped := r.firstID(string(out))
-	if res := r.getFile(piped, to, "--force"); res.Code != 0 {
-		t.Fatal(res.Err())
-	}
-	if digest(t, to) != want {
-		t.Error("what came from the pipe is not what was sent")
-	}
+	r.wantFile(piped, to, want, "--force")
 
 	// One that was not fetched is withdrawn; those that were delivered are not alice's to take back.
 	lost := r.sendFile(source)
