@@ -2,6 +2,7 @@ package media_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strings"
@@ -431,5 +432,66 @@ func TestSameClientTwice(t *testing.T) {
 	eventually(t, "the second is refused", func() bool { return s.Counters()["refused_streams"] == 1 })
 	if n := s.Counters()["streams"]; n != 1 {
 		t.Errorf("%d connections", n)
+	}
+}
+
+// Whatever an account signs, and whatever a stranger sends, the server lives.
+func TestHostilePackets(t *testing.T) {
+	s, _ := server(t, func(o *media.Options) { o.Limits.Requests = media.Rate{Burst: 1 << 30, Every: 1} })
+	username, password, _ := s.Mint("alice")
+	r := newRaw(t, s, username, password)
+	if code, _ := r.do(stun.MethodAllocate, transport(17)); code != 0 {
+		t.Fatalf("allocate: %d", code)
+	}
+	rnd := rand.New(rand.NewPCG(3, 4))
+	methods := []stun.Method{stun.MethodBinding, stun.MethodAllocate, stun.MethodRefresh, stun.MethodSend, stun.MethodData,
+		stun.MethodCreatePermission, stun.MethodChannelBind, stun.MethodConnect, stun.MethodConnectionBind, 0xfff}
+	kinds := []stun.AttrType{stun.AttrXORPeerAddress, stun.AttrData, stun.AttrLifetime, stun.AttrChannelNumber, stun.AttrRequestedTransport,
+		stun.AttrRequestedAddressFamily, stun.AttrEvenPort, stun.AttrReservationToken, stun.AttrDontFragment, stun.AttrXORMappedAddress,
+		stun.AttrErrorCode, stun.AttrUnknownAttributes, stun.AttrConnectionID, stun.AttrNonce, stun.AttrRealm, stun.AttrUsername, 0x7fff}
+	for i := range 5000 {
+		var more []stun.Setter
+		for range rnd.IntN(5) {
+			v := make([]byte, []int{0, 1, 3, 4, 5, 8, 19, 20, 21, 200}[rnd.IntN(10)])
+			for j := range v {
+				v[j] = byte(rnd.Uint32())
+			}
+			if len(v) > 1 && rnd.IntN(2) == 0 {
+				v[0], v[1] = 0, byte(rnd.IntN(4)) // a family
+			}
+			more = append(more, attribute(kinds[rnd.IntN(len(kinds))], v))
+		}
+		method := methods[rnd.IntN(len(methods))]
+		m := r.request(method, more...)
+		if rnd.IntN(4) == 0 {
+			m = stun.MustBuild(append([]stun.Setter{stun.TransactionID, stun.NewType(method, stun.MessageClass(rnd.IntN(4)))}, more...)...)
+		}
+		b := m.Raw
+		switch rnd.IntN(6) {
+		case 0:
+			b = b[:rnd.IntN(len(b)+1)]
+		case 1:
+			b[rnd.IntN(len(b))] ^= 1 << rnd.IntN(8)
+		}
+		if rnd.IntN(3) == 0 {
+			send(t, udp(t), string(b), r.to)
+		} else {
+			send(t, r.conn, string(b), r.to)
+		}
+		if i%500 == 0 {
+			// Streams are cut anew, and a bad one is closed.
+			c, err := net.Dial("tcp", s.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = c.Write(b) // it may be closed already
+			_ = c.Close()
+		}
+	}
+	if err := s.Test(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := s.Counters()["failed_packets"]; n != 0 {
+		t.Errorf("%d packets were sent to nowhere", n)
 	}
 }

@@ -3,9 +3,10 @@ package media
 import (
 	"encoding/binary"
 	"net"
+	"net/netip"
+	"syscall"
+	"unsafe"
 
-	"golang.org/x/net/ipv4"
-	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,151 +17,262 @@ const (
 	maxSegmented = 65_000
 )
 
-// batchConn reads and writes several packets in one call: recvmmsg, sendmmsg.
-type batchConn interface {
-	ReadBatch(ms []ipv4.Message, flags int) (int, error)
-	WriteBatch(ms []ipv4.Message, flags int) (int, error)
+// mmsghdr is struct mmsghdr of recvmmsg(2) and sendmmsg(2).
+type mmsghdr struct {
+	unix.Msghdr
+	n uint32
 }
 
-func batchOf(c *net.UDPConn) batchConn {
-	if c.LocalAddr().(*net.UDPAddr).IP.To4() == nil {
-		return ipv6.NewPacketConn(c)
+// mmsg calls recvmmsg or sendmmsg. It may be replaced in tests.
+type mmsg func(trap, fd uintptr, hs []mmsghdr) (int, syscall.Errno)
+
+// callMmsg never waits: sockets of Go's do not block. So the scheduler need not
+// know: it would take such a call of several packets for one that blocks, and wake
+// another thread each time.
+func callMmsg(trap, fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall6(trap, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
 	}
-	return ipv4.NewPacketConn(c)
+	return int(n), 0
+}
+
+// name is a struct sockaddr_in or sockaddr_in6.
+type name [unix.SizeofSockaddrInet6]byte
+
+// set writes an address and returns its length in bytes.
+func (s *name) set(a netip.AddrPort) uint32 {
+	clear(s[:])
+	binary.BigEndian.PutUint16(s[2:], a.Port())
+	if a.Addr().Is4() {
+		binary.NativeEndian.PutUint16(s[:], unix.AF_INET)
+		ip := a.Addr().As4()
+		copy(s[4:], ip[:])
+		return unix.SizeofSockaddrInet4
+	}
+	binary.NativeEndian.PutUint16(s[:], unix.AF_INET6)
+	ip := a.Addr().As16()
+	copy(s[8:], ip[:])
+	return unix.SizeofSockaddrInet6
+}
+
+// get reads an address; it is invalid if it is of another family. Scopes of
+// link-local addresses are left out: they are never peers.
+func (s *name) get() netip.AddrPort {
+	port := binary.BigEndian.Uint16(s[2:])
+	switch binary.NativeEndian.Uint16(s[:]) {
+	case unix.AF_INET:
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(s[4:8])), port)
+	case unix.AF_INET6:
+		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(s[8:24])).Unmap(), port)
+	}
+	return netip.AddrPort{}
+}
+
+// rawOf is how the kernel is called for a socket; nil: it is closed.
+func rawOf(c *net.UDPConn) syscall.RawConn {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
 }
 
 // reader reads the packets of a socket, as many at once as are waiting. It
 // belongs to one goroutine.
 type reader struct {
-	conn batchConn
-	max  int
-	ms   []ipv4.Message
-	room [][]byte // of ms
-	at   int      // the next of n
-	n    int
+	raw  syscall.RawConn
+	call mmsg
+	most int
+
+	room  [][]byte
+	names []*name
+	iov   []*unix.Iovec
+	hs    []mmsghdr // points to those
+	at, n int       // the next of how many
+
+	once  func(fd uintptr) bool // made once, since it is for each call
+	errno syscall.Errno
 }
 
 func newReader(c *net.UDPConn, most int) *reader {
-	r := &reader{conn: batchOf(c), max: most}
+	r := &reader{raw: rawOf(c), call: callMmsg, most: most}
+	r.once = r.read
 	r.grow()
 	return r
 }
 
 func (r *reader) grow() {
-	for range min(max(len(r.ms), 1), r.max-len(r.ms)) {
-		room := newRoom()
-		r.room = append(r.room, room)
-		r.ms = append(r.ms, ipv4.Message{Buffers: [][]byte{room[channelHeader:]}})
+	for range min(max(len(r.hs), 1), r.most-len(r.hs)) {
+		room, from := newRoom(), new(name)
+		iov := &unix.Iovec{Base: &room[channelHeader]}
+		iov.SetLen(len(room) - channelHeader)
+		var h mmsghdr
+		h.Name, h.Iov = &from[0], iov
+		h.SetIovlen(1)
+		r.room, r.names, r.iov, r.hs = append(r.room, room), append(r.names, from), append(r.iov, iov), append(r.hs, h)
 	}
 }
 
 // next returns the next packet that was read; false: fill reads more, and
 // takes the buffers of those before.
 func (r *reader) next() (packet, bool) {
-	for r.at < r.n {
-		i := r.at
-		r.at++
-		if from, ok := r.ms[i].Addr.(*net.UDPAddr); ok {
-			return packet{r.room[i], r.ms[i].N, from}, true
-		}
+	if r.at == r.n {
+		return packet{}, false
 	}
-	return packet{}, false
+	i := r.at
+	r.at++
+	return packet{r.room[i], int(r.hs[i].n), r.names[i].get()}, true
 }
 
 // fill waits for packets.
 func (r *reader) fill() error {
-	if r.n == len(r.ms) {
+	if r.n == len(r.hs) {
 		r.grow()
 	}
-	var err error
-	r.at = 0
-	r.n, err = r.conn.ReadBatch(r.ms, 0)
-	r.n = max(r.n, 0)
-	return err
+	r.at, r.n = 0, 0
+	if r.raw == nil {
+		return net.ErrClosed
+	}
+	if err := r.raw.Read(r.once); err != nil {
+		return err
+	}
+	if r.errno != 0 {
+		return r.errno
+	}
+	return nil
+}
+
+// read reads what is there; false: nothing is, and fill waits.
+func (r *reader) read(fd uintptr) bool {
+	for i := range r.hs {
+		r.hs[i].Namelen = unix.SizeofSockaddrInet6
+	}
+	r.n, r.errno = r.call(unix.SYS_RECVMMSG, fd, r.hs)
+	return r.errno != unix.EAGAIN
+}
+
+// message is packets of one length, of which the last may be shorter, for one address.
+type message struct {
+	to     netip.AddrPort
+	name   name
+	oob    [32]byte // what unix.CmsgSpace(2) is at most
+	first  int      // of iov
+	count  int
+	length int // of the first packet in bytes
+	size   int // of all
+	full   bool
 }
 
 // writer gathers packets for a socket. Those of one length for one address, one
 // behind the other, go through the kernel as one (UDP_SEGMENT). It belongs to one
 // goroutine; several may have the same socket.
 type writer struct {
-	udp      *net.UDPConn
-	conn     batchConn
+	raw      syscall.RawConn
+	call     mmsg
 	segments bool // the kernel can
-	ms       []ipv4.Message
-	n        int // of ms, to be sent
-	size     int // bytes of the last
-	full     bool
+
+	ms  []message
+	iov []unix.Iovec
+	hs  []mmsghdr // made of them by flush
+
+	once   func(fd uintptr) bool
+	failed int
 }
 
 func newWriter(c *net.UDPConn) *writer {
-	return &writer{udp: c, conn: batchOf(c), segments: canSegment(c)}
+	w := &writer{raw: rawOf(c), call: callMmsg}
+	w.segments = canSegment(w.raw)
+	w.once = func(fd uintptr) bool { w.write(fd); return true }
+	return w
 }
 
 // canSegment asks the kernel whether it knows UDP_SEGMENT.
-func canSegment(c *net.UDPConn) bool {
-	raw, err := c.SyscallConn()
-	if err != nil {
+func canSegment(raw syscall.RawConn) bool {
+	if raw == nil {
 		return false
 	}
 	var asked error
-	err = raw.Control(func(fd uintptr) { _, asked = unix.GetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT) })
+	err := raw.Control(func(fd uintptr) { _, asked = unix.GetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT) })
 	return err == nil && asked == nil
 }
 
 // empty reports whether there is nothing to send.
-func (w *writer) empty() bool { return w.n == 0 }
+func (w *writer) empty() bool { return len(w.ms) == 0 }
 
-// add takes a packet, whose bytes and address must stay as they are until flush.
-func (w *writer) add(b []byte, to *net.UDPAddr) {
-	if w.n > 0 && w.segments {
-		m := &w.ms[w.n-1]
-		if length := len(m.Buffers[0]); m.Addr == net.Addr(to) && !w.full && len(b) > 0 && len(b) <= length && len(m.Buffers) < maxSegments && w.size+len(b) <= maxSegmented {
-			m.Buffers = append(m.Buffers, b)
-			w.size += len(b)
-			w.full = len(b) < length // only the last may be shorter
+// add takes a packet, whose bytes must stay as they are until flush.
+func (w *writer) add(b []byte, to netip.AddrPort) {
+	iov := unix.Iovec{}
+	if len(b) > 0 {
+		iov.Base = &b[0]
+	}
+	iov.SetLen(len(b))
+	w.iov = append(w.iov, iov)
+	if len(w.ms) > 0 && w.segments && len(b) > 0 {
+		m := &w.ms[len(w.ms)-1]
+		if m.to == to && !m.full && len(b) <= m.length && m.count < maxSegments && m.size+len(b) <= maxSegmented {
+			m.count++
+			m.size += len(b)
+			m.full = len(b) < m.length // only the last may be shorter
 			return
 		}
 	}
-	if w.n == len(w.ms) {
-		w.ms = append(w.ms, ipv4.Message{})
-	}
-	m := &w.ms[w.n]
-	m.Buffers, m.Addr, m.OOB = append(m.Buffers[:0], b), to, m.OOB[:0]
-	w.n++
-	w.size, w.full = len(b), len(b) == 0
+	w.ms = append(w.ms, message{to: to, first: len(w.iov) - 1, count: 1, length: len(b), size: len(b), full: len(b) == 0})
 }
 
 // flush sends what was added, and returns how many packets the kernel did not
 // take. It does not wait: who sends too much loses packets, as on any path.
 func (w *writer) flush() (failed int) {
-	rest := w.ms[:w.n]
-	w.n = 0
-	for i := range rest {
-		if m := &rest[i]; len(m.Buffers) > 1 {
-			m.OOB = segmentControl(m.OOB, len(m.Buffers[0]))
-		}
+	if len(w.ms) == 0 {
+		return 0
 	}
-	for len(rest) > 0 {
-		sent, err := w.conn.WriteBatch(rest, unix.MSG_DONTWAIT)
-		if err != nil || sent <= 0 {
-			failed += w.apart(&rest[0])
+	w.failed = 0
+	if w.raw == nil || w.raw.Write(w.once) != nil {
+		w.failed = len(w.iov) // it is closed
+	}
+	clear(w.iov)
+	clear(w.hs)
+	w.ms, w.iov, w.hs = w.ms[:0], w.iov[:0], w.hs[:0]
+	return w.failed
+}
+
+// write sends all messages.
+func (w *writer) write(fd uintptr) {
+	for i := range w.ms {
+		m := &w.ms[i]
+		var h mmsghdr
+		h.Name, h.Namelen, h.Iov = &m.name[0], m.name.set(m.to), &w.iov[m.first]
+		h.SetIovlen(m.count)
+		if m.count > 1 {
+			h.Control = &m.oob[0]
+			h.SetControllen(segmentControl(m.oob[:], m.length))
+		}
+		w.hs = append(w.hs, h)
+	}
+	for at := 0; at < len(w.hs); {
+		sent, errno := w.call(unix.SYS_SENDMMSG, fd, w.hs[at:])
+		if errno != 0 || sent <= 0 {
+			w.failed += w.apart(fd, at)
 			sent = 1
 		}
-		rest = rest[sent:]
+		at += sent
 	}
-	return failed
 }
 
 // apart sends the packets of a message that could not be sent as one: the
 // network card cannot, or they are longer than the path's MTU.
-func (w *writer) apart(m *ipv4.Message) (failed int) {
-	if len(m.Buffers) == 1 {
+func (w *writer) apart(fd uintptr, at int) (failed int) {
+	m := &w.ms[at]
+	if m.count == 1 {
 		return 1
 	}
-	one := []ipv4.Message{{Addr: m.Addr}}
-	for _, b := range m.Buffers {
-		one[0].Buffers = [][]byte{b}
-		if sent, err := w.conn.WriteBatch(one, unix.MSG_DONTWAIT); err != nil || sent <= 0 {
+	one := w.hs[at : at+1]
+	one[0].Control = nil
+	one[0].SetControllen(0)
+	one[0].SetIovlen(1)
+	for i := range m.count {
+		one[0].Iov = &w.iov[m.first+i]
+		if sent, errno := w.call(unix.SYS_SENDMMSG, fd, one); errno != 0 || sent <= 0 {
 			failed++
 		}
 	}
@@ -170,14 +282,9 @@ func (w *writer) apart(m *ipv4.Message) (failed int) {
 	return failed
 }
 
-// segmentControl makes the control message of UDP_SEGMENT in b: udp(7), cmsg(3).
-func segmentControl(b []byte, length int) []byte {
-	space := unix.CmsgSpace(2)
-	if cap(b) < space {
-		b = make([]byte, space)
-	}
-	b = b[:space]
-	clear(b)
+// segmentControl writes the control message of UDP_SEGMENT, udp(7) and cmsg(3),
+// and returns its length in bytes.
+func segmentControl(b []byte, length int) int {
 	if unix.SizeofPtr == 8 {
 		binary.NativeEndian.PutUint64(b, uint64(unix.CmsgLen(2)))
 	} else {
@@ -186,5 +293,5 @@ func segmentControl(b []byte, length int) []byte {
 	binary.NativeEndian.PutUint32(b[unix.SizeofPtr:], unix.IPPROTO_UDP)
 	binary.NativeEndian.PutUint32(b[unix.SizeofPtr+4:], unix.UDP_SEGMENT)
 	binary.NativeEndian.PutUint16(b[unix.CmsgLen(0):], uint16(length))
-	return b
+	return unix.CmsgSpace(2)
 }

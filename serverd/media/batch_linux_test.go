@@ -3,34 +3,25 @@ package media
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/pion/stun/v4"
-	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 )
 
-// badConn is a socket that fails, gives a packet, fails and is closed.
-type badConn struct {
-	batchConn
-	bad    int // errors before the packet
-	packet []byte
-}
-
-func (c *badConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
-	if c.bad--; c.bad > 0 {
-		return -1, syscall.ENOMEM
+func socket(t *testing.T) *net.UDPConn {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if c.bad == 0 {
-		ms[0].N, ms[0].Addr = copy(ms[0].Buffers[0], c.packet), &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9}
-		return 1, nil
-	}
-	if c.bad > -3 {
-		return 0, syscall.ECONNREFUSED
-	}
-	return 0, net.ErrClosed
+	t.Cleanup(func() { _ = c.Close() })
+	return c
 }
 
 // No error of a packet ends the reading of a socket; many in a row slow it down.
@@ -39,11 +30,21 @@ func TestReadErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c := newPacketConn(socket(t), s)
 	synctest.Test(t, func(t *testing.T) {
 		request := stun.MustBuild(stun.TransactionID, stun.BindingRequest)
-		r := &reader{conn: &badConn{bad: readErrors + 10, packet: request.Raw}, max: 1}
-		r.grow()
-		c := &packetConn{s: s, in: r}
+		calls := 0
+		c.in.call = func(_, _ uintptr, hs []mmsghdr) (int, syscall.Errno) {
+			switch calls++; {
+			case calls < readErrors+10:
+				return 0, unix.ENOMEM
+			case calls == readErrors+10:
+				hs[0].n = uint32(copy(c.in.room[0][channelHeader:], request.Raw))
+				c.in.names[0].set(netip.MustParseAddrPort("192.0.2.1:9"))
+				return 1, 0
+			}
+			return 0, unix.ECONNREFUSED
+		}
 		begin := time.Now()
 		b := make([]byte, 100)
 		n, from, err := c.ReadFrom(b)
@@ -53,59 +54,57 @@ func TestReadErrors(t *testing.T) {
 		if took := time.Since(begin); took != 9*readPause {
 			t.Errorf("after %v", took)
 		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
 		if _, _, err := c.ReadFrom(b); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("at the end: %v", err)
 		}
 	})
 }
 
-// brokenSegments is a network card without checksums: it cannot cut packets.
-type brokenSegments struct {
-	batchConn
-	sent []string
-	all  bool // nothing can be sent
-}
-
-func (c *brokenSegments) WriteBatch(ms []ipv4.Message, _ int) (int, error) {
-	for i, m := range ms {
-		if len(m.Buffers) > 1 || len(m.OOB) > 0 || c.all {
-			if i == 0 {
-				return -1, syscall.EIO
-			}
-			return i, nil
-		}
-		c.sent = append(c.sent, string(m.Buffers[0]))
-	}
-	return len(ms), nil
-}
-
-// Where packets cannot be sent as one they are sent apart, then and thereafter.
+// Where packets cannot be sent as one, as by a network card without checksums,
+// they are sent apart, then and thereafter.
 func TestSegmentsFallBack(t *testing.T) {
-	to, other := &net.UDPAddr{Port: 1}, &net.UDPAddr{Port: 2}
-	c := &brokenSegments{}
-	w := &writer{conn: c, segments: true}
+	to, other := netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("[::1]:2")
+	w := newWriter(socket(t))
+	var sent []string
+	all := false // nothing can be sent
+	w.call = func(_, _ uintptr, hs []mmsghdr) (int, syscall.Errno) {
+		for i, h := range hs {
+			if h.Iovlen > 1 || h.Controllen > 0 || all {
+				if i == 0 {
+					return 0, unix.EIO
+				}
+				return i, 0
+			}
+			sent = append(sent, string(unsafe.Slice(h.Iov.Base, h.Iov.Len)))
+		}
+		return len(hs), 0
+	}
 	add := func() {
 		for _, text := range []string{"aa", "bb", "c", "dd", "", "ee"} {
 			w.add([]byte(text), to)
 		}
 		w.add([]byte("ff"), other)
 	}
+	w.segments = true
 	add()
-	if w.n != 5 { // aa bb c, dd, nothing, ee; ff
-		t.Errorf("%d messages", w.n)
+	if len(w.ms) != 5 { // aa bb c, dd, nothing, ee; ff
+		t.Errorf("%d messages", len(w.ms))
 	}
-	if failed := w.flush(); failed != 0 || !w.empty() || w.segments || len(c.sent) != 7 {
-		t.Errorf("%d failed, sent %q", failed, c.sent)
+	if failed := w.flush(); failed != 0 || !w.empty() || w.segments || len(sent) != 7 {
+		t.Errorf("%d failed, sent %q", failed, sent)
 	}
 	add()
-	if w.n != 7 {
-		t.Errorf("%d messages", w.n)
+	if len(w.ms) != 7 {
+		t.Errorf("%d messages", len(w.ms))
 	}
-	c.sent = nil
-	if failed := w.flush(); failed != 0 || len(c.sent) != 7 || c.sent[4] != "" || c.sent[6] != "ff" {
-		t.Errorf("%d failed, sent %q", failed, c.sent)
+	sent = nil
+	if failed := w.flush(); failed != 0 || len(sent) != 7 || sent[4] != "" || sent[6] != "ff" {
+		t.Errorf("%d failed, sent %q", failed, sent)
 	}
-	c.all, w.segments = true, true
+	all, w.segments = true, true
 	add()
 	if failed := w.flush(); failed != 7 || !w.segments {
 		t.Errorf("%d failed", failed)
@@ -114,23 +113,36 @@ func TestSegmentsFallBack(t *testing.T) {
 
 // The kernel takes no more than so much as one.
 func TestSegmentBounds(t *testing.T) {
-	to := &net.UDPAddr{Port: 1}
-	w := &writer{conn: &brokenSegments{}, segments: true}
+	to := netip.MustParseAddrPort("127.0.0.1:1")
+	w := &writer{segments: true}
 	for range maxSegments + 1 {
 		w.add(make([]byte, 100), to)
 	}
-	if w.n != 2 || len(w.ms[0].Buffers) != maxSegments {
-		t.Errorf("%d messages, %d packets", w.n, len(w.ms[0].Buffers))
+	if len(w.ms) != 2 || w.ms[0].count != maxSegments {
+		t.Errorf("%d messages, %d packets", len(w.ms), w.ms[0].count)
 	}
-	w.n = 0
+	if failed := w.flush(); failed != maxSegments+1 || !w.empty() {
+		t.Errorf("a closed socket takes %d packets", maxSegments+1-failed)
+	}
 	for range maxSegments {
 		w.add(make([]byte, maxPacket), to)
 	}
-	total := 0
-	for _, b := range w.ms[0].Buffers {
-		total += len(b)
+	if len(w.ms) != 2 || w.ms[0].size > maxSegmented || w.ms[0].size != w.ms[0].count*maxPacket {
+		t.Errorf("%d bytes, %d messages", w.ms[0].size, len(w.ms))
 	}
-	if total > maxSegmented || w.n != 2 {
-		t.Errorf("%d bytes, %d messages", total, w.n)
+}
+
+// Addresses come out of the kernel's form as they went in.
+func TestName(t *testing.T) {
+	for _, text := range []string{"192.0.2.1:9", "[2001:db8::1]:65535", "0.0.0.0:0"} {
+		var s name
+		a := netip.MustParseAddrPort(text)
+		if s.set(a); s.get() != a {
+			t.Errorf("%s: %v", text, s.get())
+		}
+	}
+	var s name
+	if s.get().IsValid() {
+		t.Error("no family is an address")
 	}
 }

@@ -2,7 +2,10 @@
 
 package media
 
-import "net"
+import (
+	"net"
+	"net/netip"
+)
 
 // reader reads the packets of a socket, one after the other. It belongs to one
 // goroutine.
@@ -25,8 +28,8 @@ func (r *reader) next() (packet, bool) {
 
 // fill waits for a packet.
 func (r *reader) fill() error {
-	n, from, err := r.conn.ReadFromUDP(r.last.room[channelHeader:])
-	r.last.n, r.last.from, r.have = n, from, err == nil
+	n, from, err := r.conn.ReadFromUDPAddrPort(r.last.room[channelHeader:])
+	r.last.n, r.last.from, r.have = n, unmapped(from), err == nil
 	return err
 }
 
@@ -43,8 +46,8 @@ func newWriter(c *net.UDPConn) *writer { return &writer{udp: c} }
 func (w *writer) empty() bool { return w.failed == 0 }
 
 // add takes a packet.
-func (w *writer) add(b []byte, to *net.UDPAddr) {
-	if _, err := w.udp.WriteToUDP(b, to); err != nil {
+func (w *writer) add(b []byte, to netip.AddrPort) {
+	if _, err := w.udp.WriteToUDPAddrPort(b, to); err != nil {
 		w.failed++
 	}
 }

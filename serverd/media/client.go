@@ -36,20 +36,20 @@ func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 			c.forward(p)
 			continue
 		}
-		pass, answer := c.s.guard(p.data(), endpoint{addr: p.source()})
+		pass, answer := c.s.guard(p.data(), endpoint{addr: p.from})
 		if answer != nil {
-			_, _ = c.UDPConn.WriteTo(answer, p.from) // lost like any packet
+			_, _ = c.WriteToUDPAddrPort(answer, p.from) // lost like any packet
 		}
 		if pass != nil {
 			c.flush() // in the order that they came in
-			return copy(b, pass), p.from, nil
+			return copy(b, pass), net.UDPAddrFromAddrPort(p.from), nil
 		}
 	}
 }
 
 // forward sends ChannelData to the peer of its channel, with the next flush.
 func (c *packetConn) forward(p packet) {
-	e := c.s.sessions.at(endpoint{addr: p.source()})
+	e := c.s.sessions.at(endpoint{addr: p.from})
 	number, data, ok := parseChannelData(p.data())
 	if e == nil || !ok {
 		return

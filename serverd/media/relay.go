@@ -101,7 +101,7 @@ type relayConn struct {
 	session *session
 	bound   netip.Addr
 	told    netip.AddrPort
-	client  *net.UDPAddr // set before the first read
+	client  netip.AddrPort // set before the first read
 
 	out    *writer // to peers; owned by the client's reader
 	in     *reader // owned by our reader, as what follows
@@ -177,7 +177,7 @@ func (r *relayConn) ReadFrom(b []byte) (int, net.Addr, error) {
 			}
 			continue
 		}
-		from := r.front(p.source())
+		from := r.front(p.from)
 		number, bound, ok := r.accepts(from, p)
 		switch {
 		case !ok:

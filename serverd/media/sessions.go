@@ -174,7 +174,7 @@ func (t *sessions) bind(told netip.AddrPort, from endpoint) {
 	defer t.mu.Unlock()
 	if e := t.byRelay[told]; e != nil {
 		e.from = from
-		e.relay.client = net.UDPAddrFromAddrPort(from.addr)
+		e.relay.client = from.addr
 		t.byFrom[from] = e
 	}
 }

@@ -18,7 +18,7 @@ type table struct {
 // boundChannel is a channel (RFC 8656, 12).
 type boundChannel struct {
 	peer netip.AddrPort
-	to   *net.UDPAddr // where packets for peer are sent to
+	to   netip.AddrPort // where packets for peer are sent to
 }
 
 func (t *table) clone() *table {
@@ -45,7 +45,7 @@ func (t *table) forbid(ip net.IP) {
 }
 
 func (t *table) open(number uint16, peer netip.AddrPort, r *relayConn) {
-	t.channels[number] = &boundChannel{peer, net.UDPAddrFromAddrPort(r.behind(peer))}
+	t.channels[number] = &boundChannel{peer, r.behind(peer)}
 	t.numbers[peer] = number
 }
 
