@@ -39,7 +39,7 @@ func (s *Service) await(ctx context.Context, p local.CallAnswerParams) (ID, erro
 		s.waiters = append(s.waiters, w)
 		for _, l := range s.live {
 			if !l.call.Accepted && l.reason == "" && !l.claimed {
-				s.assign(l)
+				s.assign(l, true)
 			}
 		}
 		return nil
@@ -75,23 +75,23 @@ func (s *Service) leave(w *waiter) {
 	}
 }
 
-// unclaim lets a call that somebody was about to take ring on; again: and looks
-// for the next who takes it unasked.
-func (s *Service) unclaim(id ID, again bool) {
+// unclaim lets a call that somebody was about to take ring on, for the next who
+// waits; alone: or for the device itself.
+func (s *Service) unclaim(id ID, alone bool) {
 	l := s.live[id]
 	if l == nil || l.ops != nil {
 		return
 	}
 	l.claimed = false
-	if again && l.reason == "" && !l.call.Accepted && !s.stopped {
-		s.assign(l)
+	if l.reason == "" && !l.call.Accepted && !s.stopped {
+		s.assign(l, alone)
 	}
 }
 
 // assign looks for somebody who takes a call that rings unasked: who waits for
-// its caller, else, if the caller's policy says so, who waits for such calls, or
-// the device itself.
-func (s *Service) assign(l *live) {
+// its caller, else, if the caller's policy says so, who waits for such calls, or,
+// with alone, the device itself.
+func (s *Service) assign(l *live, alone bool) {
 	if s.give(l, func(w *waiter) bool { return slices.Contains(w.from, l.call.Peer) }) {
 		return
 	}
@@ -109,6 +109,9 @@ func (s *Service) assign(l *live) {
 				return
 			}
 			if s.give(l, func(w *waiter) bool { return len(w.from) == 0 }) {
+				return
+			}
+			if !alone {
 				return
 			}
 			l.claimed = true

@@ -231,7 +231,7 @@ func (s *Service) tell(f Tell) {
 	}
 	if fresh && !f.Call.Out {
 		s.record(l)
-		s.assign(l)
+		s.assign(l, true)
 	}
 	if was != f.Call.Phase || fresh || f.Call.Phase == Initiating {
 		s.publish(l, "")

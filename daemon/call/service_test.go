@@ -42,6 +42,7 @@ type desk struct {
 	away    error  // of reaching the server
 	deaf    bool   // its media never connect
 	onClose func() // a connection
+	onOpen  func(local.CallMedia) error
 	checks  func()
 	ending  atomic.Bool
 }
@@ -154,7 +155,12 @@ func (d *desk) Event(r Record) local.Event {
 }
 
 // Open implements Media.
-func (d *desk) Open(_ context.Context, caller bool, _ local.CallMedia, _ Streams) (Session, error) {
+func (d *desk) Open(_ context.Context, caller bool, m local.CallMedia, _ Streams) (Session, error) {
+	if d.onOpen != nil {
+		if err := d.onOpen(m); err != nil {
+			return nil, err
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fail != nil {
@@ -487,6 +493,30 @@ func TestServiceAutoAnswer(t *testing.T) {
 		if !errors.Is(others.err, context.Canceled) {
 			t.Errorf("who waited for another: %v", others.err)
 		}
+	})
+}
+
+// A device that was about to take a call by itself, and cannot, leaves it to who
+// began to wait meanwhile.
+func TestServiceCannotAnswerAlone(t *testing.T) {
+	two(t, func(t *testing.T, alice, bob *desk) {
+		bob.auto["alice@x"] = true
+		bob.onOpen = func(m local.CallMedia) error {
+			if m == (local.CallMedia{}) {
+				settle(2 * time.Second)
+				return local.Errorf(local.CodeIO, "there is no microphone")
+			}
+			return nil
+		}
+		out := alice.start("bob@x")
+		settle(time.Second)
+		p := local.CallAnswerParams{Auto: true}
+		p.AudioIn = "test"
+		in := bob.answer(p)
+		settle(2 * time.Second)
+		in.cancel()
+		in.want(t, local.CallHangup, "")
+		out.want(t, local.CallHangup, "", "initiating", "ringing", "connecting", "connected", "ended")
 	})
 }
 
