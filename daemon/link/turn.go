@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 
@@ -19,15 +20,17 @@ func (c *Client) TurnCredentials(ctx context.Context) (wire.TurnCredentials, err
 	if err := c.authorized(ctx, http.MethodPost, "/v1/turn", nil, &out); err != nil {
 		return wire.TurnCredentials{}, err
 	}
-	if err := checkTurn(out); err != nil {
+	_, host := c.endpoint.address()
+	if err := checkTurn(out, loopback(host)); err != nil {
 		return wire.TurnCredentials{}, fmt.Errorf("turn credentials: %w: %w", ErrProtocol, err)
 	}
 	return out, nil
 }
 
 // checkTurn refuses what no media library should be given: the server's words
-// end up in a parser of URLs and in STUN attributes.
-func checkTurn(t wire.TurnCredentials) error {
+// end up in a parser of URLs and in STUN attributes. Unless the server is on this
+// machine (here), it may not have the client speak to what listens here.
+func checkTurn(t wire.TurnCredentials, here bool) error {
 	if len(t.URLs) == 0 || len(t.URLs) > wire.MaxTurnURLs {
 		return fmt.Errorf("%d URLs", len(t.URLs))
 	}
@@ -41,6 +44,9 @@ func checkTurn(t wire.TurnCredentials) error {
 		if rest == "" || len(u) > wire.MaxTurnText || !printable(u) {
 			return errors.New("a URL that is none")
 		}
+		if !here && ownAddress(turnHost(rest)) {
+			return errors.New("a URL of this machine")
+		}
 	}
 	for _, text := range []string{t.Username, t.Password} {
 		if text == "" || len(text) > wire.MaxTurnText || !printable(text) {
@@ -48,6 +54,26 @@ func checkTurn(t wire.TurnCredentials) error {
 		}
 	}
 	return nil
+}
+
+// turnHost returns the host of HOST[:PORT][?...] (RFC 7065, section 3.1).
+func turnHost(rest string) string {
+	hostPort, _, _ := strings.Cut(rest, "?")
+	if host, _, err := net.SplitHostPort(hostPort); err == nil {
+		return host
+	}
+	return strings.Trim(hostPort, "[]")
+}
+
+// ownAddress reports whether a host is this machine, or on its link only, such as
+// what tells a virtual machine its secrets.
+func ownAddress(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && (ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast())
 }
 
 // printable reports whether s is ASCII without spaces and controls.

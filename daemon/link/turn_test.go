@@ -51,3 +51,26 @@ func TestTurnCredentials(t *testing.T) {
 		}
 	}
 }
+
+// A server elsewhere names no media server on this machine or its link; one that
+// is here may.
+func TestTurnOnThisMachine(t *testing.T) {
+	for _, u := range []string{
+		"turn:127.0.0.1:6379?transport=tcp", "turn:127.0.0.1", "stun:localhost:80", "turn:LOCALHOST.", "turn:a.localhost:1",
+		"turn:[::1]:22", "turn:[::1]", "turn:[::ffff:127.0.0.1]:1", "turn:0.0.0.0:1", "turn:[::]:1",
+		"stun:169.254.169.254:80", "turn:[fe80::1]:1", "turn:224.0.0.1:1", "turn:127.8.9.10:3478?transport=udp",
+	} {
+		c := wire.TurnCredentials{URLs: []string{"turn:turn.example.com", u}, Username: "a", Password: "b"}
+		if checkTurn(c, false) == nil {
+			t.Errorf("%s of a server elsewhere is taken", u)
+		}
+		if err := checkTurn(c, true); err != nil {
+			t.Errorf("%s of a server here: %v", u, err)
+		}
+	}
+	for _, u := range []string{"turn:10.1.2.3:3478", "turn:[fd00::1]:3478", "turn:localhost.example.com"} {
+		if err := checkTurn(wire.TurnCredentials{URLs: []string{u}, Username: "a", Password: "b"}, false); err != nil {
+			t.Errorf("%s: %v", u, err)
+		}
+	}
+}
