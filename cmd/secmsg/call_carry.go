@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -13,12 +14,21 @@ import (
 // so that the peer is told and the end is printed.
 const hangupWait = 3 * time.Second
 
+// unreadEvery is how often a call looks whether its standard output is still
+// read: it may have nothing to print for as long as it rings.
+const unreadEvery = 500 * time.Millisecond
+
 // carryCall carries one call to its end and prints what becomes of it. When ctx
 // ends, or nobody reads what is printed, it hangs up.
 func (a *app) carryCall(ctx context.Context, c *local.Client, m media, run func(context.Context, func(local.Event)) (local.Call, error)) error {
-	read, unread := context.WithCancel(ctx)
-	defer unread()
-	show := &callShow{a: a, stderr: m.stdout, unread: unread}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	read, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	show := &callShow{a: a, stderr: m.stdout, unread: stopReading}
+	if !m.stdout {
+		watching.Go(func() { show.watch(read) })
+	}
 	carry, drop := context.WithCancel(context.WithoutCancel(ctx))
 	defer drop()
 	stop := context.AfterFunc(read, func() {
@@ -55,6 +65,26 @@ type callShow struct {
 	line    bool   // guarded by mu; a line of statistics stands on the terminal
 	state   string // guarded by mu; the last one that was printed
 	err     error  // guarded by mu; of printing
+}
+
+// watch ends the call when nobody reads standard output any more.
+func (s *callShow) watch(ctx context.Context) {
+	tick := time.NewTicker(unreadEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if unread(s.a.stdout) {
+			s.mu.Lock()
+			s.err = cmp.Or(s.err, errStdoutClosed)
+			s.mu.Unlock()
+			s.unread()
+			return
+		}
+	}
 }
 
 func (s *callShow) id() string {
