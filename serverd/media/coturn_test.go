@@ -70,6 +70,22 @@ func coturnWith(t testing.TB, args ...string) string {
 		}
 		return err == nil
 	})
+	// It opens UDP last.
+	eventually(t, "coturn answers over UDP", func() bool {
+		c, err := net.Dial("udp4", to)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		if _, err := c.Write(stun.MustBuild(stun.TransactionID, stun.BindingRequest).Raw); err != nil {
+			return false
+		}
+		if err := c.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+			return false
+		}
+		_, err = c.Read(make([]byte, 1500))
+		return err == nil
+	})
 	return to
 }
 
