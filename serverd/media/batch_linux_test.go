@@ -146,3 +146,32 @@ func TestName(t *testing.T) {
 		t.Error("no family is an address")
 	}
 }
+
+// The packets of an allocation are taken from the socket that it was made
+// through, whose reader alone may write for it.
+func TestChannelOfAnotherSocket(t *testing.T) {
+	s, err := New(Options{Realm: "r", Listen: "127.0.0.1:0", Loopback: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, other := newPacketConn(socket(t), s), newPacketConn(socket(t), s)
+	from, told := netip.MustParseAddrPort("127.0.0.1:9"), netip.MustParseAddrPort("127.0.0.1:1000")
+	r := &relayConn{UDPConn: socket(t), s: s, via: own.UDPConn, told: told, bound: told.Addr()}
+	r.out = newWriter(r.UDPConn)
+	r.session = &session{account: "alice", expires: time.Now().Add(time.Hour), relay: r}
+	r.session.table.Store(&table{})
+	if err := s.sessions.add(r.session); err != nil {
+		t.Fatal(err)
+	}
+	defer s.sessions.remove(r.session)
+	s.sessions.bind(told, endpoint{addr: from})
+	s.sessions.change(told, func(_ *session, t *table) { t.open(0x4000, netip.MustParseAddrPort("127.0.0.1:7"), r) })
+	p := packet{newRoom(), 5, from}
+	copy(p.data(), []byte{0x40, 0, 0, 1, 'x'})
+	if other.forward(p); !r.out.empty() || len(other.waiting) > 0 {
+		t.Error("another socket's packet is passed on")
+	}
+	if own.forward(p); r.out.empty() || len(own.waiting) != 1 {
+		t.Error("the own socket's is not")
+	}
+}

@@ -51,7 +51,9 @@ func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 func (c *packetConn) forward(p packet) {
 	e := c.s.sessions.at(endpoint{addr: p.from})
 	number, data, ok := parseChannelData(p.data())
-	if e == nil || !ok {
+	// An allocation belongs to the socket too that it was made through (RFC 8656,
+	// section 2.1), whose reader has its packets.
+	if e == nil || !ok || e.relay.via != c.UDPConn {
 		return
 	}
 	ch := e.table.Load().channels[number]

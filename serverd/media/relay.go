@@ -60,7 +60,7 @@ func (g generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.Packet
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &relayConn{UDPConn: conn, s: g.s, bound: address.bound, in: newReader(conn, relayBatch), out: newWriter(conn)}
+	r := &relayConn{UDPConn: conn, s: g.s, via: g.udp, bound: address.bound, in: newReader(conn, relayBatch), out: newWriter(conn)}
 	if g.udp != nil {
 		r.back = newWriter(g.udp)
 	}
@@ -102,6 +102,7 @@ type relayConn struct {
 	bound   netip.Addr
 	told    netip.AddrPort
 	client  netip.AddrPort // set before the first read
+	via     *net.UDPConn   // the client's socket; nil if it speaks TCP
 
 	out    *writer // to peers; owned by the client's reader
 	in     *reader // owned by our reader, as what follows
