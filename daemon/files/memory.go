@@ -18,9 +18,8 @@ const (
 	// sealed and one that is plain.
 	leastBuffers = 2
 	// uploadBuffers is how many parts an upload holds if there is room: one is read
-	// and sealed, of three that are sealed one leaves, one goes to the spool, and
-	// one waits for either.
-	uploadBuffers = 4
+	// and sealed, of two that are sealed one leaves while the other goes to the spool.
+	uploadBuffers = 3
 	// fetchBuffers is how many parts a fetch holds if there is room: two plain ones,
 	// of which one is opened while the other is written, and three sealed ones, of
 	// which one is opened while the others come.
