@@ -160,6 +160,42 @@ func TestWithdrawnWhileItBegins(t *testing.T) {
 	}
 }
 
+// A blob that its upload knows is not taken for one that it does not.
+func TestNotedBlobStays(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.blobs.put = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
+	f := w.file(w.send(w.source("f", 2*seal.FilePartPlain)))
+	noted := func() (blob string) {
+		w.update(func(tx *store.Tx) error {
+			row, err := tx.Transfer(f.Transfer)
+			if err != nil {
+				return err
+			}
+			p, err := decodePlan(row.Body)
+			blob = p.Blob
+			return err
+		})
+		return blob
+	}
+	w.until("no blob is noted", func() bool { return noted() != "" })
+	deletes := func() (n int) {
+		w.update(func(tx *store.Tx) error {
+			list, err := tx.Transfers(1, store.TransferDelete, 0, 10)
+			n = len(list)
+			return err
+		})
+		return n
+	}
+	w.stop()
+	if err := w.s.unwanted(t.Context(), f.Transfer, noted()); err != nil || deletes() != 0 {
+		t.Errorf("the blob that is noted: %d are to be deleted (%v)", deletes(), err)
+	}
+	if err := w.s.unwanted(t.Context(), f.Transfer, "another"); err != nil || deletes() != 1 {
+		t.Errorf("another blob: %d are to be deleted (%v)", deletes(), err)
+	}
+}
+
 // TestPartIsSealedOnce changes a source so that nothing but its content tells,
 // behind the last part that is recorded, where a part is sealed already: what
 // is sealed then takes another key. A part of which a crash has left only the

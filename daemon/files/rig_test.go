@@ -477,7 +477,7 @@ func (w *world) QueueFiles(ctx context.Context, p local.FileSendParams, files []
 	return q, err
 }
 
-func (w *world) each(ctx context.Context, transfer int64, fn func(f *store.File)) error {
+func (w *world) each(ctx context.Context, transfer int64, fn func(f *store.File), more ...func(tx *store.Tx) error) error {
 	return w.st.Update(ctx, func(tx *store.Tx) error {
 		list, err := tx.FilesByTransfer(1, transfer)
 		if err != nil {
@@ -489,18 +489,21 @@ func (w *world) each(ctx context.Context, transfer int64, fn func(f *store.File)
 				return err
 			}
 		}
+		for _, do := range more {
+			if err := do(tx); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 }
 
+// FileUploaded is one transaction, as of the engine: a look in between would
+// find an upload that nobody waits for, and have its blob deleted.
 func (w *world) FileUploaded(ctx context.Context, transfer int64, u store.UploadedFile) error {
-	err := w.each(ctx, transfer, func(f *store.File) {
+	return w.each(ctx, transfer, func(f *store.File) {
 		f.State, f.Blob, f.Key, f.Size, f.SHA256 = store.FileSent, u.Blob, u.Key, u.Size, u.SHA256
-	})
-	if err != nil {
-		return err
-	}
-	return w.st.Update(ctx, func(tx *store.Tx) error { return tx.DeleteTransfer(transfer) })
+	}, func(tx *store.Tx) error { return tx.DeleteTransfer(transfer) })
 }
 
 func (w *world) UploadFailed(ctx context.Context, transfer int64, reason, text string) error {

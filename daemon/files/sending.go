@@ -99,7 +99,7 @@ func (u *upload) create(ctx context.Context) error {
 	if !u.single() {
 		// A stream cannot be read again because the disk was full for a moment.
 		if err := u.insist(ctx, func() error { return u.save(ctx, next, false) }); err != nil {
-			return errors.Join(err, u.s.unwanted(ctx, blob.ID))
+			return errors.Join(err, u.s.unwanted(ctx, u.id, blob.ID))
 		}
 	}
 	u.blob = blob.ID

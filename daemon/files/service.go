@@ -334,9 +334,19 @@ func (s *Service) discard(ctx context.Context, id int64, blob string) error {
 	return err
 }
 
-// unwanted has a blob deleted of which no upload knows.
-func (s *Service) unwanted(ctx context.Context, blob string) error {
+// unwanted has a blob deleted of which the upload could not take note, unless it
+// has: a transaction that was interrupted may have been committed.
+func (s *Service) unwanted(ctx context.Context, id int64, blob string) error {
 	return s.o.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+		t, err := tx.Transfer(id)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if err == nil {
+			if p, err := decodePlan(t.Body); err == nil && p.Blob == blob {
+				return nil
+			}
+		}
 		return tx.InsertTransfer(&store.Transfer{
 			Account: s.o.Account, Kind: store.TransferDelete, CreatedMS: s.o.Store.ProfileTime().UnixMilli(), Body: []byte(blob),
 		})
