@@ -195,13 +195,14 @@ func (r *rig) getPatiently(id, to string) fetch {
 	return f
 }
 
-// A pipe whose daemon dies has sent nothing: exit 3, and no file at the recipient.
+// A pipe whose daemon dies before all of it is in the spool has sent nothing: exit
+// 3, and no file at the recipient.
 func TestFileFromAPipeWhoseDaemonDies(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{tcp: true})
 	r.connected("alice", "bob")
 	source := filepath.Join(t.TempDir(), "source")
-	content(t, source, 6*filePart, 4)
+	content(t, source, 12*filePart, 4) // more than the spool holds
 	in, err := os.Open(source)
 	r.check(err)
 	defer in.Close()
