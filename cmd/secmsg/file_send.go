@@ -38,7 +38,8 @@ func newFileSendCommand(a *app) *cobra.Command {
 			"a stream, at its end. With --wait delivered the recipient has fetched the whole\n" +
 			"file and checked it.\n\n" +
 			"A transfer continues after the server, the daemon or this machine was away. A pipe\n" +
-			"whose daemon ended cannot: exit 3, and nothing was sent.\n\n" +
+			"whose daemon ended before it was read to its end cannot: exit 3, and nothing was\n" +
+			"sent. Behind the end it is exit 3 too, and file list tells what became of it.\n\n" +
 			progressHelp,
 		Example: "  secmsg file send bob report.pdf\n" +
 			"  secmsg file send bob,carol *.jpg --wait delivered --timeout 1h\n" +

@@ -10,6 +10,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 )
 
 // SendFiles seals and sends files on a connection of its own. input is the
@@ -34,6 +35,9 @@ func (c *Client) SendFiles(ctx context.Context, p FileSendParams, input io.Reade
 	err = t.answer(MethodFileSend, &out, nil)
 	if e, ok := errors.AsType[*Error](err); ok && e.Code == CodeNoDaemon && input != nil {
 		err = Errorf(CodeIO, "the daemon ended while the stream was sent; nothing was sent")
+		if t.fed.Load() {
+			err = Errorf(CodeIO, "the daemon ended behind the end of the stream, which may be sent all the same").WithHint("secmsg file list")
+		}
 	}
 	return out, t.cause(ctx, err)
 }
@@ -89,6 +93,7 @@ type transfer struct {
 	buf      []byte      // of what goes to the caller
 
 	writeMu sync.Mutex
+	fed     atomic.Bool // the end of a stream was sent, or nearly so
 
 	mu    sync.Mutex
 	fault error // why this end broke it off; guarded by mu
@@ -173,6 +178,7 @@ func (t *transfer) feed(input io.Reader) {
 		}
 		switch {
 		case errors.Is(err, io.EOF):
+			t.fed.Store(true)
 			_ = t.line(Request{Version: rpcVersion, Method: NotifyFileEnd}, nil)
 			return
 		case err != nil:

@@ -32,14 +32,10 @@ const (
 // between them they talk directly, unless one of them wants the relay only.
 func TestCallNamespaces(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("real processes under faults")
-	}
-	if os.Getenv(insideEnv) == "" {
-		outside(t)
+	n := inside(t)
+	if n == nil {
 		return
 	}
-	n := newNetwork(t)
 	r := n.rig(t)
 
 	n.route(t, false)
@@ -64,14 +60,10 @@ func TestCallNamespaces(t *testing.T) {
 // the call goes on.
 func TestCallFindsAnotherPath(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("real processes under faults")
-	}
-	if os.Getenv(insideEnv) == "" {
-		outside(t)
+	n := inside(t)
+	if n == nil {
 		return
 	}
-	n := newNetwork(t)
 	r := n.rig(t)
 	n.route(t, true)
 	alice, bob := r.talk(sound(), sound())
@@ -101,6 +93,20 @@ func TestCallFindsAnotherPath(t *testing.T) {
 	if !noticed {
 		t.Error("nobody has noticed that the path was lost")
 	}
+}
+
+// inside returns a network of the test's own. Outside of one it runs the test
+// again inside, and returns nil.
+func inside(t *testing.T) *network {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("real processes under faults")
+	}
+	if os.Getenv(insideEnv) == "" {
+		outside(t)
+		return nil
+	}
+	return newNetwork(t)
 }
 
 // outside runs this test again in a user namespace with a network of its own.

@@ -1,0 +1,52 @@
+package local
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What a caller is told of a daemon that ended while it sent a stream is true:
+// before the stream's end nothing is sent, behind it the next daemon may go on.
+func TestStreamWhoseDaemonEnds(t *testing.T) {
+	for until, want := range map[string]string{"abc": "nothing was sent", NotifyFileEnd: "may be sent"} {
+		path := filepath.Join(t.TempDir(), "s")
+		ln, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			var got []byte
+			for buf := make([]byte, 4096); !bytes.Contains(got, []byte(until)); {
+				n, err := c.Read(buf)
+				if got = append(got, buf[:n]...); err != nil {
+					return
+				}
+			}
+		}()
+		input, w := io.Pipe()
+		go func() {
+			_, _ = io.WriteString(w, "abc")
+			if until == NotifyFileEnd {
+				_ = w.Close()
+			}
+		}()
+		_, err = (&Client{path: path}).SendFiles(t.Context(), FileSendParams{}, input, nil)
+		if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeIO || !strings.Contains(e.Message, want) {
+			t.Errorf("a daemon that ends behind %q: %v", until, err)
+		}
+		_, _ = w.Close(), ln.Close()
+		<-done
+	}
+}
