@@ -15,12 +15,16 @@ import (
 
 	"secmsg/config"
 	"secmsg/daemon"
+	"secmsg/daemon/store"
 	"secmsg/rpc/admin"
 	"secmsg/rpc/local"
 	"secmsg/serverd"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	store.GroupsTwice()
+	goleak.VerifyTestMain(m)
+}
 
 const patience = 20 * time.Second
 

@@ -9,6 +9,10 @@ import (
 	"testing"
 )
 
+// groupsTwice links the program so that every group of transactions runs twice,
+// which shows functions that do not bear it.
+const groupsTwice = "-X secmsg/daemon/store.groups=twice"
+
 // builtBinary is the program under test, built once for all tests of the
 // package; removeBinary deletes it when they are over.
 var builtBinary = sync.OnceValues(func() (string, error) {
@@ -17,7 +21,7 @@ var builtBinary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(dir, "secmsg")
-	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-ldflags", groupsTwice, "-o", bin, ".").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return bin, nil

@@ -326,3 +326,48 @@ func checkCall(t *testing.T, s source, call *ast.CallExpr, fakeClock bool) {
 		t.Errorf("%s: the time is an argument here", at)
 	}
 }
+
+// TestGroupsRunTwiceInTests finds tests that open a store without the switch
+// which makes every group of transactions run twice, and makes sure that the name
+// by which programs are linked with it is that of the variable.
+func TestGroupsRunTwiceInTests(t *testing.T) {
+	opens, set, variable := map[string]bool{}, map[string]bool{}, false
+	for _, s := range parseModule(t) {
+		if !s.test {
+			if s.pkg == "daemon/store" {
+				variable = variable || s.declares("groups")
+			}
+			continue
+		}
+		if s.pkg == "daemon/store" || s.pkg != "cmd/secmsg" && slices.ContainsFunc(s.imports(t), func(i string) bool {
+			return i == "secmsg/daemon/store" || i == "secmsg/daemon"
+		}) {
+			opens[s.pkg] = true
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if id, ok := n.(*ast.Ident); ok && id.Name == "GroupsTwice" {
+				set[s.pkg] = true
+			}
+			return true
+		})
+	}
+	if !variable || len(opens) < 7 {
+		t.Errorf("the variable of the linker's switch exists: %v; packages whose tests open a store: %d", variable, len(opens))
+	}
+	for pkg := range opens {
+		if !set[pkg] {
+			t.Errorf("the tests of %s open a store and do not call store.GroupsTwice in TestMain", pkg)
+		}
+	}
+}
+
+// declares reports whether a file has a variable of that name at its top level.
+func (s source) declares(name string) bool {
+	return slices.ContainsFunc(s.file.Decls, func(d ast.Decl) bool {
+		g, ok := d.(*ast.GenDecl)
+		return ok && g.Tok == token.VAR && slices.ContainsFunc(g.Specs, func(x ast.Spec) bool {
+			v, ok := x.(*ast.ValueSpec)
+			return ok && slices.ContainsFunc(v.Names, func(i *ast.Ident) bool { return i.Name == name })
+		})
+	})
+}

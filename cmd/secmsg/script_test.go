@@ -52,7 +52,7 @@ func TestRaceScript(t *testing.T) {
 	}
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "secmsg")
-	if out, err := exec.Command("go", "build", "-race", "-o", bin, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-race", "-ldflags", groupsTwice, "-o", bin, ".").CombinedOutput(); err != nil {
 		t.Skipf("no race detector here: %v\n%s", err, out)
 	}
 	story := filepath.Join(dir, "script")

@@ -336,9 +336,11 @@ func (e *Engine) callCame(tx *store.Tx, in *incoming, c *e2e.Call) error {
 	if !contact {
 		return tx.Count(e.account, countCallRefused)
 	}
-	if !e.admitSignal(in.peer, c.GetOffer() != nil, time.Now()) {
+	b, ok := e.admitSignal(in.peer, c.GetOffer() != nil, time.Now())
+	if !ok {
 		return tx.Count(e.account, countCallLimited)
 	}
+	tx.OnUndo(b.give) // the others of this transaction are held against what is left
 	s := CallSignal{Peer: in.addr, Device: in.device, Call: c}
 	tx.OnCommit(func() { e.onCall.CallSignal(s) })
 	return nil
@@ -376,16 +378,20 @@ func (b *bucket) take(burst int, every time.Duration, now time.Time) bool {
 	return true
 }
 
-// admitSignal reports whether a contact's signal is within its rate. There is
-// one rate for each contact, so that their number bounds the memory.
-func (e *Engine) admitSignal(peer store.PeerID, offer bool, now time.Time) bool {
+// give gives one back that was taken in vain.
+func (b *bucket) give() { b.left++ }
+
+// admitSignal takes a contact's signal if it is within its rate, and returns the
+// bucket that it was taken from. There is one rate for each contact, so that
+// their number bounds the memory.
+func (e *Engine) admitSignal(peer store.PeerID, offer bool, now time.Time) (b *bucket, ok bool) {
 	r := e.callRates[peer]
 	if r == nil {
 		r = new(callRate)
 		e.callRates[peer] = r
 	}
 	if offer {
-		return r.offers.take(offerBurst, offerEvery, now)
+		return &r.offers, r.offers.take(offerBurst, offerEvery, now)
 	}
-	return r.signals.take(signalBurst, signalEvery, now)
+	return &r.signals, r.signals.take(signalBurst, signalEvery, now)
 }

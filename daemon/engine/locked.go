@@ -158,7 +158,8 @@ func (e *Engine) moveOne(tx *store.Tx, q lockedSend, i int, done map[store.PeerI
 	if err != nil || done[to[0].id] {
 		return err
 	}
-	done[to[0].id] = true
-	_, err = e.queueOne(tx, q.IDs[i], one, to[0], replyTo, q.Sent)
+	if _, err = e.queueOne(tx, q.IDs[i], one, to[0], replyTo, q.Sent); err == nil {
+		done[to[0].id] = true
+	}
 	return err
 }

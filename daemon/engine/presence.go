@@ -201,7 +201,14 @@ func (e *Engine) Presence(ctx context.Context, states []*wire.PresenceState) {
 				accepted = accepted || p.Mutual
 				old, known := e.presence[addr.User]
 				p.LastSeen = laterSeen(old, p)
-				e.presence[addr.User] = p
+				e.presence[addr.User] = p // at once: the same peer may come again in this list
+				tx.OnUndo(func() {
+					if known {
+						e.presence[addr.User] = old
+					} else {
+						delete(e.presence, addr.User)
+					}
+				})
 				if known && old.Online == p.Online && old.Mutual == p.Mutual || !known && !p.Mutual {
 					continue
 				}

@@ -114,7 +114,8 @@ func (e *Engine) probeCame(tx *store.Tx, in *incoming) error {
 	if err != nil {
 		return err
 	}
-	p.end(probeEnd{round: time.Since(p.sent)})
+	round := time.Since(p.sent)
+	tx.OnCommit(func() { p.end(probeEnd{round: round}) })
 	return nil
 }
 

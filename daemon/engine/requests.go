@@ -41,8 +41,10 @@ func (e *Engine) waitsForAcceptance(tx *store.Tx, o *store.Outgoing, p *peerStat
 		return false, err
 	}
 	if age := e.profileTime().Sub(time.UnixMilli(o.CreatedMS)); age < requestPatience {
-		p.notBefore = time.Now().Add(requestPatience - age)
-		tx.OnCommit(func() { e.at(taskPump, requestPatience-age) })
+		tx.OnCommit(func() {
+			p.notBefore = time.Now().Add(requestPatience - age)
+			e.at(taskPump, requestPatience-age)
+		})
 		return true, nil
 	}
 	flag := fmt.Sprintf("request/%d", o.Peer)

@@ -21,7 +21,10 @@ import (
 	"secmsg/rpc/local"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	store.GroupsTwice()
+	goleak.VerifyTestMain(m)
+}
 
 // person is an account with everything real but the network.
 type person struct {

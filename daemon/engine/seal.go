@@ -20,14 +20,13 @@ import (
 // sealRows is the second transaction: for each message the check of pin and
 // policy, the sealing for each device, and the envelope rows. A message that
 // cannot be sealed now does not undo the others. What waits to be committed
-// shares it.
+// shares it, so that it may run twice, each time from the rows as they were read.
 func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*flight, err error) {
 	err = e.together(func(tx *store.Tx) error {
 		needs, flights = nil, nil
 		skip := make(map[store.PeerID]bool)
 		b := &sealing{e: e, tx: tx, targets: make(map[policy]trust.Target), sessions: make(map[pairKey]bool)}
-		for i := range rows {
-			o := &rows[i]
+		for _, o := range rows {
 			if skip[o.Peer] {
 				continue
 			}
@@ -48,7 +47,7 @@ func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*fligh
 			case err != nil:
 				e.logger.Error("seal", "message", idText(o.ID), "error", err)
 				skip[o.Peer] = true
-				e.later(e.peer(o.Peer), 0)
+				tx.OnCommit(func() { e.later(e.peer(o.Peer), 0) })
 			case n != nil:
 				skip[o.Peer] = true
 				needs = append(needs, *n)
@@ -63,10 +62,10 @@ func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*fligh
 
 // contained deals with a message that met a damaged value. If that is one that
 // every message needs, the peer is tried again later.
-func (e *Engine) contained(tx *store.Tx, o *store.Outgoing, cause error) error {
+func (e *Engine) contained(tx *store.Tx, o store.Outgoing, cause error) error {
 	var on bool
 	err := tx.Sub(func() (err error) {
-		on, err = e.mend(tx, o, cause)
+		on, err = e.mend(tx, &o, cause)
 		return err
 	})
 	if err != nil && isDisk(err) {
@@ -74,7 +73,7 @@ func (e *Engine) contained(tx *store.Tx, o *store.Outgoing, cause error) error {
 	}
 	if err != nil || !on {
 		e.logger.Error("seal", "message", idText(o.ID), "error", cause)
-		e.later(e.peer(o.Peer), 0)
+		tx.OnCommit(func() { e.later(e.peer(o.Peer), 0) })
 		return nil
 	}
 	tx.OnCommit(func() { e.at(taskPump, 0) })
@@ -123,7 +122,7 @@ func (b *sealing) hasSession(peer store.PeerID, device key.DeviceID) (bool, erro
 
 // row seals one message for every device that has no envelope of it yet, or
 // says what must be asked first, or settles a message that cannot leave.
-func (b *sealing) row(o *store.Outgoing) (*need, []*flight, error) {
+func (b *sealing) row(o store.Outgoing) (*need, []*flight, error) {
 	e, tx := b.e, b.tx
 	if o.Damaged != nil {
 		return nil, nil, o.Damaged
@@ -141,15 +140,15 @@ func (b *sealing) row(o *store.Outgoing) (*need, []*flight, error) {
 	case errors.Is(err, trust.ErrUnknownPeer):
 		return &need{peer: o.Peer, user: addr.User, lookUp: true}, nil, nil
 	case errors.Is(err, trust.ErrChanged):
-		return nil, nil, e.hold(tx, o, reasonChanged)
+		return nil, nil, e.hold(tx, &o, reasonChanged)
 	case errors.Is(err, trust.ErrUnverified):
-		return nil, nil, e.hold(tx, o, reasonUnverified)
+		return nil, nil, e.hold(tx, &o, reasonUnverified)
 	case errors.Is(err, trust.ErrBlocked):
-		return nil, nil, e.fail(tx, o, local.StateFailed, reasonBlocked)
+		return nil, nil, e.fail(tx, &o, local.StateFailed, reasonBlocked)
 	case err != nil:
 		return nil, nil, err
 	}
-	if held, err := e.waitsForAcceptance(tx, o, p, addr.User); held || err != nil {
+	if held, err := e.waitsForAcceptance(tx, &o, p, addr.User); held || err != nil {
 		return nil, nil, err
 	}
 	var have []store.Envelope
@@ -158,15 +157,15 @@ func (b *sealing) row(o *store.Outgoing) (*need, []*flight, error) {
 			return nil, nil, err
 		}
 	}
-	targets := e.missing(o, to, have, false)
-	own, err := b.ownTargets(o, addr, have)
+	targets := e.missing(&o, to, have, false)
+	own, err := b.ownTargets(&o, addr, have)
 	if err != nil {
 		return nil, nil, err
 	}
 	if n, err := b.lacking(targets, o.Peer, addr.User); n != nil || err != nil {
 		return n, nil, err
 	}
-	if own, err = b.copyLater(o, own); err != nil {
+	if own, err = b.copyLater(&o, own); err != nil {
 		return nil, nil, err
 	}
 	flights, err := b.sealFor(o, targets, own)
@@ -272,7 +271,7 @@ func (b *sealing) lacking(targets []sealTarget, peer store.PeerID, user string) 
 
 // sealFor seals a message for its targets. It takes its counter when it is
 // sealed for the first time; all its envelopes carry the same.
-func (b *sealing) sealFor(o *store.Outgoing, targets, own []sealTarget) ([]*flight, error) {
+func (b *sealing) sealFor(o store.Outgoing, targets, own []sealTarget) ([]*flight, error) {
 	e, tx := b.e, b.tx
 	if o.N == 0 && e2e.Durable(e2e.Kind(o.Kind)) {
 		n, err := tx.NextN(e.account, o.Peer)
@@ -287,20 +286,20 @@ func (b *sealing) sealFor(o *store.Outgoing, targets, own []sealTarget) ([]*flig
 	if err := tx.SetSealed(e.account, o.ID, o.N); err != nil {
 		return nil, err
 	}
-	plain, err := finish(o)
+	plain, err := finish(&o)
 	if err != nil {
 		return nil, err
 	}
-	flights, err := b.sealAll(o, targets, plain)
+	flights, err := b.sealAll(&o, targets, plain)
 	if err != nil {
 		return nil, err
 	}
 	pending := len(flights) > 0
 	if len(own) > 0 {
-		if plain, err = e.syncCopy(tx, o); err != nil {
+		if plain, err = e.syncCopy(tx, &o); err != nil {
 			return nil, err
 		}
-		copies, err := b.sealAll(o, own, plain)
+		copies, err := b.sealAll(&o, own, plain)
 		if err != nil {
 			return nil, err
 		}

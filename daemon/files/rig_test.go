@@ -29,6 +29,7 @@ import (
 const templateEnv = "SECMSG_FILES_TEST_TEMPLATE"
 
 func TestMain(m *testing.M) {
+	store.GroupsTwice()
 	dir, err := makeTemplate()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

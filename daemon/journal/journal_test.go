@@ -16,7 +16,10 @@ import (
 	"secmsg/rpc/local"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	store.GroupsTwice()
+	goleak.VerifyTestMain(m)
+}
 
 // plainBox leaves values as they are; sealing is the store's and keyring's test.
 type plainBox struct{}

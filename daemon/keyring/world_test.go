@@ -18,7 +18,10 @@ import (
 	"secmsg/daemon/trust"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	store.GroupsTwice()
+	goleak.VerifyTestMain(m)
+}
 
 const testDomain = "chat.example.com"
 

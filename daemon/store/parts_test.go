@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -9,6 +10,7 @@ import (
 // failure there is one run. What was done outside of a failed run is not told.
 func TestUpdateParts(t *testing.T) {
 	s := openTest(t, testPath(t))
+	s.twice = false
 	bad := errors.New("bad")
 	for name, part := range map[string]func(tx *Tx) error{
 		"none":   nil,
@@ -85,5 +87,102 @@ func TestUpdateParts(t *testing.T) {
 	err = s.View(t.Context(), func(tx *Tx) error { _, err := tx.Meta(0, "swallowed"); return err })
 	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("a part that failed is kept: %v", err)
+	}
+}
+
+// Under the switch that tests set, every group runs once in vain before it runs
+// in earnest, and only what the last run did is kept and told. A group that fails
+// as a whole does so at once.
+func TestGroupsTwice(t *testing.T) {
+	s := openTest(t, testPath(t))
+	if !s.twice {
+		t.Fatal("the switch is not set in tests")
+	}
+	bad := errors.New("bad")
+	for name, c := range map[string]struct {
+		part  error
+		group error
+		runs  int
+	}{
+		"good":       {runs: 2},
+		"bad part":   {part: bad, runs: 3},
+		"bad group":  {group: bad, runs: 1},
+		"bad in all": {part: bad, group: bad, runs: 3},
+	} {
+		runs, told, counted := 0, 0, 0
+		err := s.UpdateParts(t.Context(), func(tx *Tx) error {
+			runs++
+			tx.OnCommit(func() { told++ })
+			counted++
+			tx.OnUndo(func() { counted-- })
+			if err := tx.SetMeta(0, name, []byte{byte(runs)}); err != nil {
+				return err
+			}
+			if err := tx.Sub(func() error { return c.part }); errors.Is(err, ErrAgain) {
+				return err
+			}
+			return c.group
+		})
+		want := 1
+		if c.group != nil {
+			want = 0
+		}
+		if !errors.Is(err, c.group) || runs != c.runs || told != want || counted != want {
+			t.Errorf("%s: %v after %d runs, %d hooks, %d counted", name, err, runs, told, counted)
+		}
+		err = s.View(t.Context(), func(tx *Tx) error {
+			b, err := tx.Meta(0, name)
+			if err == nil && int(b[0]) != c.runs {
+				t.Errorf("%s: the row is of run %d", name, b[0])
+			}
+			return err
+		})
+		if (err == nil) != (c.group == nil) {
+			t.Errorf("%s: the row: %v", name, err)
+		}
+	}
+}
+
+// What is counted at once is taken back with exactly the part that counted it,
+// in reverse, and also when the commit itself fails.
+func TestOnUndo(t *testing.T) {
+	s := openTest(t, testPath(t))
+	s.twice = false
+	bad := errors.New("bad")
+	var undone []string
+	note := func(tx *Tx, what string) { tx.OnUndo(func() { undone = append(undone, what) }) }
+	err := s.Update(t.Context(), func(tx *Tx) error {
+		note(tx, "kept")
+		err := tx.Sub(func() error {
+			note(tx, "1")
+			if err := tx.Sub(func() error { note(tx, "inner"); return nil }); err != nil {
+				return err
+			}
+			note(tx, "2")
+			return bad
+		})
+		if !errors.Is(err, bad) {
+			t.Errorf("part: %v", err)
+		}
+		return nil
+	})
+	if got := strings.Join(undone, " "); err != nil || got != "2 inner 1" {
+		t.Errorf("%v, undone %q", err, got)
+	}
+	undone = nil
+	err = s.Update(t.Context(), func(tx *Tx) error {
+		note(tx, "all")
+		return tx.exec(`COMMIT`) // so that the commit of Update has nothing to commit
+	})
+	if err == nil || len(undone) != 1 {
+		t.Errorf("a commit that failed: %v, undone %q", err, undone)
+	}
+	undone = nil
+	func() {
+		defer func() { _ = recover() }()
+		_ = s.Update(t.Context(), func(tx *Tx) error { note(tx, "panic"); panic("bad") })
+	}()
+	if len(undone) != 1 {
+		t.Errorf("after a panic: undone %q", undone)
 	}
 }

@@ -54,6 +54,7 @@ type Store struct {
 	path   string
 	logger *slog.Logger
 	idle   time.Duration
+	twice  bool // see groups
 	stop   chan struct{}
 	done   chan struct{}
 
@@ -77,7 +78,7 @@ type Store struct {
 // unchanged when a newer version wrote it, with ErrCorrupt when it is damaged
 // (nothing is deleted; see SetAside), and with ErrDisk or ErrDiskFull.
 func Open(ctx context.Context, path string, o Options) (*Store, error) {
-	s := &Store{path: path, logger: o.Logger, idle: o.Idle, stop: make(chan struct{}), done: make(chan struct{})}
+	s := &Store{path: path, logger: o.Logger, idle: o.Idle, twice: groups == groupsTwice, stop: make(chan struct{}), done: make(chan struct{})}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
@@ -185,6 +186,7 @@ func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	defer func() {
 		if !committed {
 			s.rollback(tx)
+			tx.undone(0)
 		}
 	}()
 	if err := fn(tx); err != nil {
@@ -207,27 +209,6 @@ func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
 		hook()
 	}
 	return nil
-}
-
-// UpdateParts is Update for a transaction of many parts (Tx.Sub) that seldom
-// fail. At first no part can be undone alone, which saves SQLite a copy of every
-// page that a part changes. If one fails all the same, everything is undone and
-// fn runs once more, with parts that can be undone: whatever it does outside the
-// transaction it may do twice.
-func (s *Store) UpdateParts(ctx context.Context, fn func(tx *Tx) error) error {
-	again := false
-	err := s.Update(ctx, func(tx *Tx) error {
-		tx.whole = true
-		err := fn(tx)
-		if again = tx.failed; again && err == nil {
-			err = ErrAgain
-		}
-		return err
-	})
-	if again {
-		return s.Update(ctx, fn)
-	}
-	return err
 }
 
 // Commits returns how many transactions were committed since Open.

@@ -13,7 +13,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	GroupsTwice()
+	goleak.VerifyTestMain(m)
+}
 
 // testBox marks what it seals with the place, so that a value in the wrong
 // place or in clear is found.

@@ -19,6 +19,7 @@ type Tx struct {
 	known    *known
 	epoch    uint64 // of known, when box was looked at
 	hooks    []func()
+	undos    []func()
 	depth    int // of nested Sub calls
 	counters []counter
 	sessions []sessionSet
@@ -28,6 +29,21 @@ type Tx struct {
 // OnCommit runs fn after the transaction committed, in the order of the calls
 // and of the commits. fn must be quick and must not use the store.
 func (tx *Tx) OnCommit(fn func()) { tx.hooks = append(tx.hooks, fn) }
+
+// OnUndo runs fn when what was done since is undone: the part of the transaction
+// that called it, or all of it. It takes back what had to change at once, such as
+// a count that the rest of the same transaction must see. What is undone later
+// was done earlier. fn must be quick and must not use the store.
+func (tx *Tx) OnUndo(fn func()) { tx.undos = append(tx.undos, fn) }
+
+// undone runs what OnUndo was given since there were from of them.
+func (tx *Tx) undone(from int) {
+	for _, fn := range slices.Backward(tx.undos[from:]) {
+		fn()
+	}
+	clear(tx.undos[from:])
+	tx.undos = tx.undos[:from]
+}
 
 // keep runs fn when what was read is sure to be committed: at once in a
 // snapshot, else after the commit.
@@ -68,7 +84,7 @@ func (tx *Tx) Sub(fn func() error) (err error) {
 		return err
 	}
 	tx.depth++
-	hooks, counters, sessions := len(tx.hooks), slices.Clone(tx.counters), slices.Clone(tx.sessions)
+	hooks, undos, counters, sessions := len(tx.hooks), len(tx.undos), slices.Clone(tx.counters), slices.Clone(tx.sessions)
 	defer func() {
 		tx.depth--
 		if v := recover(); v != nil {
@@ -78,6 +94,7 @@ func (tx *Tx) Sub(fn func() error) (err error) {
 			err = tx.exec("RELEASE " + name)
 			return
 		}
+		tx.undone(undos)
 		clear(tx.hooks[hooks:])
 		tx.hooks, tx.counters, tx.sessions, tx.memo = tx.hooks[:hooks], counters, sessions, memo{}
 		if e := tx.exec("ROLLBACK TO " + name); e != nil {

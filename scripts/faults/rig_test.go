@@ -51,7 +51,7 @@ func runTests(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	if os.Getenv(binaryEnv) == "" {
-		bin, err := lab.Build(context.Background(), dir)
+		bin, err := lab.BuildForTests(context.Background(), dir)
 		if err == nil {
 			err = os.Setenv(binaryEnv, bin)
 		}

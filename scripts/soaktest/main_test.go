@@ -23,7 +23,7 @@ func TestSoak(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	bin, err := lab.Build(t.Context(), t.TempDir())
+	bin, err := lab.BuildForTests(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
