@@ -136,24 +136,45 @@ func (k *callConn) readAll(r *bufio.Reader) error {
 		if err != nil {
 			return err
 		}
-		var d local.CallData // call.end has one field of it
-		if err := json.Unmarshal(f.Params, &d); err != nil {
-			return local.Errorf(local.CodeUsage, "%s: not an object", clip(f.Method))
-		}
-		in := k.inputs[d.Stream]
-		switch {
-		case in == nil:
-			return local.Errorf(local.CodeUsage, "there is no stream %q", clip(d.Stream))
-		case f.Method == local.NotifyCallEnd:
+		switch f.Method {
+		case local.NotifyCallEnd:
+			d, err := decode[local.CallEnd](f.Params)
+			if err != nil {
+				return local.Errorf(local.CodeUsage, "call.end: %v", err)
+			}
+			in, err := k.input(d.Stream)
+			if err != nil {
+				return err
+			}
 			in.finish(io.EOF)
-		case f.Method != local.NotifyCallData || d.Length < 1 || d.Length > local.MaxCallData:
-			return local.Errorf(local.CodeUsage, "call.data has 1 to %d bytes behind its line", local.MaxCallData)
-		default:
+		case local.NotifyCallData:
+			d, err := decode[local.CallData](f.Params)
+			if err != nil {
+				return local.Errorf(local.CodeUsage, "call.data: %v", err)
+			}
+			in, err := k.input(d.Stream)
+			switch {
+			case err != nil:
+				return err
+			case d.Length < 1 || d.Length > local.MaxCallData:
+				return local.Errorf(local.CodeUsage, "call.data has 1 to %d bytes behind its line", local.MaxCallData)
+			}
 			if err := in.take(r, d.Length); err != nil {
 				return err
 			}
+		default:
+			return local.Errorf(local.CodeUsage, "during a call there is only call.data and call.end, not %q", clip(f.Method))
 		}
 	}
+}
+
+// input returns a stream that the caller carries.
+func (k *callConn) input(name string) (*callInput, error) {
+	in := k.inputs[name]
+	if in == nil {
+		return nil, local.Errorf(local.CodeUsage, "there is no stream %q", clip(name))
+	}
+	return in, nil
 }
 
 // callInput holds what came of one stream and was not read.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -169,5 +170,45 @@ func TestClosedStreamDoesNotWait(t *testing.T) {
 		near.Close()
 		<-end
 		t.Fatal("the stream waits")
+	}
+}
+
+// TestCallFrames sends lines that are no frames of a call's streams. Each of them
+// ends the stream with an error.
+func TestCallFrames(t *testing.T) {
+	const request = `{"jsonrpc":"2.0","id":1,"method":"call.start","params":{"peer":"bob","audio_in":"-"}}` + "\n"
+	path, _ := start(t, &callFake{fake: newFake(), run: func(_ context.Context, s call.Streams, _ func(local.Event)) (local.Call, error) {
+		in, err := s.Input(local.StreamAudioIn)
+		if err == nil {
+			_, err = io.ReadAll(in)
+		}
+		return local.Call{}, err
+	}})
+	for _, frame := range []string{
+		`{"jsonrpc":"2.0","method":"call.data","params":{"stream":"audio_in","length":1,"length":2}}`,
+		`{"jsonrpc":"2.0","method":"call.data","params":{"stream":"audio_in","Length":1}}`,
+		`{"jsonrpc":"2.0","method":"call.data","params":{"\u017ftream":"audio_in","length":1}}`,
+		`{"jsonrpc":"2.0","method":"call.data","params":{"stream":"audio_in","length":1,"more":1}}`,
+		`{"jsonrpc":"2.0","method":"call.data","params":{"stream":"audio_in","length":65537}}`,
+		`{"jsonrpc":"2.0","method":"call.data","params":{"stream":"video_in","length":1}}`,
+		`{"jsonrpc":"2.0","method":"call.end","params":{"stream":"audio_in","length":1}}`,
+		`{"jsonrpc":"2.0","method":"call.end","params":{"stream":"x","stream":"audio_in"}}`,
+		`{"jsonrpc":"2.0","method":"call.end","params":{"stream":"audio_in"},"id":3}`,
+		`{"jsonrpc":"2.0","method":"call.end","method":"call.data","params":{"stream":"audio_in"}}`,
+		`{"jsonrpc":"2.0","method":"call.end","params":{"stream":"audio_in"}} x`,
+		`{"jsonrpc":"2.0","method":"file.end","params":{}}`,
+	} {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, request+frame+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.Contains(string(answer), `"code":"usage"`) {
+			t.Errorf("%s: %s, %v", frame, answer, err)
+		}
+		_ = conn.Close()
 	}
 }

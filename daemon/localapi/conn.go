@@ -10,9 +10,9 @@ import (
 	"net"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"secmsg/rpc/local"
+	"secmsg/rpc/strict"
 )
 
 // readBuffer is the first size of a connection's read buffer in bytes.
@@ -110,25 +110,17 @@ func (c *conn) serve(ctx context.Context) {
 
 // parse checks one line. When it fails, the request's ID is set if it was usable.
 func (c *conn) parse(line []byte) (local.Request, *local.RPCError) {
-	if !local.CheckDepth(line, local.MaxDepth) {
-		return local.Request{}, local.NewRPCError(local.RPCInvalidRequest, local.Errorf(local.CodeUsage, "nested deeper than %d", local.MaxDepth))
-	}
-	if !utf8.Valid(line) {
-		// encoding/json would put U+FFFD in the place of what the caller wrote.
-		return local.Request{}, local.NewRPCError(local.RPCParse, local.Errorf(local.CodeUsage, "a line is not UTF-8"))
-	}
-	if !json.Valid(line) {
-		return local.Request{}, local.NewRPCError(local.RPCParse, local.Errorf(local.CodeUsage, "a line is not JSON"))
-	}
 	bad := func(id json.RawMessage, format string, args ...any) (local.Request, *local.RPCError) {
 		return local.Request{ID: id}, local.NewRPCError(local.RPCInvalidRequest, local.Errorf(local.CodeUsage, format, args...))
 	}
-	if bytes.TrimLeft(line, " \t\r")[0] != '{' {
+	if bytes.TrimLeft(line, " \t\r")[0] == '[' {
 		return bad(nil, "one request object a line is expected; batches are not supported")
 	}
 	var req local.Request
-	if err := json.Unmarshal(line, &req); err != nil {
-		return bad(nil, "not a request: %v", err)
+	if err := strict.Unmarshal(line, &req, limits()); errors.Is(err, strict.ErrSyntax) {
+		return local.Request{}, local.NewRPCError(local.RPCParse, local.Errorf(local.CodeUsage, "%s", clip(err.Error())))
+	} else if err != nil {
+		return bad(nil, "not a request: %s", clip(err.Error()))
 	}
 	if !validID(req.ID) {
 		return bad(nil, "the id must be a string or a number of at most %d bytes", local.MaxID)
@@ -143,6 +135,11 @@ func (c *conn) parse(line []byte) (local.Request, *local.RPCError) {
 		return bad(nil, "the id is in use by a request that is not answered yet")
 	}
 	return req, nil
+}
+
+// limits bound one line of a caller.
+func limits() strict.Limits {
+	return strict.Limits{Depth: local.MaxDepth, Values: local.MaxValues}
 }
 
 // validID accepts an absent id, a string or a number. The answer repeats it byte by byte.

@@ -1,13 +1,11 @@
 package localapi
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"io"
-	"strings"
 
 	"secmsg/rpc/local"
+	"secmsg/rpc/strict"
 )
 
 // method begins one request and returns what carries it out. It begins in the
@@ -129,8 +127,8 @@ func done[P any](f func(context.Context, P) error) method {
 	return returns(func(ctx context.Context, p P) (local.Empty, error) { return local.Empty{}, f(ctx, p) })
 }
 
-// decode reads parameters. A member that is not known is refused: a caller that
-// writes "expire" for "expires" must not get a message without an end.
+// decode reads parameters. An unknown member is refused: a caller that writes
+// "expire" for "expires" must not get a message without an end.
 func decode[P any](raw json.RawMessage) (P, error) {
 	var p P
 	if len(raw) == 0 || string(raw) == "null" {
@@ -139,13 +137,8 @@ func decode[P any](raw json.RawMessage) (P, error) {
 	if raw[0] != '{' {
 		return p, &paramsError{"the parameters must be an object"}
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
-		return p, &paramsError{strings.TrimPrefix(clip(err.Error()), "json: ")}
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return p, &paramsError{"unexpected data behind the parameters"}
+	if err := strict.Unmarshal(raw, &p, limits()); err != nil {
+		return p, &paramsError{clip(err.Error())}
 	}
 	return p, nil
 }

@@ -3,7 +3,6 @@ package localapi
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"secmsg/rpc/local"
+	"secmsg/rpc/strict"
 )
 
 // hangupEvery is how often a transfer looks whether its caller is still there.
@@ -142,15 +142,21 @@ func (s *upstream) next() error {
 	}
 	switch f.Method {
 	case local.NotifyFileEnd:
+		if _, err := decode[local.Empty](f.Params); err != nil {
+			return local.Errorf(local.CodeUsage, "file.end: %v", err)
+		}
 		s.ended.Store(true)
 		return io.EOF
 	case local.NotifyFileData:
 		d, err := decode[local.FileData](f.Params)
-		if err == nil && d.Length > 0 && d.Length <= local.MaxFileData {
-			s.left = d.Length
-			return nil
+		if err != nil {
+			return local.Errorf(local.CodeUsage, "file.data: %v", err)
 		}
-		return local.Errorf(local.CodeUsage, "file.data has 1 to %d bytes behind its line", local.MaxFileData)
+		if d.Length < 1 || d.Length > local.MaxFileData {
+			return local.Errorf(local.CodeUsage, "file.data has 1 to %d bytes behind its line", local.MaxFileData)
+		}
+		s.left = d.Length
+		return nil
 	}
 	return local.Errorf(local.CodeUsage, "while a stream is sent there is only file.data and file.end, not %q", clip(f.Method))
 }
@@ -172,7 +178,10 @@ func readNotification(r *bufio.Reader) (local.Request, error) {
 		return local.Request{}, err
 	}
 	var f local.Request
-	if !local.CheckDepth(line, local.MaxDepth) || json.Unmarshal(line, &f) != nil || f.Version != "2.0" || len(f.ID) > 0 {
+	if err := strict.Unmarshal(line, &f, limits()); err != nil {
+		return local.Request{}, local.Errorf(local.CodeUsage, "a notification is expected while a transfer runs: %s", clip(err.Error()))
+	}
+	if f.Version != "2.0" || len(f.ID) > 0 {
 		return local.Request{}, local.Errorf(local.CodeUsage, "a notification is expected while a transfer runs")
 	}
 	return f, nil
@@ -221,6 +230,9 @@ func (s *downstream) Close() error {
 		return broken(err)
 	case f.Method != local.NotifyFileEnd:
 		return local.Errorf(local.CodeUsage, "file.end is expected behind a stream, not %q", clip(f.Method))
+	}
+	if _, err := decode[local.Empty](f.Params); err != nil {
+		return local.Errorf(local.CodeUsage, "file.end: %v", err)
 	}
 	return nil
 }

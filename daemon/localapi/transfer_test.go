@@ -222,7 +222,7 @@ func TestStreamIsNobodysRequest(t *testing.T) {
 	}
 }
 
-// TestTransferFrames sends what is no frame of a stream.
+// TestTransferFrames sends lines that are no frames of a stream.
 func TestTransferFrames(t *testing.T) {
 	f := &filesFake{fake: newFake()}
 	f.sendFiles = func(_ context.Context, _ local.FileSendParams, stream io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {
@@ -236,6 +236,14 @@ func TestTransferFrames(t *testing.T) {
 		`{"jsonrpc":"2.0","method":"file.data","params":{"length":-1}}`,
 		`{"jsonrpc":"2.0","method":"file.data","params":{"length":1048577}}`,
 		`{"jsonrpc":"2.0","method":"file.data","params":{"length":1,"more":2}}`,
+		`{"jsonrpc":"2.0","method":"file.data","params":{"length":1,"length":2}}`,
+		`{"jsonrpc":"2.0","method":"file.data","params":{"Length":1}}`,
+		`{"jsonrpc":"2.0","method":"file.data","method":"file.end","params":{"length":1}}`,
+		`{"jsonrpc":"2.0","method":"file.data","METHOD":"file.end"}`,
+		`{"jsonrpc":"2.0","method":"file.data","params":{"length":1},"extra":1}`,
+		`{"jsonrpc":"2.0","method":"file.end","params":{"length":1}}`,
+		`{"jsonrpc":"2.0","method":"file.end"} {}`,
+		"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}",
 		`{"jsonrpc":"2.0","id":2,"method":"status.get"}`,
 		`{"jsonrpc":"2.0","method":"event"}`,
 		`nonsense`,

@@ -21,6 +21,10 @@ const (
 	MaxResponse = 256 << 20
 	// MaxDepth bounds how deep JSON is nested; the parameters need four levels.
 	MaxDepth = 32
+	// MaxValues bounds the values of one request line. What a parser spends
+	// follows their number, and the lists that a person's command can make have
+	// some hundred.
+	MaxValues = 16 << 10
 	// MaxID bounds a request's id in bytes.
 	MaxID = 128
 )

@@ -25,6 +25,10 @@ const (
 	// MaxBody bounds a REST request body in bytes: 200 one-time prekeys of
 	// which 100 carry 1,184-byte ML-KEM keys, in base64, with room.
 	MaxBody = 512 << 10
+	// MaxValues bounds the values of a REST request body: what a parser spends
+	// follows their number, not their bytes. The largest bodies, full of the
+	// shortest prekeys or of ETags, have about 4,000.
+	MaxValues = 4096
 	// MaxDevices bounds the devices of an account (protocol.md).
 	MaxDevices = 10
 	// PingInterval is how often the server pings an idle connection.

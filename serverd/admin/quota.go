@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 
 	rpc "secmsg/rpc/admin"
@@ -33,10 +32,8 @@ func (s *Server) quotaOf(ctx context.Context, name string) (rpc.Quota, error) {
 // setQuota serves PUT /users/{name}/quota.
 func (s *Server) setQuota(r *http.Request) (rpc.Quota, error) {
 	var in rpc.SetQuota
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
-		return rpc.Quota{}, malformed("not a valid request")
+	if err := decode(r, &in); err != nil {
+		return rpc.Quota{}, err
 	}
 	if in.Bytes < 0 {
 		return rpc.Quota{}, malformed("bytes: must not be negative")

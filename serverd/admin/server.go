@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	rpc "secmsg/rpc/admin"
+	"secmsg/rpc/strict"
 	"secmsg/serverd/stats"
 	"secmsg/serverd/store"
 )
@@ -24,6 +26,8 @@ const (
 	maxUses    = 10_000
 	maxLife    = 365 * 24 * time.Hour
 	maxRequest = 4 << 10
+	maxDepth   = 4 // of a body's JSON; the bodies are flat
+	maxValues  = 32
 	pageSize   = 500
 )
 
@@ -63,7 +67,7 @@ func New(opt Options) *Server { return &Server{opt: opt, started: opt.Now()} }
 // Handler returns the routes.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	route(s, mux, "POST /invites", s.createInvite)
+	routeBody(s, mux, "POST /invites", s.createInvite)
 	route(s, mux, "GET /invites", s.listInvites)
 	route(s, mux, "DELETE /invites/{id}", s.revokeInvite)
 	route(s, mux, "GET /users", s.listUsers)
@@ -73,7 +77,7 @@ func (s *Server) Handler() http.Handler {
 	route(s, mux, "POST /users/{name}/resume", s.suspend(false))
 	route(s, mux, "GET /users/{name}/devices", s.listDevices)
 	route(s, mux, "GET /users/{name}/quota", s.quota)
-	route(s, mux, "PUT /users/{name}/quota", s.setQuota)
+	routeBody(s, mux, "PUT /users/{name}/quota", s.setQuota)
 	route(s, mux, "GET /stats", s.stats)
 	route(s, mux, "POST /clock/confirm", s.confirmClock)
 	return mux
@@ -82,8 +86,19 @@ func (s *Server) Handler() http.Handler {
 // none is the answer of a call that has nothing to say.
 type none struct{}
 
-// route registers a call: f's result or error becomes the answer.
+// route registers a call without a body: f's result or error becomes the answer.
 func route[T any](s *Server, mux *http.ServeMux, pattern string, f func(*http.Request) (T, error)) {
+	routeBody(s, mux, pattern, func(r *http.Request) (T, error) {
+		if err := noBody(r); err != nil {
+			var none T
+			return none, err
+		}
+		return f(r)
+	})
+}
+
+// routeBody registers a call that reads its body.
+func routeBody[T any](s *Server, mux *http.ServeMux, pattern string, f func(*http.Request) (T, error)) {
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
 		out, err := f(r)
@@ -137,13 +152,35 @@ func malformed(format string, args ...any) error {
 	return &rpc.Error{Code: rpc.CodeMalformed, Message: fmt.Sprintf(format, args...)}
 }
 
+// decode reads the body of a request into in.
+func decode(r *http.Request, in any) error {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return malformed("the body cannot be read or is over %d bytes", maxRequest)
+	}
+	if err := strict.Unmarshal(body, in, strict.Limits{Depth: maxDepth, Values: maxValues}); err != nil {
+		return malformed("not a valid request: %v", err)
+	}
+	return nil
+}
+
+// noBody refuses a body where a call takes none: a caller that sends one expects
+// something of it.
+func noBody(r *http.Request) error {
+	switch n, err := io.ReadFull(r.Body, make([]byte, 1)); {
+	case n > 0:
+		return malformed("this call takes no body")
+	case err != io.EOF:
+		return malformed("the body cannot be read")
+	}
+	return nil
+}
+
 // createInvite serves POST /invites.
 func (s *Server) createInvite(r *http.Request) (rpc.CreatedInvite, error) {
 	var in rpc.CreateInvite
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
-		return rpc.CreatedInvite{}, malformed("not a valid request")
+	if err := decode(r, &in); err != nil {
+		return rpc.CreatedInvite{}, err
 	}
 	return NewInvite(r.Context(), s.opt.Store, InviteOptions{
 		Address: s.opt.Address, Fingerprint: s.opt.Fingerprint,

@@ -3,8 +3,11 @@ package api_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -261,6 +264,11 @@ func TestFieldsOfOtherTypes(t *testing.T) {
 			"nothing": "", "an array": "[]", "null": "null", "a string": `"x"`, "broken": "{", "two values": string(raw) + "{}",
 			"a field twice":               strings.Replace(string(raw), "{", `{"x":1,"x":1,`, 1),
 			"a field twice in other case": strings.Replace(string(raw), "{", `{"x":1,"X":1,`, 1),
+			"an own field twice":          strings.Replace(string(raw), "{", string(raw[:len(raw)-1])+",", 1),
+			"an own field, then capitals": string(raw[:len(raw)-1]) + "," + strings.ToUpper(first(fields)) + ":1}",
+			"an escaped capital":          string(raw[:len(raw)-1]) + `,"\u0053ize":1}`,
+			"a long s":                    string(raw[:len(raw)-1]) + `,"\u017fize":1}`,
+			"half a surrogate pair":       strings.Replace(string(raw), ":", `:"\ud83d","x":`, 1),
 			"a field in other case":       strings.ToUpper(string(raw[:3])) + string(raw[3:]),
 			"what is not UTF-8":           strings.Replace(string(raw), ":", ":\"\xff\",\"x\":", 1),
 			"deep":                        strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100),
@@ -285,6 +293,12 @@ func TestFieldsOfOtherTypes(t *testing.T) {
 	}
 	want(t, "unknown query", r.call("GET", "/v1/accounts/alice?x=1", token, nil, nil), http.StatusBadRequest, wire.CodeMalformed)
 	want(t, "after", r.call("GET", "/v1/accounts/alice/manifests?after=-1", token, nil, nil), http.StatusBadRequest, wire.CodeMalformed)
+}
+
+// first returns the name of a field, in quotes.
+func first(fields map[string]any) string {
+	names := slices.Sorted(maps.Keys(fields))
+	return strconv.Quote(names[0])
 }
 
 // Bodies over a route's bound are refused, and the bound is a route's own.

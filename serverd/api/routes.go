@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"secmsg/rpc/strict"
 	"secmsg/rpc/wire"
 )
 
@@ -28,6 +29,9 @@ const (
 	manifestBody = 8 << 10 // a manifest of at most 2.5 KiB in base64, with room
 	registerBody = 16 << 10
 )
+
+// maxDepth bounds the nesting of a request body; the deepest has three levels.
+const maxDepth = 8
 
 // Route is a row of the router's table.
 type Route struct {
@@ -49,7 +53,10 @@ type body[T any] struct{ Body T }
 // build makes the router.
 func (a *API) build() error {
 	mux := http.NewServeMux()
-	strict := huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: unmarshalStrict}
+	// Unknown members are refused by the schema, since huma first decodes into any.
+	requests := huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: func(data []byte, v any) error {
+		return strict.Unmarshal(data, v, strict.Limits{Depth: maxDepth, Values: wire.MaxValues})
+	}}
 	config := huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
@@ -64,7 +71,7 @@ func (a *API) build() error {
 			},
 		},
 		// "json" serves types that end in +json, as huma's own errors do before translate.
-		Formats:                      map[string]huma.Format{"application/json": strict, "json": strict},
+		Formats:                      map[string]huma.Format{"application/json": requests, "json": requests},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{translate},
