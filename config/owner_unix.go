@@ -3,9 +3,10 @@
 package config
 
 import (
-	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
+	"strconv"
 	"syscall"
 )
 
@@ -14,8 +15,21 @@ const enforceMode = true
 
 // checkOwner refuses a directory of another user.
 func checkOwner(dir string, info fs.FileInfo) error {
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("directory %s belongs to another user (uid %d)", dir, st.Uid)
+	if o, foreign := foreignOwner(info); foreign {
+		return &OwnerError{Dir: dir, owner: o}
 	}
 	return nil
+}
+
+// foreignOwner returns the owner of a file that is not the caller's own.
+func foreignOwner(info fs.FileInfo) (owner, bool) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(st.Uid) == os.Geteuid() {
+		return owner{}, false
+	}
+	o := owner{uid: strconv.FormatUint(uint64(st.Uid), 10)}
+	if u, err := user.LookupId(o.uid); err == nil {
+		o.name = u.Username
+	}
+	return o, true
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -23,7 +24,7 @@ func TestResolvePathsXDG(t *testing.T) {
 		"file":     {p.File, "/home/alice/.config/secmsg/config.yaml"},
 		"database": {p.Database, "/data/secmsg/secmsg.db"},
 		"log":      {p.Log, "/home/alice/.local/state/secmsg/daemon.log"},
-		"socket":   {p.Socket, filepath.Join(run, "secmsg/secmsg.sock")},
+		"socket":   {p.Places()[0], filepath.Join(run, "secmsg/secmsg.sock")},
 	} {
 		if c[0] != c[1] {
 			t.Errorf("%s = %s, want %s", name, c[0], c[1])
@@ -39,7 +40,7 @@ func TestResolvePathsHome(t *testing.T) {
 		t.Fatal(err)
 	}
 	home := filepath.Join(dir, "p")
-	if p.Home != home || p.Data != home || p.Config != home || p.Socket != filepath.Join(home, "secmsg.sock") {
+	if p.Home != home || p.Data != home || p.Config != home || p.Places()[0] != filepath.Join(home, "secmsg.sock") {
 		t.Errorf("paths = %+v", p)
 	}
 	if _, err := os.Stat(home); !errors.Is(err, os.ErrNotExist) {
@@ -58,8 +59,9 @@ func TestLongSocketPath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(one.Socket) > maxSocketPath || one.Socket == two.Socket || !strings.HasPrefix(one.Socket, run) {
-		t.Errorf("sockets %s and %s", one.Socket, two.Socket)
+	first, second := one.Places()[0], two.Places()[0]
+	if len(first) > maxSocketPath || first == second || !strings.HasPrefix(first, run) {
+		t.Errorf("sockets %s and %s", first, second)
 	}
 }
 
@@ -72,22 +74,92 @@ func TestAnnounce(t *testing.T) {
 	if err := p.Announce("/run/elsewhere.sock"); err != nil {
 		t.Fatal(err)
 	}
-	if got := p.Sockets(); len(got) != 2 || got[0] != "/run/elsewhere.sock" || got[1] != p.Socket {
-		t.Errorf("Sockets = %v", got)
+	if got, want := p.Sockets(), append([]string{"/run/elsewhere.sock"}, p.Places()...); !slices.Equal(got, want) {
+		t.Errorf("Sockets = %v, want %v", got, want)
 	}
-	if err := p.Announce(p.Socket); err != nil {
+	if err := p.Announce(p.Places()[1]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(home, "socket")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a pointer that nobody needs: %v", err)
+	if got := p.Sockets(); got[0] != p.Places()[1] || len(got) != len(p.Places()) {
+		t.Errorf("Sockets = %v", got)
 	}
 	for _, bad := range []string{"relative", "", "/a\x00b", "/" + strings.Repeat("x", maxPointer)} {
 		if err := os.WriteFile(filepath.Join(home, "socket"), []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := p.Sockets(); len(got) != 1 {
+		if got := p.Sockets(); !slices.Equal(got, p.Places()) {
 			t.Errorf("pointer %.20q: Sockets = %v", bad, got)
 		}
+	}
+}
+
+// TestPlacesWithoutRuntimeDirectory has a daemon of a cron job and a command of
+// a login shell, whose environments differ, look at each other's place.
+func TestPlacesWithoutRuntimeDirectory(t *testing.T) {
+	home, run := t.TempDir(), t.TempDir()
+	t.Setenv("HOME", home)
+	places := func(runtime string) []string {
+		t.Helper()
+		t.Setenv("XDG_RUNTIME_DIR", runtime)
+		p, err := ResolvePaths("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Places()
+	}
+	cron, login := places(""), places(run)
+	for _, place := range cron {
+		if !slices.Contains(login, place) {
+			t.Errorf("a command of a login shell does not look at %s", place)
+		}
+	}
+	if login[0] != filepath.Join(run, "secmsg/secmsg.sock") {
+		t.Errorf("a daemon of a login shell listens at %s", login[0])
+	}
+	if got := places(filepath.Join(run, "gone")); !slices.Equal(got, cron) {
+		t.Errorf("with a runtime directory that does not exist: %v, want %v", got, cron)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(run, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		if got := places(run); !slices.Equal(got, cron) {
+			t.Errorf("with the runtime directory of another user: %v, want %v", got, cron)
+		}
+	}
+}
+
+// TestHome has homes in which no profile may be made.
+func TestHome(t *testing.T) {
+	check := func(what, hint string) {
+		t.Helper()
+		_, err := ResolvePaths("")
+		e, ok := errors.AsType[*HomeError](err)
+		if !ok || !strings.Contains(e.Hint(), hint) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if _, err := ResolvePaths(t.TempDir()); err != nil {
+			t.Errorf("%s: with --home: %v", what, err)
+		}
+	}
+	t.Setenv("HOME", "relative")
+	check("relative", "--home DIR")
+	t.Setenv("HOME", "")
+	check("none", "--home DIR")
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give directories away")
+	}
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	if _, err := ResolvePaths(""); err != nil {
+		t.Error(err)
+	}
+	if err := os.Chown(home, 4294967, 4294967); err != nil {
+		t.Fatal(err)
+	}
+	check("of another user", "sudo -H -u '#4294967'")
+	if left, err := os.ReadDir(home); err != nil || len(left) != 0 {
+		t.Errorf("left in it: %v, %v", left, err)
 	}
 }
 

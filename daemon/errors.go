@@ -34,6 +34,9 @@ func storeError(err error) *local.Error {
 	if loose, ok := errors.AsType[*config.LooseError](err); ok {
 		return local.Errorf(local.CodeUsage, "%s", loose).WithHint("%s", loose.Hint())
 	}
+	if foreign, ok := errors.AsType[*config.OwnerError](err); ok {
+		return local.Errorf(local.CodeUsage, "%s", foreign).WithHint("%s", foreign.Hint())
+	}
 	switch {
 	case errors.Is(err, store.ErrLocked):
 		return lockedError()

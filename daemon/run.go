@@ -204,14 +204,14 @@ func (d *Daemon) listen() (net.Listener, error) {
 	default:
 		return nil, fmt.Errorf("socket activation: %d sockets, one is wanted", len(inherited))
 	}
-	ln, err := localapi.Listen(d.cfg.Paths.Socket)
+	ln, err := localapi.Listen(d.cfg.Paths.Places()[0])
 	if errors.Is(err, localapi.ErrInUse) {
 		return nil, local.Errorf(local.CodeUsage, "%v", err)
 	}
 	if err != nil {
 		return nil, local.Errorf(local.CodeUsage, "%v", err)
 	}
-	if err := d.cfg.Paths.Announce(d.cfg.Paths.Socket); err != nil {
+	if err := d.cfg.Paths.Announce(d.cfg.Paths.Places()[0]); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
 	return ln, nil

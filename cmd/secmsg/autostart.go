@@ -246,10 +246,14 @@ func lastError(path string, offset int64) *local.Error {
 	}
 }
 
-// privateDirError words the refusal of a directory that is open to others.
+// privateDirError words the refusal of a directory that is open to others or
+// belongs to somebody else.
 func privateDirError(err error) error {
-	if loose, ok := errors.AsType[*config.LooseError](err); ok {
-		return usagef("%v", loose).WithHint("%s", loose.Hint())
+	if _, ok := errors.AsType[*config.LooseError](err); ok {
+		return configError(err)
+	}
+	if _, ok := errors.AsType[*config.OwnerError](err); ok {
+		return configError(err)
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return local.Errorf(local.CodeIO, "%v", err)

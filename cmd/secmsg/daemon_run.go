@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os/signal"
+	"syscall"
 
 	"secmsg/daemon"
 
@@ -12,8 +14,8 @@ func newDaemonRunCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon in the foreground, logging to standard error",
-		Long: "Run the daemon of this profile until SIGTERM, SIGINT or secmsg daemon stop. Commands start it\n" +
-			"by themselves; this is for service managers and for looking at its log.",
+		Long: "Run the daemon of this profile until SIGTERM, SIGINT, SIGHUP or secmsg daemon stop. Commands\n" +
+			"start it by themselves; this is for service managers and for looking at its log.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemonRun(cmd.Context(), a) },
 	}
@@ -30,5 +32,12 @@ func runDaemonRun(ctx context.Context, a *app) error {
 	}
 	defer flush()
 	privateUmask()
+	// The end of a session sends SIGHUP to everything in it, the daemon included.
+	// nohup says that this one is to live on.
+	if !signal.Ignored(syscall.SIGHUP) {
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
+		defer stop()
+	}
 	return daemon.Run(ctx, cfg, logger)
 }

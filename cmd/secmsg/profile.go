@@ -29,11 +29,23 @@ func (a *app) profile() (config.Client, error) {
 	}
 	cfg, err := config.LoadClient(a.home, values)
 	if err != nil {
-		return config.Client{}, usagef("%v", err)
+		return config.Client{}, configError(err)
 	}
 	a.account, a.output = cfg.Account, cfg.Output
 	a.noAutostart, a.quiet, a.verbose = cfg.NoAutostart, cfg.Quiet, cfg.Verbose
 	return cfg, nil
+}
+
+// configError makes a usage error of an error of config, with its hint if it has one.
+func configError(err error) error {
+	e := usagef("%v", err)
+	if h, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok {
+		e = e.WithHint("%s", h.Hint())
+	}
+	return e
 }
 
 // dial connects to the daemon, starting it if needed and allowed.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"secmsg/config"
@@ -80,7 +82,7 @@ func newServerdRunCommand(a *app) *cobra.Command {
 	var f serverdRunFlags
 	c := &cobra.Command{
 		Use:   "run",
-		Short: "Run the server until SIGTERM or SIGINT",
+		Short: "Run the server until SIGTERM or SIGINT; SIGHUP is ignored",
 		Args:  argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			values := map[string]any{}
@@ -123,6 +125,8 @@ func runServerd(ctx context.Context, a *app, f serverdRunFlags, values map[strin
 		return err
 	}
 	defer flush()
+	// A terminal that closes must not end a server, and there is nothing to reload yet.
+	signal.Ignore(syscall.SIGHUP)
 	return serverdError(serverd.Run(ctx, cfg, logger))
 }
 
