@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -41,11 +43,17 @@ func runCall(ctx context.Context, b *bench) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	cb := &callBench{bench: b}
-	if bin, err := lab.BuildCgo(ctx, dir); err == nil {
-		opt := *b
-		opt.opt.binary, cb.bench, cb.encodes = bin, &opt, true
-	} else {
-		b.notef("480p and 720p are LEFT OUT: no build with encoders: %v", err)
+	if b.opt.built {
+		if bin, err := lab.BuildCgo(ctx, b.opt.tree, dir); err == nil {
+			own := *b
+			own.opt.binary, cb.bench, cb.encodes = bin, &own, true
+		} else {
+			b.notef("480p and 720p are LEFT OUT: no build with encoders: %v", err)
+		}
+	} else if cb.encodes, err = hasCgo(b.opt.binary); err != nil {
+		return err
+	} else if !cb.encodes {
+		b.notef("480p and 720p are LEFT OUT: %s has no encoders", b.opt.binary)
 	}
 	p, err := cb.newPair(ctx)
 	if err != nil {
@@ -62,6 +70,15 @@ func runCall(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	return cb.relaying(ctx)
+}
+
+// hasCgo reports whether a binary was built with cgo, and so has encoders.
+func hasCgo(binary string) (bool, error) {
+	info, err := buildinfo.ReadFile(binary)
+	if err != nil {
+		return false, fmt.Errorf("call: %w", err)
+	}
+	return slices.Contains(info.Settings, debug.BuildSetting{Key: "CGO_ENABLED", Value: "1"}), nil
 }
 
 // callBench is alice who calls and bob who answers.

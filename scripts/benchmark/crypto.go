@@ -16,6 +16,7 @@ const benchLine = `^Benchmark(\w+?)(?:-\d+)?\s+\d+\s+([0-9.]+) ns/op`
 // runCrypto runs the benchmarks of crypto/ratchet, which have the sessions at hand.
 func runCrypto(ctx context.Context, b *bench) error {
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^Benchmark(Handshake|Seal1K|Open1K|RawAEAD1K)$", "secmsg/crypto/ratchet")
+	cmd.Dir = b.opt.tree
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -51,6 +51,9 @@ type bench struct {
 type options struct {
 	output   string
 	binary   string
+	built    bool   // binary was built from tree, so that a part may build it differently
+	tree     string // the checkout that is measured; empty: this one
+	rounds   int
 	limit    time.Duration
 	duration time.Duration
 	runs     int
@@ -94,8 +97,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if len(names) == 0 {
-		names = defaultParts()
+	if len(names) > 0 && names[0] == compareCommand {
+		return runCompare(ctx, names[1:], o, stdout, stderr)
+	}
+	chosen, err := choose(names)
+	if err != nil {
+		return err
 	}
 	if o.binary == "" {
 		dir, err := os.MkdirTemp("", "secmsg-bench-")
@@ -103,28 +110,48 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return fmt.Errorf("build: %w", err)
 		}
 		defer os.RemoveAll(dir)
-		if o.binary, err = lab.Build(ctx, dir); err != nil {
+		if o.binary, err = lab.Build(ctx, "", dir); err != nil {
 			return err
 		}
+		o.built = true
 	}
 	b := &bench{out: &report{}, talk: stderr, opt: o}
-	all := parts()
-	for _, name := range names {
-		i := slices.IndexFunc(all, func(p part) bool { return p.name == name })
-		if i < 0 {
-			return fmt.Errorf("no part %q; there are crypto, send, cli, relay, daemon, file and call", name)
-		}
-		b.notef("%s: %s", name, all[i].help)
-		b.out.part = name
-		limit := max(o.limit, all[i].limit)
-		limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s took more than %s (-limit)", name, limit))
-		err := all[i].run(limited, b)
-		cancel()
-		if err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", name, err), b.out.write(stdout, o.output))
+	for _, p := range chosen {
+		if err := b.runPart(ctx, p); err != nil {
+			return errors.Join(err, b.out.write(stdout, o.output))
 		}
 	}
 	return b.out.write(stdout, o.output)
+}
+
+// choose finds parts by name; no names are the default parts.
+func choose(names []string) ([]part, error) {
+	if len(names) == 0 {
+		names = defaultParts()
+	}
+	all := parts()
+	var chosen []part
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(p part) bool { return p.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no part %q; there are crypto, send, cli, relay, daemon, file and call", name)
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+// runPart runs one part within its time limit.
+func (b *bench) runPart(ctx context.Context, p part) error {
+	b.notef("%s: %s", p.name, p.help)
+	b.out.part = p.name
+	limit := max(b.opt.limit, p.limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s took more than %s (-limit)", p.name, limit))
+	defer cancel()
+	if err := p.run(ctx, b); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	return nil
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -132,7 +159,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.Usage = func() {
-		fmt.Fprintln(stderr, "usage: scripts/bench [PART...] [flags]\n\nParts (default crypto send cli):")
+		fmt.Fprint(stderr, "usage: scripts/bench [PART...] [flags]\n"+
+			"       scripts/bench compare OLD NEW [PART...] [flags]\n\n"+
+			"compare measures two binaries in turn and prints NEW as a multiple of OLD and,\n"+
+			"as the noise, OLD as a multiple of itself. It exits 1 if a figure of NEW is worse\n"+
+			"by more than the noise. OLD and NEW may also be checkouts, which are built first;\n"+
+			"the part crypto needs checkouts.\n\nParts (default crypto send cli):\n")
 		for _, p := range parts() {
 			fmt.Fprintf(stderr, "  %-8s %s\n", p.name, p.help)
 		}
@@ -143,6 +175,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.binary, "binary", "", "`FILE` to measure (default: built from this tree)")
 	f.DurationVar(&o.limit, "limit", 90*time.Second, "bound for each part")
 	f.DurationVar(&o.duration, "duration", 3*time.Second, "of one measurement under load")
+	f.IntVar(&o.rounds, "rounds", 5, "rounds of a comparison; each measures OLD twice and NEW once")
 	f.IntVar(&o.runs, "n", 100, "runs of each command")
 	f.IntVar(&o.pairs, "pairs", 100, "pairs of clients under load")
 	f.IntVar(&o.window, "window", 32, "messages of a pair on their way")
@@ -158,8 +191,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return o, fmt.Errorf("parts come before flags: %q", f.Args())
 	case o.output != "text" && o.output != "json":
 		return o, fmt.Errorf("-o %s: text or json is expected", o.output)
-	case o.runs < 1 || o.pairs < 1 || o.window < 1 || o.size < 16 || o.idle < 0 || o.burst < 1 || o.file < 0:
-		return o, errors.New("a number is too small")
+	case o.rounds < 1 || o.runs < 1 || o.pairs < 1 || o.window < 1 || o.size < 16 || o.idle < 0 || o.burst < 1 || o.file < 0:
+		return o, errors.New("number too small")
 	}
 	return o, nil
 }

@@ -130,7 +130,8 @@ func (b *relayBench) idle(ctx context.Context) error {
 		return err
 	}
 	const kib = 1 << 10
-	b.out.figure(fmt.Sprintf("memory of an idle client (%d)", n), float64(after-before)/float64(n)/kib, "KiB", idleGoal/kib, false)
+	b.notef("%d idle clients", n)
+	b.out.figure("memory of an idle client", float64(after-before)/float64(n)/kib, "KiB", idleGoal/kib, false)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ func (r *report) write(out io.Writer, format string) error {
 	return writeTable(out, r.rows)
 }
 
-// writeTable prints words to the left and numbers to the right of their columns.
+// writeTable prints the rows as a table.
 func writeTable(out io.Writer, rows []row) error {
 	cells := [][]string{{"part", "figure", "value", "unit", "reference", "times", "mark", ""}}
 	for _, w := range rows {
@@ -90,17 +91,22 @@ func writeTable(out io.Writer, rows []row) error {
 		}
 		cells = append(cells, line)
 	}
+	return writeCells(out, cells, 2, 5)
+}
+
+// writeCells prints lines of cells in columns; those in right hold numbers and
+// are aligned to the right.
+func writeCells(out io.Writer, cells [][]string, right ...int) error {
 	widths := make([]int, len(cells[0]))
 	for _, line := range cells {
 		for i, c := range line {
 			widths[i] = max(widths[i], len(c))
 		}
 	}
-	const value, ratio = 2, 5 // columns of numbers
 	for _, line := range cells {
 		var b strings.Builder
 		for i, c := range line {
-			if i == value || i == ratio {
+			if slices.Contains(right, i) {
 				fmt.Fprintf(&b, "%*s  ", widths[i], c)
 			} else {
 				fmt.Fprintf(&b, "%-*s  ", widths[i], c)

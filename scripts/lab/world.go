@@ -76,7 +76,7 @@ func New(ctx context.Context, o Options) (_ *World, err error) {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
 	if w.bin == "" {
-		if w.bin, err = Build(ctx, w.dir); err != nil {
+		if w.bin, err = Build(ctx, "", w.dir); err != nil {
 			return nil, err
 		}
 	}

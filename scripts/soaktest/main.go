@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return fmt.Errorf("build: %w", err)
 		}
 		defer os.RemoveAll(dir)
-		if o.Binary, err = lab.Build(ctx, dir); err != nil {
+		if o.Binary, err = lab.Build(ctx, "", dir); err != nil {
 			return err
 		}
 	}
