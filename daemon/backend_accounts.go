@@ -16,7 +16,7 @@ import (
 // Status implements localapi.Backend.
 func (d *Daemon) Status(ctx context.Context) (local.Status, error) {
 	out := local.Status{
-		PID: os.Getpid(), Version: config.Version(), Locked: d.keys.Locked(), Accounts: []local.AccountStatus{},
+		PID: os.Getpid(), Version: config.Version(), Replaced: config.BinaryReplaced(), Locked: d.keys.Locked(), Accounts: []local.AccountStatus{},
 	}
 	for _, a := range d.running() {
 		e, _ := a.parts()

@@ -176,6 +176,7 @@ func (s *Server) observe() {
 	s.stats.Check("store", s.store.Ping)
 	s.stats.Check("clock", s.checkClock)
 	s.stats.Warnings(s.ca.Problems)
+	s.stats.Warnings(upgraded)
 	s.stats.Counters("connections", s.gate.counters)
 	s.stats.Counters("api", s.api.Counters)
 	s.stats.Counters("process", processCounters)
@@ -290,6 +291,14 @@ func (s *Server) ready() {
 		s.logger.Warn(w)
 	}
 	s.notify(daemon.SdNotifyReady)
+}
+
+// upgraded warns of a server that still runs the program from before an upgrade.
+func upgraded() []string {
+	if !config.BinaryReplaced() {
+		return nil
+	}
+	return []string{"the secmsg binary was replaced since the server was started; restart the server to run the new one"}
 }
 
 // notify tells the service manager, if there is one.

@@ -2,52 +2,50 @@ package main
 
 import (
 	"context"
-	_ "embed"
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
-	"time"
 
+	"secmsg/config"
 	"secmsg/rpc/local"
 
 	"github.com/spf13/cobra"
-)
-
-// The units of `daemon install`. @SECMSG@ is the path of this binary.
-var (
-	//go:embed units/secmsg.service
-	serviceUnit string
-	//go:embed units/secmsg.socket
-	socketUnit string
-)
-
-const (
-	serviceName = "secmsg.service"
-	socketFile  = "secmsg.socket"
-	// systemctlTimeout bounds one call of systemctl.
-	systemctlTimeout = 30 * time.Second
 )
 
 func newDaemonInstallCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "install",
 		Short: "Install the daemon as a systemd user service with socket activation",
-		Args:  argsBetween(0, 0),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runDaemonInstall(cmd.Context(), a) },
+		Long: "Writes the units secmsg.service and secmsg.socket for this user, enables and starts\n" +
+			"them. A daemon that runs already is stopped, and the service takes over. Run it\n" +
+			"again after an upgrade: the service is then restarted with the new binary.\n\n" +
+			"The service runs the name by which this command was called, so that a link to the\n" +
+			"binary may point to a newer one later. Exit 3 if systemd did not start it.",
+		Args: argsBetween(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemonInstall(cmd.Context(), a) },
 	}
 }
 
 func newDaemonUninstallCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "uninstall",
-		Short: "Remove the systemd user service and socket",
-		Args:  argsBetween(0, 0),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runDaemonUninstall(cmd.Context(), a) },
+		Short: "Stop and remove the systemd user service and socket",
+		Long: "Stops the service and the socket, and removes their units. Drop-ins that you wrote\n" +
+			"stay. Exit 3, with nothing removed, if systemd's manager of this user runs and does not answer.",
+		Args: argsBetween(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemonUninstall(cmd.Context(), a) },
 	}
+}
+
+// installResult is what `daemon install` prints with -o json.
+type installResult struct {
+	Service string `json:"service"` // path of the unit
+	Socket  string `json:"socket"`  // path of the unit
+	Exec    string `json:"exec"`    // the binary that the service runs
+	Enabled bool   `json:"enabled"`
+	PID     int    `json:"pid"`     // of the service; 0 if it does not run
+	Sandbox bool   `json:"sandbox"` // with the lines that need user namespaces
+	Linger  bool   `json:"linger"`  // runs without a login
 }
 
 func runDaemonInstall(ctx context.Context, a *app) error {
@@ -55,34 +53,133 @@ func runDaemonInstall(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	exe, err := os.Executable()
+	exe, err := calledName(os.Args[0])
 	if err != nil {
-		return fmt.Errorf("find the secmsg binary: %w", err)
+		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return local.Errorf(local.CodeIO, "%v", err)
-	}
-	for name, text := range map[string]string{
-		serviceName: strings.ReplaceAll(serviceUnit, "@SECMSG@", unitQuote(exe)),
-		socketFile:  socketUnit,
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			return local.Errorf(local.CodeIO, "%v", err)
-		}
-		if err := a.printf("%s", filepath.Join(dir, name)); err != nil {
+	m, noManager := a.reachManager(ctx)
+	sandboxed := true
+	if noManager == nil {
+		if err := m.looksInto(ctx, dir); err != nil {
 			return err
 		}
+		if err := m.probeSandbox(ctx, exe); err != nil {
+			sandboxed = false
+			if a.verbose {
+				a.notef("the service gets no user namespace: %v", err)
+			}
+		}
 	}
-	if err := systemctl(ctx, "daemon-reload"); err != nil {
-		a.notef("systemd does not answer: %v", err)
-		a.notef("when it does: systemctl --user daemon-reload && systemctl --user enable --now %s %s", socketFile, serviceName)
-		return nil
+	units := makeUnits(ctx, dir, exe, sandboxed)
+	changed, err := units.write()
+	if err != nil {
+		return err
 	}
-	if err := systemctl(ctx, "enable", "--now", socketFile, serviceName); err != nil {
-		return local.Errorf(local.CodeIO, "%v", err)
+	r := installResult{Service: units.service, Socket: units.socket, Exec: exe, Sandbox: sandboxed, Linger: lingers()}
+	if noManager == nil {
+		err = a.enableUnits(ctx, m, changed, &r)
+	} else {
+		err = managerError(noManager).WithHint("the units are written; when systemd answers: "+
+			"systemctl --user daemon-reload && systemctl --user enable --now %s %s", socketFile, serviceName)
 	}
-	a.notef("to let it run without a login: loginctl enable-linger")
+	if printErr := a.printInstall(r); printErr != nil && err == nil {
+		err = printErr
+	}
+	if err == nil && !r.Linger {
+		a.notef("the service runs while you are logged in; to let it run without a login: loginctl enable-linger")
+	}
+	return err
+}
+
+func (a *app) printInstall(r installResult) error {
+	if a.json() {
+		return a.printJSON(r)
+	}
+	return a.printf("%s\n%s", r.Service, r.Socket)
+}
+
+// reachManager finds the user's manager and asks whether it answers.
+func (a *app) reachManager(ctx context.Context) (userManager, error) {
+	m, ok := findUserManager()
+	if !ok {
+		return m, errNoManager
+	}
+	return m, m.answers(ctx)
+}
+
+// enableUnits makes the manager run the units that stand on disk.
+func (a *app) enableUnits(ctx context.Context, m userManager, changed bool, r *installResult) error {
+	if err := m.systemctl(ctx, "daemon-reload"); err != nil {
+		return managerError(err)
+	}
+	// From here on commands that find no daemon ask the manager, so that nobody
+	// starts another one while the old one ends.
+	service, err := m.state(ctx, serviceName)
+	if err != nil {
+		return managerError(err)
+	}
+	stopped, current, err := a.handOver(ctx, service.pid)
+	if err != nil {
+		return err
+	}
+	if stopped != 0 {
+		a.notef("stopped the daemon, pid %d, that ran outside of the service", stopped)
+	}
+	_ = m.systemctl(ctx, "reset-failed", socketFile, serviceName) // fails if nothing failed before
+	if err := m.systemctl(ctx, "enable", socketFile, serviceName); err != nil {
+		return managerError(err)
+	}
+	r.Enabled = true
+	verb := "start"
+	if changed || !current {
+		verb = "restart"
+	}
+	if err := m.systemctl(ctx, verb, socketFile, serviceName); err != nil {
+		return managerError(err).WithHint("see why: journalctl --user -u %s -n 20", serviceName)
+	}
+	if service, err = m.state(ctx, serviceName); err != nil {
+		return managerError(err)
+	}
+	if service.active != "active" {
+		return local.Errorf(local.CodeIO, "the service was started and is %s", service.active).
+			WithHint("see why: journalctl --user -u %s -n 20", serviceName)
+	}
+	r.PID = service.pid
 	return nil
+}
+
+// handOver stops a daemon of this profile that runs outside of the service,
+// whose process is servicePID. It returns the pid of the daemon that was stopped, 0 if
+// there was none, and whether the service's own daemon runs the present binary.
+func (a *app) handOver(ctx context.Context, servicePID int) (stopped int, current bool, err error) {
+	cfg, err := a.profile()
+	if err != nil {
+		return 0, false, err
+	}
+	c, err := local.Dial(ctx, cfg.Paths.Sockets()...)
+	if isCode(err, local.CodeNoDaemon) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	defer c.Close()
+	st, err := c.Status(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	if st.PID == servicePID {
+		return 0, !st.Replaced && st.Version == config.Version(), nil
+	}
+	if err := c.Stop(ctx); err != nil && !isCode(err, local.CodeNoDaemon) {
+		return 0, false, err
+	}
+	return st.PID, false, waitGone(ctx, st.PID)
+}
+
+// uninstallResult is what `daemon uninstall` prints with -o json.
+type uninstallResult struct {
+	Removed []string `json:"removed"` // paths
 }
 
 func runDaemonUninstall(ctx context.Context, a *app) error {
@@ -90,46 +187,57 @@ func runDaemonUninstall(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if err := systemctl(ctx, "disable", "--now", socketFile, serviceName); err != nil && a.verbose {
-		a.notef("%v", err)
-	}
-	for _, name := range []string{serviceName, socketFile} {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return local.Errorf(local.CodeIO, "%v", err)
+	m, running := findUserManager()
+	if running {
+		if err := m.stopUnits(ctx); err != nil {
+			return managerError(err).WithHint("nothing was removed, and the service may still run")
 		}
 	}
-	if err := systemctl(ctx, "daemon-reload"); err != nil && a.verbose {
-		a.notef("%v", err)
+	removed, err := removeUnits(dir)
+	if err != nil {
+		return err
+	}
+	if running {
+		if err := m.systemctl(ctx, "daemon-reload"); err != nil {
+			return managerError(err)
+		}
+		_ = m.systemctl(ctx, "reset-failed", socketFile, serviceName) // fails if nothing failed before
+	}
+	if a.json() {
+		return a.printJSON(uninstallResult{Removed: removed})
+	}
+	if len(removed) == 0 {
+		a.notef("the service was not installed")
 	}
 	return nil
 }
 
-// unitDir is where a user's units are. The service is that of the default
-// profile: another one would need names of its own.
-func (a *app) unitDir() (string, error) {
-	if a.home != "" {
-		return "", usagef("the service is for the profile in the XDG directories; --home does not go with it")
-	}
-	dir, err := os.UserConfigDir()
-	if err != nil {
-		return "", usagef("%v", err)
-	}
-	return filepath.Join(dir, "systemd", "user"), nil
-}
-
-// unitQuote writes a path as systemd.service(5) reads the words of a command:
-// quoted, with % and $ doubled.
-func unitQuote(path string) string {
-	r := strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`, `$`, `$$`)
-	return `"` + r.Replace(path) + `"`
-}
-
-func systemctl(ctx context.Context, args ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, systemctlTimeout)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "systemctl", append([]string{"--user"}, args...)...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("systemctl --user %s: %w: %s", args[0], err, strings.TrimSpace(string(out)))
+// stopUnits stops and disables the units, as far as there are any.
+func (m userManager) stopUnits(ctx context.Context) error {
+	for _, unit := range []string{socketFile, serviceName} {
+		st, err := m.state(ctx, unit)
+		if err != nil {
+			return err
+		}
+		if st.load == "not-found" && st.active == "inactive" {
+			continue
+		}
+		if err := m.systemctl(ctx, "stop", unit); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// looksInto refuses a directory of units that the manager does not read.
+func (m userManager) looksInto(ctx context.Context, dir string) error {
+	out, err := m.run(ctx, "systemctl", "show", "--property=UnitPath", "--value")
+	if err != nil {
+		return managerError(err)
+	}
+	if slices.Contains(strings.Fields(out), dir) {
+		return nil
+	}
+	return usagef("systemd does not look for units in %s", dir).
+		WithHint("XDG_CONFIG_HOME or HOME is not what it is for your manager: install without it, or set it for the manager as well")
 }

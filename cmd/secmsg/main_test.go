@@ -163,8 +163,8 @@ func TestSafetyNumber(t *testing.T) {
 	}
 }
 
-func TestUnitQuote(t *testing.T) {
-	if got := unitQuote(`/opt/a b/$x%"y"`); got != `"/opt/a b/$$x%%\"y\""` {
-		t.Errorf("unitQuote = %s", got)
+func TestUnitWord(t *testing.T) {
+	if got := unitWord(`/opt/a b/$x%"y"`); got != `"/opt/a b/$x%%\"y\""` {
+		t.Errorf("unitWord = %s", got)
 	}
 }

@@ -192,34 +192,6 @@ func TestVersionIsQuick(t *testing.T) {
 	t.Logf("secmsg version: %s", best)
 }
 
-// TestUnits has systemd check the units that are installed.
-func TestUnits(t *testing.T) {
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		t.Skip("no systemd-analyze here")
-	}
-	bin, dir := secmsgBinary(t), t.TempDir()
-	units := filepath.Join(dir, "systemd", "user")
-	cmd := exec.Command(bin, "daemon", "install")
-	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+dir, "PATH=/nonexistent", "XDG_RUNTIME_DIR="+dir)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	verify := exec.Command("systemd-analyze", "verify", "--user", "--man=no", filepath.Join(units, serviceName), filepath.Join(units, socketFile))
-	verify.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir)
-	out, err := verify.CombinedOutput()
-	if err != nil || len(bytes.TrimSpace(out)) != 0 {
-		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
-	}
-	cmd = exec.Command(bin, "daemon", "uninstall")
-	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+dir, "PATH=/nonexistent")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if left, err := os.ReadDir(units); err != nil || len(left) != 0 {
-		t.Errorf("left behind: %v, %v", left, err)
-	}
-}
-
 // TestSocketActivation has systemd's own tool make the socket, as the units do,
 // and a command in the environment of a cron job find the daemon behind it.
 func TestSocketActivation(t *testing.T) {

@@ -50,6 +50,9 @@ func statusText(st local.Status) string {
 		b.WriteString(", locked")
 	}
 	b.WriteByte('\n')
+	if st.Replaced {
+		b.WriteString("  it still runs the binary from before an upgrade; restart it with: secmsg daemon install, or secmsg daemon stop\n")
+	}
 	for _, s := range st.Accounts {
 		fmt.Fprintf(&b, "%s: %s, outbox %d, held %d, unread %d, last received %s\n",
 			visible(s.Address), linkWord(s), s.Outbox, s.Held, s.Unread, timeText(s.LastReceived))

@@ -60,6 +60,7 @@ type PeerParams struct {
 type Status struct {
 	PID      int             `json:"pid"`
 	Version  string          `json:"version"`
+	Replaced bool            `json:"replaced"` // its binary was replaced since it was started
 	Locked   bool            `json:"locked"`
 	Accounts []AccountStatus `json:"accounts"`
 }

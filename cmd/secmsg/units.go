@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"secmsg/rpc/local"
+)
+
+// The units of `daemon install`. Names between @ are filled in by makeUnits.
+var (
+	//go:embed units/secmsg.service
+	serviceUnit string
+	//go:embed units/secmsg.socket
+	socketUnit string
+	// sandboxLines need user namespaces for unprivileged users, which some kernels
+	// and distributions switch off. The service would not start with them there.
+	//go:embed units/sandbox.conf
+	sandboxLines string
+)
+
+const (
+	serviceName = "secmsg.service"
+	socketFile  = "secmsg.socket"
+)
+
+// unitFiles are the texts of the two units and where they go.
+type unitFiles struct {
+	service, socket         string // paths
+	serviceText, socketText string
+}
+
+// makeUnits writes the units' texts for a binary. sandboxed adds the lines that
+// need user namespaces.
+func makeUnits(ctx context.Context, dir, exe string, sandboxed bool) unitFiles {
+	documentation := ""
+	if hasManPage(ctx) {
+		documentation = "Documentation=man:secmsg(1)\n"
+	}
+	sandbox := "# Left out: the lines that need user namespaces, which were not to be had at the install.\n"
+	if sandboxed {
+		sandbox = sandboxLines
+	}
+	fill := strings.NewReplacer("@DOCUMENTATION@", documentation, "@SECMSG@", unitWord(exe),
+		"@ENVIRONMENT@", unitEnvironment(), "@SANDBOX@", sandbox)
+	return unitFiles{
+		service: filepath.Join(dir, serviceName), serviceText: fill.Replace(serviceUnit),
+		socket: filepath.Join(dir, socketFile), socketText: fill.Replace(socketUnit),
+	}
+}
+
+// write writes the units and reports whether they were different before.
+func (u unitFiles) write() (changed bool, err error) {
+	if err := os.MkdirAll(filepath.Dir(u.service), 0o755); err != nil {
+		return false, local.Errorf(local.CodeIO, "%v", err)
+	}
+	for path, text := range map[string]string{u.service: u.serviceText, u.socket: u.socketText} {
+		old, err := os.ReadFile(path)
+		if err == nil && bytes.Equal(old, []byte(text)) {
+			continue
+		}
+		changed = true
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return changed, local.Errorf(local.CodeIO, "%v", err)
+		}
+	}
+	return changed, nil
+}
+
+// removeUnits removes the units and the links by which systemd's targets want
+// them, and returns the paths that were there.
+func removeUnits(dir string) ([]string, error) {
+	removed := []string{}
+	for _, name := range []string{
+		serviceName, socketFile,
+		filepath.Join("default.target.wants", serviceName), filepath.Join("sockets.target.wants", socketFile),
+	} {
+		path := filepath.Join(dir, name)
+		switch err := os.Remove(path); {
+		case err == nil:
+			removed = append(removed, path)
+		case !errors.Is(err, fs.ErrNotExist):
+			return removed, local.Errorf(local.CodeIO, "%v", err)
+		}
+	}
+	for _, wants := range []string{"default.target.wants", "sockets.target.wants"} {
+		_ = os.Remove(filepath.Join(dir, wants)) // stays if other units are in it
+	}
+	return removed, nil
+}
+
+// unitDir is where a user's units are. The service is that of the default
+// profile: another one would need names of its own.
+func (a *app) unitDir() (string, error) {
+	if a.home != "" {
+		return "", usagef("the service is for the profile in the XDG directories; --home does not go with it")
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", usagef("%v", err)
+	}
+	return filepath.Join(dir, "systemd", "user"), nil
+}
+
+// unitWord writes a word as systemd.syntax(7) reads it: quoted, with % doubled. A
+// $ stays: systemd expands variables in a command's arguments, not in its path.
+func unitWord(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`, "\n", `\n`).Replace(s) + `"`
+}
+
+// unitEnvironment gives the service the directories that this command has for
+// its profile. They may be set in a shell only, where the manager does not see them,
+// and the service would serve another profile.
+func unitEnvironment() string {
+	var b strings.Builder
+	for _, name := range []string{"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"} {
+		if dir := os.Getenv(name); filepath.IsAbs(dir) {
+			b.WriteString("Environment=" + unitWord(name+"="+dir) + "\n")
+		}
+	}
+	return b.String()
+}
+
+// calledName is the path of this program as it was called, if that leads to the
+// running file, else the file's own path. Package managers keep a link of one
+// name and change where it points to (Homebrew, Nix, stow): a unit that names the link
+// survives an upgrade.
+func calledName(arg0 string) (string, error) {
+	own, err := os.Executable()
+	if err != nil {
+		return "", local.Errorf(local.CodeIO, "find the secmsg binary: %v", err)
+	}
+	called, err := exec.LookPath(arg0)
+	if err != nil {
+		return own, nil
+	}
+	if called, err = filepath.Abs(called); err != nil {
+		return own, nil
+	}
+	a, errA := os.Stat(called)
+	b, errB := os.Stat(own)
+	if errA != nil || errB != nil || !os.SameFile(a, b) {
+		return own, nil
+	}
+	return called, nil
+}
+
+// hasManPage reports whether man finds the page that the units would name.
+func hasManPage(ctx context.Context) bool {
+	return exec.CommandContext(ctx, "man", "-w", "secmsg").Run() == nil
+}
+
+// probeSandbox reports whether this manager can run the binary with the lines
+// that need user namespaces.
+func (m userManager) probeSandbox(ctx context.Context, exe string) error {
+	args := []string{"--quiet", "--collect", "--service-type=oneshot"}
+	for line := range strings.Lines(sandboxLines) {
+		args = append(args, "--property="+strings.TrimSuffix(line, "\n"))
+	}
+	_, err := m.run(ctx, "systemd-run", append(args, exe, "version")...)
+	return err
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// ran is what a command left: its exit code and both streams.
+type ran struct {
+	code           int
+	stdout, stderr string
+}
+
+// runBinary runs a command in an environment of its own.
+func runBinary(t *testing.T, env []string, bin string, args ...string) ran {
+	t.Helper()
+	cmd := exec.Command(bin, args...)
+	cmd.Env = env
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// copyBinary copies the program to a path, as an installation does: the old file
+// loses its name, and a process that runs it keeps it.
+func copyBinary(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to+".new", os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.Copy(out, in)
+	if err := errors.Join(err, out.Close(), os.Rename(to+".new", to)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Where no manager runs, an install says so and exits 3: nothing was enabled.
+// The units that it wrote satisfy systemd. An uninstall removes them, and what an
+// install in a session would have linked.
+func TestInstallWithoutManager(t *testing.T) {
+	bin, dir := secmsgBinary(t), t.TempDir()
+	units := filepath.Join(dir, "systemd", "user")
+	env := []string{"HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "XDG_RUNTIME_DIR=" + dir, "PATH=/nonexistent"}
+	if _, ok := findUserManager(); ok {
+		t.Skip("a user manager runs here; it is tried by scripts/test-engines systemd")
+	}
+
+	got := runBinary(t, env, bin, "daemon", "install")
+	if got.code != 3 || !strings.Contains(got.stderr, "systemd runs no manager") || !strings.Contains(got.stderr, "enable --now") {
+		t.Errorf("install: %+v", got)
+	}
+	if want := filepath.Join(units, serviceName) + "\n" + filepath.Join(units, socketFile) + "\n"; got.stdout != want {
+		t.Errorf("install printed %q, want %q", got.stdout, want)
+	}
+	got = runBinary(t, env, bin, "daemon", "install", "-o", "json")
+	var r installResult
+	if err := json.Unmarshal([]byte(got.stdout), &r); err != nil || got.code != 3 || r.Enabled || r.Exec != bin || r.Service != filepath.Join(units, serviceName) {
+		t.Errorf("install -o json: %+v, %+v, %v", got, r, err)
+	}
+
+	if analyze, err := exec.LookPath("systemd-analyze"); err == nil {
+		verify := exec.Command(analyze, "verify", "--user", filepath.Join(units, serviceName), filepath.Join(units, socketFile))
+		verify.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir)
+		if out, err := verify.CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) != 0 {
+			t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+		}
+	}
+
+	wants := filepath.Join(units, "default.target.wants")
+	if err := os.Mkdir(wants, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(units, serviceName), filepath.Join(wants, serviceName)); err != nil {
+		t.Fatal(err)
+	}
+	got = runBinary(t, env, bin, "daemon", "uninstall", "-o", "json")
+	var u uninstallResult
+	if err := json.Unmarshal([]byte(got.stdout), &u); err != nil || got.code != 0 || len(u.Removed) != 3 {
+		t.Errorf("uninstall: %+v, %v", got, err)
+	}
+	if left, err := os.ReadDir(units); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if got := runBinary(t, env, bin, "daemon", "uninstall"); got.code != 0 || !strings.Contains(got.stderr, "not installed") {
+		t.Errorf("uninstall of nothing: %+v", got)
+	}
+}
+
+// A manager that is there and does not answer makes an uninstall fail, and
+// leaves everything as it was: the service may still run.
+func TestUninstallSilentManager(t *testing.T) {
+	bin, dir := secmsgBinary(t), t.TempDir()
+	if _, ok := findUserManager(); ok {
+		t.Skip("a user manager runs here")
+	}
+	env := []string{"HOME=" + dir, "XDG_RUNTIME_DIR=" + dir, "PATH=" + os.Getenv("PATH")}
+	if got := runBinary(t, env, bin, "daemon", "install"); got.code != 3 {
+		t.Fatalf("install: %+v", got)
+	}
+	// The socket of a manager that has died.
+	if err := os.Mkdir(filepath.Join(dir, "systemd"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "systemd", "private"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.SetUnlinkOnClose(false)
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := runBinary(t, env, bin, "daemon", "uninstall", "-o", "json")
+	if got.code != 3 || got.stdout != "" || !strings.Contains(got.stderr, "nothing was removed") {
+		t.Errorf("uninstall: %+v", got)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".config", "systemd", "user", serviceName)); err != nil {
+		t.Errorf("the unit: %v", err)
+	}
+	if got := runBinary(t, env, bin, "daemon", "install"); got.code != 3 || !strings.Contains(got.stderr, "enable --now") {
+		t.Errorf("install: %+v", got)
+	}
+}
+
+// The unit names the link by which the program was called, and nothing that
+// merely has the same name.
+func TestCalledName(t *testing.T) {
+	own, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	link, other := filepath.Join(dir, "link"), filepath.Join(dir, "other")
+	if err := os.Symlink(own, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(other, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	t.Setenv("PATH", dir)
+	for arg0, want := range map[string]string{
+		link: link, "./link": link, "link": link, // by path, relative, by PATH
+		own: own, other: own, "other": own, "nosuch": own, "": own,
+	} {
+		if got, err := calledName(arg0); err != nil || got != want {
+			t.Errorf("calledName(%q) = %s, %v; want %s", arg0, got, err, want)
+		}
+	}
+}
+
+var placeholder = regexp.MustCompile(`@[A-Z]+@`)
+
+// The service serves the profile of the command that installed it.
+func TestUnitEnvironment(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", "relative")
+	t.Setenv("XDG_DATA_HOME", `/data 100% "x"`)
+	t.Setenv("XDG_STATE_HOME", "")
+	u := makeUnits(t.Context(), "/u", "/bin/secmsg", false)
+	if !strings.Contains(u.serviceText, "\nEnvironment=\"XDG_DATA_HOME=/data 100%% \\\"x\\\"\"\nRestart=") ||
+		strings.Contains(u.serviceText, "XDG_CONFIG_HOME") || strings.Contains(u.serviceText, "XDG_STATE_HOME") {
+		t.Errorf("unit:\n%s", u.serviceText)
+	}
+	if strings.Contains(u.serviceText, "PrivateUsers") || placeholder.MatchString(u.serviceText+u.socketText) {
+		t.Errorf("unit without user namespaces:\n%s", u.serviceText)
+	}
+	if u := makeUnits(t.Context(), "/u", "/bin/secmsg", true); !strings.Contains(u.serviceText, "\nPrivateUsers=yes\n") {
+		t.Errorf("unit:\n%s", u.serviceText)
+	}
+}
+
+// A daemon that goes on with the program from before an upgrade says so.
+func TestUpgradedBinaryIsTold(t *testing.T) {
+	dir := t.TempDir()
+	bin, home := filepath.Join(dir, "secmsg"), filepath.Join(dir, "home")
+	copyBinary(t, secmsgBinary(t), bin)
+	env := append(os.Environ(), "HOME="+dir)
+	t.Cleanup(func() { runBinary(t, env, bin, "--home", home, "daemon", "stop") })
+	const told = "from before an upgrade"
+	if got := runBinary(t, env, bin, "--home", home, "status"); got.code != 0 || strings.Contains(got.stdout, told) {
+		t.Fatalf("before: %+v", got)
+	}
+	copyBinary(t, secmsgBinary(t), bin)
+	if got := runBinary(t, env, bin, "--home", home, "status"); got.code != 0 || !strings.Contains(got.stdout, told) {
+		t.Errorf("after: %+v", got)
+	}
+	if got := runBinary(t, env, bin, "--home", home, "daemon", "stop"); got.code != 0 {
+		t.Fatalf("stop: %+v", got)
+	}
+	if got := runBinary(t, env, bin, "--home", home, "status"); got.code != 0 || strings.Contains(got.stdout, told) {
+		t.Errorf("after a restart: %+v", got)
+	}
+}
