@@ -123,6 +123,7 @@ type BlobLimits struct {
 	Size       Size          `config:"size" doc:"bytes of one file, sealed; at most 31GiB"`
 	Count      int           `config:"count" doc:"files of an account"`
 	Uploads    int           `config:"uploads" doc:"files of an account that are being uploaded"`
+	New        Rate          `config:"new" doc:"files that an account may begin"`
 	Transfers  int           `config:"transfers" doc:"parts of an account that are on their way at a time, up and down"`
 	Retention  time.Duration `config:"retention" doc:"how long a file is kept"`
 	Unfinished time.Duration `config:"unfinished" doc:"how long an upload that does not go on is kept"`
@@ -149,6 +150,7 @@ func DefaultServer() Server {
 			Mailbox:  MailboxLimits{Envelopes: 10_000, Bytes: 100 << 20, Retention: 30 * day},
 			Blobs: BlobLimits{
 				Quota: 10 << 30, Size: 2 << 30, Count: 20_000, Uploads: 1_000, Transfers: 32,
+				New:       Rate{Burst: 1_000, Every: 100 * time.Millisecond},
 				Retention: 30 * day, Unfinished: day, Stall: 20 * time.Second,
 			},
 			Lookups:      Rate{Burst: 60, Every: time.Minute},

@@ -45,12 +45,14 @@ type CreateBlob struct {
 
 // Blob answers POST /v1/blobs and GET /v1/blobs/{id}; the latter for the owner only.
 type Blob struct {
-	ID        string `json:"id"`
-	Complete  bool   `json:"complete"`
-	Size      int64  `json:"size"`       // of the parts that are stored; of the blob once it is complete
-	ExpiresMS int64  `json:"expires_ms"` // when it is dropped, complete or not; a ticket puts it off while it is not
-	MaxSize   int64  `json:"max_size"`
-	Downloads int    `json:"downloads"` // how often a reader asked for a ticket to fetch it
+	ID       string `json:"id"`
+	Complete bool   `json:"complete"`
+	// Size is the blob's length in bytes: what was said when it was begun, else the
+	// sum of the stored parts so far.
+	Size      int64 `json:"size"`
+	ExpiresMS int64 `json:"expires_ms"` // when it is dropped, complete or not; a ticket puts it off while it is not
+	MaxSize   int64 `json:"max_size"`
+	Downloads int   `json:"downloads"` // how often a reader asked for a ticket to fetch it
 	// Parts are those that are stored, in order of number; none once the blob is complete.
 	Parts []BlobPart `json:"parts"`
 }
@@ -94,7 +96,8 @@ type CompleteBlob struct {
 	// Size is that of the whole blob: the sum of its parts, whose own sizes were
 	// said when they were reserved.
 	Size int64 `json:"size"`
-	// ETags are the store's names of the parts, from part 1 on without a gap.
+	// ETags are the store's names of the parts, from part 1 on without a gap, with
+	// or without the quotes of the header.
 	ETags []string `json:"etags"`
 }
 

@@ -107,7 +107,7 @@ type API struct {
 	routes  []Route
 	openapi []byte
 
-	lookups, bundles, registration, manifests, logins, turns *Limiter
+	lookups, bundles, registration, manifests, logins, turns, uploads *Limiter
 
 	names   *nameCache
 	nonces  *nonces
@@ -159,6 +159,7 @@ func New(opt Options) (*API, error) {
 	if opt.Blobs != nil {
 		b := opt.Blobs.withDefaults()
 		a.blobs = &b
+		a.uploads = NewLimiter(b.New, 0, opt.Now)
 	}
 	if err := a.build(); err != nil {
 		return nil, err

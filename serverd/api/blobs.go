@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"secmsg/crypto/identity"
@@ -23,6 +24,7 @@ type BlobOptions struct {
 	Store blob.Store
 	// Limits are the operator's: a zero field takes its default.
 	Limits     store.BlobLimits
+	New        Rate          // blobs that an account may begin
 	Retention  time.Duration // how long a complete blob is kept
 	Unfinished time.Duration // how long an upload is kept after its last ticket
 	Swept      func()        // called when a blob is to be deleted; may be nil
@@ -54,6 +56,9 @@ func (o BlobOptions) withDefaults() BlobOptions {
 	}
 	if o.Limits.Unfinished <= 0 {
 		o.Limits.Unfinished = defaultBlobUnfinished
+	}
+	if o.New.Burst <= 0 || o.New.Every <= 0 {
+		o.New = Rate{1_000, 100 * time.Millisecond}
 	}
 	// What the parts of a blob can hold.
 	o.Limits.Size = min(o.Limits.Size, wire.MaxBlobParts*wire.BlobPartSize)
@@ -112,6 +117,9 @@ func (a *API) storeError(ctx context.Context, err error) error {
 // postBlob serves POST /v1/blobs.
 func (a *API) postBlob(ctx context.Context, in *body[wire.CreateBlob]) (*answer[wire.Blob], error) {
 	o, r := a.blobs, in.Body
+	if ok, wait := a.uploads.Take(callerOf(ctx).account); !ok {
+		return nil, limited(wait)
+	}
 	if len(r.Readers) > wire.MaxBlobReaders {
 		return nil, refuse(wire.CodeMalformed, "readers: more than %d", wire.MaxBlobReaders)
 	}
@@ -156,9 +164,17 @@ func (a *API) describe(b store.Blob, parts []blob.Part) (*answer[wire.Blob], err
 		ID: blob.FormatID(b.ID), Complete: b.State == store.BlobComplete, Size: b.Size, ExpiresMS: b.Expires.UnixMilli(),
 		MaxSize: a.blobs.Limits.Size, Downloads: b.Downloads, Parts: make([]wire.BlobPart, 0, len(parts)),
 	}
+	var stored int64
 	for _, p := range parts {
 		out.Parts = append(out.Parts, wire.BlobPart(p))
-		out.Size += p.Size
+		stored += p.Size
+	}
+	switch {
+	case out.Complete:
+	case b.Declared > 0:
+		out.Size = b.Declared
+	default:
+		out.Size = stored
 	}
 	return &answer[wire.Blob]{out}, nil
 }
@@ -296,16 +312,21 @@ func (a *API) postBlobComplete(ctx context.Context, in *completeInput) (*answer[
 		if p.Number != i+1 {
 			return nil, a.blobError(ctx, store.ErrConflict)
 		}
-		named = append(named, blob.Part{Number: p.Number, Size: p.Size, ETag: etags[i]})
+		named = append(named, blob.Part{Number: p.Number, Size: p.Size, ETag: bareETag(etags[i])})
 		total += p.Size
 	}
 	if total != in.Body.Size || b.Declared > 0 && total != b.Declared {
 		return nil, a.blobError(ctx, store.ErrConflict)
 	}
-	if b.State == store.BlobOpen {
-		if err := a.blobs.Store.Complete(ctx, b.ID, b.Upload, named); err != nil {
-			return nil, a.storeError(ctx, err)
+	if b.State == store.BlobComplete {
+		// A repeated call costs the store's only writer nothing.
+		if total != b.Size {
+			return nil, a.blobError(ctx, store.ErrConflict)
 		}
+		return a.describe(b, nil)
+	}
+	if err := a.blobs.Store.Complete(ctx, b.ID, b.Upload, named); err != nil {
+		return nil, a.storeError(ctx, err)
 	}
 	now := a.opt.Now()
 	if err := a.opt.Store.CompleteBlob(ctx, b.ID, b.Owner, parts, now, now.Add(b.Life)); err != nil {
@@ -315,6 +336,17 @@ func (a *API) postBlobComplete(ctx context.Context, in *completeInput) (*answer[
 		return nil, err
 	}
 	return a.describe(b, nil)
+}
+
+// bareETag takes the quotes off an entity tag, so that a client may repeat the
+// header ETag as it came (RFC 9110, section 8.8.3).
+func bareETag(tag string) string {
+	if bare, ok := strings.CutPrefix(tag, `"`); ok {
+		if bare, ok = strings.CutSuffix(bare, `"`); ok {
+			return bare
+		}
+	}
+	return tag
 }
 
 // postBlobDownload serves POST /v1/blobs/{id}/download.

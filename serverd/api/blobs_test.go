@@ -116,6 +116,31 @@ func (u *user) download(id string) (d wire.BlobDownload, rep reply) {
 	return d, rep
 }
 
+// TestBlobsBegunAreLimited bounds what one account's calls cost the store's only
+// writer: how many blobs it begins, also refused ones, and a repeated completion.
+func TestBlobsBegunAreLimited(t *testing.T) {
+	r := newBlobRealm(t, wide(), api.BlobOptions{New: api.Rate{Burst: 3, Every: time.Second}, Limits: store.BlobLimits{Count: 1}})
+	alice, bob := r.join("alice"), r.join("bob")
+	begin := func(u *user) reply {
+		return r.call("POST", "/v1/blobs", u.token(wire.RoleAPI), wire.CreateBlob{Readers: []string{}}, nil)
+	}
+	up := alice.upload("hello")
+	for _, code := range []wire.Code{wire.CodeQuota, wire.CodeQuota, wire.CodeRateLimited} {
+		want(t, "begin", begin(alice), http.StatusTooManyRequests, code)
+	}
+	if rep := begin(alice); rep.header.Get("Retry-After") != "1" {
+		t.Errorf("no time to wait: %v %s", rep.header, rep.body)
+	}
+	want(t, "somebody else", begin(bob), http.StatusOK, "")
+	r.clock.advance(time.Second)
+	want(t, "later", begin(alice), http.StatusTooManyRequests, wire.CodeQuota)
+	_, rep := alice.complete(up, 5)
+	want(t, "complete", rep, http.StatusOK, "")
+	r.store.readOnly(true)
+	_, rep = alice.complete(up, 5)
+	want(t, "complete again, with a store that cannot write", rep, http.StatusOK, "")
+}
+
 // The life of a blob: upload, completion, twice the same; download, ranges, counts, deletion, expiry.
 func TestBlobLife(t *testing.T) {
 	r := newRealm(t, wide())
@@ -128,7 +153,7 @@ func TestBlobLife(t *testing.T) {
 	}
 	_, rep := bob.download(up.id)
 	want(t, "download before it is complete", rep, 404, wire.CodeNotFound)
-	first, rep := alice.complete(up, 12)
+	first, rep := alice.complete(uploaded{up.id, `"` + up.etag + `"`}, 12) // as the header has it
 	want(t, "complete", rep, 200, "")
 	again, rep := alice.complete(up, 12)
 	want(t, "complete again", rep, 200, "")
@@ -165,6 +190,10 @@ func TestBlobLife(t *testing.T) {
 	want(t, "download after the deletion", rep, 404, wire.CodeNotFound)
 	if r.swept.Load() != 1 {
 		t.Error("the sweeper was not called")
+	}
+	said := alice.create(wire.CreateBlob{Readers: []string{"bob"}, Size: 7})
+	if want(t, "said", r.call("GET", "/v1/blobs/"+said.ID, alice.token(wire.RoleAPI), nil, &b), 200, ""); said.Size != 7 || b.Size != 7 {
+		t.Errorf("a blob of a size that was said: %+v, then %+v", said, b)
 	}
 	short := alice.create(wire.CreateBlob{Readers: []string{"bob"}, LifeMS: 1000})
 	etag := alice.put(short.ID, "x")

@@ -50,6 +50,7 @@ type brokenStore struct {
 	store.Store
 	mu     sync.Mutex
 	broken bool
+	reads  bool // completing a blob is an error
 }
 
 var errBroken = errors.New("broken on purpose")
@@ -58,6 +59,22 @@ func (b *brokenStore) fail(on bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.broken = on
+}
+
+func (b *brokenStore) readOnly(on bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reads = on
+}
+
+func (b *brokenStore) CompleteBlob(ctx context.Context, id [16]byte, owner string, parts []store.BlobPart, now, expires time.Time) error {
+	b.mu.Lock()
+	reads := b.reads
+	b.mu.Unlock()
+	if reads {
+		return errBroken
+	}
+	return b.Store.CompleteBlob(ctx, id, owner, parts, now, expires)
 }
 
 func (b *brokenStore) Device(ctx context.Context, id key.DeviceID) (store.Device, error) {

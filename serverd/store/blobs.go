@@ -59,16 +59,16 @@ func (l BlobLimits) quota(u BlobUsage) int64 {
 	return l.Quota
 }
 
-// blobUsage counts an account's blobs over a covering index: no total that is
-// kept beside the rows could ever differ from them.
+// blobUsage reads what triggers count: one account's refused calls must cost the
+// only writer the same however many blobs it has.
 func blobUsage(t *tx, account string) (BlobUsage, error) {
 	var u BlobUsage
 	err := t.get(queryBlobUsage, []any{account, account}, &u.Bytes, &u.Blobs, &u.Unfinished, &u.Quota)
 	return u, err
 }
 
-const queryBlobUsage = `SELECT coalesce(sum(reserved), 0), count(*), coalesce(sum(state = 1), 0),
-	coalesce((SELECT bytes FROM blob_quotas WHERE account = ?), 0) FROM blobs WHERE owner = ?`
+const queryBlobUsage = `SELECT coalesce(max(bytes), 0), coalesce(max(blobs), 0), coalesce(max(unfinished), 0),
+	coalesce((SELECT bytes FROM blob_quotas WHERE account = ?), 0) FROM blob_usage WHERE owner = ?`
 
 // SetBlobUpload stores the backend's name of an upload.
 func (s *SQLite) SetBlobUpload(ctx context.Context, id [16]byte, upload string) error {
@@ -201,18 +201,22 @@ func (s *SQLite) ReserveParts(ctx context.Context, id [16]byte, owner string, pa
 		if b.State != BlobOpen {
 			return fmt.Errorf("%w: the blob is complete", ErrConflict)
 		}
-		for _, p := range parts {
-			if err := reservePart(t, id, p); err != nil {
-				return err
-			}
-		}
 		var total int64
-		var small int
-		if err := t.get(`SELECT sum(size), sum(size < ? AND number < (SELECT max(number) FROM blob_parts WHERE blob = ?)) FROM blob_parts WHERE blob = ?`,
-			[]any{limits.MinPart, id[:], id[:]}, &total, &small); err != nil {
+		if err := t.get(`SELECT taken FROM blobs WHERE id = ?`, []any{id[:]}, &total); err != nil {
 			return err
 		}
-		if small > 0 {
+		for _, p := range parts {
+			added, err := reservePart(t, id, p)
+			if err != nil {
+				return err
+			}
+			total += added
+		}
+		var small bool
+		if err := t.get(querySmallPart, []any{id[:], limits.MinPart, id[:]}, &small); err != nil {
+			return err
+		}
+		if small {
 			return fmt.Errorf("%w: a part that is not the last is too small", ErrConflict)
 		}
 		if bound := limits.Size; total > bound || b.Declared > 0 && total > b.Declared {
@@ -228,25 +232,31 @@ func (s *SQLite) ReserveParts(ctx context.Context, id [16]byte, owner string, pa
 				return ErrFull
 			}
 		}
-		_, err = t.exec(`UPDATE blobs SET reserved = ?, expires = max(expires, ?) WHERE id = ?`, reserved, toMS(expires), id[:])
+		_, err = t.exec(`UPDATE blobs SET reserved = ?, taken = ?, expires = max(expires, ?) WHERE id = ?`, reserved, total, toMS(expires), id[:])
 		return err
 	})
 }
 
-// reservePart adds a part, or finds it with the same size.
-func reservePart(t *tx, id [16]byte, p BlobPart) error {
+// querySmallPart finds a part that is too small and not the last. There is at
+// most one small part beside those that were just reserved.
+const querySmallPart = `SELECT EXISTS (SELECT 1 FROM blob_parts WHERE blob = ? AND size < ?
+	AND number < (SELECT max(number) FROM blob_parts WHERE blob = ?))`
+
+// reservePart adds a part and returns its size, or finds it with the same size
+// and returns 0.
+func reservePart(t *tx, id [16]byte, p BlobPart) (added int64, err error) {
 	n, err := t.exec(`INSERT INTO blob_parts (blob, number, size) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, id[:], p.Number, p.Size)
 	if err != nil || n > 0 {
-		return err
+		return p.Size, err
 	}
 	var have int64
 	if err := t.get(`SELECT size FROM blob_parts WHERE blob = ? AND number = ?`, []any{id[:], p.Number}, &have); err != nil {
-		return err
+		return 0, err
 	}
 	if have != p.Size {
-		return fmt.Errorf("%w: part %d was reserved with another size", ErrConflict, p.Number)
+		return 0, fmt.Errorf("%w: part %d was reserved with another size", ErrConflict, p.Number)
 	}
-	return nil
+	return 0, nil
 }
 
 // CompleteBlob makes an open blob complete.
@@ -256,17 +266,9 @@ func (s *SQLite) CompleteBlob(ctx context.Context, id [16]byte, owner string, pa
 		if err != nil {
 			return err
 		}
-		var size int64
-		for i, p := range parts {
-			var have int64
-			err := t.get(`SELECT size FROM blob_parts WHERE blob = ? AND number = ?`, []any{id[:], p.Number}, &have)
-			if errors.Is(err, sql.ErrNoRows) || err == nil && (have != p.Size || p.Number != i+1) {
-				return fmt.Errorf("%w: part %d is not one that was reserved", ErrConflict, p.Number)
-			}
-			if err != nil {
-				return err
-			}
-			size += p.Size
+		size, err := sumParts(t, id, parts)
+		if err != nil {
+			return err
 		}
 		switch {
 		case len(parts) == 0 || b.Declared > 0 && size != b.Declared:
@@ -279,9 +281,31 @@ func (s *SQLite) CompleteBlob(ctx context.Context, id [16]byte, owner string, pa
 		if _, err := t.exec(`DELETE FROM blob_parts WHERE blob = ? AND number > ?`, id[:], len(parts)); err != nil {
 			return err
 		}
-		_, err = t.exec(`UPDATE blobs SET state = 2, size = ?, reserved = ?, expires = ? WHERE id = ?`, size, size, toMS(expires), id[:])
+		_, err = t.exec(`UPDATE blobs SET state = 2, size = ?, reserved = ?, taken = ?, expires = ? WHERE id = ?`, size, size, size, toMS(expires), id[:])
 		return err
 	})
+}
+
+// sumParts returns the size of all parts, which must be the first ones that were reserved.
+func sumParts(t *tx, id [16]byte, parts []BlobPart) (int64, error) {
+	var size int64
+	at := 0
+	err := t.list(`SELECT number, size FROM blob_parts WHERE blob = ? ORDER BY number LIMIT ?`, []any{id[:], len(parts)}, func(row scan) error {
+		var have BlobPart
+		if err := row(&have.Number, &have.Size); err != nil {
+			return err
+		}
+		if have != parts[at] || have.Number != at+1 {
+			return fmt.Errorf("%w: part %d is not one that was reserved", ErrConflict, parts[at].Number)
+		}
+		size += have.Size
+		at++
+		return nil
+	})
+	if err == nil && at < len(parts) {
+		err = fmt.Errorf("%w: part %d is not one that was reserved", ErrConflict, parts[at].Number)
+	}
+	return size, err
 }
 
 // CountDownload counts that a blob was handed out.

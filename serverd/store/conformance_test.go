@@ -44,6 +44,7 @@ func testStore(t *testing.T, open opener) {
 		{"Blobs", testBlobs},
 		{"BlobLimits", testBlobLimits},
 		{"BlobSweep", testBlobSweep},
+		{"BlobUsage", testBlobUsage},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open) })
 	}

@@ -24,7 +24,7 @@ func (s *SQLite) SetRelation(ctx context.Context, owner, peer string, r Relation
 		if _, err := t.exec(`DELETE FROM requests WHERE sender = ? AND recipient = ?`, peer, owner); err != nil {
 			return err
 		}
-		_, err := t.exec(`DELETE FROM request_devices WHERE sender = ? AND device IN (SELECT id FROM devices WHERE account = ?)`, peer, owner)
+		_, err := t.exec(`DELETE FROM request_devices WHERE sender = ? AND device IN (SELECT id FROM devices WHERE account = ? AND revoked = 0)`, peer, owner)
 		return err
 	})
 }

@@ -107,7 +107,7 @@ func (s *SQLite) TakeBundles(ctx context.Context, devices []key.DeviceID, now ti
 
 // dropExpiredPrekeys deletes keys that no requester would take any more, used ones too.
 func dropExpiredPrekeys(t *tx, device key.DeviceID, now time.Time) error {
-	_, err := t.exec(`DELETE FROM prekeys WHERE device = ? AND expires <> 0 AND expires <= ?`, device[:], toMS(now))
+	_, err := t.exec(`DELETE FROM prekeys WHERE device = ? AND expires > 0 AND expires <= ?`, device[:], toMS(now))
 	return err
 }
 
