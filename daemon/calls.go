@@ -295,7 +295,7 @@ func mediaError(err error) error {
 	if errors.Is(err, media.ErrUnsupported) || errors.Is(err, media.ErrFormat) {
 		return fmt.Errorf("%w (%w)", local.Errorf(local.CodeUsage, "%v", err), err)
 	}
-	return fmt.Errorf("%w (%w)", local.Errorf(local.CodeIO, "%v", err), err)
+	return fmt.Errorf("%w (%w)", local.IOError(err, "%v", err), err)
 }
 
 // callSession is a media session as the call service knows it.

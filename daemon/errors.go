@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"secmsg/config"
-	"secmsg/crypto/identity"
+	"secmsg/daemon/engine"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
@@ -41,13 +41,13 @@ func storeError(err error) *local.Error {
 	case errors.Is(err, store.ErrLocked):
 		return lockedError()
 	case errors.Is(err, store.ErrDiskFull):
-		return local.Errorf(local.CodeDiskFull, "no space left where the profile lives; nothing was lost")
+		return local.Errorf(local.CodeDiskFull, "no space left where the profile lives; nothing was lost").WithCause(local.CauseDisk)
 	case errors.Is(err, store.ErrTooNew):
 		return local.Errorf(local.CodeUsage, "a newer version of secmsg wrote this profile; it was left unchanged")
 	case errors.Is(err, store.ErrCorrupt):
-		return local.Errorf(local.CodeIO, "the profile's database is damaged")
+		return local.Errorf(local.CodeIO, "the profile's database is damaged").WithCause(local.CauseDisk)
 	case errors.Is(err, store.ErrDisk):
-		return local.Errorf(local.CodeIO, "the profile's database cannot be used")
+		return local.Errorf(local.CodeIO, "the profile's database cannot be used").WithCause(local.CauseDisk)
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func keyringError(err error) *local.Error {
 	case errors.Is(err, keyring.ErrNoPassphrase):
 		return local.Errorf(local.CodeUsage, "the profile has no passphrase")
 	case errors.Is(err, keyring.ErrKeyFile):
-		return local.Errorf(local.CodeIO, "%v", err)
+		return local.IOError(err, "%v", err)
 	}
 	return nil
 }
@@ -92,38 +92,13 @@ func trustError(err error) *local.Error {
 func linkError(err error) *local.Error {
 	var e *local.Error
 	switch link.KindOf(err) {
-	case link.KindUnreachable:
-		e = local.Errorf(local.CodeUnreachable, "the server cannot be reached")
-	case link.KindUntrusted:
-		e = local.Errorf(local.CodeUntrusted, "%s", untrustedText(err))
-	case link.KindRateLimited:
-		e = local.Errorf(local.CodeRateLimited, "the server limits such requests")
-	case link.KindQuota:
-		e = local.Errorf(local.CodeQuota, "a quota of the server is used up")
-	case link.KindNotFound:
-		e = local.Errorf(local.CodeNotFound, "the server does not know it")
-	case link.KindRefused:
-		e = local.Errorf(local.CodeRefused, "the server refuses this account or device")
 	case link.KindInvite:
 		e = local.Errorf(local.CodeRefused, "the invite is unknown, used, expired or revoked").WithHint("ask for a new invite")
 	case link.KindNameTaken:
 		e = local.Errorf(local.CodeUsage, "the name is taken").WithHint("choose another --name")
-	case link.KindVersion:
-		e = local.Errorf(local.CodeUnreachable, "the server speaks another version of the protocol").WithHint("update secmsg")
-	case link.KindCanceled:
-		e = local.Errorf(local.CodeInterrupted, "interrupted")
 	default:
-		return nil
+		return engine.ServerError(err)
 	}
-	e.RetryAfter = link.Wait(err).Seconds()
+	_, e.Host = link.CauseOf(err)
 	return e
-}
-
-// untrustedText says what is wrong in words that help; the clock is named when
-// it may be the reason.
-func untrustedText(err error) string {
-	if identity.IsValidity(err) {
-		return "the server did not prove to belong to the realm: " + err.Error()
-	}
-	return "the server did not prove to belong to the realm with this fingerprint; nothing was sent to it"
 }

@@ -25,7 +25,13 @@ const (
 	stoppedLinked  = "this copy of the device is old; link it again"
 )
 
-func stoppedError(why string) *local.Error { return local.Errorf(local.CodeRefused, "%s", why) }
+func stoppedError(why string) *local.Error {
+	e := local.Errorf(local.CodeRefused, "%s", why)
+	if why == stoppedRevoked {
+		e.Cause = local.CauseRevoked
+	}
+	return e
+}
 
 // refused decides what becomes of this copy of the device after the server has
 // refused it (protocol.md, Fence). nil: a new device takes its place.

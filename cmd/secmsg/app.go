@@ -62,7 +62,7 @@ func columnsOf(f *os.File) int {
 func readAll(r io.Reader, limit int64, tooLong *local.Error) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
-		return nil, local.Errorf(local.CodeIO, "read: %v", err)
+		return nil, local.IOError(err, "read: %v", err)
 	}
 	if int64(len(b)) > limit {
 		return nil, tooLong

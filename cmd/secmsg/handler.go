@@ -54,7 +54,7 @@ func (a *app) handle(ctx context.Context, command string, e *local.Event) error 
 	case ok:
 		return usagef("the handler ended with %v; the event stays for the next attempt", exit)
 	}
-	return local.Errorf(local.CodeIO, "run the handler: %v", err)
+	return local.IOError(err, "run the handler: %v", err)
 }
 
 // handlerEnv is the environment of this command without what an outer handler

@@ -101,14 +101,12 @@ func classify(ctx context.Context, err error) *local.Error {
 	if e, ok := errors.AsType[*local.Error](err); ok {
 		return e
 	}
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return local.Errorf(local.CodeDiskFull, "%v", err)
-	case errors.Is(err, context.DeadlineExceeded):
+	if errors.Is(err, context.DeadlineExceeded) {
 		return local.Errorf(local.CodeTimeout, "%v", err)
 	}
-	if _, ok := errors.AsType[*fs.PathError](err); ok {
-		return local.Errorf(local.CodeIO, "%v", err)
+	_, path := errors.AsType[*fs.PathError](err)
+	if e := local.IOError(err, "%v", err); path || e.Code == local.CodeDiskFull {
+		return e
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return local.Errorf(local.CodeUnreachable, "%v", err)

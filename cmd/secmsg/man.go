@@ -25,7 +25,7 @@ func newManCommand(a *app) *cobra.Command {
 // Markdown library whose initialisation would slow down every start.
 func runMan(root *cobra.Command, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return local.Errorf(local.CodeIO, "%v", err)
+		return local.IOError(err, "%v", err)
 	}
 	var write func(c *cobra.Command) error
 	write = func(c *cobra.Command) error {
@@ -34,7 +34,7 @@ func runMan(root *cobra.Command, dir string) error {
 		}
 		name := strings.ReplaceAll(c.CommandPath(), " ", "-") + ".1"
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(manPage(c)), 0o644); err != nil {
-			return local.Errorf(local.CodeIO, "%v", err)
+			return local.IOError(err, "%v", err)
 		}
 		for _, sub := range c.Commands() {
 			if err := write(sub); err != nil {

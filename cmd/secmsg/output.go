@@ -29,10 +29,8 @@ func writeError(err error) error {
 		return nil
 	case errors.Is(err, syscall.EPIPE), errors.Is(err, fs.ErrClosed), errors.Is(err, syscall.EBADF):
 		return errStdoutClosed
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return local.Errorf(local.CodeDiskFull, "standard output: %v", err)
 	}
-	return local.Errorf(local.CodeIO, "standard output: %v", err)
+	return local.IOError(err, "standard output: %v", err)
 }
 
 // printJSON prints v as one line of JSON.

@@ -68,7 +68,7 @@ func (a *app) newProgress(mode string, busy bool) (*progress, error) {
 	}
 	width, _, err := term.GetSize(int(a.stderr.Fd()))
 	if err != nil {
-		return nil, local.Errorf(local.CodeIO, "terminal: %v", err)
+		return nil, local.IOError(err, "terminal: %v", err)
 	}
 	p.width = width
 	p.bars = mpb.New(mpb.WithOutput(a.stderr), mpb.WithRefreshRate(barInterval), mpb.WithAutoRefresh())

@@ -126,7 +126,7 @@ func (p *proxy) requests(w io.Writer, r *bufio.Reader) error {
 			return usagef("a request is longer than %d bytes", local.MaxRequest)
 		}
 		if err != nil {
-			return local.Errorf(local.CodeIO, "standard input: %v", err)
+			return local.IOError(err, "standard input: %v", err)
 		}
 		if strings.TrimSpace(string(line)) == "" {
 			continue

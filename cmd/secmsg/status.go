@@ -16,7 +16,9 @@ func newStatusCommand(a *app) *cobra.Command {
 		Use:   "status",
 		Short: "Print the state of the daemon and its connections",
 		Long: "Print the state of the daemon and its connections. With --check a probe, sealed\n" +
-			"to this device's own key, travels through the server and back; exit 3 if it fails.",
+			"to this device's own key, travels through the server and back. If it does not come\n" +
+			"back the exit code is 3; 4 if the server did not prove to belong to the realm, 10\n" +
+			"if the account is suspended or the device was removed.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if check {
@@ -112,15 +114,19 @@ func probeText(r local.CheckResult) string {
 	return visible(r.Name) + ": failed"
 }
 
-// checkError is exit 3 whatever went wrong on the way, unless the profile is locked.
+// checkError is exit 3 whatever went wrong on the way, unless trying again does
+// not help: a locked profile, a server that did not prove what it is, an account
+// that is suspended or a device that was removed.
 func checkError(r local.CheckResult) error {
-	e := local.Errorf(local.CodeUnreachable, "%s: the probe did not come back", r.Name)
-	if r.Error != nil {
-		e.Message = r.Name + ": " + r.Error.Message
-		e.Hint = r.Error.Hint
-		if r.Error.Code == local.CodeLocked {
-			e.Code = local.CodeLocked
-		}
+	if r.Error == nil {
+		return local.Errorf(local.CodeUnreachable, "%s: the probe did not come back", r.Name)
 	}
-	return e
+	e := *r.Error
+	e.Message = r.Name + ": " + e.Message
+	switch e.Code {
+	case local.CodeLocked, local.CodeUntrusted, local.CodeRefused, local.CodeInterrupted:
+	default:
+		e.Code, e.Retryable = local.CodeUnreachable, true
+	}
+	return &e
 }

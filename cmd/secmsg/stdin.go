@@ -49,7 +49,7 @@ func (a *app) firstLine(ctx context.Context, path, what string) (string, error) 
 		if path != "-" {
 			f, err := os.Open(path)
 			if err != nil {
-				return "", local.Errorf(local.CodeIO, "read %s: %v", what, err)
+				return "", local.IOError(err, "read %s: %v", what, err)
 			}
 			defer f.Close()
 			r = f
@@ -85,7 +85,7 @@ func (a *app) askSecret(ctx context.Context, question string) (string, error) {
 	fd := int(a.stdin.Fd())
 	state, err := term.GetState(fd)
 	if err != nil {
-		return "", local.Errorf(local.CodeIO, "terminal: %v", err)
+		return "", local.IOError(err, "terminal: %v", err)
 	}
 	fmt.Fprintf(a.stderr, "%s ", question)
 	secret, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
@@ -95,7 +95,7 @@ func (a *app) askSecret(ctx context.Context, question string) (string, error) {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return "", local.Errorf(local.CodeIO, "terminal: %v", err)
+		return "", local.IOError(err, "terminal: %v", err)
 	}
 	return string(secret), nil
 }

@@ -162,9 +162,9 @@ func (e *Engine) unreachable() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.status.err != nil {
-		return local.Errorf(local.CodeUnreachable, "%s", e.status.err.Message)
+		return e.status.err
 	}
-	return local.Errorf(local.CodeUnreachable, "the server cannot be reached")
+	return local.Errorf(local.CodeUnreachable, "the server cannot be reached yet: the first connection is still being made")
 }
 
 // SendCall seals a signal for a device of a contact, or for all, and hands it to
@@ -198,7 +198,7 @@ func (e *Engine) SendCall(ctx context.Context, addr identity.Address, device *ke
 // sendCall seals and sends, or says what must be asked first.
 func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]byte, plain []byte) (sent []key.DeviceID, n *need, err error) {
 	if !e.up || !e.loaded {
-		return nil, nil, local.Errorf(local.CodeUnreachable, "the server cannot be reached")
+		return nil, nil, e.unreachable()
 	}
 	id, err := newID()
 	if err != nil {
@@ -305,7 +305,10 @@ func askError(err error, user string) error {
 		out.RetryAfter = w.Seconds()
 		return out
 	}
-	return local.Errorf(local.CodeUnreachable, "the server cannot be reached")
+	if out := ServerError(err); out != nil {
+		return out
+	}
+	return err
 }
 
 // signalAnswered takes the relay's answer to a signal.

@@ -103,22 +103,6 @@ func (e *Engine) Down(role wire.Role, cause error) {
 	}
 }
 
-// connectionError gives the end of a connection the code that status shows.
-func connectionError(err error) *local.Error {
-	if err == nil || errors.Is(err, context.Canceled) {
-		return nil
-	}
-	switch link.KindOf(err) {
-	case link.KindUntrusted:
-		return local.Errorf(local.CodeUntrusted, "the server is not the realm's: %v", err)
-	case link.KindRefused:
-		return local.Errorf(local.CodeRefused, "the server refuses this device: %v", err)
-	case link.KindRateLimited, link.KindQuota:
-		return local.Errorf(local.CodeRateLimited, "the server asks to wait")
-	}
-	return local.Errorf(local.CodeUnreachable, "the server cannot be reached")
-}
-
 // Fatal implements link.Handler: this copy of the device is old or revoked.
 // What it had sealed must never leave; the messages are queued again for the
 // device that takes its place.

@@ -75,7 +75,7 @@ func (e *Engine) Check(ctx context.Context) local.CheckResult {
 // launch sends the probe.
 func (e *Engine) launch(id store.MessageID, p *probe) error {
 	if !e.up {
-		return local.Errorf(local.CodeUnreachable, "the server cannot be reached")
+		return e.unreachable()
 	}
 	var ciphertext []byte
 	var steps, version uint64

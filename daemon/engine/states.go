@@ -106,9 +106,9 @@ func stateError(state, reason, peer string) *local.Error {
 		case reasonQuota:
 			return local.Errorf(local.CodeQuota, "the mailbox of %s is full", peer)
 		case reasonSuspended:
-			return local.Errorf(local.CodeRefused, "an account is suspended")
+			return local.Errorf(local.CodeRefused, "an account is suspended").WithCause(local.CauseSuspended)
 		case reasonCancelled:
-			return local.Errorf(local.CodeUsage, "the message to %s was cancelled", peer)
+			return local.Errorf(local.CodeUsage, "the message to %s was cancelled", peer).WithCause(local.CauseCancelled)
 		case reasonDamaged:
 			return local.Errorf(local.CodeIO, "the message to %s is damaged on disk and was not sent", peer)
 		case reasonDiscarded:

@@ -150,9 +150,20 @@ func (c *Client) transfer(ctx context.Context, method string, t wire.BlobTicket,
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
 		}
-		return nil, own, unreachable(ctx, strings.ToLower(method)+" part", err)
+		return nil, own, at(hostPortOf(req.URL), unreachable(ctx, strings.ToLower(method)+" part", err))
 	}
 	return resp, own, nil
+}
+
+// hostPortOf names the host of a URL.
+func hostPortOf(u *url.URL) string {
+	port := u.Port()
+	if port == "" && u.Scheme == "https" {
+		port = "443"
+	} else if port == "" {
+		port = "80"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 // ticketURL returns where a ticket leads, and whether that is the own server. A

@@ -46,7 +46,7 @@ func (c *Client) open(ctx context.Context, path string, role wire.Role) (*conn, 
 	for range 2 {
 		var bearer string
 		if bearer, err = c.Token(ctx, role); err != nil {
-			return nil, revoked(err)
+			return nil, at(c.hostPort, revoked(err))
 		}
 		var conn *conn
 		if conn, err = c.upgrade(ctx, path, bearer); err == nil {
@@ -89,7 +89,7 @@ func (c *Client) upgrade(ctx context.Context, path, bearer string) (*conn, error
 	}
 	ws, resp, err := d.DialContext(ctx, "wss"+c.base[len("https"):]+path, c.header(bearer))
 	if err != nil {
-		return nil, upgradeError(ctx, path, resp, err)
+		return nil, at(c.hostPort, upgradeError(ctx, path, resp, err))
 	}
 	budget.unlimited.Store(true)
 	conn := &conn{ws: ws, timing: c.timing, out: make(chan []byte, outQueue), done: make(chan struct{})}

@@ -28,6 +28,9 @@ var (
 	ErrTooLarge = errors.New("exceeds a limit of the protocol")
 )
 
+// errNoAnswer ends a request whose answer does not come.
+var errNoAnswer = fmt.Errorf("%w: no answer in time", ErrUnreachable)
+
 // ByeError is the relay's reason for closing a connection.
 type ByeError struct {
 	Reason     wire.Reason
@@ -92,7 +95,7 @@ func kindOfCode(c wire.Code) Kind {
 		return KindQuota
 	case wire.CodeNotFound:
 		return KindNotFound
-	case wire.CodeUnauthorized, wire.CodeForbidden, wire.CodeRevoked:
+	case wire.CodeUnauthorized, wire.CodeForbidden, wire.CodeSuspended, wire.CodeRevoked:
 		return KindRefused
 	case wire.CodeInvite:
 		return KindInvite
@@ -159,10 +162,19 @@ func statusError(status int) error {
 	switch {
 	case status == http.StatusTooManyRequests:
 		return &wire.Error{Code: wire.CodeRateLimited, Message: "the server limits requests"}
-	case status == http.StatusNotFound:
-		return fmt.Errorf("%w: no such route", ErrProtocol)
-	case status >= http.StatusInternalServerError:
-		return fmt.Errorf("%w: status %d", ErrUnreachable, status)
+	case status >= http.StatusInternalServerError && status != http.StatusNetworkAuthenticationRequired:
+		return &statusErr{kind: ErrUnreachable, status: status}
 	}
-	return fmt.Errorf("%w: status %d", ErrProtocol, status)
+	// 511 is the portal of a network that wants a login first.
+	return &statusErr{kind: ErrProtocol, status: status}
 }
+
+// statusErr is a failed answer without an error body of ours.
+type statusErr struct {
+	kind   error
+	status int
+}
+
+func (e *statusErr) Error() string { return fmt.Sprintf("%v: HTTP status %d", e.kind, e.status) }
+
+func (e *statusErr) Unwrap() error { return e.kind }

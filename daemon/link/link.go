@@ -188,6 +188,7 @@ func (l *Link) up(role wire.Role, serverTime time.Time) {
 }
 
 func (l *Link) down(role wire.Role, err error) {
+	err = at(l.hostPort, err)
 	l.mu.Lock()
 	l.state.set(role, false)
 	if role == wire.RoleContact || l.state.Contact {

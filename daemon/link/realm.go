@@ -85,7 +85,7 @@ func (e Endpoint) dial(ctx context.Context) (*tls.Conn, Realm, error) {
 	}
 	raw, err := dialTCP(ctx, "tcp", hostPort)
 	if err != nil {
-		return nil, Realm{}, dialError(ctx, err)
+		return nil, Realm{}, dialError(ctx, hostPort, phaseConnect, err)
 	}
 	conn := tls.Client(raw, &tls.Config{
 		MinVersion: tls.VersionTLS13,
@@ -98,23 +98,14 @@ func (e Endpoint) dial(ctx context.Context) (*tls.Conn, Realm, error) {
 	})
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
-		return nil, Realm{}, dialError(ctx, fmt.Errorf("tls handshake: %w", err))
+		return nil, Realm{}, dialError(ctx, hostPort, phaseTLS, fmt.Errorf("tls handshake: %w", err))
 	}
 	realm, err := e.prove(ctx, conn, hostPort, host)
 	if err != nil {
 		_ = conn.Close()
-		return nil, Realm{}, dialError(ctx, err)
+		return nil, Realm{}, dialError(ctx, hostPort, phaseRealm, err)
 	}
 	return conn, realm, nil
-}
-
-// dialError reports a dial that ran out of its own time as unreachable, and one
-// that the caller ended as such.
-func dialError(ctx context.Context, err error) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, ErrUntrusted) {
-		return fmt.Errorf("connect: %w: no answer in time", ErrUnreachable)
-	}
-	return unreachable(ctx, "connect", err)
 }
 
 func (e Endpoint) prove(ctx context.Context, conn *tls.Conn, hostPort, host string) (Realm, error) {
@@ -150,7 +141,7 @@ func (e Endpoint) prove(ctx context.Context, conn *tls.Conn, hostPort, host stri
 func untrusted(err error, now time.Time, serverMS int64) error {
 	offset := now.Sub(time.UnixMilli(serverMS))
 	if identity.IsValidity(err) && offset.Abs() > clockTolerance {
-		return fmt.Errorf("%w: this machine's clock differs from the server's by %s: %w", ErrUntrusted, offset.Round(time.Second), err)
+		return fmt.Errorf("%w: %w: %w", ErrUntrusted, &ClockError{Offset: offset}, err)
 	}
 	return fmt.Errorf("%w: %w", ErrUntrusted, err)
 }
@@ -169,7 +160,7 @@ func fetchRealmBody(ctx context.Context, conn net.Conn, hostPort string) ([]byte
 	br := bufio.NewReader(io.LimitReader(conn, maxRealm))
 	resp, err := http.ReadResponse(br, req)
 	if err != nil {
-		return nil, fmt.Errorf("read the realm statement: %w", err)
+		return nil, fmt.Errorf("read the realm statement: %w", notHTTP(err))
 	}
 	body, err := io.ReadAll(resp.Body)
 	_ = resp.Body.Close() // it only drains what ReadAll has read
@@ -183,6 +174,14 @@ func fetchRealmBody(ctx context.Context, conn net.Conn, hostPort string) ([]byte
 		return nil, fmt.Errorf("%w: connection is not reusable after the realm statement", ErrProtocol)
 	}
 	return body, nil
+}
+
+// notHTTP marks an answer that is no HTTP. An error of the connection passes.
+func notHTTP(err error) error {
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrProtocol, err)
 }
 
 // checkRealm verifies root, issuing certificate and statement against the pin.

@@ -42,6 +42,7 @@ type Client struct {
 	account  string
 	device   key.DeviceID
 	signer   Signer
+	hostPort string // HOST:PORT
 	base     string // https://HOST:PORT
 	http     *http.Client
 	data     *http.Client // parts of blobs, to and from the own server
@@ -56,7 +57,7 @@ func NewClient(e Endpoint, account string, device key.DeviceID, signer Signer) *
 	hostPort, _ := e.address()
 	c := &Client{
 		endpoint: e, timing: e.Timing.withDefaults(), account: account, device: device, signer: signer,
-		base: "https://" + hostPort,
+		hostPort: hostPort, base: "https://" + hostPort,
 		tokens: map[wire.Role]*token{
 			wire.RoleAPI: newToken(), wire.RoleContact: newToken(), wire.RoleReplica: newToken(),
 		},
@@ -124,9 +125,14 @@ func (c *Client) authorized(ctx context.Context, method, path string, body, out 
 	return err
 }
 
+// do makes one call. An error of the network or of the server names the server.
 func (c *Client) do(ctx context.Context, method, path, bearer string, body, out any) error {
+	return at(c.hostPort, c.exchange(ctx, method, path, bearer, body, out))
+}
+
+func (c *Client) exchange(ctx context.Context, method, path, bearer string, body, out any) error {
 	op := method + " " + path
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timing.Request, fmt.Errorf("%w: no answer in time", ErrUnreachable))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timing.Request, errNoAnswer)
 	defer cancel()
 	var reader io.Reader
 	if body != nil {

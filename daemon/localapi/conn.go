@@ -203,6 +203,10 @@ func (c *conn) failed(req local.Request, err error) {
 		return
 	}
 	if e, ok := errors.AsType[*local.Error](err); ok {
+		if whole := err.Error(); whole != e.Message {
+			// What stands behind the words that may be shown is for the log.
+			c.s.logger.Info("request failed", "method", req.Method, "code", string(e.Code), "cause", string(e.Cause), "err", whole)
+		}
 		c.fail(req.ID, local.RPCFailed, e)
 		return
 	}

@@ -3,6 +3,8 @@ package local
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
 )
 
 // Code is a stable error code; each maps to one exit code of the command line.
@@ -37,11 +39,42 @@ type Error struct {
 	Code      Code   `json:"code"`
 	Message   string `json:"message"`
 	Retryable bool   `json:"retryable"`
-	// RetryAfter is in seconds; 0 when unknown.
-	RetryAfter float64 `json:"retry_after,omitempty"`
+	// Cause says more closely what went wrong, where that is known. A reader
+	// treats one that it does not know as absent.
+	Cause Cause `json:"cause,omitempty"`
+	// Host is the server that it is about, as HOST:PORT.
+	Host string `json:"host,omitempty"`
 	// Hint is what to do about it, when there is a remedy.
 	Hint string `json:"hint,omitempty"`
+	// RetryAfter is in seconds; 0 when unknown.
+	RetryAfter float64 `json:"retry_after,omitempty"`
+	// Candidates are what an ambiguous name or id could mean.
+	Candidates []string `json:"candidates,omitempty"`
 }
+
+// Cause is a stable name for what went wrong, more closely than a Code.
+type Cause string
+
+// The causes. certificate comes with the code untrusted, suspended and revoked
+// with refused, disk with disk_full and io; the others that are about the
+// server come with unreachable.
+const (
+	CauseDNS            Cause = "dns"             // the server's name does not resolve
+	CauseConnectRefused Cause = "connect_refused" // nothing listens at its port
+	CauseConnectTimeout Cause = "connect_timeout" // it does not answer
+	CauseNoRoute        Cause = "no_route"        // this network has no way to it
+	CauseTLS            Cause = "tls"             // what answers speaks no TLS, or none that is good enough
+	CauseCertificate    Cause = "certificate"     // it did not prove to belong to the realm
+	CauseProxy          Cause = "proxy"           // the proxy on the way does not let the connection through
+	CauseNotSecmsg      Cause = "not_secmsg"      // another service answers
+	CauseVersion        Cause = "version"         // it speaks another version of the protocol
+	CauseSuspended      Cause = "suspended"       // an administrator suspended the account
+	CauseRevoked        Cause = "revoked"         // the device was removed from its account
+	CauseClock          Cause = "clock"           // this machine's clock is wrong
+	CauseDisk           Cause = "disk"            // a disk is full or failed
+	CausePermission     Cause = "permission"      // this system does not allow it
+	CauseCancelled      Cause = "cancelled"       // it was withdrawn
+)
 
 // Error returns the text.
 func (e *Error) Error() string { return e.Message }
@@ -56,6 +89,28 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 	c := *e
 	c.Hint = fmt.Sprintf(format, args...)
 	return &c
+}
+
+// WithCause returns a copy of e with a cause.
+func (e *Error) WithCause(cause Cause) *Error {
+	c := *e
+	c.Cause = cause
+	return &c
+}
+
+// IOError makes the Error of a file, stream or system call that failed with err:
+// disk_full or io, with a cause where err tells it.
+func IOError(err error, format string, args ...any) *Error {
+	e := Errorf(CodeIO, format, args...)
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		e.Code, e.Cause = CodeDiskFull, CauseDisk
+	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.EROFS):
+		e.Cause = CauseDisk
+	case errors.Is(err, fs.ErrPermission):
+		e.Cause = CausePermission
+	}
+	return e
 }
 
 // As returns the *Error in err's chain; any other error becomes "internal" with

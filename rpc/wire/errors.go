@@ -13,7 +13,8 @@ type Code string
 const (
 	CodeMalformed    Code = "malformed"    // 400: the body or a field breaks a rule
 	CodeUnauthorized Code = "unauthorized" // 401: no, an expired or a wrong token or proof
-	CodeForbidden    Code = "forbidden"    // 403: authenticated, but not allowed (suspended, blocked)
+	CodeForbidden    Code = "forbidden"    // 403: authenticated, but not allowed
+	CodeSuspended    Code = "suspended"    // 403: the caller's own account is suspended, for as long as an administrator wants
 	CodeRevoked      Code = "revoked"      // 403: final: the device was removed from its account
 	CodeNotFound     Code = "not_found"    // 404: no such account, device or route
 	CodeInvite       Code = "invite"       // 403: the invite is unknown, used, expired or revoked

@@ -132,7 +132,7 @@ func TestCertificateIsRenewedWhenDue(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.clock.advance(3 * time.Second) // past the device cache
-	want(t, "suspended", r.call("POST", "/v1/tokens", "", alice.tokenRequest(alice.device, wire.RoleAPI), nil), http.StatusForbidden, wire.CodeForbidden)
+	want(t, "suspended", r.call("POST", "/v1/tokens", "", alice.tokenRequest(alice.device, wire.RoleAPI), nil), http.StatusForbidden, wire.CodeSuspended)
 }
 
 func TestPrekeyUploads(t *testing.T) {

@@ -412,7 +412,7 @@ func (a *API) MayTransfer(ctx context.Context, account string) error {
 		}
 		return refuse(wire.CodeUnavailable, "the server cannot check the account now")
 	case acc.Suspended:
-		return refuse(wire.CodeForbidden, "the account is suspended")
+		return refuse(wire.CodeSuspended, "the account is suspended")
 	}
 	return nil
 }

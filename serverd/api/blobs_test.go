@@ -508,7 +508,7 @@ func TestSignedURLs(t *testing.T) {
 	if err := r.store.SetSuspended(t.Context(), "bob", true); err != nil {
 		t.Fatal(err)
 	}
-	want(t, "suspended", r.data("GET", d.Ticket.URL, nil, 0), 403, wire.CodeForbidden)
+	want(t, "suspended", r.data("GET", d.Ticket.URL, nil, 0), 403, wire.CodeSuspended)
 	if err := r.store.SetSuspended(t.Context(), "bob", false); err != nil {
 		t.Fatal(err)
 	}

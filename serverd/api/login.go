@@ -65,7 +65,7 @@ func (a *API) postToken(ctx context.Context, in *body[wire.TokenRequest]) (*answ
 		return nil, errRevoked()
 	}
 	if s.suspended {
-		return nil, refuse(wire.CodeForbidden, "the account is suspended")
+		return nil, refuse(wire.CodeSuspended, "the account is suspended")
 	}
 	token, expires, err := a.sign(s.account, id, req.Role)
 	if err != nil {

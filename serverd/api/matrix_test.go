@@ -147,7 +147,7 @@ func TestMatrix(t *testing.T) {
 		"replica role":    {"Bearer " + bob.token(wire.RoleReplica), 401, wire.CodeUnauthorized},
 		"revoked device":  {"Bearer " + revoked, 401, wire.CodeUnauthorized},
 		"deleted account": {"Bearer " + deletedToken, 401, wire.CodeUnauthorized},
-		"suspended":       {"Bearer " + suspendedToken, 403, wire.CodeForbidden},
+		"suspended":       {"Bearer " + suspendedToken, 403, wire.CodeSuspended},
 		"expired":         {"Bearer " + forge(t, jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["exp"] = r.clock.now().Add(-time.Second).Unix() })), 401, wire.CodeUnauthorized},
 		"no expiry":       {"Bearer " + forge(t, jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { delete(c, "exp") })), 401, wire.CodeUnauthorized},
 		"other realm":     {"Bearer " + forge(t, jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["iss"] = "elsewhere.example.com" })), 401, wire.CodeUnauthorized},

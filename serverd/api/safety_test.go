@@ -96,7 +96,7 @@ func TestForget(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.api.Forget("alice")
-	want(t, "after", r.call("GET", "/v1/contacts", token, nil, nil), http.StatusForbidden, wire.CodeForbidden)
+	want(t, "after", r.call("GET", "/v1/contacts", token, nil, nil), http.StatusForbidden, wire.CodeSuspended)
 }
 
 // A login challenge works once, also when it is answered many times at once.

@@ -43,7 +43,7 @@ func (a *API) sign(account string, device key.DeviceID, role wire.Role) (token s
 
 // Verify checks a token for a role and that its device may still connect. It
 // implements the relay's Tokens. Every error is a *wire.Error: unauthorized,
-// forbidden (suspended) or unavailable (the store cannot be read: fails closed).
+// suspended, or unavailable (the store cannot be read: fails closed).
 func (a *API) Verify(ctx context.Context, token string, role wire.Role) (account string, device key.DeviceID, err error) {
 	if len(token) > maxToken {
 		return "", key.DeviceID{}, errToken()
@@ -72,7 +72,7 @@ func (a *API) Verify(ctx context.Context, token string, role wire.Role) (account
 		return "", key.DeviceID{}, errToken()
 	}
 	if s.suspended {
-		return "", key.DeviceID{}, refuse(wire.CodeForbidden, "the account is suspended")
+		return "", key.DeviceID{}, refuse(wire.CodeSuspended, "the account is suspended")
 	}
 	a.authenticated(ctx)
 	return c.Account, id, nil

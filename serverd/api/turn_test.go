@@ -49,5 +49,5 @@ func TestTurnSuspendedMeanwhile(t *testing.T) {
 		}
 	}
 	r.onTurn.Store(&suspend)
-	want(t, "suspended meanwhile", r.call("POST", "/v1/turn", token, nil, nil), http.StatusForbidden, wire.CodeForbidden)
+	want(t, "suspended meanwhile", r.call("POST", "/v1/turn", token, nil, nil), http.StatusForbidden, wire.CodeSuspended)
 }

@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"secmsg/daemon/link"
+	"secmsg/rpc/local"
+)
+
+// ServerError says in the words and codes of the local RPC what the server, or
+// the way to it, said: with host, port and cause as far as they are known. It
+// returns nil for an error of another origin and for one that only a join has.
+func ServerError(err error) *local.Error {
+	kind := link.KindOf(err)
+	cause, host := link.CauseOf(err)
+	server := "the server"
+	if host != "" {
+		server += " " + host
+	}
+	var e *local.Error
+	switch {
+	case cause == link.CauseClock:
+		e = local.Errorf(local.CodeUnreachable, "%s cannot be checked: %s", server, link.Reason(err)).
+			WithHint("set this machine's clock, then try again")
+	case kind == link.KindUntrusted:
+		cause = link.CauseCertificate
+		e = local.Errorf(local.CodeUntrusted, "%s did not prove to belong to the realm with this fingerprint; nothing was sent to it", server)
+	case cause == link.CauseSuspended:
+		e = local.Errorf(local.CodeRefused, "%s has suspended this account", server).WithHint("ask the administrator of the server")
+	case cause == link.CauseRevoked:
+		e = local.Errorf(local.CodeRefused, "this device was removed from its account")
+	case cause == link.CauseVersion:
+		e = local.Errorf(local.CodeUnreachable, "%s speaks another version of the protocol", server).WithHint("update secmsg")
+	case kind == link.KindUnreachable:
+		e = local.Errorf(local.CodeUnreachable, "%s cannot be reached", server)
+		if why := link.Reason(err); why != "" {
+			e.Message += ": " + why
+		}
+	case kind == link.KindRateLimited:
+		e = local.Errorf(local.CodeRateLimited, "%s limits such requests", server)
+	case kind == link.KindQuota:
+		e = local.Errorf(local.CodeQuota, "a quota of %s is used up", server)
+	case kind == link.KindNotFound:
+		e = local.Errorf(local.CodeNotFound, "%s does not know it", server)
+	case kind == link.KindRefused:
+		e = local.Errorf(local.CodeRefused, "%s refuses this account or device", server)
+	case kind == link.KindCanceled:
+		e = local.Errorf(local.CodeInterrupted, "interrupted")
+	default:
+		return nil
+	}
+	e.Cause, e.Host, e.RetryAfter = local.Cause(cause), host, link.Wait(err).Seconds()
+	return e
+}
+
+// connectionError gives the end of a connection the code that status shows.
+func connectionError(err error) *local.Error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	if e := ServerError(err); e != nil {
+		return e
+	}
+	return local.Errorf(local.CodeUnreachable, "the connection to the server failed on this side; the daemon's log has the details")
+}
