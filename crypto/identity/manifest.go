@@ -16,6 +16,9 @@ import (
 const (
 	// MaxDevices bounds the devices of an account.
 	MaxDevices = 10
+	// MaxManifestVersion bounds the version: databases keep it as a signed number,
+	// and readers of JSON exactly only up to this one (RFC 8259, section 6).
+	MaxManifestVersion = 1<<53 - 1
 	// MaxManifest bounds a signed manifest in bytes.
 	MaxManifest = 1 + (1 + MaxUser) + (1 + MaxDomain) + 8 + sha256.Size + 8 + 1 +
 		MaxDevices*(key.SigningPublicSize+key.ExchangePublicSize+1+MaxDeviceName+8) + key.SignatureSize
@@ -184,7 +187,7 @@ func (m Manifest) check() error {
 	if err := m.Address.Validate(); err != nil {
 		return err
 	}
-	if m.Version == 0 || (m.Version == 1) != (m.Previous == [sha256.Size]byte{}) {
+	if m.Version == 0 || m.Version > MaxManifestVersion || (m.Version == 1) != (m.Previous == [sha256.Size]byte{}) {
 		return fmt.Errorf("version %d and previous hash: %w", m.Version, ErrFormat)
 	}
 	if len(m.Devices) == 0 || len(m.Devices) > MaxDevices {

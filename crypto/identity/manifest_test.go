@@ -188,6 +188,11 @@ func TestSuccessor(t *testing.T) {
 	other.Time = now.Add(day)
 	foreign := one
 	foreign.Address = bob
+	tooFar := one
+	tooFar.Version, tooFar.Previous = MaxManifestVersion+1, [32]byte{1}
+	if _, err := tooFar.Sign(priv); !errors.Is(err, ErrFormat) {
+		t.Errorf("a version of 2^53: %v", err)
+	}
 	for name, tt := range map[string]struct {
 		known, next []byte
 		want        error
@@ -204,8 +209,8 @@ func TestSuccessor(t *testing.T) {
 		"other account":     {v1, sign(foreign), ErrName},
 		"known malformed":   {v1[1:], v2, ErrFormat},
 		"next malformed":    {v1, v2[1:], ErrFormat},
-		"last one, older":   {next(1<<64-1, [32]byte{1}), v1, ErrOlder},
-		"last one, reached": {v1, next(1<<64-1, [32]byte{1}), nil},
+		"last one, older":   {next(MaxManifestVersion, [32]byte{1}), v1, ErrOlder},
+		"last one, reached": {v1, next(MaxManifestVersion, [32]byte{1}), nil},
 	} {
 		if err := CheckSuccessor(tt.known, tt.next); !errors.Is(err, tt.want) || (tt.want == nil) != (err == nil) {
 			t.Errorf("%s: %v, want %v", name, err, tt.want)

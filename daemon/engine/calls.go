@@ -174,7 +174,7 @@ func (e *Engine) unreachable() error {
 // server. It fails with a *local.Error: unreachable without a connection,
 // untrusted after a change of key, not_found if the peer is no contact.
 func (e *Engine) SendCall(ctx context.Context, addr identity.Address, device *key.DeviceID, c *e2e.Call) ([]key.DeviceID, error) {
-	plain, err := e2e.Marshal(&e2e.Content{Kind: e2e.Kind_KIND_CALL, SentMs: e.now().UnixMilli(), Body: &e2e.Content_Call{Call: c}})
+	plain, err := e2e.Marshal(&e2e.Content{Kind: e2e.Kind_KIND_CALL, SentMs: e2e.SentTime(e.now().UnixMilli()), Body: &e2e.Content_Call{Call: c}})
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"time"
 
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
@@ -90,7 +89,7 @@ func (e *Engine) dropSessions(tx *store.Tx, peer store.PeerID) (bool, error) {
 func (e *Engine) damagedEvent(m *store.Message, peer string) local.Event {
 	ev := local.Event{
 		Seq: m.Seq, ID: idText(m.ID), Type: local.TypeSystem, Account: e.self.String(), Peer: peer, Direction: local.DirectionIn,
-		Time: local.Time{Time: time.UnixMilli(m.SentMS)}, Received: localMS(m.ReceivedMS),
+		Time: localMS(m.SentMS), Received: localMS(m.ReceivedMS),
 		System: &local.System{Text: "this message is damaged on disk and cannot be shown"},
 	}
 	if m.Direction == store.Out {

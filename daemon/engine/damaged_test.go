@@ -11,6 +11,7 @@ import (
 	"secmsg/daemon/journal"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
 )
 
 // spoilRows damages rows by hand, once nobody writes.
@@ -176,6 +177,60 @@ func TestAbsorbedCrashIsCounted(t *testing.T) {
 		}
 		if n, err := alice.engine.Counts(t.Context()); err != nil || n[countCrashed] != 1 {
 			t.Errorf("counts %v, %v", n, err)
+		}
+	})
+}
+
+// A peer whose address is damaged on disk keeps no list from the user, and neither
+// relations nor presence nor the sweep of others.
+func TestDamagedPeerStopsNoList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, p := world(t, "alice", "bob", "carol")
+		alice := p[0]
+		defer stopAll(p...)
+		alice.send("bob", "before", waitFor(waitDelivered))
+		alice.send("carol", "before", waitFor(waitDelivered))
+		settleDown(time.Minute)
+		var bob store.PeerID
+		if err := alice.st.View(t.Context(), func(tx *store.Tx) (err error) {
+			bob, err = tx.FindPeer(alice.account, p[1].addr.String())
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		alice.stop()
+		alice.spoilRows(`UPDATE peers SET address = zeroblob(length(address)) WHERE id = ?`, bob)
+		alice.spoilRows(`UPDATE sessions SET body = zeroblob(length(body)) WHERE peer = ?`, bob)
+		alice.spoilRows(`UPDATE contacts SET synced = 0`)
+		r.mu.Lock()
+		clear(r.accounts["alice"].relations)
+		r.mu.Unlock()
+		alice.open()
+		alice.run()
+		settleDown(time.Second)
+		list, err := alice.engine.PresenceList(t.Context(), nil)
+		if err != nil || len(list.Presence) != 1 {
+			t.Errorf("presence %+v %v", list, err)
+		}
+		var contacts local.Contacts
+		err = alice.engine.do(t.Context(), func() error {
+			if err := alice.engine.sweep(); err != nil {
+				return err
+			}
+			return alice.st.View(t.Context(), func(tx *store.Tx) (err error) {
+				contacts, err = alice.trust.Contacts(tx, alice.account)
+				return err
+			})
+		})
+		if err != nil || len(contacts.Contacts) != 1 {
+			t.Errorf("contacts %+v %v", contacts, err)
+		}
+		alice.link.connect()
+		settleDown(time.Minute)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.accounts["alice"].relations["carol"] != wire.RelationContact {
+			t.Error("the server was not told of the other contact")
 		}
 	})
 }

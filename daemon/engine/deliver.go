@@ -30,6 +30,7 @@ const (
 	countProbe       = "stray probe"
 	countCallRefused = "call of a stranger"
 	countCallLimited = "call signals limited"
+	countUnreadable  = "rows that cannot be read" // in this run
 )
 
 // incoming is one envelope on its way in.
@@ -103,7 +104,7 @@ func (e *Engine) contain(tx *store.Tx, in *incoming, fn func() error) error {
 	}
 	reason := store.ParkedCrashed
 	if v := damaged(err); v != nil {
-		again := v.Table == "skipped" // only the key of this message is lost
+		again := v.Table == "skipped" || v.Table == "prekeys" // only a key of this message is lost
 		if v.Table == "sessions" {
 			if again, err = e.dropSessions(tx, in.peer); err != nil {
 				return err
@@ -145,7 +146,7 @@ func (e *Engine) absorb(tx *store.Tx, fn func() error) error {
 
 // parse checks what the relay set.
 func (e *Engine) parse(env *wire.Envelope) (*incoming, bool) {
-	in := &incoming{class: env.GetClass(), accepted: env.GetAcceptedMs(), cipher: env.GetCiphertext()}
+	in := &incoming{class: env.GetClass(), accepted: wire.KnownTime(env.GetAcceptedMs()), cipher: env.GetCiphertext()}
 	if len(env.GetMessageId()) != len(in.id) || len(in.cipher) > wire.MaxCiphertext {
 		return nil, false
 	}
@@ -427,5 +428,6 @@ func (e *Engine) Counts(ctx context.Context) (map[string]int64, error) {
 		}
 		return nil
 	})
+	out[countUnreadable] = e.unreadable.Load() + e.journal.Unreadable()
 	return out, toLocal(err)
 }

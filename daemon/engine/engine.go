@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"secmsg/crypto/identity"
@@ -107,6 +108,9 @@ type Engine struct {
 	pushing, upkeeping         bool   // a worker is at it
 	subscribing                bool   // a worker is at it
 	relationTries, upkeepTries int
+
+	// unreadable counts messages in history that could not be read, in this run.
+	unreadable atomic.Int64
 
 	mu     sync.Mutex
 	status status // guarded by mu

@@ -31,6 +31,9 @@ func (e *Engine) pushRelations() error {
 		}
 		for _, c := range pending {
 			addr, err := e.address(tx, c.Peer)
+			if damaged(err) != nil {
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -130,6 +133,9 @@ func (e *Engine) subscribe() error {
 				continue
 			}
 			addr, err := e.address(tx, c.Peer)
+			if damaged(err) != nil {
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -195,8 +201,9 @@ func (e *Engine) Presence(ctx context.Context, states []*wire.PresenceState) {
 					continue
 				}
 				p := local.Presence{Online: s.GetMutual() && s.GetOnline(), Mutual: s.GetMutual()}
-				if ms := s.GetLastSeenMs(); s.GetMutual() && ms > 0 {
-					p.LastSeen = localMS(ms)
+				if s.GetMutual() {
+					// Nobody was seen later than now, whatever the server says.
+					p.LastSeen = localMS(min(wire.KnownTime(s.GetLastSeenMs()), e.now().UnixMilli()))
 				}
 				accepted = accepted || p.Mutual
 				old, known := e.presence[addr.User]
@@ -314,6 +321,9 @@ func (e *Engine) presenceOf(tx *store.Tx, names []string) ([]identity.Address, e
 			continue
 		}
 		addr, err := e.address(tx, c.Peer)
+		if damaged(err) != nil {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -171,5 +171,5 @@ func syncOf(tx *store.Tx, o *store.Outgoing) (*e2e.Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &e2e.Content{Kind: e2e.Kind_KIND_SYNC, SentMs: o.SentMS, Body: &e2e.Content_Sync{Sync: copyOf(peer, o.ID, c)}}, nil
+	return &e2e.Content{Kind: e2e.Kind_KIND_SYNC, SentMs: e2e.SentTime(o.SentMS), Body: &e2e.Content_Sync{Sync: copyOf(peer, o.ID, c)}}, nil
 }

@@ -20,7 +20,7 @@ func (e *Engine) addOwn(tx *store.Tx, id store.MessageID, to recipient, c *e2e.C
 	}
 	m := &store.Message{
 		Account: e.account, ID: id, Peer: to.id, Direction: store.Out, Kind: int32(c.GetKind()), Device: device[:],
-		SentMS: sent.UnixMilli(), ReceivedMS: e.now().UnixMilli(), State: state, ChangedMS: e.now().UnixMilli(), Body: body,
+		SentMS: e2e.SentTime(sent.UnixMilli()), ReceivedMS: e.now().UnixMilli(), State: state, ChangedMS: e.now().UnixMilli(), Body: body,
 	}
 	if err := e.addFiles(tx, m, referencesOf(c), sentElsewhere); err != nil {
 		return err
@@ -49,9 +49,15 @@ func (e *Engine) addMessage(tx *store.Tx, m *store.Message) error {
 	return nil
 }
 
-// messageEvent shows a message as an event.
+// messageEvent shows a message as an event. In the place of one that cannot be
+// read stands a system event, so that it keeps nobody from those beside it.
 func (e *Engine) messageEvent(tx *store.Tx, m *store.Message) (local.Event, error) {
 	ev, _, err := e.messageEvents(tx, m)
+	if err == nil || isDisk(err) {
+		return ev, err
+	}
+	m.Damaged = err
+	ev, _, err = e.messageEvents(tx, m)
 	return ev, err
 }
 
@@ -59,6 +65,8 @@ func (e *Engine) messageEvent(tx *store.Tx, m *store.Message) (local.Event, erro
 // as one more. A file that is a message of its own is one event of type file.
 func (e *Engine) messageEvents(tx *store.Tx, m *store.Message) (ev local.Event, files []local.Event, err error) {
 	if m.Damaged != nil {
+		e.unreadable.Add(1)
+		e.logger.Error("a message cannot be read", "message", idText(m.ID), "error", m.Damaged)
 		peer, err := peerName(tx, m.Peer)
 		if err != nil {
 			return ev, nil, err
@@ -161,12 +169,17 @@ func encodeDraft(c *e2e.Content) ([]byte, error) {
 	return b, nil
 }
 
-// finish decodes a draft and sets n and time.
+// finish decodes a draft and sets n and time. A draft that makes no content is a
+// damaged value: it ends the message and nothing else.
 func finish(o *store.Outgoing) ([]byte, error) {
 	c := new(e2e.Content)
 	if err := proto.Unmarshal(o.Body, c); err != nil {
-		return nil, fmt.Errorf("decode content: %w", err)
+		return nil, &store.ValueError{Table: "outbox", Column: "body", Err: fmt.Errorf("decode content: %w", err)}
 	}
-	c.N, c.SentMs = o.N, o.SentMS
-	return e2e.Marshal(c)
+	c.N, c.SentMs = o.N, e2e.SentTime(o.SentMS)
+	b, err := e2e.Marshal(c)
+	if err != nil {
+		return nil, &store.ValueError{Table: "outbox", Column: "body", Err: err}
+	}
+	return b, nil
 }

@@ -259,7 +259,12 @@ func (s *Service) lookUploads(ctx context.Context) error {
 func (s *Service) startUpload(ctx context.Context, t store.Transfer) {
 	p, err := decodePlan(t.Body)
 	if err != nil {
-		s.o.Logger.Error("upload", "transfer", t.ID, "error", err)
+		// Its messages are told; those behind it go on.
+		s.o.Logger.Error("upload", "transfer", t.ID, "error", errors.Join(t.Damaged, err))
+		u := &upload{s: s, id: t.ID}
+		if err := u.fail(ctx, damagedUpload()); err != nil {
+			s.o.Logger.Warn("end a damaged upload", "transfer", t.ID, "error", err)
+		}
 		return
 	}
 	var slot chan struct{}
@@ -312,7 +317,7 @@ func (s *Service) discard(ctx context.Context, id int64, blob string) error {
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
-		if err != nil {
+		if t == nil { // a damaged body tells no blob, and goes with the row
 			return err
 		}
 		if p, err := decodePlan(t.Body); err == nil && p.Blob != "" {
@@ -386,7 +391,10 @@ func (s *Service) deleteAll(ctx context.Context, list []store.Transfer) {
 	b := backoff{s: s}
 	for _, t := range list {
 		for {
-			err := s.o.Blobs.DeleteBlob(ctx, string(t.Body))
+			var err error // without its name the blob is left to its expiry at the server
+			if t.Damaged == nil {
+				err = s.o.Blobs.DeleteBlob(ctx, string(t.Body))
+			}
 			old := s.o.Store.ProfileTime().UnixMilli()-t.CreatedMS > deleteKept.Milliseconds()
 			if err == nil || final(err) || old {
 				err = s.o.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteTransfer(t.ID) })

@@ -180,6 +180,11 @@ func (u *upload) save(ctx context.Context, p plan, fresh bool) error {
 	})
 }
 
+// damagedUpload ends an upload of which the disk has kept nothing that can be used.
+func damagedUpload() *failure {
+	return &failure{store.ReasonFileSource, "what is stored of the upload is damaged on disk"}
+}
+
 // sourceFailure ends an upload whose source cannot be read.
 func sourceFailure(err error) error {
 	if e, ok := errors.AsType[*local.Error](err); ok {
@@ -194,6 +199,9 @@ func (u *upload) attempt(ctx context.Context) error {
 	var parts []store.TransferPart
 	err := u.s.o.Store.View(ctx, func(tx *store.Tx) error {
 		t, err := tx.Transfer(u.id) // what was read before may be old
+		if t != nil && t.Damaged != nil {
+			return damagedUpload()
+		}
 		if err != nil {
 			return err
 		}
@@ -206,6 +214,9 @@ func (u *upload) attempt(ctx context.Context) error {
 		}
 		u.plan, u.blob = p, p.Blob
 		parts, err = tx.Parts(u.id)
+		if _, ok := errors.AsType[*store.ValueError](err); ok {
+			return errLost // where it stands is not known: it begins again
+		}
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {

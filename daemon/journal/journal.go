@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,6 +41,8 @@ type Journal struct {
 	retention time.Duration
 	events    int
 	attempts  int
+
+	unreadable atomic.Int64
 
 	mu       sync.Mutex
 	subs     map[*Subscription]struct{} // guarded by mu
@@ -159,23 +162,37 @@ func (j *Journal) Close() {
 // errClosed ends subscriptions when the daemon stops.
 var errClosed = local.Errorf(local.CodeNoDaemon, "the daemon is stopping")
 
-// decode makes an event of a row. In the place of one that is damaged stands a
-// system event of the same seq and id.
-func decode(row store.Event) (local.Event, error) {
-	var e local.Event
-	if row.Damaged != nil {
-		now := local.Time{Time: time.UnixMilli(row.CreatedMS)}
-		return local.Event{
-			Seq: row.Seq, ID: row.ID, Type: local.TypeSystem, Time: now, Received: now,
-			System: &local.System{Text: "an event of type " + row.Type + " is damaged on disk and cannot be shown"},
-		}, nil
+// decode makes an event of a row. In the place of one that cannot be read stands
+// a system event of the same seq and id, which is counted: one bad row must not
+// keep those behind it from a reader.
+func (j *Journal) decode(row store.Event) local.Event {
+	known := local.Event{
+		Seq: row.Seq, ID: row.ID, Type: row.Type, Received: local.Time{Time: time.UnixMilli(row.CreatedMS)},
 	}
-	if err := json.Unmarshal(row.Body, &e); err != nil {
-		return e, fmt.Errorf("event %d: %w", row.Seq, err)
+	if row.Damaged != nil {
+		j.passOver(row, row.Damaged)
+		e := local.Unreadable(known)
+		e.System.Text = "an event of type " + row.Type + " is damaged on disk and cannot be shown"
+		return e
+	}
+	e, err := local.DecodeEvent(row.Body)
+	if err != nil {
+		j.passOver(row, err)
+		known.Account, known.Peer = e.Account, e.Peer
+		return local.Unreadable(known)
 	}
 	e.Seq = row.Seq
-	return e, nil
+	return e
 }
+
+// passOver counts a row that cannot be read.
+func (j *Journal) passOver(row store.Event, err error) {
+	j.unreadable.Add(1)
+	j.logger.Error("an event cannot be read", "seq", row.Seq, "type", row.Type, "error", err)
+}
+
+// Unreadable returns how often an event could not be read since the start.
+func (j *Journal) Unreadable() int64 { return j.unreadable.Load() }
 
 // toLocal gives a store error the code that crosses the socket.
 func toLocal(err error) error {

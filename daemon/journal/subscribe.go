@@ -322,11 +322,7 @@ func (s *Subscription) pass(n int64) {
 // push hands one event to the reader, waiting for the window and for the
 // reader. It reports false when the subscription ends.
 func (s *Subscription) push(ctx context.Context, row store.Event) bool {
-	e, err := decode(row)
-	if err != nil {
-		s.end(err)
-		return false
-	}
+	e := s.journal.decode(row)
 	waited := false
 	for !s.room() {
 		waited = true

@@ -171,6 +171,9 @@ func (k *Keyring) Sweep(tx *store.Tx, account store.AccountID, now time.Time) er
 	}
 	for _, ref := range devices {
 		before, err := loadSet(tx, ref)
+		if _, ok := errors.AsType[*store.ValueError](err); ok {
+			continue // it is dropped when it is needed; see DropDamaged
+		}
 		if err != nil {
 			return fmt.Errorf("sweep: %w", err)
 		}

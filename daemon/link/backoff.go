@@ -44,12 +44,8 @@ func (w *waiter) next(err error) time.Duration {
 			d = max(d, w.max/2)
 		}
 	}
-	return max(d, min(Wait(err), maxRetryAfter))
+	return max(d, min(Wait(err), wire.MaxRetryAfter))
 }
-
-// maxRetryAfter bounds what a server can ask for: it must not be able to keep a
-// device away for good.
-const maxRetryAfter = 15 * time.Minute
 
 // sleep waits after err. A kick ends it early and resets the backoff. It
 // reports false when ctx has ended.

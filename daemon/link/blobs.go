@@ -104,9 +104,6 @@ func (c *Client) DownloadBlob(ctx context.Context, id string) (wire.BlobDownload
 	if err := c.authorized(ctx, http.MethodPost, path, nil, &out); err != nil {
 		return out, err
 	}
-	if out.Size < 0 {
-		return out, fmt.Errorf("blob of %d bytes: %w", out.Size, ErrProtocol)
-	}
 	return out, nil
 }
 

@@ -2,7 +2,6 @@ package link
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -63,13 +62,8 @@ func (c *Client) Bundles(ctx context.Context, name string, devices []key.DeviceI
 	for _, d := range devices {
 		body.Devices = append(body.Devices, d.String())
 	}
-	if err := c.authorized(ctx, http.MethodPost, path, body, &out); err != nil {
-		return out, err
-	}
-	if len(out.Devices) > wire.MaxDevices {
-		return out, fmt.Errorf("bundles of %d devices: %w", len(out.Devices), ErrProtocol)
-	}
-	return out, nil
+	err = c.authorized(ctx, http.MethodPost, path, body, &out)
+	return out, err
 }
 
 // PutManifest stores the next manifest of the own account; code conflict if

@@ -257,6 +257,6 @@ func byeError(b *wire.Bye) error {
 	}
 	return &ByeError{
 		Reason: b.GetReason(), Text: text,
-		RetryAfter: time.Duration(max(b.GetRetryAfterMs(), 0)) * time.Millisecond,
+		RetryAfter: wire.Wait(b.GetRetryAfterMs()),
 	}
 }

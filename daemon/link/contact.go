@@ -113,6 +113,9 @@ func (c *contact) readFrame(within time.Duration) (*wire.ContactServer, error) {
 	if err := wire.Unmarshal(b, f); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
+	if err := f.Check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
 	if bye := f.GetBye(); bye != nil {
 		return nil, byeError(bye)
 	}
@@ -175,7 +178,7 @@ func (c *contact) match(r *wire.SendResult) ([]Result, error) {
 			return nil, err
 		}
 		res.Reason, res.Final = rej.GetReason(), rej.GetFinal()
-		res.RetryAfter = time.Duration(max(rej.GetRetryAfterMs(), 0)) * time.Millisecond
+		res.RetryAfter = wire.Wait(rej.GetRetryAfterMs())
 		out = append(out, res)
 	}
 	return out, nil

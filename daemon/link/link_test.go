@@ -433,7 +433,7 @@ func TestBackoff(t *testing.T) {
 	if d := w.next(&ByeError{Reason: wire.Reason_REASON_RATE, RetryAfter: 5 * time.Minute}); d != 5*time.Minute {
 		t.Errorf("waits %s, the server asked for 5 min", d)
 	}
-	if d := w.next(&ByeError{Reason: wire.Reason_REASON_RATE, RetryAfter: 24 * time.Hour}); d != maxRetryAfter {
+	if d := w.next(&ByeError{Reason: wire.Reason_REASON_RATE, RetryAfter: 24 * time.Hour}); d != wire.MaxRetryAfter {
 		t.Errorf("waits %s", d)
 	}
 	if d := w.next(ErrUntrusted); d < 30*time.Second {

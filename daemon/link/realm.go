@@ -119,6 +119,9 @@ func (e Endpoint) prove(ctx context.Context, conn *tls.Conn, hostPort, host stri
 	if err := json.Unmarshal(body, &w); err != nil {
 		return Realm{}, fmt.Errorf("realm statement: %w: %w", ErrProtocol, err)
 	}
+	if err := w.Check(); err != nil {
+		return Realm{}, fmt.Errorf("realm statement: %w: %w", ErrProtocol, err)
+	}
 	if w.Protocol != wire.ProtocolVersion {
 		return Realm{}, &wire.Error{Code: wire.CodeVersion,
 			Message: fmt.Sprintf("the server speaks protocol version %d, this program %d", w.Protocol, wire.ProtocolVersion)}

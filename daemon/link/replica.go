@@ -159,6 +159,9 @@ func readReplica(c *conn, within time.Duration) (*wire.ReplicaServer, error) {
 	if err := wire.Unmarshal(b, f); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
+	if err := f.Check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
 	if bye := f.GetBye(); bye != nil {
 		return nil, byeError(bye)
 	}

@@ -174,6 +174,11 @@ func (c *Client) exchange(ctx context.Context, method, path, bearer string, body
 	if err := json.Unmarshal(answer, out); err != nil {
 		return fmt.Errorf("%s: decode answer: %w: %w", op, ErrProtocol, err)
 	}
+	if a, ok := out.(wire.Answer); ok {
+		if err := a.Check(); err != nil {
+			return fmt.Errorf("%s: answer: %w: %w", op, ErrProtocol, err)
+		}
+	}
 	return nil
 }
 
@@ -194,7 +199,7 @@ func errorOf(status int, body []byte) error {
 	if len(e.Error.Message) > maxErrorText {
 		e.Error.Message = e.Error.Message[:maxErrorText]
 	}
-	e.Error.RetryAfter = min(max(e.Error.RetryAfter, 0), maxRetryAfter.Seconds())
+	e.Error.RetryAfter = wire.WaitSeconds(e.Error.RetryAfter).Seconds()
 	return e.Error
 }
 

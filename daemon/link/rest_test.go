@@ -169,3 +169,43 @@ func FuzzErrorOf(f *testing.F) {
 		}
 	})
 }
+
+// A server that answers with numbers out of their bounds breaks the protocol:
+// nothing is computed with them.
+func TestAnswersOutOfBoundsAreRefused(t *testing.T) {
+	f := newFake(t, newRealm(t))
+	var answer any
+	f.rest = func(w http.ResponseWriter, _ *http.Request) { f.answer(w, answer) }
+	c := client(t, f)
+	for name, call := range map[string]func() error{
+		"prekeys": func() error {
+			answer = wire.PrekeyCount{OneTimeKEM: -1 << 62}
+			_, err := c.PrekeyCount(t.Context())
+			return err
+		},
+		"blob": func() error {
+			answer = wire.Blob{ID: "b", ExpiresMS: wire.MaxTime + 1}
+			_, err := c.GetBlob(t.Context(), "b")
+			return err
+		},
+		"download": func() error {
+			answer = wire.BlobDownload{Size: 1 << 62}
+			_, err := c.DownloadBlob(t.Context(), "b")
+			return err
+		},
+		"tickets": func() error {
+			answer = wire.BlobTicketList{Tickets: []wire.BlobTicket{{Number: 1, URL: "/", ExpiresMS: -1}}}
+			_, err := c.BlobTickets(t.Context(), "b", []wire.BlobPart{{Number: 1}})
+			return err
+		},
+		"bundles": func() error {
+			answer = wire.Bundles{Devices: make([]wire.DeviceBundle, wire.MaxDevices+1)}
+			_, err := c.Bundles(t.Context(), "bob", nil)
+			return err
+		},
+	} {
+		if err := call(); !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -44,7 +44,7 @@ func (c *Client) Token(ctx context.Context, role wire.Role) (string, error) {
 		return "", err
 	}
 	// The server's two times give a life; its clock may differ from ours.
-	life := min(time.Duration(bought.ExpiresMS-bought.TimeMS)*time.Millisecond, wire.TokenLife)
+	life := time.Duration(min(max(bought.ExpiresMS-bought.TimeMS, 0), wire.TokenLife.Milliseconds())) * time.Millisecond
 	t.value, t.expires = bought.Token, time.Now().Add(life)
 	return t.value, nil
 }

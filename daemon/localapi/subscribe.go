@@ -70,7 +70,7 @@ func (c *conn) push(ctx context.Context, sub Subscription) {
 			return
 		case e, ok := <-sub.Events():
 			for more := ok; more; {
-				if err := encodeLine(&lines, notification{"2.0", local.NotifyEvent, e}); err != nil {
+				if err := encodeEvent(&lines, e); err != nil {
 					c.s.logger.Error("encode event", "seq", e.Seq, "err", err)
 					_ = c.c.Close()
 					return
@@ -100,6 +100,19 @@ func (c *conn) push(ctx context.Context, sub Subscription) {
 			}
 		}
 	}
+}
+
+// encodeEvent adds an event as one line, or, if it cannot be written, the one
+// that says so: the events behind it are none the worse.
+func encodeEvent(to *bytes.Buffer, e local.Event) error {
+	n := to.Len()
+	err := encodeLine(to, notification{"2.0", local.NotifyEvent, e})
+	if err != nil {
+		to.Truncate(n)
+		err = encodeLine(to, notification{"2.0", local.NotifyEvent, local.Unreadable(
+			local.Event{Seq: e.Seq, ID: e.ID, Type: e.Type, Account: e.Account, Peer: e.Peer, Received: e.Received})})
+	}
+	return err
 }
 
 // pushEnd tells the subscriber why there will be no more events.

@@ -190,7 +190,7 @@ func (tx *Tx) openContact(c *Contact, sealed []byte) error {
 		return err
 	}
 	if err := json.Unmarshal(body, c); err != nil {
-		return fmt.Errorf("decode contact: %w: %w", ErrCorrupt, err)
+		return &ValueError{Table: "contacts", Column: "body", Err: fmt.Errorf("decode: %w", err)}
 	}
 	tx.known.putContact(*c, sealed, tx.epoch)
 	return nil

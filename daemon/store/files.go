@@ -217,16 +217,14 @@ func (tx *Tx) files(query string, args ...any) ([]File, error) {
 	for i := range out {
 		f := &out[i]
 		plain, err := tx.open("files", "body", bodyRow(f.Account, f.ID), bodies[i])
-		if err != nil {
-			if err := spoiled(err); err != nil {
-				return nil, err
-			}
-			// The others of the list are none the worse. This one is not saved anew.
-			f.FileDetails = FileDetails{Name: "damaged", Size: -1, Reason: "what is stored of the file is damaged on disk"}
-			continue
+		if err == nil {
+			err = json.Unmarshal(plain, &f.FileDetails)
+		} else if err := spoiled(err); err != nil {
+			return nil, err
 		}
-		if err := json.Unmarshal(plain, &f.FileDetails); err != nil {
-			return nil, errors.Join(fmt.Errorf("decode file: %w", ErrCorrupt), err)
+		if err != nil {
+			// The other files of the list are none the worse. This one is not saved anew.
+			f.FileDetails = FileDetails{Name: "damaged", Size: -1, Reason: "what is stored of the file is damaged on disk"}
 		}
 	}
 	return out, nil

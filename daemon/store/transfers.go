@@ -20,6 +20,7 @@ type Transfer struct {
 	File      MessageID // what a download fetches
 	CreatedMS int64
 	Body      []byte // sealed in the table
+	Damaged   error  // in lists: Body could not be opened, and is empty
 }
 
 // States of a part. Numbers stand on disk.
@@ -57,7 +58,8 @@ func (tx *Tx) SaveTransfer(t *Transfer) error {
 	return tx.exec(`UPDATE transfers SET kind = ?, body = ? WHERE id = ?`, t.Kind, sealed, t.ID)
 }
 
-// Transfer returns a transfer, or ErrNotFound.
+// Transfer returns a transfer, or ErrNotFound. With the error for a body that
+// cannot be opened it returns the rest of the row.
 func (tx *Tx) Transfer(id int64) (*Transfer, error) {
 	list, err := tx.transfers(`SELECT id, account, kind, file, created_ms, body FROM transfers WHERE id = ?`, id)
 	if err != nil {
@@ -66,7 +68,7 @@ func (tx *Tx) Transfer(id int64) (*Transfer, error) {
 	if len(list) == 0 {
 		return nil, fmt.Errorf("transfer %d: %w", id, ErrNotFound)
 	}
-	return &list[0], nil
+	return &list[0], list[0].Damaged
 }
 
 // Transfers returns up to limit transfers of a kind with an id greater than after, in order.
@@ -162,7 +164,8 @@ func (tx *Tx) transfers(query string, args ...any) ([]Transfer, error) {
 	}
 	for i := range out {
 		t := &out[i]
-		if t.Body, err = tx.open("transfers", "body", transferRow(t.ID), t.Body); err != nil {
+		t.Body, t.Damaged = tx.open("transfers", "body", transferRow(t.ID), t.Body)
+		if err := spoiled(t.Damaged); err != nil {
 			return nil, err
 		}
 	}

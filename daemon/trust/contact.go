@@ -2,7 +2,6 @@ package trust
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"strings"
 
@@ -71,21 +70,30 @@ func (t *Trust) Contacts(tx *store.Tx, account store.AccountID) (local.Contacts,
 		if c.Relation == store.RelationNone && !c.Request && len(c.Changed) == 0 && c.Nick == "" {
 			continue
 		}
-		text, err := tx.PeerAddress(c.Peer)
-		if err != nil {
-			return out, err
+		d, err := t.described(tx, c)
+		if _, ok := errors.AsType[*store.ValueError](err); ok {
+			t.logger.Error("a contact cannot be read", "peer", c.Peer, "error", err)
+			continue // the others can
 		}
-		addr, err := identity.ParseAddress(text)
-		if err != nil {
-			return out, fmt.Errorf("stored address: %w: %w", store.ErrCorrupt, err)
-		}
-		d, err := t.describe(tx, c, addr)
 		if err != nil {
 			return out, err
 		}
 		out.Contacts = append(out.Contacts, d)
 	}
 	return out, nil
+}
+
+// described describes a peer whose address must be read first.
+func (t *Trust) described(tx *store.Tx, c store.Contact) (local.Contact, error) {
+	text, err := tx.PeerAddress(c.Peer)
+	if err != nil {
+		return local.Contact{}, err
+	}
+	addr, err := identity.ParseAddress(text)
+	if err != nil {
+		return local.Contact{}, &store.ValueError{Table: "peers", Column: "address", Err: err}
+	}
+	return t.describe(tx, c, addr)
 }
 
 // find loads a peer that is known in some way.

@@ -24,6 +24,12 @@ const (
 	maxFields = MaxFiles*12 + 32
 	// IDSize is the length of a message id (UUIDv7) in bytes.
 	IDSize = 16
+	// MaxTime is the last time that a content may name: the end of the year 9999,
+	// the last one that RFC 3339 can write, in Unix milliseconds.
+	MaxTime = 253_402_300_799_999
+	// MaxN bounds the counter of durable contents: the largest number that every
+	// reader of JSON keeps exactly (RFC 8259, section 6). A sender does not reach it.
+	MaxN = 1<<53 - 1
 )
 
 var (
@@ -65,6 +71,18 @@ func Unmarshal(b []byte) (*Content, error) {
 // n and acknowledged with receipts. Everything else is control content.
 func Durable(k Kind) bool {
 	return k == Kind_KIND_TEXT || k == Kind_KIND_REQUEST || k == Kind_KIND_FILE
+}
+
+// validTime reports whether ms is a time that a content may name, or 0 for none.
+func validTime(ms int64) bool { return ms >= 0 && ms <= MaxTime }
+
+// SentTime returns what SentMs is for a clock that shows ms: a clock far out of
+// the range that a content may name says nothing.
+func SentTime(ms int64) int64 {
+	if !validTime(ms) {
+		return 0
+	}
+	return ms
 }
 
 // check holds the rules of each kind: the body that goes with it, and its bounds.
@@ -121,7 +139,10 @@ func check(c *Content) error {
 	default:
 		return fmt.Errorf("%w: %d", ErrUnknownKind, c.GetKind())
 	}
-	if Durable(c.GetKind()) != (c.GetN() > 0) {
+	if !validTime(c.GetSentMs()) {
+		return fmt.Errorf("%w: time %d", ErrMalformed, c.GetSentMs())
+	}
+	if c.GetN() > MaxN || Durable(c.GetKind()) != (c.GetN() > 0) {
 		return fmt.Errorf("%w: counter %d for kind %d", ErrMalformed, c.GetN(), c.GetKind())
 	}
 	return nil

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -12,6 +13,12 @@ import (
 
 func text(n uint64, s string) *Content {
 	return &Content{Kind: Kind_KIND_TEXT, N: n, Body: &Content_Text{Text: &Text{Text: s}}}
+}
+
+func sentAt(ms int64) *Content {
+	c := text(1, "hi")
+	c.SentMs = ms
+	return c
 }
 
 func ids(n int) [][]byte {
@@ -52,6 +59,8 @@ func TestFileRules(t *testing.T) {
 		"name not UTF-8":     func(f *File) { f.Name = "\xff" },
 		"type with newline":  func(f *File) { f.Type = "text/plain\n" },
 		"negative expiry":    func(f *File) { f.ExpiresMs = -1 },
+		"expiry after 9999":  func(f *File) { f.ExpiresMs = MaxTime + 1 },
+		"larger than blobs":  func(f *File) { f.Size = MaxFileSize + 1 },
 		"empty thumbnail":    func(f *File) { f.Thumbnail.Jpeg = nil },
 		"large thumbnail":    func(f *File) { f.Thumbnail.Jpeg = make([]byte, MaxThumbnail+1) },
 		"thumbnail too wide": func(f *File) { f.Thumbnail.Width = MaxThumbnailSide + 1 },
@@ -90,6 +99,16 @@ func TestContentRules(t *testing.T) {
 		{"receipt of none", receipt(0), ErrMalformed},
 		{"receipt of 101", receipt(101), ErrMalformed},
 		{"receipt with counter", &Content{Kind: Kind_KIND_RECEIPT, N: 1, Body: receipt(1).Body}, ErrMalformed},
+		{"sent in the year 10000", sentAt(MaxTime + 1), ErrMalformed},
+		{"sent at the end of 9999", sentAt(MaxTime), nil},
+		{"sent before 1970", sentAt(-1), ErrMalformed},
+		{"sent at the end of int64", sentAt(math.MaxInt64), ErrMalformed},
+		{"sent at the start of int64", sentAt(math.MinInt64), ErrMalformed},
+		{"sent at a time that is not known", sentAt(0), nil},
+		{"receipt in the year 10000", &Content{Kind: Kind_KIND_RECEIPT, SentMs: MaxTime + 1, Body: receipt(1).Body}, ErrMalformed},
+		{"largest counter", text(MaxN, "hi"), nil},
+		{"counter of 2^53", text(MaxN+1, "hi"), ErrMalformed},
+		{"counter of 2^64-1", text(math.MaxUint64, "hi"), ErrMalformed},
 		{"reserved kind", &Content{Kind: Kind_KIND_GROUP, N: 1}, ErrUnknownKind},
 		{"kind of the future", &Content{Kind: 4711}, ErrUnknownKind},
 		{"short id", &Content{Kind: Kind_KIND_RETRY, Body: &Content_Retry{Retry: &Retry{MessageIds: [][]byte{{1}}}}}, ErrMalformed},

@@ -242,9 +242,10 @@ func (CallReason) EnumDescriptor() ([]byte, []int) {
 type Content struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=secmsg.e2e.v1.Kind" json:"kind,omitempty"`
-	// n counts the durable contents of one sending device to one recipient account, from 1; 0 for control content.
+	// n counts the durable contents of one sending device to one recipient account, from 1 to 2^53-1; 0 for control content.
 	N uint64 `protobuf:"varint,2,opt,name=n,proto3" json:"n,omitempty"`
-	// sent_ms is the sender's wall clock, Unix milliseconds; for display only.
+	// sent_ms is the sender's wall clock, Unix milliseconds from 0 (not known) to 253402300799999 (the end of
+	// the year 9999). It is shown to people; of a call's offer it also tells whether it is too old to ring.
 	SentMs int64 `protobuf:"varint,3,opt,name=sent_ms,json=sentMs,proto3" json:"sent_ms,omitempty"`
 	// Types that are valid to be assigned to Body:
 	//
@@ -516,7 +517,7 @@ type File struct {
 	Blob string `protobuf:"bytes,2,opt,name=blob,proto3" json:"blob,omitempty"`
 	// key is the 32-byte file key (crypto/SPEC.md, "File streams").
 	Key []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
-	// size is the exact length of the plaintext in bytes.
+	// size is the exact length of the plaintext in bytes, at most 32 GiB.
 	Size uint64 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
 	// sha256 is the digest of the whole sealed blob.
 	Sha256 []byte `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
@@ -524,7 +525,7 @@ type File struct {
 	Name string `protobuf:"bytes,6,opt,name=name,proto3" json:"name,omitempty"`
 	// type is a media type (RFC 6838), a hint for display only.
 	Type string `protobuf:"bytes,7,opt,name=type,proto3" json:"type,omitempty"`
-	// expires_ms is when the server drops the blob, Unix milliseconds; 0: not known.
+	// expires_ms is when the server drops the blob, Unix milliseconds in the range of sent_ms; 0: not known.
 	ExpiresMs     int64      `protobuf:"varint,8,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
 	Thumbnail     *Thumbnail `protobuf:"bytes,9,opt,name=thumbnail,proto3" json:"thumbnail,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -3,7 +3,6 @@ package e2e
 import (
 	"crypto/sha256"
 	"fmt"
-	"math"
 	"unicode/utf8"
 )
 
@@ -19,6 +18,9 @@ const (
 	MaxFileType = 255
 	// MaxBlobID bounds the server's name of a blob in bytes.
 	MaxBlobID = 128
+	// MaxFileSize bounds a file in bytes: a sealed blob has at most 4,000 parts of
+	// 8 MiB, so that no larger one can be fetched.
+	MaxFileSize = 32 << 30
 	// MaxThumbnail bounds a thumbnail in bytes, so that a file's message stays small.
 	MaxThumbnail = 12 << 10
 	// MaxThumbnailSide bounds a thumbnail's width and height in pixels.
@@ -58,13 +60,13 @@ func checkFile(f *File, withID bool) error {
 		return fmt.Errorf("%w: file key of %d bytes", ErrMalformed, len(f.GetKey()))
 	case len(f.GetSha256()) != sha256.Size:
 		return fmt.Errorf("%w: file digest of %d bytes", ErrMalformed, len(f.GetSha256()))
-	case f.GetSize() > math.MaxInt64/2: // room for what sealing adds
+	case f.GetSize() > MaxFileSize:
 		return fmt.Errorf("%w: file size", ErrMalformed)
 	case len(f.GetName()) > MaxFileName || !utf8.ValidString(f.GetName()):
 		return fmt.Errorf("%w: file name", ErrMalformed)
 	case len(f.GetType()) > MaxFileType || !plainASCII(f.GetType()):
 		return fmt.Errorf("%w: file type", ErrMalformed)
-	case f.GetExpiresMs() < 0:
+	case !validTime(f.GetExpiresMs()):
 		return fmt.Errorf("%w: file expiry", ErrMalformed)
 	}
 	t := f.GetThumbnail()

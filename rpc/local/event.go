@@ -1,6 +1,9 @@
 package local
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Types of events.
 const (
@@ -22,12 +25,17 @@ const (
 // Time is an instant as it stands in JSON: RFC 3339 in UTC with milliseconds. The zero Time is null.
 type Time struct{ time.Time }
 
-// MarshalJSON writes RFC 3339 in UTC with three decimals.
+// maxYear is the last year that RFC 3339 can write (section 5.6: four digits).
+const maxYear = 9999
+
+// MarshalJSON writes RFC 3339 in UTC with three decimals. An instant that RFC 3339
+// cannot write becomes null, so that every reader takes what is written here.
 func (t Time) MarshalJSON() ([]byte, error) {
-	if t.IsZero() {
+	utc := t.UTC()
+	if t.IsZero() || utc.Year() < 0 || utc.Year() > maxYear {
 		return []byte("null"), nil
 	}
-	return []byte(`"` + t.UTC().Format("2006-01-02T15:04:05.000Z") + `"`), nil
+	return []byte(`"` + utc.Format("2006-01-02T15:04:05.000Z") + `"`), nil
 }
 
 // UnmarshalJSON reads RFC 3339 or null.
@@ -61,6 +69,29 @@ type Event struct {
 	File     *File     `json:"file,omitempty"`
 	Call     *Call     `json:"call,omitempty"`
 	System   *System   `json:"system,omitempty"`
+}
+
+// DecodeEvent reads one event. In the place of an event that cannot be read it
+// returns a system event with what can be read of its seq, id and addresses, and
+// the error: a reader shows that one and goes on with the next.
+func DecodeEvent(b []byte) (Event, error) {
+	var e Event
+	err := json.Unmarshal(b, &e)
+	if err == nil {
+		return e, nil
+	}
+	return Unreadable(Event{Seq: e.Seq, ID: e.ID, Type: e.Type, Account: e.Account, Peer: e.Peer, Received: e.Received}), err
+}
+
+// Unreadable returns the system event that stands in the place of an event that
+// cannot be read; e holds what is known of it.
+func Unreadable(e Event) Event {
+	e.System = &System{Text: "an event of type " + e.Type + " cannot be read and is not shown"}
+	if e.Type == "" {
+		e.System.Text = "an event cannot be read and is not shown"
+	}
+	e.Type, e.Time = TypeSystem, e.Received
+	return e
 }
 
 // Message is the body of a message event. For an own message State is its delivery state.

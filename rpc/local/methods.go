@@ -1,5 +1,7 @@
 package local
 
+import "encoding/json"
+
 // Names of the methods (noun.verb). Parameters are snake_case, named as the long flags of the commands.
 const (
 	MethodStatusGet   = "status.get"
@@ -187,6 +189,22 @@ type HistoryParams struct {
 // Events is a list of events.
 type Events struct {
 	Events []Event `json:"events"`
+}
+
+// UnmarshalJSON reads a list; in the place of an event that cannot be read stands
+// the one of DecodeEvent.
+func (l *Events) UnmarshalJSON(b []byte) error {
+	var raw struct {
+		Events []json.RawMessage `json:"events"`
+	}
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return err
+	}
+	l.Events = make([]Event, len(raw.Events))
+	for i := range raw.Events {
+		l.Events[i], _ = DecodeEvent(raw.Events[i])
+	}
+	return nil
 }
 
 // SubscribeParams are the parameters of event.subscribe.

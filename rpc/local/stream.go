@@ -72,10 +72,7 @@ func (s *Stream) Next(ctx context.Context) (Event, error) {
 		}
 		switch f.Method {
 		case NotifyEvent:
-			var e Event
-			if err := json.Unmarshal(f.Params, &e); err != nil {
-				return Event{}, fmt.Errorf("decode event: %w", err)
-			}
+			e, _ := DecodeEvent(f.Params) // one that cannot be read is shown as such
 			return e, nil
 		case NotifyEnd:
 			var e Error

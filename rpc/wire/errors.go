@@ -39,8 +39,9 @@ type Error struct {
 // Error formats the code and the text.
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Code, e.Message) }
 
-// Wait returns how long to wait before the next try, or 0 if the server named none.
-func (e *Error) Wait() time.Duration { return time.Duration(e.RetryAfter * float64(time.Second)) }
+// Wait returns how long to wait before the next try, at most MaxRetryAfter, or 0
+// if the server named none.
+func (e *Error) Wait() time.Duration { return WaitSeconds(e.RetryAfter) }
 
 // ErrorBody wraps an Error as it stands in a response.
 type ErrorBody struct {
