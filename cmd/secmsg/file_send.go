@@ -40,6 +40,9 @@ func newFileSendCommand(a *app) *cobra.Command {
 			"A transfer continues after the server, the daemon or this machine was away. A pipe\n" +
 			"whose daemon ended before it was read to its end cannot: exit 3, and nothing was\n" +
 			"sent. Behind the end it is exit 3 too, and file list tells what became of it.\n\n" +
+			"A file that grows while it is sent, such as a log, is sent as long as it was at\n" +
+			"the start. One that changes otherwise is sent again from the beginning, at most\n" +
+			"three times, with a note each time; then it fails, and a copy of it should be sent.\n\n" +
 			progressHelp,
 		Example: "  secmsg file send bob report.pdf\n" +
 			"  secmsg file send bob,carol *.jpg --wait delivered --timeout 1h\n" +

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 
 	"secmsg/rpc/local"
@@ -23,9 +24,10 @@ type fileSources struct {
 	close   func()
 }
 
-// openSources looks at the paths of a command. What the daemon can read by
-// itself it gets as a path; standard input, FIFOs, devices and the descriptors
-// of a process substitution are read here and streamed, at most one of them.
+// openSources looks at the paths of a command. A file is opened here and handed
+// to the daemon, which may see another one under its path, or may not read it;
+// standard input, FIFOs, devices and the descriptors of a process substitution
+// are read here and streamed, at most one of them.
 func (a *app) openSources(ctx context.Context, paths []string, name string) (fileSources, error) {
 	s := fileSources{close: func() {}}
 	if name != "" && len(paths) > 1 {
@@ -73,13 +75,15 @@ func (a *app) openSource(ctx context.Context, path string) (local.FileSource, io
 	abs := absolute(path)
 	// A name that is not text cannot be named to the daemon.
 	if info.Mode().IsRegular() && !ownPath(abs) && utf8.ValidString(abs) {
-		// Whether it can be read is better said now than by the daemon later.
-		f, err := os.Open(path)
+		open := func() (*os.File, error) { return openRegular(path) }
+		// Whether it can be read is better said before the daemon is asked. It is
+		// not kept open: of thousands each is handed over when its turn comes.
+		f, err := open()
 		if err != nil {
-			return local.FileSource{}, nil, sourceError(path, err)
+			return local.FileSource{}, nil, err
 		}
 		_ = f.Close()
-		return local.FileSource{Path: abs}, nil, nil
+		return local.FileSource{Path: abs, Open: open}, nil, nil
 	}
 	// Opening a FIFO waits for its other end.
 	f, err := await(ctx, func() (*os.File, error) { return os.Open(path) })
@@ -91,6 +95,23 @@ func (a *app) openSource(ctx context.Context, path string) (local.FileSource, io
 		name = streamName
 	}
 	return local.FileSource{Stream: true, Name: name}, f, nil
+}
+
+// openRegular opens a regular file for reading.
+func openRegular(path string) (*os.File, error) {
+	// A FIFO that has taken its place meanwhile would wait for its writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, sourceError(path, err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = usagef("%s is no longer a regular file", path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // ownPath reports whether a path means something else to every process.

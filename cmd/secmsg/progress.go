@@ -46,7 +46,8 @@ type progress struct {
 	width int // of the terminal; 0: no bars
 
 	mu   sync.Mutex
-	err  error // of standard output
+	told map[string]int // how many restarts of each file were told; guarded by mu
+	err  error          // of standard output
 	bars *mpb.Progress
 	open map[string]*bar // guarded by mu; by id
 }
@@ -62,7 +63,7 @@ type bar struct {
 // newProgress decides what is shown. busy says that the terminal has other use:
 // somebody types there, or the content of a file is written to it.
 func (a *app) newProgress(mode string, busy bool) (*progress, error) {
-	p := &progress{a: a, json: mode == progressJSON, open: map[string]*bar{}}
+	p := &progress{a: a, json: mode == progressJSON, open: map[string]*bar{}, told: map[string]int{}}
 	if mode != progressAuto || a.quiet || !a.stderrTerminal() || busy && (a.stdinTerminal() || a.stdoutTerminal()) {
 		return p, nil
 	}
@@ -75,18 +76,17 @@ func (a *app) newProgress(mode string, busy bool) (*progress, error) {
 	return p, nil
 }
 
-// callback is what the daemon's reports go to, nil if nobody wants them.
-func (p *progress) callback() func(local.FileProgress) {
-	if !p.json && p.bars == nil {
-		return nil
-	}
-	return p.update
-}
+// callback is what the daemon's reports go to.
+func (p *progress) callback() func(local.FileProgress) { return p.update }
 
 // update shows one report of the daemon.
 func (p *progress) update(f local.FileProgress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if f.Restarts > p.told[f.ID] {
+		p.told[f.ID] = f.Restarts
+		p.note("%s: %s; it is sent from the beginning again (%d of %d)", visible(f.Name), visible(f.Note), f.Restarts, local.MaxRestarts)
+	}
 	switch {
 	case p.err != nil:
 	case p.json:
@@ -96,6 +96,17 @@ func (p *progress) update(f local.FileProgress) {
 		}{"progress", f})
 	case p.bars != nil:
 		p.draw(f)
+	}
+}
+
+// note writes a line of talk, above the bars where there are any.
+func (p *progress) note(format string, args ...any) {
+	if p.bars == nil {
+		p.a.notef(format, args...)
+		return
+	}
+	if !p.a.quiet {
+		_, _ = fmt.Fprintf(p.bars, "secmsg: "+format+"\n", args...) // talk, which has no one to tell
 	}
 }
 

@@ -18,6 +18,7 @@ type plan struct {
 	Source   source `json:"source"`
 	Blob     string `json:"blob,omitempty"`
 	Restarts int    `json:"restarts,omitempty"` // because the source changed or the blob was gone
+	Note     string `json:"note,omitempty"`     // why the last of them
 	LifeMS   int64  `json:"life_ms,omitempty"`  // how long the blob is wanted; 0: as long as the server keeps it
 }
 

@@ -23,6 +23,8 @@ type tracker struct {
 	done    int64
 	total   int64 // -1: not known
 	started bool
+	restart int    // how often it had to begin again
+	note    string // why the last time
 	moving  map[int]int64
 	samples []sample // of the last rateOver
 }
@@ -45,6 +47,26 @@ func (t *tracker) set(done, total int64) {
 	defer t.mu.Unlock()
 	t.done, t.total, t.samples = done, total, nil
 	clear(t.moving)
+}
+
+// restarted tells that the transfer begins again.
+func (t *tracker) restarted(n int, note string) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.restart, t.note, t.started = n, note, true
+}
+
+// setTotal tells how long a source is whose end has been read.
+func (t *tracker) setTotal(n int64) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.total = n
 }
 
 // through tells how many bytes are through. Sealing adds so little (0.03 per
@@ -99,7 +121,7 @@ func (t *tracker) report(id string, now time.Time) local.FileProgress {
 	if t.total >= 0 {
 		done = min(done, t.total)
 	}
-	p := local.FileProgress{ID: id, Name: t.name, Phase: t.phase, Done: done}
+	p := local.FileProgress{ID: id, Name: t.name, Phase: t.phase, Done: done, Restarts: t.restart, Note: t.note}
 	for len(t.samples) > 1 && now.Sub(t.samples[0].at) > rateOver {
 		t.samples = t.samples[1:]
 	}

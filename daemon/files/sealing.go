@@ -236,6 +236,7 @@ func (u *upload) insist(ctx context.Context, do func() error) error {
 type input struct {
 	u    *upload
 	file *os.File // nil: a stream
+	src  source   // as it was when it was opened
 	res  *reservation
 }
 
@@ -248,11 +249,15 @@ func (u *upload) openInput(ctx context.Context, at mark) (*input, error) {
 		u.stream.taken = true
 		return &input{u: u}, nil
 	}
-	f, err := u.plan.Source.reopen()
+	f, now, err := u.openSource()
 	if err != nil {
 		return nil, sourceFailure(err)
 	}
-	in := &input{u: u, file: f}
+	in := &input{u: u, file: f, src: now}
+	if !u.plan.Source.Unsized && (now.Unsized || now.Size < u.plan.Size) {
+		in.close()
+		return nil, errChanged // it has less than its message says
+	}
 	most := uploadBuffers
 	if u.single() {
 		most = leastBuffers
@@ -270,7 +275,7 @@ func (u *upload) openInput(ctx context.Context, at mark) (*input, error) {
 // verify reads the source up to where its durable parts end, and checks that it
 // is what they were sealed from: sealed again, in memory and for nothing else,
 // it gives the same digest. A digest of the plaintext would cost every upload
-// what only one that goes on needs.
+// what only one that goes on, or whose source was touched, needs.
 func (in *input) verify(ctx context.Context, at mark) error {
 	if at.Offset == 0 {
 		return nil
@@ -286,12 +291,12 @@ func (in *input) verify(ctx context.Context, at mark) error {
 	defer cipher.Wipe()
 	got := sha256.New()
 	for number, offset := 1, int64(0); offset < at.Offset; number++ {
-		data, _, err := in.next(ctx, offset)
+		data, last, err := in.next(ctx, offset)
 		if err != nil {
 			return err
 		}
 		offset += int64(len(data))
-		sealed, err := cipher.SealPart(in.buffer(), data, number, false)
+		sealed, err := cipher.SealPart(in.buffer(), data, number, last)
 		if err != nil {
 			return errChanged // a part that ends too early
 		}
@@ -305,9 +310,30 @@ func (in *input) verify(ctx context.Context, at mark) error {
 	return nil
 }
 
+// unchanged checks, when all of the source is sealed, that what was sealed is
+// what stood in the file at one time. A file that was not touched since it was
+// opened is; of one that was, a log that only grew for example, what was sealed
+// is compared with what stands there now.
+func (in *input) unchanged(ctx context.Context, all mark) error {
+	if in.file == nil || in.src.Unsized {
+		return nil
+	}
+	now, err := stat(in.src.Path, in.file)
+	if err != nil {
+		return sourceFailure(err)
+	}
+	if !in.src.touched(now) {
+		return nil
+	}
+	if now.Unsized || now.Size < all.Offset {
+		return errChanged
+	}
+	return in.verify(ctx, all)
+}
+
 func (in *input) close() {
 	if in.file != nil {
-		_ = in.file.Close() // it was only read
+		_ = in.u.closeSource(in.file) // it was only read
 	}
 	if in.res != nil {
 		in.res.release()
@@ -350,8 +376,11 @@ func (in *input) readAll(ctx context.Context, at mark, out chan<- plainPart, sea
 		last = end
 		offset += int64(len(data))
 		p := plainPart{data: data, last: last, mark: mark{Offset: offset, Last: last}}
-		if last && in.file == nil {
+		switch {
+		case last && in.file == nil:
 			in.u.stream.finished(offset, in.u.track)
+		case last:
+			in.u.track.setTotal(offset)
 		}
 		select {
 		case out <- p:
@@ -372,26 +401,27 @@ func (in *input) next(ctx context.Context, offset int64) (data []byte, last bool
 	if in.file == nil {
 		return in.u.stream.next(ctx)
 	}
-	n := min(int64(seal.FilePartPlain), in.u.plan.Size-offset)
-	data = in.res.get()[:n]
-	if _, err := io.ReadFull(readerCtx{ctx, in.file}, data); err != nil {
-		return nil, false, in.readError(err)
+	most := int64(seal.FilePartPlain)
+	if in.u.plan.Size >= 0 {
+		most = min(most, in.u.plan.Size-offset) // what stands behind that came later
 	}
-	if offset+n < in.u.plan.Size {
-		return data, false, nil
+	data = in.res.get()[:most]
+	// Where the descriptor stands is its caller's, too: it is not moved.
+	n, err := io.ReadFull(readerCtx{ctx, io.NewSectionReader(in.file, offset, most)}, data)
+	switch {
+	case err == nil && in.u.plan.Size >= 0:
+		return data, offset+most == in.u.plan.Size, nil
+	case err == nil:
+		var more [1]byte
+		k, err := in.file.ReadAt(more[:], offset+most)
+		if k == 0 && !errors.Is(err, io.EOF) {
+			return nil, false, in.readError(err)
+		}
+		return data, k == 0, nil
+	case in.u.plan.Size < 0 && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+		return data[:n], true, nil
 	}
-	// The end of the file must be here, and nothing may have changed meanwhile.
-	var more [1]byte
-	if k, err := in.file.Read(more[:]); k > 0 {
-		return nil, false, errChanged
-	} else if !errors.Is(err, io.EOF) {
-		return nil, false, in.readError(err)
-	}
-	now, err := stat(in.u.plan.Source.Path, in.file)
-	if err == nil && now != in.u.plan.Source {
-		err = errChanged
-	}
-	return data, true, err
+	return nil, false, in.readError(err)
 }
 
 func (in *input) readError(err error) error {

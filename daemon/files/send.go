@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"os"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,11 +28,11 @@ const (
 // ends because the caller left (local.ErrCallerLeft), what is not accepted yet
 // is withdrawn; when the daemon stops, it goes on with the next one.
 func (s *Service) Send(ctx context.Context, p local.FileSendParams, stream io.Reader, progress func(local.FileProgress)) (local.SendResults, error) {
-	details, plans, fingerprint, err := s.prepare(ctx, p)
+	sources, err := s.prepare(ctx, p)
 	if err != nil {
 		return local.SendResults{}, err
 	}
-	q, watch, err := s.queue(ctx, p, details, plans, fingerprint, stream)
+	q, watch, err := s.queue(ctx, p, sources, stream)
 	if err != nil {
 		return local.SendResults{}, err
 	}
@@ -52,11 +53,34 @@ func (s *Service) Send(ctx context.Context, p local.FileSendParams, stream io.Re
 	return out, err
 }
 
-// prepare checks all that can be checked before anything is queued.
-func (s *Service) prepare(ctx context.Context, p local.FileSendParams) (details []store.FileDetails, plans [][]byte, fingerprint []byte, err error) {
-	if err := checkSend(p); err != nil {
-		return nil, nil, nil, err
+// prepared is the sources of a call, checked.
+type prepared struct {
+	details     []store.FileDetails
+	plans       [][]byte
+	held        []*os.File // of each; nil: its path is opened again
+	fingerprint []byte
+}
+
+// close closes what is still held.
+func (p *prepared) close() {
+	for i, f := range p.held {
+		if f != nil {
+			_ = f.Close() // it was only read
+			p.held[i] = nil
+		}
 	}
+}
+
+// prepare checks all that can be checked before anything is queued.
+func (s *Service) prepare(ctx context.Context, p local.FileSendParams) (out prepared, err error) {
+	if err := checkSend(p); err != nil {
+		return out, err
+	}
+	defer func() {
+		if err != nil {
+			out.close()
+		}
+	}()
 	print := sha256.New()
 	life := int64(0)
 	if p.Expires > 0 && p.Expires < float64(deleteKept/time.Second) {
@@ -64,24 +88,55 @@ func (s *Service) prepare(ctx context.Context, p local.FileSendParams) (details 
 	}
 	for _, src := range p.Sources {
 		if err := ctx.Err(); err != nil {
-			return nil, nil, nil, err
+			return out, err
 		}
-		d, file, err := describe(src, s.thumbnail)
+		d, f, file, err := describe(src, s.thumbnail)
 		if err != nil {
-			return nil, nil, nil, err
+			return out, err
 		}
+		if f, err = s.hold(f, file, len(out.held)); err != nil {
+			return out, err
+		}
+		out.held = append(out.held, f)
 		if err := s.checkSize(d, file.Path); err != nil {
-			return nil, nil, nil, err
+			return out, err
 		}
 		plan := newPlan(file, d.Size, life)
 		body, err := plan.encode()
 		if err != nil {
-			return nil, nil, nil, err
+			return out, err
 		}
 		_, _ = io.WriteString(print, file.fingerprint(d.Name)) // a hash takes everything
-		details, plans = append(details, d), append(plans, body)
+		out.details, out.plans = append(out.details, d), append(out.plans, body)
 	}
-	return details, plans, print.Sum(nil), nil
+	out.fingerprint = print.Sum(nil)
+	return out, nil
+}
+
+// maxHeld bounds the open files of an account that wait to be sent. Of what is
+// beyond it only the path is kept, and what stands there when its turn comes
+// must be the same file.
+const maxHeld = 256
+
+// hold returns the file if it stays open until it is sent, or closes it.
+func (s *Service) hold(f *os.File, src source, more int) (*os.File, error) {
+	if f == nil {
+		return nil, nil // a stream
+	}
+	s.mu.Lock()
+	room := len(s.held)+more < maxHeld
+	s.mu.Unlock()
+	if room {
+		return f, nil
+	}
+	again, now, err := openSource(src.Path)
+	if err == nil {
+		err = again.Close()
+	}
+	if err != nil || !src.same(now) {
+		err = local.Errorf(local.CodeUsage, "over %d files wait that only you can open: send fewer at once", maxHeld)
+	}
+	return nil, errors.Join(err, f.Close())
 }
 
 // checkSend holds what can be checked without looking at the sources.
@@ -156,7 +211,8 @@ func (w *watch) live() *liveStream {
 
 // queue has the engine queue the messages, and makes the uploads known before
 // one of them can start: one with a stream that nobody has is lost.
-func (s *Service) queue(ctx context.Context, p local.FileSendParams, details []store.FileDetails, plans [][]byte, fingerprint []byte, stream io.Reader) (store.QueuedFiles, *watch, error) {
+func (s *Service) queue(ctx context.Context, p local.FileSendParams, src prepared, stream io.Reader) (store.QueuedFiles, *watch, error) {
+	defer src.close() // what no upload has taken
 	var live *liveStream
 	if stream != nil {
 		live = newLiveStream(stream)
@@ -169,7 +225,7 @@ func (s *Service) queue(ctx context.Context, p local.FileSendParams, details []s
 	if full {
 		return store.QueuedFiles{}, nil, local.Errorf(local.CodeRateLimited, "%d streams are being sent already", maxStreams)
 	}
-	q, err := s.o.Engine.QueueFiles(ctx, p, details, plans, fingerprint)
+	q, err := s.o.Engine.QueueFiles(ctx, p, src.details, src.plans, src.fingerprint)
 	if err != nil {
 		return q, nil, err
 	}
@@ -181,12 +237,15 @@ func (s *Service) queue(ctx context.Context, p local.FileSendParams, details []s
 		perSource = len(q.Messages) / len(q.Transfers)
 	}
 	for i, id := range q.Transfers {
-		x := &watched{track: newTracker(details[i].Name, local.PhaseWaiting, details[i].Size), ended: make(chan struct{})}
+		x := &watched{track: newTracker(src.details[i].Name, local.PhaseWaiting, src.details[i].Size), ended: make(chan struct{})}
 		if p.Sources[i].Stream {
 			x.stream = live
 			s.streams++
 		}
 		s.watched[id] = x
+		if f := src.held[i]; f != nil {
+			s.held[id], src.held[i] = f, nil
+		}
 		w.list = append(w.list, x)
 		w.ids = append(w.ids, uuid.UUID(q.Messages[i*perSource]).String())
 	}

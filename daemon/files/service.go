@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -78,6 +79,7 @@ type Service struct {
 	deleting bool                                        // guarded by mu
 	streams  int                                         // guarded by mu
 	watched  map[int64]*watched                          // of callers; guarded by mu
+	held     map[int64]*os.File                          // sources of uploads that have not ended; guarded by mu
 	wake     chan struct{}                               // closed and replaced by Reached; guarded by mu
 	largest  int64                                       // that the server takes, sealed; 0: not known; guarded by mu
 }
@@ -114,7 +116,7 @@ func New(o Options) *Service {
 		up: make(chan struct{}, o.Parallel), down: make(chan struct{}, o.Parallel),
 		ownUpload: make(chan struct{}, 1), ownFetch: make(chan struct{}, 1),
 		uploads: make(map[int64]*upload), fetches: make(map[store.MessageID]context.CancelCauseFunc),
-		paused: make(map[store.MessageID]pause), watched: make(map[int64]*watched), claims: make(map[int64]bool), wake: make(chan struct{}),
+		paused: make(map[store.MessageID]pause), watched: make(map[int64]*watched), held: make(map[int64]*os.File), claims: make(map[int64]bool), wake: make(chan struct{}),
 	}
 }
 
@@ -157,6 +159,7 @@ func (s *Service) reached() <-chan struct{} {
 // started has ended. A Service runs once.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	defer s.letGoAll()
 	defer s.wg.Wait()
 	defer close(s.quit)
 	defer cancel()
@@ -246,6 +249,7 @@ func (s *Service) lookUploads(ctx context.Context) error {
 			}
 			s.mu.Lock()
 			s.endWatch(t.ID) // it was withdrawn before it began
+			s.letGo(t.ID)
 			s.mu.Unlock()
 			s.Kick() // there may be more behind them
 		default:
@@ -281,7 +285,11 @@ func (s *Service) startUpload(ctx context.Context, t store.Transfer) {
 	s.mu.Lock()
 	if w := s.watched[t.ID]; w != nil {
 		u.track, u.stream = w.track, w.stream
+		if p.Restarts > 0 { // of an earlier daemon
+			u.track.restarted(p.Restarts, p.Note)
+		}
 	}
+	u.held = s.held[t.ID]
 	s.uploads[t.ID] = u
 	s.mu.Unlock()
 	s.wg.Go(func() {
@@ -292,6 +300,7 @@ func (s *Service) startUpload(ctx context.Context, t store.Transfer) {
 			defer s.mu.Unlock()
 			delete(s.uploads, t.ID)
 			s.endWatch(t.ID)
+			s.letGo(t.ID)
 			if slot != nil {
 				<-slot
 			}
@@ -305,6 +314,23 @@ func (s *Service) endWatch(id int64) {
 	if w := s.watched[id]; w != nil {
 		close(w.ended)
 		delete(s.watched, id)
+	}
+}
+
+// letGo closes the source of an upload that has ended. The caller holds mu.
+func (s *Service) letGo(id int64) {
+	if f := s.held[id]; f != nil {
+		_ = f.Close() // it was only read
+		delete(s.held, id)
+	}
+}
+
+// letGoAll closes the sources of uploads that the next daemon goes on with.
+func (s *Service) letGoAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range s.held {
+		s.letGo(id)
 	}
 }
 

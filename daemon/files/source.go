@@ -21,16 +21,31 @@ import (
 // sniffSize is how much of a file tells its type (WHATWG MIME Sniffing, section 5.2).
 const sniffSize = 512
 
-// errChanged says that a source is not what it was when its upload began.
-var errChanged = errors.New("the source has changed")
+var (
+	// errChanged says that a source is not what it was when its upload began.
+	errChanged = errors.New("the file changed while it was sent")
+	// errReplaced says that another file stands where the source was.
+	errReplaced = errors.New("another file has taken its place")
+)
 
 // source is a file on this machine as it was when its upload began.
 type source struct {
 	Path   string `json:"path,omitempty"` // empty: a stream
-	Size   int64  `json:"size"`
-	MTime  int64  `json:"mtime"` // Unix nanoseconds
+	Size   int64  `json:"size"`           // as the file system states it
+	MTime  int64  `json:"mtime"`          // Unix nanoseconds
 	Device uint64 `json:"device,omitempty"`
 	Inode  uint64 `json:"inode,omitempty"`
+	// Unsized: the stated size is not how much can be read, as in /sys. Such a file
+	// is read to its end, like a stream.
+	Unsized bool `json:"unsized,omitempty"`
+}
+
+// length is how many bytes of the source are sent; -1: that shows at its end.
+func (s source) length() int64 {
+	if s.Unsized {
+		return -1
+	}
+	return s.Size
 }
 
 // openSource opens a regular file for reading. The error is a *local.Error.
@@ -50,6 +65,32 @@ func openSource(path string) (*os.File, source, error) {
 	return f, src, nil
 }
 
+// openGiven opens the source that a caller means. What the caller may read
+// counts, and what a path means to the caller: one that is handed over is taken
+// as it is, and one that is only named must be the one that was meant.
+func openGiven(s local.FileSource) (*os.File, source, error) {
+	if s.Open == nil {
+		f, src, err := openSource(s.Path)
+		if err == nil && s.Inode != 0 && (src.Device != s.Device || src.Inode != s.Inode) {
+			err = errors.Join(local.Errorf(local.CodeUsage, "%s is another file for the daemon than for you", s.Path).
+				WithHint("secmsg file send PEER - --name NAME < %s", s.Path), f.Close())
+		}
+		return f, src, err
+	}
+	if !filepath.IsAbs(s.Path) {
+		return nil, source{}, local.Errorf(local.CodeUsage, "the path of a file must be absolute: %q", s.Path)
+	}
+	f, err := s.Open()
+	if err != nil {
+		return nil, source{}, err
+	}
+	src, err := stat(s.Path, f)
+	if err != nil {
+		return nil, source{}, errors.Join(err, f.Close())
+	}
+	return f, src, nil
+}
+
 func stat(path string, f *os.File) (source, error) {
 	info, err := f.Stat()
 	switch {
@@ -63,8 +104,26 @@ func stat(path string, f *os.File) (source, error) {
 			WithHint("cat %s | secmsg file send PEER - --name NAME", path)
 	}
 	src := source{Path: path, Size: info.Size(), MTime: info.ModTime().UnixNano()}
-	src.Device, src.Inode = inodeOf(info)
+	if src.Device, src.Inode, err = local.FileIdentity(f); err != nil {
+		return source{}, sourceError(path, err)
+	}
+	src.Unsized, err = unsized(f, src.Size)
+	if err != nil {
+		return source{}, sourceError(path, err)
+	}
 	return src, nil
+}
+
+// unsized reports whether a file states another size than it has: its last byte
+// is not there, or there is something behind nothing. Files that the kernel makes
+// up as they are read are such.
+func unsized(f *os.File, size int64) (bool, error) {
+	var b [1]byte
+	n, err := f.ReadAt(b[:], max(size-1, 0))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return (n == 0) != (size == 0), nil
 }
 
 func sourceError(path string, err error) *local.Error {
@@ -80,17 +139,14 @@ func sourceError(path string, err error) *local.Error {
 	return local.Errorf(local.CodeIO, "%s cannot be read: %v", path, err)
 }
 
-// reopen opens the source again and checks that it is the same: errChanged, or
-// a *local.Error.
-func (s source) reopen() (*os.File, error) {
-	f, now, err := openSource(s.Path)
-	if err != nil {
-		return nil, err
-	}
-	if now != s {
-		return nil, errors.Join(errChanged, f.Close())
-	}
-	return f, nil
+// same reports whether now is the file that s was, changed or not.
+func (s source) same(now source) bool { return s.Device == now.Device && s.Inode == now.Inode }
+
+// touched reports whether a file that is the same may have other content than
+// it had. One that only grew shows that by its size too: what is sent of it has
+// to be compared.
+func (s source) touched(now source) bool {
+	return !s.Unsized && (now.Size != s.Size || now.MTime != s.MTime)
 }
 
 // readerCtx ends with its context.
@@ -107,42 +163,42 @@ func (r readerCtx) Read(b []byte) (int, error) {
 	return r.r.Read(b)
 }
 
-// describe checks a source and says what the peer is told of it.
-func describe(s local.FileSource, picture func(io.ReaderAt, int64) ([]byte, int, int, bool)) (store.FileDetails, source, error) {
+// describe checks a source and says what the peer is told of it. It returns the
+// open file too, which the caller closes; nil for a stream.
+func describe(s local.FileSource, picture func(io.ReaderAt, int64) ([]byte, int, int, bool)) (store.FileDetails, *os.File, source, error) {
 	d := store.FileDetails{Name: SafeName(s.Name), Size: -1}
 	switch {
 	case s.Stream && s.Path != "":
-		return d, source{}, local.Errorf(local.CodeUsage, "a source is a path or a stream, not both")
+		return d, nil, source{}, local.Errorf(local.CodeUsage, "a source is a path or a stream, not both")
 	case s.Stream && s.Name == "":
 		d.Name = "stdin"
 		fallthrough
 	case s.Stream:
 		d.Type = typeOf(d.Name, nil)
-		return d, source{}, nil
+		return d, nil, source{}, nil
 	case s.Path == "":
-		return d, source{}, local.Errorf(local.CodeUsage, "a source has neither path nor stream")
+		return d, nil, source{}, local.Errorf(local.CodeUsage, "a source has neither path nor stream")
 	}
-	f, src, err := openSource(s.Path)
+	f, src, err := openGiven(s)
 	if err != nil {
-		return d, src, err
+		return d, nil, src, err
 	}
-	defer f.Close()
 	if s.Name == "" {
 		d.Name = SafeName(filepath.Base(s.Path))
 	}
-	d.Size = src.Size
+	d.Size = src.length()
 	head := make([]byte, sniffSize)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return d, src, sourceError(s.Path, err)
+		return d, nil, src, errors.Join(sourceError(s.Path, err), f.Close())
 	}
 	d.Type = typeOf(d.Name, head[:n])
-	if strings.HasPrefix(d.Type, "image/") {
+	if strings.HasPrefix(d.Type, "image/") && !src.Unsized {
 		if jpeg, w, h, ok := picture(f, src.Size); ok {
 			d.Thumbnail, d.Width, d.Height = jpeg, uint32(w), uint32(h)
 		}
 	}
-	return d, src, nil
+	return d, f, src, nil
 }
 
 // typeOf names the media type of a file by its name, or else by how it begins.

@@ -106,10 +106,6 @@ func (s *liveStream) read(ctx context.Context, b []byte) (int, error) {
 
 // finished tells that the stream has been read to its end.
 func (s *liveStream) finished(size int64, t *tracker) {
-	if t != nil {
-		t.mu.Lock()
-		t.total = size
-		t.mu.Unlock()
-	}
+	t.setTotal(size)
 	close(s.done)
 }

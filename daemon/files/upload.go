@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,10 +18,6 @@ import (
 	"secmsg/rpc/local"
 	"secmsg/rpc/wire"
 )
-
-// maxRestarts bounds how often an upload starts again because its source
-// changed or the server lost it.
-const maxRestarts = 10
 
 // maxLate bounds how often the server is asked for the parts that it has after it
 // did not know those that were sent: once for each part that may still have been
@@ -54,6 +51,7 @@ type upload struct {
 	cancel  context.CancelCauseFunc
 	track   *tracker      // nil: nobody watches
 	stream  *liveStream   // nil: a path, or a stream that is lost
+	held    *os.File      // the source that its caller handed over; nil: its path is opened
 	leaving chan struct{} // holds the one whose part is leaving
 
 	plan plan   // owned by run between attempts, and not changed in one
@@ -115,28 +113,34 @@ func (u *upload) fail(ctx context.Context, f *failure) error {
 	return u.s.discard(ctx, u.id, u.plan.Blob)
 }
 
-// restart begins again under a new key with the source as it is now.
+// restart begins again under a new key with the source as it is now. Whoever
+// waits is told each time.
 func (u *upload) restart(ctx context.Context, why error) error {
+	note := "the server lost what it had of the file"
+	if errors.Is(why, errChanged) {
+		note = errChanged.Error()
+	}
 	switch {
 	case u.plan.Stream:
 		return &failure{store.ReasonFileStream, "the server lost the upload, and a stream cannot be read again"}
-	case u.plan.Restarts >= maxRestarts && errors.Is(why, errChanged):
-		return &failure{store.ReasonFileSource, "the file changed again and again while it was sent"}
-	case u.plan.Restarts >= maxRestarts:
-		return &failure{store.ReasonFileRefused, "the server lost the upload again and again"}
+	case u.plan.Restarts >= local.MaxRestarts && errors.Is(why, errChanged):
+		return &failure{store.ReasonFileSource, fmt.Sprintf("the file changed each of the %d times that it was sent: send a copy of it", u.plan.Restarts+1)}
+	case u.plan.Restarts >= local.MaxRestarts:
+		return &failure{store.ReasonFileRefused, fmt.Sprintf("the server lost the upload %d times: %v", u.plan.Restarts+1, why)}
 	}
-	f, src, err := openSource(u.plan.Source.Path)
+	f, src, err := u.openSource()
 	if err != nil {
 		return sourceFailure(err)
 	}
-	if err := f.Close(); err != nil {
+	if err := u.closeSource(f); err != nil {
 		return err
 	}
 	next := u.plan
-	next.Source, next.Size = src, src.Size
+	next.Source, next.Size = src, src.length()
 	next.Restarts++
+	next.Note = note
 	next.renew()
-	u.s.o.Logger.Info("upload starts again", "transfer", u.id, "why", why.Error())
+	u.s.o.Logger.Warn("upload starts again", "transfer", u.id, "restart", next.Restarts, "of", local.MaxRestarts, "why", why.Error())
 	// First what the old key sealed: a part of the new one that finds it there
 	// would be taken for one of a source that has changed once more.
 	if err := u.s.spool.clear(u.id); err != nil {
@@ -147,7 +151,31 @@ func (u *upload) restart(ctx context.Context, why error) error {
 	}
 	u.plan = next
 	u.track.set(0, next.Size)
+	u.track.restarted(next.Restarts, note)
 	return nil
+}
+
+// openSource opens the source and says how it stands now: the file that was
+// handed over, or the one at its path if that is still the same. The error is a
+// *local.Error, or errReplaced. closeSource closes it.
+func (u *upload) openSource() (*os.File, source, error) {
+	was := u.plan.Source
+	if u.held != nil {
+		now, err := stat(was.Path, u.held)
+		return u.held, now, err
+	}
+	f, now, err := openSource(was.Path)
+	if err == nil && !was.same(now) {
+		err = errors.Join(errReplaced, f.Close())
+	}
+	return f, now, err
+}
+
+func (u *upload) closeSource(f *os.File) error {
+	if f == u.held {
+		return nil // it may be read again
+	}
+	return f.Close()
 }
 
 // save writes the plan. With fresh it forgets the parts and has the old blob deleted.
@@ -187,6 +215,9 @@ func damagedUpload() *failure {
 
 // sourceFailure ends an upload whose source cannot be read.
 func sourceFailure(err error) error {
+	if errors.Is(err, errReplaced) {
+		return &failure{store.ReasonFileSource, "another file has taken the place of the one that was to be sent: send it again"}
+	}
 	if e, ok := errors.AsType[*local.Error](err); ok {
 		return &failure{store.ReasonFileSource, e.Message}
 	}
@@ -242,6 +273,9 @@ func (u *upload) attempt(ctx context.Context) error {
 	g.Go(func() error { return u.sendAll(gctx, l, parts) })
 	err = g.Wait()
 	if l.in != nil {
+		if err == nil {
+			err = l.in.unchanged(ctx, last)
+		}
 		l.in.close()
 	}
 	u.plan.Blob = u.blob

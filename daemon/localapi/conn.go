@@ -56,7 +56,8 @@ func (c *conn) serve(ctx context.Context) {
 	defer endStreams()
 
 	slots := make(chan struct{}, maxInFlight)
-	r := bufio.NewReaderSize(c.c, readBuffer)
+	open := local.NewDescriptorReader(c.c)
+	r := bufio.NewReaderSize(open, readBuffer)
 	for {
 		line, err := local.ReadLine(r, local.MaxRequest)
 		if err != nil {
@@ -81,7 +82,7 @@ func (c *conn) serve(ctx context.Context) {
 		}
 		if req.Method == local.MethodFileSend || req.Method == local.MethodFileGet {
 			// It owns the connection until it is answered.
-			if !c.transfer(ctx, r, req) {
+			if !c.transfer(ctx, r, open, req) {
 				break
 			}
 			continue

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,7 @@ const hangupEvery = 100 * time.Millisecond
 
 // transfer carries out file.send or file.get, which own the connection until
 // they are answered. It reports whether the connection can be used further.
-func (c *conn) transfer(ctx context.Context, r *bufio.Reader, req local.Request) bool {
+func (c *conn) transfer(ctx context.Context, r *bufio.Reader, open *local.DescriptorReader, req local.Request) bool {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { c.watchHangup(ctx, cancel) })
@@ -29,7 +30,7 @@ func (c *conn) transfer(ctx context.Context, r *bufio.Reader, req local.Request)
 	if req.Method == local.MethodFileGet {
 		return c.fileGet(ctx, r, req)
 	}
-	return c.fileSend(ctx, r, req)
+	return c.fileSend(ctx, r, open, req)
 }
 
 // watchHangup cancels when the caller has closed its connection. Data that it
@@ -50,7 +51,7 @@ func (c *conn) watchHangup(ctx context.Context, cancel context.CancelCauseFunc) 
 	}
 }
 
-func (c *conn) fileSend(ctx context.Context, r *bufio.Reader, req local.Request) bool {
+func (c *conn) fileSend(ctx context.Context, r *bufio.Reader, open *local.DescriptorReader, req local.Request) bool {
 	p, err := decode[local.FileSendParams](req.Params)
 	if err != nil {
 		c.failed(req, err)
@@ -58,10 +59,16 @@ func (c *conn) fileSend(ctx context.Context, r *bufio.Reader, req local.Request)
 	}
 	var stream *upstream
 	var input io.Reader
-	for _, s := range p.Sources {
+	handed := false
+	for i := range p.Sources {
+		s := &p.Sources[i]
 		if s.Stream && stream == nil {
 			stream = &upstream{c: c, r: r}
 			input = stream
+		}
+		if s.Descriptor {
+			handed = true // after an error its line may be on its way
+			s.Open = func() (*os.File, error) { return c.descriptor(r, open, i) }
 		}
 	}
 	out, err := c.s.backend.SendFiles(ctx, p, input, c.progress(p.Progress))
@@ -70,7 +77,20 @@ func (c *conn) fileSend(ctx context.Context, r *bufio.Reader, req local.Request)
 	} else {
 		c.answer(req.ID, out)
 	}
-	return stream == nil || stream.ended.Load()
+	return (stream == nil || stream.ended.Load()) && (err == nil || !handed)
+}
+
+// descriptor asks the caller for a source that it has open.
+func (c *conn) descriptor(r *bufio.Reader, open *local.DescriptorReader, source int) (*os.File, error) {
+	ask := notification{"2.0", local.NotifyFileOpen, local.FileOpen{Source: source}}
+	if err := c.writeLine(ask, time.Now().Add(answerTimeout)); err != nil {
+		return nil, err
+	}
+	f, err := local.ReceiveDescriptor(r, open, source)
+	if errors.Is(err, io.EOF) {
+		err = local.ErrCallerLeft
+	}
+	return f, err
 }
 
 func (c *conn) fileGet(ctx context.Context, r *bufio.Reader, req local.Request) bool {

@@ -1,5 +1,7 @@
 package local
 
+import "os"
+
 // Methods of files.
 const (
 	// MethodFileSend seals, uploads and sends files; it answers with SendResults
@@ -16,6 +18,13 @@ const (
 
 	// NotifyFileProgress carries a FileProgress to the caller of file.send or file.get.
 	NotifyFileProgress = "file.progress"
+	// NotifyFileOpen asks the caller of file.send for a source that it has open
+	// (FileOpen): once for each such source, in their order, before anything else
+	// is taken from it.
+	NotifyFileOpen = "file.open"
+	// NotifyFileDescriptor answers NotifyFileOpen (FileOpen): its line carries the
+	// open file as SCM_RIGHTS.
+	NotifyFileDescriptor = "file.descriptor"
 	// NotifyFileData carries a FileData and, behind its line, that many raw
 	// bytes: from a caller of file.send with a stream, and to a caller of
 	// file.get with one.
@@ -37,9 +46,24 @@ const MaxFileData = 1 << 20
 
 // FileSource is where the content of a file comes from: a path, or the stream
 // that follows the request on its connection, of which there is at most one.
+//
+// What the caller may read is what is sent: the daemon may see another file under
+// the same path, or may not read what the caller may. So the caller opens the
+// file and hands it over, or says at least which one it means.
 type FileSource struct {
-	// Path is absolute; the daemon reads it.
+	// Path is absolute. It names the file, and after a restart of the daemon it is
+	// where the file is opened again, if it is the same one.
 	Path string `json:"path,omitempty"`
+	// Descriptor: the caller has the file open and hands it over when it is asked
+	// with file.open.
+	Descriptor bool `json:"descriptor,omitempty"`
+	// Device and Inode, if Inode is not 0, are those of the file that the caller
+	// means; another one under Path is refused.
+	Device uint64 `json:"device,omitempty"`
+	Inode  uint64 `json:"inode,omitempty"`
+	// Open opens the file: at the caller its own one, in the daemon the one that is
+	// handed over. It does not travel.
+	Open func() (*os.File, error) `json:"-"`
 	// Stream: the content follows as file.data.
 	Stream bool `json:"stream,omitempty"`
 	// Name is what the peer sees, reduced to its last element; default: that of Path.
@@ -85,7 +109,15 @@ type FileProgress struct {
 	Rate float64 `json:"rate"`
 	// Remaining is in seconds; null: not known.
 	Remaining *float64 `json:"remaining"`
+	// Restarts is how often the transfer had to begin again, at most MaxRestarts
+	// times, and Note says why it did so the last time.
+	Restarts int    `json:"restarts,omitempty"`
+	Note     string `json:"note,omitempty"`
 }
+
+// MaxRestarts bounds how often an upload begins again because its source changed
+// or the server lost it.
+const MaxRestarts = 3
 
 // FileData announces raw bytes behind its line.
 type FileData struct {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -26,12 +28,26 @@ func (c *Client) SendFiles(ctx context.Context, p FileSendParams, input io.Reade
 	}
 	defer t.close()
 	p.Progress = progress != nil
+	p.Sources = slices.Clone(p.Sources)
+	for i := range p.Sources {
+		src := &p.Sources[i]
+		if src.Open == nil {
+			continue
+		}
+		if PassesDescriptors {
+			src.Descriptor = true
+			t.sources = append(t.sources, openSource{i, src.Open})
+			continue
+		}
+		if err := src.identify(); err != nil {
+			return out, err
+		}
+	}
 	if err := t.request(MethodFileSend, p); err != nil {
 		return out, t.cause(ctx, err)
 	}
-	if input != nil {
-		go t.feed(input)
-	}
+	t.input = input
+	t.start()
 	err = t.answer(MethodFileSend, &out, nil)
 	if e, ok := errors.AsType[*Error](err); ok && e.Code == CodeNoDaemon && input != nil {
 		err = Errorf(CodeIO, "the daemon ended while the stream was sent; nothing was sent")
@@ -40,6 +56,60 @@ func (c *Client) SendFiles(ctx context.Context, p FileSendParams, input io.Reade
 		}
 	}
 	return out, t.cause(ctx, err)
+}
+
+// identify says which file a source means, where it cannot be handed over.
+func (s *FileSource) identify() error {
+	f, err := s.Open()
+	if err != nil {
+		return err
+	}
+	s.Device, s.Inode, err = FileIdentity(f)
+	return errors.Join(err, f.Close())
+}
+
+// openSource is a source that the daemon will ask for.
+type openSource struct {
+	place int
+	open  func() (*os.File, error)
+}
+
+// start begins to send the stream, once the daemon has asked for all that comes before it.
+func (t *transfer) start() {
+	if len(t.sources) == 0 && t.input != nil {
+		go t.feed(t.input)
+		t.input = nil
+	}
+}
+
+// handOver answers the daemon's question for a source.
+func (t *transfer) handOver(params json.RawMessage) error {
+	var at FileOpen
+	if err := json.Unmarshal(params, &at); err != nil || len(t.sources) == 0 || at.Source != t.sources[0].place {
+		return Errorf(CodeInternal, "the daemon asked for a file that is not its turn")
+	}
+	f, err := t.sources[0].open()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	t.sources = t.sources[1:]
+	raw, err := json.Marshal(at)
+	if err != nil {
+		return err
+	}
+	line, err := json.Marshal(Request{Version: rpcVersion, Method: NotifyFileDescriptor, Params: raw})
+	if err != nil {
+		return err
+	}
+	t.writeMu.Lock()
+	err = writeDescriptor(t.conn, append(line, '\n'), f)
+	t.writeMu.Unlock()
+	if err != nil {
+		return lostError(err)
+	}
+	t.start()
+	return nil
 }
 
 // GetFile fetches a file on a connection of its own. output takes the content
@@ -91,6 +161,10 @@ type transfer struct {
 	progress func(FileProgress)
 	stop     func() bool // of the watch over the caller's context
 	buf      []byte      // of what goes to the caller
+
+	// owned by answer
+	sources []openSource // that the daemon has not asked for yet
+	input   io.Reader    // the stream, until it is fed
 
 	writeMu sync.Mutex
 	fed     atomic.Bool // the end of a stream was sent, or nearly so
@@ -209,6 +283,11 @@ func (t *transfer) answer(method string, result any, output io.Writer) error {
 			var p FileProgress
 			if err := json.Unmarshal(f.Params, &p); err == nil && t.progress != nil {
 				t.progress(p)
+			}
+		case NotifyFileOpen:
+			if err := t.handOver(f.Params); err != nil {
+				t.breakOff(err)
+				return err
 			}
 		case NotifyFileData:
 			if err := t.take(f.Params, output); err != nil {

@@ -1,0 +1,159 @@
+//go:build unix
+
+package localapi
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"secmsg/rpc/local"
+)
+
+// Files that the caller has open come to the backend in their order, and the
+// stream behind them is untouched.
+func TestOpenFilesAreHandedOver(t *testing.T) {
+	dir := t.TempDir()
+	f := &filesFake{fake: newFake()}
+	var got []string
+	f.sendWith(func(_ context.Context, p local.FileSendParams, stream io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {
+		got = nil
+		for _, s := range p.Sources {
+			if s.Stream {
+				continue
+			}
+			if !s.Descriptor {
+				return local.SendResults{}, errors.New("only a path came")
+			}
+			file, err := s.Open()
+			if err != nil {
+				return local.SendResults{}, err
+			}
+			b, err := io.ReadAll(file)
+			if err := errors.Join(err, file.Close()); err != nil {
+				return local.SendResults{}, err
+			}
+			got = append(got, string(b))
+		}
+		b, err := io.ReadAll(stream)
+		got = append(got, string(b))
+		return local.SendResults{}, err
+	})
+	path, _ := start(t, f)
+	p := local.FileSendParams{Peers: []string{"bob"}}
+	for _, name := range []string{"one", "two", "three"} {
+		at := filepath.Join(dir, name)
+		if err := os.WriteFile(at, []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.Sources = append(p.Sources, local.FileSource{Path: "/not/there", Open: func() (*os.File, error) { return os.Open(at) }})
+	}
+	p.Sources = append(p.Sources[:2], local.FileSource{Stream: true, Name: "s"}, p.Sources[2])
+	if _, err := dial(t, path).SendFiles(t.Context(), p, strings.NewReader("stream"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if s := strings.Join(got, " "); s != "one two three stream" {
+		t.Error(s)
+	}
+	// A file that cannot be opened any more is the caller's own error.
+	gone := errors.New("gone")
+	p.Sources[1].Open = func() (*os.File, error) { return nil, gone }
+	if _, err := dial(t, path).SendFiles(t.Context(), p, strings.NewReader("stream"), nil); !errors.Is(err, gone) {
+		t.Error(err)
+	}
+}
+
+// Open files that nobody asked for do not stay in the daemon, nor more than one
+// where one is expected.
+func TestOpenFilesThatNobodyAskedFor(t *testing.T) {
+	f := &filesFake{fake: newFake()}
+	answers := make(chan error, 8)
+	f.sendWith(func(_ context.Context, p local.FileSendParams, _ io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {
+		file, err := p.Sources[0].Open()
+		if err == nil {
+			err = file.Close()
+		}
+		answers <- err
+		return local.SendResults{}, err
+	})
+	path, _ := start(t, f)
+	open, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	many := make([]int, 250)
+	for i := range many {
+		many[i] = int(open.Fd())
+	}
+	before := openFiles(t)
+	request := `{"jsonrpc":"2.0","id":1,"method":"file.send","params":{"peers":["b"],"sources":[{"path":"/x","descriptor":true}]}}` + "\n"
+	reply := `{"jsonrpc":"2.0","method":"file.descriptor","params":{"source":0}}` + "\n"
+	for _, c := range []struct {
+		name  string
+		early bool // the files come with the request
+		line  string
+		files []int
+		ok    bool
+	}{
+		{"none", false, reply, nil, false},
+		{"one", false, reply, many[:1], true},
+		{"many", false, reply, many, true},
+		{"with the request", true, reply, many, false},
+		{"another source", false, strings.Replace(reply, "0}", "1}", 1), many, false},
+		{"another line", false, `{"jsonrpc":"2.0","method":"file.end"}` + "\n", many, false},
+	} {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := conn.(*net.UnixConn)
+		r := bufio.NewReader(u)
+		rights := func(yes bool) []byte {
+			if !yes || len(c.files) == 0 {
+				return nil
+			}
+			return unix.UnixRights(c.files...)
+		}
+		if _, _, err := u.WriteMsgUnix([]byte(request), rights(c.early), nil); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, local.NotifyFileOpen) {
+			t.Fatal(c.name, line, err)
+		}
+		if _, _, err := u.WriteMsgUnix([]byte(c.line), rights(!c.early), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-answers; (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		_, _ = r.ReadString('\n') // the answer
+		if err := u.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	c := dial(t, path) // the connections before it are gone when this is answered, or nearly so
+	if _, err := c.Status(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := openFiles(t); n > before+20 {
+		t.Errorf("%d files are open, before it were %d", n, before)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("this system does not tell which files are open")
+	}
+	return len(list)
+}

@@ -1,0 +1,19 @@
+//go:build !unix
+
+package local
+
+import (
+	"errors"
+	"net"
+	"os"
+)
+
+// PassesDescriptors says whether this system hands open files over a socket.
+const PassesDescriptors = false
+
+func writeDescriptor(*net.UnixConn, []byte, *os.File) error { return errors.ErrUnsupported }
+
+func readDescriptors(c *net.UnixConn, b []byte) (int, []*os.File, error) {
+	n, err := c.Read(b)
+	return n, nil, err
+}
