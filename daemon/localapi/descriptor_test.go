@@ -23,9 +23,10 @@ import (
 func TestOpenFilesAreHandedOver(t *testing.T) {
 	dir := t.TempDir()
 	f := &filesFake{fake: newFake()}
-	var got []string
+	all := make(chan []string, 2) // of each call
 	f.sendWith(func(_ context.Context, p local.FileSendParams, stream io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {
-		got = nil
+		var got []string
+		defer func() { all <- got }()
 		for _, s := range p.Sources {
 			if s.Stream {
 				continue
@@ -60,7 +61,7 @@ func TestOpenFilesAreHandedOver(t *testing.T) {
 	if _, err := dial(t, path).SendFiles(t.Context(), p, strings.NewReader("stream"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if s := strings.Join(got, " "); s != "one two three stream" {
+	if s := strings.Join(<-all, " "); s != "one two three stream" {
 		t.Error(s)
 	}
 	// A file that cannot be opened any more is the caller's own error.
@@ -146,6 +147,50 @@ func TestOpenFilesThatNobodyAskedFor(t *testing.T) {
 	}
 	if n := openFiles(t); n > before+20 {
 		t.Errorf("%d files are open, before it were %d", n, before)
+	}
+}
+
+// A caller that is gone when it is asked, with the question unread, ends its own
+// request and nothing else.
+func TestCallerThatIsGoneWhenItIsAsked(t *testing.T) {
+	f := &filesFake{fake: newFake()}
+	asked, gone, answers := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	f.sendWith(func(_ context.Context, p local.FileSendParams, _ io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {
+		open := p.Sources[0].Open
+		done := make(chan error, 1)
+		go func() { _, err := open(); done <- err }()
+		close(asked)
+		<-gone
+		answers <- <-done
+		return local.SendResults{}, io.ErrUnexpectedEOF
+	})
+	path, _ := start(t, f)
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, `{"jsonrpc":"2.0","id":1,"method":"file.send","params":{"peers":["b"],"sources":[{"path":"/x","descriptor":true}]}}`+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The question has come and stays unread: closing resets the connection.
+	err = raw.Read(func(fd uintptr) bool {
+		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK)
+		return n > 0 || !errors.Is(err, unix.EAGAIN)
+	})
+	if err := errors.Join(err, conn.Close()); err != nil {
+		t.Fatal(err)
+	}
+	close(gone)
+	if err := <-answers; err == nil {
+		t.Error("a file came from nobody")
+	}
+	if _, err := dial(t, path).Status(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -40,6 +40,7 @@ func writeDescriptor(c *net.UnixConn, line []byte, f *os.File) error {
 func readDescriptors(c *net.UnixConn, b []byte) (int, []*os.File, error) {
 	oob := make([]byte, unix.CmsgSpace(4*maxDescriptors))
 	n, oobn, _, _, err := c.ReadMsgUnix(b, oob)
+	n, oobn = max(n, 0), max(oobn, 0) // recvmsg's own results: -1 with an error
 	var files []*os.File
 	messages, parseErr := unix.ParseSocketControlMessage(oob[:oobn])
 	for i := range messages {
