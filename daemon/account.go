@@ -43,7 +43,9 @@ type account struct {
 	calls   *call.Service    // guarded by mu
 	// addresses are this machine's when the server was reached last; guarded by mu.
 	addresses string
-	stopped   *local.Error // guarded by mu; why it does not connect any more
+	// contactUp and replicaUp tell which connections stand; guarded by mu.
+	contactUp, replicaUp bool
+	stopped              *local.Error // guarded by mu; why it does not connect any more
 }
 
 // startAccount starts an account in a goroutine of its own.
@@ -75,6 +77,7 @@ func (a *account) build() {
 	logger := d.logger.With("account", int64(a.id))
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.contactUp, a.replicaUp = false, false
 	a.engine = engine.New(engine.Options{
 		Account: a.id, Address: a.address, Device: key.DeviceID(a.row.Device),
 		Store: d.store, Keyring: d.keys, Trust: d.trust, Journal: d.journal, Sends: a.sends,
@@ -84,7 +87,7 @@ func (a *account) build() {
 	})
 	a.link = link.New(link.Options{
 		Endpoint: a.endpointLocked(), Account: a.address.User, Device: key.DeviceID(a.row.Device),
-		Signer: signer{d.keys, a.id}, Handler: a.engine, Logger: logger,
+		Signer: signer{d.keys, a.id}, Handler: linkWatch{a.engine, a}, Logger: logger,
 	})
 	a.engine.SetLink(a.link)
 	a.files = files.New(files.Options{

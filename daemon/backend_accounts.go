@@ -147,6 +147,7 @@ func defaultAny(tx *store.Tx) error {
 func (d *Daemon) Lock(context.Context) error {
 	d.life.Lock()
 	defer d.life.Unlock()
+	defer d.statusChanged()
 	if d.keys.Locked() {
 		return nil
 	}
@@ -161,6 +162,7 @@ func (d *Daemon) Lock(context.Context) error {
 func (d *Daemon) Unlock(ctx context.Context, passphrase string) error {
 	d.life.Lock()
 	defer d.life.Unlock()
+	defer d.statusChanged()
 	was := d.keys.Locked()
 	secret := []byte(passphrase)
 	defer clear(secret)
@@ -214,6 +216,7 @@ func (d *Daemon) running() []*account {
 }
 
 func (d *Daemon) add(a *account) {
+	defer d.statusChanged()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.accounts = append(d.accounts, a)
@@ -221,6 +224,7 @@ func (d *Daemon) add(a *account) {
 }
 
 func (d *Daemon) drop(a *account) {
+	defer d.statusChanged()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.accounts = slices.DeleteFunc(d.accounts, func(x *account) bool { return x == a })

@@ -63,6 +63,7 @@ type Daemon struct {
 	memory  *files.Memory   // of the transfers of all accounts
 	work    context.Context // of accounts; ends before the store is closed
 	stop    context.CancelCauseFunc
+	changed chan struct{}   // wakes tellStatus; of capacity one
 	ending  <-chan struct{} // closed before callers and accounts are ended; nil before run
 
 	// life is held while accounts come and go: join, remove, lock, unlock.
@@ -79,7 +80,7 @@ var errStop = errors.New("stopped by a caller")
 
 // open opens what the daemon works on.
 func open(ctx context.Context, cfg config.Client, logger *slog.Logger) (*Daemon, error) {
-	d := &Daemon{cfg: cfg, logger: logger, memory: files.NewMemory()}
+	d := &Daemon{cfg: cfg, logger: logger, memory: files.NewMemory(), changed: make(chan struct{}, 1)}
 	if err := checkFile(cfg.Paths.Database); err != nil {
 		return nil, err
 	}
@@ -172,6 +173,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	defer d.stopAccounts()
 	defer cancel(errStop)
 	wg.Go(func() { watch(ctx, d.logger, d.alive) })
+	wg.Go(func() { d.tellStatus(ctx) })
 	wg.Go(func() { d.sweep(ctx) })
 	d.logger.Info("daemon runs", "pid", os.Getpid(), "version", config.Version(), "socket", ln.Addr().String())
 	tell(d.logger, sd.SdNotifyReady)

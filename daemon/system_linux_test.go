@@ -47,7 +47,7 @@ func TestNotify(t *testing.T) {
 	s := newServer(t) // it tells READY, too
 	p := s.joined("alice")
 	seen := map[string]int{}
-	for seen["READY=1"] < 2 || seen["WATCHDOG=1"] < 3 {
+	for seen["READY=1"] < 2 || seen["WATCHDOG=1"] < 3 || seen["STATUS=1 account, connected"] == 0 {
 		seen[next()]++
 	}
 	p.stop()

@@ -206,6 +206,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		})
 	}
 	s.ready()
+	owned.Go(func() { s.watch(work) })
 	var err error
 	select {
 	case <-ctx.Done():
@@ -299,13 +300,6 @@ func upgraded() []string {
 		return nil
 	}
 	return []string{"the secmsg binary was replaced since the server was started; restart the server to run the new one"}
-}
-
-// notify tells the service manager, if there is one.
-func (s *Server) notify(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		s.logger.Warn("service manager could not be told", "error", err)
-	}
 }
 
 // adminHandler makes the admin socket's routes.

@@ -31,6 +31,7 @@ func runDaemonRun(ctx context.Context, a *app) error {
 		return err
 	}
 	defer flush()
+	defer onAbort(logger, flush, cfg.Paths.State)()
 	privateUmask()
 	// The end of a session sends SIGHUP to everything in it, the daemon included.
 	// nohup says that this one is to live on.

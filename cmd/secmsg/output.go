@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -67,21 +68,26 @@ func (a *app) notef(format string, args ...any) {
 	fmt.Fprintf(a.stderr, "secmsg: "+format+"\n", args...)
 }
 
-// printError prints the error that ends the program.
+// printError prints the error that ends the program. In systemd's journal it has
+// the priority of an error.
 func (a *app) printError(e *local.Error) {
+	text := fmt.Sprintf("secmsg: %s\n", visible(e.Message))
+	if e.Hint != "" {
+		text += fmt.Sprintf("hint: %s\n", visible(e.Hint))
+	}
 	if a.errorsAsJSON() {
 		b, err := marshalLine(struct {
 			Error *local.Error `json:"error"`
 		}{e})
-		if err == nil {
-			_, _ = a.stderr.Write(b)
+		if err != nil {
+			return
 		}
-		return
+		text = string(b)
 	}
-	fmt.Fprintf(a.stderr, "secmsg: %s\n", visible(e.Message))
-	if e.Hint != "" {
-		fmt.Fprintf(a.stderr, "hint: %s\n", visible(e.Hint))
+	if isJournal(a.stderr) {
+		text = prefixLines(text, priorityError)
 	}
+	_, _ = io.WriteString(a.stderr, text)
 }
 
 // errorsAsJSON reports whether the error is to be JSON. A command line that

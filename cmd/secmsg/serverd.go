@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"log/slog"
 	"os/signal"
 	"syscall"
 	"time"
@@ -125,30 +122,10 @@ func runServerd(ctx context.Context, a *app, f serverdRunFlags, values map[strin
 		return err
 	}
 	defer flush()
+	defer onAbort(logger, flush, cfg.Data)()
 	// A terminal that closes must not end a server, and there is nothing to reload yet.
 	signal.Ignore(syscall.SIGHUP)
 	return serverdError(serverd.Run(ctx, cfg, logger))
-}
-
-// serverLogger logs to standard error: text, or JSON with -o json. Nobody waits
-// for the reader of the log; flush, at the end, writes what is left.
-func (a *app) serverLogger(name string) (logger *slog.Logger, flush func(), err error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(name)); err != nil {
-		return nil, nil, fmt.Errorf("log level: %w", err)
-	}
-	if a.verbose {
-		level = slog.LevelDebug
-	}
-	opt := &slog.HandlerOptions{Level: level}
-	to := func(w io.Writer) *slog.Logger {
-		if a.json() {
-			return slog.New(slog.NewJSONHandler(w, opt))
-		}
-		return slog.New(slog.NewTextHandler(w, opt))
-	}
-	w := newLogWriter(a.stderr, to(a.stderr))
-	return to(w), w.close, nil
 }
 
 // serverdError gives what the administrator can put right the code "usage" and a hint.

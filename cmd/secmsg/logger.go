@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+)
+
+// serverLogger logs to standard error: text, or JSON with -o json. Nobody waits
+// for the reader of the log; flush, at the end, writes the lines that are left.
+// Lines for systemd's journal carry their priority, and no time, which the journal adds.
+func (a *app) serverLogger(name string) (logger *slog.Logger, flush func(), err error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(name)); err != nil {
+		return nil, nil, fmt.Errorf("log level: %w", err)
+	}
+	if a.verbose {
+		level = slog.LevelDebug
+	}
+	opt := &slog.HandlerOptions{Level: level}
+	journal := isJournal(a.stderr)
+	if journal {
+		opt.ReplaceAttr = withoutTime
+	}
+	format := func(w io.Writer) slog.Handler {
+		if a.json() {
+			return slog.NewJSONHandler(w, opt)
+		}
+		return slog.NewTextHandler(w, opt)
+	}
+	to := func(w io.Writer) *slog.Logger {
+		if journal {
+			return slog.New(newJournalHandler(w, format))
+		}
+		return slog.New(format(w))
+	}
+	w := newLogWriter(a.stderr, to(a.stderr))
+	return to(w), w.close, nil
+}
+
+// withoutTime drops the time of a record, and nothing of its groups.
+func withoutTime(groups []string, attr slog.Attr) slog.Attr {
+	if len(groups) == 0 && attr.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return attr
+}
+
+// Priorities of syslog, as sd-daemon(3) has them written before a line.
+const (
+	priorityError   = "<3>"
+	priorityWarning = "<4>"
+	priorityInfo    = "<6>"
+	priorityDebug   = "<7>"
+)
+
+// journalHandler writes each record behind the priority of its level. It holds
+// a handler for each priority, all of the same attributes and groups, so that nobody
+// has to find the level in a line again.
+type journalHandler struct{ debug, info, warning, err slog.Handler }
+
+// newJournalHandler makes one whose handlers are of the given format.
+func newJournalHandler(w io.Writer, format func(io.Writer) slog.Handler) *journalHandler {
+	of := func(priority string) slog.Handler { return format(prefixWriter{w, priority}) }
+	return &journalHandler{of(priorityDebug), of(priorityInfo), of(priorityWarning), of(priorityError)}
+}
+
+func (h *journalHandler) of(level slog.Level) slog.Handler {
+	switch {
+	case level >= slog.LevelError:
+		return h.err
+	case level >= slog.LevelWarn:
+		return h.warning
+	case level >= slog.LevelInfo:
+		return h.info
+	}
+	return h.debug
+}
+
+// Enabled implements slog.Handler.
+func (h *journalHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.of(level).Enabled(ctx, level)
+}
+
+// Handle implements slog.Handler.
+func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
+	return h.of(r.Level).Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return h.each(func(one slog.Handler) slog.Handler { return one.WithAttrs(attrs) })
+}
+
+// WithGroup implements slog.Handler.
+func (h *journalHandler) WithGroup(name string) slog.Handler {
+	return h.each(func(one slog.Handler) slog.Handler { return one.WithGroup(name) })
+}
+
+func (h *journalHandler) each(f func(slog.Handler) slog.Handler) slog.Handler {
+	return &journalHandler{f(h.debug), f(h.info), f(h.warning), f(h.err)}
+}
+
+// prefixWriter puts a prefix before every write, which is one line of a log.
+type prefixWriter struct {
+	out    io.Writer
+	prefix string
+}
+
+// Write writes prefix and line at once.
+func (w prefixWriter) Write(line []byte) (int, error) {
+	if _, err := w.out.Write(append([]byte(w.prefix), line...)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
+
+// prefixLines puts a prefix before each line of a text.
+func prefixLines(text, prefix string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(prefix + line)
+	}
+	return b.String()
+}
