@@ -28,6 +28,7 @@ type gate struct {
 	mu        sync.Mutex
 	strangers map[string]int // by address key; guarded by mu
 	total     int            // guarded by mu
+	most      int            // guarded by mu; the most that one address has had at a time
 
 	accepted, refused, open atomic.Int64
 }
@@ -55,6 +56,7 @@ func (g *gate) enter(key string) bool {
 	}
 	g.strangers[key]++
 	g.total++
+	g.most = max(g.most, g.strangers[key])
 	return true
 }
 
@@ -71,10 +73,10 @@ func (g *gate) leave(key string) {
 // counters are the gate's part of the statistics.
 func (g *gate) counters() map[string]int64 {
 	g.mu.Lock()
-	total := g.total
+	total, most := g.total, g.most
 	g.mu.Unlock()
 	return map[string]int64{
-		"open": g.open.Load(), "without_token": int64(total), "accepted": g.accepted.Load(), "refused": g.refused.Load(),
+		"open": g.open.Load(), "without_token": int64(total), "without_token_most": int64(most), "accepted": g.accepted.Load(), "refused": g.refused.Load(),
 	}
 }
 

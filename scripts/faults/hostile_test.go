@@ -240,7 +240,9 @@ func TestHostileConnectFlood(t *testing.T) {
 		conns = append(conns, c)
 	}
 	st := r.stats().Counters["connections"]
-	if st["without_token"] > perAddress+idle || st["refused"] == 0 {
+	// The bound is on each address, and exact. How many connections the two daemons
+	// hold from theirs depends on what they are doing.
+	if st["without_token_most"] != perAddress || st["refused"] == 0 {
 		t.Errorf("connections of strangers after a flood: %v, and one address may have %d", st, perAddress)
 	}
 	t.Logf("a flood of one address: %v", st)
