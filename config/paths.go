@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"secmsg/config/durable"
 )
 
 const (
@@ -70,7 +72,7 @@ func ResolvePaths(home string) (Paths, error) {
 // enter: what keeps a profile's keys from other users is this directory. The
 // error names the chmod to type.
 func EnsurePrivateDir(dir string) error {
-	if err := os.MkdirAll(dir, privateDir); err != nil {
+	if err := durable.MkdirAll(dir, privateDir); err != nil {
 		return fmt.Errorf("create directory: %w", err)
 	}
 	return CheckPrivateDir(dir)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"secmsg/config"
+	"secmsg/config/durable"
 	"secmsg/serverd/api"
 )
 
@@ -128,12 +129,16 @@ func readTokenKey(dir string) ([]byte, error) {
 	return key[:n], nil
 }
 
-// writeNew writes a private file that must not exist, and makes it durable.
+// writeNew writes a private file that must not exist, and makes it and its name
+// durable.
 func writeNew(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, privateFile)
 	if err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return durable.SyncDir(filepath.Dir(path))
 }

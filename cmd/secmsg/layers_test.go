@@ -31,7 +31,7 @@ func layers() []layer {
 	return []layer{
 		{"cmd/secmsg", []string{"secmsg/crypto/...", "secmsg/rpc/wire", "secmsg/rpc/e2e", "secmsg/daemon/...", "secmsg/serverd/..."}, false,
 			"a command talks to the daemon or the server, never to their parts"},
-		{"config", []string{"secmsg/..."}, true, "everything reads the configuration, so it may know nothing"},
+		{"config/...", []string{"secmsg/..."}, true, "everything reads the configuration, so it may know nothing"},
 
 		{"rpc/...", []string{"secmsg/daemon/...", "secmsg/serverd/...", "secmsg/cmd/...", "secmsg/config"}, true, "contracts do not know the parties"},
 		{"rpc/local", []string{"secmsg/rpc/wire", "secmsg/rpc/e2e"}, true, "who may read a type is decided by its package"},

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"os"
 	"time"
 
+	"secmsg/config/durable"
 	"secmsg/daemon/store"
 )
 
@@ -167,7 +167,7 @@ func (s *Service) fetchUnasked(ctx context.Context, f *store.File) error {
 		fe, err = s.newFetch(f, nil)
 	}
 	if err == nil {
-		if err := os.MkdirAll(s.o.Downloads, dirMode); err != nil {
+		if err := durable.MkdirAll(s.o.Downloads, dirMode); err != nil {
 			s.o.Logger.Warn("fetch a file", "error", err)
 			return err
 		}

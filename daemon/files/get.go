@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/google/uuid"
 
+	"secmsg/config/durable"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
 	"secmsg/rpc/wire"
@@ -109,7 +109,7 @@ func (s *Service) fetchTo(ctx context.Context, f *store.File, p local.FileGetPar
 		if path = s.o.Downloads; path == "" {
 			return "", local.Errorf(local.CodeUsage, "no directory for files is configured")
 		}
-		if err := os.MkdirAll(path, dirMode); err != nil {
+		if err := durable.MkdirAll(path, dirMode); err != nil {
 			return "", writeError(path, err)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"secmsg/config/durable"
 )
 
 // dirMode keeps a directory of the profile to its user.
@@ -41,7 +43,7 @@ func (s spool) write(transfer int64, number int, b []byte, soon bool) (err error
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(s.dir, dirMode); err != nil {
+		if err := durable.MkdirAll(s.dir, dirMode); err != nil {
 			return fmt.Errorf("spool: %w", err)
 		}
 		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)

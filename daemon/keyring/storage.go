@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"secmsg/config/durable"
 	"secmsg/crypto/seal"
 )
 
@@ -106,11 +107,7 @@ func writeDurable(dir, name string, b []byte) (err error) {
 	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
 		return errors.Join(err, os.Remove(tmp))
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(dir)
 }
 
 // removeKeyFiles removes a storage key that nothing was sealed with.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite" // registers the driver "sqlite"
+
+	"secmsg/config/durable"
 )
 
 const (
@@ -133,7 +135,7 @@ func create(path string) error {
 	if err != nil {
 		return err
 	}
-	return f.Close()
+	return errors.Join(f.Close(), durable.SyncDir(filepath.Dir(path)))
 }
 
 // dsn names the database with what every connection sets. The path is escaped,
@@ -367,6 +369,9 @@ func SetAside(path string, now time.Time) (string, error) {
 		if err := os.Rename(path+suffix, to+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", mapError("set aside database", err)
 		}
+	}
+	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
+		return "", mapError("set aside database", err)
 	}
 	return to, nil
 }

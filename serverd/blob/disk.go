@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"secmsg/config/durable"
 	"secmsg/rpc/wire"
 )
 
@@ -91,7 +92,7 @@ func OpenDisk(opt DiskOptions) (*Disk, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(opt.Dir, privateDir); err != nil {
+	if err := durable.MkdirAll(opt.Dir, privateDir); err != nil {
 		return nil, fmt.Errorf("blobs: %w", err)
 	}
 	root, err := os.OpenRoot(opt.Dir)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"secmsg/config/durable"
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 )
@@ -46,7 +47,8 @@ func writeFile(path string, data []byte) error {
 	return install(tmp, path)
 }
 
-// writeSynced writes a private file and makes its content durable.
+// writeSynced writes a private file and makes its content durable, not its name:
+// the caller renames it or syncs the directory.
 func writeSynced(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
 	if err != nil {
@@ -58,14 +60,10 @@ func writeSynced(path string, data []byte) error {
 
 // install renames tmp to path and makes the rename durable.
 func install(tmp, path string) error {
-	if err := os.Rename(tmp, path); err != nil {
+	if err := durable.Rename(tmp, path); err != nil {
 		return fmt.Errorf("install %s: %w", filepath.Base(path), err)
 	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }
 
 // readFile reads a file of bounded size.
@@ -93,6 +91,11 @@ func savePair(dir, name string, chain [][]byte, priv any) error {
 		if err := writeSynced(base+suffix+newSuffix, certs[i]); err != nil {
 			return fmt.Errorf("save %s: %w", name, err)
 		}
+	}
+	// Else the first rename could survive a loss of power that the other file's
+	// temporary name does not.
+	if err := durable.SyncDir(dir); err != nil {
+		return fmt.Errorf("save %s: %w", name, err)
 	}
 	for _, suffix := range []string{keySuffix, certSuffix} {
 		if err := install(base+suffix+newSuffix, base+suffix); err != nil {

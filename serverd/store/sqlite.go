@@ -12,6 +12,8 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+
+	"secmsg/config/durable"
 )
 
 // Options of the SQLite backend; the zero value has the defaults.
@@ -68,7 +70,7 @@ func Open(ctx context.Context, path string, opts Options) (*SQLite, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w: %w", ErrDisk, err)
 	}
-	if err := f.Close(); err != nil {
+	if err := errors.Join(f.Close(), durable.SyncDir(filepath.Dir(path))); err != nil {
 		return nil, fmt.Errorf("open store: %w: %w", ErrDisk, err)
 	}
 	if err := refuseNewer(ctx, path); err != nil {
