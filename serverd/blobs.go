@@ -163,6 +163,11 @@ func (b *blobs) run(ctx context.Context) {
 		if err := b.sweep(ctx); err != nil && ctx.Err() == nil {
 			b.logger.Error("blobs could not be swept", "error", err)
 		}
+		if s3, ok := b.store.(*blob.S3); ok {
+			if err := s3.AbortAgain(ctx); err != nil && ctx.Err() == nil {
+				b.logger.Error("aborted uploads could not be looked at again", "error", err)
+			}
+		}
 		if time.Since(orphans) >= orphansEvery && !b.held() {
 			orphans = time.Now()
 			if err := b.sweepOrphans(ctx); err != nil && ctx.Err() == nil {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,6 +49,9 @@ type S3 struct {
 	http *http.Transport
 
 	tickets, failures atomic.Int64
+
+	mu   sync.Mutex
+	late []aborted // guarded by mu; oldest first
 }
 
 // OpenS3 makes the backend. Nothing is connected yet.
@@ -170,7 +174,9 @@ func (s *S3) completed(ctx context.Context, id [16]byte, parts []Part) error {
 	return nil
 }
 
-// Delete aborts every upload of the key and removes the object.
+// Delete aborts every upload of the key and removes the object. A part that is
+// being put meanwhile may stay behind an upload that is no longer listed: each
+// upload is looked at again at once, and once more by AbortAgain.
 func (s *S3) Delete(ctx context.Context, id [16]byte) error {
 	ctx, cancel := context.WithTimeout(ctx, s3Timeout)
 	defer cancel()
@@ -179,18 +185,18 @@ func (s *S3) Delete(ctx context.Context, id [16]byte) error {
 		if err != nil {
 			return s.failed("delete", err)
 		}
-		aborted := 0
+		found := 0
 		for _, u := range page.Uploads {
 			if u.Key != s.key(id) {
 				continue
 			}
-			aborted++
-			err := s.core.AbortMultipartUpload(ctx, s.opt.Bucket, u.Key, u.UploadID)
-			if err = s.failed("delete", err); err != nil && !errors.Is(err, ErrNotFound) {
+			found++
+			s.remember(aborted{u.Key, u.UploadID, s.opt.Now()})
+			if err := s.abort(ctx, u.Key, u.UploadID); err != nil {
 				return err
 			}
 		}
-		if aborted == 0 || !page.IsTruncated {
+		if found == 0 || !page.IsTruncated {
 			break
 		}
 	}
