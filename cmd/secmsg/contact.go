@@ -42,7 +42,7 @@ func newContactCommand(a *app) *cobra.Command {
 				"  auto-answer=yes|no        take its calls unasked: by secmsg call answer --auto; if none\n" +
 				"                            waits, by the daemon, with microphone and loudspeaker\n" +
 				"  receipts=on|off           send it read receipts\n" +
-				"  retention=30d             how long its messages are kept",
+				"  retention=30d             how long its messages are kept; unread ones stay",
 			Example: "  secmsg contact set alice auto-accept=10MiB\n  secmsg contact set alice trust=verified", Args: argsBetween(2, 2),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return runContactSet(cmd.Context(), a, args[0], args[1])

@@ -76,7 +76,7 @@ func (e *Engine) recordCall(tx *store.Tx, id store.MessageID, r CallRecord) erro
 	}
 	m := &store.Message{
 		Account: e.account, ID: id, Peer: peer, Direction: store.In, Kind: int32(e2e.Kind_KIND_CALL), Device: []byte{},
-		SentMS: r.Began.UnixMilli(), ReceivedMS: e.now().UnixMilli(), Seq: seq,
+		SentMS: r.Began.UnixMilli(), ReceivedMS: e.now().UnixMilli(), KeptMS: e.profileTime().UnixMilli(), Seq: seq,
 	}
 	if r.Call.Direction == local.DirectionOut {
 		m.Direction = store.Out

@@ -324,7 +324,7 @@ func (e *Engine) message(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	}
 	m := &store.Message{
 		Account: e.account, ID: in.id, Peer: in.peer, Direction: store.In, Kind: int32(c.GetKind()), Device: in.device[:],
-		N: c.GetN(), SentMS: c.GetSentMs(), ReceivedMS: e.now().UnixMilli(), Request: !contact, Unread: true, Body: body,
+		N: c.GetN(), SentMS: c.GetSentMs(), ReceivedMS: e.now().UnixMilli(), KeptMS: now, Request: !contact, Unread: true, Body: body,
 	}
 	files := referencesOf(c)
 	if err := e.addFiles(tx, m, files, e.received(tx, contact)); err != nil {

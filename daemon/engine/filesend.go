@@ -94,7 +94,7 @@ func (e *Engine) queueUpload(tx *store.Tx, s local.SendParams, to recipient, c *
 	now := e.now()
 	m := &store.Message{
 		Account: e.account, ID: id, Peer: to.id, Direction: store.Out, Kind: int32(c.GetKind()), Device: e.device[:],
-		SentMS: now.UnixMilli(), ReceivedMS: now.UnixMilli(), State: local.StateQueued, ChangedMS: now.UnixMilli(),
+		SentMS: now.UnixMilli(), ReceivedMS: now.UnixMilli(), KeptMS: e.profileTime().UnixMilli(), State: local.StateQueued, ChangedMS: now.UnixMilli(),
 	}
 	var list []*e2e.File
 	for i := range files {

@@ -255,7 +255,9 @@ func (e *Engine) Status(ctx context.Context) (local.AccountStatus, error) {
 	}
 	err := e.store.View(ctx, func(tx *store.Tx) error {
 		sum, err := tx.Summary(e.account)
-		out.Outbox, out.Held, out.Unread, out.LastReceived = sum.Outbox, sum.Held, sum.Unread, localMS(sum.LastReceivedMS)
+		out.Outbox, out.Held, out.Unread = sum.Outbox, sum.Held, sum.Unread
+		// Neither a jump of this clock nor one of the server's leaves it in the future.
+		out.LastReceived = localMS(min(sum.LastReceivedMS, e.now().UnixMilli()))
 		return err
 	})
 	return out, toLocal(err)

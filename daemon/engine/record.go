@@ -20,7 +20,7 @@ func (e *Engine) addOwn(tx *store.Tx, id store.MessageID, to recipient, c *e2e.C
 	}
 	m := &store.Message{
 		Account: e.account, ID: id, Peer: to.id, Direction: store.Out, Kind: int32(c.GetKind()), Device: device[:],
-		SentMS: e2e.SentTime(sent.UnixMilli()), ReceivedMS: e.now().UnixMilli(), State: state, ChangedMS: e.now().UnixMilli(), Body: body,
+		SentMS: e2e.SentTime(sent.UnixMilli()), ReceivedMS: e.now().UnixMilli(), KeptMS: e.profileTime().UnixMilli(), State: state, ChangedMS: e.now().UnixMilli(), Body: body,
 	}
 	if err := e.addFiles(tx, m, referencesOf(c), sentElsewhere); err != nil {
 		return err

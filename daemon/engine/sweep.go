@@ -136,7 +136,9 @@ func (e *Engine) sweep() error {
 	return err
 }
 
-// retain deletes the history that a contact's policy keeps no longer.
+// retain deletes the history that a contact's policy keeps no longer. It counts
+// in profile time from the moment of receipt, so that no wrong clock of this
+// machine deletes early; what is unread stays.
 func (e *Engine) retain(tx *store.Tx) error {
 	all, err := tx.Contacts(e.account)
 	if err != nil {
@@ -148,7 +150,7 @@ func (e *Engine) retain(tx *store.Tx) error {
 			return err
 		}
 		if keep > 0 {
-			if err := tx.DeleteHistory(e.account, c.Peer, e.now().Add(-keep).UnixMilli()); err != nil {
+			if err := tx.DeleteHistory(e.account, c.Peer, e.profileTime().Add(-keep).UnixMilli()); err != nil {
 				return err
 			}
 		}

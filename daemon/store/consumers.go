@@ -42,7 +42,7 @@ func (tx *Tx) InsertConsumer(c Consumer) error {
 // such consumer. ms is the time of the acknowledgement, 0 if there was none
 // and the cursor only passes over what a filter left out.
 func (tx *Tx) AckConsumer(name string, cursor, ms int64) error {
-	n, err := tx.execN(`UPDATE consumers SET cursor = max(cursor, ?1), acked_ms = max(acked_ms, ?2) WHERE name = ?3`, cursor, ms, name)
+	n, err := tx.execN(`UPDATE consumers SET cursor = max(cursor, ?1), acked_ms = iif(?2 > 0, ?2, acked_ms) WHERE name = ?3`, cursor, ms, name)
 	if err == nil && n == 0 {
 		return ErrNotFound
 	}

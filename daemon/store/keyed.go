@@ -62,7 +62,7 @@ func (tx *Tx) keepLastKnown(account AccountID, peer PeerID, ms int64) error {
 	var rows []row
 	err := tx.each(`SELECT m.id, m.state, m.reason, m.changed_ms, meta.value FROM messages m
 		JOIN meta ON meta.account = m.account AND meta.key = '`+keyedPrefix+`' || lower(hex(m.id))
-		WHERE m.account = ?1 AND m.peer = ?2 AND m.direction = 2 AND m.received_ms < ?3
+		WHERE m.account = ?1 AND m.peer = ?2 AND m.direction = 2 AND m.kept_ms < ?3
 		AND m.id NOT IN (SELECT id FROM outbox WHERE account = ?1)`, []any{account, peer, ms},
 		func(scan func(...any) error) error {
 			var r row

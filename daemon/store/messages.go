@@ -17,7 +17,8 @@ type Message struct {
 	Arrival    int64  // order of arrival here; set by InsertMessage
 	Seq        int64  // of its event
 	SentMS     int64  // the sender's clock, for display
-	ReceivedMS int64  // this machine's clock
+	ReceivedMS int64  // this machine's clock, for display
+	KeptMS     int64  // profile time when it was stored; retention counts from it
 	State      string // of an own message
 	Reason     string // why it is held or failed
 	ChangedMS  int64  // when State was reached
@@ -27,7 +28,7 @@ type Message struct {
 	Damaged    error  // in lists: Body could not be opened, and is empty
 }
 
-const messageColumns = `account, id, peer, direction, kind, device, n, arrival, seq, sent_ms, received_ms,
+const messageColumns = `account, id, peer, direction, kind, device, n, arrival, seq, sent_ms, received_ms, kept_ms,
 	state, reason, changed_ms, request, unread, body`
 
 func bodyRow(account AccountID, id MessageID) string { return fmt.Sprintf("%d/%x", account, id[:]) }
@@ -43,8 +44,8 @@ func (tx *Tx) InsertMessage(m *Message) error {
 	if err != nil {
 		return err
 	}
-	return tx.exec(`INSERT INTO messages (`+messageColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		m.Account, m.ID[:], m.Peer, m.Direction, m.Kind, m.Device, m.N, m.Arrival, m.Seq, m.SentMS, m.ReceivedMS,
+	return tx.exec(`INSERT INTO messages (`+messageColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		m.Account, m.ID[:], m.Peer, m.Direction, m.Kind, m.Device, m.N, m.Arrival, m.Seq, m.SentMS, m.ReceivedMS, m.KeptMS,
 		m.State, m.Reason, m.ChangedMS, m.Request, m.Unread, sealed)
 }
 
@@ -102,13 +103,13 @@ func (tx *Tx) Heard(account AccountID, peer PeerID) (bool, error) {
 	return heard, err
 }
 
-// DeleteHistory deletes the messages with a peer that were received before ms,
-// but for those that are still on their way.
+// DeleteHistory deletes the messages with a peer that were stored before ms, which
+// is profile time, but for those that are unread or still on their way.
 func (tx *Tx) DeleteHistory(account AccountID, peer PeerID, ms int64) error {
 	if err := tx.keepLastKnown(account, peer, ms); err != nil {
 		return err
 	}
-	return tx.exec(`DELETE FROM messages WHERE account = ?1 AND peer = ?2 AND received_ms < ?3
+	return tx.exec(`DELETE FROM messages WHERE account = ?1 AND peer = ?2 AND kept_ms < ?3 AND unread = 0
 		AND id NOT IN (SELECT id FROM outbox WHERE account = ?1)`, account, peer, ms)
 }
 
@@ -150,7 +151,7 @@ func (tx *Tx) History(account AccountID, peer PeerID, limit int, since, before i
 				ORDER BY CASE direction WHEN 1 THEN n ELSE 0 END, arrival) AS k FROM base),
 		chosen AS (SELECT turn.id AS id, place.arrival AS at FROM place
 			JOIN turn USING (direction, device, k) ORDER BY place.arrival DESC LIMIT ?3)
-		SELECT m.account, m.id, m.peer, m.direction, m.kind, m.device, m.n, m.arrival, m.seq, m.sent_ms, m.received_ms,
+		SELECT m.account, m.id, m.peer, m.direction, m.kind, m.device, m.n, m.arrival, m.seq, m.sent_ms, m.received_ms, m.kept_ms,
 			m.state, m.reason, m.changed_ms, m.request, m.unread, m.body
 		FROM chosen JOIN messages m ON m.account = ?1 AND m.id = chosen.id ORDER BY chosen.at`,
 		account, peer, limit, since, before, reorderReach)
@@ -170,7 +171,7 @@ type Summary struct {
 	Outbox         int // not yet accepted
 	Held           int
 	Unread         int
-	LastReceivedMS int64
+	LastReceivedMS int64 // profile time
 }
 
 // Summary returns the account's counts.
@@ -180,7 +181,7 @@ func (tx *Tx) Summary(account AccountID) (Summary, error) {
 		(SELECT count(*) FROM outbox WHERE account = ?1 AND control = 0 AND phase IN (1, 2, 5)),
 		(SELECT count(*) FROM outbox WHERE account = ?1 AND control = 0 AND phase = 4),
 		(SELECT count(*) FROM messages WHERE account = ?1 AND unread = 1),
-		(SELECT coalesce(max(received_ms), 0) FROM messages WHERE account = ?1 AND direction = 1)`,
+		(SELECT coalesce(max(kept_ms), 0) FROM messages WHERE account = ?1 AND direction = 1)`,
 		[]any{account}, &s.Outbox, &s.Held, &s.Unread, &s.LastReceivedMS)
 	return s, err
 }
@@ -192,7 +193,7 @@ func (tx *Tx) messages(query string, args ...any) ([]Message, error) {
 		var m Message
 		var id []byte
 		if err := scan(&m.Account, &id, &m.Peer, &m.Direction, &m.Kind, &m.Device, &m.N, &m.Arrival, &m.Seq,
-			&m.SentMS, &m.ReceivedMS, &m.State, &m.Reason, &m.ChangedMS, &m.Request, &m.Unread, &m.Body); err != nil {
+			&m.SentMS, &m.ReceivedMS, &m.KeptMS, &m.State, &m.Reason, &m.ChangedMS, &m.Request, &m.Unread, &m.Body); err != nil {
 			return err
 		}
 		copy(m.ID[:], id)
