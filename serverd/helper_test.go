@@ -212,7 +212,7 @@ func (u *user) registration(inv identity.Invite) wire.Register {
 	t := u.s.t
 	t.Helper()
 	exchange := key.GenerateExchange().Public()
-	u.devices = []identity.Device{{ID: u.signing.Public().DeviceID(), Signing: u.signing.Public(), Exchange: exchange, Name: "laptop", Added: time.Now()}}
+	u.devices = []identity.Device{{ID: key.NewDeviceID(u.signing.Public(), exchange), Signing: u.signing.Public(), Exchange: exchange, Name: "laptop", Added: time.Now()}}
 	var err error
 	if u.manifest, err = (identity.Manifest{Address: u.addr, Version: 1, Devices: u.devices, Time: time.Now()}).Sign(u.identity); err != nil {
 		t.Fatal(err)
@@ -231,12 +231,12 @@ func (u *user) registration(inv identity.Invite) wire.Register {
 // token buys a token for a role over the client's connection.
 func (u *user) token(c *http.Client, role wire.Role) string {
 	u.s.t.Helper()
-	device := u.signing.Public().DeviceID().String()
+	device := u.devices[0].ID.String()
 	var ch wire.Challenged
 	if status := u.s.call(c, "POST", "/v1/challenges", "", wire.Challenge{Account: u.addr.User, Device: device}, &ch); status != 200 {
 		u.s.t.Fatalf("challenge: %d", status)
 	}
-	sig, err := identity.Challenge{Address: u.addr, Role: string(role), Nonce: ch.Nonce}.Sign(u.signing)
+	sig, err := identity.Challenge{Address: u.addr, Device: u.devices[0].ID, Role: string(role), Nonce: ch.Nonce}.Sign(u.signing)
 	if err != nil {
 		u.s.t.Fatal(err)
 	}

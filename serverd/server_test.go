@@ -71,10 +71,10 @@ func TestRevokedTokenStaysDead(t *testing.T) {
 	u := s.join("alice")
 	c := s.client()
 	old := u.token(c, wire.RoleAPI)
-	second := key.GenerateSigning()
+	second, exchange := key.GenerateSigning(), key.GenerateExchange().Public()
 	previous := identity.ManifestHash(u.manifest)
 	next, err := identity.Manifest{Address: u.addr, Version: 2, Previous: previous, Time: time.Now(), Devices: []identity.Device{
-		{ID: second.Public().DeviceID(), Signing: second.Public(), Exchange: key.GenerateExchange().Public(), Name: "second", Added: time.Now()},
+		{ID: key.NewDeviceID(second.Public(), exchange), Signing: second.Public(), Exchange: exchange, Name: "second", Added: time.Now()},
 	}}.Sign(u.identity)
 	if err != nil {
 		t.Fatal(err)

@@ -82,6 +82,9 @@ func identityText(i *local.Identity) string {
 		local.ChangeDeviceRemoved: "a device was removed",
 		local.ChangeMismatch:      "the safety number did not match",
 		local.ChangeCertificate:   "the certificate has changed",
+		local.ChangeSession:       "a session was begun anew",
+		local.ChangeWithheld:      "the server withholds a list of devices",
+		local.ChangeStale:         "the list of devices is old",
 	}[i.Change]
 	if what == "" {
 		what = i.Change

@@ -60,7 +60,7 @@ func (w *evilWorld) forge(name string) forged {
 	}
 	now := time.Now()
 	f.manifest, err = identity.Manifest{Address: addr, Version: 1, Time: now, Devices: []identity.Device{{
-		ID: f.signing.Public().DeviceID(), Signing: f.signing.Public(), Exchange: f.exchange.Public(), Name: "ghost", Added: now,
+		ID: key.NewDeviceID(f.signing.Public(), f.exchange.Public()), Signing: f.signing.Public(), Exchange: f.exchange.Public(), Name: "ghost", Added: now,
 	}}}.Sign(f.identity)
 	if err != nil {
 		w.t.Fatal(err)
@@ -149,7 +149,7 @@ func TestEvilPrekeySwap(t *testing.T) {
 	w.must("bob", "", "contact", "add", "alice")
 	ghost := key.GenerateSigning()
 	addr := identity.Address{User: "bob", Domain: "localhost"}
-	forgedPrekey, err := identity.SignPrekey(ghost, addr, identity.Prekey{Kind: identity.SignedExchange, ID: 1,
+	forgedPrekey, err := identity.SignPrekey(ghost, key.DeviceID{1}, addr, identity.Prekey{Kind: identity.SignedExchange, ID: 1,
 		Exchange: key.GenerateExchange().Public(), Expires: time.Now().Add(24 * time.Hour)})
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func TestEvilGhostDevice(t *testing.T) {
 	})
 	w.must("alice", "to bob's devices only", "send", "bob", "--wait", "delivered", "--timeout", "60s")
 	show := w.must("alice", "", "contact", "show", "bob", "-o", "json")
-	if strings.Contains(show, ghost.signing.Public().DeviceID().String()) {
+	if strings.Contains(show, key.NewDeviceID(ghost.signing.Public(), ghost.exchange.Public()).String()) {
 		t.Error("the ghost device was taken")
 	}
 	if !slices.ContainsFunc(w.identityEvents("alice"), func(e local.Event) bool {
@@ -212,7 +212,7 @@ func TestEvilGhostDeviceOfMine(t *testing.T) {
 			return e.Identity != nil && e.Peer == "alice@localhost"
 		})
 	})
-	if out := w.must("alice", "", "device", "list", "-o", "json"); strings.Contains(out, ghost.signing.Public().DeviceID().String()) {
+	if out := w.must("alice", "", "device", "list", "-o", "json"); strings.Contains(out, key.NewDeviceID(ghost.signing.Public(), ghost.exchange.Public()).String()) {
 		t.Error("the ghost device is listed")
 	}
 }

@@ -84,7 +84,7 @@ func readDevice(s *cryptobyte.String) (Device, error) {
 	if d.Exchange, err = key.ParseExchangePublic(exchange); err != nil {
 		return Device{}, fmt.Errorf("device: %w (%w)", ErrFormat, err)
 	}
-	d.ID = d.Signing.DeviceID()
+	d.ID = key.NewDeviceID(d.Signing, d.Exchange)
 	return d, nil
 }
 
@@ -101,7 +101,7 @@ func (d Device) Entry() ([]byte, error) {
 
 // check reports whether a device can stand in a manifest.
 func (d Device) check() error {
-	if d.Signing.IsZero() || d.Exchange.IsZero() || d.ID != d.Signing.DeviceID() {
+	if d.Signing.IsZero() || d.Exchange.IsZero() || d.ID != key.NewDeviceID(d.Signing, d.Exchange) {
 		return fmt.Errorf("device %s: keys and id: %w", d.ID, ErrFormat)
 	}
 	return ValidDeviceName(d.Name)

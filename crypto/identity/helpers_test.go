@@ -11,6 +11,9 @@ import (
 // now is when the tests take place.
 var now = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
 
+// devID is the device of prekeys and challenges.
+var devID = key.DeviceID{1, 2, 3}
+
 var (
 	alice = Address{User: "alice", Domain: "chat.example.com"}
 	bob   = Address{User: "bob", Domain: "chat.example.com"}
@@ -50,11 +53,11 @@ func (r realm) chain(t testing.TB, at time.Time) [][]byte {
 }
 
 func newDevice(name string) (Device, key.SigningPrivate) {
-	priv := key.GenerateSigning()
+	priv, exchange := key.GenerateSigning(), key.GenerateExchange().Public()
 	return Device{
-		ID:       priv.Public().DeviceID(),
+		ID:       key.NewDeviceID(priv.Public(), exchange),
 		Signing:  priv.Public(),
-		Exchange: key.GenerateExchange().Public(),
+		Exchange: exchange,
 		Name:     name,
 		Added:    now,
 	}, priv

@@ -24,6 +24,18 @@ const (
 		MaxDevices*(key.SigningPublicSize+key.ExchangePublicSize+1+MaxDeviceName+8) + key.SignatureSize
 )
 
+// Ages of a manifest. A server can withhold the manifest that removes a device;
+// since owners sign an unchanged list anew, one that gets old is noticed.
+const (
+	// ManifestRenewAfter is the age at which an owner signs its manifest anew.
+	ManifestRenewAfter = 30 * day
+	// ManifestStale is the age at which peers are warned: two renewals are missing.
+	ManifestStale = 60 * day
+	// manifestSkew is how far in the future a manifest may be dated before its
+	// owner signs it anew: until then its age says nothing.
+	manifestSkew = day
+)
+
 // Manifest is an account's list of its devices. Peers encrypt only to devices
 // in a manifest signed by the identity key that they pinned.
 type Manifest struct {
@@ -32,6 +44,18 @@ type Manifest struct {
 	Previous [sha256.Size]byte // ManifestHash of the one before; zero in version 1
 	Devices  []Device          // 1 to MaxDevices, in the order of their ids
 	Time     time.Time         // whole seconds; by the clock of the primary device
+}
+
+// Stale reports whether the owner should have signed the manifest anew long ago.
+func (m Manifest) Stale(now time.Time) bool { return StaleAt(m.Time, now) }
+
+// StaleAt is [Manifest.Stale] for the time of a manifest.
+func StaleAt(signed, now time.Time) bool { return now.Sub(signed) >= ManifestStale }
+
+// RenewalDue reports whether the owner is to sign the manifest anew: it is old,
+// or dated in the future by a clock that was wrong.
+func (m Manifest) RenewalDue(now time.Time) bool {
+	return now.Sub(m.Time) >= ManifestRenewAfter || m.Time.Sub(now) > manifestSkew
 }
 
 // Device returns the device with an id.
@@ -96,6 +120,9 @@ func ParseManifest(signed []byte) (UnverifiedManifest, error) {
 // key with which it must be verified.
 func (u UnverifiedManifest) Claims() (Address, uint64) { return u.m.Address, u.m.Version }
 
+// Time returns the time that the manifest claims.
+func (u UnverifiedManifest) Time() time.Time { return u.m.Time }
+
 // Verify checks that the manifest is addr's and signed by its pinned identity
 // key, and returns it. It fails with [ErrName] and [ErrSignature].
 func (u UnverifiedManifest) Verify(addr Address, pinned key.SigningPublic) (Manifest, error) {
@@ -120,6 +147,22 @@ func VerifyManifest(signed []byte, addr Address, pinned key.SigningPublic) (Mani
 // ManifestHash returns the SHA-256 of a signed manifest, signature included:
 // what the next one names as its previous.
 func ManifestHash(signed []byte) [sha256.Size]byte { return sha256.Sum256(signed) }
+
+// ManifestVersion returns the version that a signed manifest says, without
+// looking at the rest of it: for one that was verified before. It fails with
+// [ErrFormat].
+func ManifestVersion(signed []byte) (uint64, error) {
+	in := cryptobyte.String(signed)
+	var (
+		v    uint8
+		addr Address
+		n    uint64
+	)
+	if !in.ReadUint8(&v) || v != version || !readAddress(&in, &addr) || !in.ReadUint64(&n) || n == 0 {
+		return 0, fmt.Errorf("manifest: version: %w", ErrFormat)
+	}
+	return n, nil
+}
 
 // CheckSuccessor decides whether a manifest may take the place of the one that
 // is known, both signed and verified under the same pinned key and for the same

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"secmsg/crypto/key"
 )
@@ -243,4 +244,62 @@ func FuzzParseManifest(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// A device id stands for both keys of a device: a manifest cannot list a known
+// id with another exchange key, and what it lists instead is another device. So
+// nobody has to remember the keys of devices that were removed.
+func TestDeviceIDNeverChangesItsKeys(t *testing.T) {
+	priv := key.GenerateSigning()
+	m := newManifest(1)
+	was := m.Devices[0]
+	changed := was
+	changed.Exchange = key.GenerateExchange().Public()
+	m.Devices = []Device{changed}
+	if _, err := m.Sign(priv); !errors.Is(err, ErrFormat) {
+		t.Errorf("a known id with another exchange key: %v", err)
+	}
+	changed.ID = key.NewDeviceID(changed.Signing, changed.Exchange)
+	m.Devices = []Device{changed}
+	signed := must[[]byte](t)(m.Sign(priv))
+	got := must[Manifest](t)(VerifyManifest(signed, m.Address, priv.Public()))
+	if _, ok := got.Device(was.ID); ok || got.Devices[0].ID == was.ID {
+		t.Error("another exchange key has the known id")
+	}
+	// What one device signs is not another's, although they share a key.
+	dev := key.GenerateSigning()
+	p := must[Prekey](t)(SignPrekey(dev, was.ID, m.Address, Prekey{Kind: SignedExchange, ID: 1, Exchange: changed.Exchange, Expires: now}))
+	if err := p.Verify(dev.Public(), changed.ID, m.Address, now); !errors.Is(err, ErrSignature) {
+		t.Errorf("a prekey of the other device: %v", err)
+	}
+}
+
+// Owners sign their manifest anew after 30 days, or when a wrong clock has dated
+// it in the future; peers are warned at 60.
+func TestManifestAges(t *testing.T) {
+	for _, tt := range []struct {
+		age        time.Duration
+		due, stale bool
+	}{
+		{0, false, false}, {ManifestRenewAfter - time.Second, false, false}, {ManifestRenewAfter, true, false},
+		{ManifestStale - time.Second, true, false}, {ManifestStale, true, true},
+		{-time.Hour, false, false}, {-25 * time.Hour, true, false},
+	} {
+		m := Manifest{Time: now.Add(-tt.age)}
+		if m.RenewalDue(now) != tt.due || m.Stale(now) != tt.stale {
+			t.Errorf("%s old: due %v, stale %v", tt.age, m.RenewalDue(now), m.Stale(now))
+		}
+	}
+}
+
+func TestManifestVersionOfStored(t *testing.T) {
+	signed := must[[]byte](t)(newManifest(1).Sign(key.GenerateSigning()))
+	if v, err := ManifestVersion(signed); err != nil || v != 1 {
+		t.Errorf("version %d, %v", v, err)
+	}
+	for i := range 20 {
+		if _, err := ManifestVersion(signed[:i]); !errors.Is(err, ErrFormat) {
+			t.Errorf("cut to %d bytes: %v", i, err)
+		}
+	}
 }

@@ -26,17 +26,27 @@ const (
 	OneTimeKEM PrekeyKind = 4
 )
 
-// Prekey sizes and lifetimes.
+// Prekey sizes and lifetimes. A prekey is signed for no longer than its private
+// half lives: the private half of a signed or last-resort prekey is kept for
+// PrekeyKeep after its replacement, which is never before it was made, and a
+// one-time key that was fetched in its last second is kept as long again as a
+// message may be under way (SPEC "Prekeys").
 const (
-	// PrekeyLifetime is the signed life of a prekey.
-	PrekeyLifetime = 90 * day
+	// PrekeyLifetime is the signed life of a prekey: how long a device may be away
+	// and still be reached by somebody who has no session with it.
+	PrekeyLifetime = 45 * day
 	// PrekeyReplaceAfter is the age at which a device that is online replaces
 	// its signed prekey and its last-resort key.
 	PrekeyReplaceAfter = 7 * day
-	// PrekeyKeep is how long a private half is kept after its replacement.
+	// PrekeyKeep is how long a private half is kept after its replacement: the 30
+	// days for which a mailbox keeps a message, and half as much again for a
+	// sender that was away after it had sealed.
 	PrekeyKeep = 45 * day
 	// OneTimeKeep is how long an unused one-time private half is kept.
 	OneTimeKeep = PrekeyLifetime + PrekeyKeep
+	// PrekeySkew is how far the clocks of a device and of those that check its
+	// prekeys may differ.
+	PrekeySkew = day
 
 	prekeyHead = 1 + 1 + 4 + 8
 	// ExchangePrekeySize is the length of an encoded X25519 prekey in bytes.
@@ -81,12 +91,12 @@ type Prekey struct {
 	Signature []byte             // by the device's signing key
 }
 
-// SignPrekey returns p signed by the device's signing key for the account addr.
+// SignPrekey returns p signed by the signing key of a device of the account addr.
 // Kind, ID, Expires and the key of the kind must be set; Expires is cut to whole
 // seconds.
-func SignPrekey(dev key.SigningPrivate, addr Address, p Prekey) (Prekey, error) {
+func SignPrekey(dev key.SigningPrivate, id key.DeviceID, addr Address, p Prekey) (Prekey, error) {
 	p.Expires = seconds(p.Expires)
-	input, err := p.input(addr, dev.Public().DeviceID())
+	input, err := p.input(addr, id)
 	if err != nil {
 		return Prekey{}, fmt.Errorf("sign prekey: %w", err)
 	}
@@ -96,11 +106,13 @@ func SignPrekey(dev key.SigningPrivate, addr Address, p Prekey) (Prekey, error) 
 	return p, nil
 }
 
-// Verify checks that dev signed the prekey for the account addr, and that it has
-// not expired. It fails with [ErrFormat], [ErrSignature] and [ErrExpired]. That
-// dev is one of addr's devices, a manifest says.
-func (p Prekey) Verify(dev key.SigningPublic, addr Address, now time.Time) error {
-	input, err := p.input(addr, dev.DeviceID())
+// Verify checks that dev, the signing key of the device with that id, signed the
+// prekey for the account addr, that it has not expired, and that it is not signed
+// for longer than its private half lives. It fails with [ErrFormat],
+// [ErrSignature], [ErrExpired] and [ErrNotYetValid]. That dev is one of addr's
+// devices, a manifest says.
+func (p Prekey) Verify(dev key.SigningPublic, id key.DeviceID, addr Address, now time.Time) error {
+	input, err := p.input(addr, id)
 	if err != nil {
 		return fmt.Errorf("prekey: %w", err)
 	}
@@ -109,6 +121,9 @@ func (p Prekey) Verify(dev key.SigningPublic, addr Address, now time.Time) error
 	}
 	if now.After(p.Expires) {
 		return fmt.Errorf("%s prekey %d: %w", p.Kind, p.ID, ErrExpired)
+	}
+	if p.Expires.After(now.Add(PrekeyLifetime + PrekeySkew)) {
+		return fmt.Errorf("%s prekey %d expires too late: %w", p.Kind, p.ID, ErrNotYetValid)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ func newPrekey(t testing.TB, kind PrekeyKind) (Prekey, key.SigningPrivate) {
 	} else {
 		p.Exchange = key.GenerateExchange().Public()
 	}
-	return must[Prekey](t)(SignPrekey(dev, alice, p)), dev
+	return must[Prekey](t)(SignPrekey(dev, devID, alice, p)), dev
 }
 
 var kinds = []PrekeyKind{SignedExchange, LastResortKEM, OneTimeExchange, OneTimeKEM}
@@ -42,18 +42,18 @@ func TestPrekey(t *testing.T) {
 		if err != nil || got.Kind != kind || got.ID != 7 || !got.Expires.Equal(p.Expires) || !bytes.Equal(got.KeyBytes(), p.KeyBytes()) {
 			t.Fatalf("%s: %+v, %v", kind, got, err)
 		}
-		if err := got.Verify(dev.Public(), alice, now); err != nil {
+		if err := got.Verify(dev.Public(), devID, alice, now); err != nil {
 			t.Errorf("%s: %v", kind, err)
 		}
-		if err := got.Verify(dev.Public(), alice, p.Expires); err != nil {
+		if err := got.Verify(dev.Public(), devID, alice, p.Expires); err != nil {
 			t.Errorf("%s in its last second: %v", kind, err)
 		}
-		if err := got.Verify(dev.Public(), alice, p.Expires.Add(time.Second)); !errors.Is(err, ErrExpired) {
+		if err := got.Verify(dev.Public(), devID, alice, p.Expires.Add(time.Second)); !errors.Is(err, ErrExpired) {
 			t.Errorf("%s expired: %v", kind, err)
 		}
 		flips(data[:min(len(data), 200)], func(i int, bad []byte) {
 			bad = append(bad, data[len(bad):]...)
-			if q, err := ParsePrekey(bad); err == nil && q.Verify(dev.Public(), alice, now) == nil {
+			if q, err := ParsePrekey(bad); err == nil && q.Verify(dev.Public(), devID, alice, now) == nil {
 				t.Errorf("%s: byte %d changed: accepted", kind, i)
 			}
 		})
@@ -76,7 +76,7 @@ func TestPrekeyContext(t *testing.T) {
 		for _, other := range kinds {
 			q := p
 			q.Kind = other
-			if other != kind && q.Verify(dev.Public(), alice, now) == nil {
+			if other != kind && q.Verify(dev.Public(), devID, alice, now) == nil {
 				t.Errorf("%s passes as %s", kind, other)
 			}
 		}
@@ -91,17 +91,17 @@ func TestPrekeyContext(t *testing.T) {
 		} {
 			q := p
 			change(&q)
-			if err := q.Verify(dev.Public(), alice, now); !errors.Is(err, ErrSignature) {
+			if err := q.Verify(dev.Public(), devID, alice, now); !errors.Is(err, ErrSignature) {
 				t.Errorf("%s, %s: %v", kind, name, err)
 			}
 		}
-		if err := p.Verify(key.GenerateSigning().Public(), alice, now); !errors.Is(err, ErrSignature) {
+		if err := p.Verify(key.GenerateSigning().Public(), devID, alice, now); !errors.Is(err, ErrSignature) {
 			t.Errorf("%s of another device: %v", kind, err)
 		}
-		if err := p.Verify(dev.Public(), bob, now); !errors.Is(err, ErrSignature) {
+		if err := p.Verify(dev.Public(), devID, bob, now); !errors.Is(err, ErrSignature) {
 			t.Errorf("%s of another account: %v", kind, err)
 		}
-		if err := p.Verify(dev.Public(), Address{alice.User, "example.org"}, now); !errors.Is(err, ErrSignature) {
+		if err := p.Verify(dev.Public(), devID, Address{alice.User, "example.org"}, now); !errors.Is(err, ErrSignature) {
 			t.Errorf("%s of another realm: %v", kind, err)
 		}
 	}
@@ -120,7 +120,7 @@ func TestPrekeyRefused(t *testing.T) {
 		"two keys":     {Kind: OneTimeKEM, ID: 1, Exchange: exchange, KEM: kem, Expires: now},
 		"no expiry":    {Kind: SignedExchange, ID: 1, Exchange: exchange},
 	} {
-		if _, err := SignPrekey(dev, alice, p); !errors.Is(err, ErrFormat) {
+		if _, err := SignPrekey(dev, devID, alice, p); !errors.Is(err, ErrFormat) {
 			t.Errorf("%s: signed: %v", name, err)
 		}
 		if _, err := p.Marshal(); !errors.Is(err, ErrFormat) {
@@ -128,13 +128,13 @@ func TestPrekeyRefused(t *testing.T) {
 		}
 	}
 	good := Prekey{Kind: SignedExchange, ID: 1, Exchange: exchange, Expires: now}
-	if _, err := SignPrekey(key.SigningPrivate{}, alice, good); !errors.Is(err, key.ErrNoKey) {
+	if _, err := SignPrekey(key.SigningPrivate{}, devID, alice, good); !errors.Is(err, key.ErrNoKey) {
 		t.Errorf("no device key: %v", err)
 	}
-	if _, err := SignPrekey(dev, Address{}, good); !errors.Is(err, ErrFormat) {
+	if _, err := SignPrekey(dev, devID, Address{}, good); !errors.Is(err, ErrFormat) {
 		t.Errorf("no account: %v", err)
 	}
-	p := must[Prekey](t)(SignPrekey(dev, alice, good))
+	p := must[Prekey](t)(SignPrekey(dev, devID, alice, good))
 	data := must[[]byte](t)(p.Marshal())
 	low := bytes.Clone(data)
 	clear(low[prekeyHead : prekeyHead+32])
@@ -166,6 +166,6 @@ func FuzzParsePrekey(f *testing.F) {
 		if again, err := p.Marshal(); err != nil || !bytes.Equal(again, b) {
 			t.Errorf("%x comes back as %x: %v", b, again, err)
 		}
-		_ = p.Verify(dev.Public(), alice, now)
+		_ = p.Verify(dev.Public(), devID, alice, now)
 	})
 }

@@ -68,17 +68,18 @@ func (r Registration) input(dev key.SigningPublic) ([]byte, error) {
 	return signingInput(labelRegistration, body), nil
 }
 
-// Challenge is what a device signs to get an access token. The device's id
-// follows from its key, the realm from the address.
+// Challenge is what a device signs to get an access token. The realm follows
+// from the address.
 type Challenge struct {
 	Address Address
+	Device  key.DeviceID
 	Role    string // what the token is to be good for: 1 to 16 of a-z
 	Nonce   []byte // the server's, ChallengeNonceSize
 }
 
 // Sign returns the answer by the device's signing key.
 func (c Challenge) Sign(dev key.SigningPrivate) ([]byte, error) {
-	input, err := c.input(dev.Public())
+	input, err := c.input()
 	if err != nil {
 		return nil, fmt.Errorf("challenge: %w", err)
 	}
@@ -93,7 +94,7 @@ func (c Challenge) Sign(dev key.SigningPrivate) ([]byte, error) {
 // [ErrSignature] and, for fields that are not valid, [ErrFormat]. That the nonce
 // is the server's own and unused is the server's to check.
 func (c Challenge) Verify(dev key.SigningPublic, answer []byte) error {
-	input, err := c.input(dev)
+	input, err := c.input()
 	if err != nil {
 		return fmt.Errorf("challenge: %w", err)
 	}
@@ -103,10 +104,7 @@ func (c Challenge) Verify(dev key.SigningPublic, answer []byte) error {
 	return nil
 }
 
-func (c Challenge) input(dev key.SigningPublic) ([]byte, error) {
-	if dev.IsZero() {
-		return nil, key.ErrNoKey
-	}
+func (c Challenge) input() ([]byte, error) {
 	if len(c.Nonce) != ChallengeNonceSize || len(c.Role) == 0 || len(c.Role) > MaxRole {
 		return nil, fmt.Errorf("nonce of %d bytes, role of %d: %w", len(c.Nonce), len(c.Role), ErrFormat)
 	}
@@ -115,11 +113,10 @@ func (c Challenge) input(dev key.SigningPublic) ([]byte, error) {
 			return nil, fmt.Errorf("role %q: %w", c.Role, ErrFormat)
 		}
 	}
-	id := dev.DeviceID()
 	b := cryptobyte.NewBuilder(nil)
 	b.AddUint8(version)
 	addAddress(b, c.Address)
-	b.AddBytes(id[:])
+	b.AddBytes(c.Device[:])
 	addBytes8(b, []byte(c.Role))
 	b.AddBytes(c.Nonce)
 	body, err := b.Bytes()

@@ -33,7 +33,7 @@ func TestRegistration(t *testing.T) {
 		}
 	}
 	if err := r.Verify(key.GenerateSigning().Public(), proof); !errors.Is(err, ErrSignature) {
-		t.Errorf("other device: %v", err)
+		t.Errorf("other key: %v", err)
 	}
 	if err := r.Verify(dev.Public(), nil); !errors.Is(err, ErrSignature) {
 		t.Errorf("no proof: %v", err)
@@ -52,7 +52,7 @@ func TestRegistration(t *testing.T) {
 
 func TestChallenge(t *testing.T) {
 	dev := key.GenerateSigning()
-	c := Challenge{Address: alice, Role: "replica", Nonce: bytes.Repeat([]byte{1}, ChallengeNonceSize)}
+	c := Challenge{Address: alice, Device: devID, Role: "replica", Nonce: bytes.Repeat([]byte{1}, ChallengeNonceSize)}
 	answer, err := c.Sign(dev)
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +63,7 @@ func TestChallenge(t *testing.T) {
 	for name, change := range map[string]func(c *Challenge){
 		"account": func(c *Challenge) { c.Address = bob },
 		"realm":   func(c *Challenge) { c.Address.Domain = "example.org" },
+		"device":  func(c *Challenge) { c.Device[0] ^= 1 },
 		"role":    func(c *Challenge) { c.Role = "contact" },
 		"nonce":   func(c *Challenge) { c.Nonce = make([]byte, ChallengeNonceSize) },
 	} {
@@ -73,7 +74,7 @@ func TestChallenge(t *testing.T) {
 		}
 	}
 	if err := c.Verify(key.GenerateSigning().Public(), answer); !errors.Is(err, ErrSignature) {
-		t.Errorf("other device: %v", err)
+		t.Errorf("other key: %v", err)
 	}
 	for name, bad := range map[string]Challenge{
 		"short nonce": {Address: alice, Role: "api", Nonce: c.Nonce[1:]},

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"flag"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,13 +13,16 @@ import (
 	"secmsg/crypto/key"
 )
 
+var update = flag.Bool("update", false, "write new vectors")
+
 // seed makes the 32-byte seed of a vector's key.
 func seed(n byte) []byte { return bytes.Repeat([]byte{n}, 32) }
 
 // The layouts of SPEC.md are frozen: testdata/identity.json was computed by a
 // second implementation, in Python and from the specification alone.
 func TestVectors(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join("..", "testdata", "identity.json"))
+	path := filepath.Join("..", "testdata", "identity.json")
+	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,12 +40,12 @@ func TestVectors(t *testing.T) {
 		{Signing: signing(3).Public(), Exchange: exchange(5), Name: "Büro", Added: now.Add(60e9)},
 	}
 	for i := range devices {
-		devices[i].ID = devices[i].Signing.DeviceID()
+		devices[i].ID = key.NewDeviceID(devices[i].Signing, devices[i].Exchange)
 	}
 	m := Manifest{Address: alice, Version: 2, Previous: [32]byte(seed(9)), Devices: devices, Time: now.Add(60e9)}
 	manifest := must[[]byte](t)(m.Sign(identity))
 	hash := ManifestHash(manifest)
-	prekey := must[Prekey](t)(SignPrekey(dev, alice,
+	prekey := must[Prekey](t)(SignPrekey(dev, devices[0].ID, alice,
 		Prekey{Kind: SignedExchange, ID: 7, Exchange: exchange(8), Expires: now.Add(PrekeyLifetime)}))
 	statement := RealmStatement{
 		Domain: alice.Domain, Entry: []string{"chat.example.com:8443", "[2001:db8::1]"},
@@ -53,7 +57,7 @@ func TestVectors(t *testing.T) {
 	number := must[SafetyNumber](t)(NewSafetyNumber(alice, identity.Public(), bob, signing(7).Public()))
 
 	got := map[string]string{
-		"device_id":     dev.Public().DeviceID().String(),
+		"device_id":     devices[0].ID.String(),
 		"fingerprint":   identity.Public().Fingerprint(),
 		"manifest":      hex.EncodeToString(manifest),
 		"manifest_hash": hex.EncodeToString(hash[:]),
@@ -62,7 +66,7 @@ func TestVectors(t *testing.T) {
 			Address: alice, Identity: identity.Public(), Exchange: exchange(4),
 		}.Sign(dev))),
 		"challenge": hex.EncodeToString(must[[]byte](t)(Challenge{
-			Address: alice, Role: "replica", Nonce: seed(10),
+			Address: alice, Device: devices[0].ID, Role: "replica", Nonce: seed(10),
 		}.Sign(dev))),
 		"statement": hex.EncodeToString(must[[]byte](t)(statement.Sign(&Authority{Key: signing(6)}))),
 		"invite": must[string](t)(Invite{
@@ -71,6 +75,13 @@ func TestVectors(t *testing.T) {
 		"invite_hash":   hex.EncodeToString(tokenHash[:]),
 		"safety_number": number.String(),
 		"safety_qr":     hex.EncodeToString(number.QR()),
+	}
+	if *update {
+		b := append(must[[]byte](t)(json.MarshalIndent(got, "", "  ")), '\n')
+		if err := os.WriteFile(path, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		want = got
 	}
 	for name, v := range got {
 		if v != want[name] {

@@ -7,7 +7,9 @@ import (
 )
 
 // DeviceIDSize is the length of a device id in bytes: 128 bits of a SHA-256,
-// out of reach of a second preimage.
+// out of reach of a second preimage. Two key pairs of one's own with one id cost
+// 2^64 hashes and gain nothing: only their owner can list them, and a manifest
+// has no id twice.
 const DeviceIDSize = 16
 
 // DeviceIDTextSize is the length of a device id as text.
@@ -18,8 +20,9 @@ const DeviceIDTextSize = 26
 const deviceIDAlphabet = "abcdefghijklmnopqrstuvwxyz234567"
 
 // DeviceID names a device: the first 16 bytes of SHA-256 over its Ed25519
-// signing key (SPEC "Keys and encodings"). It is comparable; the zero value
-// names no device.
+// signing key and its X25519 exchange key (SPEC "Keys and encodings"). So a
+// device that had another key would be another device, and nobody has to remember
+// which keys an id had. It is comparable; the zero value names no device.
 type DeviceID [DeviceIDSize]byte
 
 // DeviceIDFromBytes returns the device id that b holds. It fails with
@@ -70,9 +73,13 @@ func (d *DeviceID) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// deviceIDOf derives the id of the device that owns a signing key.
-func deviceIDOf(signing [SigningPublicSize]byte) DeviceID {
-	sum := sha256.Sum256(signing[:])
+// NewDeviceID returns the id of the device that has these keys; the zero id if
+// one of them is missing.
+func NewDeviceID(signing SigningPublic, exchange ExchangePublic) DeviceID {
+	if signing.IsZero() || exchange.IsZero() {
+		return DeviceID{}
+	}
+	sum := sha256.Sum256(append(signing.Bytes(), exchange.Bytes()...))
 	return DeviceID(sum[:DeviceIDSize])
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
@@ -138,11 +139,17 @@ func TestKEM(t *testing.T) {
 }
 
 func TestDeviceID(t *testing.T) {
-	pub := key.GenerateSigning().Public()
-	id := pub.DeviceID()
-	fp, _ := hex.DecodeString(pub.Fingerprint())
-	if !bytes.Equal(id[:], fp[:key.DeviceIDSize]) {
-		t.Error("the id is not the beginning of the fingerprint")
+	pub, exchange := key.GenerateSigning().Public(), key.GenerateExchange().Public()
+	id := key.NewDeviceID(pub, exchange)
+	sum := sha256.Sum256(append(pub.Bytes(), exchange.Bytes()...))
+	if !bytes.Equal(id[:], sum[:key.DeviceIDSize]) {
+		t.Error("the id is not the beginning of the hash of both keys")
+	}
+	if key.NewDeviceID(pub, key.GenerateExchange().Public()) == id || key.NewDeviceID(key.GenerateSigning().Public(), exchange) == id {
+		t.Error("another key gives the same id")
+	}
+	if !key.NewDeviceID(pub, key.ExchangePublic{}).IsZero() || !key.NewDeviceID(key.SigningPublic{}, exchange).IsZero() {
+		t.Error("a missing key gives an id")
 	}
 	s := id.String()
 	if back, err := key.ParseDeviceID(s); err != nil || back != id || len(s) != key.DeviceIDTextSize {
@@ -286,7 +293,7 @@ func FuzzParsePublic(f *testing.F) {
 }
 
 func FuzzParseDeviceID(f *testing.F) {
-	f.Add(key.GenerateSigning().Public().DeviceID().String())
+	f.Add(key.NewDeviceID(key.GenerateSigning().Public(), key.GenerateExchange().Public()).String())
 	f.Add("aaaaaaaaaaaaaaaaaaaaaaaaab")
 	f.Fuzz(func(t *testing.T, s string) {
 		if id, err := key.ParseDeviceID(s); err == nil && id.String() != s {

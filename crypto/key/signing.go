@@ -55,9 +55,6 @@ func (p SigningPublic) Verify(msg, sig []byte) bool {
 	return ed25519.Verify(p.b[:], msg, sig)
 }
 
-// DeviceID returns the id of the device that owns the key.
-func (p SigningPublic) DeviceID() DeviceID { return deviceIDOf(p.b) }
-
 // Fingerprint returns the SHA-256 of the key in lower-case hexadecimal.
 func (p SigningPublic) Fingerprint() string {
 	sum := sha256.Sum256(p.b[:])

@@ -40,7 +40,9 @@ type VerifiedPeer struct {
 // caller has verified the chain and has made sure that [HandshakeHash] is none
 // that it accepted before, that the responder manifest that the header names
 // lists this device, and that the peer's device was not dropped by a newer
-// manifest. Accept itself checks that the carried manifest is signed by
+// manifest. now is the clock that lifetimes run on: a generation more than
+// [MaxAhead] minutes ahead of it is refused with [ErrGeneration], before any key is
+// used. Accept itself checks that the carried manifest is signed by
 // peer.Account for the peer's address and lists the device.
 //
 // A session exists only if the message opens. The caller commits it, the hash
@@ -79,6 +81,9 @@ func acceptState(self SelfKeys, rk ResponderKeys, peer VerifiedPeer, m Meta, cip
 	header, err := parsePrelude(e.prelude)
 	if err != nil {
 		return nil, err
+	}
+	if header.Generation > latestGeneration(unix(now)) {
+		return nil, fmt.Errorf("generation %d: %w", header.Generation, ErrGeneration)
 	}
 	entry, err := peer.entry(header)
 	if err != nil {

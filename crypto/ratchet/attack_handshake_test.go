@@ -79,7 +79,7 @@ func TestA1_NonContributoryDH(t *testing.T) {
 	for _, point := range lowOrderPoints(t) {
 		a := must(Initiate(alice.self(), bob.bundle(true), now))
 		m := meta(alice, bob, 1)
-		_, ct, err := a.Seal(m, []byte("x"), now)
+		_, ct, err := a.Seal(m, testOwn(), []byte("x"), now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func TestA1_NonContributoryDH(t *testing.T) {
 		}
 		evil.ratchetPublic = [32]byte(point)
 		m = meta(p.dev[0], p.dev[1], 9)
-		_, ct, err = evil.seal(m, []byte("x"), unix(now))
+		_, ct, err = evil.seal(m, testOwn(), []byte("x"), unix(now))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,10 +113,10 @@ func TestA1_NonContributoryDH(t *testing.T) {
 func TestA3_PrekeyInWrongContext(t *testing.T) {
 	alice, bob, eve := newTestDevice("alice"), newTestDevice("bob"), newTestDevice("eve")
 	now := testStart()
-	later := now.Add(90 * 24 * time.Hour)
+	later := now.Add(identity.PrekeyLifetime)
 	signed := func(signer *testDevice, addr identity.Address, p identity.Prekey) identity.Prekey {
 		p.Expires = later
-		return must(identity.SignPrekey(signer.signing, addr, p))
+		return must(identity.SignPrekey(signer.signing, signer.party.Device, addr, p))
 	}
 	spk := identity.Prekey{Kind: identity.SignedExchange, ID: 1, Exchange: bob.signedPrekey.Public()}
 	asOneTime := identity.Prekey{Kind: identity.OneTimeExchange, ID: 1, Exchange: bob.signedPrekey.Public()}
@@ -232,7 +232,7 @@ func TestA19_Downgrade(t *testing.T) {
 	p := newPair(t)
 	a := must(Initiate(alice.self(), bob.bundle(true), now))
 	m := meta(alice, bob, 1)
-	_, initial, err := a.Seal(m, []byte("x"), now)
+	_, initial, err := a.Seal(m, testOwn(), []byte("x"), now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func TestB2_Reflection(t *testing.T) {
 	}
 	m = p.seal(0, "x").m
 	m.Class = ClassProbe
-	if _, _, err := p.s[0].Seal(m, nil, p.now); !errors.Is(err, ErrParty) {
+	if _, _, err := p.s[0].Seal(m, testOwn(), nil, p.now); !errors.Is(err, ErrParty) {
 		t.Errorf("probe in a session: %v", err)
 	}
 }
@@ -124,7 +124,7 @@ func (p *testPair) evilHeader(from int, previous, number uint32) letter {
 	l := letter{from: from, m: meta(p.dev[from], p.dev[1-from], 1<<40)}
 	h := header{ratchet: st.ratchetPublic, previous: previous, number: number, answer: st.answer}
 	var err error
-	if l.ct, err = sealEnvelope(l.m, st.prelude, st.sendHeader, secret{}, h, nil); err != nil {
+	if l.ct, err = sealEnvelope(l.m, testOwn(), st.prelude, st.sendHeader, secret{}, h, nil); err != nil {
 		p.t.Fatal(err)
 	}
 	return l

@@ -13,7 +13,7 @@ func BenchmarkHandshake(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		s := must(Initiate(self, bundle, testStart()))
-		_, ct, err := s.Seal(m, []byte("hello"), testStart())
+		_, ct, err := s.Seal(m, testOwn(), []byte("hello"), testStart())
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -33,7 +33,7 @@ func BenchmarkSeal1K(b *testing.B) {
 	b.SetBytes(benchText)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := p.s[0].Seal(m, text, p.now); err != nil {
+		if _, _, err := p.s[0].Seal(m, testOwn(), text, p.now); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -43,7 +43,7 @@ func BenchmarkSeal1K(b *testing.B) {
 func BenchmarkOpen1K(b *testing.B) {
 	p := newPair(&testing.T{})
 	m := meta(p.dev[0], p.dev[1], 1)
-	_, ct, err := p.s[0].Seal(m, make([]byte, benchText), p.now)
+	_, ct, err := p.s[0].Seal(m, testOwn(), make([]byte, benchText), p.now)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func BenchmarkRatchetStep(b *testing.B) {
 	m, text := meta(p.dev[0], p.dev[1], 1), make([]byte, benchText)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := p.s[0].Seal(m, text, p.now); err != nil {
+		if _, _, err := p.s[0].Seal(m, testOwn(), text, p.now); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -50,7 +50,7 @@ func (e *testEnd) put(set Set) {
 func (e *testEnd) seal(id uint64, text string, now time.Time) letter {
 	e.t.Helper()
 	l := letter{m: meta(e.dev, e.peer, id), text: text}
-	set, ct, err := e.set.Seal(l.m, []byte(text), now)
+	set, ct, err := e.set.Seal(l.m, testOwn(), []byte(text), now)
 	if err != nil {
 		e.t.Fatalf("seal %d: %v", id, err)
 	}

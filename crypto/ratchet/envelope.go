@@ -69,13 +69,13 @@ func parseEnvelope(b []byte) (envelope, error) {
 }
 
 // sealEnvelope writes an envelope under a header key and a message key.
-func sealEnvelope(m Meta, prelude []byte, headerKey, messageKey secret, h header, plaintext []byte) ([]byte, error) {
+func sealEnvelope(m Meta, own ManifestRef, prelude []byte, headerKey, messageKey secret, h header, content []byte) ([]byte, error) {
 	kind := kindRegular
 	if prelude != nil {
 		kind = kindInitial
 	}
 	salt := seal.NewSalt()
-	out := make([]byte, 0, envelopeFixed+len(prelude)+headerSizeTwo+len(plaintext)+512)
+	out := make([]byte, 0, envelopeFixed+len(prelude)+headerSizeTwo+len(content)+512)
 	out = append(out, Version, kind)
 	out = append(out, salt[:]...)
 	if prelude != nil {
@@ -87,6 +87,8 @@ func sealEnvelope(m Meta, prelude []byte, headerKey, messageKey secret, h header
 	}
 	out = binary.BigEndian.AppendUint16(out, uint16(len(sealedHeader)))
 	out = append(out, sealedHeader...)
+	plaintext := frame(own, content)
+	defer clear(plaintext)
 	padded := seal.Pad(plaintext)
 	defer clear(padded)
 	body, err := seal.SealBody(messageKey[:], salt, associatedData(m, kind, out), padded)
@@ -102,15 +104,20 @@ func (e envelope) openHeader(headerKey secret) ([]byte, bool) {
 	return b, err == nil
 }
 
-// openBody opens the body and takes the padding off.
-func (e envelope) openBody(m Meta, messageKey secret) ([]byte, error) {
+// openBody opens the body, takes the padding off and returns the content and
+// the sender's manifest.
+func (e envelope) openBody(m Meta, messageKey secret) ([]byte, ManifestRef, error) {
 	padded, err := seal.OpenBody(messageKey[:], e.salt, associatedData(m, e.kind, e.prefix), e.body)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrOpen, err)
+		return nil, ManifestRef{}, fmt.Errorf("%w: %w", ErrOpen, err)
 	}
 	plaintext, err := seal.Unpad(padded)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrPeer, err)
+		return nil, ManifestRef{}, fmt.Errorf("%w: %w", ErrPeer, err)
 	}
-	return plaintext, nil
+	ref, content, err := unframe(plaintext)
+	if err != nil {
+		return nil, ManifestRef{}, fmt.Errorf("body: %w: %w", ErrPeer, err)
+	}
+	return content, ref, nil
 }

@@ -31,6 +31,9 @@ var (
 	// ErrBundle says that a prekey bundle or the keys for an initial message
 	// are incomplete, expired, wrongly signed or for another device.
 	ErrBundle = errors.New("bad prekey bundle")
+	// ErrGeneration says that a first message claims a generation more than
+	// [MaxAhead] minutes ahead of the receiver's clock.
+	ErrGeneration = errors.New("the session's generation is too far ahead")
 	// ErrExhausted says that a chain or a counter is at its end.
 	ErrExhausted = errors.New("session is exhausted")
 )

@@ -27,7 +27,7 @@ func FuzzParseInitial(f *testing.F) {
 			self.Extensions = []Extension{{Type: 1, Data: []byte("x")}, {Type: 9}}
 		}
 		a := must(Initiate(self, bob.bundle(oneTime), testStart()))
-		_, ct, err := a.Seal(meta(alice, bob, 1), []byte("seed"), testStart())
+		_, ct, err := a.Seal(meta(alice, bob, 1), testOwn(), []byte("seed"), testStart())
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func FuzzParseSession(f *testing.F) {
 		}
 		// Whatever state was read, it does not panic, nor make what is too long.
 		m := Meta{Class: ClassDurable, Sender: s.Self(), Recipient: s.Peer()}
-		if _, ct, err := s.Seal(m, []byte("x"), p.now); err == nil && len(ct) > MaxEnvelope {
+		if _, ct, err := s.Seal(m, testOwn(), []byte("x"), p.now); err == nil && len(ct) > MaxEnvelope {
 			t.Fatalf("envelope of %d bytes", len(ct))
 		}
 		m.Sender, m.Recipient = m.Recipient, m.Sender

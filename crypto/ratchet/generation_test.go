@@ -2,28 +2,101 @@ package ratchet
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"strings"
 	"testing"
+	"time"
 )
 
-// frozen is a world in which a peer has claimed the largest generation, for a
-// session that the other end keeps active.
-func frozen(t *testing.T, seed uint64) (w *testWorld, claimed [32]byte) {
+// claimed is a world in which mallory has begun a session of the largest
+// generation that alice takes.
+func claimed(t *testing.T, seed uint64) (w *testWorld, session [32]byte) {
 	t.Helper()
 	w = newTestWorld(t, seed, [2]*testDevice{newTestDevice("alice"), newTestDevice("mallory")})
 	mallory := w.ends[1]
-	s := must(initiate(mallory.dev.self(), mallory.peer.bundle(false), math.MaxUint32, w.now))
+	s := must(initiate(mallory.dev.self(), mallory.peer.bundle(false), latestGeneration(unix(w.now)), w.now))
 	mallory.put(must(mallory.set.Add(s, w.now)))
 	w.send(1)
 	w.deliver(0, false)
-	claimed = s.TranscriptHash()
-	if w.ends[0].set.Active().TranscriptHash() != claimed {
+	session = s.TranscriptHash()
+	if w.ends[0].set.Active().TranscriptHash() != session {
 		t.Fatal("the largest generation is not preferred")
 	}
-	return w, claimed
+	return w, session
+}
+
+// A first message may claim a generation two hours ahead of its receiver's clock
+// and no more, whatever prekeys it was made with.
+func TestGenerationTooFarAheadIsRefused(t *testing.T) {
+	p := newPair(t)
+	alice, bob := p.dev[0], p.dev[1]
+	for _, tt := range []struct {
+		ahead uint32
+		want  error
+	}{{0, nil}, {1, nil}, {MaxAhead, nil}, {MaxAhead + 1, ErrGeneration}, {1000, ErrGeneration}, {math.MaxUint32, ErrGeneration}} {
+		generation := addMinutes(generationAt(unix(p.now)), tt.ahead)
+		a := must(initiate(alice.self(), bob.bundle(true), generation, p.now))
+		m := meta(alice, bob, 1)
+		_, ct, err := a.Seal(m, testOwn(), []byte("x"), p.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bob.accept(alice, m, ct, p.now); !errors.Is(err, tt.want) {
+			t.Errorf("%d minutes ahead: %v, want %v", tt.ahead, err, tt.want)
+		}
+	}
+}
+
+// However often one end begins anew, with whatever sessions it knows, its
+// generation stays one hour ahead of its clock, so that a peer whose clock is an
+// hour slow takes it; and each new session sends.
+func TestOwnGenerationStaysWithinTheRule(t *testing.T) {
+	w, session := claimed(t, 1)
+	alice, mallory := w.ends[0], w.ends[1]
+	for i := range 70 {
+		alice.initiate(false, w.now)
+		fresh := alice.set.Active()
+		if fresh.TranscriptHash() == session {
+			t.Fatalf("session %d does not send", i)
+		}
+		session = fresh.TranscriptHash()
+		if most := generationAt(unix(w.now)) + ownAhead; fresh.Generation() > most {
+			t.Errorf("session %d has generation %d, the most is %d", i, fresh.Generation(), most)
+		}
+		l := alice.seal(uint64(100+i), "x", w.now)
+		if err := mallory.open(l, uint64(100+i), w.now.Add(-time.Hour)); err != nil {
+			t.Errorf("session %d: a peer whose clock is an hour slow: %v", i, err)
+		}
+	}
+}
+
+// A session that was accepted under a clock far ahead does not stay active once
+// the clock is right: any new one takes its place.
+func TestSessionOfAWrongClockIsReplaced(t *testing.T) {
+	for seed := range uint64(6) {
+		w := newTestWorld(t, seed, [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")})
+		alice, bob := w.ends[0], w.ends[1]
+		wrong := w.now.Add(40 * 24 * time.Hour)
+		s := must(initiate(bob.dev.self(), bob.peer.bundle(false), generationAt(unix(wrong)), w.now))
+		bob.put(must(bob.set.Add(s, w.now)))
+		l := bob.seal(100, "x", w.now)
+		if err := alice.open(l, 100, wrong); err != nil {
+			t.Fatal(err)
+		}
+		bob.put(Set{}) // he has lost it
+		bob.initiate(true, w.now)
+		fresh := bob.set.Active().TranscriptHash()
+		l = bob.seal(101, "y", w.now)
+		if err := alice.open(l, 101, w.now); err != nil {
+			t.Fatal(err)
+		}
+		if alice.set.Active().TranscriptHash() != fresh {
+			t.Fatalf("seed %d: the session of the wrong clock stays active", seed)
+		}
+	}
 }
 
 // A peer that claims the largest generation binds nobody to its session: one
@@ -31,10 +104,10 @@ func frozen(t *testing.T, seed uint64) (w *testWorld, claimed [32]byte) {
 // Of two sessions of one generation chance decides, so this runs several times.
 func TestLargestGenerationFreezesNothing(t *testing.T) {
 	for seed := range uint64(6) {
-		w, claimed := frozen(t, seed)
+		w, session := claimed(t, seed)
 		w.ends[0].initiate(false, w.now)
 		fresh := w.ends[0].set.Active()
-		if fresh.TranscriptHash() == claimed || fresh.Generation() != math.MaxUint32 {
+		if fresh.TranscriptHash() == session {
 			t.Fatal("the claimed session stays active")
 		}
 		w.send(0)
@@ -57,7 +130,7 @@ func TestLargestGenerationFreezesNothing(t *testing.T) {
 // An end that lost everything gets through to a peer with a session of the
 // largest generation: what it asks inside its own session activates that.
 func TestLostEndLeavesLargestGeneration(t *testing.T) {
-	w, _ := frozen(t, 1)
+	w, _ := claimed(t, 1)
 	w.ends[1].put(Set{})
 	w.ends[1].initiate(false, w.now)
 	own := w.ends[1].set.Active().TranscriptHash()
@@ -69,6 +142,52 @@ func TestLostEndLeavesLargestGeneration(t *testing.T) {
 	if w.ends[1].set.Active().TranscriptHash() != own {
 		t.Error("not in the session that was asked in")
 	}
+}
+
+// Replaced tells a confirmed session that another one takes over from, and
+// nothing else.
+func TestReplaced(t *testing.T) {
+	w := newTestWorld(t, 2, [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")})
+	alice, bob := w.ends[0], w.ends[1]
+	step := func(what string, want bool, fn func()) {
+		t.Helper()
+		before := alice.set
+		fn()
+		if got := Replaced(before, alice.set); got != want {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+	send := func(from int) func() {
+		return func() {
+			w.send(from)
+			w.deliver(0, false)
+		}
+	}
+	bob.initiate(false, w.now)
+	step("the first session", false, send(1))
+	step("a second session before the first was answered", false, func() {
+		bob.initiate(false, w.now)
+		send(1)()
+	})
+	for i := range 4 {
+		step("messages", false, send(i%2))
+	}
+	if !alice.set.Active().Confirmed() {
+		t.Fatal("not confirmed")
+	}
+	former := alice.set.Active().TranscriptHash()
+	step("a session that takes over", true, func() {
+		bob.put(Set{})
+		w.now = w.now.Add(3 * time.Hour)
+		bob.initiate(false, w.now)
+		send(1)()
+	})
+	for i := range 4 {
+		step("messages", false, send(i%2))
+	}
+	step("the former one, because the peer asked in it", true, func() {
+		alice.put(must(alice.set.Activate(former, w.now)))
+	})
 }
 
 // Ends that ask each other at once, each in the session that the other does not

@@ -23,7 +23,7 @@ func TestHandshakeBothWays(t *testing.T) {
 				t.Fatal(err)
 			}
 			m := meta(alice, bob, 1)
-			a, ct, err := a.Seal(m, []byte("hello"), now)
+			a, ct, err := a.Seal(m, testOwn(), []byte("hello"), now)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,7 +51,7 @@ func TestHandshakeBothWays(t *testing.T) {
 				t.Fatal("confirmed before anything came back")
 			}
 			reply := meta(bob, alice, 2)
-			b, ct, err = b.Seal(reply, []byte("hi"), now)
+			b, ct, err = b.Seal(reply, testOwn(), []byte("hi"), now)
 			if err != nil || IsInitial(ct) {
 				t.Fatalf("reply: %v", err)
 			}
@@ -60,7 +60,7 @@ func TestHandshakeBothWays(t *testing.T) {
 				t.Fatalf("reply: %v", err)
 			}
 			m = meta(alice, bob, 3)
-			_, ct, err = res.Next.Seal(m, nil, now)
+			_, ct, err = res.Next.Seal(m, testOwn(), nil, now)
 			if err != nil || IsInitial(ct) {
 				t.Fatalf("after the reply: initial %v, %v", IsInitial(ct), err)
 			}
@@ -112,7 +112,7 @@ func TestAcceptChecksWhatItIsGiven(t *testing.T) {
 	now := testStart()
 	a := must(Initiate(alice.self(), bob.bundle(true), now))
 	m := meta(alice, bob, 1)
-	_, ct, err := a.Seal(m, []byte("x"), now)
+	_, ct, err := a.Seal(m, testOwn(), []byte("x"), now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestPreludeIsBound(t *testing.T) {
 	self.Extensions = []Extension{{Type: ExtensionChainProof, Data: []byte("proof")}, {Type: 77, Data: []byte("later")}}
 	a := must(Initiate(self, bob.bundle(true), now))
 	m := meta(alice, bob, 1)
-	_, ct, err := a.Seal(m, []byte("x"), now)
+	_, ct, err := a.Seal(m, testOwn(), []byte("x"), now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ type Bundle struct {
 // anything in the bundle is missing, expired, for another purpose or device, or
 // wrongly signed. There is no handshake without a KEM prekey.
 func Initiate(self SelfKeys, b Bundle, now time.Time) (*Session, error) {
-	return initiate(self, b, generationAt(now), now)
+	return initiate(self, b, generationAt(unix(now)), now)
 }
 
 func initiate(self SelfKeys, b Bundle, generation uint32, now time.Time) (*Session, error) {
@@ -113,7 +113,7 @@ func (b Bundle) verify(now time.Time) (identity.Device, identity.Manifest, error
 	check := func(p identity.Prekey, kinds ...identity.PrekeyKind) error {
 		for _, k := range kinds {
 			if p.Kind == k {
-				return p.Verify(entry.Signing, b.Party.Address, now)
+				return p.Verify(entry.Signing, entry.ID, b.Party.Address, now)
 			}
 		}
 		return fmt.Errorf("prekey of kind %d in the wrong place", p.Kind)
@@ -132,8 +132,14 @@ func (b Bundle) verify(now time.Time) (identity.Device, identity.Manifest, error
 	return entry, manifest, nil
 }
 
-// generationAt counts hours since 1970, so that a session that was begun after
+// generationAt counts minutes since 1970, so that a session that was begun after
 // the other end was lost, or the contact removed, wins over the one before.
-func generationAt(now time.Time) uint32 {
-	return uint32(min(unix(now)/3600, math.MaxUint32))
+func generationAt(now int64) uint32 {
+	return uint32(min(now/60, math.MaxUint32))
 }
+
+// latestGeneration is the largest generation that a receiver takes at a time.
+func latestGeneration(now int64) uint32 { return addMinutes(generationAt(now), MaxAhead) }
+
+// addMinutes is a + n, but never beyond the largest generation.
+func addMinutes(a, n uint32) uint32 { return a + min(n, math.MaxUint32-a) }

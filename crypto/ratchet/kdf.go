@@ -26,13 +26,11 @@ func expand3(input, salt []byte, label string) (a, b, c secret, err error) {
 }
 
 // handshakeKeys derives root key, the initiator's first header key and the
-// responder's first header key. The 32 bytes of 0xFF in front keep the input
-// apart from every encoding of a point (X3DH, section 2.2).
+// responder's first header key. All secrets have 32 bytes, and the transcript
+// says how many there are. X3DH puts 32 bytes of 0xFF in front, to keep the input
+// apart from that of XEdDSA, which is not used here.
 func handshakeKeys(transcript [sha512.Size]byte, secrets ...[]byte) (root, first, next secret, err error) {
-	input := make([]byte, 0, 32*(len(secrets)+1))
-	for range 32 {
-		input = append(input, 0xff)
-	}
+	input := make([]byte, 0, 32*len(secrets))
 	for _, s := range secrets {
 		input = append(input, s...)
 	}

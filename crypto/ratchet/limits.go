@@ -71,6 +71,15 @@ const (
 	// PreviousLifetime is how long a session is kept after the first use of
 	// the one that took its place.
 	PreviousLifetime = 24 * time.Hour
+	// MaxAhead is how far, in minutes, the generation of a session may be ahead of
+	// its receiver's clock: an hour that an initiator may go ahead of its own
+	// (ownAhead), and an hour for the difference of the clocks. Without the bound,
+	// whoever can make one handshake could claim the largest generation, and its
+	// session would stay active for ever.
+	MaxAhead = 120
+	// ownAhead is how far an initiator goes ahead of its own clock so that its new
+	// session is preferred to those it knows: 60 sessions within a minute.
+	ownAhead = 60
 	// RebuildInterval is the least time between two sessions that a device
 	// starts because a message did not open.
 	RebuildInterval = time.Hour

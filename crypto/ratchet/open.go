@@ -14,6 +14,7 @@ type OpenResult struct {
 	key.Redacted
 	Next      *Session     // takes the place of the session that was asked
 	Plaintext []byte       `json:"-"` // without padding
+	Manifest  ManifestRef  // the newest manifest that the sender knows of its account
 	Used      *SkippedRef  // the stored message key that was used: delete it
 	Skipped   []SkippedKey // message keys to be stored
 }
@@ -80,7 +81,7 @@ func (s *state) open(m Meta, ciphertext []byte, keys SkippedKeys, now int64, w *
 	if err != nil {
 		return nil, OpenResult{}, err
 	}
-	if res.Plaintext, err = e.openBody(m, message); err != nil {
+	if res.Plaintext, res.Manifest, err = e.openBody(m, message); err != nil {
 		return nil, OpenResult{}, err
 	}
 	if err := next.offered(h.offer); err != nil {

@@ -1,6 +1,8 @@
 package ratchet
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 
 	"secmsg/crypto/identity"
@@ -26,6 +28,21 @@ type Party struct {
 
 // String returns "user@domain/device".
 func (p Party) String() string { return p.Address.String() + "/" + p.Device.String() }
+
+// ManifestRef names a device manifest: its version and its [identity.ManifestHash].
+//
+// Every message carries, inside the encrypted body, the newest manifest that its
+// sender knows of its own account. A server that withholds a manifest, or shows
+// another one to the peer, is found out by the next message that it lets
+// through. All messages carry it, not only the first of a chain: that one may be
+// lost, and a server could pick it out.
+type ManifestRef struct {
+	Version uint64 // 1 to identity.MaxManifestVersion
+	Hash    [sha256.Size]byte
+}
+
+// manifestRefSize is the length of an encoded ManifestRef in bytes.
+const manifestRefSize = 8 + sha256.Size
 
 // MessageIDSize is the length of a message id in bytes (a UUID).
 const MessageIDSize = 16
@@ -70,4 +87,25 @@ func associatedData(m Meta, kind uint8, prefix []byte) []byte {
 func appendParty(dst []byte, p Party) []byte {
 	dst = appendSized(dst, []byte(p.Address.String()))
 	return append(dst, p.Device[:]...)
+}
+
+func (r ManifestRef) valid() bool { return 0 < r.Version && r.Version <= identity.MaxManifestVersion }
+
+// frame puts the manifest in front of a content: the plaintext of a body before
+// padding.
+func frame(own ManifestRef, content []byte) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, manifestRefSize+len(content)), own.Version)
+	b = append(b, own.Hash[:]...)
+	return append(b, content...)
+}
+
+// unframe takes a plaintext apart.
+func unframe(b []byte) (ManifestRef, []byte, error) {
+	r := reader{rest: b}
+	ref := ManifestRef{Version: r.u64("manifest version")}
+	r.copy32(&ref.Hash, "manifest hash")
+	if r.err == nil && !ref.valid() {
+		r.fail("manifest version")
+	}
+	return ref, r.rest, r.err
 }

@@ -165,7 +165,7 @@ func TestBadKEMItems(t *testing.T) {
 	}
 	evil.answer = &answer{id: 7, ct: make([]byte, kemTextSize)}
 	m := meta(p.dev[0], p.dev[1], 99)
-	_, ct, err := evil.seal(m, []byte("x"), unix(p.now))
+	_, ct, err := evil.seal(m, testOwn(), []byte("x"), unix(p.now))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestBadKEMItems(t *testing.T) {
 		bad[i] = 0xff // coefficients not reduced (FIPS 203, 7.2)
 	}
 	h := header{ratchet: st.ratchetPublic, previous: st.sendPrevious, number: st.sendNumber, offer: &offer{id: 1, ek: bad}}
-	if ct, err = sealEnvelope(m, nil, st.sendHeader, message, h, []byte("x")); err != nil {
+	if ct, err = sealEnvelope(m, testOwn(), nil, st.sendHeader, message, h, []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.s[1].Open(m, ct, nil, p.now); !errors.Is(err, ErrPeer) {

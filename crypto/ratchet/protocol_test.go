@@ -23,7 +23,7 @@ func (p *testPair) forgeNext(from int, change func(s *state, h *header)) letter 
 	_, message := chainStep(st.sendKey)
 	l := letter{from: from, m: meta(p.dev[from], p.dev[1-from], 1<<41), text: "forged"}
 	var err error
-	if l.ct, err = sealEnvelope(l.m, st.prelude, st.sendHeader, message, h, []byte(l.text)); err != nil {
+	if l.ct, err = sealEnvelope(l.m, testOwn(), st.prelude, st.sendHeader, message, h, []byte(l.text)); err != nil {
 		p.t.Fatal(err)
 	}
 	return l
@@ -77,7 +77,7 @@ func newUnopenedPair(t *testing.T) *testPair {
 	p.dev = [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")}
 	p.s[0] = must(Initiate(p.dev[0].self(), p.dev[1].bundle(true), p.now))
 	m := meta(p.dev[0], p.dev[1], 1)
-	next, ct, err := p.s[0].Seal(m, nil, p.now)
+	next, ct, err := p.s[0].Seal(m, testOwn(), nil, p.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestPeerCannotBeginTwoChainsInARow(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := meta(p.dev[0], p.dev[1], 7)
-	_, ct, err := evil.seal(m, []byte("x"), unix(p.now))
+	_, ct, err := evil.seal(m, testOwn(), []byte("x"), unix(p.now))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestRollbackRepeatsNoNonce(t *testing.T) {
 	seen := map[seal.Salt]bool{}
 	bodies := map[string]bool{}
 	for range 50 {
-		_, ct, err := p.s[0].Seal(m, []byte("the same text"), p.now)
+		_, ct, err := p.s[0].Seal(m, testOwn(), []byte("the same text"), p.now)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -43,7 +43,7 @@ func newTestDevice(user string) *testDevice {
 	}
 	d.party = Party{
 		Address: identity.Address{User: user, Domain: "chat.example.com"},
-		Device:  d.signing.Public().DeviceID(),
+		Device:  key.NewDeviceID(d.signing.Public(), d.exchange.Public()),
 	}
 	root := must(identity.NewRoot("chat.example.com", now))
 	issuing := must(root.NewIssuing("chat.example.com", now))
@@ -64,8 +64,8 @@ func (d *testDevice) self() SelfKeys {
 }
 
 func (d *testDevice) sign(p identity.Prekey) identity.Prekey {
-	p.Expires = testStart().Add(90 * 24 * time.Hour)
-	return must(identity.SignPrekey(d.signing, d.party.Address, p))
+	p.Expires = testStart().Add(identity.PrekeyLifetime)
+	return must(identity.SignPrekey(d.signing, d.party.Device, d.party.Address, p))
 }
 
 // bundle returns the prekey bundle, with one-time keys or without.
@@ -116,6 +116,9 @@ func meta(from, to *testDevice, id uint64) Meta {
 	binary.BigEndian.PutUint64(m.MessageID[8:], id)
 	return m
 }
+
+// testOwn is the manifest that senders name.
+func testOwn() ManifestRef { return ManifestRef{Version: 7, Hash: [32]byte{1, 2, 3}} }
 
 // testKeys keeps skipped message keys as a caller does.
 type testKeys map[SkippedRef][]byte
@@ -186,7 +189,7 @@ func (p *testPair) seal(from int, text string) letter {
 	p.nextID++
 	l := letter{from: from, m: meta(p.dev[from], p.dev[1-from], p.nextID), text: text}
 	var err error
-	if p.s[from], l.ct, err = p.s[from].Seal(l.m, []byte(text), p.now); err != nil {
+	if p.s[from], l.ct, err = p.s[from].Seal(l.m, testOwn(), []byte(text), p.now); err != nil {
 		p.t.Fatalf("seal %q: %v", text, err)
 	}
 	return l

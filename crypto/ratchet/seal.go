@@ -9,24 +9,28 @@ import (
 	"secmsg/crypto/key"
 )
 
-// Seal seals plaintext for the peer and returns the session that follows. The
-// caller commits next and ciphertext together before the ciphertext leaves. It
-// fails with [ErrParty] for meta data of another pair, [ErrFormat] for more than
-// [MaxPlaintext] bytes and [ErrExhausted] after 2^32 - 1 messages in one chain.
-func (s *Session) Seal(m Meta, plaintext []byte, now time.Time) (next *Session, ciphertext []byte, err error) {
-	st, out, err := s.st.seal(m, plaintext, unix(now))
+// Seal seals plaintext for the peer, with the newest manifest of the own account
+// that this device knows, and returns the session that follows. The caller
+// commits next and ciphertext together before the ciphertext leaves. It fails
+// with [ErrParty] for meta data of another pair, [ErrFormat] for more than
+// [MaxPlaintext] bytes or no manifest, and [ErrExhausted] after 2^32 - 1 messages in one chain.
+func (s *Session) Seal(m Meta, own ManifestRef, plaintext []byte, now time.Time) (next *Session, ciphertext []byte, err error) {
+	st, out, err := s.st.seal(m, own, plaintext, unix(now))
 	if err != nil {
 		return nil, nil, fmt.Errorf("seal: %w", err)
 	}
 	return &Session{st: st}, out, nil
 }
 
-func (s *state) seal(m Meta, plaintext []byte, now int64) (*state, []byte, error) {
+func (s *state) seal(m Meta, own ManifestRef, plaintext []byte, now int64) (*state, []byte, error) {
 	if err := m.check(s.self, s.peer); err != nil {
 		return nil, nil, err
 	}
 	if len(plaintext) > MaxPlaintext {
 		return nil, nil, fmt.Errorf("plaintext of %d bytes: %w", len(plaintext), ErrFormat)
+	}
+	if !own.valid() {
+		return nil, nil, fmt.Errorf("own manifest of version %d: %w", own.Version, ErrFormat)
 	}
 	next := s.clone()
 	if next.turn {
@@ -50,7 +54,7 @@ func (s *state) seal(m Meta, plaintext []byte, now int64) (*state, []byte, error
 	var message secret
 	next.sendKey, message = chainStep(next.sendKey)
 	next.sendNumber++
-	out, err := sealEnvelope(m, next.prelude, next.sendHeader, message, h, plaintext)
+	out, err := sealEnvelope(m, own, next.prelude, next.sendHeader, message, h, plaintext)
 	if err != nil {
 		return nil, nil, err
 	}

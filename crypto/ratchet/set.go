@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 )
@@ -25,8 +24,8 @@ type Entry struct {
 //
 // Which session is active follows from [Prefer] alone, whenever a session is
 // added, so that both ends choose the same one once they know the same
-// sessions. Only [Set.Activate], and [Set.Initiate] at the largest generation,
-// overrule it.
+// sessions. Only [Set.Activate], and [Set.Initiate] where it may not go further
+// ahead of the clock, overrule it.
 type Set struct{ entries []Entry }
 
 // NewSet makes a set of stored entries, in any order. It fails with [ErrFormat]
@@ -86,15 +85,17 @@ func (t Set) ByHandshake(hash [32]byte) (*Session, bool) {
 // sees to it that a device does so at most once in [RebuildInterval]. It fails
 // as the function Initiate does.
 //
-// Above the largest generation there is none: a peer that has claimed it would
-// keep its session active for ever. So the new one is active here whatever
-// [Prefer] says, and what is asked inside it makes the peer follow.
+// Its generation is one more than the largest of the set, but at most one hour
+// ahead of the clock, so that a peer whose clock is up to an hour behind takes
+// it. Where that is not the largest, the new session is active here all the same,
+// whatever [Prefer] says, and what is asked inside it makes the peer follow.
 func (t Set) Initiate(self SelfKeys, b Bundle, now time.Time) (Set, error) {
-	generation := generationAt(now)
+	clock := generationAt(unix(now))
+	generation := clock
 	for _, e := range t.entries {
-		g := e.Session.st.generation
-		generation = max(generation, g+min(1, math.MaxUint32-g))
+		generation = max(generation, addMinutes(e.Session.st.generation, 1))
 	}
+	generation = min(generation, addMinutes(clock, ownAhead))
 	s, err := initiate(self, b, generation, now)
 	if err != nil {
 		return Set{}, err
@@ -123,11 +124,11 @@ func (t Set) Add(s *Session, now time.Time) (Set, error) {
 		return Set{}, fmt.Errorf("add session: %w", ErrReplay)
 	}
 	next := Set{entries: append(slices.Clone(t.entries), Entry{Session: s, Used: used})}
-	if prefers(s.st, t.Active().st) {
+	if prefers(s.st, t.Active().st, unix(now)) {
 		next.activate(len(next.entries) - 1)
 	}
 	next.retire(now)
-	next.trim(s)
+	next.trim(s, unix(now))
 	return next, nil
 }
 
@@ -168,11 +169,11 @@ func (t *Set) retire(now time.Time) {
 
 // trim drops the previous session that ends first, or else the one least
 // preferred, while there are too many; never the one just added.
-func (t *Set) trim(added *Session) {
+func (t *Set) trim(added *Session, now int64) {
 	for len(t.entries) > MaxPrevious+1 {
 		worst := -1
 		for i, e := range t.entries {
-			if !e.Active && e.Session != added && (worst < 0 || endsBefore(e, t.entries[worst])) {
+			if !e.Active && e.Session != added && (worst < 0 || endsBefore(e, t.entries[worst], now)) {
 				worst = i
 			}
 		}
@@ -180,21 +181,21 @@ func (t *Set) trim(added *Session) {
 	}
 }
 
-func endsBefore(a, b Entry) bool {
+func endsBefore(a, b Entry, now int64) bool {
 	if a.Until.Equal(b.Until) {
-		return prefers(b.Session.st, a.Session.st)
+		return prefers(b.Session.st, a.Session.st, now)
 	}
 	return b.Until.IsZero() || !a.Until.IsZero() && a.Until.Before(b.Until)
 }
 
 // Seal seals with the active session. It fails with [ErrNoSession] for an empty
 // set, and as [Session.Seal] does.
-func (t Set) Seal(m Meta, plaintext []byte, now time.Time) (Set, []byte, error) {
+func (t Set) Seal(m Meta, own ManifestRef, plaintext []byte, now time.Time) (Set, []byte, error) {
 	i := t.activeIndex()
 	if i < 0 {
 		return Set{}, nil, fmt.Errorf("seal: %w", ErrNoSession)
 	}
-	s, out, err := t.entries[i].Session.Seal(m, plaintext, now)
+	s, out, err := t.entries[i].Session.Seal(m, own, plaintext, now)
 	if err != nil {
 		return Set{}, nil, err
 	}
@@ -246,6 +247,14 @@ func (t Set) Sweep(now time.Time) Set {
 	return Set{entries: slices.DeleteFunc(slices.Clone(t.entries), func(e Entry) bool {
 		return !e.Active && !e.Until.IsZero() && !now.Before(e.Until)
 	})}
+}
+
+// Replaced reports whether the session that sends in before was confirmed and
+// another one sends in after. When the peer has caused that, it has lost its
+// state, or somebody else poses as it: the user is told.
+func Replaced(before, after Set) bool {
+	was, is := before.Active(), after.Active()
+	return was != nil && is != nil && was.Confirmed() && was.st.transcript != is.st.transcript
 }
 
 // Removed returns the ids of the sessions that are in before and not in after:

@@ -24,7 +24,7 @@ func TestB11_SimultaneousInitiation(t *testing.T) {
 		w := newTestWorld(t, seed, devices)
 		start := begun[seed%uint64(len(begun))]
 		w.ends[0].set, w.ends[1].set = start[0], start[1]
-		want := Prefer(start[0].Active(), start[1].Active()).TranscriptHash()
+		want := Prefer(start[0].Active(), start[1].Active(), testStart()).TranscriptHash()
 		w.send(0)
 		w.send(1)
 		for range 12 {
@@ -60,15 +60,15 @@ func TestB11_SimultaneousInitiation(t *testing.T) {
 func TestPrefer(t *testing.T) {
 	p, q := newPair(t), newPair(t)
 	a, b := p.s[0], q.s[0]
-	if Prefer(a, b) != Prefer(b, a) {
+	if Prefer(a, b, p.now) != Prefer(b, a, p.now) {
 		t.Error("depends on the order")
 	}
 	x, y := a.TranscriptHash(), b.TranscriptHash()
-	if (Prefer(a, b) == a) != (string(x[:]) < string(y[:])) {
+	if (Prefer(a, b, p.now) == a) != (string(x[:]) < string(y[:])) {
 		t.Error("not the smaller transcript hash")
 	}
 	later := must(Initiate(p.dev[0].self(), p.dev[1].bundle(true), p.now.Add(time.Hour)))
-	if Prefer(a, later) != later || Prefer(later, a) != later {
+	if Prefer(a, later, p.now) != later || Prefer(later, a, p.now) != later {
 		t.Error("not the later generation")
 	}
 }
@@ -124,7 +124,7 @@ func TestSetIsBounded(t *testing.T) {
 			t.Errorf("end %d: %d sessions", i, len(entries))
 		}
 		for _, x := range entries {
-			if Prefer(x.Session, e.set.Active()) != e.set.Active() {
+			if Prefer(x.Session, e.set.Active(), w.now) != e.set.Active() {
 				t.Errorf("end %d: the active session is not the newest", i)
 			}
 		}
@@ -198,7 +198,7 @@ func TestNewSetChecks(t *testing.T) {
 	if err != nil || set.Active() != nil {
 		t.Errorf("empty set: %v", err)
 	}
-	if _, _, err := set.Seal(Meta{}, nil, p.now); !errors.Is(err, ErrNoSession) {
+	if _, _, err := set.Seal(Meta{}, testOwn(), nil, p.now); !errors.Is(err, ErrNoSession) {
 		t.Errorf("seal with an empty set: %v", err)
 	}
 	if _, _, err := set.Open(Meta{}, nil, nil, p.now); !errors.Is(err, ErrNoSession) {

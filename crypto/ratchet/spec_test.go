@@ -57,6 +57,8 @@ type specVector struct {
 		From      int     `json:"from"`
 		Class     uint8   `json:"class"`
 		MessageID hexText `json:"message_id"`
+		Manifest  uint64  `json:"manifest_version"`
+		Hash      hexText `json:"manifest_hash"`
 		Plaintext hexText `json:"plaintext"`
 		Envelope  hexText `json:"envelope"`
 	} `json:"messages"`
@@ -263,7 +265,7 @@ func (r *specRun) handshake() {
 	ikA, ikB := specPublic(t, a.ExchangePrivate), specPublic(t, b.ExchangePrivate)
 	spk := specPublic(t, b.SignedPrekey)
 	var opk []byte
-	ikm := cat(bytes.Repeat([]byte{0xff}, 32), specDH(t, b.SignedPrekey, ikA), specDH(t, b.ExchangePrivate, ephemeral), specDH(t, b.SignedPrekey, ephemeral))
+	ikm := cat(specDH(t, b.SignedPrekey, ikA), specDH(t, b.ExchangePrivate, ephemeral), specDH(t, b.SignedPrekey, ephemeral))
 	if oneTime {
 		opk = cat([]byte{3}, be32(b.OneTimePrekeyID), specPublic(t, b.OneTimePrekey))
 		ikm = cat(ikm, specDH(t, b.OneTimePrekey, ephemeral))
@@ -401,7 +403,8 @@ func (r *specRun) message(i int) {
 		from, to = to, from
 	}
 	ad := cat([]byte("secmsg v1 message"), []byte{version, m.Class, kind}, from, to, m.MessageID, prefix)
-	out := specHKDF(t, key, salt, "secmsg v1 envelope body", 76)
+	sum := sha256.Sum256(ad)
+	out := specHKDF(t, key, salt, "secmsg v1 envelope body"+string(sum[:]), 76)
 	if !bytes.Equal(out[44:], body[:32]) {
 		t.Fatalf("message %d: commitment", i)
 	}
@@ -409,11 +412,11 @@ func (r *specRun) message(i int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	padded, err := aead.Open(nil, out[32:44], body[32:], ad)
+	padded, err := aead.Open(nil, out[32:44], body[32:], nil)
 	if err != nil {
 		t.Fatalf("message %d: body does not open", i)
 	}
-	if !bytes.Equal(padded, specPad(m.Plaintext)) {
+	if !bytes.Equal(padded, specPad(cat(binary.BigEndian.AppendUint64(nil, m.Manifest), m.Hash, m.Plaintext))) {
 		t.Errorf("message %d: padding", i)
 	}
 }

@@ -127,19 +127,30 @@ func (s *Session) Confirmed() bool { return s.st.confirmed }
 // one of the larger generation, or, of one generation, the one with the smaller
 // transcript hash. Both ends know both values, so that they agree without a
 // word, whatever the order in which messages arrive (SPEC "Session:
-// simultaneous initiation").
-func Prefer(a, b *Session) *Session {
-	if prefers(a.st, b.st) {
+// simultaneous initiation"). A generation that no receiver would take now, more
+// than [MaxAhead] minutes ahead, counts as 0: it was made under a wrong clock, and
+// must not keep its session active.
+func Prefer(a, b *Session, now time.Time) *Session {
+	if prefers(a.st, b.st, unix(now)) {
 		return a
 	}
 	return b
 }
 
-func prefers(a, b *state) bool {
-	if a.generation != b.generation {
-		return a.generation > b.generation
+func prefers(a, b *state, now int64) bool {
+	ga, gb := a.effective(now), b.effective(now)
+	if ga != gb {
+		return ga > gb
 	}
 	return string(a.transcript[:]) < string(b.transcript[:])
+}
+
+// effective is the generation as it counts at a time.
+func (s *state) effective(now int64) uint32 {
+	if s.generation > latestGeneration(now) {
+		return 0
+	}
+	return s.generation
 }
 
 // unix returns t in seconds; before 1970 there is no time.

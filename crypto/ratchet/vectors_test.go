@@ -53,6 +53,8 @@ type vectorMessage struct {
 	From      int      `json:"from"` // 0: initiator, 1: responder
 	Class     uint8    `json:"class"`
 	MessageID hexBytes `json:"message_id"`
+	Manifest  uint64   `json:"manifest_version"` // of the sender, in the body
+	Hash      hexBytes `json:"manifest_hash"`
 	Plaintext hexBytes `json:"plaintext"`
 	Envelope  hexBytes `json:"envelope"`
 }
@@ -172,10 +174,11 @@ func makeVector(t *testing.T, comment, script string, oneTime bool) vector {
 
 func (r *vectorRun) seal(from int, op rune) {
 	r.t.Helper()
-	l := r.p.seal(from, "message "+string(op))
+	l, own := r.p.seal(from, "message "+string(op)), testOwn()
 	i := len(r.v.Messages)
 	r.v.Messages = append(r.v.Messages, vectorMessage{
 		From: from, Class: uint8(l.m.Class), MessageID: l.m.MessageID[:], Plaintext: []byte(l.text), Envelope: l.ct,
+		Manifest: own.Version, Hash: own.Hash[:],
 	})
 	r.v.Events = append(r.v.Events, vectorEvent{Op: "seal", Message: i, Time: unix(r.p.now), Session: r.p.s[from].Marshal()})
 	switch op {
@@ -228,6 +231,9 @@ func (v vector) open(t *testing.T, i int, now int64, ends *[2]*Session, keys [2]
 	}
 	if !bytes.Equal(res.Plaintext, m.Plaintext) {
 		t.Fatalf("message %d: plaintext %q", i, res.Plaintext)
+	}
+	if res.Manifest.Version != m.Manifest || !bytes.Equal(res.Manifest.Hash[:], m.Hash) {
+		t.Fatalf("message %d: manifest %+v", i, res.Manifest)
 	}
 	ends[to] = res.Next
 	keys[to].commit(res)

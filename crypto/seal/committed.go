@@ -4,6 +4,7 @@ import (
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"
 	"fmt"
@@ -52,11 +53,14 @@ func NewSalt() Salt {
 }
 
 // SealBody seals plaintext under a message key and returns the 32-byte
-// commitment to key and nonce followed by the ChaCha20-Poly1305 ciphertext. The
-// same salt must never be used twice with one messageKey. It fails with
-// [ErrFormat] unless messageKey has [SecretSize] bytes.
+// commitment to message key, salt and associated data, followed by the
+// ChaCha20-Poly1305 ciphertext. The associated data are hashed into the
+// derivation of key, nonce and commitment: a body opens with the data that it was
+// sealed with and no others, whoever made it. The same salt must never be used
+// twice with one messageKey. It fails with [ErrFormat] unless messageKey has
+// [SecretSize] bytes.
 func SealBody(messageKey []byte, salt Salt, ad, plaintext []byte) ([]byte, error) {
-	d, err := derive(messageKey, salt, labelEnvelopeBody, CommitmentSize)
+	d, err := derive(messageKey, salt, bodyInfo(ad), CommitmentSize)
 	if err != nil {
 		return nil, fmt.Errorf("seal body: %w", err)
 	}
@@ -67,18 +71,18 @@ func SealBody(messageKey []byte, salt Salt, ad, plaintext []byte) ([]byte, error
 	}
 	out := make([]byte, CommitmentSize, BodyOverhead+len(plaintext))
 	copy(out, d.commitment())
-	return aead.Seal(out, d.nonce(), plaintext, ad), nil
+	return aead.Seal(out, d.nonce(), plaintext, nil), nil
 }
 
 // OpenBody opens what [SealBody] made. The commitment is compared first, in
 // constant time, because ChaCha20-Poly1305 alone lets a sender make one
 // ciphertext that opens under two keys. It fails with [ErrFormat],
-// [ErrCommitment] and [ErrOpen].
+// [ErrCommitment] (also for other associated data) and [ErrOpen].
 func OpenBody(messageKey []byte, salt Salt, ad, sealed []byte) ([]byte, error) {
 	if len(sealed) < BodyOverhead {
 		return nil, fmt.Errorf("open body of %d bytes: %w", len(sealed), ErrFormat)
 	}
-	d, err := derive(messageKey, salt, labelEnvelopeBody, CommitmentSize)
+	d, err := derive(messageKey, salt, bodyInfo(ad), CommitmentSize)
 	if err != nil {
 		return nil, fmt.Errorf("open body: %w", err)
 	}
@@ -90,7 +94,7 @@ func OpenBody(messageKey []byte, salt Salt, ad, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open body: %w", err)
 	}
-	plaintext, err := aead.Open(nil, d.nonce(), sealed[CommitmentSize:], ad)
+	plaintext, err := aead.Open(nil, d.nonce(), sealed[CommitmentSize:], nil)
 	if err != nil {
 		return nil, fmt.Errorf("open body: %w", ErrOpen)
 	}
@@ -136,14 +140,21 @@ func OpenHeader(headerKey []byte, salt Salt, ad, sealed []byte) ([]byte, error) 
 	return header, nil
 }
 
+// bodyInfo returns the info input of a body's derivation: the label and a hash of
+// the associated data. A digest has one length, so that no two inputs are equal.
+func bodyInfo(ad []byte) string {
+	sum := sha256.Sum256(ad)
+	return labelEnvelopeBody + string(sum[:])
+}
+
 // derived is key || nonce || commitment, as HKDF-SHA512 gave them.
 type derived []byte
 
-func derive(secret []byte, salt Salt, label string, commitment int) (derived, error) {
+func derive(secret []byte, salt Salt, info string, commitment int) (derived, error) {
 	if len(secret) != SecretSize {
 		return nil, fmt.Errorf("secret of %d bytes: %w", len(secret), ErrFormat)
 	}
-	return hkdf.Key(sha512.New, secret, salt[:], label,
+	return hkdf.Key(sha512.New, secret, salt[:], info,
 		chacha20poly1305.KeySize+chacha20poly1305.NonceSize+commitment)
 }
 

@@ -10,10 +10,6 @@ const (
 	labelPassphrase = "secmsg v1 passphrase wrap"
 	// labelQueue is the HPKE info of what a locked profile queues.
 	labelQueue = "secmsg v1 locked queue"
-	// labelProbe is the HPKE info of a probe. It uses a device's exchange key,
-	// which also makes sessions: HPKE hashes its own suite id and this label
-	// into every key, the handshake its own label.
-	labelProbe = "secmsg v1 probe"
 )
 
 // version is the first byte of every sealed form.

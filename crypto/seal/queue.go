@@ -144,3 +144,37 @@ func (q QueuePrivate) Open(cell Cell, sealed []byte) ([]byte, error) {
 	}
 	return plaintext, nil
 }
+
+// hpkeSeal returns version || encapsulated key || ciphertext, with a new
+// encapsulation for every message (RFC 9180, 6.1, mode base).
+func hpkeSeal(pk hpke.PublicKey, info string, ad, plaintext []byte) ([]byte, error) {
+	enc, sender, err := hpke.NewSender(pk, hpke.HKDFSHA512(), hpke.ChaCha20Poly1305(), []byte(info))
+	if err != nil {
+		return nil, err
+	}
+	ct, err := sender.Seal(ad, plaintext)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, 1+len(enc)+len(ct))
+	out = append(out, version)
+	out = append(out, enc...)
+	return append(out, ct...), nil
+}
+
+// hpkeOpen opens what hpkeSeal made with a KEM of the overhead given.
+func hpkeOpen(sk hpke.PrivateKey, overhead int, info string, ad, sealed []byte) ([]byte, error) {
+	if len(sealed) < overhead || sealed[0] != version {
+		return nil, fmt.Errorf("%d bytes: %w", len(sealed), ErrFormat)
+	}
+	enc, ct := sealed[1:overhead-TagSize], sealed[overhead-TagSize:]
+	r, err := hpke.NewRecipient(enc, sk, hpke.HKDFSHA512(), hpke.ChaCha20Poly1305(), []byte(info))
+	if err != nil {
+		return nil, ErrOpen
+	}
+	plaintext, err := r.Open(ad, ct)
+	if err != nil {
+		return nil, ErrOpen
+	}
+	return plaintext, nil
+}

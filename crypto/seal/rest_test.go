@@ -224,41 +224,6 @@ func TestQueue(t *testing.T) {
 	QueuePrivate{}.Wipe()
 }
 
-func TestProbe(t *testing.T) {
-	own, ad := key.GenerateExchange(), []byte("envelope")
-	sealed, err := SealProbe(own.Public(), ad, []byte("nonce"))
-	if err != nil || len(sealed) != 5+ProbeOverhead {
-		t.Fatalf("seal: %d bytes, %v", len(sealed), err)
-	}
-	if got, err := OpenProbe(own, ad, sealed); err != nil || string(got) != "nonce" {
-		t.Fatalf("open: %q, %v", got, err)
-	}
-	for i := range sealed {
-		bad := bytes.Clone(sealed)
-		bad[i] ^= 1
-		// The top bit of an X25519 coordinate is ignored, but hashed.
-		if _, err := OpenProbe(own, ad, bad); err == nil {
-			t.Errorf("byte %d changed: opened", i)
-		}
-	}
-	if _, err := OpenProbe(own, nil, sealed); !errors.Is(err, ErrOpen) {
-		t.Errorf("other associated data: %v", err)
-	}
-	if _, err := OpenProbe(key.GenerateExchange(), ad, sealed); !errors.Is(err, ErrOpen) {
-		t.Errorf("other key: %v", err)
-	}
-	// An encapsulated key of small order gives no shared secret.
-	if _, err := OpenProbe(own, ad, append([]byte{version}, make([]byte, 64)...)); !errors.Is(err, ErrOpen) {
-		t.Errorf("zero point: %v", err)
-	}
-	if _, err := SealProbe(key.ExchangePublic{}, ad, nil); !errors.Is(err, key.ErrNoKey) {
-		t.Errorf("zero key: %v", err)
-	}
-	if _, err := OpenProbe(key.ExchangePrivate{}, ad, sealed); !errors.Is(err, key.ErrNoKey) {
-		t.Errorf("zero key: %v", err)
-	}
-}
-
 func TestRedaction(t *testing.T) {
 	secret := []byte("CANARY-canary-CANARY-canary-1234")
 	storage, err1 := ParseStorageKey(secret)
@@ -317,7 +282,7 @@ func FuzzUnwrap(f *testing.F) {
 }
 
 func FuzzOpenSealed(f *testing.F) {
-	k, own := NewStorageKey(), key.GenerateExchange()
+	k := NewStorageKey()
 	queue, err := GenerateQueue()
 	if err != nil {
 		f.Fatal(err)
@@ -331,9 +296,6 @@ func FuzzOpenSealed(f *testing.F) {
 		}
 		if _, err := queue.Open(Cell{}, b); err == nil {
 			t.Errorf("opened queue entry %x", b)
-		}
-		if _, err := OpenProbe(own, nil, b); err == nil {
-			t.Errorf("opened probe %x", b)
 		}
 	})
 }

@@ -259,6 +259,14 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 	if in.opened.New {
 		tx.OnCommit(e.restock)
 	}
+	if in.opened.Replaced {
+		if err := e.sessionReplaced(tx, in); err != nil {
+			return err
+		}
+	}
+	if err := e.compareManifest(tx, in); err != nil {
+		return err
+	}
 	c, err := e2e.Unmarshal(in.opened.Plaintext)
 	switch {
 	case errors.Is(err, e2e.ErrUnknownKind):
@@ -284,6 +292,12 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 		return e.callCame(tx, in, c.GetCall())
 	}
 	return tx.Count(e.account, countUnknownKind)
+}
+
+// sessionReplaced tells the user that the sender's device has caused another
+// session to take the place of one that worked.
+func (e *Engine) sessionReplaced(tx *store.Tx, in *incoming) error {
+	return e.trust.SessionReplaced(tx, e.account, in.peer, in.addr, in.device, e.profileTime())
 }
 
 // message commits an incoming message: its row and event, its counter, its

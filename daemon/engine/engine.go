@@ -95,6 +95,7 @@ type Engine struct {
 	active                     int  // envelopes sent and not answered
 	unscanned                  bool // the outbox may hold queued rows that the last look did not take
 	peers                      map[store.PeerID]*peerState
+	claims                     map[store.PeerID]*claim
 	waiters                    map[store.MessageID][]chan stateChange
 	probes                     map[store.MessageID]*probe
 	signals                    map[flightKey][16]byte // the call of each signal that is not answered
@@ -137,7 +138,7 @@ func New(o Options) *Engine {
 		journal: o.Journal, link: o.Link, logger: o.Logger, now: o.Now, cfg: o.Config.withDefaults(), onFatal: o.OnFatal,
 		calls: make(chan func()), jobs: newJobs(), sends: o.Sends, quit: make(chan struct{}),
 		stocked: make(chan struct{}), ready: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
-		flights: make(map[flightKey]*flight), pairs: make(map[pairKey]*pair), peers: make(map[store.PeerID]*peerState),
+		flights: make(map[flightKey]*flight), pairs: make(map[pairKey]*pair), peers: make(map[store.PeerID]*peerState), claims: make(map[store.PeerID]*claim),
 		waiters: make(map[store.MessageID][]chan stateChange), probes: make(map[store.MessageID]*probe),
 		signals: make(map[flightKey][16]byte), callRates: make(map[store.PeerID]*callRate),
 		presence: make(map[string]local.Presence), announced: make(map[string]bool),

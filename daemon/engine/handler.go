@@ -61,7 +61,7 @@ func (e *Engine) Up(role wire.Role, serverTime time.Time) {
 		for _, p := range e.peers {
 			p.notBefore, p.tries = time.Time{}, 0
 		}
-		for _, t := range []task{taskPump, taskReceipts, taskRetry, taskRelations, taskSubscribe, taskUpkeep} {
+		for _, t := range []task{taskPump, taskReceipts, taskRetry, taskRelations, taskSubscribe, taskUpkeep, taskClaims} {
 			e.at(t, 0)
 		}
 		return nil

@@ -19,7 +19,7 @@ func (p *person) linkDevice() key.DeviceID {
 	p.t.Helper()
 	var signed []byte
 	signing, exchange := key.GenerateSigning(), key.GenerateExchange()
-	id := signing.Public().DeviceID()
+	id := key.NewDeviceID(signing.Public(), exchange.Public())
 	err := p.st.View(context.Background(), func(tx *store.Tx) error {
 		a, err := tx.Account(p.account)
 		if err != nil {

@@ -66,7 +66,26 @@ func (l *testLink) Account(_ context.Context, name string) (wire.Account, error)
 	if a == nil {
 		return wire.Account{}, &wire.Error{Code: wire.CodeNotFound}
 	}
-	return wire.Account{Chain: a.chain, Manifest: a.manifests[len(a.manifests)-1]}, nil
+	shown := len(a.manifests) - 1
+	if a.frozen > 0 && name != l.user {
+		shown = a.frozen - 1
+	}
+	return wire.Account{Chain: a.chain, Manifest: a.manifests[shown]}, nil
+}
+
+// PutManifest implements Link.
+func (l *testLink) PutManifest(_ context.Context, previous [32]byte, manifest []byte) error {
+	if err := l.check(); err != nil {
+		return err
+	}
+	l.relay.mu.Lock()
+	defer l.relay.mu.Unlock()
+	a := l.relay.accounts[l.user]
+	if identity.ManifestHash(a.manifests[len(a.manifests)-1]) != previous {
+		return &wire.Error{Code: wire.CodeConflict}
+	}
+	a.manifests = append(a.manifests, manifest)
+	return nil
 }
 
 // Bundles implements Link.

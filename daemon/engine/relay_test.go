@@ -41,6 +41,7 @@ type relay struct {
 type relayAccount struct {
 	chain     [][]byte
 	manifests [][]byte
+	frozen    int // if not 0, others are shown only so many of the manifests
 	devices   map[key.DeviceID]*relayDevice
 	relations map[string]wire.Relation
 	requests  map[string][16]byte
@@ -344,7 +345,7 @@ func (r *relay) take(l *testLink, o *wire.Outgoing, stale map[string][][]byte) l
 	if a == nil {
 		return no(wire.Reason_REASON_UNKNOWN, true)
 	}
-	if v := uint64(len(a.manifests)); o.GetManifestVersion() < v && o.GetClass() == wire.Class_CLASS_DURABLE {
+	if v := uint64(len(a.manifests)); o.GetManifestVersion() < v && a.frozen == 0 && o.GetClass() == wire.Class_CLASS_DURABLE {
 		stale[o.GetRecipient()] = a.manifests[o.GetManifestVersion():]
 	}
 	if a.devices[device] == nil {

@@ -137,7 +137,11 @@ func (e *Engine) queueRetry(tx *store.Tx, k pairKey, parked []store.Parked) erro
 // retry answers a device that could not open messages: they are sealed again
 // for it alone, in the session that it asked in, which is the one it has.
 func (e *Engine) retry(tx *store.Tx, in *incoming, r *e2e.Retry) error {
-	if err := e.keys.Activate(tx, e.account, in.peer, in.device, in.opened.Session, e.profileTime()); err != nil {
+	replaced, err := e.keys.Activate(tx, e.account, in.peer, in.device, in.opened.Session, e.profileTime())
+	if err == nil && replaced {
+		err = e.sessionReplaced(tx, in)
+	}
+	if err != nil {
 		return err
 	}
 	to, err := e.trust.CheckSend(tx, e.account, in.peer, false, e.now())

@@ -21,5 +21,6 @@ type Link interface {
 	PutPrekeys(ctx context.Context, p *wire.PutPrekeys) (wire.PrekeyCount, error)
 	PutContact(ctx context.Context, name string, r wire.Relation) error
 	DeleteContact(ctx context.Context, name string) error
+	PutManifest(ctx context.Context, previous [32]byte, manifest []byte) error
 	RenewCertificate(ctx context.Context) (wire.Certificate, error)
 }

@@ -21,6 +21,7 @@ const (
 	taskRelations task = "relations" // push contact relations
 	taskSubscribe task = "subscribe" // presence
 	taskUpkeep    task = "upkeep"    // prekeys, certificate, own manifest
+	taskClaims    task = "claims"    // fetch manifests that messages name
 	taskSweep     task = "sweep"     // retention
 	taskExpire    task = "expire"    // the outbox's expiries
 	taskFiles     task = "files"     // the expiries of files
@@ -75,7 +76,7 @@ func (e *Engine) runDue(ctx context.Context) time.Duration {
 // released comes before what sends it.
 func order() []task {
 	return []task{taskLoad, taskLocked, taskRelease, taskReopen, taskGaps, taskExpire, taskReceipts, taskRetry,
-		taskPump, taskTransmit, taskRelations, taskSubscribe, taskUpkeep, taskSweep, taskFiles, taskAccept}
+		taskPump, taskTransmit, taskRelations, taskSubscribe, taskUpkeep, taskClaims, taskSweep, taskFiles, taskAccept}
 }
 
 // nextTask returns the task that is due first.
@@ -128,6 +129,8 @@ func (e *Engine) run(t task) error {
 		return e.pushRelations()
 	case taskSubscribe:
 		return e.subscribe()
+	case taskClaims:
+		return e.checkClaims()
 	case taskUpkeep:
 		return e.upkeep()
 	case taskSweep:

@@ -15,8 +15,10 @@ import (
 
 // upkeep looks, after each connect and once a day, at what the server has of
 // this device: prekeys are replaced and filled up, the certificate is renewed
-// at two thirds of its life, and the own account is compared with what this
-// device knows of it, so that a device nobody approved is noticed.
+// at two thirds of its life, the own manifest is signed anew after a month, and
+// the own account is compared with what this device knows of it, so that a
+// device nobody approved is noticed. Contacts whose manifests are old are looked
+// up.
 func (e *Engine) upkeep() error {
 	if !e.up || e.upkeeping {
 		return nil
@@ -36,6 +38,12 @@ func (e *Engine) upkeep() error {
 				err = e
 			}
 			if e := e.fillUp(count); e != nil {
+				err = e
+			}
+			if e := e.renewManifest(); e != nil {
+				err = e
+			}
+			if e := e.recheckStale(); e != nil {
 				err = e
 			}
 		}

@@ -79,7 +79,7 @@ func TestGhostDeviceRaisesAnAlarmAndGetsNothing(t *testing.T) {
 		defer stopAll(p...)
 		// An evil server adds a device of its own to Alice's list.
 		account, signing, exchange := key.GenerateSigning(), key.GenerateSigning(), key.GenerateExchange()
-		ghost := identity.Device{ID: signing.Public().DeviceID(), Signing: signing.Public(), Exchange: exchange.Public(), Name: "ghost", Added: time.Now()}
+		ghost := identity.Device{ID: key.NewDeviceID(signing.Public(), exchange.Public()), Signing: signing.Public(), Exchange: exchange.Public(), Name: "ghost", Added: time.Now()}
 		r.mu.Lock()
 		previous := identity.ManifestHash(r.accounts["alice"].manifests[0])
 		r.mu.Unlock()

@@ -104,7 +104,10 @@ func (k *Keyring) acceptAdmitted(tx *store.Tx, d *device, in Incoming, m ratchet
 	if err := useKeys(tx, in.Account, header, hash); err != nil {
 		return Opened{}, fmt.Errorf("open: %w", err)
 	}
-	return Opened{Plaintext: res.Plaintext, New: true, Session: res.Next.TranscriptHash()}, nil
+	return Opened{
+		Plaintext: res.Plaintext, New: true, Session: res.Next.TranscriptHash(),
+		Replaced: ratchet.Replaced(before, after), Manifest: res.Manifest,
+	}, nil
 }
 
 // responderKeys loads the private halves that a first message names.

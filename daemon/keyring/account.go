@@ -52,7 +52,7 @@ func (k *Keyring) NewAccount(tx *store.Tx, n NewAccount, now time.Time) (store.A
 	}
 	id, err := tx.NewAccount(store.Account{
 		Address: n.Address.String(), Server: n.Server, Realm: n.Realm[:], Root: n.Root,
-		Device: signing.Public().DeviceID(), DeviceName: n.DeviceName, Manifest: manifest,
+		Device: key.NewDeviceID(signing.Public(), exchange.Public()), DeviceName: n.DeviceName, Manifest: manifest,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("new account: %w", err)
@@ -71,7 +71,7 @@ func (k *Keyring) NewAccount(tx *store.Tx, n NewAccount, now time.Time) (store.A
 
 func deviceEntry(signing key.SigningPrivate, exchange key.ExchangePrivate, name string, now time.Time) identity.Device {
 	pub := signing.Public()
-	return identity.Device{ID: pub.DeviceID(), Signing: pub, Exchange: exchange.Public(), Name: name, Added: now}
+	return identity.Device{ID: key.NewDeviceID(pub, exchange.Public()), Signing: pub, Exchange: exchange.Public(), Name: name, Added: now}
 }
 
 func setSeed(tx *store.Tx, id store.AccountID, kind string, seed []byte) error {
@@ -132,7 +132,7 @@ func (k *Keyring) SignChallenge(ctx context.Context, id store.AccountID, role st
 		if err != nil {
 			return err
 		}
-		sig, err = identity.Challenge{Address: d.party.Address, Role: role, Nonce: nonce}.Sign(d.signing)
+		sig, err = identity.Challenge{Address: d.party.Address, Device: d.party.Device, Role: role, Nonce: nonce}.Sign(d.signing)
 		return err
 	})
 	return sig, err

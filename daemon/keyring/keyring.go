@@ -40,6 +40,7 @@ type Keyring struct {
 	argon2  seal.Argon2Params
 	renewal time.Duration
 	stock   limits
+	probe   seal.StorageKey // of this run; see ProbeSeal
 
 	mu      sync.RWMutex
 	mode    mode            // guarded by mu
@@ -53,7 +54,7 @@ type Keyring struct {
 // passphrase is unlocked at once; one with a passphrase waits for Unlock, and a
 // new one for Create. It fails with [ErrKeyFile].
 func Open(st *store.Store, dir string, o Options) (*Keyring, error) {
-	k := &Keyring{st: st, dir: dir, logger: o.Logger, argon2: o.Argon2, renewal: o.PrekeyRenew, stock: stockLimits()}
+	k := &Keyring{st: st, dir: dir, logger: o.Logger, argon2: o.Argon2, renewal: o.PrekeyRenew, stock: stockLimits(), probe: seal.NewStorageKey()}
 	if k.logger == nil {
 		k.logger = slog.New(slog.DiscardHandler)
 	}

@@ -38,6 +38,10 @@ type Opened struct {
 	New       bool // a new session began with it
 	// Session is the id of the session that opened it; see Activate.
 	Session [32]byte
+	// Replaced says that the new session took the place of a confirmed one.
+	Replaced bool
+	// Manifest is the newest manifest that the sender knows of its account.
+	Manifest ratchet.ManifestRef
 }
 
 // Open opens an envelope and advances its session, or begins one when it is a
@@ -73,7 +77,7 @@ func (k *Keyring) Open(tx *store.Tx, in Incoming, v Verifier, now time.Time) (Op
 	if err := saveOpened(tx, ref, before, after, res, now); err != nil {
 		return Opened{}, fmt.Errorf("open: %w", err)
 	}
-	return Opened{Plaintext: res.Plaintext, Session: res.Next.TranscriptHash()}, nil
+	return Opened{Plaintext: res.Plaintext, Session: res.Next.TranscriptHash(), Manifest: res.Manifest}, nil
 }
 
 // openError gives an error of the ratchet the meaning that it has for a message.
@@ -161,19 +165,20 @@ func (s sessionKeys) Lookup(ref ratchet.SkippedRef) ([]byte, bool) {
 
 // Activate makes a session send, because the peer asked inside it for messages
 // again and so has lost the one that would be preferred. A session that is gone
-// meanwhile changes nothing.
-func (k *Keyring) Activate(tx *store.Tx, account store.AccountID, peer store.PeerID, device key.DeviceID, session [32]byte, now time.Time) error {
+// meanwhile changes nothing. It reports whether the session took the place of a
+// confirmed one.
+func (k *Keyring) Activate(tx *store.Tx, account store.AccountID, peer store.PeerID, device key.DeviceID, session [32]byte, now time.Time) (replaced bool, err error) {
 	ref := store.DeviceRef{Account: account, Peer: peer, Device: device}
 	before, err := loadSet(tx, ref)
 	if err != nil {
-		return fmt.Errorf("activate: %w", err)
+		return false, fmt.Errorf("activate: %w", err)
 	}
 	after, err := before.Activate(session, now)
 	if errors.Is(err, ratchet.ErrNoSession) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("activate: %w", err)
+		return false, fmt.Errorf("activate: %w", err)
 	}
-	return saveSet(tx, ref, before, after)
+	return ratchet.Replaced(before, after), saveSet(tx, ref, before, after)
 }

@@ -148,7 +148,7 @@ func (m *prekeyMaker) make(kind identity.PrekeyKind, id uint32) ([]byte, error) 
 		p.Exchange, seed = private.Public(), private.Seed()
 	}
 	defer clear(seed)
-	p, err := identity.SignPrekey(m.device.signing, m.device.party.Address, p)
+	p, err := identity.SignPrekey(m.device.signing, m.device.party.Device, m.device.party.Address, p)
 	if err != nil {
 		return nil, err
 	}

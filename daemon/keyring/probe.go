@@ -2,22 +2,23 @@ package keyring
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 
+	"secmsg/crypto/key"
 	"secmsg/crypto/seal"
 	"secmsg/daemon/store"
 )
 
-const (
-	// probeSize is the length of a probe's random content in bytes.
-	probeSize = 32
-	// labelProbe separates probes from everything else that could be sealed to
-	// a device's exchange key.
-	labelProbe = "secmsg v1 probe"
-)
+// probeSize is the length of a probe's random content in bytes.
+const probeSize = 32
 
-// ProbeSeal seals a random content to this device's own key, for a message to
-// itself. It returns the content, to be compared with what comes back.
+// ProbeSeal seals a random content for a message of this device to itself. It
+// returns the content, to be compared with what comes back.
+//
+// A probe has a key of its own, drawn when the keyring is opened and never
+// stored: no answer of the relay can make this device use a key of its account
+// for anything. A probe that comes back after a restart does not open.
 func (k *Keyring) ProbeSeal(tx *store.Tx, account store.AccountID, messageID [16]byte) (ciphertext, content []byte, err error) {
 	d, err := k.device(tx, account)
 	if err != nil {
@@ -25,8 +26,7 @@ func (k *Keyring) ProbeSeal(tx *store.Tx, account store.AccountID, messageID [16
 	}
 	content = make([]byte, probeSize)
 	rand.Read(content) // never fails (crypto/rand, since Go 1.24)
-	ciphertext, err = seal.SealProbe(d.exchange.Public(), probeAD(d, messageID), content)
-	if err != nil {
+	if ciphertext, err = k.probe.Seal(probeCell(d, messageID), content); err != nil {
 		return nil, nil, fmt.Errorf("probe: %w", err)
 	}
 	return ciphertext, content, nil
@@ -38,15 +38,18 @@ func (k *Keyring) ProbeOpen(tx *store.Tx, account store.AccountID, messageID [16
 	if err != nil {
 		return nil, fmt.Errorf("probe: %w", err)
 	}
-	content, err := seal.OpenProbe(d.exchange, probeAD(d, messageID), ciphertext)
+	content, err := k.probe.Open(probeCell(d, messageID), ciphertext)
+	if errors.Is(err, key.ErrNoKey) {
+		return nil, fmt.Errorf("probe: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("probe: %w: %w", ErrUndecryptable, err)
 	}
 	return content, nil
 }
 
-func probeAD(d *device, messageID [16]byte) []byte {
-	ad := append([]byte(labelProbe), d.party.Device[:]...)
-	ad = append(ad, messageID[:]...)
-	return append(ad, d.party.Address.String()...)
+// probeCell binds a probe to the device and to what the relay sees of it.
+func probeCell(d *device, messageID [16]byte) seal.Cell {
+	row := append(d.party.Device[:], messageID[:]...)
+	return seal.Cell{Table: "probe", Column: "sealed", Row: append(row, d.party.Address.String()...)}
 }

@@ -89,11 +89,9 @@ func (k *Keyring) FinishReplacement(tx *store.Tx, id store.AccountID) error {
 		clear(signing)
 		return fmt.Errorf("replace device: %w", err)
 	}
-	private, err := key.ParseSigningSeed(signing)
-	if err != nil {
+	if a.Device, err = k.nextDevice(tx, id); err != nil {
 		return fmt.Errorf("replace device: %w", err)
 	}
-	a.Device = private.Public().DeviceID()
 	a.Manifest, a.Pending, a.Stopped = a.Pending, nil, ""
 	err = errors.Join(
 		tx.ResetDevice(id),
@@ -132,12 +130,24 @@ func (k *Keyring) primary(tx *store.Tx, id store.AccountID) (store.Account, *dev
 
 // NextDevice returns the id of the device that PrepareReplacement made.
 func (k *Keyring) NextDevice(tx *store.Tx, id store.AccountID) (key.DeviceID, error) {
-	next, err := signingKey(tx, id, store.KeyNextSigning)
+	next, err := k.nextDevice(tx, id)
 	if err != nil {
 		return key.DeviceID{}, fmt.Errorf("next device: %w", err)
 	}
-	defer next.Wipe()
-	return next.Public().DeviceID(), nil
+	return next, nil
+}
+
+func (k *Keyring) nextDevice(tx *store.Tx, id store.AccountID) (key.DeviceID, error) {
+	signing, err := signingKey(tx, id, store.KeyNextSigning)
+	if err != nil {
+		return key.DeviceID{}, err
+	}
+	defer signing.Wipe()
+	exchange, err := exchangeKey(tx, id, store.KeyNextExchange)
+	if err != nil {
+		return key.DeviceID{}, err
+	}
+	return key.NewDeviceID(signing.Public(), exchange.Public()), nil
 }
 
 // SignNextChallenge is SignChallenge with the key of the device that
@@ -154,7 +164,11 @@ func (k *Keyring) SignNextChallenge(ctx context.Context, id store.AccountID, rol
 			return err
 		}
 		defer next.Wipe()
-		sig, err = identity.Challenge{Address: d.party.Address, Role: role, Nonce: nonce}.Sign(next)
+		device, err := k.nextDevice(tx, id)
+		if err != nil {
+			return err
+		}
+		sig, err = identity.Challenge{Address: d.party.Address, Device: device, Role: role, Nonce: nonce}.Sign(next)
 		return err
 	})
 	return sig, err

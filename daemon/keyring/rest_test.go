@@ -257,15 +257,52 @@ func TestPrekeyStock(t *testing.T) {
 		t.Error("a private half is kept over 45 days after its replacement")
 	}
 	oneTime := parse(alice.server[identity.OneTimeKEM][0])
-	w.now = w.now.Add((134 - 53) * 24 * time.Hour)
+	w.now = w.now.Add((89 - 53) * 24 * time.Hour)
 	alice.upload(full)
 	if !has(identity.OneTimeKEM, oneTime.ID) {
-		t.Error("an unused one-time key is gone before its 135 days")
+		t.Error("an unused one-time key is gone before its 90 days")
 	}
 	w.now = w.now.Add(2 * 24 * time.Hour)
 	alice.upload(full)
 	if has(identity.OneTimeKEM, oneTime.ID) {
-		t.Error("an unused one-time key is kept over 135 days")
+		t.Error("an unused one-time key is kept over 90 days")
+	}
+}
+
+// TestPrekeyIsNotSignedBeyondItsPrivateHalf replaces keys at once, in time and
+// late: whenever a bundle still verifies, its private half is there to open what
+// is sealed with it.
+func TestPrekeyIsNotSignedBeyondItsPrivateHalf(t *testing.T) {
+	for _, replaced := range []time.Duration{time.Hour, 7 * 24 * time.Hour, 60 * 24 * time.Hour} {
+		w := newWorld(t)
+		alice := w.user("alice", "")
+		alice.keys.renewal = replaced
+		alice.upload(Stock{})
+		var first []identity.Prekey
+		for _, list := range alice.server {
+			p, err := identity.ParsePrekey(list[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			first = append(first, p)
+		}
+		w.now = w.now.Add(replaced)
+		alice.upload(Stock{})
+		for _, p := range first {
+			at := w.now
+			if p.Expires.After(at) {
+				at = p.Expires
+			}
+			alice.update(func(tx *store.Tx) error {
+				if err := alice.keys.Sweep(tx, alice.account, at); err != nil {
+					return err
+				}
+				if _, err := tx.Prekey(alice.account, uint8(p.Kind), p.ID); err != nil {
+					t.Errorf("replaced after %s: the private half of a %s prekey is gone at the end of its signed life: %v", replaced, p.Kind, err)
+				}
+				return nil
+			})
+		}
 	}
 }
 

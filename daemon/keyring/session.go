@@ -115,6 +115,10 @@ func (k *Keyring) Seal(tx *store.Tx, t Target, class ratchet.Class, messageID [1
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
+	own, err := ownManifest(tx, t.Account)
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
 	before, err := loadSet(tx, t.ref())
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
@@ -122,7 +126,7 @@ func (k *Keyring) Seal(tx *store.Tx, t Target, class ratchet.Class, messageID [1
 	after, ciphertext, err := before.Sweep(now).Seal(ratchet.Meta{
 		Class: class, Sender: d.party, MessageID: messageID,
 		Recipient: ratchet.Party{Address: t.Address, Device: t.Device.ID},
-	}, plaintext, now)
+	}, own, plaintext, now)
 	if errors.Is(err, ratchet.ErrNoSession) || errors.Is(err, ratchet.ErrExhausted) {
 		return nil, fmt.Errorf("seal for %s: %w: %w", t.Device.ID, ErrNoSession, err)
 	}
@@ -133,6 +137,20 @@ func (k *Keyring) Seal(tx *store.Tx, t Target, class ratchet.Class, messageID [1
 		return nil, fmt.Errorf("seal: %w", err)
 	}
 	return ciphertext, nil
+}
+
+// ownManifest names the newest manifest of the own account that this device
+// knows: what each message tells its receiver.
+func ownManifest(tx *store.Tx, account store.AccountID) (ratchet.ManifestRef, error) {
+	a, err := tx.Account(account)
+	if err != nil {
+		return ratchet.ManifestRef{}, err
+	}
+	version, err := identity.ManifestVersion(a.Manifest)
+	if err != nil {
+		return ratchet.ManifestRef{}, fmt.Errorf("own manifest: %w: %w", store.ErrCorrupt, err)
+	}
+	return ratchet.ManifestRef{Version: version, Hash: identity.ManifestHash(a.Manifest)}, nil
 }
 
 // DropDamaged deletes the sessions with a peer that cannot be read from the

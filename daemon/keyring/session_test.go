@@ -154,7 +154,7 @@ func TestSkippedBound(t *testing.T) {
 				m := ratchet.Meta{Class: ratchet.ClassDurable, MessageID: messageID(1000*(round+1) + i),
 					Sender:    ratchet.Party{Address: alice.addr, Device: device},
 					Recipient: ratchet.Party{Address: bob.addr, Device: target.Device.ID}}
-				if after, last, err = after.Seal(m, []byte("x"), w.now); err != nil {
+				if after, last, err = after.Seal(m, ratchet.ManifestRef{Version: 1}, []byte("x"), w.now); err != nil {
 					return err
 				}
 			}

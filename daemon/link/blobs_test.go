@@ -73,11 +73,12 @@ func startServer(t testing.TB, change func(*config.Server)) *realServer {
 type realDevice struct {
 	addr   identity.Address
 	device key.SigningPrivate
+	id     key.DeviceID
 }
 
 // SignChallenge implements Signer.
 func (d *realDevice) SignChallenge(role wire.Role, nonce []byte) ([]byte, error) {
-	return identity.Challenge{Address: d.addr, Role: string(role), Nonce: nonce}.Sign(d.device)
+	return identity.Challenge{Address: d.addr, Device: d.id, Role: string(role), Nonce: nonce}.Sign(d.device)
 }
 
 // join registers the account of the server's only invite.
@@ -91,8 +92,9 @@ func (s *realServer) join(name string) *Client {
 	}
 	d := &realDevice{addr: identity.Address{User: name, Domain: testDomain}, device: key.GenerateSigning()}
 	account, exchange := key.GenerateSigning(), key.GenerateExchange().Public()
+	d.id = key.NewDeviceID(d.device.Public(), exchange)
 	manifest, err := identity.Manifest{Address: d.addr, Version: 1, Time: time.Now(), Devices: []identity.Device{
-		{ID: d.device.Public().DeviceID(), Signing: d.device.Public(), Exchange: exchange, Name: "laptop", Added: time.Now()},
+		{ID: d.id, Signing: d.device.Public(), Exchange: exchange, Name: "laptop", Added: time.Now()},
 	}}.Sign(account)
 	fail(err)
 	csr, err := identity.NewAccountCSR(account, d.addr)
@@ -102,7 +104,7 @@ func (s *realServer) join(name string) *Client {
 	e := Endpoint{Server: s.server, Realm: s.invite.Fingerprint, Domain: testDomain, Timing: Timing{Request: 10 * time.Second}}
 	_, err = Register(s.t.Context(), e, wire.Register{Token: s.invite.Token.Bytes(), Name: name, CSR: csr, Manifest: manifest, Proof: proof})
 	fail(err)
-	c := NewClient(e, name, d.device.Public().DeviceID(), d)
+	c := NewClient(e, name, d.id, d)
 	s.t.Cleanup(c.Close)
 	return c
 }

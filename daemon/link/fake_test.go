@@ -71,6 +71,7 @@ type fake struct {
 	realm  *realm
 	server *httptest.Server
 	device key.SigningPrivate
+	id     key.DeviceID
 	addr   identity.Address
 
 	contact func(*peer) // script of a contact connection, after the upgrade
@@ -86,7 +87,7 @@ type fake struct {
 
 func newFake(t *testing.T, r *realm) *fake {
 	t.Helper()
-	f := &fake{t: t, realm: r, device: key.GenerateSigning(), addr: identity.Address{User: "alice", Domain: testDomain}}
+	f := &fake{t: t, realm: r, device: key.GenerateSigning(), id: key.DeviceID{1, 2, 3}, addr: identity.Address{User: "alice", Domain: testDomain}}
 	f.contact = func(p *peer) { p.fence(); p.drain() }
 	f.replica = func(p *peer) { p.opened(); p.drain() }
 	f.server = httptest.NewUnstartedServer(http.HandlerFunc(f.serve))
@@ -119,11 +120,11 @@ func (f *fake) endpoint() Endpoint {
 
 // SignChallenge implements Signer.
 func (f *fake) SignChallenge(role wire.Role, nonce []byte) ([]byte, error) {
-	return identity.Challenge{Address: f.addr, Role: string(role), Nonce: nonce}.Sign(f.device)
+	return identity.Challenge{Address: f.addr, Device: f.id, Role: string(role), Nonce: nonce}.Sign(f.device)
 }
 
 func (f *fake) options(h Handler) Options {
-	return Options{Endpoint: f.endpoint(), Account: "alice", Device: f.device.Public().DeviceID(), Signer: f, Handler: h}
+	return Options{Endpoint: f.endpoint(), Account: "alice", Device: f.id, Signer: f, Handler: h}
 }
 
 func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
@@ -179,8 +180,8 @@ func (f *fake) token(w http.ResponseWriter, r *http.Request) {
 		f.refuse(w, http.StatusBadRequest, wire.CodeMalformed)
 		return
 	}
-	err := identity.Challenge{Address: f.addr, Role: string(req.Role), Nonce: req.Nonce}.Verify(f.device.Public(), req.Signature)
-	if err != nil || req.Device != f.device.Public().DeviceID().String() {
+	err := identity.Challenge{Address: f.addr, Device: f.id, Role: string(req.Role), Nonce: req.Nonce}.Verify(f.device.Public(), req.Signature)
+	if err != nil || req.Device != f.id.String() {
 		f.refuse(w, http.StatusUnauthorized, wire.CodeUnauthorized)
 		return
 	}

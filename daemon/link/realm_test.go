@@ -86,7 +86,7 @@ func TestRealmPin(t *testing.T) {
 				t.Errorf("kind %s", KindOf(err))
 			}
 			// Nothing of the device follows on that connection.
-			c := NewClient(e, "alice", f.device.Public().DeviceID(), f)
+			c := NewClient(e, "alice", f.id, f)
 			defer c.Close()
 			_, err = c.Account(t.Context(), "bob")
 			wants(t, err, ErrUntrusted)

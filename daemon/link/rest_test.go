@@ -15,7 +15,7 @@ import (
 
 func client(t *testing.T, f *fake) *Client {
 	t.Helper()
-	c := NewClient(f.endpoint(), "alice", f.device.Public().DeviceID(), f)
+	c := NewClient(f.endpoint(), "alice", f.id, f)
 	t.Cleanup(c.Close)
 	return c
 }
@@ -38,8 +38,7 @@ func TestTokenRoles(t *testing.T) {
 		t.Error("a token for an unknown role")
 	}
 	// The device key is not the account's: no token.
-	f.device = key.GenerateSigning()
-	other := NewClient(f.endpoint(), "alice", c.device, f)
+	other := NewClient(f.endpoint(), "alice", c.device, &realDevice{addr: f.addr, device: key.GenerateSigning(), id: f.id})
 	defer other.Close()
 	if _, err := other.Token(t.Context(), wire.RoleAPI); KindOf(err) != KindRefused {
 		t.Errorf("error %v", err)
@@ -130,7 +129,7 @@ func TestSlowAnswer(t *testing.T) {
 	f.rest = func(http.ResponseWriter, *http.Request) { <-release }
 	e := f.endpoint()
 	e.Timing.Request = 200 * time.Millisecond
-	c := NewClient(e, "alice", f.device.Public().DeviceID(), f)
+	c := NewClient(e, "alice", f.id, f)
 	t.Cleanup(c.Close)
 	if _, err := c.Account(t.Context(), "bob"); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("error %v", err)

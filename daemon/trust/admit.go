@@ -290,7 +290,7 @@ func difference(was, is identity.Manifest) (changes []local.Identity, removed []
 		}
 	}
 	for _, d := range was.Devices {
-		if now, ok := is.Device(d.ID); !ok || now.Exchange != d.Exchange {
+		if _, ok := is.Device(d.ID); !ok {
 			removed = append(removed, d)
 			changes = append(changes, local.Identity{
 				Change: local.ChangeDeviceRemoved, Fingerprint: d.Signing.Fingerprint(), Text: deviceText(d)})

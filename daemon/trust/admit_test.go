@@ -311,9 +311,10 @@ func TestAdmitInitial(t *testing.T) {
 	check(t, w.initial(bob, phone, two))
 	// A device that is in no manifest.
 	wants(t, w.initial(bob, device("ghost"), three), ErrDevice)
-	// An entry that differs between the manifests.
+	// A device with another exchange key is another device.
 	swapped := phone
 	swapped.Exchange = key.GenerateExchange().Public()
+	swapped.ID = key.NewDeviceID(swapped.Signing, swapped.Exchange)
 	four := bob.list(w, swapped)
 	_, err = w.admit(bob.addr, nil, four)
 	check(t, err)

@@ -84,8 +84,9 @@ func (t *Trust) admitOwnInitial(tx *store.Tx, o own, device key.DeviceID, chain 
 	return listed(identity.Manifest{Devices: out.Devices}, o.address, o.key, manifest, device)
 }
 
-// listed returns the device's entry of the newest manifest, which must be the
-// same in the manifest that the message carries and that its handshake uses.
+// listed returns the device's entry of the newest manifest. The manifest that the
+// message carries must list it too; its keys are the same, since its id stands
+// for them.
 func listed(newest identity.Manifest, addr identity.Address, pin key.SigningPublic, carried []byte, device key.DeviceID) (identity.Device, error) {
 	d, ok := newest.Device(device)
 	if !ok {
@@ -95,7 +96,7 @@ func listed(newest identity.Manifest, addr identity.Address, pin key.SigningPubl
 	if err != nil {
 		return identity.Device{}, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	if c, ok := m.Device(device); !ok || c.Exchange != d.Exchange {
+	if _, ok := m.Device(device); !ok {
 		return identity.Device{}, fmt.Errorf("%s: %w", device, ErrDevice)
 	}
 	return d, nil

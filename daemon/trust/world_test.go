@@ -102,7 +102,7 @@ func (w *world) peer(name string) *peer {
 
 func device(name string) identity.Device {
 	d := identity.Device{Signing: key.GenerateSigning().Public(), Exchange: key.GenerateExchange().Public(), Name: name + rand.Text()[:4]}
-	d.ID = d.Signing.DeviceID()
+	d.ID = key.NewDeviceID(d.Signing, d.Exchange)
 	return d
 }
 

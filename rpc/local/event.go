@@ -119,6 +119,12 @@ const (
 	ChangeDeviceRemoved = "device_removed"
 	ChangeMismatch      = "mismatch"
 	ChangeCertificate   = "certificate"
+	// ChangeSession: a device has begun a session in the place of one that worked.
+	ChangeSession = "session"
+	// ChangeWithheld: the server does not show a list of devices that messages name.
+	ChangeWithheld = "withheld"
+	// ChangeStale: the list of devices was not signed anew for 60 days.
+	ChangeStale = "stale"
 )
 
 // Identity is the body of an identity event.

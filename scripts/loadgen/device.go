@@ -30,12 +30,13 @@ func (r *Realm) Register(ctx context.Context, invite identity.InviteToken, name 
 	addr := identity.Address{User: name, Domain: r.domain}
 	account, signing, exchange := key.GenerateSigning(), key.GenerateSigning(), key.GenerateExchange()
 	now, pub := time.Now(), signing.Public()
+	id := key.NewDeviceID(pub, exchange.Public())
 	csr, err := identity.NewAccountCSR(account, addr)
 	if err != nil {
 		return nil, fmt.Errorf("register %s: %w", name, err)
 	}
 	manifest, err := identity.Manifest{Address: addr, Version: 1, Time: now, Devices: []identity.Device{{
-		ID: pub.DeviceID(), Signing: pub, Exchange: exchange.Public(), Name: "load", Added: now,
+		ID: id, Signing: pub, Exchange: exchange.Public(), Name: "load", Added: now,
 	}}}.Sign(account)
 	if err != nil {
 		return nil, fmt.Errorf("register %s: %w", name, err)
@@ -50,7 +51,7 @@ func (r *Realm) Register(ctx context.Context, invite identity.InviteToken, name 
 	if err != nil {
 		return nil, err
 	}
-	return &Device{Name: name, ID: pub.DeviceID(), realm: r, address: addr, signing: signing}, nil
+	return &Device{Name: name, ID: id, realm: r, address: addr, signing: signing}, nil
 }
 
 // RegisterMany makes n accounts named prefix0, prefix1, ...
@@ -83,7 +84,7 @@ func (d *Device) Token(ctx context.Context, role wire.Role) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sig, err := identity.Challenge{Address: d.address, Role: string(role), Nonce: c.Nonce}.Sign(d.signing)
+	sig, err := identity.Challenge{Address: d.address, Device: d.ID, Role: string(role), Nonce: c.Nonce}.Sign(d.signing)
 	if err != nil {
 		return "", fmt.Errorf("token of %s: %w", d.Name, err)
 	}

@@ -15,7 +15,7 @@ func (d *Device) Prekeys(n int) (wire.PutPrekeys, error) {
 	expires := time.Now().Add(identity.PrekeyLifetime)
 	sign := func(p identity.Prekey) ([]byte, error) {
 		p.Expires = expires
-		p, err := identity.SignPrekey(d.signing, d.address, p)
+		p, err := identity.SignPrekey(d.signing, d.ID, d.address, p)
 		if err != nil {
 			return nil, fmt.Errorf("prekeys of %s: %w", d.Name, err)
 		}

@@ -223,12 +223,12 @@ func TestBundlesAreLimited(t *testing.T) {
 		seen[string(d.OneTimeExchange)], seen[string(d.KEMPrekey)] = true, true
 		for kind, raw := range map[identity.PrekeyKind][]byte{identity.SignedExchange: d.SignedPrekey} {
 			p, err := identity.ParsePrekey(raw)
-			if err != nil || p.Kind != kind || p.Verify(alice.device.signing.Public(), alice.addr, r.clock.now()) != nil {
+			if err != nil || p.Kind != kind || p.Verify(alice.device.signing.Public(), alice.device.id(), alice.addr, r.clock.now()) != nil {
 				t.Errorf("%v: %v", kind, err)
 			}
 		}
 		kem, err := identity.ParsePrekey(d.KEMPrekey)
-		if err != nil || kem.Kind.OneTime() != (i < 4) || kem.Verify(alice.device.signing.Public(), alice.addr, r.clock.now()) != nil {
+		if err != nil || kem.Kind.OneTime() != (i < 4) || kem.Verify(alice.device.signing.Public(), alice.device.id(), alice.addr, r.clock.now()) != nil {
 			t.Errorf("KEM of fetch %d: %v %v", i, kem.Kind, err)
 		}
 	}

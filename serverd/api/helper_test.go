@@ -282,7 +282,7 @@ func want(t *testing.T, what string, rep reply, status int, code wire.Code) {
 func (r *realm) invite(uses int, life time.Duration) (token []byte, id string) {
 	r.t.Helper()
 	tok := identity.NewInviteToken()
-	id = key.GenerateSigning().Public().DeviceID().String()[:8]
+	id = newDevice("").id().String()[:8]
 	err := r.store.CreateInvite(r.t.Context(), store.Invite{ID: id, TokenHash: tok.Hash(), Uses: uses, Created: r.clock.now(), Expires: r.clock.now().Add(life)})
 	if err != nil {
 		r.t.Fatal(err)
@@ -301,7 +301,7 @@ func newDevice(name string) device {
 	return device{signing: key.GenerateSigning(), exchange: key.GenerateExchange(), name: name}
 }
 
-func (d device) id() key.DeviceID { return d.signing.Public().DeviceID() }
+func (d device) id() key.DeviceID { return key.NewDeviceID(d.signing.Public(), d.exchange.Public()) }
 
 func (d device) entry(at time.Time) identity.Device {
 	return identity.Device{ID: d.id(), Signing: d.signing.Public(), Exchange: d.exchange.Public(), Name: d.name, Added: at}
@@ -382,7 +382,7 @@ func (u *user) tokenRequest(d device, role wire.Role) wire.TokenRequest {
 	if rep.status != http.StatusOK {
 		u.r.t.Fatalf("challenge: %d %s", rep.status, rep.body)
 	}
-	sig, err := identity.Challenge{Address: u.addr, Role: string(role), Nonce: c.Nonce}.Sign(d.signing)
+	sig, err := identity.Challenge{Address: u.addr, Device: d.id(), Role: string(role), Nonce: c.Nonce}.Sign(d.signing)
 	if err != nil {
 		u.r.t.Fatal(err)
 	}
@@ -415,7 +415,7 @@ func (u *user) prekey(kind identity.PrekeyKind, id uint32, life time.Duration) [
 	} else {
 		p.Exchange = u.exchange
 	}
-	p, err := identity.SignPrekey(u.device.signing, u.addr, p)
+	p, err := identity.SignPrekey(u.device.signing, u.device.id(), u.addr, p)
 	if err != nil {
 		u.r.t.Fatal(err)
 	}
@@ -434,8 +434,8 @@ func (u *user) stock(n int) wire.PutPrekeys {
 		Steps:         1,
 	}
 	for i := range n {
-		p.OneTimeExchange = append(p.OneTimeExchange, u.prekey(identity.OneTimeExchange, uint32(i+1), identity.OneTimeKeep))
-		p.OneTimeKEM = append(p.OneTimeKEM, u.prekey(identity.OneTimeKEM, uint32(i+1), identity.OneTimeKeep))
+		p.OneTimeExchange = append(p.OneTimeExchange, u.prekey(identity.OneTimeExchange, uint32(i+1), identity.PrekeyLifetime))
+		p.OneTimeKEM = append(p.OneTimeKEM, u.prekey(identity.OneTimeKEM, uint32(i+1), identity.PrekeyLifetime))
 	}
 	return p
 }

@@ -56,7 +56,7 @@ func (a *API) postToken(ctx context.Context, in *body[wire.TokenRequest]) (*answ
 		// Any valid name will do: the decoy's answer is thrown away.
 		signing, addr.User = a.decoy, "nobody"
 	}
-	proof := identity.Challenge{Address: addr, Role: string(req.Role), Nonce: v[:]}
+	proof := identity.Challenge{Address: addr, Device: id, Role: string(req.Role), Nonce: v[:]}
 	signed := proof.Verify(signing, req.Signature) == nil
 	if !fresh || !known || !signed || !a.nonces.use(v) {
 		return nil, errProof()

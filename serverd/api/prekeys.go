@@ -12,10 +12,6 @@ import (
 	"secmsg/serverd/store"
 )
 
-// expirySlack is how far behind the server's clock a device's may be when it
-// signs the longest expiry.
-const expirySlack = 24 * time.Hour
-
 // getPrekeys serves GET /v1/prekeys.
 func (a *API) getPrekeys(ctx context.Context, _ *empty) (*answer[wire.PrekeyCount], error) {
 	count, err := a.countPrekeys(ctx)
@@ -33,7 +29,7 @@ func (a *API) putPrekeys(ctx context.Context, in *body[wire.PutPrekeys]) (*answe
 	if err != nil {
 		return nil, err
 	}
-	v := verifier{signing: s.signing, addr: identity.Address{User: c.account, Domain: a.opt.Domain}, now: a.opt.Now()}
+	v := verifier{device: c.device, signing: s.signing, addr: identity.Address{User: c.account, Domain: a.opt.Domain}, now: a.opt.Now()}
 	limit := a.opt.Limits.OneTimeKeys
 	if len(in.Body.OneTimeExchange) > limit || len(in.Body.OneTimeKEM) > limit {
 		return nil, refuse(wire.CodeQuota, "at most %d one-time keys of each kind are kept", limit)
@@ -89,6 +85,7 @@ func millis(t time.Time) int64 {
 
 // verifier checks uploaded prekeys and keeps the first error.
 type verifier struct {
+	device  key.DeviceID
 	signing key.SigningPublic
 	addr    identity.Address
 	now     time.Time
@@ -102,15 +99,13 @@ func (v *verifier) one(field string, kind identity.PrekeyKind, data []byte) *sto
 	}
 	p, err := identity.ParsePrekey(data)
 	if err == nil {
-		err = p.Verify(v.signing, v.addr, v.now)
+		err = p.Verify(v.signing, v.device, v.addr, v.now)
 	}
 	switch {
 	case err != nil:
 		v.err = refuse(wire.CodeMalformed, "%s: %s", field, reason(err))
 	case p.Kind != kind:
 		v.err = refuse(wire.CodeMalformed, "%s: a key of another kind", field)
-	case p.Expires.After(v.now.Add(longest(kind) + expirySlack)):
-		v.err = refuse(wire.CodeMalformed, "%s: expires too late", field)
 	}
 	if v.err != nil {
 		return nil
@@ -135,12 +130,4 @@ func (v *verifier) many(field string, kind identity.PrekeyKind, list [][]byte) [
 		out = append(out, *p)
 	}
 	return out
-}
-
-// longest returns the longest life that a prekey may be signed for.
-func longest(kind identity.PrekeyKind) time.Duration {
-	if kind.OneTime() {
-		return identity.OneTimeKeep
-	}
-	return identity.PrekeyLifetime
 }

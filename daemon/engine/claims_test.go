@@ -1,0 +1,241 @@
+package engine
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+)
+
+// changes counts the identity events about a peer, by change.
+func (p *person) changes(peer identity.Address) map[string]int {
+	out := map[string]int{}
+	for _, e := range p.events(local.TypeIdentity) {
+		if e.Peer == peer.String() {
+			out[e.Identity.Change]++
+		}
+	}
+	return out
+}
+
+func (p *person) manifestOf(peer identity.Address) (m identity.Manifest) {
+	p.t.Helper()
+	err := p.st.View(p.t.Context(), func(tx *store.Tx) error {
+		signed := []byte(nil)
+		if peer == p.addr {
+			a, err := tx.Account(p.account)
+			if err != nil {
+				return err
+			}
+			signed = a.Manifest
+		} else {
+			id, err := tx.FindPeer(p.account, peer.String())
+			if err != nil {
+				return err
+			}
+			c, err := tx.Contact(p.account, id)
+			if err != nil {
+				return err
+			}
+			signed = c.Manifest
+		}
+		u, err := identity.ParseManifest(signed)
+		_, m.Version = u.Claims()
+		m.Time = u.Time()
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return m
+}
+
+// talk exchanges messages until both ends have confirmed their session.
+func talk(t *testing.T, a, b *person) {
+	t.Helper()
+	for range 2 {
+		a.send(b.name, "to "+b.name, waitFor(waitDelivered))
+		b.send(a.name, "to "+a.name, waitFor(waitDelivered))
+	}
+	settleDown(time.Second)
+}
+
+// A device that begins a session in the place of one that worked is told, once a
+// day however often it does so.
+func TestSessionTakeoverIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, p := world(t, "alice", "bob")
+		defer stopAll(p...)
+		alice, bob := p[0], p[1]
+		bob.add("alice")
+		talk(t, alice, bob)
+		if got := alice.changes(bob.addr)[local.ChangeSession]; got != 0 {
+			t.Fatalf("%d events before anything happened", got)
+		}
+		forget := func() {
+			t.Helper()
+			err := bob.st.Update(t.Context(), func(tx *store.Tx) error {
+				peer, err := tx.Peer(bob.account, alice.addr.String())
+				if err != nil {
+					return err
+				}
+				return tx.DeletePeerSessions(bob.account, peer)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			settleDown(5 * time.Minute) // a generation is a minute
+			bob.send("alice", "anew", waitFor(waitDelivered))
+			talk(t, alice, bob)
+		}
+		for range 3 {
+			forget()
+		}
+		if got := alice.changes(bob.addr)[local.ChangeSession]; got != 1 {
+			t.Errorf("%d events of three takeovers within a day, want 1", got)
+		}
+		settleDown(25 * time.Hour)
+		forget()
+		if got := alice.changes(bob.addr)[local.ChangeSession]; got != 2 {
+			t.Errorf("%d events a day later, want 2", got)
+		}
+		if got := bob.changes(alice.addr)[local.ChangeSession]; got != 0 {
+			t.Errorf("%d events at the end that began anew", got)
+		}
+	})
+}
+
+// A message that names a newer manifest than the known one has it fetched, although
+// nothing is to be sent.
+func TestNamedManifestIsFetched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, p := world(t, "alice", "bob")
+		defer stopAll(p...)
+		alice, bob := p[0], p[1]
+		bob.add("alice")
+		talk(t, alice, bob)
+		alice.link.disconnect()
+		settleDown(31 * day) // bob signs his manifest anew
+		if m := bob.manifestOf(bob.addr); m.Version != 2 || time.Since(m.Time) > 2*day {
+			t.Fatalf("manifest %d of %s", m.Version, m.Time)
+		}
+		if m := alice.manifestOf(bob.addr); m.Version != 1 {
+			t.Fatalf("alice knows version %d already", m.Version)
+		}
+		bob.send("alice", "hello")
+		alice.link.connect()
+		settleDown(time.Minute)
+		if m := alice.manifestOf(bob.addr); m.Version != 2 {
+			t.Errorf("alice knows version %d after a message that names 2", m.Version)
+		}
+		if got := alice.changes(bob.addr); len(got) != 0 {
+			t.Errorf("events of an honest server: %v", got)
+		}
+	})
+}
+
+// A server that does not show the manifest which messages name is told, once a
+// day; and what it shows later is taken.
+func TestWithheldManifestIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, p := world(t, "alice", "bob")
+		defer stopAll(p...)
+		alice, bob := p[0], p[1]
+		bob.add("alice")
+		talk(t, alice, bob)
+		r.mu.Lock()
+		r.accounts["bob"].frozen = 1
+		r.mu.Unlock()
+		settleDown(31 * day)
+		for range 5 {
+			bob.send("alice", "hello", waitFor(waitDelivered))
+			settleDown(time.Minute)
+		}
+		if got := alice.changes(bob.addr)[local.ChangeWithheld]; got != 1 {
+			t.Errorf("%d events, want 1", got)
+		}
+		settleDown(25 * time.Hour) // it goes on
+		if got := alice.changes(bob.addr)[local.ChangeWithheld]; got != 2 {
+			t.Errorf("%d events a day later, want 2", got)
+		}
+		r.mu.Lock()
+		r.accounts["bob"].frozen = 0
+		r.mu.Unlock()
+		settleDown(2 * time.Hour)
+		if m := alice.manifestOf(bob.addr); m.Version != 2 {
+			t.Errorf("alice knows version %d after the server has shown 2", m.Version)
+		}
+		settleDown(3 * day)
+		if got := alice.changes(bob.addr)[local.ChangeWithheld]; got != 2 {
+			t.Errorf("%d events after the server has given in", got)
+		}
+	})
+}
+
+// An owner signs its manifest anew every 30 days; of one that did not for 60, its
+// contacts are warned, once in 30 days.
+func TestManifestsAreSignedAnewAndStaleOnesTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, p := world(t, "alice", "bob")
+		defer stopAll(p...)
+		alice, bob := p[0], p[1]
+		bob.add("alice")
+		talk(t, alice, bob)
+		settleDown(62 * day)
+		if m := bob.manifestOf(bob.addr); m.Version != 3 {
+			t.Errorf("after two months bob's manifest has version %d, want 3", m.Version)
+		}
+		if got := alice.changes(bob.addr); len(got) != 0 {
+			t.Errorf("events while both are there: %v", got)
+		}
+		r.mu.Lock()
+		r.accounts["bob"].frozen = 1
+		r.mu.Unlock()
+		settleDown(61 * day)
+		if got := alice.changes(bob.addr)[local.ChangeStale]; got != 1 {
+			t.Errorf("%d warnings, want 1", got)
+		}
+		settleDown(20 * day)
+		if got := alice.changes(bob.addr)[local.ChangeStale]; got != 1 {
+			t.Errorf("%d warnings within the month, want 1", got)
+		}
+		settleDown(20 * day) // the journal has dropped the first one meanwhile
+		if got := alice.changes(bob.addr)[local.ChangeStale]; got != 1 {
+			t.Errorf("%d warnings in the next month, want 1", got)
+		}
+	})
+}
+
+// A message that names another manifest than the one that was admitted under its
+// version shows two histories.
+func TestForkedManifestInAMessageIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, p := world(t, "alice", "bob")
+		defer stopAll(p...)
+		alice, bob := p[0], p[1]
+		bob.add("alice")
+		talk(t, alice, bob)
+		err := alice.st.Update(t.Context(), func(tx *store.Tx) error { // what another server would have shown
+			peer, err := tx.Peer(alice.account, bob.addr.String())
+			if err != nil {
+				return err
+			}
+			if err := tx.ForgetManifests(alice.account, peer); err != nil {
+				return err
+			}
+			return tx.AddManifestHash(alice.account, peer, 1, [32]byte{1}, false)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			bob.send("alice", "hello", waitFor(waitDelivered))
+		}
+		if got := alice.changes(bob.addr)[local.ChangeMismatch]; got != 1 {
+			t.Errorf("%d events, want 1", got)
+		}
+	})
+}

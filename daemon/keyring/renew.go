@@ -1,0 +1,61 @@
+package keyring
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/daemon/store"
+)
+
+// metaRenewal names the manifest of RenewManifest that is on its way. It is
+// public, like every manifest.
+const metaRenewal = "manifest renewal"
+
+// RenewManifest returns the own manifest signed anew, with a new version and the
+// present time and otherwise unchanged, and the hash of the one that it follows;
+// nothing if that is not due or another device's to do. A manifest that is on its
+// way is returned again, so that an answer that was lost does not make this
+// account sign two manifests of one version.
+func (k *Keyring) RenewManifest(tx *store.Tx, id store.AccountID, now time.Time) (previous [32]byte, next []byte, err error) {
+	previous, next, err = k.renewManifest(tx, id, now)
+	if errors.Is(err, ErrNoIdentity) {
+		return previous, nil, nil
+	}
+	if err != nil {
+		return previous, nil, fmt.Errorf("renew manifest: %w", err)
+	}
+	return previous, next, nil
+}
+
+func (k *Keyring) renewManifest(tx *store.Tx, id store.AccountID, now time.Time) (previous [32]byte, next []byte, err error) {
+	a, d, account, err := k.primary(tx, id)
+	if err != nil {
+		return previous, nil, err
+	}
+	defer account.Wipe()
+	m, err := identity.VerifyManifest(a.Manifest, d.party.Address, account.Public())
+	if err != nil {
+		return previous, nil, fmt.Errorf("own manifest: %w: %w", store.ErrCorrupt, err)
+	}
+	if _, listed := m.Device(d.party.Device); !listed || len(a.Pending) > 0 || !m.RenewalDue(now) {
+		return previous, nil, nil
+	}
+	previous = identity.ManifestHash(a.Manifest)
+	next, err = tx.Meta(id, metaRenewal)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return previous, nil, err
+	}
+	if err == nil {
+		sent, err := identity.VerifyManifest(next, d.party.Address, account.Public())
+		if err == nil && sent.Previous == previous {
+			return previous, next, nil
+		}
+	}
+	m.Version, m.Previous, m.Time = m.Version+1, previous, now
+	if next, err = m.Sign(account); err != nil {
+		return previous, nil, err
+	}
+	return previous, next, tx.SetMeta(id, metaRenewal, next)
+}

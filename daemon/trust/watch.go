@@ -1,0 +1,210 @@
+package trust
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
+	"secmsg/crypto/ratchet"
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+)
+
+// This file holds what is told to the user of things that are no proof of an
+// attack, and that a peer or the server can bring about as often as it likes. So
+// each kind is told at most once a peer and period.
+
+// Periods between two events of one kind about one peer.
+const (
+	sessionPeriod  = 24 * time.Hour
+	withheldPeriod = 24 * time.Hour
+	stalePeriod    = 30 * 24 * time.Hour
+)
+
+// oncePer reports whether an event of a kind about a peer is due, and if so
+// notes the time.
+func oncePer(tx *store.Tx, account store.AccountID, peer store.PeerID, kind string, period time.Duration, now time.Time) (bool, error) {
+	told, err := lately(tx, account, peer, kind, period, now)
+	if err != nil || told {
+		return false, err
+	}
+	return true, tx.SetMetaInt(account, toldName(kind, peer), now.UnixMilli())
+}
+
+// lately reports whether an event of a kind about a peer was told within the
+// period. A time in the future, noted under a wrong clock, does not count.
+func lately(tx *store.Tx, account store.AccountID, peer store.PeerID, kind string, period time.Duration, now time.Time) (bool, error) {
+	ms, err := tx.MetaInt(account, toldName(kind, peer))
+	if err != nil || ms == 0 {
+		return false, err
+	}
+	last := time.UnixMilli(ms)
+	return !last.After(now) && now.Sub(last) < period, nil
+}
+
+func toldName(kind string, peer store.PeerID) string {
+	return "told/" + kind + "/" + strconv.FormatInt(int64(peer), 10)
+}
+
+// SessionReplaced tells that a device of a peer, or of the own account, has
+// caused another session to take the place of a confirmed one. It does so after
+// it has lost its state; but so would somebody who has copied this device's
+// prekeys, or that device's keys. At most one event a peer and day.
+func (t *Trust) SessionReplaced(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, device key.DeviceID, now time.Time) error {
+	due, err := oncePer(tx, account, peer, "session", sessionPeriod, now)
+	if err != nil || !due {
+		return err
+	}
+	change := local.Identity{
+		Change: local.ChangeSession,
+		Text:   "device " + device.String() + " has begun a new session in the place of one that worked",
+	}
+	m, pin, err := t.newest(tx, account, peer, addr)
+	if err != nil && !errors.Is(err, ErrUnknownPeer) {
+		return err
+	}
+	if d, ok := m.Device(device); ok {
+		change.Text = "device " + deviceText(d) + " has begun a new session in the place of one that worked"
+	}
+	change.Fingerprint = pin
+	return t.notify(tx, account, addr, change)
+}
+
+// newest returns the newest admitted manifest of a peer or of the own account,
+// and the fingerprint of its identity key.
+func (t *Trust) newest(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address) (identity.Manifest, string, error) {
+	o, err := t.loadOwn(tx, account)
+	if err != nil {
+		return identity.Manifest{}, "", err
+	}
+	if addr == o.address {
+		m, err := t.seen.manifest(o.Manifest, o.address, o.key.Bytes())
+		return m, o.key.Fingerprint(), err
+	}
+	c, err := tx.Contact(account, peer)
+	if err != nil {
+		return identity.Manifest{}, "", err
+	}
+	m, err := (&admission{t: t, tx: tx, own: o, addr: addr, c: c}).known()
+	return m, fingerprint(c.Pin), err
+}
+
+// Claimed holds the manifest that a peer, or another own device, names inside a
+// message against the one that is known. It reports whether the named one is
+// newer: then it has to be fetched, and [Trust.Rechecked] judges the answer.
+// Another manifest of a known version is a fork, which is told.
+func (t *Trust) Claimed(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, ref ratchet.ManifestRef, now time.Time) (fetch bool, err error) {
+	m, pin, err := t.newest(tx, account, peer, addr)
+	if errors.Is(err, ErrUnknownPeer) {
+		return false, nil // nothing is sealed for it before a look-up
+	}
+	if err != nil {
+		return false, err
+	}
+	if ref.Version > m.Version {
+		return true, nil
+	}
+	return false, t.forkClaimed(tx, account, peer, addr, ref, pin, now)
+}
+
+// forkClaimed tells that the manifest which a message names is not the one that
+// was admitted under that version: the server shows two histories, or the peer
+// has signed two. Versions that were never seen prove nothing.
+func (t *Trust) forkClaimed(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, ref ratchet.ManifestRef, pin string, now time.Time) error {
+	a, err := tx.Account(account)
+	if err != nil {
+		return err
+	}
+	hashes := peer
+	if a.Address == addr.String() {
+		hashes = 0 // those of the own account are kept under 0
+	}
+	known, _, err := tx.ManifestHash(account, hashes, ref.Version)
+	if errors.Is(err, store.ErrNotFound) || err == nil && known == ref.Hash {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	due, err := oncePer(tx, account, peer, "fork", withheldPeriod, now)
+	if err != nil || !due {
+		return err
+	}
+	return t.notify(tx, account, addr, local.Identity{
+		Change: local.ChangeMismatch, Fingerprint: pin,
+		Text: "a message names another list of devices than the server has shown here; the list known first is kept",
+	})
+}
+
+// Rechecked judges what is known of a peer, or of the own account, after a
+// look-up that the server has answered and that was begun after ref was named
+// (a version of 0: nothing was). It reports whether that is settled. If the
+// answer is older than ref, the server withholds the newer manifest; a manifest
+// that its owner has not signed anew for [identity.ManifestStale] may be one
+// that the server has frozen. Both are told, at most once a peer and period.
+func (t *Trust) Rechecked(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, ref ratchet.ManifestRef, now time.Time) (settled bool, err error) {
+	m, pin, err := t.newest(tx, account, peer, addr)
+	if errors.Is(err, ErrUnknownPeer) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if ref.Version > m.Version {
+		due, err := oncePer(tx, account, peer, "withheld", withheldPeriod, now)
+		if err != nil || !due {
+			return false, err
+		}
+		return false, t.notify(tx, account, addr, local.Identity{
+			Change: local.ChangeWithheld, Fingerprint: pin,
+			Text: fmt.Sprintf("a message names version %d of the list of devices, and the server shows version %d: it withholds the newer one", ref.Version, m.Version),
+		})
+	}
+	if err := t.forkClaimed(tx, account, peer, addr, ref, pin, now); err != nil || !m.Stale(now) {
+		return true, err
+	}
+	due, err := oncePer(tx, account, peer, "stale", stalePeriod, now)
+	if err != nil || !due {
+		return true, err
+	}
+	return true, t.notify(tx, account, addr, local.Identity{
+		Change: local.ChangeStale, Fingerprint: pin,
+		Text: "the list of devices was last confirmed on " + m.Time.UTC().Format(time.DateOnly) +
+			": the primary device was away since, or the server withholds a newer list",
+	})
+}
+
+// StalePeers returns up to limit contacts whose known manifest is stale and of
+// which that was not told lately: they are looked up, and then judged by
+// [Trust.Rechecked].
+func (t *Trust) StalePeers(tx *store.Tx, account store.AccountID, now time.Time, limit int) ([]store.PeerID, error) {
+	all, err := tx.Contacts(account)
+	if err != nil {
+		return nil, err
+	}
+	var out []store.PeerID
+	for _, c := range all {
+		if len(out) == limit {
+			break
+		}
+		if c.Relation != store.RelationContact || len(c.Manifest) == 0 {
+			continue
+		}
+		u, err := identity.ParseManifest(c.Manifest)
+		if err != nil {
+			return nil, fmt.Errorf("stored manifest: %w: %w", store.ErrCorrupt, err)
+		}
+		if !identity.StaleAt(u.Time(), now) {
+			continue
+		}
+		if told, err := lately(tx, account, c.Peer, "stale", stalePeriod, now); err != nil {
+			return nil, err
+		} else if !told {
+			out = append(out, c.Peer)
+		}
+	}
+	return out, nil
+}
