@@ -44,9 +44,13 @@ func (d *Daemon) Check(ctx context.Context, name string) ([]local.CheckResult, e
 	}
 	var out []local.CheckResult
 	for _, a := range list {
+		if why := a.stoppedWhy(); why != nil {
+			out = append(out, local.CheckResult{Name: a.address.User, Error: why})
+			continue
+		}
 		e, _ := a.parts()
 		r := e.Check(ctx)
-		if why := a.stoppedWhy(); why != nil {
+		if why := a.stoppedWhy(); why != nil { // the check was how it found out
 			r.OK, r.Error = false, why
 		}
 		out = append(out, r)
@@ -296,7 +300,8 @@ func (d *Daemon) resolve(name string) (*account, error) {
 				return a, nil
 			}
 		}
-		return nil, local.Errorf(local.CodeUsage, "there are several accounts and no default").WithHint("secmsg account default NAME")
+		return nil, local.Errorf(local.CodeUsage, "there are several accounts and no default").WithHint("secmsg account default NAME").
+			WithCandidates(namesOf(list)...)
 	}
 	var found []*account
 	for _, a := range list {
@@ -310,5 +315,14 @@ func (d *Daemon) resolve(name string) (*account, error) {
 	case 1:
 		return found[0], nil
 	}
-	return nil, local.Errorf(local.CodeUsage, "several accounts are called %q", name).WithHint("name it as %s", found[0].address)
+	return nil, local.Errorf(local.CodeUsage, "several accounts are called %q", name).WithHint("name it as %s", found[0].address).
+		WithCandidates(namesOf(found)...)
+}
+
+func namesOf(list []*account) []string {
+	out := make([]string, len(list))
+	for i, a := range list {
+		out[i] = a.address.String()
+	}
+	return out
 }

@@ -95,11 +95,34 @@ func (d *Daemon) sendLocked(ctx context.Context, p local.SendParams) (local.Send
 // Inbox implements localapi.Backend.
 func (d *Daemon) Inbox(ctx context.Context, p local.InboxParams) (local.Events, error) {
 	var out local.Events
-	err := d.ask(ctx, p.Account, func(e *engine.Engine) (err error) {
-		out, err = e.Inbox(ctx, p)
-		return err
+	err := d.try(ctx, p.Account, func(a *account) (err error) {
+		e, _ := a.parts()
+		offline := a.awaitMail(ctx)
+		if out, err = e.Inbox(ctx, p); err != nil {
+			return err
+		}
+		out.Offline = offline
+		return nil
 	})
 	return out, err
+}
+
+// awaitMail waits a little until what waited at the server is here, and says
+// why it is not. A daemon that was started for this very question has not been
+// connected yet; one that is known to be offline has nothing to wait for.
+func (a *account) awaitMail(ctx context.Context) *local.Error {
+	if why := a.stoppedWhy(); why != nil {
+		return why
+	}
+	e, _ := a.parts()
+	if e.Tried() && !e.Connected() {
+		e.Kick() // for the next question
+		return e.Away()
+	}
+	if err := e.Connect(ctx, engine.StageMail); err != nil {
+		return local.As(toLocal(err))
+	}
+	return nil
 }
 
 // History implements localapi.Backend.

@@ -21,7 +21,7 @@ func (s *server) friends() (alice, bob *profile) {
 	for p, name := range map[*profile]string{alice: "bob", bob: "alice"} {
 		eventually(s.t, "mutual", func() bool {
 			list, err := p.client.Presence(s.t.Context(), local.PresenceParams{Peers: []string{name}})
-			return err == nil && len(list.Presence) == 1 && list.Presence[0].Mutual && list.Presence[0].Online
+			return err == nil && len(list.Presence) == 1 && list.Presence[0].Online != nil && *list.Presence[0].Mutual && *list.Presence[0].Online
 		})
 	}
 	return alice, bob
@@ -160,7 +160,7 @@ func TestCallRefused(t *testing.T) {
 	bob.stop()
 	eventually(t, "bob is away", func() bool {
 		list, err := alice.client.Presence(ctx, local.PresenceParams{Peers: []string{"bob"}})
-		return err == nil && len(list.Presence) == 1 && !list.Presence[0].Online
+		return err == nil && len(list.Presence) == 1 && list.Presence[0].Online != nil && !*list.Presence[0].Online
 	})
 	_, err = alice.client.StartCall(ctx, local.CallStartParams{Peer: "bob", CallMedia: media}, local.CallStreams{}, nil)
 	wantCode(t, err, local.CodeUnreachable)

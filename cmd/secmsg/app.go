@@ -23,6 +23,8 @@ type app struct {
 	noAutostart bool
 	quiet       bool
 	verbose     bool
+
+	told []string // reasons for which messages wait that were told already
 }
 
 // Values of --output.

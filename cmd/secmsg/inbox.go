@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strconv"
 
 	"secmsg/rpc/local"
 
@@ -35,8 +36,12 @@ func runInbox(ctx context.Context, a *app, from []string, peek bool) error {
 		p := local.InboxParams{AccountParam: a.accountParam(), From: from, Peek: true}
 		if peek {
 			p.Limit = inboxPeek
-			_, err := a.printInbox(ctx, c, p, nil)
-			return err
+			page, err := a.printInbox(ctx, c, p, nil)
+			if err != nil {
+				return err
+			}
+			a.inboxNotes(page)
+			return nil
 		}
 		return a.readInbox(ctx, c, p)
 	})
@@ -49,36 +54,61 @@ func runInbox(ctx context.Context, a *app, from []string, peek bool) error {
 func (a *app) readInbox(ctx context.Context, c *local.Client, p local.InboxParams) error {
 	for {
 		p.Peek, p.Limit = true, inboxPage
-		shown, err := a.printInbox(ctx, c, p, nil)
-		if err != nil || len(shown) == 0 {
+		page, err := a.printInbox(ctx, c, p, nil)
+		if err != nil {
 			return err
 		}
-		p.Peek, p.Limit = false, len(shown)
-		if _, err := a.printInbox(ctx, c, p, shown); err != nil {
-			return err
+		shown := make(map[string]bool, len(page.Events))
+		for i := range page.Events {
+			shown[page.Events[i].ID] = true
+		}
+		if len(shown) > 0 {
+			p.Peek, p.Limit = false, len(shown)
+			if _, err := a.printInbox(ctx, c, p, shown); err != nil {
+				return err
+			}
 		}
 		if len(shown) < inboxPage {
+			a.inboxNotes(page)
 			return nil
 		}
 	}
 }
 
-// printInbox fetches a page and prints what is not in shown. It returns the ids of the page.
-func (a *app) printInbox(ctx context.Context, c *local.Client, p local.InboxParams, shown map[string]bool) (map[string]bool, error) {
+// printInbox fetches a page and prints what is not in shown.
+func (a *app) printInbox(ctx context.Context, c *local.Client, p local.InboxParams, shown map[string]bool) (local.Events, error) {
 	page, err := c.Inbox(ctx, p)
 	if err != nil {
-		return nil, err
+		return page, err
 	}
-	ids := make(map[string]bool, len(page.Events))
 	for i := range page.Events {
 		e := &page.Events[i]
-		ids[e.ID] = true
 		if shown[e.ID] {
 			continue
 		}
 		if err := a.printEvent(e); err != nil {
-			return nil, err
+			return page, err
 		}
 	}
-	return ids, nil
+	return page, nil
+}
+
+// inboxNotes tells what the inbox does not show: mail under a key that nobody
+// has accepted yet, and mail that may wait at a server that cannot be asked.
+func (a *app) inboxNotes(page local.Events) {
+	for _, h := range page.Held {
+		a.notef("%s held of %s: the key has changed; look at it with: secmsg contact show %s",
+			countWord(h.Count, "message", "messages"), visible(h.Peer), visible(h.Peer))
+	}
+	if page.Offline != nil {
+		a.notef("more may wait at the server: %s", visible(page.Offline.Message))
+	}
+}
+
+// countWord is a number with its noun and verb: "1 message is", "2 messages are".
+func countWord(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one + " is"
+	}
+	return strconv.Itoa(n) + " " + many + " are"
 }

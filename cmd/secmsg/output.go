@@ -72,6 +72,9 @@ func (a *app) notef(format string, args ...any) {
 // the priority of an error.
 func (a *app) printError(e *local.Error) {
 	text := fmt.Sprintf("secmsg: %s\n", visible(e.Message))
+	for _, c := range e.Candidates {
+		text += fmt.Sprintf("  %s\n", visible(c))
+	}
 	if e.Hint != "" {
 		text += fmt.Sprintf("hint: %s\n", visible(e.Hint))
 	}

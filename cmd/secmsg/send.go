@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -204,12 +205,35 @@ func (a *app) printResults(results []local.SendResult) error {
 			closed = err
 		}
 	}
+	a.waitingNote(results)
 	for i := range results {
 		if e := stateError(&results[i]); e != nil {
 			return e
 		}
 	}
 	return closed
+}
+
+// waitingNote tells why messages are not at the server yet, and that they will
+// be sent: once for each reason of a run.
+func (a *app) waitingNote(results []local.SendResult) {
+	for i := range results {
+		why := results[i].Waiting
+		if why == nil || slices.Contains(a.told, why.Message) {
+			continue
+		}
+		a.told = append(a.told, why.Message)
+		end := "it is sent as soon as the server can be reached"
+		switch {
+		case why.Code == local.CodeLocked:
+			end = "it is sent after secmsg unlock"
+		case why.Cause == local.CauseSuspended:
+			end = "it is sent when the account is resumed"
+		case why.Cause == local.CauseRevoked, why.Code == local.CodeRefused:
+			end = "it stays in the outbox"
+		}
+		a.notef("not sent yet: %s; %s", visible(why.Message), end)
+	}
 }
 
 // stateError returns why a message is not on its way, nil if it is.

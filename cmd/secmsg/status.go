@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"secmsg/rpc/local"
 
@@ -33,7 +35,7 @@ func newStatusCommand(a *app) *cobra.Command {
 
 func runStatus(ctx context.Context, a *app) error {
 	return a.withDaemon(ctx, func(c *local.Client) error {
-		st, err := c.Status(ctx)
+		st, err := settledStatus(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -42,6 +44,34 @@ func runStatus(ctx context.Context, a *app) error {
 		}
 		return a.write([]byte(statusText(st)))
 	})
+}
+
+const (
+	// settleTime bounds how long status waits for the first connection of a daemon
+	// that was just started, perhaps for this very command.
+	settleTime = 5 * time.Second
+	// settlePause is how often it looks.
+	settlePause = 50 * time.Millisecond
+)
+
+// settledStatus is the status once each account is connected or has a reason why
+// it is not: "not connected" of a daemon that has not tried yet says nothing.
+func settledStatus(ctx context.Context, c *local.Client) (local.Status, error) {
+	late := time.NewTimer(settleTime)
+	defer late.Stop()
+	for {
+		st, err := c.Status(ctx)
+		if err != nil || !slices.ContainsFunc(st.Accounts, func(s local.AccountStatus) bool { return !s.Connected && s.Error == nil }) {
+			return st, err
+		}
+		select {
+		case <-time.After(settlePause):
+		case <-late.C:
+			return st, nil
+		case <-ctx.Done():
+			return st, ctx.Err()
+		}
+	}
 }
 
 // statusText is a line for the daemon and one for each account.

@@ -113,19 +113,21 @@ func (s *Service) named(id, none string, which func(l *live) bool) (*live, error
 		return nil, notFound(none)
 	}
 	var found *live
+	var ids []string
 	for _, l := range s.live {
-		if !which(l) {
-			continue
+		if which(l) {
+			found = l
+			ids = append(ids, l.id.Text())
 		}
-		if found != nil {
-			return nil, local.Errorf(local.CodeUsage, "there is more than one; name its id").WithHint("secmsg call status")
-		}
-		found = l
 	}
-	if found == nil {
+	switch len(ids) {
+	case 0:
 		return nil, notFound(none)
+	case 1:
+		return found, nil
 	}
-	return found, nil
+	slices.Sort(ids)
+	return nil, local.Errorf(local.CodeUsage, "there is more than one; name its id").WithHint("secmsg call status").WithCandidates(ids...)
 }
 
 // take opens media and takes a claimed call.

@@ -142,7 +142,7 @@ func (e *Engine) Reachable(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-late.C:
-			return e.unreachable()
+			return e.Away()
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-e.quit:
@@ -155,16 +155,6 @@ func (e *Engine) Reachable(ctx context.Context) error {
 func (e *Engine) announceReady() {
 	close(e.ready)
 	e.ready = make(chan struct{})
-}
-
-// unreachable says why there is no connection.
-func (e *Engine) unreachable() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.status.err != nil {
-		return e.status.err
-	}
-	return local.Errorf(local.CodeUnreachable, "the server cannot be reached yet: the first connection is still being made")
 }
 
 // SendCall seals a signal for a device of a contact, or for all, and hands it to
@@ -198,7 +188,7 @@ func (e *Engine) SendCall(ctx context.Context, addr identity.Address, device *ke
 // sendCall seals and sends, or says what must be asked first.
 func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]byte, plain []byte) (sent []key.DeviceID, n *need, err error) {
 	if !e.up || !e.loaded {
-		return nil, nil, e.unreachable()
+		return nil, nil, e.Away()
 	}
 	id, err := newID()
 	if err != nil {

@@ -101,6 +101,7 @@ type Engine struct {
 	signals                    map[flightKey][16]byte // the call of each signal that is not answered
 	callRates                  map[store.PeerID]*callRate
 	presence                   map[string]local.Presence // by user; of this run
+	presenceEpoch              uint64                    // the epoch in which the server told it last
 	announced                  map[string]bool           // accounts in the present subscription
 	reseals                    map[flightKey]int         // answers to retry requests, this hour
 	resealsSince               time.Time
@@ -114,14 +115,8 @@ type Engine struct {
 	unreadable atomic.Int64
 
 	mu     sync.Mutex
-	status status // guarded by mu
-}
-
-// status is what Status reads without asking the actor.
-type status struct {
-	contact, replica bool
-	offset           time.Duration
-	err              *local.Error
+	status status    // guarded by mu
+	kicked time.Time // guarded by mu; when the link was last told to try at once
 }
 
 // errStopped is a call to an engine that does not run.
@@ -143,6 +138,7 @@ func New(o Options) *Engine {
 		signals: make(map[flightKey][16]byte), callRates: make(map[store.PeerID]*callRate),
 		presence: make(map[string]local.Presence), announced: make(map[string]bool),
 		reseals: make(map[flightKey]int), tasks: make(map[task]time.Time),
+		status: status{changed: make(chan struct{})},
 	}
 	if e.logger == nil {
 		e.logger = slog.New(slog.DiscardHandler)

@@ -31,17 +31,17 @@ func (e *Engine) StoreFence(ctx context.Context, value []byte) error {
 // Up implements link.Handler. With the contact connection everything that is
 // not answered is sent again, in order.
 func (e *Engine) Up(role wire.Role, serverTime time.Time) {
-	e.mu.Lock()
-	if role == wire.RoleContact {
-		e.status.contact = true
-	} else {
-		e.status.replica = true
-	}
-	e.status.offset = e.now().Sub(serverTime)
-	if e.status.contact && e.status.replica {
-		e.status.err = nil
-	}
-	e.mu.Unlock()
+	e.setStatus(func(s *status) {
+		if role == wire.RoleContact {
+			s.contact = true
+		} else {
+			s.replica = true
+		}
+		s.offset = e.now().Sub(serverTime)
+		if s.contact && s.replica {
+			s.err = nil
+		}
+	})
 	if role == wire.RoleContact {
 		e.onUp()
 	}
@@ -73,27 +73,24 @@ func (e *Engine) Up(role wire.Role, serverTime time.Time) {
 
 // Down implements link.Handler.
 func (e *Engine) Down(role wire.Role, cause error) {
-	e.mu.Lock()
-	if role == wire.RoleContact {
-		e.status.contact = false
-	} else {
-		e.status.replica = false
-	}
-	e.status.err = connectionError(cause)
-	now := e.now().Add(-e.status.offset)
-	e.mu.Unlock()
+	e.setStatus(func(s *status) {
+		if role == wire.RoleContact {
+			s.contact = false
+		} else {
+			s.replica, s.mail = false, false
+		}
+		s.err = connectionError(cause)
+		s.failures++
+	})
 	if role != wire.RoleContact {
 		return
 	}
 	err := e.do(context.Background(), func() error {
-		if e.up {
-			e.unseen(now)
-		}
 		e.up = false
 		e.epoch++
 		e.out.renew(e.epoch)
 		for _, p := range e.probes {
-			p.fail(local.Errorf(local.CodeUnreachable, "the connection ended"))
+			p.fail(e.Away())
 		}
 		clear(e.signals)
 		return nil

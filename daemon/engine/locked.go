@@ -28,6 +28,7 @@ const lockedBatch = 64
 // resolved then; what cannot be sent is told by an event then.
 func QueueLocked(ctx context.Context, st *store.Store, keys *keyring.Keyring, account store.AccountID, p local.SendParams, now time.Time) (local.SendResults, error) {
 	out := local.SendResults{Results: []local.SendResult{}}
+	waiting := local.Errorf(local.CodeLocked, "the profile is locked").WithHint("secmsg unlock")
 	if _, err := checkSend(p); err != nil {
 		return out, err
 	}
@@ -41,7 +42,7 @@ func QueueLocked(ctx context.Context, st *store.Store, keys *keyring.Keyring, ac
 			return out, err
 		}
 		q.IDs = append(q.IDs, id)
-		out.Results = append(out.Results, local.SendResult{ID: idText(id), Peer: name, State: local.StateQueued, Time: local.Time{Time: now}})
+		out.Results = append(out.Results, local.SendResult{ID: idText(id), Peer: name, State: local.StateQueued, Time: local.Time{Time: now}, Waiting: waiting})
 	}
 	plain, err := json.Marshal(q)
 	if err != nil {

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"slices"
-	"time"
 
 	"secmsg/crypto/identity"
 	"secmsg/daemon/link"
@@ -225,6 +224,10 @@ func (e *Engine) Presence(ctx context.Context, states []*wire.PresenceState) {
 			}
 			return nil
 		})
+		if err == nil {
+			e.presenceEpoch = e.epoch
+			e.announceReady()
+		}
 		if accepted {
 			e.at(taskRelease, 0)
 			e.at(taskReceipts, 0)
@@ -244,18 +247,6 @@ func laterSeen(old, told local.Presence) local.Time {
 		return old.LastSeen
 	}
 	return told.LastSeen
-}
-
-// unseen notes, when my own connection ends at now (server time), that those who
-// are online were seen until then. That they are is kept, since it is no event
-// when they still are at the next connection.
-func (e *Engine) unseen(now time.Time) {
-	for user, p := range e.presence {
-		if p.Online {
-			p.LastSeen = local.Time{Time: now}
-			e.presence[user] = p
-		}
-	}
 }
 
 // watches reports whether an address is that of a contact of mine.
@@ -278,9 +269,20 @@ func (e *Engine) presenceEvent(tx *store.Tx, addr identity.Address, p local.Pres
 	return err
 }
 
-// PresenceList returns the presence of contacts, of all or of those named.
+// PresenceList returns the presence of contacts, of all or of those named. It
+// waits a little for a connection; without one, who is online is not known.
 func (e *Engine) PresenceList(ctx context.Context, names []string) (local.PresenceList, error) {
 	out := local.PresenceList{Presence: []local.PresenceEntry{}}
+	if err := e.store.View(ctx, func(tx *store.Tx) error { _, err := e.presenceOf(tx, names); return err }); err != nil {
+		return out, toLocal(err)
+	}
+	why := e.awaitPresence(ctx)
+	if Stopped(why) || ctx.Err() != nil {
+		return out, why
+	}
+	if why != nil {
+		out.Offline = local.As(toLocal(why))
+	}
 	err := e.do(ctx, func() error {
 		return e.store.View(ctx, func(tx *store.Tx) error {
 			want, err := e.presenceOf(tx, names)
@@ -288,11 +290,14 @@ func (e *Engine) PresenceList(ctx context.Context, names []string) (local.Presen
 				return err
 			}
 			for _, addr := range want {
-				p := e.presence[addr.User]
-				if !e.up {
-					p.Online = false
+				p, known := e.presence[addr.User]
+				entry := local.PresenceEntry{Peer: addr.String(), LastSeen: p.LastSeen}
+				// What the server does not tell of a peer is not known either: one
+				// that is no contact, or a contact since a moment ago.
+				if why == nil && e.up && known {
+					entry.Online, entry.Mutual = &p.Online, &p.Mutual
 				}
-				out.Presence = append(out.Presence, local.PresenceEntry{Peer: addr.String(), Presence: p})
+				out.Presence = append(out.Presence, entry)
 			}
 			return nil
 		})
@@ -304,6 +309,9 @@ func (e *Engine) presenceOf(tx *store.Tx, names []string) ([]identity.Address, e
 	var out []identity.Address
 	for _, name := range names {
 		addr, err := e.trust.Resolve(tx, e.account, name)
+		if err == nil && addr != e.self {
+			_, err = e.trust.Contact(tx, e.account, addr) // a name that nobody has is not "offline"
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -44,6 +44,14 @@ func (e *Engine) Check(ctx context.Context) local.CheckResult {
 		return out
 	}
 	p := &probe{done: make(chan probeEnd, 1)}
+	if err := e.Connect(ctx, StageReplica); err != nil {
+		out.Error = local.As(toLocal(err))
+		return out
+	}
+	if err := e.Reachable(ctx); err != nil {
+		out.Error = local.As(toLocal(err))
+		return out
+	}
 	if err := e.do(ctx, func() error { return e.launch(id, p) }); err != nil {
 		out.Error = local.As(toLocal(err))
 		return out
@@ -75,7 +83,7 @@ func (e *Engine) Check(ctx context.Context) local.CheckResult {
 // launch sends the probe.
 func (e *Engine) launch(id store.MessageID, p *probe) error {
 	if !e.up {
-		return e.unreachable()
+		return e.Away()
 	}
 	var ciphertext []byte
 	var steps, version uint64

@@ -123,38 +123,46 @@ func TestPresenceOfStrangersIsIgnored(t *testing.T) {
 	})
 }
 
-// TestLastSeenIsNotForgotten: who was online when my own connection ended was
-// seen until then, whatever a server that crashed remembers of it.
-func TestLastSeenIsNotForgotten(t *testing.T) {
+// TestPresenceWithoutAnAnswer: without a connection nobody is "not online":
+// it is not known. When a peer was last seen is what the server told, not when
+// this side's own connection broke, and a server that crashed does not undo it.
+func TestPresenceWithoutAnAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, p := world(t, "alice", "bob")
 		alice := p[0]
 		defer stopAll(p...)
-		entry := func() local.PresenceEntry {
+		entry := func() (local.PresenceEntry, *local.Error) {
 			t.Helper()
 			l, err := alice.engine.PresenceList(t.Context(), []string{"bob"})
 			if err != nil || len(l.Presence) != 1 {
 				t.Fatalf("%+v, %v", l, err)
 			}
-			return l.Presence[0]
+			return l.Presence[0], l.Offline
 		}
 		tell := func(s *wire.PresenceState) { alice.engine.Presence(t.Context(), []*wire.PresenceState{s}) }
 		came := time.Now()
 		tell(&wire.PresenceState{Account: "bob", Mutual: true, Online: true, LastSeenMs: came.UnixMilli()})
+		if e, why := entry(); e.Online == nil || !*e.Online || !*e.Mutual || why != nil {
+			t.Errorf("online: %+v, %v", e, why)
+		}
 		settleDown(time.Minute)
 		alice.link.disconnect()
 		settleDown(time.Second)
-		if e := entry(); e.Online || e.LastSeen.Sub(came) < time.Minute {
-			t.Errorf("after a minute online: %+v, came %v", e, came)
+		if e, why := entry(); e.Online != nil || e.Mutual != nil || why == nil || !e.LastSeen.Equal(time.UnixMilli(came.UnixMilli())) {
+			t.Errorf("after a minute online: %+v, offline %v, came %v", e, why, came)
 		}
-		left := entry().LastSeen
+		alice.link.connect()
+		settleDown(time.Second)
 		tell(&wire.PresenceState{Account: "bob", Mutual: true})
-		if e := entry(); !e.LastSeen.Equal(left.Time) {
+		if e, _ := entry(); e.Online == nil || *e.Online || !e.LastSeen.Equal(time.UnixMilli(came.UnixMilli())) {
 			t.Errorf("a server that forgot: %+v", e)
 		}
 		tell(&wire.PresenceState{Account: "bob"})
-		if e := entry(); e.Mutual || !e.LastSeen.IsZero() {
+		if e, _ := entry(); *e.Mutual || !e.LastSeen.IsZero() {
 			t.Errorf("not mutual any more: %+v", e)
+		}
+		if _, err := alice.engine.PresenceList(t.Context(), []string{"nosuch"}); local.As(err).Code != local.CodeNotFound {
+			t.Errorf("presence of nobody: %v", err)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"secmsg/daemon/store"
@@ -38,6 +39,9 @@ func (e *Engine) Inbox(ctx context.Context, p local.InboxParams) (local.Events, 
 		if err != nil {
 			return err
 		}
+		if out.Held, err = e.heldMail(tx, peers); err != nil {
+			return err
+		}
 		for i := range list {
 			ev, err := e.messageEvent(tx, &list[i])
 			if err != nil {
@@ -56,6 +60,31 @@ func (e *Engine) Inbox(ctx context.Context, p local.InboxParams) (local.Events, 
 		err = e.do(ctx, func() error { return e.update(read) })
 	}
 	return out, toLocal(err)
+}
+
+// heldMail counts what came under a changed key, of these peers or of all: it
+// cannot be shown before the key is accepted, and must not be forgotten for that.
+func (e *Engine) heldMail(tx *store.Tx, of []store.PeerID) ([]local.HeldMail, error) {
+	peers, err := tx.ParkedPeers(e.account, store.ParkedChanged)
+	if err != nil {
+		return nil, err
+	}
+	var out []local.HeldMail
+	for _, peer := range peers {
+		if len(of) > 0 && !slices.Contains(of, peer) {
+			continue
+		}
+		n, err := tx.CountParked(e.account, peer, store.ParkedChanged)
+		if err != nil {
+			return nil, err
+		}
+		name, err := peerName(tx, peer)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, local.HeldMail{Peer: name, Count: n})
+	}
+	return out, nil
 }
 
 // peerNamed is findPeer for a name as the user gives it.

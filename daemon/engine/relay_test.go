@@ -129,6 +129,7 @@ type testLink struct {
 	calls   chan func() // to the handler, in order
 	blocked map[key.DeviceID][16]byte
 	wg      sync.WaitGroup
+	onKick  func()
 }
 
 var errDown = errors.New("down")
@@ -179,6 +180,13 @@ func (l *testLink) again() {
 		}
 	})
 	l.wg.Go(func() { l.receive(h, ended, wake) })
+}
+
+// Kick implements Link.
+func (l *testLink) Kick() {
+	if l.onKick != nil {
+		l.onKick()
+	}
 }
 
 // disconnect ends both and waits.
@@ -264,6 +272,7 @@ func (l *testLink) receive(h link.Handler, ended, wake chan struct{}) {
 				continue
 			}
 		}
+		h.CaughtUp() // the mailbox is empty
 		select {
 		case <-ended:
 			return

@@ -14,6 +14,8 @@ type Link interface {
 	// the connection does not stand.
 	Send(ctx context.Context, envelopes []*wire.Outgoing, steps uint64) error
 	Subscribe(ctx context.Context, accounts []string, announce bool) error
+	// Kick ends a pause between two attempts to connect.
+	Kick()
 
 	Account(ctx context.Context, name string) (wire.Account, error)
 	Bundles(ctx context.Context, name string, devices []key.DeviceID) (wire.Bundles, error)

@@ -100,7 +100,11 @@ func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.S
 		if out := seen(waits, q.results); out != nil && !timeout {
 			return local.SendResults{Results: out}, nil
 		}
-		return e.results(ctx, q.ids, p, timeout)
+		out, err := e.results(ctx, q.ids, p, timeout)
+		if timeout {
+			e.explain(&out)
+		}
+		return out, err
 	}
 }
 

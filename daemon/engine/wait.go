@@ -77,6 +77,9 @@ func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait, f
 	if p.Timeout > 0 {
 		limit = time.Duration(min(p.Timeout, maxExpires) * float64(time.Second))
 	}
+	if !e.Connected() {
+		e.Kick() // somebody waits
+	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	states := make([]string, len(waits))

@@ -314,6 +314,7 @@ type recorder struct {
 	stale     chan string
 	presence  chan []*wire.PresenceState
 	fatal     chan wire.Reason
+	caughtUp  chan struct{}
 	deliver   func([]*wire.Envelope) error
 }
 
@@ -327,7 +328,7 @@ func newRecorder() *recorder {
 	return &recorder{
 		ups: make(chan wire.Role, room), downs: make(chan down, room), delivered: make(chan []*wire.Envelope, room),
 		results: make(chan []Result, room), stale: make(chan string, room),
-		presence: make(chan []*wire.PresenceState, room), fatal: make(chan wire.Reason, room),
+		presence: make(chan []*wire.PresenceState, room), caughtUp: make(chan struct{}, 64), fatal: make(chan wire.Reason, room),
 	}
 }
 
@@ -369,6 +370,7 @@ func (r *recorder) Deliver(_ context.Context, e []*wire.Envelope) (uint64, error
 func (r *recorder) Results(_ context.Context, x []Result)               { r.results <- x }
 func (r *recorder) Stale(_ context.Context, account string, _ [][]byte) { r.stale <- account }
 func (r *recorder) Presence(_ context.Context, s []*wire.PresenceState) { r.presence <- s }
+func (r *recorder) CaughtUp()                                           { r.caughtUp <- struct{}{} }
 func (r *recorder) Fatal(reason wire.Reason)                            { r.fatal <- reason }
 
 // start runs a link until the test ends, or the returned function is called.

@@ -161,6 +161,41 @@ func TestDeliverIsAcknowledgedCumulatively(t *testing.T) {
 	}
 }
 
+// TestCaughtUp: the handler is told once, when all that waited at the server is
+// committed; at once if nothing waited.
+func TestCaughtUp(t *testing.T) {
+	for _, backlog := range []uint64{0, 3} {
+		f, h := newFake(t, newRealm(t)), newRecorder()
+		early := make(chan int, 1)
+		h.deliver = func([]*wire.Envelope) error {
+			select {
+			case early <- len(h.caughtUp):
+			default:
+			}
+			return nil
+		}
+		f.replica = func(p *peer) {
+			p.readReplica()
+			p.replica(&wire.ReplicaServer{Frame: &wire.ReplicaServer_Opened{Opened: &wire.ReplicaOpened{TimeMs: time.Now().UnixMilli(), Backlog: backlog}}})
+			for i := range uint64(4) {
+				p.replica(&wire.ReplicaServer{Frame: &wire.ReplicaServer_Deliver{Deliver: &wire.Deliver{First: i + 1, Envelopes: []*wire.Envelope{{Sender: "bob"}}}}})
+			}
+			for m := p.readReplica(); m != nil && m.GetAck().GetThrough() < 4; m = p.readReplica() {
+			}
+			p.drain()
+		}
+		_, _, stop := start(t, f.options(h))
+		get(t, h.caughtUp, "caught up")
+		if n := get(t, early, "delivery"); backlog > 0 && n != 0 {
+			t.Errorf("backlog %d: told before the first commit", backlog)
+		}
+		stop()
+		if len(h.caughtUp) != 0 {
+			t.Errorf("backlog %d: told %d times more", backlog, len(h.caughtUp))
+		}
+	}
+}
+
 func TestDeliverFailureDropsWithoutAck(t *testing.T) {
 	f, h := newFake(t, newRealm(t)), newRecorder()
 	var fail atomic.Bool

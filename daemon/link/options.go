@@ -48,6 +48,9 @@ type Handler interface {
 	// the commit. They are acknowledged when it returns; an error drops the
 	// connection without acknowledgement.
 	Deliver(ctx context.Context, envelopes []*wire.Envelope) (steps uint64, err error)
+	// CaughtUp tells that all envelopes that waited at the server when the replica
+	// connection opened are committed.
+	CaughtUp()
 	// Results brings answers to envelopes that were handed to Send on the
 	// present contact connection.
 	Results(ctx context.Context, results []Result)

@@ -74,15 +74,19 @@ func (l *Link) replicaOnce(ctx context.Context, value []byte) (opened bool, err 
 		return false, fmt.Errorf("%w: replica not opened", ErrProtocol)
 	}
 	l.up(wire.RoleReplica, time.UnixMilli(f.GetOpened().GetTimeMs()))
-	return true, l.receive(ctx, c)
+	return true, l.receive(ctx, c, f.GetOpened().GetBacklog())
 }
 
 // receive reads deliveries while another goroutine commits and acknowledges
 // them, so that what arrives during a commit goes into the next one together.
-func (l *Link) receive(ctx context.Context, c *conn) error {
+// backlog is how many there are before what comes from now on.
+func (l *Link) receive(ctx context.Context, c *conn, backlog uint64) error {
+	if backlog == 0 {
+		l.handler.CaughtUp()
+	}
 	queue := make(chan batch, deliverQueue)
 	var wg sync.WaitGroup
-	wg.Go(func() { l.commit(ctx, c, queue) })
+	wg.Go(func() { l.commit(ctx, c, queue, backlog) })
 	defer wg.Wait()
 	defer close(queue)
 	next := uint64(1)
@@ -108,7 +112,8 @@ func (l *Link) receive(ctx context.Context, c *conn) error {
 }
 
 // commit hands batches to the handler and acknowledges what it committed.
-func (l *Link) commit(ctx context.Context, c *conn, queue <-chan batch) {
+func (l *Link) commit(ctx context.Context, c *conn, queue <-chan batch, backlog uint64) {
+	behind := backlog > 0
 	for b := range queue {
 	more:
 		for len(b.envelopes) < deliverBatch {
@@ -132,6 +137,10 @@ func (l *Link) commit(ctx context.Context, c *conn, queue <-chan batch) {
 		if err != nil {
 			c.fail(fmt.Errorf("deliver: %w", err))
 			continue
+		}
+		if behind && b.through >= backlog {
+			behind = false
+			l.handler.CaughtUp()
 		}
 		frame, err := wire.Marshal(&wire.ReplicaClient{Frame: &wire.ReplicaClient_Ack{
 			Ack: &wire.Ack{Through: b.through, Steps: steps}}})

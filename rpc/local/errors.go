@@ -98,6 +98,13 @@ func (e *Error) WithCause(cause Cause) *Error {
 	return &c
 }
 
+// WithCandidates returns a copy of e that names what was possible.
+func (e *Error) WithCandidates(candidates ...string) *Error {
+	c := *e
+	c.Candidates = candidates
+	return &c
+}
+
 // IOError makes the Error of a file, stream or system call that failed with err:
 // disk_full or io, with a cause where err tells it.
 func IOError(err error, format string, args ...any) *Error {

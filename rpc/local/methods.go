@@ -144,6 +144,9 @@ type SendResult struct {
 	// File is set by file.send for a file that is a message of its own.
 	File  *FileInfo `json:"file,omitempty"`
 	Error *Error    `json:"error,omitempty"`
+	// Waiting is why a queued message is not at the server yet. It is sent when
+	// that is over.
+	Waiting *Error `json:"waiting,omitempty"`
 }
 
 // SendResults answers message.send and outbox.list.
@@ -189,6 +192,18 @@ type HistoryParams struct {
 // Events is a list of events.
 type Events struct {
 	Events []Event `json:"events"`
+	// Offline is set by message.inbox if more mail may wait at the server, which
+	// could not be asked: why.
+	Offline *Error `json:"offline,omitempty"`
+	// Held is set by message.inbox: messages that came under a changed key and
+	// are not shown before it is accepted.
+	Held []HeldMail `json:"held,omitempty"`
+}
+
+// HeldMail counts messages of a peer that are not shown.
+type HeldMail struct {
+	Peer  string `json:"peer"`
+	Count int    `json:"count"`
 }
 
 // UnmarshalJSON reads a list; in the place of an event that cannot be read stands
@@ -362,12 +377,19 @@ type PresenceParams struct {
 // PresenceEntry is one line of presence.list.
 type PresenceEntry struct {
 	Peer string `json:"peer"`
-	Presence
+	// Online and Mutual are absent while they are not known, as they are without a
+	// connection.
+	Online *bool `json:"online,omitempty"`
+	Mutual *bool `json:"mutual,omitempty"`
+	// LastSeen is what the server told last; this side's connections play no part.
+	LastSeen Time `json:"last_seen"`
 }
 
 // PresenceList answers presence.list.
 type PresenceList struct {
 	Presence []PresenceEntry `json:"presence"`
+	// Offline is why the server could not be asked.
+	Offline *Error `json:"offline,omitempty"`
 }
 
 // Devices answers device.list.

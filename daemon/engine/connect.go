@@ -1,0 +1,198 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+)
+
+// Stage is how far the account's connections must have come for what somebody asks.
+type Stage int
+
+// The stages, in their order.
+const (
+	StageContact Stage = iota // signals and questions can leave
+	StageReplica              // and mail can arrive
+	StageMail                 // and all mail that waited at the server has arrived
+)
+
+// status is what Status reads without asking the actor.
+type status struct {
+	contact, replica bool
+	mail             bool // what waited when the replica connection opened has arrived
+	offset           time.Duration
+	err              *local.Error
+	failures         uint64        // attempts and connections that have ended
+	changed          chan struct{} // closed, and made anew, at each change
+}
+
+func (s *status) reached(stage Stage) bool {
+	return s.contact && (stage < StageReplica || s.replica) && (stage < StageMail || s.mail)
+}
+
+// setStatus changes the status and wakes those who wait for a change.
+func (e *Engine) setStatus(change func(s *status)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	change(&e.status)
+	close(e.status.changed)
+	e.status.changed = make(chan struct{})
+}
+
+// Connect waits until the connections have come as far as stage, for as long as
+// a send waits for the server. The daemon may have been started a moment ago:
+// what is known of the server before its first answer is not "nothing". If there
+// is no connection, an attempt begins at once, and its failure ends the wait. It
+// fails with a *local.Error that says why the server cannot be reached.
+func (e *Engine) Connect(ctx context.Context, stage Stage) error {
+	late := time.NewTimer(e.cfg.DefaultWait)
+	defer late.Stop()
+	e.mu.Lock()
+	before := e.status.failures
+	e.mu.Unlock()
+	for tried := false; ; {
+		e.mu.Lock()
+		s := e.status
+		e.mu.Unlock()
+		switch {
+		case s.reached(stage):
+			return nil
+		case s.failures != before:
+			return e.Away()
+		}
+		if !tried && !s.contact {
+			tried = true
+			e.Kick()
+		}
+		select {
+		case <-s.changed:
+		case <-late.C:
+			return e.Away()
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-e.quit:
+			return errStopped
+		}
+	}
+}
+
+// Tried reports whether an attempt to connect has ended in this run: then what
+// is known of the server is not merely that it was not asked yet.
+func (e *Engine) Tried() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.status.failures > 0
+}
+
+// Connected reports whether the contact connection stands.
+func (e *Engine) Connected() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.status.contact
+}
+
+// Kick makes the link try to connect now. A user who asks again and again must
+// not become a load on a server that is away: one kick in each shortest pause of
+// the link is enough.
+func (e *Engine) Kick() {
+	now := time.Now()
+	e.mu.Lock()
+	soon := now.Sub(e.kicked) < e.cfg.BackoffMin
+	if !soon {
+		e.kicked = now
+	}
+	e.mu.Unlock()
+	if !soon && e.link != nil {
+		e.link.Kick()
+	}
+}
+
+// Away says why there is no connection, or why it does not answer.
+func (e *Engine) Away() *local.Error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.status.err != nil {
+		return e.status.err
+	}
+	if e.status.contact {
+		return local.Errorf(local.CodeUnreachable, "the server is slow: the connections do not stand yet")
+	}
+	return local.Errorf(local.CodeUnreachable, "the server cannot be reached yet: the first connection is still being made")
+}
+
+// explain adds to results that wait for the server why they do.
+func (e *Engine) explain(out *local.SendResults) {
+	for i := range out.Results {
+		r := &out.Results[i]
+		if r.State != local.StateQueued {
+			continue
+		}
+		if e.Connected() {
+			continue // it is on its way, or waits for an answer about its peer
+		}
+		why := e.Away()
+		if r.Error == nil {
+			r.Waiting = why
+		} else if r.Error.Code == local.CodeTimeout {
+			err := *r.Error
+			err.Message += "; " + why.Message
+			err.Cause, err.Host, err.Hint = why.Cause, why.Host, why.Hint
+			r.Error = &err
+		}
+	}
+}
+
+// CaughtUp implements link.Handler.
+func (e *Engine) CaughtUp() { e.setStatus(func(s *status) { s.mail = true }) }
+
+// presenceKnown reports whether the server has told the presence of my contacts
+// on the present connection, or there are none; actor only.
+func (e *Engine) presenceKnown() (bool, error) {
+	if !e.up || !e.loaded {
+		return false, nil
+	}
+	if e.presenceEpoch == e.epoch {
+		return true, nil
+	}
+	any := false
+	err := e.store.View(e.work, func(tx *store.Tx) error {
+		all, err := tx.Contacts(e.account)
+		for _, c := range all {
+			any = any || c.Relation == store.RelationContact
+		}
+		return err
+	})
+	return !any, err
+}
+
+// awaitPresence waits until the server has told the presence of my contacts.
+func (e *Engine) awaitPresence(ctx context.Context) error {
+	if err := e.Connect(ctx, StageContact); err != nil {
+		return err
+	}
+	late := time.NewTimer(e.cfg.DefaultWait)
+	defer late.Stop()
+	for {
+		var known bool
+		var changed chan struct{}
+		err := e.do(ctx, func() (err error) {
+			known, err = e.presenceKnown()
+			changed = e.ready
+			return err
+		})
+		if err != nil || known {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return e.Away()
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-e.quit:
+			return errStopped
+		}
+	}
+}
