@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -20,6 +22,8 @@ type Client struct {
 
 	// PassphraseFile unlocks a protected profile when the daemon starts.
 	PassphraseFile string `config:"passphrase_file" doc:"file whose first line unlocks the profile when the daemon starts"`
+
+	Proxy string `config:"proxy" doc:"proxy to the servers: http://, https:// or socks5://[USER:PASSWORD@]HOST:PORT, or environment for HTTPS_PROXY and NO_PROXY as the daemon has them; empty: none; calls do not use it"`
 
 	Log       ClientLog       `config:"log"`
 	Intervals ClientIntervals `config:"intervals"`
@@ -121,6 +125,11 @@ func (c *Client) Validate() error {
 	case "debug", "info", "warn", "error":
 	default:
 		wrong("log.level: %q is none of debug, info, warn, error", c.Log.Level)
+	}
+	if c.Proxy != "" && c.Proxy != "environment" {
+		if u, err := url.Parse(c.Proxy); err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5"}, u.Scheme) {
+			wrong("proxy: not http://, https:// or socks5://HOST:PORT, nor environment") // the text may hold a password
+		}
 	}
 	for key, d := range map[string]time.Duration{
 		"intervals.reconnect_min": c.Intervals.ReconnectMin,

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"path/filepath"
 	"sync"
 	"time"
@@ -126,7 +128,7 @@ func (a *account) callService() *call.Service {
 func (a *account) endpointLocked() link.Endpoint {
 	return link.Endpoint{
 		Server: a.row.Server, Realm: identity.Fingerprint(a.row.Realm), Domain: a.address.Domain,
-		Timing: linkTiming(a.daemon.cfg),
+		Timing: linkTiming(a.daemon.cfg), Proxy: proxyOf(a.daemon.cfg),
 	}
 }
 
@@ -290,6 +292,15 @@ func linkTiming(c config.Client) link.Timing {
 	return link.Timing{
 		BackoffMin: i.ReconnectMin, BackoffMax: i.ReconnectMax, Ping: i.Ping, Write: i.Write, Request: i.Request,
 	}
+}
+
+// proxyOf returns the proxy of the configuration, which has been validated.
+func proxyOf(c config.Client) link.ProxyFunc {
+	proxy, err := link.ProxyFrom(c.Proxy)
+	if err != nil { // never directly where a proxy is wanted
+		return func(*http.Request) (*url.URL, error) { return nil, err }
+	}
+	return proxy
 }
 
 func engineConfig(c config.Client) engine.Config {

@@ -65,7 +65,7 @@ func (d *Daemon) checkJoin(p local.JoinParams) (joining, error) {
 
 func (d *Daemon) join(ctx context.Context, j joining) (local.Account, error) {
 	defer clear(j.passphrase)
-	endpoint := link.Endpoint{Server: j.invite.Addr, Realm: j.invite.Fingerprint, Timing: linkTiming(d.cfg)}
+	endpoint := link.Endpoint{Server: j.invite.Addr, Realm: j.invite.Fingerprint, Timing: linkTiming(d.cfg), Proxy: proxyOf(d.cfg)}
 	realm, err := link.FetchRealm(ctx, endpoint)
 	if err != nil {
 		return local.Account{}, err

@@ -105,6 +105,9 @@ func causeOf(err error) Cause {
 	case wire.CodeVersion:
 		return CauseVersion
 	}
+	if _, ok := errors.AsType[*proxyError](err); ok {
+		return CauseProxy
+	}
 	if _, ok := errors.AsType[*ClockError](err); ok {
 		return CauseClock
 	}
@@ -202,6 +205,13 @@ func Reason(err error) string {
 	case CauseClock:
 		if e, ok := errors.AsType[*ClockError](err); ok {
 			return e.Error()
+		}
+	case CauseProxy:
+		if e, ok := errors.AsType[*proxyError](err); ok {
+			if inner := Reason(e.err); inner != "" {
+				return "the proxy " + e.proxy + ": " + inner
+			}
+			return "the proxy " + e.proxy + " does not let the connection through"
 		}
 	case CauseNotSecmsg:
 		return "it is not a secmsg server"

@@ -117,6 +117,8 @@ type Endpoint struct {
 	Timing Timing
 	// Dial opens the TCP connection; nil: a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Proxy says through which proxy a server or store is reached; nil: directly.
+	Proxy ProxyFunc
 }
 
 // Options make a Link.

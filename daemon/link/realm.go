@@ -79,18 +79,16 @@ func (e Endpoint) dial(ctx context.Context) (*tls.Conn, Realm, error) {
 	ctx, cancel := context.WithTimeout(ctx, timing.Dial)
 	defer cancel()
 	hostPort, host := e.address()
-	dialTCP := e.Dial
-	if dialTCP == nil {
-		dialTCP = new(net.Dialer).DialContext
-	}
-	raw, err := dialTCP(ctx, "tcp", hostPort)
+	raw, err := e.connect(ctx, hostPort)
 	if err != nil {
 		return nil, Realm{}, dialError(ctx, hostPort, phaseConnect, err)
 	}
 	conn := tls.Client(raw, &tls.Config{
 		MinVersion: tls.VersionTLS13,
-		ServerName: host,
-		NextProtos: []string{"http/1.1"},
+		// The hybrid is preferred; the others are for proxies that lack it.
+		CurvePreferences: []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256},
+		ServerName:       host,
+		NextProtos:       []string{"http/1.1"},
 		// The standard verification would ask for a chain to some root. Ours
 		// needs the realm's root, which comes with the statement on this very
 		// connection, and runs in checkPeer before anything else is sent.

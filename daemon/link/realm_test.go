@@ -7,6 +7,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -133,6 +135,35 @@ func TestRealmAccepts(t *testing.T) {
 		wants(t, err, ErrUntrusted)
 		if !strings.Contains(err.Error(), "this machine's clock is 87") {
 			t.Errorf("the error does not name the clock: %v", err)
+		}
+	})
+	t.Run("hybrid key exchange", func(t *testing.T) {
+		f := newFake(t, newRealm(t))
+		for want, offered := range map[tls.CurveID][]tls.CurveID{
+			tls.X25519MLKEM768: {tls.CurveP256, tls.X25519, tls.X25519MLKEM768}, tls.X25519: {tls.X25519}, tls.CurveP256: {tls.CurveP256},
+		} {
+			s := httptest.NewUnstartedServer(http.HandlerFunc(f.serve))
+			s.TLS = &tls.Config{Certificates: []tls.Certificate{f.realm.tls}, MinVersion: tls.VersionTLS13, CurvePreferences: offered}
+			s.StartTLS()
+			e := f.endpoint()
+			e.Server = s.Listener.Addr().String()
+			conn, _, err := e.dial(t.Context())
+			check(t, err)
+			if got := conn.ConnectionState().CurveID; got != want {
+				t.Errorf("a server with %v: %v was negotiated", offered, got)
+			}
+			check(t, conn.Close())
+			s.Close()
+		}
+		s := httptest.NewUnstartedServer(http.HandlerFunc(f.serve))
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{f.realm.tls}, MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.CurveP521}}
+		s.StartTLS()
+		defer s.Close()
+		e := f.endpoint()
+		e.Server = s.Listener.Addr().String()
+		if _, err := FetchRealm(t.Context(), e); KindOf(err) != KindUnreachable {
+			t.Errorf("a server with P-521 alone: %v", err)
 		}
 	})
 	t.Run("TLS 1.2 is refused", func(t *testing.T) {

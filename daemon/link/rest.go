@@ -75,15 +75,15 @@ func NewClient(e Endpoint, account string, device key.DeviceID, signer Signer) *
 		MaxIdleConns: dataConns, MaxIdleConnsPerHost: dataConns, ReadBufferSize: dataBuffer, WriteBufferSize: dataBuffer,
 		TLSHandshakeTimeout: c.timing.Dial, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 		DialContext: (&net.Dialer{Timeout: c.timing.Dial}).DialContext,
+		Proxy:       e.Proxy,
 	})
 	return c
 }
 
-// newHTTP makes a client that follows no redirect and keeps no cookie. Proxies
-// of the environment are not used: who may see the connection is not the
-// environment's decision.
+// newHTTP makes a client that follows no redirect and keeps no cookie. The proxy
+// of the endpoint is used, and none else: who may see a connection is the user's
+// decision, and not that of whatever environment started the daemon.
 func newHTTP(t *http.Transport) *http.Client {
-	t.Proxy = nil
 	t.IdleConnTimeout = idleTimeout
 	t.MaxResponseHeaderBytes = maxHeader
 	t.DisableCompression = true // an answer's size stays what was sent

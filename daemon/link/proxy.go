@@ -1,0 +1,175 @@
+package link
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"golang.org/x/net/proxy"
+)
+
+// ProxyEnvironment as the option of [ProxyFrom] takes the proxy from HTTPS_PROXY
+// and NO_PROXY of this process.
+const ProxyEnvironment = "environment"
+
+// ProxyFunc returns the proxy for a request, nil for none, as http.Transport has it.
+type ProxyFunc func(*http.Request) (*url.URL, error)
+
+// ProxyFrom returns the proxy that an option names: nothing, [ProxyEnvironment], or
+// a URL of the scheme http, https or socks5, which may hold user and password.
+// This machine itself is never reached through a proxy.
+func ProxyFrom(option string) (ProxyFunc, error) {
+	switch option {
+	case "":
+		return nil, nil
+	case ProxyEnvironment:
+		return http.ProxyFromEnvironment, nil
+	}
+	u, err := url.Parse(option)
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "socks5" {
+		return nil, errors.New("the proxy is not a URL such as http://proxy.example.com:3128")
+	}
+	return func(r *http.Request) (*url.URL, error) {
+		host := r.URL.Hostname()
+		if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+			return nil, nil
+		}
+		return u, nil
+	}, nil
+}
+
+// proxyError is a failure of the proxy, or its refusal.
+type proxyError struct {
+	proxy string // HOST:PORT
+	err   error
+}
+
+// Error names the proxy.
+func (e *proxyError) Error() string { return "proxy " + e.proxy + ": " + e.err.Error() }
+
+// Unwrap returns the reason.
+func (e *proxyError) Unwrap() error { return e.err }
+
+// connect opens the connection on which TLS with the server begins: directly, or
+// through a tunnel of the proxy, which sees HOST:PORT and sealed bytes.
+func (e Endpoint) connect(ctx context.Context, hostPort string) (net.Conn, error) {
+	dial := e.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	if e.Proxy == nil {
+		return dial(ctx, "tcp", hostPort)
+	}
+	via, err := e.Proxy(&http.Request{URL: &url.URL{Scheme: "https", Host: hostPort}})
+	if err != nil {
+		return nil, &proxyError{"of the environment", err}
+	}
+	if via == nil {
+		return dial(ctx, "tcp", hostPort)
+	}
+	at := proxyAddress(via)
+	conn, err := tunnel(ctx, dial, via, at, hostPort)
+	if err != nil {
+		return nil, &proxyError{at, err}
+	}
+	return conn, nil
+}
+
+func proxyAddress(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	if port == "" {
+		port = "1080"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// dialFunc opens a connection.
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// DialContext implements the dialers of package proxy.
+func (f dialFunc) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return f(ctx, network, address)
+}
+
+// Dial implements proxy.Dialer.
+func (f dialFunc) Dial(network, address string) (net.Conn, error) {
+	return f(context.Background(), network, address)
+}
+
+func tunnel(ctx context.Context, dial dialFunc, via *url.URL, at, hostPort string) (net.Conn, error) {
+	if via.Scheme == "socks5" || via.Scheme == "socks5h" {
+		return socks(ctx, dial, via, at, hostPort)
+	}
+	conn, err := dial(ctx, "tcp", at)
+	if err != nil {
+		return nil, err
+	}
+	if via.Scheme == "https" {
+		// The proxy is no part of the realm: it has a certificate of the system's roots.
+		secure := tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: via.Hostname(), NextProtos: []string{"http/1.1"}})
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		conn = secure
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	err = ask(conn, via, hostPort)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// ask makes the tunnel (RFC 9110, section 9.3.6).
+func ask(conn net.Conn, via *url.URL, hostPort string) error {
+	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: hostPort}, Host: hostPort, Header: http.Header{}}
+	if user := via.User; user != nil {
+		password, _ := user.Password()
+		req.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	if err := req.Write(conn); err != nil {
+		return err
+	}
+	br := bufio.NewReader(io.LimitReader(conn, maxHeader))
+	resp, err := http.ReadResponse(br, req)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("it answered %d to CONNECT", resp.StatusCode)
+	}
+	if br.Buffered() != 0 {
+		return errors.New("it sent bytes before the tunnel began")
+	}
+	return nil
+}
+
+// socks makes the tunnel with SOCKS 5 (RFC 1928); the proxy resolves the name.
+func socks(ctx context.Context, dial dialFunc, via *url.URL, at, hostPort string) (net.Conn, error) {
+	var auth *proxy.Auth
+	if user := via.User; user != nil {
+		password, _ := user.Password()
+		auth = &proxy.Auth{User: user.Username(), Password: password}
+	}
+	d, err := proxy.SOCKS5("tcp", at, auth, dial)
+	if err != nil {
+		return nil, err
+	}
+	return d.(proxy.ContextDialer).DialContext(ctx, "tcp", hostPort)
+}

@@ -1,0 +1,219 @@
+package link
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// tunnels is a proxy that answers CONNECT, or what it is told to answer instead.
+type tunnels struct {
+	l      net.Listener
+	answer string // "": the tunnel
+
+	mu     sync.Mutex
+	asked  []string // request line and Proxy-Authorization
+	seen   []byte   // what went through from the client
+	served sync.WaitGroup
+}
+
+func newTunnels(t *testing.T, answer string) *tunnels {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	p := &tunnels{l: l, answer: answer}
+	p.served.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			p.served.Go(func() { p.serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		check(t, l.Close())
+		p.served.Wait()
+	})
+	return p
+}
+
+func (p *tunnels) serve(c net.Conn) {
+	defer c.Close()
+	br := bufio.NewReader(c)
+	r, err := http.ReadRequest(br)
+	if err != nil {
+		return
+	}
+	p.mu.Lock()
+	p.asked = append(p.asked, r.Method+" "+r.Host+" "+r.Header.Get("Proxy-Authorization"))
+	p.mu.Unlock()
+	if p.answer != "" {
+		_, _ = io.WriteString(c, p.answer)
+		return
+	}
+	to, err := net.Dial("tcp", r.Host)
+	if err != nil {
+		return
+	}
+	defer to.Close()
+	_, _ = io.WriteString(c, "HTTP/1.1 200 Connection established\r\n\r\n")
+	var both sync.WaitGroup
+	both.Go(func() {
+		_, _ = io.Copy(to, io.TeeReader(br, tap{p}))
+		_ = to.(*net.TCPConn).CloseWrite()
+	})
+	_, _ = io.Copy(c, to)
+	_ = c.Close()
+	both.Wait()
+}
+
+type tap struct{ p *tunnels }
+
+func (r tap) Write(b []byte) (int, error) {
+	r.p.mu.Lock()
+	defer r.p.mu.Unlock()
+	r.p.seen = append(r.p.seen, b...)
+	return len(b), nil
+}
+
+func (p *tunnels) through(t *testing.T, e Endpoint, user string) Endpoint {
+	u, err := url.Parse("http://" + user + p.l.Addr().String())
+	check(t, err)
+	e.Proxy = func(*http.Request) (*url.URL, error) { return u, nil }
+	return e
+}
+
+// TestProxy goes through a proxy, which sees where to and nothing else; TLS and the
+// proof of the realm are with the server.
+func TestProxy(t *testing.T) {
+	f := newFake(t, newRealm(t))
+	p := newTunnels(t, "")
+	e := p.through(t, f.endpoint(), "me:pass@")
+	c := NewClient(e, "alice", f.device.Public().DeviceID(), f)
+	if _, err := c.Token(t.Context(), "api"); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	p.mu.Lock()
+	if want := "CONNECT " + e.Server + " Basic bWU6cGFzcw=="; len(p.asked) == 0 || p.asked[0] != want {
+		t.Errorf("the proxy was asked %q, want %q", p.asked, want)
+	}
+	if len(p.seen) == 0 || strings.Contains(string(p.seen), "HTTP") || strings.Contains(string(p.seen), "alice") {
+		t.Errorf("the proxy saw %d bytes: %.200q", len(p.seen), p.seen)
+	}
+	p.mu.Unlock()
+	// The proxy cannot put itself in the server's place.
+	e.Realm = newRealm(t).fingerprint()
+	_, err := FetchRealm(t.Context(), e)
+	wants(t, err, ErrUntrusted)
+}
+
+// TestProxyRefuses names a proxy that does not let a connection through, whatever it says instead.
+func TestProxyRefuses(t *testing.T) {
+	f := newFake(t, newRealm(t))
+	for name, answer := range map[string]string{
+		"forbidden": "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "login": "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+		"another protocol": "SSH-2.0-x\r\n", "endless": "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("b", 2*maxHeader),
+		"early bytes": "HTTP/1.1 200 OK\r\n\r\nmore", "redirect": "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\n\r\n",
+	} {
+		p := newTunnels(t, answer)
+		_, err := FetchRealm(t.Context(), p.through(t, f.endpoint(), ""))
+		cause, host := CauseOf(err)
+		if KindOf(err) != KindUnreachable || cause != CauseProxy || host == "" || !strings.Contains(Reason(err), p.l.Addr().String()) {
+			t.Errorf("%s: %v, cause %q, reason %q", name, err, cause, Reason(err))
+		}
+	}
+	e := f.endpoint()
+	e.Proxy = func(*http.Request) (*url.URL, error) { return &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, nil }
+	_, err := FetchRealm(t.Context(), e)
+	if cause, _ := CauseOf(err); cause != CauseProxy || !strings.Contains(Reason(err), "refused") {
+		t.Errorf("no proxy: %v, cause %q", err, cause)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.paths) != 0 {
+		t.Errorf("the server was asked directly: %q", f.paths)
+	}
+}
+
+// TestSOCKSProxy goes through a proxy of SOCKS 5, which resolves the name itself.
+func TestSOCKSProxy(t *testing.T) {
+	f := newFake(t, newRealm(t))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	var done sync.WaitGroup
+	var asked []byte
+	done.Go(func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		hello := make([]byte, 3)
+		_, _ = io.ReadFull(c, hello)
+		_, _ = c.Write([]byte{5, 0})
+		asked = make([]byte, 4+1+len("chat.example.com")+2)
+		_, _ = io.ReadFull(c, asked)
+		to, err := net.Dial("tcp", f.endpoint().Server)
+		if err != nil {
+			return
+		}
+		defer to.Close()
+		_, _ = c.Write([]byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
+		var both sync.WaitGroup
+		both.Go(func() { _, _ = io.Copy(to, c); _ = to.(*net.TCPConn).CloseWrite() })
+		_, _ = io.Copy(c, to)
+		_ = c.Close()
+		both.Wait()
+	})
+	e := f.endpoint()
+	e.Server = "chat.example.com:8443"
+	e.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse("socks5://" + l.Addr().String()) }
+	_, err = FetchRealm(t.Context(), e)
+	check(t, l.Close())
+	done.Wait()
+	// The fake's certificate is not for that name; the proxy is what this is about.
+	if err != nil {
+		wants(t, err, ErrUntrusted)
+	}
+	if want := "\x05\x01\x00\x03\x10chat.example.com\x20\xfb"; string(asked) != want {
+		t.Errorf("the proxy was asked %q, want %q", asked, want)
+	}
+}
+
+func TestProxyFrom(t *testing.T) {
+	ask := func(p ProxyFunc, to string) string {
+		u, err := url.Parse(to)
+		check(t, err)
+		via, err := p(&http.Request{URL: u})
+		check(t, err)
+		if via == nil {
+			return ""
+		}
+		return via.Host
+	}
+	p, err := ProxyFrom("http://proxy.example.com:3128")
+	check(t, err)
+	for to, want := range map[string]string{
+		"https://chat.example.com:8443": "proxy.example.com:3128", "https://10.0.0.1": "proxy.example.com:3128",
+		"https://localhost:8443": "", "https://127.0.0.5": "", "https://[::1]:1": "", "http://127.0.0.1:9000": "",
+	} {
+		if got := ask(p, to); got != want {
+			t.Errorf("to %s through %q, want %q", to, got, want)
+		}
+	}
+	if p, err := ProxyFrom(""); err != nil || p != nil {
+		t.Errorf("no option: %v", err)
+	}
+	for _, bad := range []string{"proxy.example.com:3128", "ftp://proxy.example.com", "http://", "socks4://h", "://"} {
+		if _, err := ProxyFrom(bad); err == nil {
+			t.Errorf("%s was taken", bad)
+		}
+	}
+}
