@@ -95,7 +95,7 @@ func TestProxy(t *testing.T) {
 	f := newFake(t, newRealm(t))
 	p := newTunnels(t, "")
 	e := p.through(t, f.endpoint(), "me:pass@")
-	c := NewClient(e, "alice", f.device.Public().DeviceID(), f)
+	c := NewClient(e, "alice", f.id, f)
 	if _, err := c.Token(t.Context(), "api"); err != nil {
 		t.Fatal(err)
 	}
