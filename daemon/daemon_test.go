@@ -19,7 +19,7 @@ func TestTwoDaemons(t *testing.T) {
 	p := newProfile(t)
 	p.run()
 	err := daemon.Run(t.Context(), p.cfg, slog.New(slog.DiscardHandler))
-	if e := wantCode(t, err, local.CodeUsage); !strings.Contains(e.Message, strconv.Itoa(os.Getpid())) {
+	if e := wantCode(t, err, local.CodeInUse); !strings.Contains(e.Message, strconv.Itoa(os.Getpid())) {
 		t.Errorf("the error does not name the pid: %s", e.Message)
 	}
 	if _, err := p.client.Status(t.Context()); err != nil {
@@ -37,12 +37,12 @@ func TestManyDaemons(t *testing.T) {
 		go func() { lost <- daemon.Run(t.Context(), p.cfg, slog.New(slog.DiscardHandler)) }()
 	}
 	for range cap(lost) - 1 {
-		wantCode(t, <-lost, local.CodeUsage)
+		wantCode(t, <-lost, local.CodeInUse)
 	}
 	var c *local.Client
 	eventually(t, "one daemon listens", func() (ok bool) {
 		var err error
-		c, err = local.Dial(t.Context(), p.cfg.Paths.Sockets()...)
+		c, err = local.Dial(t.Context(), p.target())
 		return err == nil
 	})
 	defer c.Close()

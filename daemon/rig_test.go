@@ -110,10 +110,15 @@ func (p *profile) run() *local.Client {
 		default:
 		}
 		var err error
-		p.client, err = local.Dial(p.t.Context(), p.cfg.Paths.Sockets()...)
+		p.client, err = local.Dial(p.t.Context(), p.target())
 		return err == nil
 	})
 	return p.client
+}
+
+// target is where the daemon of the profile is found.
+func (p *profile) target() local.Target {
+	return local.Target{Sockets: p.cfg.Paths.Sockets(), Profile: p.cfg.Paths.Data, Lock: p.cfg.Paths.Lock}
 }
 
 func (p *profile) stop() {

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"sync"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/activation"
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
 	"secmsg/config"
@@ -38,12 +36,12 @@ func Run(ctx context.Context, cfg config.Client, logger *slog.Logger) (err error
 			return toLocal(err)
 		}
 	}
-	release, err := takeLock(cfg.Paths.Lock)
+	lock, err := local.TakeLock(cfg.Paths.Lock)
 	if err != nil {
 		return toLocal(err)
 	}
-	defer func() { err = errors.Join(err, release()) }()
-	d, err := open(ctx, cfg, logger)
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	d, err := open(ctx, cfg, lock, logger)
 	if err != nil {
 		return toLocal(err)
 	}
@@ -55,6 +53,7 @@ func Run(ctx context.Context, cfg config.Client, logger *slog.Logger) (err error
 type Daemon struct {
 	// constant
 	cfg     config.Client
+	lock    *local.Lock
 	logger  *slog.Logger
 	store   *store.Store
 	keys    *keyring.Keyring
@@ -65,6 +64,8 @@ type Daemon struct {
 	stop    context.CancelCauseFunc
 	changed chan struct{}   // wakes tellStatus; of capacity one
 	ending  <-chan struct{} // closed before callers and accounts are ended; nil before run
+
+	activated bool // the service manager made the socket; constant after listen
 
 	// life is held while accounts come and go: join, remove, lock, unlock.
 	life sync.Mutex
@@ -79,8 +80,8 @@ var _ localapi.Backend = (*Daemon)(nil)
 var errStop = errors.New("stopped by a caller")
 
 // open opens what the daemon works on.
-func open(ctx context.Context, cfg config.Client, logger *slog.Logger) (*Daemon, error) {
-	d := &Daemon{cfg: cfg, logger: logger, memory: files.NewMemory(), changed: make(chan struct{}, 1)}
+func open(ctx context.Context, cfg config.Client, lock *local.Lock, logger *slog.Logger) (*Daemon, error) {
+	d := &Daemon{cfg: cfg, lock: lock, logger: logger, memory: files.NewMemory(), changed: make(chan struct{}, 1)}
 	if err := checkFile(cfg.Paths.Database); err != nil {
 		return nil, err
 	}
@@ -161,12 +162,12 @@ func (d *Daemon) run(ctx context.Context) error {
 	stopWork := d.stop
 	d.stop, d.ending = cancel, ctx.Done()
 	defer stopWork(errStop)
-	ln, err := d.listen()
+	door, err := d.listen()
 	if err != nil {
 		return err
 	}
 	if err := d.startAccounts(ctx); err != nil {
-		return errors.Join(err, ln.Close())
+		return errors.Join(err, door.Close())
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -175,9 +176,13 @@ func (d *Daemon) run(ctx context.Context) error {
 	wg.Go(func() { watch(ctx, d.logger, d.alive) })
 	wg.Go(func() { d.tellStatus(ctx) })
 	wg.Go(func() { d.sweep(ctx) })
-	d.logger.Info("daemon runs", "pid", os.Getpid(), "version", config.Version(), "socket", ln.Addr().String())
+	wg.Go(func() { door.Watch(ctx) })
+	wg.Go(func() { d.watchLock(ctx) })
+	d.logger.Info("daemon runs", "pid", os.Getpid(), "version", config.Version(), "socket", door.Addr().String())
+	d.tellClients(local.HolderRunning)
 	tell(d.logger, sd.SdNotifyReady)
-	err = localapi.Serve(ctx, ln, d, d.logger)
+	err = localapi.Serve(ctx, door, d, d.logger)
+	d.tellClients(local.HolderStopping)
 	tell(d.logger, sd.SdNotifyStopping)
 	d.logger.Info("daemon stops")
 	if err == nil {
@@ -186,37 +191,6 @@ func (d *Daemon) run(ctx context.Context) error {
 		}
 	}
 	return err
-}
-
-// listen takes the socket of systemd, or makes its own and announces it.
-func (d *Daemon) listen() (net.Listener, error) {
-	inherited, err := activation.Listeners()
-	if err != nil {
-		return nil, fmt.Errorf("socket activation: %w", err)
-	}
-	for i, ln := range inherited {
-		if _, ok := ln.(*net.UnixListener); !ok {
-			return nil, fmt.Errorf("socket activation: descriptor %d is not a Unix socket", i)
-		}
-	}
-	switch len(inherited) {
-	case 0:
-	case 1:
-		return inherited[0], d.cfg.Paths.Announce(inherited[0].Addr().String())
-	default:
-		return nil, fmt.Errorf("socket activation: %d sockets, one is wanted", len(inherited))
-	}
-	ln, err := localapi.Listen(d.cfg.Paths.Places()[0])
-	if errors.Is(err, localapi.ErrInUse) {
-		return nil, local.Errorf(local.CodeUsage, "%v", err)
-	}
-	if err != nil {
-		return nil, local.Errorf(local.CodeUsage, "%v", err)
-	}
-	if err := d.cfg.Paths.Announce(d.cfg.Paths.Places()[0]); err != nil {
-		return nil, errors.Join(err, ln.Close())
-	}
-	return ln, nil
 }
 
 // close closes what open opened.

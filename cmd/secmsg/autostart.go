@@ -1,16 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"os/exec"
-	"strings"
 	"time"
 
 	"secmsg/config"
@@ -21,17 +15,34 @@ const (
 	// startTimeout bounds how long a started daemon may take to listen; opening
 	// a large database after a crash replays its log first.
 	startTimeout = 20 * time.Second
-	// startPoll is how often the socket is tried meanwhile.
-	startPoll = 4 * time.Millisecond
-	// maxLog is the size in bytes at which the log of the daemon is set aside.
-	maxLog = 8 << 20
-	// maxLogLine bounds one line of it that is looked at.
-	maxLogLine = 64 << 10
+	// startPoll is how often the sockets are tried meanwhile, and startPollSlow
+	// once it takes longer than startQuick.
+	startPoll     = 4 * time.Millisecond
+	startPollSlow = 50 * time.Millisecond
+	startQuick    = time.Second
+	// lostTimeout is how long a daemon that runs may be without a socket: it
+	// notices within a second and makes another.
+	lostTimeout = 5 * time.Second
+	// maxSpawns bounds the daemons that one command starts. More than one is
+	// started only if another daemon had the profile just then and has ended.
+	maxSpawns = 3
 )
 
-// startDaemon starts the daemon of this profile and connects to it. When
-// several commands do this at once, one daemon gets the profile's lock, the
-// others end, and every command is served by the one.
+// starter starts the daemon of a profile for one command. Several commands may
+// do so at once: the lock of the profile decides whose daemon it is, the others
+// end, and every command is served by the one.
+type starter struct {
+	a      *app
+	cfg    config.Client
+	log    *os.File
+	offset int64 // where the log ended before
+
+	child  *process  // the daemon that was started; nil if it has ended
+	spawns int       // daemons started so far
+	lost   time.Time // since when a daemon runs that no socket leads to; zero if there is none
+}
+
+// startDaemon starts the daemon of this profile and connects to it.
 func (a *app) startDaemon(ctx context.Context, cfg config.Client) (*local.Client, error) {
 	for _, dir := range []string{cfg.Paths.Data, cfg.Paths.State} {
 		if err := config.EnsurePrivateDir(dir); err != nil {
@@ -43,73 +54,111 @@ func (a *app) startDaemon(ctx context.Context, cfg config.Client) (*local.Client
 		return nil, err
 	}
 	defer log.Close()
-	child, err := a.spawnDaemon(log)
-	if err != nil {
-		return nil, err
-	}
-	if a.verbose {
-		a.notef("started the daemon, pid %d, log %s", child.pid, cfg.Paths.Log)
-	}
-
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errStartTimeout)
 	defer cancel()
-	tick := time.NewTicker(startPoll)
-	defer tick.Stop()
-	for {
-		c, err := local.Dial(ctx, cfg.Paths.Sockets()...)
-		if err == nil {
-			return c, child.yield(ctx, c)
+	s := &starter{a: a, cfg: cfg, log: log, offset: offset}
+	c, err := s.connect(ctx)
+	if err == nil {
+		err = s.yield(ctx, c)
+	}
+	if err != nil {
+		s.abandon()
+		if errors.Is(context.Cause(ctx), errStartTimeout) {
+			return nil, s.timeoutError()
 		}
-		if !isCode(err, local.CodeNoDaemon) {
-			return nil, startError(ctx, err, cfg)
+		return nil, err
+	}
+	return c, nil
+}
+
+// connect returns a connection to the daemon, whoever has started it.
+func (s *starter) connect(ctx context.Context) (*local.Client, error) {
+	for begin := time.Now(); ; {
+		c, err := local.Dial(ctx, daemonTarget(s.cfg))
+		if err == nil || !local.IsAbsent(err) {
+			return c, err
 		}
-		if child.ended() {
-			if c, err := local.Dial(ctx, cfg.Paths.Sockets()...); err == nil {
-				return c, nil // another daemon won
-			}
-			if child.failed() && !lostRace(cfg.Paths.Log, offset) {
-				return nil, loggedError(cfg.Paths.Log, offset)
-			}
-			// Another daemon holds the lock and does not listen yet, or is just
-			// ending; then nobody listens in the end, and the timeout says so.
-			if child, err = a.respawn(ctx, child, log); err != nil {
-				return nil, startError(ctx, err, cfg)
-			}
+		if err := s.step(); err != nil {
+			return nil, err
+		}
+		pause := startPoll
+		if time.Since(begin) > startQuick {
+			pause = startPollSlow
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, startError(ctx, ctx.Err(), cfg)
+			return nil, ctx.Err()
 		}
 	}
 }
 
-// respawn tries again a moment after a daemon ended because another held the lock.
-func (a *app) respawn(ctx context.Context, last *process, log *os.File) (*process, error) {
-	const pause = 50 * time.Millisecond
-	select {
-	case <-time.After(pause):
-	case <-ctx.Done():
-		return last, ctx.Err()
+// step does what brings a daemon that listens nearer.
+func (s *starter) step() error {
+	h := local.ReadHolder(s.cfg.Paths.Lock)
+	if s.child != nil && s.child.ended() {
+		failed := s.child.failed()
+		s.child = nil
+		if failed && !h.Held {
+			if e := loggedError(s.cfg.Paths.Log, s.offset); e.Code != local.CodeInUse {
+				return e
+			}
+			// Another daemon had the profile, and has ended since.
+		}
 	}
-	return a.spawnDaemon(log)
+	switch {
+	case h.Held && (h.State == local.HolderRunning || h.PID == 0):
+		if s.lost.IsZero() {
+			s.lost = time.Now()
+		}
+		if time.Since(s.lost) > lostTimeout || h.Stopped {
+			return unreachable(h)
+		}
+	case h.Held:
+		s.lost = time.Time{} // it begins or ends
+	case s.child == nil && s.spawns < maxSpawns:
+		s.lost = time.Time{}
+		child, err := s.a.spawnDaemon(s.log)
+		if err != nil {
+			return err
+		}
+		s.child = child
+		s.spawns++
+		if s.a.verbose {
+			s.a.notef("started the daemon, pid %d, log %s", child.pid, s.cfg.Paths.Log)
+		}
+	}
+	return nil
+}
+
+// unreachable words that the daemon runs and that no socket leads to it.
+func unreachable(h local.Holder) *local.Error {
+	switch {
+	case h.PID == 0:
+		return local.Errorf(local.CodeNoDaemon, "a process has the profile's lock, and no daemon listens").
+			WithHint("find it and end it, for example with: fuser daemon.lock (in the directory of the profile)")
+	case h.Stopped:
+		return local.Errorf(local.CodeNoDaemon, "the daemon, pid %d, is stopped (SIGSTOP), and its socket is gone", h.PID).
+			WithHint("let it go on: kill -CONT %d; or end it: secmsg daemon stop --force", h.PID)
+	case h.State == local.HolderStarting:
+		return local.Errorf(local.CodeNoDaemon, "the daemon, pid %d, is starting and does not listen yet", h.PID)
+	case h.State == local.HolderStopping:
+		return local.Errorf(local.CodeNoDaemon, "the daemon, pid %d, is stopping", h.PID)
+	}
+	return local.Errorf(local.CodeNoDaemon, "the daemon, pid %d, runs, but no socket leads to it", h.PID).
+		WithHint("end it: secmsg daemon stop; the next command starts it again")
 }
 
 // yield ends the child if another daemon answers than it: a child that is slow
 // to start would find the profile's lock free after a stop, and run on unasked.
-func (p *process) yield(ctx context.Context, c *local.Client) error {
-	st, err := c.Status(ctx)
-	if err != nil {
-		_ = c.Close()
-		return err
-	}
-	if st.PID == p.pid {
+func (s *starter) yield(ctx context.Context, c *local.Client) error {
+	if s.child == nil || c.Hello().PID == s.child.pid {
 		return nil
 	}
-	p.end()
+	s.child.end()
 	tick := time.NewTicker(startPoll)
 	defer tick.Stop()
-	for !p.ended() {
+	for !s.child.ended() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -120,130 +169,42 @@ func (p *process) yield(ctx context.Context, c *local.Client) error {
 	return nil
 }
 
+// abandon ends a child that did not get the profile, so that it does not take
+// it later. One that has it is slow, and may go on.
+func (s *starter) abandon() {
+	if s.child == nil || s.child.ended() || local.ReadHolder(s.cfg.Paths.Lock).PID == s.child.pid {
+		return
+	}
+	s.child.end()
+	deadline := time.After(endTimeout)
+	tick := time.NewTicker(startPoll)
+	defer tick.Stop()
+	for !s.child.ended() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			s.child.kill()
+			deadline = nil
+		}
+	}
+}
+
+// endTimeout is how long a child has to end after the request to.
+const endTimeout = 2 * time.Second
+
 var errStartTimeout = errors.New("the daemon did not start in time")
 
-func startError(ctx context.Context, err error, cfg config.Client) error {
-	if err != nil && errors.Is(context.Cause(ctx), errStartTimeout) {
-		return local.Errorf(local.CodeNoDaemon, "the daemon does not listen after %s", startTimeout).WithHint("see %s", cfg.Paths.Log)
-	}
-	return err
-}
-
-// spawnDaemon starts `secmsg daemon run` in a session of its own. It gets the
-// log as its output and nothing else of the caller's: no descriptor, no working
-// directory, and of the environment only what daemonEnv lets through.
-func (a *app) spawnDaemon(log *os.File) (*process, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find the secmsg binary: %w", err)
-	}
-	args := []string{"--output", outputJSON}
-	if a.home != "" {
-		paths, err := config.ResolvePaths(a.home)
-		if err != nil {
-			return nil, err
+// timeoutError says why nobody listens after startTimeout.
+func (s *starter) timeoutError() error {
+	if h := local.ReadHolder(s.cfg.Paths.Lock); h.Held {
+		e := unreachable(h)
+		e.Message += " after " + startTimeout.String()
+		if e.Hint == "" {
+			e.Hint = "see " + s.cfg.Paths.Log
 		}
-		args = append(args, "--home", paths.Home)
-	}
-	cmd := exec.Command(exe, append(args, "daemon", "run")...)
-	cmd.Dir = "/"
-	cmd.Env = daemonEnv(os.Environ())
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = ownSession()
-	keepDescriptors()
-	if err := cmd.Start(); err != nil {
-		return nil, local.Errorf(local.CodeNoDaemon, "start the daemon: %v", err)
-	}
-	return &process{pid: cmd.Process.Pid}, nil
-}
-
-// daemonEnv keeps what a daemon needs. It outlives the command that happened to
-// start it, and must not carry that command's secrets, nor claim its place with
-// the service manager.
-func daemonEnv(env []string) []string {
-	keep := []string{"HOME=", "USER=", "LOGNAME=", "PATH=", "LANG=", "LC_", "TZ=", "TMPDIR=", "XDG_", "SECMSG_",
-		"GODEBUG=", "GOTRACEBACK=", "GORACE=", "GOCOVERDIR=", "GOMEMLIMIT=", "GOMAXPROCS=", "SYSTEMROOT=", "USERPROFILE="}
-	drop := []string{"SECMSG_EVENT_", "SECMSG_OUTPUT="}
-	var out []string
-	for _, v := range env {
-		if hasPrefix(v, keep) && !hasPrefix(v, drop) {
-			out = append(out, v)
-		}
-	}
-	return out
-}
-
-func hasPrefix(s string, prefixes []string) bool {
-	for _, p := range prefixes {
-		if strings.HasPrefix(s, p) {
-			return true
-		}
-	}
-	return false
-}
-
-// openLog opens the daemon's log for appending and returns its present size. A
-// log that has grown large is set aside, one generation.
-func openLog(path string) (*os.File, int64, error) {
-	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
-		if err := os.Rename(path, path+".1"); err != nil {
-			return nil, 0, fmt.Errorf("set the log aside: %w", err)
-		}
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, 0, fmt.Errorf("open the daemon's log: %w", err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		_ = f.Close()
-		return nil, 0, fmt.Errorf("open the daemon's log: %w", err)
-	}
-	return f, info.Size(), nil
-}
-
-// loggedError returns the error with which a daemon ended, as it stands in the
-// log behind offset.
-func loggedError(path string, offset int64) error {
-	if e := lastError(path, offset); e != nil {
 		return e
 	}
-	return local.Errorf(local.CodeNoDaemon, "the daemon ended at once").WithHint("see %s", path)
-}
-
-// lostRace reports whether the daemon ended because another one holds the profile.
-func lostRace(path string, offset int64) bool {
-	e := lastError(path, offset)
-	return e != nil && e.Code == local.CodeUsage && strings.Contains(e.Message, alreadyRunning)
-}
-
-// alreadyRunning is in the message with which a daemon gives way to another.
-const alreadyRunning = "another daemon"
-
-// lastError finds the last error object in the log behind offset.
-func lastError(path string, offset int64) *local.Error {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		return nil
-	}
-	var last *local.Error
-	r := bufio.NewReader(io.LimitReader(f, maxLog))
-	for {
-		line, err := local.ReadLine(r, maxLogLine)
-		if err != nil {
-			return last
-		}
-		var o struct {
-			Error *local.Error `json:"error"`
-		}
-		if json.Unmarshal(line, &o) == nil && o.Error != nil && o.Error.Code != "" {
-			last = o.Error
-		}
-	}
+	return local.Errorf(local.CodeNoDaemon, "the daemon does not listen after %s", startTimeout).WithHint("see %s", s.cfg.Paths.Log)
 }
 
 // privateDirError words the refusal of a directory that is open to others or

@@ -4,16 +4,10 @@ import (
 	"context"
 	"time"
 
+	"secmsg/config"
 	"secmsg/rpc/local"
 
 	"github.com/spf13/cobra"
-)
-
-const (
-	// stopTimeout bounds a clean stop of the daemon.
-	stopTimeout = 30 * time.Second
-	// stopPoll is how often it is looked whether the process is gone.
-	stopPoll = 5 * time.Millisecond
 )
 
 func newDaemonCommand(a *app) *cobra.Command {
@@ -25,59 +19,56 @@ func newDaemonCommand(a *app) *cobra.Command {
 			Args:  argsBetween(0, 0),
 			RunE:  func(cmd *cobra.Command, _ []string) error { return runDaemonStatus(cmd.Context(), a) },
 		},
-		&cobra.Command{
-			Use:   "stop",
-			Short: "Stop the daemon and wait until its process is gone",
-			Args:  argsBetween(0, 0),
-			RunE:  func(cmd *cobra.Command, _ []string) error { return runDaemonStop(cmd.Context(), a) },
-		},
+		newDaemonStopCommand(a),
 		newDaemonInstallCommand(a),
 		newDaemonUninstallCommand(a),
 	)
 }
 
 func runDaemonStatus(ctx context.Context, a *app) error {
-	a.noAutostart = true
-	return a.withDaemon(ctx, func(c *local.Client) error {
-		st, err := c.Status(ctx)
-		if err != nil {
-			return err
-		}
-		if a.json() {
-			return a.printJSON(st)
-		}
-		return a.printf("running, pid %d, version %s", st.PID, visible(st.Version))
-	})
+	cfg, err := a.profile()
+	if err != nil {
+		return err
+	}
+	c, _, err := findDaemon(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	st, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.printJSON(st)
+	}
+	return a.printf("running, pid %d, version %s", st.PID, visible(st.Version))
 }
 
-func runDaemonStop(ctx context.Context, a *app) error {
-	a.noAutostart = true
-	return a.withDaemon(ctx, func(c *local.Client) error {
-		st, err := c.Status(ctx)
-		if err != nil {
-			return err
-		}
-		if err := c.Stop(ctx); err != nil && !isCode(err, local.CodeNoDaemon) {
-			return err
-		}
-		return waitGone(ctx, st.PID)
-	})
-}
+// findTimeout is how long findDaemon waits for a daemon that runs and does not
+// listen: it may have lost its socket, and notices within a second.
+const findTimeout = 2 * time.Second
 
-// waitGone returns when the process has ended.
-func waitGone(ctx context.Context, pid int) error {
-	deadline := time.NewTimer(stopTimeout)
-	defer deadline.Stop()
-	tick := time.NewTicker(stopPoll)
-	defer tick.Stop()
-	for alive(pid) && !zombie(pid) {
+// findDaemon connects to the daemon that has the profile. It looks at the lock
+// first: to connect to the socket of a service manager would start the daemon.
+// If there is a daemon that cannot be reached, the holder names it beside the error.
+func findDaemon(ctx context.Context, cfg config.Client) (*local.Client, local.Holder, error) {
+	for begin := time.Now(); ; {
+		h := local.ReadHolder(cfg.Paths.Lock)
+		if !h.Held {
+			return nil, h, local.Errorf(local.CodeNoDaemon, "the daemon is not running").WithHint("the next command starts it")
+		}
+		c, err := local.Dial(ctx, daemonTarget(cfg))
+		if err == nil || !local.IsAbsent(err) {
+			return c, h, err
+		}
+		if time.Since(begin) > findTimeout || h.Stopped || h.State != local.HolderRunning {
+			return nil, h, unreachable(h)
+		}
 		select {
-		case <-tick.C:
+		case <-time.After(startPollSlow):
 		case <-ctx.Done():
-			return ctx.Err()
-		case <-deadline.C:
-			return local.Errorf(local.CodeTimeout, "the daemon, pid %d, did not end within %s", pid, stopTimeout)
+			return nil, h, ctx.Err()
 		}
 	}
-	return nil
 }

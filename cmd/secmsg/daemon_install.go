@@ -156,8 +156,8 @@ func (a *app) handOver(ctx context.Context, servicePID int) (stopped int, curren
 	if err != nil {
 		return 0, false, err
 	}
-	c, err := local.Dial(ctx, cfg.Paths.Sockets()...)
-	if isCode(err, local.CodeNoDaemon) {
+	c, err := local.Dial(ctx, daemonTarget(cfg))
+	if local.IsAbsent(err) {
 		return 0, false, nil
 	}
 	if err != nil {
@@ -174,7 +174,7 @@ func (a *app) handOver(ctx context.Context, servicePID int) (stopped int, curren
 	if err := c.Stop(ctx); err != nil && !isCode(err, local.CodeNoDaemon) {
 		return 0, false, err
 	}
-	return st.PID, false, waitGone(ctx, st.PID)
+	return st.PID, false, waitGone(ctx, st.PID, stopTimeout)
 }
 
 // uninstallResult is what `daemon uninstall` prints with -o json.

@@ -34,7 +34,7 @@ type exitRow struct {
 func exitTable() []exitRow {
 	return []exitRow{
 		{0, nil, "done"},
-		{1, []local.Code{local.CodeUsage}, "usage or user error"},
+		{1, []local.Code{local.CodeUsage, local.CodeInUse}, "usage or user error"},
 		{2, []local.Code{local.CodeInternal}, "unexpected internal error"},
 		{3, []local.Code{local.CodeUnreachable, local.CodeIO, local.CodeDiskFull}, "network or server unreachable, I/O"},
 		{4, []local.Code{local.CodeUntrusted}, "identity not trusted, or a message held for it"},

@@ -15,7 +15,7 @@ import (
 
 func TestExitCodes(t *testing.T) {
 	for code, want := range map[local.Code]int{
-		local.CodeUsage: 1, local.CodeInternal: 2, local.CodeUnreachable: 3, local.CodeIO: 3, local.CodeDiskFull: 3,
+		local.CodeUsage: 1, local.CodeInUse: 1, local.CodeInternal: 2, local.CodeUnreachable: 3, local.CodeIO: 3, local.CodeDiskFull: 3,
 		local.CodeUntrusted: 4, local.CodeRateLimited: 5, local.CodeQuota: 5, local.CodeLocked: 6, local.CodeNoDaemon: 7,
 		local.CodeTimeout: 8, local.CodeExpired: 8, local.CodeNotFound: 9, local.CodeRefused: 10, local.CodeInterrupted: 130,
 		"never heard of": 2,

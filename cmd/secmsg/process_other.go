@@ -34,6 +34,9 @@ func (p *process) end() {
 	p.gone = true
 }
 
+// kill ends the process at once.
+func (p *process) kill() { p.end() }
+
 // alive reports whether a process with this id exists.
 func alive(pid int) bool {
 	p, err := os.FindProcess(pid)
@@ -48,3 +51,15 @@ func privateUmask() {}
 
 // keepDescriptors: handles are inherited only when asked for here.
 func keepDescriptors() {}
+
+// terminate ends a process: there is no request to end here.
+func terminate(pid int) error { return killProcess(pid) }
+
+// killProcess ends a process at once.
+func killProcess(pid int) error {
+	h, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	return h.Kill()
+}

@@ -39,6 +39,9 @@ func (p *process) failed() bool { return p.gone && (!p.status.Exited() || p.stat
 // end asks the process to end.
 func (p *process) end() { _ = syscall.Kill(p.pid, syscall.SIGTERM) }
 
+// kill ends the process at once.
+func (p *process) kill() { _ = syscall.Kill(p.pid, syscall.SIGKILL) }
+
 // alive reports whether a process with this id exists and is signalable.
 func alive(pid int) bool {
 	err := syscall.Kill(pid, 0)
@@ -66,3 +69,15 @@ func keepDescriptors() {
 
 // privateUmask lets nothing that this process makes be open to others.
 func privateUmask() { syscall.Umask(0o077) }
+
+// terminate asks a process to end. One that is stopped is let go on, so that it
+// sees the request.
+func terminate(pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		return err
+	}
+	return syscall.Kill(pid, syscall.SIGCONT)
+}
+
+// killProcess ends a process at once.
+func killProcess(pid int) error { return syscall.Kill(pid, syscall.SIGKILL) }

@@ -48,14 +48,23 @@ func configError(err error) error {
 	return e
 }
 
+// daemonTarget is where the daemon of a profile is found, and how this command
+// introduces itself.
+func daemonTarget(cfg config.Client) local.Target {
+	return local.Target{
+		Sockets: cfg.Paths.Sockets(), Profile: cfg.Paths.Data, Lock: cfg.Paths.Lock,
+		Caller: local.HelloParams{Version: config.Version()},
+	}
+}
+
 // dial connects to the daemon, starting it if needed and allowed.
 func (a *app) dial(ctx context.Context) (*local.Client, error) {
 	cfg, err := a.profile()
 	if err != nil {
 		return nil, err
 	}
-	c, err := local.Dial(ctx, cfg.Paths.Sockets()...)
-	if err == nil || a.noAutostart || !isCode(err, local.CodeNoDaemon) {
+	c, err := local.Dial(ctx, daemonTarget(cfg))
+	if err == nil || a.noAutostart || !local.IsAbsent(err) {
 		return c, err
 	}
 	return a.startDaemon(ctx, cfg)

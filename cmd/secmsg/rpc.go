@@ -73,11 +73,11 @@ func runRPC(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	path := c.Path()
+	to := c.Target()
 	if err := c.Close(); err != nil {
 		return err
 	}
-	conn, err := local.DialRaw(ctx, path)
+	conn, err := local.DialRaw(ctx, to)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,11 @@ import (
 // whole and leave as "internal". An account parameter that is empty means the
 // only or the default account.
 type Backend interface {
+	// Hello introduces the daemon. It waits for nothing.
+	Hello() local.Hello
+	// CheckIdle returns an error of code refused if a restart of the daemon would
+	// end something that does not go on by itself.
+	CheckIdle(ctx context.Context) error
 	Status(ctx context.Context) (local.Status, error)
 	Check(ctx context.Context, account string) ([]local.CheckResult, error)
 	Stop()

@@ -29,7 +29,7 @@ func callWith(t *testing.T, f func(ctx context.Context, s call.Streams, events f
 	t.Helper()
 	path, stop := start(t, &callFake{fake: newFake(), run: f})
 	t.Cleanup(stop)
-	c, err := local.Dial(t.Context(), path)
+	c, err := local.Dial(t.Context(), local.Target{Sockets: []string{path}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestCallStreamIsBounded(t *testing.T) {
 		return local.Call{}, ctx.Err()
 	}})
 	defer stop()
-	conn, err := local.DialRaw(t.Context(), path)
+	conn, err := local.DialRaw(t.Context(), local.Target{Sockets: []string{path}})
 	if err != nil {
 		t.Fatal(err)
 	}

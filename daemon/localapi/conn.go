@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"secmsg/rpc/local"
@@ -24,6 +25,8 @@ type conn struct {
 	// constant
 	s *server
 	c *net.UnixConn
+
+	resumes atomic.Bool // the caller said so, see local.HelloParams
 
 	writeMu sync.Mutex // one line at a time
 
@@ -91,6 +94,10 @@ func (c *conn) serve(ctx context.Context) {
 			if !c.call(ctx, r, req) {
 				break
 			}
+			continue
+		}
+		if req.Method == local.MethodDaemonHello {
+			c.hello(req)
 			continue
 		}
 		slots <- struct{}{} // back pressure: the socket is not read while it is full
@@ -174,11 +181,7 @@ func (c *conn) begin(ctx, streamCtx context.Context, req local.Request, streams 
 	case local.MethodEventSubscribe:
 		return func() { c.subscribe(streamCtx, req, streams) }
 	case local.MethodDaemonStop:
-		return func() {
-			// The answer first: what Stop sets off ends this connection.
-			c.answer(req.ID, local.Empty{})
-			c.s.backend.Stop()
-		}
+		return func() { c.stop(ctx, req) }
 	}
 	call, ok := c.s.methods[req.Method]
 	if !ok {

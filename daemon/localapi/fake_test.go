@@ -19,6 +19,8 @@ type fake struct {
 	send    func(ctx context.Context, p local.SendParams) (local.SendResults, error)
 	events  chan local.Event
 	stopped chan struct{}
+	profile string
+	busy    string
 
 	mu        sync.Mutex
 	submitted []string // texts
@@ -33,6 +35,15 @@ func newFake() *fake {
 
 func (f *fake) Status(context.Context) (local.Status, error) {
 	return local.Status{PID: 42, Version: "test"}, nil
+}
+
+func (f *fake) Hello() local.Hello { return local.Hello{PID: 42, Version: "test", Profile: f.profile} }
+
+func (f *fake) CheckIdle(context.Context) error {
+	if f.busy != "" {
+		return local.Errorf(local.CodeRefused, "%s", f.busy)
+	}
+	return nil
 }
 
 func (f *fake) Stop() { close(f.stopped) }
@@ -115,7 +126,7 @@ func start(t testing.TB, b Backend) (path string, stop func()) {
 // dial connects a client that is closed when the test ends.
 func dial(t testing.TB, path string) *local.Client {
 	t.Helper()
-	c, err := local.Dial(t.Context(), path)
+	c, err := local.Dial(t.Context(), local.Target{Sockets: []string{path}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,8 +18,8 @@ type paramsError struct{ text string }
 
 func (e *paramsError) Error() string { return e.text }
 
-// methods is the table of everything but event.subscribe, daemon.stop,
-// file.send, file.get, call.start and call.answer, which need the connection.
+// methods is the table of everything but daemon.hello, daemon.stop,
+// event.subscribe, file.send, file.get, call.start and call.answer, which need the connection.
 func methods(b Backend) map[string]method {
 	account := func(f func(context.Context, string) error) method {
 		return done(func(ctx context.Context, p local.AccountNameParams) error { return f(ctx, p.Name) })

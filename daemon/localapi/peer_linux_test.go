@@ -93,7 +93,7 @@ func TestClientRefusesAForeignListener(t *testing.T) {
 		return
 	}
 	defer ln.Close()
-	if _, err := local.Dial(t.Context(), path); err == nil || !strings.Contains(err.Error(), "not trusted") {
+	if _, err := local.Dial(t.Context(), local.Target{Sockets: []string{path}}); err == nil || !strings.Contains(err.Error(), "not trusted") {
 		t.Errorf("Dial = %v", err)
 	}
 }

@@ -39,7 +39,7 @@ func Serve(ctx context.Context, ln net.Listener, b Backend, logger *slog.Logger)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
-	s := &server{backend: b, logger: logger, methods: methods(b), slots: make(chan struct{}, maxConns)}
+	s := &server{backend: b, logger: logger, methods: methods(b), slots: make(chan struct{}, maxConns), conns: map[*conn]struct{}{}}
 	defer s.wg.Wait()
 	defer cancel()
 	defer ln.Close()
@@ -76,6 +76,9 @@ type server struct {
 	methods map[string]method
 	slots   chan struct{} // one for each connection
 	wg      sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[*conn]struct{} // guarded by mu
 }
 
 // admit checks the caller and starts its connection.
@@ -101,8 +104,10 @@ func (s *server) admit(ctx context.Context, nc net.Conn) {
 		_ = nc.Close()
 		return
 	}
+	s.enter(c)
 	s.wg.Go(func() {
 		defer func() { <-s.slots }()
+		defer s.leave(c)
 		c.serve(ctx)
 	})
 }

@@ -171,7 +171,7 @@ func TestStopAnswersFirst(t *testing.T) {
 	if _, err := c.Status(t.Context()); !isNoDaemon(err) {
 		t.Errorf("after the end: %v", err)
 	}
-	if _, err := local.Dial(t.Context(), path); !isNoDaemon(err) {
+	if _, err := local.Dial(t.Context(), local.Target{Sockets: []string{path}}); !isNoDaemon(err) {
 		t.Errorf("dial after the end: %v", err)
 	}
 }

@@ -1,6 +1,10 @@
 package local
 
-import "context"
+import (
+	"context"
+	"errors"
+	"time"
+)
 
 // call is Call with a typed result.
 func call[R any](ctx context.Context, c *Client, method string, params any) (R, error) {
@@ -11,7 +15,10 @@ func call[R any](ctx context.Context, c *Client, method string, params any) (R, 
 
 // Status asks for the state of the daemon and its accounts.
 func (c *Client) Status(ctx context.Context) (Status, error) {
-	return call[Status](ctx, c, MethodStatusGet, Empty{})
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
+	defer cancel()
+	st, err := call[Status](ctx, c, MethodStatusGet, Empty{})
+	return st, c.noAnswer(ctx, err)
 }
 
 // Check sends a probe through the server and back, for one account or for all.
@@ -21,7 +28,36 @@ func (c *Client) Check(ctx context.Context, account string) ([]CheckResult, erro
 
 // Stop asks the daemon to end; it answers before it does.
 func (c *Client) Stop(ctx context.Context) error {
-	return c.Call(ctx, MethodDaemonStop, Empty{}, nil)
+	return c.stop(ctx, StopParams{})
+}
+
+// StopIfIdle is Stop for a daemon that has nothing to do which a restart would
+// disturb. Otherwise the error has the code refused and says what that is.
+func (c *Client) StopIfIdle(ctx context.Context) error {
+	return c.stop(ctx, StopParams{IfIdle: true})
+}
+
+func (c *Client) stop(ctx context.Context, p StopParams) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
+	defer cancel()
+	return c.noAnswer(ctx, c.Call(ctx, MethodDaemonStop, p, nil))
+}
+
+// answerTimeout bounds the calls whose answer waits for nothing but the
+// daemon's own disk.
+const answerTimeout = 20 * time.Second
+
+var errNoAnswer = errors.New("no answer in time")
+
+// noAnswer words the end of answerTimeout.
+func (c *Client) noAnswer(ctx context.Context, err error) error {
+	if err == nil || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(context.Cause(ctx), errNoAnswer) {
+		return err
+	}
+	if err := hanging(c.target.Lock, answerTimeout); err != nil {
+		return err
+	}
+	return Errorf(CodeNoDaemon, "the daemon, pid %d, has not answered for %s", c.hello.PID, answerTimeout)
 }
 
 // Join redeems an invite. Same invite and name again continue an interrupted join.

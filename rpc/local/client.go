@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -26,9 +27,10 @@ const (
 // in which they are started. Subscribe opens a connection of its own.
 type Client struct {
 	// constant
-	path string
-	conn *net.UnixConn
-	done chan struct{} // closed when read has ended
+	target Target
+	hello  Hello
+	conn   *net.UnixConn
+	done   chan struct{} // closed when read has ended
 
 	writeMu sync.Mutex
 
@@ -38,20 +40,25 @@ type Client struct {
 	err     error // why the connection ended
 }
 
-// Dial connects to the first of the sockets in paths that is listened on. The
-// error is an *Error of code no_daemon when none is.
-func Dial(ctx context.Context, paths ...string) (*Client, error) {
-	conn, path, err := dial(ctx, paths)
+// Dial connects to the daemon of t. The error is an *Error of code no_daemon
+// when none listens, or one does not answer; IsAbsent tells the two apart.
+func Dial(ctx context.Context, t Target) (*Client, error) {
+	g, err := dial(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{path: path, conn: conn, done: make(chan struct{}), pending: map[string]chan<- frame{}}
-	go c.read()
+	// Further connections go to the same place.
+	t.Sockets = append([]string{g.path}, slices.DeleteFunc(slices.Clone(t.Sockets), func(s string) bool { return s == g.path })...)
+	c := &Client{target: t, hello: g.hello, conn: g.conn, done: make(chan struct{}), pending: map[string]chan<- frame{}}
+	go c.read(g.r)
 	return c, nil
 }
 
-// Path returns the socket that answered.
-func (c *Client) Path() string { return c.path }
+// Hello returns how the daemon has introduced itself.
+func (c *Client) Hello() Hello { return c.hello }
+
+// Target returns where the daemon is, with the socket that answered first.
+func (c *Client) Target() Target { return c.target }
 
 // Close ends the connection and all calls on it, and waits for the reader.
 func (c *Client) Close() error {
@@ -171,9 +178,8 @@ func (c *Client) write(r Request) error {
 }
 
 // read hands each answer to its call, until the connection ends.
-func (c *Client) read() {
+func (c *Client) read(r *bufio.Reader) {
 	defer close(c.done)
-	r := bufio.NewReaderSize(c.conn, readBuffer)
 	for {
 		f, err := readFrame(r)
 		c.mu.Lock()
@@ -218,42 +224,14 @@ func readFrame(r *bufio.Reader) (frame, error) {
 	return f, nil
 }
 
-// dial connects to the first path that answers and checks who is there.
-func dial(ctx context.Context, paths []string) (*net.UnixConn, string, error) {
-	d := net.Dialer{Timeout: dialTimeout}
-	var last error
-	for _, path := range paths {
-		conn, err := d.DialContext(ctx, "unix", path)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil, "", ctx.Err()
-			}
-			if last == nil || !absent(err) {
-				last = err
-			}
-			continue
-		}
-		c := conn.(*net.UnixConn)
-		if err := CheckPeer(c); err != nil {
-			_ = c.Close()
-			return nil, "", Errorf(CodeNoDaemon, "socket %s is not trusted: %v", path, err)
-		}
-		return c, path, nil
-	}
-	if last == nil || absent(last) {
-		return nil, "", Errorf(CodeNoDaemon, "the daemon is not running").WithHint("secmsg daemon run")
-	}
-	return nil, "", Errorf(CodeNoDaemon, "connect to the daemon: %v", last)
-}
-
-// absent reports whether err means that nobody listens there.
-func absent(err error) bool {
+// nobody reports whether err means that nobody listens there.
+func nobody(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// DialRaw connects to the socket without speaking, for a caller that passes
-// lines on. Who listens is checked as by Dial.
-func DialRaw(ctx context.Context, path string) (*net.UnixConn, error) {
-	conn, _, err := dial(ctx, []string{path})
-	return conn, err
+// DialRaw connects to a daemon for a caller that passes lines on. Nothing but
+// the greeting was said on the connection.
+func DialRaw(ctx context.Context, t Target) (*net.UnixConn, error) {
+	g, err := dial(ctx, t)
+	return g.conn, err
 }

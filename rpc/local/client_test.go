@@ -12,7 +12,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serveLines answers on a socket with fixed lines, whatever is asked.
+// greeting is the answer of a daemon that introduces itself.
+const greeting = `{"jsonrpc":"2.0","id":0,"result":{"pid":5,"version":"test","profile":"/elsewhere"}}` + "\n"
+
+// at is the target of sockets alone.
+func at(paths ...string) Target { return Target{Sockets: paths} }
+
+// serveLines answers on a socket with the greeting and with fixed lines, whatever is asked.
 func serveLines(t *testing.T, lines ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -29,7 +35,7 @@ func serveLines(t *testing.T, lines ...string) string {
 		}
 		defer c.Close()
 		buf := make([]byte, 4096)
-		for _, line := range lines {
+		for _, line := range append([]string{greeting}, lines...) {
 			if _, err := c.Read(buf); err != nil {
 				return
 			}
@@ -47,12 +53,12 @@ func serveLines(t *testing.T, lines ...string) string {
 
 func TestDialWithoutDaemon(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
-	_, err := Dial(t.Context(), missing)
+	_, err := Dial(t.Context(), at(missing))
 	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeNoDaemon || !e.Retryable {
 		t.Errorf("Dial = %v", err)
 	}
 	// The second path is tried when nobody listens on the first.
-	c, err := Dial(t.Context(), missing, serveLines(t))
+	c, err := Dial(t.Context(), at(missing, serveLines(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +71,7 @@ func TestCallsOfABrokenConnection(t *testing.T) {
 		"nonsense": "not JSON\n",
 		"half":     `{"jsonrpc":"2.0","id":1,"res`,
 	} {
-		c, err := Dial(t.Context(), serveLines(t, line))
+		c, err := Dial(t.Context(), at(serveLines(t, line)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,9 +85,9 @@ func TestCallsOfABrokenConnection(t *testing.T) {
 }
 
 func TestUnaskedAnswersAreIgnored(t *testing.T) {
-	c, err := Dial(t.Context(), serveLines(t,
+	c, err := Dial(t.Context(), at(serveLines(t,
 		`{"jsonrpc":"2.0","id":99,"result":{}}`+"\n"+`{"jsonrpc":"2.0","method":"event","params":{}}`+"\n"+
-			`{"jsonrpc":"2.0","id":1,"result":{"pid":5}}`+"\n"+`{"jsonrpc":"2.0","id":1,"result":{"pid":6}}`+"\n"))
+			`{"jsonrpc":"2.0","id":1,"result":{"pid":5}}`+"\n"+`{"jsonrpc":"2.0","id":1,"result":{"pid":6}}`+"\n")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +98,7 @@ func TestUnaskedAnswersAreIgnored(t *testing.T) {
 }
 
 func TestCallEndsWithItsContext(t *testing.T) {
-	c, err := Dial(t.Context(), serveLines(t))
+	c, err := Dial(t.Context(), at(serveLines(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +116,7 @@ func isClosed(err error) bool {
 }
 
 func TestRequestTooLong(t *testing.T) {
-	c, err := Dial(t.Context(), serveLines(t, ""))
+	c, err := Dial(t.Context(), at(serveLines(t, "")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ type Code string
 // The codes, grouped as their exit codes are.
 const (
 	CodeUsage       Code = "usage"        // 1: usage or user error
+	CodeInUse       Code = "in_use"       // 1: another daemon runs on this profile
 	CodeInternal    Code = "internal"     // 2: unexpected internal error
 	CodeUnreachable Code = "unreachable"  // 3: network or server unreachable
 	CodeIO          Code = "io"           // 3: a local file or stream failed

@@ -6,7 +6,8 @@ import "encoding/json"
 const (
 	MethodStatusGet   = "status.get"
 	MethodStatusCheck = "status.check"
-	MethodDaemonStop  = "daemon.stop"
+	MethodDaemonHello = "daemon.hello" // HelloParams; answers with Hello
+	MethodDaemonStop  = "daemon.stop"  // StopParams
 
 	MethodAccountJoin    = "account.join"
 	MethodAccountList    = "account.list"
@@ -56,6 +57,13 @@ type AccountParam struct {
 type PeerParams struct {
 	AccountParam
 	Peer string `json:"peer"`
+}
+
+// StopParams are the parameters of daemon.stop.
+type StopParams struct {
+	// IfIdle refuses (code refused) to end a daemon that does something which does
+	// not go on by itself after a restart.
+	IfIdle bool `json:"if_idle,omitempty"`
 }
 
 // Status answers status.get.

@@ -26,13 +26,13 @@ type Stream struct {
 
 // Subscribe starts a subscription. Events are acknowledged with Ack on the Client.
 func (c *Client) Subscribe(ctx context.Context, p SubscribeParams) (*Stream, error) {
-	conn, _, err := dial(ctx, []string{c.path})
+	g, err := dial(ctx, c.target)
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{conn: conn, r: bufio.NewReaderSize(conn, readBuffer)}
+	s := &Stream{conn: g.conn, r: g.r}
 	if err := s.start(ctx, p); err != nil {
-		_ = conn.Close()
+		_ = g.conn.Close()
 		return nil, err
 	}
 	return s, nil

@@ -174,12 +174,12 @@ type transfer struct {
 }
 
 func (c *Client) transfer(ctx context.Context, progress func(FileProgress)) (*transfer, error) {
-	conn, _, err := dial(ctx, []string{c.path})
+	g, err := dial(ctx, c.target)
 	if err != nil {
 		return nil, err
 	}
-	t := &transfer{conn: conn, r: bufio.NewReaderSize(conn, transferBuffer), progress: progress, buf: make([]byte, transferBuffer)}
-	t.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+	t := &transfer{conn: g.conn, r: bufio.NewReaderSize(g.r, transferBuffer), progress: progress, buf: make([]byte, transferBuffer)}
+	t.stop = context.AfterFunc(ctx, func() { _ = g.conn.Close() })
 	return t, nil
 }
 

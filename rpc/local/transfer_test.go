@@ -27,7 +27,13 @@ func TestStreamWhoseDaemonEnds(t *testing.T) {
 				return
 			}
 			defer c.Close()
-			var got []byte
+			got := make([]byte, 0, 4096)
+			if _, err := c.Read(make([]byte, 4096)); err != nil {
+				return
+			}
+			if _, err := io.WriteString(c, greeting); err != nil {
+				return
+			}
 			for buf := make([]byte, 4096); !bytes.Contains(got, []byte(until)); {
 				n, err := c.Read(buf)
 				if got = append(got, buf[:n]...); err != nil {
@@ -42,7 +48,7 @@ func TestStreamWhoseDaemonEnds(t *testing.T) {
 				_ = w.Close()
 			}
 		}()
-		_, err = (&Client{path: path}).SendFiles(t.Context(), FileSendParams{}, input, nil)
+		_, err = (&Client{target: at(path)}).SendFiles(t.Context(), FileSendParams{}, input, nil)
 		if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeIO || !strings.Contains(e.Message, want) {
 			t.Errorf("a daemon that ends behind %q: %v", until, err)
 		}

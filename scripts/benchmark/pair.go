@@ -55,7 +55,7 @@ func dialDaemon(ctx context.Context, w *lab.World, user string) (*local.Client, 
 	if err != nil {
 		return nil, fmt.Errorf("daemon of %s: %w", user, err)
 	}
-	c, err := local.Dial(ctx, paths.Sockets()...)
+	c, err := local.Dial(ctx, local.Target{Sockets: paths.Sockets(), Profile: paths.Data, Lock: paths.Lock})
 	if err != nil {
 		return nil, fmt.Errorf("daemon of %s: %w", user, err)
 	}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"secmsg/rpc/local"
+)
+
+const (
+	// maxLog is the size in bytes at which the log of the daemon is set aside.
+	maxLog = 8 << 20
+	// maxLogLine bounds one line of it that is looked at.
+	maxLogLine = 64 << 10
+)
+
+// openLog opens the daemon's log for appending and returns its present size. A
+// log that has grown large is set aside, one generation.
+func openLog(path string) (*os.File, int64, error) {
+	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
+		if err := os.Rename(path, path+".1"); err != nil {
+			return nil, 0, fmt.Errorf("set the log aside: %w", err)
+		}
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, 0, fmt.Errorf("open the daemon's log: %w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		_ = f.Close()
+		return nil, 0, fmt.Errorf("open the daemon's log: %w", err)
+	}
+	return f, info.Size(), nil
+}
+
+// loggedError returns the error with which a daemon ended, as it stands in the
+// log behind offset. It is an Error of code in_use if the daemon found another
+// one on its profile.
+func loggedError(path string, offset int64) *local.Error {
+	if e := lastError(path, offset); e != nil {
+		return e
+	}
+	return local.Errorf(local.CodeNoDaemon, "the daemon ended at once").WithHint("see %s", path)
+}
+
+// lastError finds the last error object in the log behind offset.
+func lastError(path string, offset int64) *local.Error {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return nil
+	}
+	var last *local.Error
+	r := bufio.NewReader(io.LimitReader(f, maxLog))
+	for {
+		line, err := local.ReadLine(r, maxLogLine)
+		if err != nil {
+			return last
+		}
+		var o struct {
+			Error *local.Error `json:"error"`
+		}
+		if json.Unmarshal(line, &o) == nil && o.Error != nil && o.Error.Code != "" {
+			last = o.Error
+		}
+	}
+}

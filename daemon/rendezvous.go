@@ -1,0 +1,164 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+
+	"secmsg/config"
+	"secmsg/daemon/localapi"
+	"secmsg/rpc/local"
+)
+
+// listen takes the socket of systemd, or makes one, and announces it.
+func (d *Daemon) listen() (*localapi.Door, error) {
+	inherited, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("socket activation: %w", err)
+	}
+	for i, ln := range inherited {
+		if _, ok := ln.(*net.UnixListener); !ok {
+			return nil, fmt.Errorf("socket activation: descriptor %d is not a Unix socket", i)
+		}
+	}
+	if len(inherited) > 1 {
+		return nil, fmt.Errorf("socket activation: %d sockets, one is wanted", len(inherited))
+	}
+	var given net.Listener
+	if len(inherited) == 1 {
+		given, d.activated = inherited[0], true
+	}
+	door, err := localapi.NewDoor(given, d.cfg.Paths.Places, d.cfg.Paths.Announce, d.logger)
+	if err != nil {
+		return nil, local.Errorf(local.CodeUsage, "%v", err)
+	}
+	return door, nil
+}
+
+// lockPoll is how often the daemon looks whether its lock can still be found.
+const lockPoll = time.Second
+
+// watchLock ends the daemon once nobody can find it by its profile any more.
+func (d *Daemon) watchLock(ctx context.Context) {
+	t := time.NewTicker(lockPoll)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+		if d.lock.Lost() {
+			d.fail(local.Errorf(local.CodeIO, "%s was removed or replaced: the daemon ends, since another one could run on the same profile", d.cfg.Paths.Lock))
+			return
+		}
+	}
+}
+
+// tellClients writes the daemon's state into its lock.
+func (d *Daemon) tellClients(state string) {
+	if err := d.lock.SetState(state); err != nil {
+		d.logger.Warn("tell the state to clients", "state", state, "error", err)
+	}
+}
+
+// Hello implements localapi.Backend.
+func (d *Daemon) Hello() local.Hello {
+	h := local.Hello{
+		PID: os.Getpid(), Version: config.Version(), Profile: d.cfg.Paths.Data, Program: program(), Activated: d.activated,
+	}
+	h.Unit, h.Manager = unit()
+	return h
+}
+
+// program is the path by which this process was started. A service manager and
+// a command that starts a daemon give the whole path.
+func program() string {
+	if filepath.IsAbs(os.Args[0]) {
+		return os.Args[0]
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	return exe
+}
+
+// execPIDVar and notifyVar are set by systemd for what it starts (systemd.exec(5)).
+// What that starts in turn inherits them, but is not the process of the first;
+// older systemds set only the second. A daemon that a command starts gets neither.
+const (
+	execPIDVar = "SYSTEMD_EXEC_PID"
+	notifyVar  = "NOTIFY_SOCKET"
+)
+
+// unit names the service of systemd that this process is the main process of,
+// and whose manager runs it.
+func unit() (name, manager string) {
+	switch os.Getenv(execPIDVar) {
+	case strconv.Itoa(os.Getpid()):
+	case "":
+		if os.Getenv(notifyVar) == "" {
+			return "", ""
+		}
+	default:
+		return "", ""
+	}
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", ""
+	}
+	return unitOf(string(b))
+}
+
+// unitOf finds the service in the text of /proc/PID/cgroup (cgroups(7)): the last
+// part of the path in the hierarchy of systemd.
+func unitOf(cgroup string) (name, manager string) {
+	for line := range strings.Lines(cgroup) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) != 3 || fields[1] != "" && fields[1] != "name=systemd" {
+			continue
+		}
+		base := filepath.Base(fields[2])
+		if !strings.HasSuffix(base, ".service") {
+			continue
+		}
+		if strings.HasPrefix(base, "user@") {
+			continue // the manager itself
+		}
+		if strings.Contains(fields[2], "/user@") {
+			return base, local.ManagerUser
+		}
+		return base, local.ManagerSystem
+	}
+	return "", ""
+}
+
+// CheckIdle implements localapi.Backend. Transfers from and to paths go on
+// after a restart, and those of callers' streams are callers' connections.
+func (d *Daemon) CheckIdle(ctx context.Context) error {
+	for _, a := range d.running() {
+		calls, err := a.callService().Status(ctx)
+		if err != nil {
+			return toLocal(err)
+		}
+		if len(calls.Calls) > 0 {
+			return local.Errorf(local.CodeRefused, "a call is going on")
+		}
+	}
+	if d.keys.Protected() && !d.keys.Locked() {
+		passphrase, err := startPassphrase(d.cfg.PassphraseFile)
+		clear(passphrase)
+		if err != nil || passphrase == nil {
+			return local.Errorf(local.CodeRefused, "its profile was unlocked by hand and would be locked again")
+		}
+	}
+	return nil
+}

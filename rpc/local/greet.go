@@ -1,0 +1,254 @@
+package local
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+)
+
+const (
+	// greetTimeout is how long a daemon that runs may take to answer the
+	// greeting. It asks neither the disk nor an account for that.
+	greetTimeout = 5 * time.Second
+	// startTimeout is how long a daemon that is starting may take: behind the
+	// socket of a service manager it opens its database first, which after a
+	// crash replays a log.
+	startTimeout = 20 * time.Second
+	// greetPoll is how often it is looked meanwhile who has the profile's lock.
+	greetPoll = 100 * time.Millisecond
+)
+
+// HelloParams are the parameters of daemon.hello, by which a caller introduces itself.
+type HelloParams struct {
+	// Version is the caller's.
+	Version string `json:"version,omitempty"`
+	// Resumes says that the caller connects again, and goes on where it was, when
+	// the daemon ends this connection. Such a caller does not keep a daemon from
+	// being restarted.
+	Resumes bool `json:"resumes,omitempty"`
+}
+
+// Hello answers daemon.hello: the daemon introduces itself.
+type Hello struct {
+	PID     int    `json:"pid"`
+	Version string `json:"version"`
+	// Profile is the directory of the daemon's database.
+	Profile string `json:"profile"`
+	// Program is the path by which the daemon was started. A link in it is not
+	// resolved: it names the program that the same command would start now.
+	Program string `json:"program"`
+	// Unit is the service of systemd in which the daemon runs, and Manager whose
+	// it is: "user" or "system". Both are empty for a daemon that a command started.
+	Unit    string `json:"unit,omitempty"`
+	Manager string `json:"manager,omitempty"`
+	// Activated says that the service manager listens when the daemon does not.
+	Activated bool `json:"activated,omitempty"`
+}
+
+// Managers of a Hello.
+const (
+	ManagerUser   = "user"
+	ManagerSystem = "system"
+)
+
+// Target says where the daemon of a profile may be, and how to know it.
+type Target struct {
+	// Sockets are tried in this order.
+	Sockets []string
+	// Profile is the directory of its database; empty: any. A socket's name does
+	// not tell whose daemon answers: a copied profile, or one of another
+	// XDG_DATA_HOME, may lead to the same one.
+	Profile string
+	// Lock is the file that the daemon holds locked; empty if it is not known.
+	Lock string
+	// Caller introduces the caller.
+	Caller HelloParams
+}
+
+// dialError is an error of Dial that says whether a daemon listens.
+type dialError struct {
+	cause  *Error
+	absent bool
+}
+
+// Error returns the text.
+func (e *dialError) Error() string { return e.cause.Message }
+
+// Unwrap lets errors.As find the Error.
+func (e *dialError) Unwrap() error { return e.cause }
+
+// IsAbsent reports whether err is of Dial and says that no daemon of the
+// profile listens anywhere.
+func IsAbsent(err error) bool {
+	e, ok := errors.AsType[*dialError](err)
+	return ok && e.absent
+}
+
+// IsHanging reports whether err says that the daemon does not answer.
+func IsHanging(err error) bool {
+	e, ok := errors.AsType[*dialError](err)
+	return ok && !e.absent
+}
+
+func absent(format string, args ...any) error {
+	return &dialError{Errorf(CodeNoDaemon, format, args...).WithHint("secmsg daemon run"), true}
+}
+
+// greeted is a connection to a daemon that has introduced itself.
+type greeted struct {
+	conn  *net.UnixConn
+	r     *bufio.Reader
+	path  string
+	hello Hello
+}
+
+// dial connects to the first socket of t behind which the daemon of the profile
+// answers.
+func dial(ctx context.Context, t Target) (greeted, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	var last error
+	for _, path := range t.Sockets {
+		conn, err := d.DialContext(ctx, "unix", path)
+		if err != nil {
+			if ctx.Err() != nil {
+				return greeted{}, ctx.Err()
+			}
+			if !nobody(err) {
+				last = fmt.Errorf("connect to the daemon: %w", err)
+			}
+			continue
+		}
+		g := greeted{conn: conn.(*net.UnixConn), path: path}
+		if err := CheckPeer(g.conn); err != nil {
+			_ = conn.Close()
+			last = fmt.Errorf("socket %s is not trusted: %w", path, err)
+			continue
+		}
+		err = g.greet(ctx, t)
+		if err == nil {
+			return g, nil
+		}
+		_ = conn.Close()
+		if errors.Is(err, errOther) || errors.Is(err, errLeft) {
+			continue
+		}
+		return greeted{}, err
+	}
+	if last != nil {
+		return greeted{}, absent("the daemon is not running (%v)", last)
+	}
+	return greeted{}, absent("the daemon is not running")
+}
+
+var (
+	// errOther: the daemon of another profile listens there.
+	errOther = errors.New("the daemon of another profile")
+	// errLeft: the daemon ended before it introduced itself. Nothing was asked of
+	// it yet, so the caller may look for the next one.
+	errLeft = errors.New("the daemon ended")
+)
+
+// greet exchanges daemon.hello.
+func (g *greeted) greet(ctx context.Context, t Target) error {
+	params, err := json.Marshal(t.Caller)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", MethodDaemonHello, err)
+	}
+	line, err := json.Marshal(Request{Version: rpcVersion, ID: json.RawMessage("0"), Method: MethodDaemonHello, Params: params})
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", MethodDaemonHello, err)
+	}
+	if _, err := g.conn.Write(append(line, '\n')); err != nil {
+		return errLeft
+	}
+	g.r = bufio.NewReaderSize(g.conn, readBuffer)
+	type answer struct {
+		frame frame
+		err   error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		f, err := readFrame(g.r)
+		answered <- answer{f, err}
+	}()
+	// giveUp ends the goroutine, which is the only one that reads.
+	giveUp := func(err error) error {
+		_ = g.conn.Close()
+		<-answered
+		return err
+	}
+	tick := time.NewTicker(greetPoll)
+	defer tick.Stop()
+	for start := time.Now(); ; {
+		select {
+		case a := <-answered:
+			if a.err != nil {
+				return errLeft
+			}
+			return g.accept(a.frame, t)
+		case <-ctx.Done():
+			return giveUp(ctx.Err())
+		case <-tick.C:
+			if err := hanging(t.Lock, time.Since(start)); err != nil {
+				return giveUp(err)
+			}
+		}
+	}
+}
+
+// accept takes the daemon's introduction.
+func (g *greeted) accept(f frame, t Target) error {
+	switch {
+	case f.Error != nil && f.Error.Code == RPCNoMethod:
+		return nil // a daemon of before the greeting; its version is empty
+	case f.Error != nil:
+		return f.Error.asError()
+	}
+	if err := json.Unmarshal(f.Result, &g.hello); err != nil {
+		return fmt.Errorf("decode answer to %s: %w", MethodDaemonHello, err)
+	}
+	if t.Profile != "" && g.hello.Profile != "" && !sameDir(t.Profile, g.hello.Profile) {
+		return errOther
+	}
+	return nil
+}
+
+func sameDir(a, b string) bool {
+	if a == b {
+		return true
+	}
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	two, err := os.Stat(b)
+	return err == nil && os.SameFile(one, two)
+}
+
+// hanging returns an error if a daemon that has not answered for so long will
+// not. Which one that is, the lock of the profile tells.
+func hanging(lock string, waited time.Duration) error {
+	h := ReadHolder(lock)
+	if h.Stopped && waited >= greetPoll {
+		return &dialError{cause: Errorf(CodeNoDaemon, "the daemon, pid %d, is stopped (SIGSTOP) and does not answer", h.PID).
+			WithHint("let it go on: kill -CONT %d; or end it: secmsg daemon stop --force", h.PID)}
+	}
+	limit := greetTimeout
+	if lock != "" && (!h.Held || h.State == HolderStarting) {
+		limit = startTimeout
+	}
+	if waited < limit {
+		return nil
+	}
+	name := "the daemon"
+	if h.PID != 0 {
+		name = fmt.Sprintf("the daemon, pid %d,", h.PID)
+	}
+	return &dialError{cause: Errorf(CodeNoDaemon, "%s has not answered for %s", name, limit).
+		WithHint("end it: secmsg daemon stop --force; the next command starts it again")}
+}

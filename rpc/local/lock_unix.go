@@ -1,0 +1,134 @@
+//go:build unix
+
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// lockTries and lockPause bound the wait for somebody who only looks at the
+	// lock (ReadHolder), and for the daemon that has just taken it to write its pid.
+	lockTries = 20
+	lockPause = 10 * time.Millisecond
+	// sureTries are enough if the file names a living daemon.
+	sureTries = 3
+)
+
+// Lock is the lock of a profile, held.
+type Lock struct {
+	f *os.File
+}
+
+// TakeLock takes the lock of a profile for the life of the process. If another
+// daemon has it, it fails with an Error of code in_use that names its pid. The
+// file stays, since removing it would let two daemons lock two files of one name.
+func TakeLock(path string) (*Lock, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	for try := 1; ; try++ {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		pid, state := readHolder(f)
+		if try == lockTries {
+			return nil, errors.Join(inUse(pid), f.Close())
+		}
+		// A living daemon in the file is no mere onlooker, whose look takes no time.
+		if try >= sureTries && state != "" && isDaemon(pid) {
+			return nil, errors.Join(inUse(pid), f.Close())
+		}
+		time.Sleep(lockPause)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+	l := &Lock{f: f}
+	if err := l.SetState(HolderStarting); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return l, nil
+}
+
+func inUse(pid int) *Error {
+	if !isDaemon(pid) {
+		return Errorf(CodeInUse, "another daemon runs on this profile")
+	}
+	return Errorf(CodeInUse, "another daemon runs on this profile, pid %d", pid)
+}
+
+// SetState tells clients how far the daemon is.
+func (l *Lock) SetState(state string) error {
+	line := fmt.Sprintf("%d %s\n", os.Getpid(), state)
+	if _, err := l.f.WriteAt([]byte(line), 0); err != nil {
+		return fmt.Errorf("write lock: %w", err)
+	}
+	if err := l.f.Truncate(int64(len(line))); err != nil {
+		return fmt.Errorf("write lock: %w", err)
+	}
+	return nil
+}
+
+// Lost reports whether the lock's file is no longer the one of its name:
+// somebody removed or replaced the profile's directory or the file. Nobody can
+// find the daemon then, and a second one may run on the profile.
+func (l *Lock) Lost() bool {
+	now, err := os.Lstat(l.f.Name())
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	if err != nil {
+		return false
+	}
+	held, err := l.f.Stat()
+	return err == nil && !os.SameFile(now, held)
+}
+
+// Release gives the lock up.
+func (l *Lock) Release() error { return l.f.Close() }
+
+// ReadHolder looks who has the lock of a profile. It takes the lock for a
+// moment if nobody has it, which TakeLock allows for.
+func ReadHolder(path string) Holder {
+	if path == "" {
+		return Holder{}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return Holder{}
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+		return Holder{}
+	}
+	h := Holder{Held: true}
+	if pid, state := readHolder(f); isDaemon(pid) {
+		h.PID, h.State, h.Stopped = pid, state, processStopped(pid)
+	}
+	return h
+}
+
+func readHolder(f *os.File) (pid int, state string) {
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, maxHolder))
+	if err != nil {
+		return 0, ""
+	}
+	return parseHolder(b)
+}
+
+// isDaemon reports whether pid is a living process that may be the daemon. A
+// lock file names a former one until the present one has written into it, and
+// one of another namespace of processes means nothing here.
+func isDaemon(pid int) bool {
+	return pid > 0 && !errors.Is(unix.Kill(pid, 0), unix.ESRCH) && mayBeDaemon(pid)
+}
