@@ -171,7 +171,7 @@ func (a *account) replaceOnce(ctx context.Context) error {
 		}
 	}
 	err = d.store.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.Unseal(a.id); err != nil {
+		if err := tx.Restart(a.id); err != nil {
 			return err
 		}
 		if err := d.keys.FinishReplacement(tx, a.id); err != nil {

@@ -30,6 +30,7 @@ const (
 	countProbe       = "stray probe"
 	countCallRefused = "call of a stranger"
 	countCallLimited = "call signals limited"
+	countRetry       = "retry refused"
 	countUnreadable  = "rows that cannot be read" // in this run
 )
 
@@ -171,18 +172,15 @@ func (e *Engine) open(tx *store.Tx, in *incoming) error {
 		return err
 	}
 	if seen {
-		return tx.Count(e.account, countDuplicate)
+		return e.again(tx, in)
 	}
 	if in.device == e.device && in.addr == e.self {
 		return e.drop(tx, in, countRefused) // reflected
 	}
-	err = e.trust.CheckReceive(tx, e.account, in.peer, in.addr, in.device)
+	err = e.checkSender(tx, in)
 	checked := err == nil
 	if checked {
-		in.opened, err = e.keys.Open(tx, keyring.Incoming{
-			Account: e.account, Sender: in.addr, Peer: in.peer, SenderDevice: in.device,
-			Class: ratchet.Class(in.class), MessageID: in.id, Ciphertext: in.cipher,
-		}, verifier{e}, e.profileTime())
+		err = e.unseal(tx, in)
 	}
 	switch {
 	case err == nil:
@@ -215,6 +213,64 @@ func (e *Engine) open(tx *store.Tx, in *incoming) error {
 		return e.drop(tx, in, countRefused)
 	}
 	return err
+}
+
+// checkSender decides, before it is opened, whether an envelope may come from
+// its device.
+func (e *Engine) checkSender(tx *store.Tx, in *incoming) error {
+	accepted := in.accepted
+	if in.class != wire.Class_CLASS_DURABLE {
+		accepted = 0 // the relay keeps nothing else: it comes from now
+	}
+	return e.trust.CheckReceive(tx, e.account, in.peer, in.addr, in.device, accepted)
+}
+
+// unseal opens an envelope.
+func (e *Engine) unseal(tx *store.Tx, in *incoming) (err error) {
+	in.opened, err = e.keys.Open(tx, keyring.Incoming{
+		Account: e.account, Sender: in.addr, Peer: in.peer, SenderDevice: in.device,
+		Class: ratchet.Class(in.class), MessageID: in.id, Ciphertext: in.cipher,
+	}, verifier{e}, e.profileTime())
+	return err
+}
+
+// again takes a message that was committed before and came once more. Mostly
+// these are the same bytes, which open no second time. But a device that took
+// the place of another sends again what it does not know to be delivered, and
+// numbers it anew: its counter is noted, so that no gap is told, and the receipts
+// are due once more, since the former device may have taken them along.
+func (e *Engine) again(tx *store.Tx, in *incoming) error {
+	if err := tx.Count(e.account, countDuplicate); err != nil || in.class != wire.Class_CLASS_DURABLE || in.addr == e.self {
+		return err
+	}
+	err := e.checkSender(tx, in)
+	if err == nil {
+		err = e.unseal(tx, in)
+	}
+	if err != nil {
+		if isDisk(err) || errors.Is(err, keyring.ErrLocked) {
+			return err
+		}
+		return nil
+	}
+	if err := e.heard(tx, in); err != nil {
+		return err
+	}
+	c, err := e2e.Unmarshal(in.opened.Plaintext)
+	if err != nil || !e2e.Durable(c.GetKind()) {
+		return nil
+	}
+	if err := tx.SawAgain(e.account, in.peer, in.device, c.GetN(), e.profileTime().UnixMilli()); err != nil {
+		return err
+	}
+	m, err := tx.Message(e.account, in.id)
+	if isNotFound(err) || damaged(err) != nil || err == nil && (m.Direction != store.In || m.Peer != in.peer || m.Kind == int32(e2e.Kind_KIND_REQUEST)) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return e.wholeMessage(tx, m)
 }
 
 // verifier gives trust the wall clock, on which certificates run; the keyring
@@ -256,15 +312,7 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 	if err := tx.Unpark(e.account, in.peer, in.id); err != nil {
 		return err
 	}
-	if in.opened.New {
-		tx.OnCommit(e.restock)
-	}
-	if in.opened.Replaced {
-		if err := e.sessionReplaced(tx, in); err != nil {
-			return err
-		}
-	}
-	if err := e.compareManifest(tx, in); err != nil {
+	if err := e.heard(tx, in); err != nil {
 		return err
 	}
 	c, err := e2e.Unmarshal(in.opened.Plaintext)
@@ -274,8 +322,12 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 	case err != nil:
 		return tx.Count(e.account, countMalformed)
 	}
-	if in.addr == e.self && c.GetKind() != e2e.Kind_KIND_SYNC && c.GetKind() != e2e.Kind_KIND_SESSION && c.GetKind() != e2e.Kind_KIND_RETRY {
-		return tx.Count(e.account, countSpoofed) // own devices say nothing else to each other
+	if in.addr == e.self {
+		switch c.GetKind() {
+		case e2e.Kind_KIND_SYNC, e2e.Kind_KIND_SESSION, e2e.Kind_KIND_RETRY, e2e.Kind_KIND_RECEIPT:
+		default:
+			return tx.Count(e.account, countSpoofed) // own devices say nothing else to each other
+		}
 	}
 	switch c.GetKind() {
 	case e2e.Kind_KIND_TEXT, e2e.Kind_KIND_FILE, e2e.Kind_KIND_REQUEST:
@@ -285,13 +337,29 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 	case e2e.Kind_KIND_RETRY:
 		return e.retry(tx, in, c.GetRetry())
 	case e2e.Kind_KIND_SYNC:
-		return e.sync(tx, in, c)
+		if err := e.sync(tx, in, c); err != nil || in.addr != e.self {
+			return err
+		}
+		return e.owe(tx, in.peer, in.id, e2e.ReceiptState_RECEIPT_STATE_DELIVERED)
 	case e2e.Kind_KIND_SESSION:
 		return nil
 	case e2e.Kind_KIND_CALL:
 		return e.callCame(tx, in, c.GetCall())
 	}
 	return tx.Count(e.account, countUnknownKind)
+}
+
+// heard does what an envelope that opened asks for, whatever it says inside.
+func (e *Engine) heard(tx *store.Tx, in *incoming) error {
+	if in.opened.New {
+		tx.OnCommit(e.restock)
+	}
+	if in.opened.Replaced {
+		if err := e.sessionReplaced(tx, in); err != nil {
+			return err
+		}
+	}
+	return e.compareManifest(tx, in)
 }
 
 // sessionReplaced tells the user that the sender's device has caused another
@@ -419,8 +487,22 @@ func (e *Engine) notice(tx *store.Tx, n *wire.Notice) error {
 		return tx.Count(e.account, countMalformed)
 	}
 	id := store.MessageID(n.GetMessageId())
+	env, err := tx.EnvelopeHead(e.account, id, device)
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	if _, err := tx.RejectEnvelope(e.account, id, device, int32(n.GetReason())); err != nil {
 		return err
+	}
+	if n.GetReason() == wire.Reason_REASON_DEVICE_GONE && !env.Own && env.Status != store.EnvelopeRejected {
+		// The mailbox went with its device: another may have taken its place.
+		tx.OnCommit(func() { e.peer(env.Peer).refresh = true })
+		if err := e.reopenFor(tx, id); err != nil {
+			return err
+		}
 	}
 	if f := e.flights[flightKey{id: id, device: device}]; f != nil {
 		tx.OnCommit(func() { e.dropFlight(f) })
@@ -433,7 +515,7 @@ func (e *Engine) Counts(ctx context.Context) (map[string]int64, error) {
 	out := make(map[string]int64)
 	err := e.store.View(ctx, func(tx *store.Tx) error {
 		for _, what := range []string{countUnknownKind, countMalformed, countDuplicate, countCollision, countRefused,
-			countCrashed, countSpoofed, countDropped, countProbe, countCallRefused, countCallLimited} {
+			countCrashed, countSpoofed, countDropped, countProbe, countCallRefused, countCallLimited, countRetry} {
 			n, err := tx.Counted(e.account, what)
 			if err != nil {
 				return err

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"secmsg/crypto/ratchet"
-	"secmsg/daemon/keyring"
 	"secmsg/daemon/store"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
@@ -63,7 +62,7 @@ func TestFileFromHistory(t *testing.T) {
 					if _, err := tx.Outgoing(alice.account, id); !isNotFound(err) {
 						t.Errorf("the outbox still has it: %v", err)
 					}
-					o, err := alice.engine.sentTo(tx, id, sealTarget{Target: keyring.Target{Account: alice.account, Peer: m.Peer}})
+					o, err := alice.engine.sent(tx, id)
 					if err != nil || o == nil {
 						t.Fatalf("%v, %v", o, err)
 					}
@@ -89,8 +88,11 @@ func TestFileFromHistory(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					if o, err := alice.engine.sentTo(tx, id, sealTarget{Target: keyring.Target{Account: alice.account, Peer: peer}}); o != nil || err != nil {
-						t.Errorf("carol gets %v, %v", o, err)
+					if ok, err := alice.engine.wish(tx, id, pairKey{peer: peer, device: carol.device}); ok || err != nil {
+						t.Errorf("carol may ask: %t, %v", ok, err)
+					}
+					if list, err := tx.AskedEnvelopes(alice.account, nil, 10); len(list) != 0 || err != nil {
+						t.Errorf("carol gets %v, %v", list, err)
 					}
 					return nil
 				})

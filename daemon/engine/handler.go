@@ -61,7 +61,7 @@ func (e *Engine) Up(role wire.Role, serverTime time.Time) {
 		for _, p := range e.peers {
 			p.notBefore, p.tries = time.Time{}, 0
 		}
-		for _, t := range []task{taskPump, taskReceipts, taskRetry, taskRelations, taskSubscribe, taskUpkeep, taskClaims} {
+		for _, t := range []task{taskPump, taskReceipts, taskRetry, taskReseal, taskRelations, taskSubscribe, taskUpkeep, taskClaims} {
 			e.at(t, 0)
 		}
 		return nil
@@ -106,7 +106,7 @@ func (e *Engine) Down(role wire.Role, cause error) {
 func (e *Engine) Fatal(reason wire.Reason) {
 	err := e.do(context.Background(), func() error {
 		e.up = false
-		if err := e.update(e.unseal); err != nil {
+		if err := e.update(e.dropSealed); err != nil {
 			return err
 		}
 		clear(e.flights)
@@ -120,9 +120,9 @@ func (e *Engine) Fatal(reason wire.Reason) {
 	e.onFatal(reason)
 }
 
-// unseal drops the pending envelopes and queues their messages again, and says
+// dropSealed drops the pending envelopes and queues their messages again, and says
 // what happened.
-func (e *Engine) unseal(tx *store.Tx) error {
+func (e *Engine) dropSealed(tx *store.Tx) error {
 	if err := tx.Unseal(e.account); err != nil {
 		return err
 	}

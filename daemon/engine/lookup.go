@@ -169,12 +169,44 @@ func (e *Engine) NotifyIdentity(tx *store.Tx, peer identity.Address, change loca
 	if change.Change == local.ChangeKey {
 		tx.OnCommit(func() { e.onCall.CallKeyChanged(peer) })
 	}
+	if change.Change == local.ChangeDeviceAdded || change.Change == local.ChangeDeviceRemoved {
+		if err := e.devicesChanged(tx, id); err != nil {
+			return err
+		}
+	}
 	now := local.Time{Time: e.now()}
 	_, err = e.journal.Append(tx, e.account, local.Event{
 		Type: local.TypeIdentity, Account: e.self.String(), Peer: peer.String(), Time: now, Received: now,
 		Trust: trust.TrustState(c), Identity: &change,
 	})
 	return err
+}
+
+// devicesChanged asks for what did not open, and queues what was not delivered,
+// anew: at the devices that a peer has now.
+func (e *Engine) devicesChanged(tx *store.Tx, peer store.PeerID) error {
+	to, err := e.trust.CheckSend(tx, e.account, peer, false, e.now())
+	if err != nil {
+		if isDisk(err) {
+			return err
+		}
+		return nil
+	}
+	listed := make([][16]byte, 0, len(to.Devices))
+	for _, d := range to.Devices {
+		listed = append(listed, d.ID)
+	}
+	if err := tx.AskAnew(e.account, peer, listed); err != nil {
+		return err
+	}
+	tx.OnCommit(func() {
+		e.at(taskRetry, 0)
+		e.at(taskPump, 0)
+	})
+	if peer == e.selfPeer {
+		return nil
+	}
+	return e.requeue(tx, peer, to.Devices)
 }
 
 // requeue queues again the messages to a peer that are not delivered and that

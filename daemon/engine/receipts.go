@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"secmsg/crypto/key"
 	"secmsg/daemon/store"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
@@ -53,6 +54,9 @@ func (e *Engine) queueReceipts() error {
 		}
 		for _, p := range peers {
 			delivered, err := e.trust.DeliveredReceipts(tx, e.account, p)
+			if p == e.selfPeer {
+				delivered = true // copies of the other own devices
+			}
 			if damaged(err) != nil {
 				continue
 			}
@@ -109,6 +113,7 @@ func (e *Engine) queueReceiptsTo(tx *store.Tx, peer store.PeerID, read bool) (mo
 }
 
 // receipt advances own messages to the peer that sent the receipt, and no others.
+// Own devices acknowledge their copies, which changes no state.
 func (e *Engine) receipt(tx *store.Tx, in *incoming, r *e2e.Receipt) error {
 	state := local.StateDelivered
 	if r.GetState() == e2e.ReceiptState_RECEIPT_STATE_READ {
@@ -116,6 +121,12 @@ func (e *Engine) receipt(tx *store.Tx, in *incoming, r *e2e.Receipt) error {
 	}
 	for _, b := range r.GetMessageIds() {
 		id := store.MessageID(b)
+		if in.addr == e.self {
+			if err := e.copied(tx, id, in.device); err != nil {
+				return err
+			}
+			continue
+		}
 		m, err := tx.MessageHead(e.account, id)
 		if errors.Is(err, store.ErrNotFound) || err == nil && (m.Direction != store.Out || m.Peer != in.peer) {
 			continue
@@ -132,17 +143,47 @@ func (e *Engine) receipt(tx *store.Tx, in *incoming, r *e2e.Receipt) error {
 		if err := e.advance(tx, m, state, ""); err != nil {
 			return err
 		}
-		if err := e.delivered(tx, id); err != nil {
+		if err := tx.AckOutgoing(e.account, id, in.device); err != nil {
 			return err
 		}
+		e.needless(tx, flightKey{id: id, device: in.device})
 	}
 	return nil
 }
 
-// delivered ends the outbox row of a message that has arrived. What is on its
-// way to further devices goes on; a held one waits no more.
-func (e *Engine) delivered(tx *store.Tx, id store.MessageID) error {
-	return tx.DropOutgoing(e.account, id)
+// copied records that an own device has its copy of a message, or a note that
+// was for it alone.
+func (e *Engine) copied(tx *store.Tx, id store.MessageID, device key.DeviceID) error {
+	env, err := tx.EnvelopeHead(e.account, id, device)
+	if errors.Is(err, store.ErrNotFound) || err == nil && env.Peer != e.selfPeer {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := tx.DeleteEnvelope(e.account, id, device); err != nil {
+		return err
+	}
+	e.needless(tx, flightKey{id: id, device: device})
+	o, err := tx.OutgoingHead(e.account, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && (!o.Control || o.Phase == store.PhaseQueued) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	left, err := tx.EnvelopesOf(e.account, id)
+	if err != nil || len(left) > 0 {
+		return err
+	}
+	return tx.DeleteOutgoing(e.account, id)
+}
+
+// needless forgets an envelope that waits to be sent to a device that has it.
+func (e *Engine) needless(tx *store.Tx, k flightKey) {
+	if f := e.flights[k]; f != nil {
+		tx.OnCommit(func() { e.dropFlight(f) })
+	}
 }
 
 // keepsForRetry reports whether control content of a kind is kept after it was

@@ -374,7 +374,7 @@ func (r *relay) take(l *testLink, o *wire.Outgoing, stale map[string][][]byte) l
 	}
 	res.Accepted = true
 	r.boxes[device] = append(r.boxes[device], &wire.Envelope{
-		MessageId: o.GetMessageId(), Class: o.GetClass(), Sender: l.user, SenderDevice: l.device[:],
+		MessageId: o.GetMessageId(), Class: o.GetClass(), Sender: l.user, SenderDevice: slices.Clone(l.device[:]),
 		AcceptedMs: time.Now().UnixMilli(), Ciphertext: o.GetCiphertext(),
 	})
 	if to := r.links[device]; to != nil {

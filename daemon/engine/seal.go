@@ -279,7 +279,7 @@ func (b *sealing) sealFor(o store.Outgoing, targets, own []sealTarget) ([]*fligh
 			return nil, err
 		}
 		o.N = n
-		if err := tx.SetMessageN(e.account, o.ID, n); err != nil {
+		if err := tx.SetMessageN(e.account, o.ID, e.device, n); err != nil {
 			return nil, err
 		}
 	}

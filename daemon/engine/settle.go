@@ -60,7 +60,7 @@ func judge(envelopes []store.Envelope) verdict {
 		switch {
 		case env.Filler:
 			reason = reasonQuota
-		case env.Status == store.EnvelopePending:
+		case env.Status == store.EnvelopePending || env.Status == store.EnvelopeAsked:
 			v.pending = true
 		case env.Status == store.EnvelopeAccepted:
 			v.accepted = true
@@ -108,7 +108,8 @@ func (e *Engine) settle(tx *store.Tx, id store.MessageID) error {
 	return e.fail(tx, o, local.StateFailed, v.reason)
 }
 
-// forgetAnswered removes the answered envelopes of a message that is done.
+// forgetAnswered removes the rejected envelopes of a message that is done. Those
+// that a device has and did not acknowledge can still be asked for.
 func (e *Engine) forgetAnswered(tx *store.Tx, id store.MessageID) error {
-	return tx.DropOutgoing(e.account, id)
+	return tx.ForgetRejected(e.account, id)
 }

@@ -8,6 +8,7 @@ import (
 
 	"secmsg/crypto/key"
 	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
 	"secmsg/rpc/local"
 )
 
@@ -109,6 +110,12 @@ func (e *Engine) sweep() error {
 			return err
 		}
 		if _, err := tx.DeleteReceipts(e.account, now.Add(-e.cfg.Retention).UnixMilli()); err != nil {
+			return err
+		}
+		if err := tx.ExpireEnvelopes(e.account, now.UnixMilli()); err != nil {
+			return err
+		}
+		if err := tx.ForgetRemoved(e.account, now.Add(-trust.RemovedKeep).UnixMilli()); err != nil {
 			return err
 		}
 		lost, err := tx.ExpireParked(e.account, now.Add(-e.cfg.Retention).UnixMilli())

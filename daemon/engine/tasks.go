@@ -17,6 +17,7 @@ const (
 	taskTransmit  task = "transmit"  // send what is sealed; look only if the last look left something
 	taskReceipts  task = "receipts"  // queue receipts that are due
 	taskRetry     task = "retry"     // ask again for what did not open
+	taskReseal    task = "reseal"    // seal again what devices asked for
 	taskGaps      task = "gaps"      // tell of missing counters
 	taskRelations task = "relations" // push contact relations
 	taskSubscribe task = "subscribe" // presence
@@ -75,7 +76,7 @@ func (e *Engine) runDue(ctx context.Context) time.Duration {
 // order is the order of tasks that are due at the same time: what is read and
 // released comes before what sends it.
 func order() []task {
-	return []task{taskLoad, taskLocked, taskRelease, taskReopen, taskGaps, taskExpire, taskReceipts, taskRetry,
+	return []task{taskLoad, taskLocked, taskRelease, taskReopen, taskGaps, taskExpire, taskReceipts, taskRetry, taskReseal,
 		taskPump, taskTransmit, taskRelations, taskSubscribe, taskUpkeep, taskClaims, taskSweep, taskFiles, taskAccept}
 }
 
@@ -123,6 +124,8 @@ func (e *Engine) run(t task) error {
 		return e.queueReceipts()
 	case taskRetry:
 		return e.askAgain()
+	case taskReseal:
+		return e.resealAsked()
 	case taskGaps:
 		return e.tellGaps()
 	case taskRelations:

@@ -401,43 +401,13 @@ func TestACrashIsContained(t *testing.T) {
 
 func TestReplacedDeviceGetsWhatIsNotDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, p := world(t, "alice", "bob")
+		_, p := world(t, "alice", "bob")
 		alice, bob := p[0], p[1]
 		defer stopAll(p...)
 		alice.send("bob", "before", waitFor(waitDelivered))
 		bob.link.disconnect()
 		away := alice.send("bob", "in the old mailbox", waitFor(waitServer))
-		// Bob's device is found to be an old copy and becomes a new one.
-		err := bob.st.Update(t.Context(), func(tx *store.Tx) error {
-			a, err := tx.Account(bob.account)
-			if err != nil {
-				return err
-			}
-			rep, err := bob.keys.PrepareReplacement(tx, bob.account, a.Manifest, time.Now())
-			if err != nil {
-				return err
-			}
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			acct := r.accounts["bob"]
-			acct.manifests = append(acct.manifests, rep.Manifest)
-			delete(acct.devices, bob.device)
-			delete(r.boxes, bob.device)
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := bob.st.Update(t.Context(), func(tx *store.Tx) error { return bob.keys.FinishReplacement(tx, bob.account) }); err != nil {
-			t.Fatal(err)
-		}
-		bob.keys.Forget()
-		_ = bob.st.View(t.Context(), func(tx *store.Tx) error {
-			a, err := tx.Account(bob.account)
-			bob.device = a.Device
-			return err
-		})
-		bob.restart()
+		bob.replaceDevice()
 		bob.link.connect()
 		settleDown(time.Second)
 		next := alice.send("bob", "to the new device", waitFor(waitDelivered))

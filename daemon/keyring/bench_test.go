@@ -51,7 +51,7 @@ func BenchmarkSealOpen(b *testing.B) {
 			if in.Peer, err = tx.Peer(bob.account, alice.addr.String()); err != nil {
 				return err
 			}
-			if err := bob.trust.CheckReceive(tx, bob.account, in.Peer, in.Sender, in.SenderDevice); err != nil {
+			if err := bob.trust.CheckReceive(tx, bob.account, in.Peer, in.Sender, in.SenderDevice, 0); err != nil {
 				return err
 			}
 			_, err = bob.keys.Open(tx, in, bob.trust, w.now)

@@ -226,6 +226,7 @@ func deleteAccount() []string {
 		`DELETE FROM prekeys WHERE account = ?`,
 		`DELETE FROM account_keys WHERE account = ?`,
 		`DELETE FROM manifests WHERE account = ?`,
+		`DELETE FROM removed WHERE account = ?`,
 		`DELETE FROM contacts WHERE account = ?`,
 		`DELETE FROM transfers WHERE account = ?`,
 		`DELETE FROM files WHERE account = ?`,

@@ -5,6 +5,7 @@ const (
 	EnvelopePending  = 1 // not answered
 	EnvelopeAccepted = 2
 	EnvelopeRejected = 3 // finally
+	EnvelopeAsked    = 4 // the device could not open it, and it waits to be sealed again
 )
 
 // Envelope is one ciphertext for one device. It is sealed once; every try sends the same bytes.
@@ -57,6 +58,38 @@ func (tx *Tx) RejectEnvelope(account AccountID, id MessageID, device [16]byte, r
 	return n > 0, err
 }
 
+// AskEnvelope records that a device asked for an envelope again, which was
+// pending or accepted. It reports whether that was so.
+func (tx *Tx) AskEnvelope(account AccountID, id MessageID, device [16]byte) (bool, error) {
+	n, err := tx.execN(`UPDATE envelopes SET status = 4, ciphertext = x''
+		WHERE account = ? AND id = ? AND device = ? AND status IN (1, 2)`, account, id[:], device[:])
+	return n > 0, err
+}
+
+// Unask ends a request that cannot be answered: the device may ask again.
+func (tx *Tx) Unask(account AccountID, id MessageID, device [16]byte) error {
+	return tx.exec(`UPDATE envelopes SET status = 2 WHERE account = ? AND id = ? AND device = ? AND status = 4`, account, id[:], device[:])
+}
+
+// AskedEnvelopes returns up to limit envelopes that wait to be sealed again, in
+// order, but for those to the peers in except.
+func (tx *Tx) AskedEnvelopes(account AccountID, except []PeerID, limit int) ([]Envelope, error) {
+	skip, err := jsonList(except)
+	if err != nil {
+		return nil, err
+	}
+	return tx.envelopes(`SELECT account, id, device, peer, ord, own, filler, status, reason, manifest, expires_ms, x''
+		FROM envelopes WHERE account = ? AND status = 4 AND peer NOT IN (SELECT value FROM json_each(?)) ORDER BY ord LIMIT ?`,
+		account, skip, limit)
+}
+
+// ExpireEnvelopes forgets the answered envelopes of delivered messages once
+// nobody may ask for them any more.
+func (tx *Tx) ExpireEnvelopes(account AccountID, ms int64) error {
+	return tx.exec(`DELETE FROM envelopes WHERE account = ?1 AND status <> 1 AND expires_ms <= ?2
+		AND id NOT IN (SELECT id FROM outbox WHERE account = ?1)`, account, ms)
+}
+
 // DeleteEnvelope removes one envelope.
 func (tx *Tx) DeleteEnvelope(account AccountID, id MessageID, device [16]byte) error {
 	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ? AND device = ?`, account, id[:], device[:])
@@ -76,9 +109,18 @@ func (tx *Tx) EnvelopesOf(account AccountID, id MessageID) ([]Envelope, error) {
 		FROM envelopes WHERE account = ? AND id = ? ORDER BY ord`, account, id[:])
 }
 
+// EnvelopeHead returns one envelope without its ciphertext, or ErrNotFound.
+func (tx *Tx) EnvelopeHead(account AccountID, id MessageID, device [16]byte) (*Envelope, error) {
+	return tx.envelope(account, id, device, "x''")
+}
+
 // Envelope returns one envelope with its ciphertext, or ErrNotFound.
 func (tx *Tx) Envelope(account AccountID, id MessageID, device [16]byte) (*Envelope, error) {
-	list, err := tx.envelopes(`SELECT account, id, device, peer, ord, own, filler, status, reason, manifest, expires_ms, ciphertext
+	return tx.envelope(account, id, device, "ciphertext")
+}
+
+func (tx *Tx) envelope(account AccountID, id MessageID, device [16]byte, ciphertext string) (*Envelope, error) {
+	list, err := tx.envelopes(`SELECT account, id, device, peer, ord, own, filler, status, reason, manifest, expires_ms, `+ciphertext+`
 		FROM envelopes WHERE account = ? AND id = ? AND device = ?`, account, id[:], device[:])
 	if err != nil {
 		return nil, err

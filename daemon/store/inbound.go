@@ -1,5 +1,7 @@
 package store
 
+import "encoding/hex"
+
 // Reasons why incoming ciphertext is kept. Numbers stand on disk.
 const (
 	ParkedUndecryptable = 1 // no session opens it; the sender is asked again
@@ -58,6 +60,21 @@ func (tx *Tx) Park(p Parked) (bool, error) {
 // ParkedAsked records that the sender was asked for these messages.
 func (tx *Tx) ParkedAsked(p Parked, ms int64) error {
 	return tx.exec(`UPDATE parked SET asked_ms = ?, asks = asks + 1 WHERE ord = ?`, ms, p.Ord)
+}
+
+// AskAnew makes what is kept of a peer due to be asked for at once, if it came
+// from a device that is not among those listed: another one is asked then.
+func (tx *Tx) AskAnew(account AccountID, peer PeerID, listed [][16]byte) error {
+	texts := make([]string, len(listed))
+	for i, d := range listed {
+		texts[i] = hex.EncodeToString(d[:])
+	}
+	list, err := jsonList(texts)
+	if err != nil {
+		return err
+	}
+	return tx.exec(`UPDATE parked SET asked_ms = 0, asks = 0 WHERE account = ? AND peer = ? AND reason = ?
+		AND lower(hex(device)) NOT IN (SELECT value FROM json_each(?))`, account, peer, ParkedUndecryptable, list)
 }
 
 // Unpark removes what is kept of a message, from whatever device of the peer it came.

@@ -78,9 +78,10 @@ func (tx *Tx) SetMessageState(account AccountID, id MessageID, state, reason str
 		state, reason, ms, account, id[:])
 }
 
-// SetMessageN records the counter that an own message got when it was sealed.
-func (tx *Tx) SetMessageN(account AccountID, id MessageID, n uint64) error {
-	return tx.exec(`UPDATE messages SET n = ? WHERE account = ? AND id = ?`, n, account, id[:])
+// SetMessageN records the counter that an own message got when it was sealed, and
+// the device that counts.
+func (tx *Tx) SetMessageN(account AccountID, id MessageID, device [16]byte, n uint64) error {
+	return tx.exec(`UPDATE messages SET n = ?, device = ? WHERE account = ? AND id = ?`, n, device[:], account, id[:])
 }
 
 // SetMessageVerified records that an own message may go to a verified peer only.

@@ -43,6 +43,12 @@ func (tx *Tx) SawN(account AccountID, peer PeerID, device [16]byte, n uint64, ms
 	return tx.exec(`UPDATE seen_n SET high = ? WHERE account = ? AND peer = ? AND device = ?`, n, account, peer, device[:])
 }
 
+// SawAgain is SawN for a message that is known: it came in another envelope, of
+// which nothing else is new.
+func (tx *Tx) SawAgain(account AccountID, peer PeerID, device [16]byte, n uint64, ms int64) error {
+	return tx.SawN(account, peer, device, n, ms)
+}
+
 // fillGap takes n out of the gap that holds it, which leaves none, one or two.
 func (tx *Tx) fillGap(account AccountID, peer PeerID, device [16]byte, n uint64) error {
 	g := Gap{Peer: peer, Device: device}

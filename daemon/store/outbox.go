@@ -102,6 +102,21 @@ func (tx *Tx) DropOutgoing(account AccountID, id MessageID) error {
 	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ? AND status <> ?`, account, id[:], EnvelopePending)
 }
 
+// AckOutgoing ends a message that a device of its recipient has acknowledged.
+// What further devices have not acknowledged stays: on its way, or to be asked for.
+func (tx *Tx) AckOutgoing(account AccountID, id MessageID, device [16]byte) error {
+	if err := tx.exec(`DELETE FROM outbox WHERE account = ? AND id = ?`, account, id[:]); err != nil {
+		return err
+	}
+	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ? AND (status = 3 OR device = ?)`, account, id[:], device[:])
+}
+
+// ForgetRejected removes what is left of a message that is done, but for the
+// envelopes that a device has or may still get.
+func (tx *Tx) ForgetRejected(account AccountID, id MessageID) error {
+	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ? AND status = 3`, account, id[:])
+}
+
 // queuedQuery steps from peer to peer by the index and takes the head of each
 // one's queue, so that what it reads does not grow with the queues.
 const queuedQuery = `WITH RECURSIVE waiting (peer) AS (
@@ -219,4 +234,26 @@ func (tx *Tx) Unseal(account AccountID) error {
 		return err
 	}
 	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND status = 1`, account)
+}
+
+// Restart is Unseal for a device that takes the place of another: it queues
+// every message again that is not delivered, also what the server has, since
+// recipients may refuse what the old device sealed. Each gets a counter of the
+// new device when it is sealed; recipients know those that they have by their id.
+// Accepted control content stays as it is, and can be asked for.
+func (tx *Tx) Restart(account AccountID) error {
+	for _, statement := range []string{
+		`UPDATE messages SET n = 0 WHERE account = ?1 AND id IN
+			(SELECT id FROM outbox WHERE account = ?1 AND control = 0 AND phase IN (1, 2, 3, 4))`,
+		`UPDATE outbox SET n = 0 WHERE account = ?1 AND control = 0 AND phase IN (1, 2, 3, 4)`,
+		`UPDATE outbox SET phase = 1, reason = '' WHERE account = ?1 AND control = 0 AND phase IN (2, 3)`,
+		`UPDATE outbox SET phase = 1, reason = '' WHERE account = ?1 AND control = 1 AND phase IN (2, 3) AND id IN
+			(SELECT id FROM envelopes WHERE account = ?1 AND status = 1)`,
+		`DELETE FROM envelopes WHERE account = ?1 AND id NOT IN (SELECT id FROM outbox WHERE account = ?1 AND phase = 3)`,
+	} {
+		if err := tx.exec(statement, account); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -261,7 +261,7 @@ func (s *Store) reader(ctx context.Context) (*handle, error) {
 // newTx makes a Tx. Statements do not follow the context's cancellation:
 // a transaction is short, and undoing it half-way gains nothing.
 func (s *Store) newTx(ctx context.Context, q *handle, writable bool) *Tx {
-	tx := &Tx{ctx: context.WithoutCancel(ctx), q: q, writable: writable, known: &s.known, epoch: s.known.now()}
+	tx := &Tx{ctx: context.WithoutCancel(ctx), now: s.ProfileTime, q: q, writable: writable, known: &s.known, epoch: s.known.now()}
 	if b := s.box.Load(); b != nil {
 		tx.box = *b
 	}

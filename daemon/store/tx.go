@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"time"
 )
 
 // Tx is a transaction. It is valid only inside the function it was passed to.
 type Tx struct {
 	ctx      context.Context
+	now      func() time.Time // profile time
 	q        *handle
 	box      Box // nil while locked
 	writable bool
@@ -58,6 +60,9 @@ func (tx *Tx) keep(fn func()) {
 // unlocked reports whether what is remembered of sealed values may be told:
 // there was a key when the transaction began, and it was not taken since.
 func (tx *Tx) unlocked() bool { return tx.box != nil && tx.known.now() == tx.epoch }
+
+// ProfileTime is the clock of lifetimes; see Store.ProfileTime.
+func (tx *Tx) ProfileTime() time.Time { return tx.now() }
 
 // Locked reports whether sealed columns cannot be used.
 func (tx *Tx) Locked() bool { return tx.box == nil }

@@ -230,10 +230,8 @@ func (p *admission) admitManifest(signed []byte) error {
 		}
 	}
 	changes, removed := difference(was, next)
-	for _, d := range removed {
-		if err := p.tx.DeleteSessions(store.DeviceRef{Account: p.own.ID, Peer: p.c.Peer, Device: d.ID}); err != nil {
-			return err
-		}
+	if err := retire(p.tx, p.own.ID, p.c.Peer, removed, next); err != nil {
+		return err
 	}
 	p.c.Manifest = signed
 	p.changes = append(p.changes, changes...)
@@ -297,6 +295,34 @@ func difference(was, is identity.Manifest) (changes []local.Identity, removed []
 		}
 	}
 	return slices.Clip(changes), removed
+}
+
+// RemovedKeep is how long what a device sealed before it was removed can be
+// opened: as long as the server keeps mail.
+const RemovedKeep = 30 * 24 * time.Hour
+
+// retire keeps the sessions of devices that a manifest does not list any more,
+// to receive what is on its way and nothing else; see CheckReceive. Those of an
+// id that now has another key are deleted.
+func retire(tx *store.Tx, account store.AccountID, peer store.PeerID, removed []identity.Device, next identity.Manifest) error {
+	for _, d := range removed {
+		ref := store.DeviceRef{Account: account, Peer: peer, Device: d.ID}
+		var err error
+		if _, listed := next.Device(d.ID); listed {
+			err = tx.DeleteSessions(ref)
+		} else {
+			err = tx.DeviceRemoved(ref, tx.ProfileTime().UnixMilli())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, d := range next.Devices {
+		if err := tx.DeviceListed(store.DeviceRef{Account: account, Peer: peer, Device: d.ID}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func deviceText(d identity.Device) string { return d.Name + " (" + d.ID.String() + ")" }

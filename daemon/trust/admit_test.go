@@ -249,8 +249,11 @@ func TestManifests(t *testing.T) {
 		t.Errorf("version %d, changes %v", out.Version, changes(out.Changes))
 	}
 	w.update(func(tx *store.Tx) error {
-		if has, err := tx.HasSession(ref); has || err != nil {
-			t.Errorf("a session with a removed device is left: %v", err)
+		if _, err := tx.Removed(ref); err != nil {
+			t.Errorf("the removal is not known: %v", err)
+		}
+		if has, err := tx.HasSession(ref); !has || err != nil {
+			t.Errorf("what the removed device sent before cannot be opened: %v", err)
 		}
 		return nil
 	})

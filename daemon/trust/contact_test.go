@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"secmsg/crypto/identity"
 	"secmsg/daemon/store"
@@ -273,26 +274,54 @@ func TestCheckReceive(t *testing.T) {
 	w := newWorld(t)
 	bob := w.peer("bob")
 	laptop, phone := bob.devices[0], device("phone")
-	receive := func(d identity.Device) (err error) {
+	receiveOf := func(d identity.Device, accepted int64) (err error) {
 		w.update(func(tx *store.Tx) error {
 			id, e := tx.Peer(w.account, bob.addr.String())
-			err = w.trust.CheckReceive(tx, w.account, id, bob.addr, d.ID)
+			err = w.trust.CheckReceive(tx, w.account, id, bob.addr, d.ID, accepted)
 			return e
 		})
 		return err
 	}
+	receive := func(d identity.Device) error { return receiveOf(d, 0) }
 	check(t, receive(laptop)) // only a first message can come
 	peer := w.meet(bob).Peer
 	check(t, receive(laptop))
 	check(t, receive(phone)) // the same: it may carry the manifest that lists it
+	ref := store.DeviceRef{Account: w.account, Peer: peer, Device: laptop.ID}
+	w.update(func(tx *store.Tx) error { return tx.SaveSession(ref, store.Session{Body: []byte("session")}) })
+	before := w.st.ProfileTime()
 	_, err := w.admit(bob.addr, nil, bob.list(w, phone))
 	check(t, err)
-	w.update(func(tx *store.Tx) error {
-		ref := store.DeviceRef{Account: w.account, Peer: peer, Device: laptop.ID}
-		return tx.SaveSession(ref, store.Session{Body: []byte("a session that should not be there")})
-	})
-	wants(t, receive(laptop), ErrDevice)
+	// From now on the laptop's sessions only receive what the server took before.
+	after := w.st.ProfileTime().Add(time.Second)
+	check(t, receiveOf(laptop, before.UnixMilli()))
+	wants(t, receiveOf(laptop, after.UnixMilli()), ErrDevice)
+	wants(t, receive(laptop), ErrDevice) // when is not known, or it was not kept
 	check(t, receive(phone))
+	// And not for ever, whatever the server says.
+	w.update(func(tx *store.Tx) error {
+		long := before.Add(-RemovedKeep - time.Minute)
+		if err := tx.DeviceListed(ref); err != nil {
+			return err
+		}
+		return tx.DeviceRemoved(ref, long.UnixMilli())
+	})
+	wants(t, receiveOf(laptop, before.Add(-RemovedKeep-time.Hour).UnixMilli()), ErrDevice)
+	w.update(func(tx *store.Tx) error {
+		if err := tx.ForgetRemoved(w.account, before.Add(-RemovedKeep).UnixMilli()); err != nil {
+			return err
+		}
+		has, err := tx.HasSession(ref)
+		if has {
+			t.Error("the session with a device that was removed long ago is left")
+		}
+		return err
+	})
+	// One that is listed again is a device as any other.
+	w.update(func(tx *store.Tx) error { return tx.SaveSession(ref, store.Session{Body: []byte("session")}) })
+	_, err = w.admit(bob.addr, nil, bob.list(w, phone, laptop))
+	check(t, err)
+	check(t, receive(laptop))
 	evil := w.peer("bob")
 	_, err = w.admit(evil.addr, evil.chain, evil.manifest)
 	wants(t, err, ErrChanged)

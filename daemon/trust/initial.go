@@ -104,9 +104,12 @@ func listed(newest identity.Manifest, addr identity.Address, pin key.SigningPubl
 
 // CheckReceive decides about a message before it is opened: [ErrBlocked],
 // [ErrChanged], or [ErrDevice] if there is a session with the device and the
-// newest manifest does not list it. Without a session only a first message can
-// open, which may carry a newer manifest and which AdmitInitial judges.
-func (t *Trust) CheckReceive(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, device key.DeviceID) error {
+// newest manifest does not list it. Mail that the server took before the removal
+// (accepted, Unix milliseconds; 0: not known) is received for RemovedKeep, since
+// its sender cannot send it again if he has lost that device. Without a session
+// only a first message can open, which may carry a newer manifest and which
+// AdmitInitial judges.
+func (t *Trust) CheckReceive(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, device key.DeviceID, accepted int64) error {
 	o, err := t.loadOwn(tx, account)
 	if err != nil {
 		return err
@@ -116,7 +119,7 @@ func (t *Trust) CheckReceive(tx *store.Tx, account store.AccountID, peer store.P
 		if err != nil {
 			return err
 		}
-		return listedOrNew(tx, m, store.DeviceRef{Account: account, Peer: peer, Device: device})
+		return listedOrNew(tx, m, store.DeviceRef{Account: account, Peer: peer, Device: device}, accepted)
 	}
 	c, err := tx.Contact(account, peer)
 	if err != nil {
@@ -136,17 +139,25 @@ func (t *Trust) CheckReceive(tx *store.Tx, account store.AccountID, peer store.P
 	if err != nil {
 		return err
 	}
-	return listedOrNew(tx, m, store.DeviceRef{Account: account, Peer: peer, Device: device})
+	return listedOrNew(tx, m, store.DeviceRef{Account: account, Peer: peer, Device: device}, accepted)
 }
 
-// listedOrNew refuses a device with a session that the manifest does not list.
-func listedOrNew(tx *store.Tx, m identity.Manifest, ref store.DeviceRef) error {
+// listedOrNew refuses a device with a session that the manifest does not list,
+// but for mail from before its removal.
+func listedOrNew(tx *store.Tx, m identity.Manifest, ref store.DeviceRef, accepted int64) error {
 	if _, ok := m.Device(ref.Device); ok {
 		return nil
 	}
 	has, err := tx.HasSession(ref)
 	if err != nil || !has {
 		return err
+	}
+	removed, err := tx.Removed(ref)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if err == nil && accepted > 0 && accepted <= removed && tx.ProfileTime().Before(time.UnixMilli(removed).Add(RemovedKeep)) {
+		return nil
 	}
 	return fmt.Errorf("%s: %w", key.DeviceID(ref.Device), ErrDevice)
 }

@@ -99,10 +99,8 @@ func admitOwnManifest(tx *store.Tx, o *own, signed []byte) ([]local.Identity, er
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range removed {
-		if err := tx.DeleteSessions(store.DeviceRef{Account: o.ID, Peer: self, Device: d.ID}); err != nil {
-			return nil, err
-		}
+	if err := retire(tx, o.ID, self, removed, next); err != nil {
+		return nil, err
 	}
 	o.Manifest = signed
 	_, listed := next.Device(o.Device)

@@ -193,10 +193,15 @@ func checkIDs(ids [][]byte) error {
 	if len(ids) == 0 || len(ids) > MaxIDs {
 		return fmt.Errorf("%w: %d ids", ErrMalformed, len(ids))
 	}
+	seen := make(map[[IDSize]byte]bool, len(ids))
 	for _, id := range ids {
 		if len(id) != IDSize {
 			return fmt.Errorf("%w: id of %d bytes", ErrMalformed, len(id))
 		}
+		if seen[[IDSize]byte(id)] {
+			return fmt.Errorf("%w: an id twice", ErrMalformed)
+		}
+		seen[[IDSize]byte(id)] = true
 	}
 	return nil
 }

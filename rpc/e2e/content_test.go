@@ -98,6 +98,11 @@ func TestContentRules(t *testing.T) {
 		{"receipt", receipt(100), nil},
 		{"receipt of none", receipt(0), ErrMalformed},
 		{"receipt of 101", receipt(101), ErrMalformed},
+		{"receipt with an id twice", &Content{Kind: Kind_KIND_RECEIPT, Body: &Content_Receipt{Receipt: &Receipt{
+			State: ReceiptState_RECEIPT_STATE_READ, MessageIds: append(ids(2), ids(1)...)}}}, ErrMalformed},
+		{"retry with an id twice", &Content{Kind: Kind_KIND_RETRY, Body: &Content_Retry{Retry: &Retry{MessageIds: append(ids(99), ids(1)...)}}}, ErrMalformed},
+		{"sync with an id twice", &Content{Kind: Kind_KIND_SYNC, Body: &Content_Sync{Sync: &Sync{Peer: "bob@x.example", What: &Sync_Read{Read: &Receipt{
+			State: ReceiptState_RECEIPT_STATE_READ, MessageIds: append(ids(1), ids(1)...)}}}}}, ErrMalformed},
 		{"receipt with counter", &Content{Kind: Kind_KIND_RECEIPT, N: 1, Body: receipt(1).Body}, ErrMalformed},
 		{"sent in the year 10000", sentAt(MaxTime + 1), ErrMalformed},
 		{"sent at the end of 9999", sentAt(MaxTime), nil},

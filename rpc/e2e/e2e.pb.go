@@ -686,7 +686,7 @@ func (x *Thumbnail) GetHeight() uint32 {
 	return 0
 }
 
-// Receipt names up to 100 messages that reached a state.
+// Receipt names 1 to 100 messages, none twice, that reached a state at the device that sends it.
 type Receipt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         ReceiptState           `protobuf:"varint,1,opt,name=state,proto3,enum=secmsg.e2e.v1.ReceiptState" json:"state,omitempty"`
@@ -739,7 +739,8 @@ func (x *Receipt) GetMessageIds() [][]byte {
 	return nil
 }
 
-// Retry asks the sender to seal messages again for this device because they could not be opened. At most 100 ids.
+// Retry asks the sender to seal messages again for this device because they could not be opened: 1 to 100 ids, none
+// twice. PROTOCOL.md, "Messages that did not open", says which of them are answered.
 type Retry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	MessageIds    [][]byte               `protobuf:"bytes,1,rep,name=message_ids,json=messageIds,proto3" json:"message_ids,omitempty"`

@@ -1,0 +1,243 @@
+package engine
+
+import (
+	"errors"
+	"time"
+
+	"secmsg/crypto/ratchet"
+	"secmsg/daemon/keyring"
+	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
+	"secmsg/rpc/e2e"
+	"secmsg/rpc/local"
+)
+
+const (
+	// resealsPerHour bounds how often one envelope is sealed again for a device
+	// that asks.
+	resealsPerHour = 3
+	// maxReseals bounds how many different envelopes are asked for in an hour,
+	// and with it the memory of the counts.
+	maxReseals = 10_000
+)
+
+// retry notes what a device could not open and asks for. It is sealed again
+// later, for this device alone and in the session that it asked in, when the
+// window has room: requests cost neither memory nor a long transaction, however
+// many come at once.
+//
+// A request gives out nothing that was delivered to the asking device: there must
+// be an envelope of the message for exactly this device, sealed at most 30 days
+// ago, that the device has not acknowledged. So who copies its state and has the
+// server's help cannot fetch what it read.
+func (e *Engine) retry(tx *store.Tx, in *incoming, r *e2e.Retry) error {
+	replaced, err := e.keys.Activate(tx, e.account, in.peer, in.device, in.opened.Session, e.profileTime())
+	if err == nil && replaced {
+		err = e.sessionReplaced(tx, in)
+	}
+	if err != nil {
+		return err
+	}
+	if _, ok, err := e.answerable(tx, in.peer, in.device); !ok || err != nil {
+		return err
+	}
+	refused := false
+	for _, b := range r.GetMessageIds() {
+		ok, err := e.wish(tx, store.MessageID(b), pairKey{peer: in.peer, device: in.device})
+		if err != nil {
+			return err
+		}
+		refused = refused || !ok
+	}
+	if refused {
+		return tx.Count(e.account, countRetry)
+	}
+	return nil
+}
+
+// answerable returns a device as a target, and false if nothing may be sealed
+// for it now.
+func (e *Engine) answerable(tx *store.Tx, peer store.PeerID, device [16]byte) (t sealTarget, ok bool, err error) {
+	to, err := e.trust.CheckSend(tx, e.account, peer, false, e.now())
+	if errors.Is(err, trust.ErrChanged) || errors.Is(err, trust.ErrBlocked) || errors.Is(err, trust.ErrUnverified) || errors.Is(err, trust.ErrUnknownPeer) {
+		return t, false, nil
+	}
+	if err != nil {
+		return t, false, err
+	}
+	for _, d := range to.Devices {
+		if d.ID == device {
+			t = sealTarget{Target: keyring.Target{Account: e.account, Peer: peer, Address: to.Address, Device: d}, version: to.Version, own: peer == e.selfPeer}
+			return t, true, nil
+		}
+	}
+	return t, false, nil
+}
+
+// wish notes that a device asks for one message, and reports whether it may.
+func (e *Engine) wish(tx *store.Tx, id store.MessageID, from pairKey) (bool, error) {
+	env, err := tx.EnvelopeHead(e.account, id, from.device)
+	if err != nil && !isNotFound(err) {
+		return false, err
+	}
+	switch {
+	case err != nil, env.Peer != from.peer, env.Filler, env.Status == store.EnvelopeRejected, env.ExpiresMS <= e.profileTime().UnixMilli():
+		return false, nil
+	case env.Status == store.EnvelopeAsked:
+		return true, nil // it waits already
+	}
+	if time.Since(e.resealsSince) >= time.Hour {
+		clear(e.reseals)
+		e.resealsSince = time.Now()
+	}
+	k := flightKey{id: id, device: from.device}
+	if env.Status == store.EnvelopePending && e.reseals[k] > 0 {
+		return true, nil // it was sealed again, and is on its way
+	}
+	if e.reseals[k] >= resealsPerHour || e.reseals[k] == 0 && len(e.reseals) >= maxReseals {
+		return false, nil
+	}
+	e.reseals[k]++ // at once, so that the next request of this transaction sees it
+	tx.OnUndo(func() {
+		if e.reseals[k]--; e.reseals[k] <= 0 {
+			delete(e.reseals, k)
+		}
+	})
+	tx.OnCommit(func() { e.at(taskReseal, 0) })
+	return tx.AskEnvelope(e.account, id, from.device)
+}
+
+// resealAsked seals again what was asked for, as far as the window has room.
+// The ciphertexts stay in the store until they are sent.
+func (e *Engine) resealAsked() error {
+	if !e.up || time.Now().Before(e.pause) {
+		e.at(taskReseal, e.cfg.BackoffMax)
+		return nil
+	}
+	limit := min(e.cfg.Window-e.active, perTx)
+	if limit <= 0 {
+		e.at(taskReseal, e.cfg.BackoffMin)
+		return nil
+	}
+	except, waiting := e.except()
+	var list []store.Envelope
+	var flights []*flight
+	err := e.update(func(tx *store.Tx) (err error) {
+		if list, err = tx.AskedEnvelopes(e.account, except, limit); err != nil {
+			return err
+		}
+		for _, env := range list {
+			var f *flight
+			err := tx.Sub(func() (err error) {
+				f, err = e.sealAgain(tx, env)
+				return err
+			})
+			if err != nil && isDisk(err) {
+				return err
+			}
+			if err != nil {
+				e.logger.Error("seal again", "message", idText(env.ID), "error", err)
+			}
+			if f == nil || err != nil {
+				if err := tx.Unask(e.account, env.ID, env.Device); err != nil {
+					return err
+				}
+				continue
+			}
+			flights = append(flights, f)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range flights {
+		e.addFlight(f)
+	}
+	switch {
+	case len(list) == limit:
+		e.at(taskReseal, 0)
+	case len(except) > 0 || waiting:
+		e.at(taskReseal, e.cfg.BackoffMax)
+	}
+	if len(flights) > 0 {
+		e.at(taskTransmit, 0)
+	}
+	return nil
+}
+
+// sealAgain seals one message again for a device that asked for it. The counter
+// stays the same. It returns nil if there is nothing to seal.
+func (e *Engine) sealAgain(tx *store.Tx, env store.Envelope) (*flight, error) {
+	t, ok, err := e.answerable(tx, env.Peer, env.Device)
+	if !ok || err != nil {
+		return nil, err
+	}
+	has, err := e.keys.HasSession(tx, e.account, env.Peer, env.Device)
+	if !has || err != nil {
+		return nil, err
+	}
+	o, err := e.sent(tx, env.ID)
+	if o == nil || err != nil {
+		return nil, err
+	}
+	plain, err := finish(o)
+	if err != nil {
+		return nil, err
+	}
+	if t.own && !o.Control {
+		if plain, err = e.syncCopy(tx, o); err != nil {
+			return nil, err
+		}
+	}
+	env.Status, env.Manifest = store.EnvelopePending, t.version
+	if env.Ciphertext, err = e.keys.Seal(tx, t.Target, ratchet.ClassDurable, env.ID, plain, e.profileTime()); err != nil {
+		return nil, err
+	}
+	if err := tx.PutEnvelope(&env); err != nil {
+		return nil, err
+	}
+	f := newFlight(&env, t.Address.User)
+	f.ciphertext = nil
+	return f, nil
+}
+
+// sent returns what was sent under an id, from the outbox or, once it was
+// delivered, from history. It is nil for messages that ended otherwise, and for
+// those that another device of this account counted: a receiver holds the counter
+// against the device that sends.
+func (e *Engine) sent(tx *store.Tx, id store.MessageID) (*store.Outgoing, error) {
+	o, err := tx.Outgoing(e.account, id)
+	if damaged(err) != nil {
+		return nil, nil // the pump tells of it
+	}
+	if err == nil {
+		if o.Phase == store.PhaseHeld || e2e.Durable(e2e.Kind(o.Kind)) && o.N == 0 {
+			return nil, nil
+		}
+		return o, nil
+	}
+	if !isNotFound(err) {
+		return nil, err
+	}
+	m, err := tx.Message(e.account, id)
+	if isNotFound(err) || damaged(err) != nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ended := m.State == local.StateFailed || m.State == local.StateExpired
+	if m.Direction != store.Out || m.N == 0 || ended || string(m.Device) != string(e.device[:]) {
+		return nil, nil
+	}
+	c, err := contentOf(m)
+	if err != nil {
+		return nil, err
+	}
+	body, err := encodeDraft(c)
+	if err != nil {
+		return nil, err
+	}
+	return &store.Outgoing{Account: e.account, ID: id, Peer: m.Peer, Kind: m.Kind, N: m.N, SentMS: m.SentMS, Body: body}, nil
+}
