@@ -48,7 +48,7 @@ say $? 'a command in a oneshot unit: the daemon outlives the unit' "$o"
 fresh bob
 lingers bob
 unit bob PrivateNetwork=yes -- secmsg status >/dev/null
-o=$(login bob 'secmsg send alice 6 --wait accepted --timeout 60s; echo rc=$?')
+o=$(login bob 'secmsg send alice 6 --wait server --timeout 60s; echo rc=$?')
 [[ $o = *rc=0* ]]
 say $? 'a command in a sandbox: the daemon has none of it' "$o"
 

@@ -6,7 +6,7 @@ say $? 'verify of the server unit' "$o"
 o=$(score security secmsg.service)
 at_most "$o" 1.2
 say $? 'exposure of the server unit, at most 1.2' "$o"
-healthy() { secmsg admin check --data /var/lib/secmsg; }
+healthy() { secmsg admin check --data /var/lib/secmsg >/dev/null 2>&1; }
 healthy
 say $? 'the server is healthy under its sandbox' "$(secmsg admin check --data /var/lib/secmsg 2>&1)"
 o=$(systemctl status secmsg --no-pager)
@@ -30,7 +30,7 @@ until_true relays
 say $? 'calls are relayed under the sandbox' "$(secmsg admin stats --data /var/lib/secmsg | head -20)"
 
 echo 'listen_plain: "unix:/run/secmsg/http.sock"' | configure
-o=$(perl -MIO::Socket::UNIX -e '$s = IO::Socket::UNIX->new(Peer => "/run/secmsg/http.sock") or die $!; print $s "GET /healthz HTTP/1.0\r\n\r\n"; print <$s>' 2>&1)
+o=$(perl -MIO::Socket::UNIX -e '$s = IO::Socket::UNIX->new(Peer => "/run/secmsg/http.sock") or die $!; print $s "GET /healthz HTTP/1.0\r\nHost: chat.example.com\r\n\r\n"; print <$s>' 2>&1)
 [[ $o = HTTP/1.?' 200'* ]]
 say $? 'listen_plain on a Unix socket' "$o"
 
@@ -66,7 +66,7 @@ kill -KILL "$p"
 back() { [ "$(main_pid)" != "$p" ] && healthy; }
 until_true back
 say $? 'the server comes back after a kill' "$(systemctl status secmsg --no-pager | tail -5)"
-o=$(login bob 'secmsg send alice x --wait accepted --timeout 100s; echo rc=$?')
+o=$(login bob 'secmsg send alice x --wait server --timeout 100s; echo rc=$?')
 [[ $o = *rc=0* ]]
 say $? 'and clients with it' "$o"
 
@@ -96,6 +96,7 @@ rm -r /run/systemd/system/secmsg.service.d
 systemctl daemon-reload
 
 systemctl stop secmsg
-o=$(journalctl -u secmsg --no-pager -o cat -n 3)
-[[ $o = *msg=stopped* ]]
+o=$(journalctl -u secmsg --no-pager -o cat -n 10)
+[[ $o = *msg=stopped*'Stopped secmsg.service'* ]]
 say $? 'the server stops cleanly' "$o"
+systemctl start secmsg
