@@ -268,19 +268,19 @@ func (a *adminApp) printStats(s admin.Stats) error {
 	}
 	for _, c := range s.Checks {
 		if !c.OK {
-			if err := a.printf("failed   %s: %s", c.Name, c.Message); err != nil {
+			if err := a.printf("failed   %s: %s", visible(c.Name), visible(c.Message)); err != nil {
 				return err
 			}
 		}
 	}
 	for _, w := range s.Warnings {
-		if err := a.printf("warning  %s", w); err != nil {
+		if err := a.printf("warning  %s", visible(w)); err != nil {
 			return err
 		}
 	}
 	for _, group := range slices.Sorted(maps.Keys(s.Counters)) {
 		for _, name := range slices.Sorted(maps.Keys(s.Counters[group])) {
-			if err := a.printf("%s.%s  %d", group, name, s.Counters[group][name]); err != nil {
+			if err := a.printf("%s.%s  %d", visible(group), visible(name), s.Counters[group][name]); err != nil {
 				return err
 			}
 		}

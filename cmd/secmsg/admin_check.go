@@ -55,7 +55,7 @@ func (a *adminApp) check(ctx context.Context, c *admin.Client, confirm bool) err
 	if len(failed) == 0 {
 		return nil
 	}
-	return local.Errorf(local.CodeUnreachable, "the server is not healthy: %s", strings.Join(failed, ", "))
+	return local.Errorf(local.CodeUnreachable, "the server is not healthy: %s", visible(strings.Join(failed, ", ")))
 }
 
 func (a *adminApp) printChecked(s checked) error {
@@ -65,14 +65,14 @@ func (a *adminApp) printChecked(s checked) error {
 	for _, c := range s.Checks {
 		state := "ok"
 		if !c.OK {
-			state = "failed: " + c.Message
+			state = "failed: " + visible(c.Message)
 		}
-		if err := a.printf("%s  %s", c.Name, state); err != nil {
+		if err := a.printf("%s  %s", visible(c.Name), state); err != nil {
 			return err
 		}
 	}
 	for _, w := range s.Warnings {
-		if err := a.printf("warning  %s", w); err != nil {
+		if err := a.printf("warning  %s", visible(w)); err != nil {
 			return err
 		}
 	}

@@ -24,12 +24,7 @@ func (a *app) serverLogger(name string) (logger *slog.Logger, flush func(), err 
 	if journal {
 		opt.ReplaceAttr = withoutTime
 	}
-	format := func(w io.Writer) slog.Handler {
-		if a.json() {
-			return slog.NewJSONHandler(w, opt)
-		}
-		return slog.NewTextHandler(w, opt)
-	}
+	format := logFormat(a.json(), opt)
 	to := func(w io.Writer) *slog.Logger {
 		if journal {
 			return slog.New(newJournalHandler(w, format))
@@ -38,6 +33,17 @@ func (a *app) serverLogger(name string) (logger *slog.Logger, flush func(), err 
 	}
 	w := newLogWriter(a.stderr, to(a.stderr))
 	return to(w), w.close, nil
+}
+
+// logFormat returns what makes a handler: of JSON, or of text. Neither lets
+// characters pass that a terminal acts on.
+func logFormat(asJSON bool, opt *slog.HandlerOptions) func(io.Writer) slog.Handler {
+	return func(w io.Writer) slog.Handler {
+		if asJSON {
+			return slog.NewJSONHandler(escapingWriter{w}, opt)
+		}
+		return slog.NewTextHandler(w, opt)
+	}
 }
 
 // withoutTime drops the time of a record, and nothing of its groups.
