@@ -89,7 +89,7 @@ func (a *account) build() {
 	})
 	a.link = link.New(link.Options{
 		Endpoint: a.endpointLocked(), Account: a.address.User, Device: key.DeviceID(a.row.Device),
-		Signer: signer{d.keys, a.id}, Handler: linkWatch{a.engine, a}, Logger: logger,
+		Signer: signer{d.keys, a.id}, Handler: linkWatch{a.engine, a}, Logger: logger, Network: addresses,
 	})
 	a.engine.SetLink(a.link)
 	a.files = files.New(files.Options{

@@ -66,6 +66,9 @@ func (s *Server) sockets() http.Handler {
 	return s.api.Guard(s.relay.Handler())
 }
 
+// connected reports whether a device has a connection to this server.
+func (s *Server) connected(id key.DeviceID) bool { return s.relay != nil && s.relay.Connected(id) }
+
 // closeRelay ends the relay; a second call waits again.
 func (s *Server) closeRelay(ctx context.Context) error {
 	if s.relay == nil {

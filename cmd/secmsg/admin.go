@@ -217,7 +217,11 @@ func (a *adminApp) deviceList(ctx context.Context, c *admin.Client, args []strin
 func (a *adminApp) deviceTable(devices []admin.Device) error {
 	t := a.newTable("ID", "NAME", "ADDED", "LAST SEEN", "REVOKED", "WAITING", "BYTES")
 	for _, d := range devices {
-		t.row(d, d.ID, d.Name, d.Added, d.LastSeen, yesNo(d.Revoked), d.MailboxEnvelopes, d.MailboxBytes)
+		seen := d.LastSeen.String()
+		if d.Connected {
+			seen = "connected"
+		}
+		t.row(d, d.ID, d.Name, d.Added, seen, yesNo(d.Revoked), d.MailboxEnvelopes, d.MailboxBytes)
 	}
 	return t.flush()
 }

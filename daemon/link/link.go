@@ -21,6 +21,7 @@ type Link struct {
 	// constant
 	handler Handler
 	logger  *slog.Logger
+	network func() string // nil: not known
 
 	mu      sync.Mutex
 	contact *contact      // guarded by mu; nil while down
@@ -48,7 +49,7 @@ func New(o Options) *Link {
 	}
 	return &Link{
 		Client:  NewClient(o.Endpoint, o.Account, o.Device, o.Signer),
-		handler: o.Handler, logger: logger, kick: make(chan struct{}),
+		handler: o.Handler, logger: logger, network: o.Network, kick: make(chan struct{}),
 	}
 }
 
@@ -57,10 +58,15 @@ func New(o Options) *Link {
 // returns a *ByeError. All goroutines have ended when it returns.
 func (l *Link) Run(ctx context.Context) error {
 	defer l.Client.Close()
-	wait := newWaiter(l.timing)
+	wait := newWaiter(l.timing, l.network)
 	for {
+		kick := l.kicked() // a kick during the attempt counts, if the attempt fails
+		wait.begin()
 		start := time.Now()
 		confirmed, err := l.contactOnce(ctx)
+		if confirmed {
+			kick = l.kicked()
+		}
 		l.down(wire.RoleContact, err)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -74,7 +80,7 @@ func (l *Link) Run(ctx context.Context) error {
 		if confirmed && time.Since(start) >= l.timing.Stable {
 			wait.reset()
 		}
-		if !wait.sleep(ctx, l.kicked(), err) {
+		if !wait.sleep(ctx, kick, err) {
 			return context.Cause(ctx)
 		}
 	}

@@ -425,6 +425,31 @@ func TestPresence(t *testing.T) {
 	wants(t, l.Subscribe(t.Context(), make([]string, wire.MaxSubscribe+1), true), ErrTooLarge)
 }
 
+// TestKickDuringAnAttempt kicks once, while an attempt that will fail is under way:
+// the next one follows without another kick.
+func TestKickDuringAnAttempt(t *testing.T) {
+	f, h := newFake(t, newRealm(t)), newRecorder()
+	o := f.options(h)
+	o.Endpoint.Timing.BackoffMin, o.Endpoint.Timing.BackoffMax = time.Hour, time.Hour
+	var n atomic.Int32
+	begun, kicked := make(chan struct{}), make(chan struct{})
+	f.contact = func(p *peer) {
+		if n.Add(1) == 1 {
+			close(begun)
+			<-kicked
+			return
+		}
+		p.fence()
+		p.drain()
+	}
+	l, _, _ := start(t, o)
+	<-begun
+	l.Kick()
+	close(kicked)
+	get(t, h.downs, "failed attempt")
+	up(t, h)
+}
+
 func TestKickEndsWait(t *testing.T) {
 	f, h := newFake(t, newRealm(t)), newRecorder()
 	o := f.options(h)
@@ -448,30 +473,4 @@ func TestKickEndsWait(t *testing.T) {
 		}
 	}
 	up(t, h)
-}
-
-func TestBackoff(t *testing.T) {
-	w := newWaiter(Timing{BackoffMin: time.Second, BackoffMax: time.Minute})
-	cut := &ByeError{Reason: wire.Reason_REASON_SHUTDOWN}
-	base := time.Second
-	for range 12 {
-		d := w.next(cut)
-		if lo, hi := base/2, min(base*3/2+1, time.Minute); d < lo || d > hi {
-			t.Errorf("waits %s, expected %s to %s", d, lo, hi)
-		}
-		base = min(2*base, time.Minute)
-	}
-	w.reset()
-	if d := w.next(cut); d > 2*time.Second {
-		t.Errorf("waits %s after a reset", d)
-	}
-	if d := w.next(&ByeError{Reason: wire.Reason_REASON_RATE, RetryAfter: 5 * time.Minute}); d != 5*time.Minute {
-		t.Errorf("waits %s, the server asked for 5 min", d)
-	}
-	if d := w.next(&ByeError{Reason: wire.Reason_REASON_RATE, RetryAfter: 24 * time.Hour}); d != wire.MaxRetryAfter {
-		t.Errorf("waits %s", d)
-	}
-	if d := w.next(ErrUntrusted); d < 30*time.Second {
-		t.Errorf("waits %s after an untrusted server", d)
-	}
 }

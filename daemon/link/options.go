@@ -129,4 +129,7 @@ type Options struct {
 	Signer   Signer
 	Handler  Handler
 	Logger   *slog.Logger
+	// Network describes the network that this machine is in, such as its addresses:
+	// when the text changes, a wait for the next attempt ends. nil: nobody looks.
+	Network func() string
 }

@@ -28,10 +28,15 @@ type batch struct {
 // runReplica makes and remakes the replica connection until ctx ends or the
 // reason is final. value is the fence value that the contact connection confirmed.
 func (l *Link) runReplica(ctx context.Context, value []byte) error {
-	wait := newWaiter(l.timing)
+	wait := newWaiter(l.timing, l.network)
 	for {
+		kick := l.kicked()
+		wait.begin()
 		start := time.Now()
 		opened, err := l.replicaOnce(ctx, value)
+		if opened {
+			kick = l.kicked()
+		}
 		l.down(wire.RoleReplica, err)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -44,7 +49,7 @@ func (l *Link) runReplica(ctx context.Context, value []byte) error {
 		if opened && time.Since(start) >= l.timing.Stable {
 			wait.reset()
 		}
-		if !wait.sleep(ctx, l.kicked(), err) {
+		if !wait.sleep(ctx, kick, err) {
 			return context.Cause(ctx)
 		}
 	}

@@ -137,8 +137,10 @@ type Device struct {
 	ID       string `json:"id"`
 	Name     string `json:"name"`
 	Added    Time   `json:"added"`
-	LastSeen Time   `json:"last_seen"`
-	Revoked  bool   `json:"revoked"`
+	LastSeen Time   `json:"last_seen"` // of a device that is connected: now
+	// Connected says that the device has a connection at this moment.
+	Connected bool `json:"connected"`
+	Revoked   bool `json:"revoked"`
 	// Mailbox is what waits for the device.
 	MailboxEnvelopes int   `json:"mailbox_envelopes"`
 	MailboxBytes     int64 `json:"mailbox_bytes"`

@@ -39,7 +39,7 @@ type Store interface {
 	SetBlobQuota(ctx context.Context, account string, bytes int64) error
 }
 
-// Options are what a Server is made of; all but Changed are needed.
+// Options are what a Server is made of; all but Changed and Connected are needed.
 type Options struct {
 	Store       Store
 	Stats       *stats.Registry
@@ -49,6 +49,8 @@ type Options struct {
 	BlobQuota   int64 // the configuration's, in bytes
 	// ConfirmClock believes the wall clock after a jump, and returns how far the server's time moved.
 	ConfirmClock func(ctx context.Context) (time.Duration, error)
+	// Connected reports whether a device has a connection; nil: nobody knows.
+	Connected func(key.DeviceID) bool
 	// Changed is called after an account was suspended, resumed or deleted.
 	Changed func(account string)
 	Now     func() time.Time

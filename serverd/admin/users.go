@@ -126,6 +126,10 @@ func (s *Server) devices(ctx context.Context, name string) ([]rpc.Device, error)
 		v := rpc.Device{
 			ID: d.ID.String(), Name: d.Name, Added: rpc.Time{Time: d.Added}, LastSeen: rpc.Time{Time: d.LastSeen}, Revoked: d.Revoked,
 		}
+		if s.opt.Connected != nil && s.opt.Connected(d.ID) {
+			// The store learns it when the connection ends.
+			v.Connected, v.LastSeen = true, rpc.Time{Time: s.opt.Now()}
+		}
 		if !d.Revoked {
 			if v.MailboxEnvelopes, v.MailboxBytes, err = s.opt.Store.MailboxSize(ctx, d.ID); err != nil {
 				return nil, err

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"secmsg/crypto/key"
 	"secmsg/rpc/wire"
 )
 
@@ -73,6 +74,18 @@ func (r *Relay) Stats() Stats {
 		}
 	}
 	return s
+}
+
+// Connected reports whether a device has a connection at this moment.
+func (r *Relay) Connected(id key.DeviceID) bool {
+	d := r.devices.peek(id)
+	if d == nil {
+		return false
+	}
+	defer d.release()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.contact != nil || d.replica != nil
 }
 
 // reasonName is the name of a reason in statistics: "quota" for REASON_QUOTA.
