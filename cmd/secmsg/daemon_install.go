@@ -156,25 +156,23 @@ func (a *app) handOver(ctx context.Context, servicePID int) (stopped int, curren
 	if err != nil {
 		return 0, false, err
 	}
-	c, err := local.Dial(ctx, daemonTarget(cfg))
-	if local.IsAbsent(err) {
+	holder := local.ReadHolder(cfg.Paths.Lock)
+	if !holder.Held {
 		return 0, false, nil
 	}
+	if servicePID == 0 || holder.PID != servicePID {
+		return holder.PID, false, runDaemonStop(ctx, a, false)
+	}
+	c, _, err := findDaemon(ctx, cfg)
 	if err != nil {
-		return 0, false, err
+		return 0, false, ctx.Err() // it hangs, or its socket is gone: a restart mends that
 	}
 	defer c.Close()
 	st, err := c.Status(ctx)
 	if err != nil {
-		return 0, false, err
+		return 0, false, ctx.Err()
 	}
-	if st.PID == servicePID {
-		return 0, !st.Replaced && st.Version == config.Version(), nil
-	}
-	if err := c.Stop(ctx); err != nil && !isCode(err, local.CodeNoDaemon) {
-		return 0, false, err
-	}
-	return st.PID, false, waitGone(ctx, st.PID, stopTimeout)
+	return 0, !st.Replaced && st.Version == config.Version(), nil
 }
 
 // uninstallResult is what `daemon uninstall` prints with -o json.

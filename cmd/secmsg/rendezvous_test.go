@@ -288,7 +288,8 @@ func TestStaleTraces(t *testing.T) {
 		_ = sleep.Wait()
 	}()
 	for name, text := range map[string]string{
-		"socket": filepath.Join(p.run, "nothing") + "\n", "daemon.lock": fmt.Sprintf("%d running\n", sleep.Process.Pid),
+		"socket": filepath.Join(p.run, "nothing") + "\n", "daemon.lock": fmt.Sprintf("%d\n", sleep.Process.Pid),
+		"daemon.lock.state": fmt.Sprintf("%d running\n", sleep.Process.Pid),
 	} {
 		if err := os.WriteFile(filepath.Join(p.data(), name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

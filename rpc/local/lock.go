@@ -27,10 +27,14 @@ const (
 	HolderStopping = "stopping" // it listens no more and ends
 )
 
-// maxHolder bounds what is read from a lock file.
+// maxHolder bounds what is read from the files of a lock.
 const maxHolder = 64
 
-// parseHolder reads the first line of a lock file: PID STATE.
+// stateFile is where the holder of a lock writes how far it is: PID STATE. The
+// lock's own file holds the pid alone, as scripts expect of such a file.
+func stateFile(lock string) string { return lock + ".state" }
+
+// parseHolder reads the first line of a file of the lock: PID, or PID STATE.
 func parseHolder(b []byte) (pid int, state string) {
 	line, _, _ := strings.Cut(string(b), "\n")
 	number, state, _ := strings.Cut(line, " ")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,12 +41,12 @@ func TakeLock(path string) (*Lock, error) {
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			break
 		}
-		pid, state := readHolder(f)
+		pid, _ := readHolder(f)
 		if try == lockTries {
 			return nil, errors.Join(inUse(pid), f.Close())
 		}
 		// A living daemon in the file is no mere onlooker, whose look takes no time.
-		if try >= sureTries && state != "" && isDaemon(pid) {
+		if try >= sureTries && isDaemon(pid) {
 			return nil, errors.Join(inUse(pid), f.Close())
 		}
 		time.Sleep(lockPause)
@@ -54,8 +55,12 @@ func TakeLock(path string) (*Lock, error) {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
 	l := &Lock{f: f}
+	// The state before the pid: whoever reads this pid finds its state.
 	if err := l.SetState(HolderStarting); err != nil {
 		return nil, errors.Join(err, f.Close())
+	}
+	if err := writeLine(f, strconv.Itoa(os.Getpid())); err != nil {
+		return nil, errors.Join(fmt.Errorf("write lock: %w", err), f.Close())
 	}
 	return l, nil
 }
@@ -69,14 +74,22 @@ func inUse(pid int) *Error {
 
 // SetState tells clients how far the daemon is.
 func (l *Lock) SetState(state string) error {
-	line := fmt.Sprintf("%d %s\n", os.Getpid(), state)
-	if _, err := l.f.WriteAt([]byte(line), 0); err != nil {
-		return fmt.Errorf("write lock: %w", err)
+	f, err := os.OpenFile(stateFile(l.f.Name()), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("write the state of the lock: %w", err)
 	}
-	if err := l.f.Truncate(int64(len(line))); err != nil {
-		return fmt.Errorf("write lock: %w", err)
+	if err := errors.Join(writeLine(f, fmt.Sprintf("%d %s", os.Getpid(), state)), f.Close()); err != nil {
+		return fmt.Errorf("write the state of the lock: %w", err)
 	}
 	return nil
+}
+
+// writeLine makes text the only line of a file. A reader never finds it empty.
+func writeLine(f *os.File, text string) error {
+	if _, err := f.WriteAt([]byte(text+"\n"), 0); err != nil {
+		return err
+	}
+	return f.Truncate(int64(len(text) + 1))
 }
 
 // Lost reports whether the lock's file is no longer the one of its name:
@@ -118,12 +131,28 @@ func ReadHolder(path string) Holder {
 	return h
 }
 
+// readHolder reads the pid in an open lock file, and the state that this process
+// wrote beside it.
 func readHolder(f *os.File) (pid int, state string) {
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, maxHolder))
 	if err != nil {
 		return 0, ""
 	}
-	return parseHolder(b)
+	if pid, _ = parseHolder(b); pid == 0 {
+		return 0, ""
+	}
+	g, err := os.Open(stateFile(f.Name()))
+	if err != nil {
+		return pid, HolderStarting
+	}
+	defer g.Close()
+	if b, err = io.ReadAll(io.LimitReader(g, maxHolder)); err != nil {
+		return pid, HolderStarting
+	}
+	if writer, state := parseHolder(b); writer == pid {
+		return pid, state
+	}
+	return pid, HolderStarting // a former holder's
 }
 
 // isDaemon reports whether pid is a living process that may be the daemon. A

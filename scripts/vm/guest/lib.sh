@@ -38,7 +38,7 @@ cron() {
     local out=/var/tmp/cron.$1
     rm -f "$out" "$out.rc"
     install -m 666 /dev/null "$out"
-    echo "@reboot ($2) >$out 2>&1; echo \$? >$out.rc.part; mv $out.rc.part $out.rc" | crontab -u "$1" -
+    printf 'PATH=/usr/local/bin:/usr/bin:/bin\n@reboot %s\n' "($2) >$out 2>&1; echo \$? >$out.rc.part; mv $out.rc.part $out.rc" | crontab -u "$1" -
     rm -f /run/crond.reboot
     systemctl restart cron
     until_true test -e "$out.rc"
