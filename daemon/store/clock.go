@@ -6,18 +6,21 @@ import (
 	"time"
 )
 
-// clockKey names the stored profile time, and clockSave is how stale the
-// stored value may get: what a crash costs of lifetimes.
+// clockKey names the stored profile time, leapKey what of maxLeap was used up, and
+// clockSave is how stale the stored values may get: what a crash costs of lifetimes.
 const (
 	clockKey  = "profile time"
+	leapKey   = "profile time leap used"
 	clockSave = time.Minute
 )
 
-// maxLeap is how far one connection may move profile time beyond both its own
-// count and the wall clock. A server whose clock is years ahead would otherwise
-// end every lifetime at once, and since profile time never goes back, for good;
-// a profile that was away for long under a wrong wall clock catches up a day
-// with each connection.
+// maxLeap is how far servers may move profile time beyond both its own count and
+// the wall clock in a day of monotonic time, however often they are connected to
+// and the daemon is started. A server whose clock is years ahead would otherwise
+// end every lifetime at once, and since profile time never goes back, for good.
+// An honest server needs none of it but what this machine's clock is slow: a
+// profile that was away catches up with the wall clock at once, and a wall clock
+// that is days behind makes the realm's certificates and statement fail first.
 const maxLeap = 24 * time.Hour
 
 // profileClock is the clock that lifetimes run on: server time at the last
@@ -29,12 +32,18 @@ type profileClock struct {
 	base  time.Time // guarded by mu; profile time at start
 	start time.Time // guarded by mu; with a monotonic reading
 	saved time.Time // guarded by mu; the value that is stored
+	// used is what of maxLeap was used up; it is paid back as monotonic time goes
+	// by, since paid.
+	used time.Duration // guarded by mu
+	paid time.Time     // guarded by mu; with a monotonic reading
 }
 
-func (c *profileClock) load(ms int64) {
+// load begins with what is stored; ms is 0 for a new profile.
+func (c *profileClock) load(ms int64, used time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.start = time.Now()
+	c.used, c.paid = min(max(used, 0), maxLeap), c.start
 	c.base = time.UnixMilli(c.start.UnixMilli()).UTC()
 	if ms > 0 {
 		c.base = time.UnixMilli(ms).UTC()
@@ -56,17 +65,36 @@ func (c *profileClock) set(server time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.nowLocked()
-	limit := now
-	if wall := time.Now(); wall.After(limit) {
-		limit = wall
+	free := now
+	if wall := time.Now(); wall.After(free) {
+		free = wall
 	}
-	if limit = limit.Add(maxLeap); server.After(limit) {
+	left := maxLeap - c.usedLocked()
+	if limit := free.Add(left); server.After(limit) {
 		server = limit
+	}
+	if leap := server.Sub(free); leap > 0 {
+		c.used += leap
 	}
 	if server.After(now) {
 		now = server.UTC().Round(0)
 	}
 	c.base, c.start = now, time.Now()
+}
+
+// usedLocked returns what of maxLeap is used up now.
+func (c *profileClock) usedLocked() time.Duration {
+	now := time.Now()
+	c.used = max(c.used-max(now.Sub(c.paid), 0), 0)
+	c.paid = now
+	return c.used
+}
+
+// leapt returns what of maxLeap is used up now.
+func (c *profileClock) leapt() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.usedLocked()
 }
 
 // due returns the present time if it should be stored, else the zero time.
@@ -103,6 +131,9 @@ func (s *Store) saveClock(tx *Tx, now time.Time) error {
 	if err := tx.SetMetaInt(0, clockKey, now.UnixMilli()); err != nil {
 		return err
 	}
+	if err := tx.SetMetaInt(0, leapKey, s.clock.leapt().Milliseconds()); err != nil {
+		return err
+	}
 	tx.OnCommit(func() { s.clock.stored(now) })
 	return nil
 }
@@ -114,7 +145,11 @@ func (s *Store) loadClock(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.clock.load(ms)
+		used, err := tx.MetaInt(0, leapKey)
+		if err != nil {
+			return err
+		}
+		s.clock.load(ms, time.Duration(min(max(used, 0), maxLeap.Milliseconds()))*time.Millisecond)
 		return nil
 	})
 }

@@ -9,7 +9,7 @@ import (
 func TestProfileClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c profileClock
-		c.load(0) // a new profile starts with the wall clock
+		c.load(0, 0) // a new profile starts with the wall clock
 		start := c.now()
 		time.Sleep(time.Minute)
 		if got := c.now().Sub(start); got != time.Minute {
@@ -35,11 +35,48 @@ func TestProfileClock(t *testing.T) {
 func TestProfileClockCatchesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c profileClock
-		c.load(time.Now().AddDate(0, -2, 0).UnixMilli()) // away for two months, wall clock right
+		c.load(time.Now().AddDate(0, -2, 0).UnixMilli(), 0) // away for two months, wall clock right
 		server := time.Now().Add(time.Second)
 		c.set(server)
 		if got := c.now(); !got.Equal(server.Round(0)) {
 			t.Errorf("profile time is %v, the server says %v", got, server)
+		}
+	})
+}
+
+// A server whose clock is years ahead moves profile time by a day in a day, however
+// often this device connects to it and the daemon is restarted.
+func TestLeapsAreBoundedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := testPath(t)
+		s := openTest(t, path)
+		start := s.ProfileTime()
+		const days = 3
+		for i := range days * 24 * 4 {
+			if err := s.SetServerTime(t.Context(), time.Now().AddDate(20, 0, 0)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(15 * time.Minute)
+			if i%7 == 0 {
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				s = openTest(t, path)
+			}
+		}
+		moved := s.ProfileTime().Sub(start)
+		if limit := 2*days*24*time.Hour + maxLeap; moved > limit || moved < days*24*time.Hour {
+			t.Errorf("in %d days profile time moved by %v", days, moved)
+		}
+		// An honest server is followed again once the count has caught up.
+		time.Sleep(10 * 24 * time.Hour)
+		honest := time.Now().Add(time.Hour)
+		before := s.ProfileTime()
+		if err := s.SetServerTime(t.Context(), honest); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.ProfileTime(); got.Before(before) || got.Before(honest.Add(-time.Second)) {
+			t.Errorf("profile time is %v, was %v, the server says %v", got, before, honest)
 		}
 	})
 }
