@@ -113,6 +113,11 @@ func (j *Journal) Append(tx *store.Tx, account store.AccountID, e local.Event) (
 	if err := tx.InsertEvent(row); err != nil {
 		return 0, fmt.Errorf("append event: %w", err)
 	}
+	if seq%j.sweepEvery() == 0 {
+		if err := j.Sweep(tx); err != nil {
+			return 0, err
+		}
+	}
 	tx.OnCommit(j.wake)
 	return seq, nil
 }
@@ -136,7 +141,11 @@ func (j *Journal) wake() {
 	}
 }
 
-// Sweep deletes events whose retention has ended.
+// sweepEvery is after how many events the journal is swept without being asked: a
+// flood of them must not fill the disk until the next look.
+func (j *Journal) sweepEvery() int64 { return max(int64(j.events)/4, 1) }
+
+// Sweep deletes events whose retention has ended, and those that are too many.
 func (j *Journal) Sweep(tx *store.Tx) error {
 	if _, err := tx.DeleteEvents(j.store.ProfileTime().Add(-j.retention).UnixMilli(), j.events); err != nil {
 		return fmt.Errorf("sweep journal: %w", err)

@@ -113,27 +113,6 @@ func (tx *Tx) SeqBefore(ms int64) (int64, error) {
 	return seq, err
 }
 
-// DeleteEvents deletes events older than ms and all but the newest keep, and
-// returns how many went.
-func (tx *Tx) DeleteEvents(ms int64, keep int) (int64, error) {
-	newest, err := tx.NewestSeq()
-	if err != nil {
-		return 0, err
-	}
-	last := newest - int64(keep)
-	err = tx.exec(`UPDATE consumers SET missed = missed + (SELECT count(*) FROM events
-		WHERE seq > consumers.cursor AND (seq <= ?1 OR created_ms < ?2))`, last, ms)
-	if err != nil {
-		return 0, err
-	}
-	byCount, err := tx.execN(`DELETE FROM events WHERE seq <= ?`, last)
-	if err != nil {
-		return 0, err
-	}
-	byAge, err := tx.execN(`DELETE FROM events WHERE created_ms < ?`, ms)
-	return byCount + byAge, err
-}
-
 // OldestSeq returns the seq of the oldest event that is kept, 0 if there is none.
 func (tx *Tx) OldestSeq() (int64, error) {
 	var seq int64
