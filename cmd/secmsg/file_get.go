@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -33,11 +34,18 @@ func newFileGetCommand(a *app) *cobra.Command {
 		Short: "Fetch a file, check it to the last byte and save it",
 		Long: "Fetch a file and print where it was saved. The file appears under its name only\n" +
 			"after its last byte was checked; it is readable by this user only and never\n" +
-			"executable. A file that stands there already is not replaced: exit 1, unless --force.\n\n" +
+			"executable. If -O names a directory, the file keeps its own name there, or gets a\n" +
+			"number where that name is taken: \"report (1).pdf\". If -O names a file that exists,\n" +
+			"nothing is fetched: exit 1. With --force the file is replaced, in a directory too.\n\n" +
+			"ID is that of the file, of the message that it came with if that has no other file,\n" +
+			"or of any event about it.\n\n" +
 			"-O - writes the content to standard output. What was written before an error shows\n" +
-			"is genuine but not all: the exit code tells. On a terminal only text is written,\n" +
-			"with what a terminal would act on made visible; --force writes it as it is.\n\n" +
-			"A fetch that was interrupted continues where it was.\n\n" +
+			"is genuine but not all: the exit code tells, and if the reader leaves before the\n" +
+			"last byte it is 3 and the file can be fetched again. On a terminal only text is\n" +
+			"written, with what a terminal would act on made visible; --force writes it as it is.\n\n" +
+			"A fetch that was interrupted continues where it was. Into a directory in which only\n" +
+			"you can write and your daemon cannot, this command writes itself, and a fetch that\n" +
+			"is interrupted there begins again.\n\n" +
 			progressHelp,
 		Example: "  secmsg file get 0198c0de-0000-7000-8000-000000000000\n" +
 			"  secmsg file get ID -O ~/reports/\n" +
@@ -92,7 +100,8 @@ type target struct {
 
 // openTarget decides who writes. FIFOs, devices and the descriptors of a process
 // substitution are written to here: the daemon puts a new file in the place of
-// an old one, which is not what is meant by /dev/null.
+// an old one, which is not what is meant by /dev/null. Of any other place the
+// daemon is told which directory it is, since it may see another one there.
 func (a *app) openTarget(ctx context.Context, o fileGetOptions, p *local.FileGetParams) (target, error) {
 	switch o.out {
 	case "":
@@ -102,6 +111,7 @@ func (a *app) openTarget(ctx context.Context, o fileGetOptions, p *local.FileGet
 		return target{w: a.stdout, stdout: true}, nil
 	}
 	abs := absolute(o.out)
+	dir := filepath.Dir(abs)
 	info, err := os.Stat(o.out)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -111,6 +121,7 @@ func (a *app) openTarget(ctx context.Context, o fileGetOptions, p *local.FileGet
 	case err != nil:
 		return target{}, sourceError(o.out, err)
 	case info.IsDir():
+		dir = abs
 	case !info.Mode().IsRegular() || ownPath(abs):
 		f, err := await(ctx, func() (*os.File, error) { return os.OpenFile(o.out, os.O_WRONLY, 0) })
 		if err != nil {
@@ -124,40 +135,47 @@ func (a *app) openTarget(ctx context.Context, o fileGetOptions, p *local.FileGet
 	if !utf8.ValidString(abs) {
 		return target{}, usagef("%s: the path is not UTF-8", o.out).WithHint("secmsg file get %s -O - > FILE", p.ID)
 	}
-	p.Path = abs
+	if p.Device, p.Inode, err = local.PathIdentity(dir); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return target{}, usagef("%s: no such directory", dir).WithHint("mkdir -p %s", shellWord(dir))
+		}
+		return target{}, sourceError(dir, err)
+	}
+	p.Path, p.OrStream = abs, true
 	return target{}, nil
 }
 
 // getFile fetches and prints the path.
 func (a *app) getFile(ctx context.Context, c *local.Client, p local.FileGetParams, out target, o fileGetOptions) error {
-	var w io.Writer
-	flush := func() error { return nil }
+	sink := fileSink{finish: func() error { return nil }}
 	terminal := false
 	if out.w != nil {
-		w = stdoutWriter{out.w}
+		sink.w = stdoutWriter{out.w}
 		if terminal = term.IsTerminal(int(out.w.Fd())); terminal && !o.force {
 			if err := a.textOnly(ctx, c, p); err != nil {
 				return err
 			}
-			v := &visibleWriter{w: w}
-			w, flush = v, v.Flush
+			v := &visibleWriter{w: sink.w}
+			sink.w, sink.finish = v, v.Flush
 		}
 	}
 	show, err := a.newProgress(o.progress, terminal)
 	if err != nil {
 		return err
 	}
-	got, err := await(ctx, func() (local.FileGot, error) { return c.GetFile(ctx, p, w, show.callback()) })
+	got, err := await(ctx, func() (local.FileGot, error) { return c.GetFile(ctx, p, sink, show.callback()) })
+	if err == nil && got.Stream {
+		got, err = a.getHere(ctx, c, p, show.callback())
+	}
 	if failed := show.end(); err == nil {
 		err = failed
-	}
-	if err == nil {
-		err = flush()
 	}
 	if err == nil && out.w != nil && !out.stdout {
 		err = out.w.Close()
 	}
 	switch {
+	case errors.Is(err, errStdoutClosed):
+		return local.Errorf(local.CodeIO, "the reader left before the last byte; the file can be fetched again")
 	case err != nil:
 		return err
 	case out.stdout:
@@ -169,6 +187,18 @@ func (a *app) getFile(ctx context.Context, c *local.Client, p local.FileGetParam
 	}
 	return a.printf("%s", visible(got.Path))
 }
+
+// fileSink takes the content of a file. It is a local.Finisher.
+type fileSink struct {
+	w      io.Writer
+	finish func() error
+}
+
+// Write implements io.Writer.
+func (s fileSink) Write(b []byte) (int, error) { return s.w.Write(b) }
+
+// Finish is called when all is written and verified.
+func (s fileSink) Finish() error { return s.finish() }
 
 // textOnly refuses to write to a terminal what is not text by its sender's word.
 // What is text by that word and not by nature does no harm: see visibleWriter.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"path/filepath"
 	"time"
 
 	"secmsg/config/durable"
@@ -143,10 +144,10 @@ func (s *Service) dropUnasked(ctx context.Context, f *store.File) error {
 	if err != nil {
 		return err
 	}
-	mine := target{Dir: s.o.Downloads, Name: SafeName(f.Name)} // that of fetchUnasked
+	mine := target{Dir: filepath.Clean(s.o.Downloads), Name: SafeName(f.Name)} // that of fetchUnasked
 	for _, row := range rows {
 		t, err := decodeTarget(row.Body)
-		if err != nil || !t.same(mine) || !s.claim(row.ID) {
+		if err != nil || !t.likewise(mine) || !s.claim(row.ID) {
 			continue
 		}
 		_, err = s.drop(ctx, row.ID, t)
@@ -175,10 +176,7 @@ func (s *Service) fetchUnasked(ctx context.Context, f *store.File) error {
 			s.o.Logger.Warn("fetch a file", "error", err)
 			return err
 		}
-		var t target
-		if t, err = chooseTarget(s.o.Downloads, f.Name, false); err == nil {
-			_, err = s.saveTo(ctx, f, fe, t)
-		}
+		_, err = s.saveTo(ctx, f, fe, where{path: s.o.Downloads, own: true})
 	}
 	if err == nil || ctx.Err() != nil {
 		return nil

@@ -30,7 +30,7 @@ func TestDirectWritesAnyPiece(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			want := bytes.Repeat([]byte{7}, size)
-			f, err := os.OpenFile(filepath.Join(t.TempDir(), "f"), os.O_RDWR|os.O_CREATE, fileMode)
+			f, err := os.OpenFile(filepath.Join(t.TempDir(), "f"), os.O_RDWR|os.O_CREATE, 0o600)
 			if err != nil {
 				t.Fatal(err)
 			}

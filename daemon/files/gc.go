@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"math"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -142,14 +140,22 @@ func (s *Service) collectDownloads(ctx context.Context, age time.Duration) (loca
 	return out, nil
 }
 
-// drop removes a download, and returns how much of it there was; -1: nothing.
+// drop removes a download, and returns how much of it there was; -1: nothing. If
+// its directory is not where it was, nothing but its row is removed.
 func (s *Service) drop(ctx context.Context, id int64, t target) (int64, error) {
 	size := int64(-1)
-	if info, err := os.Lstat(filepath.Join(t.Dir, t.Temp)); err == nil && strings.HasPrefix(t.Temp, tempPrefix) {
-		size = info.Size()
-		if err := t.remove(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return -1, writeError(t.Dir, err)
+	root, err := t.reopen()
+	switch {
+	case err == nil:
+		defer root.Close()
+		if info, err := root.Lstat(t.Temp); err == nil && strings.HasPrefix(t.Temp, tempPrefix) {
+			size = info.Size()
+			if err := t.remove(root); err != nil {
+				return -1, writeError(t.Dir, err)
+			}
 		}
+	case !errors.Is(err, fs.ErrNotExist):
+		s.o.Logger.Warn("what was fetched of a file is left", "directory", t.Dir, "name", t.Temp, "error", err)
 	}
 	return size, s.o.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteTransfer(id) })
 }

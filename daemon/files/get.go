@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -52,7 +54,17 @@ func (s *Service) Get(ctx context.Context, p local.FileGetParams, stream io.Writ
 		got.Path, err = s.fetchTo(ctx, f, p, stream, track)
 		return err
 	})
+	if p.OrStream && elsewhere(err) {
+		got.Stream = true
+		return got, nil
+	}
 	return got, s.getError(ctx, f, err)
+}
+
+// elsewhere reports whether a fetch failed since the daemon cannot write where its
+// caller may be able to: it sees another directory there, or may not write in it.
+func elsewhere(err error) bool {
+	return errors.Is(err, errElsewhere) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
 }
 
 // errTimeout ends a fetch whose caller wanted it sooner.
@@ -104,25 +116,27 @@ func (s *Service) fetchTo(ctx context.Context, f *store.File, p local.FileGetPar
 		}
 		return "", s.fetched(ctx, f, "", 0)
 	}
-	path := p.Path
-	if path == "" {
-		if path = s.o.Downloads; path == "" {
+	at := where{path: p.Path, overwrite: p.Overwrite, device: p.Device, inode: p.Inode}
+	if at.path == "" {
+		at.own = true
+		if at.path = s.o.Downloads; at.path == "" {
 			return "", local.Errorf(local.CodeUsage, "no directory for files is configured")
 		}
-		if err := durable.MkdirAll(path, dirMode); err != nil {
-			return "", writeError(path, err)
+		if err := durable.MkdirAll(at.path, dirMode); err != nil {
+			return "", writeError(at.path, err)
 		}
 	}
-	t, err := chooseTarget(path, f.Name, p.Overwrite)
-	if err != nil {
-		return "", err
-	}
-	return s.saveTo(ctx, f, fe, t)
+	return s.saveTo(ctx, f, fe, at)
 }
 
 // saveTo fetches to a target and records that it is here.
-func (s *Service) saveTo(ctx context.Context, f *store.File, fe *fetch, t target) (string, error) {
-	d, err := s.begin(ctx, f, t)
+func (s *Service) saveTo(ctx context.Context, f *store.File, fe *fetch, at where) (string, error) {
+	t, root, err := chooseTarget(at, f.Name)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	d, err := s.begin(ctx, f, t, root)
 	if err != nil {
 		return "", err
 	}

@@ -218,7 +218,10 @@ func TestKilledBeforeTheEnd(t *testing.T) {
 	w.start()
 	f := w.offered("f", 10)
 	dir := t.TempDir()
-	target, err := chooseTarget(dir, "f", false)
+	target, root, err := chooseTarget(where{path: dir}, "f")
+	if err == nil {
+		err = root.Close()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,11 +230,9 @@ func TestKilledBeforeTheEnd(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "f"), pattern(10, 1), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		info, err := os.Stat(filepath.Join(dir, "f"))
-		if err != nil {
+		if _, target.Inode, err = local.PathIdentity(filepath.Join(dir, "f")); err != nil {
 			t.Fatal(err)
 		}
-		_, target.Inode = inodeOf(info)
 		w.update(func(tx *store.Tx) error {
 			row, err := target.row(1, f.ID, 0)
 			if err != nil {
@@ -454,7 +455,10 @@ func TestCollectsByItself(t *testing.T) {
 	dir := t.TempDir()
 	var temps []string
 	stop := func(created int64) {
-		at, err := chooseTarget(dir, "f", false)
+		at, root, err := chooseTarget(where{path: dir}, "f")
+		if err == nil {
+			err = root.Close()
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

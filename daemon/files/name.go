@@ -1,20 +1,18 @@
 package files
 
 import (
-	"path"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"secmsg/rpc/local/place"
 )
 
 const (
 	// MaxName bounds a safe name in bytes. File systems take 255; the rest is
 	// room for a number and for the suffix of a file that is not yet whole.
 	MaxName = 200
-	// maxExtension bounds an extension, with its dot, that is kept when a name
-	// is cut, so that a file stays what it is.
-	maxExtension = 16
 	// noName is what a file is called whose name has nothing safe in it.
 	noName = "file"
 )
@@ -88,33 +86,6 @@ func cutName(name string, limit int) string {
 	if len(name) <= limit {
 		return name
 	}
-	stem, ext := splitName(name)
-	return cutRunes(stem, limit-len(ext)) + ext
-}
-
-// splitName cuts a name into what stands before its extension and the extension
-// with its dot, which is empty if there is none or it is too long to be one.
-// The extension of an archive counts as one: .tar.gz.
-func splitName(name string) (stem, ext string) {
-	ext = path.Ext(name)
-	if len(ext) <= 1 || len(ext) > maxExtension || len(ext) == len(name) {
-		return name, ""
-	}
-	stem = name[:len(name)-len(ext)]
-	if archive := strings.TrimSuffix(stem, ".tar"); archive != stem && archive != "" && len(ext)+len(".tar") <= maxExtension {
-		return archive, ".tar" + ext
-	}
-	return stem, ext
-}
-
-// cutRunes cuts s to at most limit bytes, not inside a character and not so that
-// it ends with a dot or a space.
-func cutRunes(s string, limit int) string {
-	if len(s) <= limit {
-		return s
-	}
-	for limit > 0 && !utf8.RuneStart(s[limit]) {
-		limit--
-	}
-	return strings.TrimRight(s[:limit], ". ")
+	stem, ext := place.SplitName(name)
+	return place.CutRunes(stem, limit-len(ext)) + ext
 }

@@ -340,11 +340,14 @@ func TestRowsOfDownloadsAreClaimed(t *testing.T) {
 	ids := make(chan int64, callers)
 	for range callers {
 		go func() {
-			at, err := chooseTarget(dir, "f", false)
+			at, root, err := chooseTarget(where{path: dir}, "f")
+			if err == nil {
+				err = root.Close()
+			}
 			if err != nil {
 				t.Error(err)
 			}
-			d, err := w.s.begin(t.Context(), f, at)
+			d, err := w.s.begin(t.Context(), f, at, root)
 			if err != nil {
 				t.Error(err)
 				ids <- 0

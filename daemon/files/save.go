@@ -12,6 +12,8 @@ import (
 
 	"secmsg/crypto/seal"
 	"secmsg/daemon/store"
+	"secmsg/rpc/local"
+	"secmsg/rpc/local/place"
 )
 
 // save is a download to a file on this machine.
@@ -33,9 +35,10 @@ type progressMark struct {
 	state []byte
 }
 
-// begin finds the row of an earlier try at the same target, or makes one.
-func (s *Service) begin(ctx context.Context, f *store.File, t target) (*save, error) {
-	d := &save{s: s, file: f, t: t}
+// begin finds the row of an earlier try at the same target, or makes one. root is
+// its directory, which run closes.
+func (s *Service) begin(ctx context.Context, f *store.File, t target, root *os.Root) (*save, error) {
+	d := &save{s: s, file: f, t: t, root: root}
 	var old []store.Transfer
 	err := s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
 		old, err = tx.TransfersOf(s.o.Account, f.ID)
@@ -109,13 +112,12 @@ func (s *Service) takeOver(ctx context.Context, id int64, d *save) (bool, error)
 // mend, what is durable stays for it; else nothing stays.
 func (d *save) run(ctx context.Context, f *fetch) (path string, err error) {
 	defer d.s.unclaim(d.id)
-	if d.t.placed(d.file.Size) {
+	if d.t.placed(d.root, d.file.Size) {
 		return filepath.Join(d.t.Dir, d.t.Final), nil // an earlier daemon ended just then
 	}
 	if err := d.open(ctx); err != nil {
 		return "", errors.Join(err, d.forget(ctx))
 	}
-	defer d.root.Close()
 	err = d.fill(ctx, f)
 	if err == nil {
 		err = d.seal()
@@ -130,16 +132,11 @@ func (d *save) run(ctx context.Context, f *fetch) (path string, err error) {
 	return path, err
 }
 
-// seal makes the whole file durable and notes which one it is.
+// seal makes the whole file durable.
 func (d *save) seal() error {
 	if err := d.f.Sync(); err != nil {
 		return writeError(d.t.Dir, err)
 	}
-	info, err := d.f.Stat()
-	if err != nil {
-		return writeError(d.t.Dir, err)
-	}
-	_, d.t.Inode = inodeOf(info) // the device may have another number after a restart
 	return nil
 }
 
@@ -154,22 +151,22 @@ func (d *save) resumable(ctx context.Context, err error) bool {
 // open opens the file where the last durable part ends, or begins it.
 func (d *save) open(ctx context.Context) (err error) {
 	if d.t.Parts > 0 {
-		d.root, d.f, err = d.t.open(true)
+		d.f, err = d.t.open(d.root, true)
 		if err == nil {
 			f, err := d.f.Stat()
 			if err == nil && f.Size() >= min(int64(d.t.Parts)*seal.FilePartPlain, d.file.Size) && f.Size() <= d.file.Size {
 				return nil
 			}
-			if err := errors.Join(d.f.Close(), d.root.Close()); err != nil {
+			if err := d.f.Close(); err != nil {
 				return err
 			}
 		}
 	}
-	if err := d.t.remove(); err != nil {
+	if err := d.t.remove(d.root); err != nil {
 		return writeError(d.t.Dir, err)
 	}
 	d.t.Parts, d.t.Digest = 0, nil
-	d.root, d.f, err = d.t.open(false)
+	d.f, err = d.t.open(d.root, false)
 	return err
 }
 
@@ -247,9 +244,12 @@ func (d *save) note(ctx context.Context) error {
 // finish gives the verified file its name, which is noted before: a daemon that
 // is killed in between does not save the file twice.
 func (d *save) finish(ctx context.Context) (string, error) {
+	if !d.t.leadsTo() {
+		return "", moved(d.t.Dir)
+	}
 	d.t.Final = d.t.Name
 	if !d.t.Exact {
-		free, err := firstFree(d.t.Name, d.taken)
+		free, err := place.FirstFree(d.t.Name, d.taken)
 		if err != nil {
 			return "", writeError(d.t.Dir, err)
 		}
@@ -260,13 +260,15 @@ func (d *save) finish(ctx context.Context) (string, error) {
 	}
 	err := d.t.place(d.root)
 	path := filepath.Join(d.t.Dir, d.t.Final)
-	if errors.Is(err, os.ErrExist) {
+	switch {
+	case errors.Is(err, os.ErrExist):
 		return "", exists(path)
-	}
-	if err != nil {
+	case errors.Is(err, errMoved):
+		return "", local.Errorf(local.CodeIO, "%s: another file was put in the place of what was fetched", path)
+	case err != nil:
 		return "", writeError(path, err)
 	}
-	return path, syncDir(d.root)
+	return path, place.SyncDir(d.root)
 }
 
 // taken fails with os.ErrExist for a name that is in use.
@@ -283,7 +285,7 @@ func (d *save) taken(name string) error {
 
 // forget removes the file that is not whole and its row.
 func (d *save) forget(ctx context.Context) error {
-	if err := d.t.remove(); err != nil {
+	if err := d.t.remove(d.root); err != nil {
 		return fmt.Errorf("remove what was fetched: %w", err)
 	}
 	return d.s.o.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error { return tx.DeleteTransfer(d.id) })

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"secmsg/config/durable"
+	"secmsg/rpc/local/place"
 )
 
 // dirMode keeps a directory of the profile to its user.
@@ -41,12 +42,12 @@ func (s spool) write(transfer int64, number int, b []byte, soon bool) (err error
 	if err := begins(path, b); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, place.Mode)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := durable.MkdirAll(s.dir, dirMode); err != nil {
 			return fmt.Errorf("spool: %w", err)
 		}
-		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
+		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, place.Mode)
 	}
 	if err != nil {
 		return fmt.Errorf("spool: %w", err)

@@ -145,6 +145,15 @@ type FileGetParams struct {
 	// Path is absolute: a file, or a directory that exists. Empty: the
 	// configured directory, unless Stream is set.
 	Path string `json:"path,omitempty"`
+	// Device and Inode, if Inode is not 0, are those of the directory that Path is
+	// or lies in, as the caller sees it: the daemon may see another one there.
+	// Without them Path must not be a symbolic link to a directory.
+	Device uint64 `json:"device,omitempty"`
+	Inode  uint64 `json:"inode,omitempty"`
+	// OrStream: if the daemon sees another directory, or may not write in it, it
+	// does not fail but answers with FileGot.Stream, and the caller asks again for
+	// a stream.
+	OrStream bool `json:"or_stream,omitempty"`
 	// Stream: the content comes as file.data.
 	Stream bool `json:"stream,omitempty"`
 	// Overwrite replaces a file that stands at Path.
@@ -164,6 +173,8 @@ type FileGot struct {
 	FileInfo
 	// Path is where the file was saved; empty for a stream.
 	Path string `json:"path,omitempty"`
+	// Stream: the daemon cannot write at Path, and nothing was fetched (OrStream).
+	Stream bool `json:"stream,omitempty"`
 }
 
 // FileListParams are the parameters of file.list, which answers with Events of

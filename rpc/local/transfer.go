@@ -112,9 +112,14 @@ func (t *transfer) handOver(params json.RawMessage) error {
 	return nil
 }
 
+// Finisher is an output that has something to do when all of a file was written
+// to it and is verified, and before the daemon calls it fetched. An error of it
+// is that of the fetch.
+type Finisher interface{ Finish() error }
+
 // GetFile fetches a file on a connection of its own. output takes the content
 // if p.Stream is set: what was written there is good only if GetFile returns
-// nil. progress may be nil.
+// nil. It may be a Finisher. progress may be nil.
 func (c *Client) GetFile(ctx context.Context, p FileGetParams, output io.Writer, progress func(FileProgress)) (FileGot, error) {
 	var out FileGot
 	t, err := c.transfer(ctx, progress)
@@ -295,6 +300,12 @@ func (t *transfer) answer(method string, result any, output io.Writer) error {
 				return err
 			}
 		case NotifyFileEnd:
+			if done, ok := output.(Finisher); ok {
+				if err := done.Finish(); err != nil {
+					t.breakOff(err)
+					return err
+				}
+			}
 			// All of it is written: now the daemon may call the file fetched.
 			if err := t.line(Request{Version: rpcVersion, Method: NotifyFileEnd}, nil); err != nil {
 				return err
