@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"secmsg/rpc/local"
-	"secmsg/rpc/local/place"
+	placing "secmsg/rpc/local/place"
 )
 
 // tempPrefix begins the hidden names of files that are not whole yet.
@@ -43,7 +43,7 @@ func (a *app) getHere(ctx context.Context, c *local.Client, p local.FileGetParam
 	} else if device, inode, err := local.FileIdentity(d); errors.Join(err, d.Close()) != nil || device != p.Device || inode != p.Inode {
 		return got, local.Errorf(local.CodeIO, "%s: the directory was replaced meanwhile", dir)
 	}
-	if h.f, err = root.OpenFile(h.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, place.Mode); err != nil {
+	if h.f, err = root.OpenFile(h.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, placing.Mode); err != nil {
 		return got, sourceError(dir, err)
 	}
 	p.Path, p.Overwrite, p.OrStream, p.Stream, p.Device, p.Inode = "", false, false, true, 0, 0
@@ -75,9 +75,9 @@ func (h *here) finish() error {
 	case h.overwrite:
 		err = h.root.Rename(h.temp, h.name)
 	case h.exact:
-		err = place.Exact(h.root, h.temp, h.name)
+		err = placing.Exact(h.root, h.temp, h.name)
 	default:
-		h.name, err = place.Numbered(h.root, h.temp, h.name)
+		h.name, err = placing.Numbered(h.root, h.temp, h.name)
 	}
 	if errors.Is(err, fs.ErrExist) {
 		return usagef("%s exists", h.name).WithHint("-O with another path, or --force to replace it")
@@ -85,5 +85,5 @@ func (h *here) finish() error {
 	if err != nil {
 		return sourceError(h.name, err)
 	}
-	return place.SyncDir(h.root)
+	return placing.SyncDir(h.root)
 }
