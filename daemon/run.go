@@ -62,7 +62,7 @@ type Daemon struct {
 	memory  *files.Memory   // of the transfers of all accounts
 	work    context.Context // of accounts; ends before the store is closed
 	stop    context.CancelCauseFunc
-	changed chan struct{}   // wakes tellStatus; of capacity one
+	changed changes         // of the state of accounts
 	ending  <-chan struct{} // closed before callers and accounts are ended; nil before run
 
 	activated bool // the service manager made the socket; constant after listen
@@ -77,11 +77,11 @@ type Daemon struct {
 var _ localapi.Backend = (*Daemon)(nil)
 
 // errStop is why a daemon ends that a caller stopped.
-var errStop = errors.New("stopped by a caller")
+var errStop = localapi.ErrStop
 
 // open opens what the daemon works on.
 func open(ctx context.Context, cfg config.Client, lock *local.Lock, logger *slog.Logger) (*Daemon, error) {
-	d := &Daemon{cfg: cfg, lock: lock, logger: logger, memory: files.NewMemory(), changed: make(chan struct{}, 1)}
+	d := &Daemon{cfg: cfg, lock: lock, logger: logger, memory: files.NewMemory()}
 	if err := checkFile(cfg.Paths.Database); err != nil {
 		return nil, err
 	}

@@ -3,9 +3,11 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"secmsg/daemon/link"
+	"secmsg/rpc/local"
 	"secmsg/rpc/wire"
 )
 
@@ -46,24 +48,74 @@ func (a *account) isUp() bool {
 	return a.contactUp && a.replicaUp
 }
 
-// statusChanged asks tellStatus to look again. It never waits.
-func (d *Daemon) statusChanged() {
-	select {
-	case d.changed <- struct{}{}:
-	default: // tellStatus has not looked yet, and will see this change too
+// changes tells any number of watchers that something has changed. A watcher
+// takes the channel first and looks then, so that it misses nothing.
+type changes struct {
+	mu sync.Mutex
+	ch chan struct{} // guarded by mu; closed at the next change; nil if nobody asked
+}
+
+// next returns the channel that is closed at the next change.
+func (c *changes) next() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ch == nil {
+		c.ch = make(chan struct{})
 	}
+	return c.ch
+}
+
+func (c *changes) tell() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ch != nil {
+		close(c.ch)
+		c.ch = nil
+	}
+}
+
+// statusChanged wakes those who watch the state of the accounts. It never waits.
+func (d *Daemon) statusChanged() { d.changed.tell() }
+
+// Links implements localapi.Backend.
+func (d *Daemon) Links() ([]local.Link, <-chan struct{}) {
+	changed := d.changed.next()
+	var out []local.Link
+	for _, a := range d.running() {
+		e, _ := a.parts()
+		l := local.Link{Account: a.address.String(), Connected: a.receives()}
+		switch why := a.stoppedWhy(); {
+		case l.Connected:
+		case why != nil:
+			l.Error = why
+		case e.Tried():
+			l.Error = e.Away()
+		default:
+			continue // not known yet
+		}
+		out = append(out, l)
+	}
+	return out, changed
+}
+
+// receives reports whether the connection stands on which events come.
+func (a *account) receives() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.replicaUp
 }
 
 // tellStatus keeps the line current that `systemctl status` shows, until ctx ends.
 func (d *Daemon) tellStatus(ctx context.Context) {
 	last := ""
 	for {
+		changed := d.changed.next()
 		if line := d.statusLine(); line != last {
 			last = line
 			tell(d.logger, "STATUS="+line)
 		}
 		select {
-		case <-d.changed:
+		case <-changed:
 		case <-ctx.Done():
 			return
 		}

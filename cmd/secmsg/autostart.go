@@ -34,6 +34,7 @@ const (
 type starter struct {
 	a      *app
 	cfg    config.Client
+	caller local.HelloParams
 	log    *os.File
 	offset int64 // where the log ended before
 
@@ -43,7 +44,7 @@ type starter struct {
 }
 
 // startDaemon starts the daemon of this profile and connects to it.
-func (a *app) startDaemon(ctx context.Context, cfg config.Client) (*local.Client, error) {
+func (a *app) startDaemon(ctx context.Context, cfg config.Client, caller local.HelloParams) (*local.Client, error) {
 	for _, dir := range []string{cfg.Paths.Data, cfg.Paths.State} {
 		if err := config.EnsurePrivateDir(dir); err != nil {
 			return nil, privateDirError(err)
@@ -56,7 +57,7 @@ func (a *app) startDaemon(ctx context.Context, cfg config.Client) (*local.Client
 	defer log.Close()
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errStartTimeout)
 	defer cancel()
-	s := &starter{a: a, cfg: cfg, log: log, offset: offset}
+	s := &starter{a: a, cfg: cfg, caller: caller, log: log, offset: offset}
 	c, err := s.connect(ctx)
 	if err == nil {
 		err = s.yield(ctx, c)
@@ -74,7 +75,9 @@ func (a *app) startDaemon(ctx context.Context, cfg config.Client) (*local.Client
 // connect returns a connection to the daemon, whoever has started it.
 func (s *starter) connect(ctx context.Context) (*local.Client, error) {
 	for begin := time.Now(); ; {
-		c, err := local.Dial(ctx, daemonTarget(s.cfg))
+		t := daemonTarget(s.cfg) // anew: a daemon may have told another place
+		t.Caller = s.caller
+		c, err := local.Dial(ctx, t)
 		if err == nil || !local.IsAbsent(err) {
 			return c, err
 		}

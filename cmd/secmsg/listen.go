@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"strconv"
 	"time"
 
 	"secmsg/rpc/local"
@@ -40,6 +38,9 @@ func newListenCommand(a *app) *cobra.Command {
 		Long: "Print incoming events as they come, one a line, from now on or from --since.\n" +
 			"A named --consumer continues where its last acknowledgement stands, also after\n" +
 			"this command, the daemon or the machine was away.\n\n" +
+			"When the daemon is restarted, the command waits for it and goes on where it was:\n" +
+			"no event is left out or shown twice. Standard error tells when the daemon or the\n" +
+			"server goes and when it comes back.\n\n" +
 			"--exec runs CMD by the shell for each event, with SECMSG_EVENT_ID, _TYPE, _PEER,\n" +
 			"_TIME, _SEQ and _TEXT in its environment and the event as JSON on its standard\n" +
 			"input. Exit status 0 acknowledges the event. Otherwise the same event is tried\n" +
@@ -76,10 +77,7 @@ func runListen(ctx context.Context, a *app, o listenOptions) error {
 	if err != nil {
 		return err
 	}
-	return a.withDaemon(ctx, func(c *local.Client) error {
-		p.AccountParam = a.accountParam()
-		return a.listen(ctx, c, o, p)
-	})
+	return a.listen(ctx, o, p)
 }
 
 // listenParams checks the flags.
@@ -107,84 +105,4 @@ func listenParams(o listenOptions, now time.Time) (local.SubscribeParams, error)
 	return local.SubscribeParams{
 		From: o.from, Types: o.types, Outgoing: o.outgoing, Consumer: o.consumer, Since: since,
 	}, err
-}
-
-// errListenTimeout tells the end of --timeout from other ends.
-var errListenTimeout = errors.New("the time of --timeout is over")
-
-// listen prints or handles events until its count, its timeout or the stream ends.
-func (a *app) listen(ctx context.Context, c *local.Client, o listenOptions, p local.SubscribeParams) error {
-	until := ctx
-	if o.hasTimeout {
-		var cancel context.CancelFunc
-		until, cancel = context.WithTimeoutCause(ctx, o.timeout, errListenTimeout)
-		defer cancel()
-	}
-	s, err := c.Subscribe(until, p)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	for n := 0; !o.hasCount || n < o.count; n++ {
-		e, err := s.Next(until)
-		if err == nil {
-			err = a.consume(until, c, o, &e)
-		}
-		if err != nil {
-			return listenEnd(ctx, until, o, n, err)
-		}
-		if o.consumer == "" || o.ack == ackManual {
-			continue
-		}
-		// What was shown is acknowledged even when the time is over.
-		if err := c.Ack(ctx, local.AckParams{Consumer: o.consumer, ID: strconv.FormatInt(e.Seq, 10)}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// listenEnd says what the end of the stream means after n events.
-func listenEnd(ctx, until context.Context, o listenOptions, n int, err error) error {
-	if ctx.Err() != nil || !errors.Is(context.Cause(until), errListenTimeout) || errors.Is(err, errStdoutClosed) {
-		return err
-	}
-	if o.hasCount {
-		return local.Errorf(local.CodeTimeout, "%d of %d events after %s", n, o.count, o.timeout)
-	}
-	return nil
-}
-
-// consume prints one event or runs its handler until that succeeds or, for a
-// consumer, the daemon has counted so many failures that the event is a dead letter.
-func (a *app) consume(ctx context.Context, c *local.Client, o listenOptions, e *local.Event) error {
-	if o.exec == "" {
-		return a.printEvent(e)
-	}
-	for pause := handlerPauseMin; ; pause = min(2*pause, handlerPauseMax) {
-		err := a.handle(ctx, o.exec, e)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		if o.consumer != "" && o.ack == ackAuto {
-			f, failed := c.Fail(ctx, local.FailParams{Consumer: o.consumer, ID: strconv.FormatInt(e.Seq, 10)})
-			if failed != nil {
-				return failed
-			}
-			if f.Dead {
-				a.notef("event %s: %v; given up after %d attempts, see secmsg consumer list", visible(e.ID), err, f.Attempts)
-				return nil
-			}
-			pause = time.Duration(f.RetryAfter * float64(time.Second))
-		}
-		if o.hasCount {
-			return err
-		}
-		a.notef("event %s: %v; again in %s", visible(e.ID), err, pause)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }

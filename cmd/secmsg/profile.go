@@ -59,15 +59,22 @@ func daemonTarget(cfg config.Client) local.Target {
 
 // dial connects to the daemon, starting it if needed and allowed.
 func (a *app) dial(ctx context.Context) (*local.Client, error) {
+	return a.dialAs(ctx, local.HelloParams{Version: config.Version()})
+}
+
+// dialAs is dial for a command that introduces itself in its own way.
+func (a *app) dialAs(ctx context.Context, caller local.HelloParams) (*local.Client, error) {
 	cfg, err := a.profile()
 	if err != nil {
 		return nil, err
 	}
-	c, err := local.Dial(ctx, daemonTarget(cfg))
+	t := daemonTarget(cfg)
+	t.Caller = caller
+	c, err := local.Dial(ctx, t)
 	if err == nil || a.noAutostart || !local.IsAbsent(err) {
 		return c, err
 	}
-	return a.startDaemon(ctx, cfg)
+	return a.startDaemon(ctx, cfg, t.Caller)
 }
 
 // withDaemon runs f with a connection to the daemon.

@@ -44,6 +44,9 @@ type Backend interface {
 	// Subscribe starts a subscription. The caller reads Events until it is
 	// closed, then Err tells why; Close ends it and is always called.
 	Subscribe(ctx context.Context, p local.SubscribeParams) (local.Subscribed, Subscription, error)
+	// Links tells how the accounts are connected, as far as that is known; the
+	// channel is closed when it changes.
+	Links() ([]local.Link, <-chan struct{})
 	Ack(ctx context.Context, p local.AckParams) error
 	Fail(ctx context.Context, p local.FailParams) (local.Failed, error)
 	Consumers(ctx context.Context) (local.Consumers, error)

@@ -22,15 +22,17 @@ type fake struct {
 	profile string
 	busy    string
 
-	mu        sync.Mutex
-	submitted []string // texts
-	acked     []string
-	open      int // subscriptions that were not closed
-	endErr    error
+	mu           sync.Mutex
+	submitted    []string // texts
+	acked        []string
+	links        []local.Link
+	linksChanged chan struct{}
+	open         int // subscriptions that were not closed
+	endErr       error
 }
 
 func newFake() *fake {
-	return &fake{events: make(chan local.Event), stopped: make(chan struct{})}
+	return &fake{events: make(chan local.Event), stopped: make(chan struct{}), linksChanged: make(chan struct{})}
 }
 
 func (f *fake) Status(context.Context) (local.Status, error) {
@@ -44,6 +46,20 @@ func (f *fake) CheckIdle(context.Context) error {
 		return local.Errorf(local.CodeRefused, "%s", f.busy)
 	}
 	return nil
+}
+
+func (f *fake) Links() ([]local.Link, <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.links, f.linksChanged
+}
+
+// setLinks changes what Links answers.
+func (f *fake) setLinks(l ...local.Link) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.linksChanged)
+	f.links, f.linksChanged = l, make(chan struct{})
 }
 
 func (f *fake) Stop() { close(f.stopped) }

@@ -31,15 +31,19 @@ const (
 	answerTimeout = 30 * time.Second
 )
 
+// ErrStop is the cause with which a context ends that a caller of daemon.stop ends.
+var ErrStop = errors.New("stopped by a caller")
+
 // Serve answers on ln until ctx ends or ln fails, then closes ln, ends all
 // connections and returns when everything it started has ended. It returns nil
 // when ctx ended it. Callers of another user are turned away.
 func Serve(ctx context.Context, ln net.Listener, b Backend, logger *slog.Logger) error {
+	whole := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
-	s := &server{backend: b, logger: logger, methods: methods(b), slots: make(chan struct{}, maxConns), conns: map[*conn]struct{}{}}
+	s := &server{ctx: whole, backend: b, logger: logger, methods: methods(b), slots: make(chan struct{}, maxConns), conns: map[*conn]struct{}{}}
 	defer s.wg.Wait()
 	defer cancel()
 	defer ln.Close()
@@ -71,6 +75,7 @@ func Serve(ctx context.Context, ln net.Listener, b Backend, logger *slog.Logger)
 // server is what all connections of one Serve share.
 type server struct {
 	// constant
+	ctx     context.Context // of Serve's caller
 	backend Backend
 	logger  *slog.Logger
 	methods map[string]method

@@ -36,7 +36,7 @@ func (c *conn) subscribe(ctx context.Context, req local.Request, streams *sync.W
 	streams.Go(func() {
 		defer c.releaseStream()
 		defer sub.Close()
-		c.push(ctx, sub)
+		c.push(ctx, sub, newLinkTeller(c, p))
 	})
 }
 
@@ -62,12 +62,18 @@ const pushBuffer = 64 << 10
 
 // push writes events until the subscription or the connection ends: those that
 // are ready together in one write, and at once when no more is ready.
-func (c *conn) push(ctx context.Context, sub Subscription) {
+func (c *conn) push(ctx context.Context, sub Subscription, links *linkTeller) {
 	var lines bytes.Buffer
 	for {
+		if err := links.tell(); err != nil {
+			_ = c.c.Close()
+			return
+		}
 		select {
 		case <-ctx.Done():
+			c.lastWord()
 			return
+		case <-links.changed:
 		case e, ok := <-sub.Events():
 			for more := ok; more; {
 				if err := encodeEvent(&lines, e); err != nil {
@@ -91,6 +97,10 @@ func (c *conn) push(ctx context.Context, sub Subscription) {
 					return
 				}
 			}
+			if !ok && c.s.ctx.Err() != nil {
+				c.lastWord()
+				return
+			}
 			if !ok {
 				c.pushEnd(sub.Err())
 				return
@@ -99,6 +109,15 @@ func (c *conn) push(ctx context.Context, sub Subscription) {
 				lines = bytes.Buffer{} // one large event does not stay
 			}
 		}
+	}
+}
+
+// lastWord tells the subscriber that the daemon ends because somebody asked it
+// to. A daemon that fails says nothing: then the subscriber may start it again.
+func (c *conn) lastWord() {
+	cause := context.Cause(c.s.ctx)
+	if errors.Is(cause, ErrStop) || errors.Is(cause, context.Canceled) {
+		c.pushEnd(local.Errorf(local.CodeNoDaemon, "the daemon was stopped"))
 	}
 }
 

@@ -32,6 +32,8 @@ const (
 	MethodConsumerRemove = "consumer.remove"
 	// NotifyEvent is the notification that carries one Event to a subscriber.
 	NotifyEvent = "event"
+	// NotifyLink is the notification that carries one Link to a subscriber who asked for it.
+	NotifyLink = "event.link"
 
 	MethodContactList    = "contact.list"
 	MethodContactShow    = "contact.show"
@@ -242,6 +244,16 @@ type SubscribeParams struct {
 	// Window is how many events may be unacknowledged before the daemon stops pushing; 0: 256.
 	// Only consumers acknowledge; without a consumer the daemon relies on the socket's flow control.
 	Window int `json:"window,omitempty"`
+	// Links asks for a notification when the connection to a server on which
+	// events come is lost, and when it is back; one that is away at the start is told, too.
+	Links bool `json:"links,omitempty"`
+}
+
+// Link tells whether events of an account can come from its server.
+type Link struct {
+	Account   string `json:"account"` // user@domain
+	Connected bool   `json:"connected"`
+	Error     *Error `json:"error,omitempty"` // why not
 }
 
 // Subscribed answers event.subscribe; event notifications with a greater seq follow.

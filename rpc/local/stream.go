@@ -22,6 +22,8 @@ type Stream struct {
 	conn       *net.UnixConn
 	r          *bufio.Reader
 	subscribed Subscribed
+	onLink     func(Link)
+	stopped    bool
 }
 
 // Subscribe starts a subscription. Events are acknowledged with Ack on the Client.
@@ -61,6 +63,13 @@ func (s *Stream) start(ctx context.Context, p SubscribeParams) error {
 // Subscribed returns the snapshot that the subscription started with.
 func (s *Stream) Subscribed() Subscribed { return s.subscribed }
 
+// OnLink has Next call f with each Link that comes before the event.
+func (s *Stream) OnLink(f func(Link)) { s.onLink = f }
+
+// Stopped reports whether the daemon said, before the stream ended, that
+// somebody stopped it.
+func (s *Stream) Stopped() bool { return s.stopped }
+
 // Next waits for the next event. It returns the context's error when ctx ends,
 // after which Next may be called again only if no part of a line had arrived;
 // an *Error of code no_daemon when the daemon went away, or the reason that the daemon gave.
@@ -79,7 +88,13 @@ func (s *Stream) Next(ctx context.Context) (Event, error) {
 			if err := json.Unmarshal(f.Params, &e); err != nil || e.Code == "" {
 				return Event{}, lostError(io.EOF)
 			}
+			s.stopped = e.Code == CodeNoDaemon
 			return Event{}, &e
+		case NotifyLink:
+			var l Link
+			if err := json.Unmarshal(f.Params, &l); err == nil && s.onLink != nil {
+				s.onLink(l)
+			}
 		}
 		// Notifications that this version does not know are passed over.
 	}
