@@ -47,7 +47,8 @@ type account struct {
 	addresses string
 	// contactUp and replicaUp tell which connections stand; guarded by mu.
 	contactUp, replicaUp bool
-	stopped              *local.Error // guarded by mu; why it does not connect any more
+	stopped              *local.Error // guarded by mu; why it does not connect, for good or for now
+	told                 bool         // guarded by mu; the user knows of an end that is not proven
 }
 
 // startAccount starts an account in a goroutine of its own.
@@ -110,9 +111,14 @@ func (a *account) build() {
 func (a *account) reached() {
 	a.fileService().Reached()
 	now := addresses()
+	e, _ := a.parts()
+	up := e.Connected() // else a user is in a hurry
 	a.mu.Lock()
 	changed := a.addresses != "" && a.addresses != now
 	a.addresses = now
+	if up {
+		a.stopped, a.told = nil, false
+	}
 	a.mu.Unlock()
 	if changed {
 		a.callService().NetworkChanged()
@@ -147,11 +153,19 @@ func (s signer) SignChallenge(role wire.Role, nonce []byte) ([]byte, error) {
 // the device is found to be old, as a new device; or without a connection, so
 // that history can still be read.
 func (a *account) supervise(ctx context.Context) {
+	wait := newPatience(a.daemon.cfg.Intervals.ReconnectMax)
 	for ctx.Err() == nil {
-		var end *local.Error
+		began := time.Now()
+		var end *ending
 		switch {
+		case a.current().State == store.AccountStopped && a.removed():
+			end = &ending{err: stoppedError(a.current().Stopped)}
 		case a.current().State == store.AccountStopped:
-			end = stoppedError(a.current().Stopped)
+			err := a.resume()
+			if err == nil {
+				continue
+			}
+			end = &ending{err: local.As(toLocal(err))}
 		case len(a.current().Pending) > 0:
 			end = a.replaceDevice(ctx)
 		default:
@@ -161,20 +175,36 @@ func (a *account) supervise(ctx context.Context) {
 			return
 		}
 		if end == nil {
-			a.build() // as a new device
+			// As a new device. A server that calls one after the other old makes
+			// each wait longer.
+			if d := wait.replaced(time.Now()); d > 0 {
+				a.rest(ctx, d)
+			}
+			a.build()
 			continue
 		}
 		a.mu.Lock()
-		a.stopped = end
+		a.stopped = end.err
 		a.mu.Unlock()
-		a.runEngine(ctx)
-		return
+		if !end.again {
+			a.runEngine(ctx)
+			return
+		}
+		a.rest(ctx, wait.refused(time.Since(began)))
+		a.build()
 	}
+}
+
+// rest runs the engine without a connection for a while.
+func (a *account) rest(ctx context.Context, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	a.runEngine(ctx)
 }
 
 // connected runs engine and link until ctx ends or the server refuses this copy
 // of the device. It returns nil when a new device is to take over.
-func (a *account) connected(parent context.Context) *local.Error {
+func (a *account) connected(parent context.Context) *ending {
 	// Calls end first: their peers are told through engine and link.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
 	defer cancel()

@@ -292,10 +292,10 @@ func TestClone(t *testing.T) {
 	alice.connected()
 	device := alice.status().Device
 	clone.run()
-	eventually(t, "the clone stops", func() bool { e := clone.status().Error; return e != nil && e.Code == local.CodeRefused })
-	if e := clone.status().Error; !strings.Contains(e.Message, "another copy") {
-		t.Errorf("it says %q", e.Message)
-	}
+	eventually(t, "the clone stops and says why", func() bool {
+		e := clone.status().Error
+		return e != nil && e.Code == local.CodeRefused && strings.Contains(e.Message, "another copy")
+	})
 	if st := alice.status(); !st.Connected || st.Device != device {
 		t.Errorf("the living copy was disturbed: %+v", st)
 	}

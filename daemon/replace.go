@@ -14,6 +14,7 @@ import (
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
 	"secmsg/rpc/local"
 	"secmsg/rpc/wire"
 )
@@ -23,6 +24,10 @@ const (
 	stoppedCopy    = "another copy of this device is connected; this one stays off"
 	stoppedRevoked = "this device was removed from its account"
 	stoppedLinked  = "this copy of the device is old; link it again"
+	// stoppedUnproven is shown while the server says stoppedRevoked without proof.
+	stoppedUnproven = "the server says that this device was removed from its account, which nothing signed by the account confirms; it is tried again"
+	// shownOlder is shown while the server has another list of devices than this one.
+	shownOlder = "the server shows an older list of this account's devices than this one knows; this copy waits for the newest one before it becomes a new device"
 )
 
 func stoppedError(why string) *local.Error {
@@ -33,49 +38,87 @@ func stoppedError(why string) *local.Error {
 	return e
 }
 
+// ending is why an account does not connect any more.
+type ending struct {
+	err *local.Error
+	// again: only the server says so, without proof. It is tried again after a
+	// while, and nothing of it is kept.
+	again bool
+}
+
 // refused decides what becomes of this copy of the device after the server has
-// refused it (protocol.md, Fence). nil: a new device takes its place.
+// refused it (PROTOCOL.md, 3.1 and 5). What the server says is not signed, so that
+// it ends a device for good only if a manifest proves it. nil: a new device takes
+// its place.
 //
-//	revoked ------------------------------> stopped
+//	revoked, by the manifest as well -----> stopped
+//	revoked, by the server's word alone --> tried again, later each time
 //	stale, the other copy is connected ---> stopped until the next start
-//	stale, linked device -----------------> stopped
+//	stale, linked device -----------------> stopped until the next start
 //	stale, primary -----------------------> new device, manifest without the old one
-func (a *account) refused(ctx context.Context, bye *link.ByeError) *local.Error {
+func (a *account) refused(ctx context.Context, bye *link.ByeError) *ending {
 	if bye.Reason == wire.Reason_REASON_REVOKED {
-		return a.halt(stoppedRevoked, true)
+		if a.removed() {
+			return a.halt(stoppedRevoked, true)
+		}
+		return a.unproven()
 	}
 	if bye.Text == wire.ByeOtherCopy {
-		// Not kept: when the other copy is gone for good, a start of this one
-		// enrols it as a new device.
+		// When the other copy is gone for good, a start of this one enrols it as a
+		// new device.
 		return a.halt(stoppedCopy, false)
 	}
 	err := a.daemon.store.View(context.Background(), func(tx *store.Tx) error {
 		_, err := tx.Key(a.id, store.KeyIdentity)
 		return err
 	})
-	if errors.Is(err, store.ErrNotFound) {
-		return a.halt(stoppedLinked, true)
-	}
 	if err != nil {
 		return a.halt(stoppedLinked, false)
 	}
 	return a.replaceDevice(ctx)
 }
 
+// removed reports whether the account's newest known manifest omits this device.
+func (a *account) removed() bool {
+	var removed bool
+	err := a.daemon.store.View(context.Background(), func(tx *store.Tx) (err error) {
+		removed, err = a.daemon.trust.Removed(tx, a.id)
+		return err
+	})
+	if err != nil {
+		a.daemon.logger.Error("look for this device in its manifest", "account", int64(a.id), "error", err)
+	}
+	return err == nil && removed
+}
+
+// unproven is the end of a connection because of what the server alone says. It
+// is told once until a connection stands again.
+func (a *account) unproven() *ending {
+	a.mu.Lock()
+	told := a.told
+	a.told = true
+	a.mu.Unlock()
+	e := stoppedError(stoppedUnproven)
+	e.Cause = local.CauseRevoked
+	if !told {
+		a.tellWhy(stoppedUnproven)
+	}
+	return &ending{err: e, again: true}
+}
+
+func (a *account) tellWhy(why string) {
+	err := a.daemon.store.Update(context.WithoutCancel(a.daemon.work), func(tx *store.Tx) error { return a.system(tx, why) })
+	if err != nil {
+		a.daemon.logger.Error("tell why the account is stopped", "account", int64(a.id), "error", err)
+	}
+}
+
 // halt records why this device does not connect any more; for good, if keep.
-func (a *account) halt(why string, keep bool) *local.Error {
+func (a *account) halt(why string, keep bool) *ending {
 	ctx := context.WithoutCancel(a.daemon.work)
 	err := a.daemon.store.Update(ctx, func(tx *store.Tx) error {
 		if keep {
-			row, err := tx.Account(a.id)
-			if err != nil {
-				return err
-			}
-			row.Stopped = why
-			if err := tx.SaveAccount(row); err != nil {
-				return err
-			}
-			if err := tx.SetAccountState(a.id, store.AccountStopped); err != nil {
+			if err := setStopped(tx, a.id, why, store.AccountStopped); err != nil {
 				return err
 			}
 		}
@@ -87,7 +130,29 @@ func (a *account) halt(why string, keep bool) *local.Error {
 	if err != nil {
 		a.daemon.logger.Error("stop account", "account", int64(a.id), "error", err)
 	}
-	return stoppedError(why)
+	return &ending{err: stoppedError(why)}
+}
+
+// resume takes a stop back that no manifest proves.
+func (a *account) resume() error {
+	ctx := context.WithoutCancel(a.daemon.work)
+	err := a.daemon.store.Update(ctx, func(tx *store.Tx) error { return setStopped(tx, a.id, "", store.AccountActive) })
+	if err != nil {
+		return err
+	}
+	return a.reload(ctx)
+}
+
+func setStopped(tx *store.Tx, id store.AccountID, why string, state store.AccountState) error {
+	row, err := tx.Account(id)
+	if err != nil {
+		return err
+	}
+	row.Stopped = why
+	if err := tx.SaveAccount(row); err != nil {
+		return err
+	}
+	return tx.SetAccountState(id, state)
 }
 
 // system appends a system event of the account.
@@ -99,11 +164,20 @@ func (a *account) system(tx *store.Tx, text string) error {
 	return err
 }
 
+// identity appends an identity event of the own account.
+func (a *account) identity(tx *store.Tx, change local.Identity) error {
+	now, addr := local.Time{Time: time.Now()}, a.current().Address
+	_, err := a.daemon.journal.Append(tx, a.id, local.Event{
+		Type: local.TypeIdentity, Account: addr, Peer: addr, Time: now, Received: now, Trust: local.TrustVerified, Identity: &change,
+	})
+	return err
+}
+
 // replaceDevice makes this copy a new device of its account, and tries until
 // the server has answered. It returns nil when the new device is in use.
 // Meanwhile, which is long when the server is away, an engine without a
 // connection queues and shows history; it seals nothing.
-func (a *account) replaceDevice(parent context.Context) *local.Error {
+func (a *account) replaceDevice(parent context.Context) *ending {
 	ctx, cancel := context.WithCancel(parent)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -114,7 +188,7 @@ func (a *account) replaceDevice(parent context.Context) *local.Error {
 	return a.replaceUntilDone(parent)
 }
 
-func (a *account) replaceUntilDone(ctx context.Context) *local.Error {
+func (a *account) replaceUntilDone(ctx context.Context) *ending {
 	timing := a.daemon.cfg.Intervals
 	wait := backoff.ExponentialBackOff{
 		InitialInterval: timing.ReconnectMin, MaxInterval: timing.ReconnectMax,
@@ -127,9 +201,11 @@ func (a *account) replaceUntilDone(ctx context.Context) *local.Error {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
-			return stoppedError("the daemon is stopping")
+			return &ending{err: stoppedError("the daemon is stopping")}
 		case errors.Is(err, keyring.ErrRevoked):
 			return a.halt(stoppedRevoked, true)
+		case errors.Is(err, keyring.ErrOlder):
+			a.shown(shownOlder)
 		}
 		a.daemon.logger.Warn("enrol as a new device", "account", int64(a.id), "error", err)
 		t := time.NewTimer(max(wait.NextBackOff(), link.Wait(err)))
@@ -137,8 +213,19 @@ func (a *account) replaceUntilDone(ctx context.Context) *local.Error {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return stoppedError("the daemon is stopping")
+			return &ending{err: stoppedError("the daemon is stopping")}
 		}
+	}
+}
+
+// shown makes a reason the account's error and tells it once.
+func (a *account) shown(why string) {
+	a.mu.Lock()
+	told := a.stopped != nil && a.stopped.Message == why
+	a.stopped = stoppedError(why)
+	a.mu.Unlock()
+	if !told {
+		a.tellWhy(why)
 	}
 }
 
@@ -158,11 +245,7 @@ func (a *account) replaceOnce(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("newest manifest: %w", err)
 		}
-		var r keyring.Replacement
-		err = d.store.Update(ctx, func(tx *store.Tx) error {
-			r, err = d.keys.PrepareReplacement(tx, a.id, newest.Manifest, time.Now())
-			return err
-		})
+		r, err := a.prepareReplacement(ctx, addr, newest.Manifest)
 		if err != nil {
 			return err
 		}
@@ -183,6 +266,40 @@ func (a *account) replaceOnce(ctx context.Context) error {
 		return err
 	}
 	return a.reload(ctx)
+}
+
+// prepareReplacement admits the manifest that the server shows as the account's
+// newest, and makes the one that follows it. What was admitted stays, also if
+// nothing can be made on top of it.
+func (a *account) prepareReplacement(ctx context.Context, addr identity.Address, newest []byte) (r keyring.Replacement, err error) {
+	d := a.daemon
+	var refused error
+	err = d.store.Update(ctx, func(tx *store.Tx) error {
+		refused = nil
+		admitted, err := d.trust.Admit(tx, a.id, addr, nil, [][]byte{newest}, time.Now())
+		for _, change := range admitted.Changes {
+			if err := a.identity(tx, change); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, trust.ErrRevoked) {
+			refused = keyring.ErrRevoked
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r, err = d.keys.PrepareReplacement(tx, a.id, newest, time.Now())
+		if errors.Is(err, keyring.ErrOlder) || errors.Is(err, keyring.ErrRevoked) {
+			refused = err
+			return nil
+		}
+		return err
+	})
+	if err == nil {
+		err = refused
+	}
+	return r, err
 }
 
 // replacementTaken reports whether the server already has the manifest of a

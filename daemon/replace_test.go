@@ -2,17 +2,30 @@ package daemon_test
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/store"
+	"secmsg/rpc/admin"
 	"secmsg/rpc/local"
 )
 
 // changeAccount changes the account's row of a stopped profile.
 func (p *profile) changeAccount(change func(a *store.Account)) {
+	p.t.Helper()
+	p.change(func(_ *store.Tx, a *store.Account) { change(a) })
+}
+
+func (p *profile) change(change func(tx *store.Tx, a *store.Account)) {
 	p.t.Helper()
 	st, err := store.Open(p.t.Context(), p.cfg.Paths.Database, store.Options{})
 	check(p.t, err)
@@ -23,7 +36,7 @@ func (p *profile) changeAccount(change func(a *store.Account)) {
 		if err != nil {
 			return err
 		}
-		change(&list[0])
+		change(tx, &list[0])
 		return tx.SaveAccount(list[0])
 	}))
 	check(p.t, st.Close())
@@ -52,4 +65,114 @@ func TestReplacementWithoutServer(t *testing.T) {
 	alice.changeAccount(func(a *store.Account) { a.Pending, a.Server = nil, s.address })
 	alice.run()
 	eventually(t, "the message leaves", func() bool { return slices.Equal(bob.texts("alice"), []string{"one", "two"}) })
+}
+
+// backup copies the database of a stopped server, and restore puts the copy back.
+func (s *server) backup() (restore func()) {
+	s.t.Helper()
+	at := filepath.Join(s.dir, "server.db")
+	kept, err := os.ReadFile(at)
+	check(s.t, err)
+	return func() {
+		for _, suffix := range []string{"-wal", "-shm"} {
+			if err := os.Remove(at + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				s.t.Fatal(err)
+			}
+		}
+		check(s.t, os.WriteFile(at, kept, 0o600))
+	}
+}
+
+// TestRevokedByTheServersWordAlone has the server say that a device was removed
+// from its account, which no manifest confirms: an administrator has deleted the
+// wrong user. The device says so, keeps what is sent, tries again by itself and at
+// each start, and goes on once a backup is restored.
+func TestRevokedByTheServersWordAlone(t *testing.T) {
+	s := newServer(t)
+	alice, bob := s.joined("alice"), s.joined("bob")
+	_, err := bob.client.AddContact(t.Context(), local.PeerParams{Peer: "alice"})
+	check(t, err)
+	alice.send("bob", "one", "delivered")
+	s.stop()
+	restore := s.backup()
+	s.start()
+	alice.connected()
+	c := admin.NewClient(filepath.Join(s.dir, "admin.sock"))
+	defer c.Close()
+	check(t, c.DeleteUser(t.Context(), "alice"))
+	revoked := func() bool {
+		e := alice.status().Error
+		return e != nil && e.Cause == local.CauseRevoked
+	}
+	eventually(t, "the server calls the device removed", revoked)
+	alice.send("bob", "two", "queued")
+	alice.stop()
+	alice.run()
+	eventually(t, "it is tried at the start", func() bool { // the account is not known any more
+		e := alice.status().Error
+		return e != nil && e.Code == local.CodeRefused
+	})
+	alice.send("bob", "three", "queued")
+	if got := alice.texts("bob"); got != nil {
+		t.Errorf("history: %q", got)
+	}
+	s.stop()
+	restore()
+	s.start()
+	eventually(t, "it is tried again without a start", func() bool { return alice.status().Connected })
+	if e := alice.status().Error; e != nil {
+		t.Errorf("connected, and %+v", e)
+	}
+	eventually(t, "what was sent meanwhile arrives", func() bool {
+		return slices.Equal(bob.texts("alice"), []string{"one", "two", "three"})
+	})
+}
+
+// TestStoppedWithoutProofGoesOn starts a device that is recorded as stopped while
+// its manifest lists it.
+func TestStoppedWithoutProofGoesOn(t *testing.T) {
+	s := newServer(t)
+	alice := s.joined("alice")
+	alice.stop()
+	st, err := store.Open(t.Context(), alice.cfg.Paths.Database, store.Options{})
+	check(t, err)
+	check(t, st.Update(t.Context(), func(tx *store.Tx) error { return tx.SetAccountState(1, store.AccountStopped) }))
+	check(t, st.Close())
+	alice.run()
+	alice.connected()
+}
+
+// TestOlderManifestIsNotFollowed has a stale copy find a server that shows an
+// older list of devices than the copy knows. It makes no new device on top of
+// that, which would bring a removed one back, and says why.
+func TestOlderManifestIsNotFollowed(t *testing.T) {
+	s := newServer(t)
+	alice := s.joined("alice")
+	device := alice.status().Device
+	alice.stop()
+	alice.change(func(tx *store.Tx, a *store.Account) { // a manifest that the server has lost
+		seed, err := tx.Key(a.ID, store.KeyIdentity)
+		check(t, err)
+		private, err := key.ParseSigningSeed(seed)
+		check(t, err)
+		addr, err := identity.ParseAddress(a.Address)
+		check(t, err)
+		m, err := identity.VerifyManifest(a.Manifest, addr, private.Public())
+		check(t, err)
+		m.Version, m.Previous = m.Version+1, identity.ManifestHash(a.Manifest)
+		a.Manifest, err = m.Sign(private)
+		check(t, err)
+	})
+	old := alice.copyTo(filepath.Join(t.TempDir(), "copy"))
+	alice.run()
+	alice.connected()
+	alice.stop() // the copy's fence is an old one now
+	old.run()
+	eventually(t, "it says that the list is old", func() bool {
+		e := old.status().Error
+		return e != nil && strings.Contains(e.Message, "older list")
+	})
+	if d := old.status().Device; d != device {
+		t.Errorf("it became another device: %s, was %s", d, device)
+	}
 }

@@ -28,11 +28,14 @@ func TestMain(m *testing.M) {
 
 const patience = 20 * time.Second
 
-// server is a real server on loopback.
+// server is a real server on loopback, which can be stopped and started again.
 type server struct {
 	t       *testing.T
 	dir     string
 	address string
+
+	cancel context.CancelFunc
+	done   chan error
 }
 
 func newServer(t *testing.T) *server {
@@ -43,22 +46,33 @@ func newServer(t *testing.T) *server {
 	check(t, ln.Close())
 	_, err = serverd.Init(t.Context(), serverd.InitOptions{Dir: s.dir, Domain: "chat.example.com", Address: s.address, Now: time.Now()})
 	check(t, err)
+	s.start()
+	t.Cleanup(s.stop)
+	return s
+}
+
+func (s *server) start() {
+	s.t.Helper()
 	cfg := config.DefaultServer()
 	cfg.Data, cfg.Domain, cfg.Address, cfg.Listen = s.dir, "chat.example.com", s.address, s.address
 	cfg.Limits.Registration = config.Rate{Burst: 1000, Every: time.Millisecond}
 	cfg.Limits.Connections.New = config.Rate{Burst: 1000, Every: time.Millisecond}
-	running, err := serverd.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
-	check(t, err)
+	running, err := serverd.Open(s.t.Context(), cfg, slog.New(slog.DiscardHandler))
+	check(s.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- running.Serve(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error("server:", err)
-		}
-	})
-	return s
+	s.cancel, s.done = cancel, make(chan error, 1)
+	go func() { s.done <- running.Serve(ctx) }()
+}
+
+func (s *server) stop() {
+	if s.cancel == nil {
+		return
+	}
+	s.cancel()
+	s.cancel = nil
+	if err := <-s.done; err != nil {
+		s.t.Error("server:", err)
+	}
 }
 
 func (s *server) invite() string {

@@ -100,12 +100,16 @@ func (e *Engine) Down(role wire.Role, cause error) {
 	}
 }
 
-// Fatal implements link.Handler: this copy of the device is old or revoked.
-// What it had sealed must never leave; the messages are queued again for the
-// device that takes its place.
+// Fatal implements link.Handler: the server says that this copy of the device is
+// old or revoked. What an old one had sealed must never leave; the messages are
+// queued again for the device that takes its place. One that the server calls
+// revoked keeps everything, since the server may be wrong.
 func (e *Engine) Fatal(reason wire.Reason) {
 	err := e.do(context.Background(), func() error {
 		e.up = false
+		if reason == wire.Reason_REASON_REVOKED {
+			return nil
+		}
 		if err := e.update(e.dropSealed); err != nil {
 			return err
 		}

@@ -156,7 +156,7 @@ func (e *Engine) learn(user string, chain, manifests [][]byte) error {
 }
 
 // NotifyIdentity appends an identity event of a peer, or of the own account,
-// inside a transaction.
+// inside a transaction. A change of devices is told in the actor only.
 func (e *Engine) NotifyIdentity(tx *store.Tx, peer identity.Address, change local.Identity) error {
 	id, err := tx.Peer(e.account, peer.String())
 	if err != nil {

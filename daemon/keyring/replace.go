@@ -21,9 +21,12 @@ type Replacement struct {
 
 // PrepareReplacement makes the keys of a new device and the manifest that puts
 // it in the place of this one, on top of the newest manifest that the server
-// showed. It commits them before they are sent: asked again on top of the same
-// manifest it returns the same, so that a lost answer does no harm. It fails
-// with [ErrNoIdentity] on a linked device, which links again instead.
+// showed: the one that is known here, or a valid successor of it. On top of an
+// older one it would bring devices back that were removed since. It commits them
+// before they are sent: asked again on top of the same manifest it returns the
+// same, so that a lost answer does no harm. It fails with [ErrNoIdentity] on a
+// linked device, which links again instead, and with [ErrOlder] if the server
+// shows an older manifest or another history.
 func (k *Keyring) PrepareReplacement(tx *store.Tx, id store.AccountID, newest []byte, now time.Time) (Replacement, error) {
 	a, d, account, err := k.primary(tx, id)
 	if err != nil {
@@ -35,6 +38,9 @@ func (k *Keyring) PrepareReplacement(tx *store.Tx, id store.AccountID, newest []
 		return Replacement{}, fmt.Errorf("replace device: %w", err)
 	}
 	previous := identity.ManifestHash(newest)
+	if err := follows(tx, a, m.Version, newest); err != nil {
+		return Replacement{}, fmt.Errorf("replace device: %w", err)
+	}
 	if len(a.Pending) > 0 {
 		p, err := identity.VerifyManifest(a.Pending, d.party.Address, account.Public())
 		if err == nil && p.Previous == previous {
@@ -63,6 +69,26 @@ func (k *Keyring) PrepareReplacement(tx *store.Tx, id store.AccountID, newest []
 	return Replacement{Previous: previous, Manifest: a.Pending}, nil
 }
 
+// follows checks that a manifest of the account, whose signature was verified, is
+// the newest known one or may come after it.
+func follows(tx *store.Tx, a store.Account, version uint64, signed []byte) error {
+	if err := identity.CheckSuccessor(a.Manifest, signed); err != nil {
+		return fmt.Errorf("%w: %w", ErrOlder, err)
+	}
+	hash, _, err := tx.ManifestHash(a.ID, 0, version)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err == nil && hash != identity.ManifestHash(signed) {
+		return fmt.Errorf("%w: another manifest of version %d was known", ErrOlder, version)
+	}
+	return err
+}
+
+// ErrOlder says that the server shows an older list of the account's devices
+// than is known here, or one of another history. Nothing is signed on top of it.
+var ErrOlder = errors.New("the server shows an older list of this account's devices than this one knows")
+
 // ErrRevoked says that a newer manifest of the account omits this device, which
 // then never enrols itself.
 var ErrRevoked = errors.New("this device was removed from its account")
@@ -78,6 +104,9 @@ func (k *Keyring) FinishReplacement(tx *store.Tx, id store.AccountID) error {
 	defer account.Wipe()
 	m, err := identity.VerifyManifest(a.Pending, d.party.Address, account.Public())
 	if err != nil {
+		return fmt.Errorf("replace device: %w", err)
+	}
+	if err := follows(tx, a, m.Version, a.Pending); err != nil {
 		return fmt.Errorf("replace device: %w", err)
 	}
 	signing, err := tx.Key(id, store.KeyNextSigning)
@@ -99,8 +128,9 @@ func (k *Keyring) FinishReplacement(tx *store.Tx, id store.AccountID) error {
 		setSeed(tx, id, store.KeyExchange, exchange),
 		tx.DeleteKey(id, store.KeyNextSigning),
 		tx.DeleteKey(id, store.KeyNextExchange),
-		// Manifests that were made for the old device are not for this one.
-		tx.ForgetManifests(id, 0),
+		// First messages that name an earlier manifest are for the old device. The
+		// hashes stay, to know an older or another history by.
+		tx.UnlistManifests(id),
 		tx.AddManifestHash(id, 0, m.Version, identity.ManifestHash(a.Manifest), true),
 		tx.SaveAccount(a),
 	)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -380,4 +381,87 @@ func TestReplacement(t *testing.T) {
 		return err
 	})
 	wants(t, err, ErrRevoked)
+}
+
+// TestReplacementFollowsTheNewestManifest refuses to sign on top of what the server
+// shows if that is older than the manifest known here, or of another history, and
+// keeps the hashes by which this is known.
+func TestReplacementFollowsTheNewestManifest(t *testing.T) {
+	w := newWorld(t)
+	alice := w.user("alice", "")
+	row := alice.row()
+	tablet := deviceEntry(key.GenerateSigning(), key.GenerateExchange(), "stolen tablet", w.now)
+	next := func(after []byte, more ...identity.Device) (signed []byte) {
+		t.Helper()
+		alice.update(func(tx *store.Tx) error {
+			id, err := signingKey(tx, alice.account, store.KeyIdentity)
+			if err != nil {
+				return err
+			}
+			m, err := identity.VerifyManifest(row.Manifest, alice.addr, id.Public())
+			if err != nil {
+				return err
+			}
+			was, err := identity.VerifyManifest(after, alice.addr, id.Public())
+			if err != nil {
+				return err
+			}
+			m.Version, m.Previous, m.Devices = was.Version+1, identity.ManifestHash(after), append(m.Devices, more...)
+			slices.SortFunc(m.Devices, func(a, b identity.Device) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+			signed, err = m.Sign(id)
+			return err
+		})
+		return signed
+	}
+	two := next(row.Manifest, tablet)
+	three := next(two) // the tablet is removed
+	fork := next(two, deviceEntry(key.GenerateSigning(), key.GenerateExchange(), "other", w.now))
+	alice.update(func(tx *store.Tx) error {
+		for i, m := range [][]byte{two, three} {
+			if err := tx.AddManifestHash(alice.account, 0, uint64(i+2), identity.ManifestHash(m), true); err != nil {
+				return err
+			}
+		}
+		row.Manifest = three
+		return tx.SaveAccount(row)
+	})
+	prepare := func(shown []byte) (r Replacement, err error) {
+		err = alice.st.Update(t.Context(), func(tx *store.Tx) (err error) {
+			r, err = alice.keys.PrepareReplacement(tx, alice.account, shown, w.now)
+			return err
+		})
+		return r, err
+	}
+	for _, shown := range [][]byte{two, fork} {
+		_, err := prepare(shown)
+		wants(t, err, ErrOlder)
+	}
+	if len(alice.row().Pending) > 0 {
+		t.Error("a manifest was made all the same")
+	}
+	r, err := prepare(three)
+	check(t, err)
+	if r.Previous != identity.ManifestHash(three) {
+		t.Error("it does not follow the newest manifest")
+	}
+	// The server rolls back between the two steps, or this profile learned more: what
+	// is known stays the floor.
+	four := next(three)
+	now := alice.row()
+	now.Manifest = four
+	alice.update(func(tx *store.Tx) error { return tx.SaveAccount(now) })
+	err = alice.st.Update(t.Context(), func(tx *store.Tx) error { return alice.keys.FinishReplacement(tx, alice.account) })
+	wants(t, err, ErrOlder)
+	now.Manifest = three
+	alice.update(func(tx *store.Tx) error { return tx.SaveAccount(now) })
+	alice.update(func(tx *store.Tx) error { return alice.keys.FinishReplacement(tx, alice.account) })
+	alice.update(func(tx *store.Tx) error {
+		for version, want := range map[uint64]bool{2: false, 3: false, 4: true} {
+			hash, listed, err := tx.ManifestHash(alice.account, 0, version)
+			if err != nil || listed != want || version == 3 && hash != identity.ManifestHash(three) {
+				t.Errorf("version %d: listed %t, %v", version, listed, err)
+			}
+		}
+		return nil
+	})
 }

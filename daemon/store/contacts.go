@@ -200,7 +200,13 @@ func (tx *Tx) openContact(c *Contact, sealed []byte) error {
 // account, of which listed says whether it lists this device.
 func (tx *Tx) AddManifestHash(account AccountID, peer PeerID, version uint64, hash [32]byte, listed bool) error {
 	return tx.exec(`INSERT INTO manifests (account, peer, version, hash, listed) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (account, peer, version) DO NOTHING`, account, peer, int64(version), hash[:], listed)
+		ON CONFLICT (account, peer, version) DO UPDATE SET listed = excluded.listed WHERE hash = excluded.hash`,
+		account, peer, int64(version), hash[:], listed)
+}
+
+// UnlistManifests records that none of the own manifests so far lists this device.
+func (tx *Tx) UnlistManifests(account AccountID) error {
+	return tx.exec(`UPDATE manifests SET listed = 0 WHERE account = ? AND peer = 0`, account)
 }
 
 // ManifestHash returns the hash of the admitted manifest of a version, or ErrNotFound.

@@ -135,6 +135,22 @@ func (t *Trust) OwnDevices(tx *store.Tx, account store.AccountID) ([]identity.De
 	return others, m.Version, nil
 }
 
+// Removed reports whether the newest manifest of the own account that is known
+// here, which its identity key has signed, omits this device. Nothing else tells
+// it for certain.
+func (t *Trust) Removed(tx *store.Tx, account store.AccountID) (bool, error) {
+	o, err := t.loadOwn(tx, account)
+	if err != nil {
+		return false, err
+	}
+	m, err := t.seen.manifest(o.Manifest, o.address, o.key.Bytes())
+	if err != nil {
+		return false, err
+	}
+	_, listed := m.Device(o.Device)
+	return !listed, nil
+}
+
 // AdmitRegistration checks the answer to a registration: the chain must certify
 // exactly the key that was sent, for exactly this address, now.
 func AdmitRegistration(rootDER []byte, addr identity.Address, identityKey key.SigningPublic, chain [][]byte, now time.Time) error {

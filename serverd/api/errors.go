@@ -62,7 +62,7 @@ func errInvite() error { return refuse(wire.CodeInvite, "the invite is not valid
 func errProof() error { return refuse(wire.CodeUnauthorized, "the login was refused") }
 
 // errRevoked returns the answer to a login with the key of a device that was
-// removed from its account. It is final: a client that gets it stops.
+// removed from its account. The client stops if a manifest confirms it.
 func errRevoked() error {
 	return refuse(wire.CodeRevoked, "this device was removed from its account")
 }
