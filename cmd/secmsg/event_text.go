@@ -83,6 +83,7 @@ func identityText(i *local.Identity) string {
 		local.ChangeMismatch:      "the safety number did not match",
 		local.ChangeCertificate:   "the certificate has changed",
 		local.ChangeSession:       "a session was begun anew",
+		local.ChangeClone:         "a device seems to be in use twice",
 		local.ChangeWithheld:      "the server withholds a list of devices",
 		local.ChangeStale:         "the list of devices is old",
 	}[i.Change]

@@ -124,10 +124,10 @@ func (e *Engine) contain(tx *store.Tx, in *incoming, fn func() error) error {
 }
 
 // tellCrashed says that something of a peer is kept aside: with the first of
-// each peer, since nothing bounds what a bad one sends.
+// each peer and day, since nothing bounds what a bad one sends.
 func (e *Engine) tellCrashed(tx *store.Tx, in *incoming) error {
-	n, err := tx.CountParked(e.account, in.peer, store.ParkedCrashed)
-	if err != nil || n > 0 {
+	n, err := tx.PerDay(e.account, in.peer, "crashed")
+	if err != nil || n > 1 {
 		return err
 	}
 	return e.system(tx, in.addr.String(), local.System{
@@ -388,7 +388,11 @@ func (e *Engine) message(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	}
 	request := c.GetKind() == e2e.Kind_KIND_REQUEST
 	now := e.profileTime().UnixMilli()
-	if err := tx.SawN(e.account, in.peer, in.device, c.GetN(), now); err != nil {
+	repeated, err := tx.SawN(e.account, in.peer, in.device, c.GetN(), now)
+	if err == nil && repeated {
+		err = e.trust.NumberRepeated(tx, e.account, in.peer, in.addr, in.device, c.GetN())
+	}
+	if err != nil {
 		return err
 	}
 	tx.OnCommit(func() { e.at(taskGaps, 0) })

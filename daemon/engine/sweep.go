@@ -73,10 +73,10 @@ func (e *Engine) tellGaps() error {
 			if err != nil {
 				return err
 			}
-			if err := e.system(tx, addr, local.System{Gap: &local.Gap{Peer: addr, From: g.Low, To: g.High}}); err != nil {
+			if err := e.tellGap(tx, g, addr); err != nil {
 				return err
 			}
-			if err := tx.DeleteGap(e.account, g); err != nil {
+			if err := tx.GapTold(e.account, g); err != nil {
 				return err
 			}
 		}
@@ -90,6 +90,22 @@ func (e *Engine) tellGaps() error {
 		e.at(taskGaps, max(time.UnixMilli(oldest).Add(e.cfg.GapAfter).Sub(now), time.Millisecond))
 	}
 	return nil
+}
+
+// gapsPerDay bounds the events about gaps of one peer, who can leave out every
+// second number.
+const gapsPerDay = 20
+
+// tellGap tells of a gap, and of one more that further ones are not told today.
+func (e *Engine) tellGap(tx *store.Tx, g store.Gap, addr string) error {
+	n, err := tx.PerDay(e.account, g.Peer, "gaps")
+	if err != nil || n > gapsPerDay+1 {
+		return err
+	}
+	if n == gapsPerDay+1 {
+		return e.system(tx, addr, local.System{Text: "more messages of " + addr + " have not arrived; further gaps of today are not told"})
+	}
+	return e.system(tx, addr, local.System{Gap: &local.Gap{Peer: addr, From: g.Low, To: g.High}})
 }
 
 // sweep forgets what its retention has ended. All of it runs on profile time,

@@ -53,6 +53,27 @@ func countName(account AccountID, what string) string {
 	return fmt.Sprintf("count/%d/%s", account, what)
 }
 
+// PerDay counts that something of a kind happened about a peer (0: the account
+// itself) and returns how often it did on this day of profile time, this one
+// included. It bounds events that somebody else can cause as often as he likes.
+func (tx *Tx) PerDay(account AccountID, peer PeerID, kind string) (int, error) {
+	const day, most = 24 * 60 * 60, 1 << 20
+	name := fmt.Sprintf("day/%s/%d", kind, peer)
+	v, err := tx.MetaInt(account, name)
+	if err != nil {
+		return 0, err
+	}
+	today := tx.ProfileTime().Unix() / day
+	n := int64(0)
+	if v/most == today {
+		n = v % most
+	}
+	if n = min(n+1, most-1); n > 1 && n == v%most {
+		return int(n), nil
+	}
+	return int(n), tx.SetMetaInt(account, name, today*most+n)
+}
+
 // Idempotent is what an idempotency key stands for.
 type Idempotent struct {
 	Digest []byte // keyed hash of the content

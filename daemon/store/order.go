@@ -7,7 +7,12 @@ type Gap struct {
 	Low     uint64
 	High    uint64
 	SinceMS int64
+	told    bool
 }
+
+// maxGaps bounds the gaps that were told and are kept of one device. What a peer
+// opens beyond them is merged, which forgets which numbers between them came.
+const maxGaps = 1000
 
 // NextN draws the counter for the next message to a peer, from 1.
 func (tx *Tx) NextN(account AccountID, peer PeerID) (uint64, error) {
@@ -19,79 +24,102 @@ func (tx *Tx) NextN(account AccountID, peer PeerID) (uint64, error) {
 const maxN = 1 << 62
 
 // SawN records that message n of a device arrived: it opens a gap for what was
-// skipped, or fills a place of one. A device's first n opens no gap.
-func (tx *Tx) SawN(account AccountID, peer PeerID, device [16]byte, n uint64, ms int64) error {
+// skipped, or fills a place of one. A device's first n opens no gap that is told.
+// It reports whether n came before: only a message with an id of its own may ask.
+func (tx *Tx) SawN(account AccountID, peer PeerID, device [16]byte, n uint64, ms int64) (repeated bool, err error) {
 	if n == 0 || n > maxN {
-		return nil
+		return false, nil
 	}
 	var high uint64
-	err := tx.get(`SELECT high FROM seen_n WHERE account = ? AND peer = ? AND device = ?`, []any{account, peer, device[:]}, &high)
-	if isNotFound(err) {
-		return tx.exec(`INSERT INTO seen_n (account, peer, device, high) VALUES (?, ?, ?, ?)`, account, peer, device[:], n)
-	}
-	if err != nil {
-		return err
+	err = tx.get(`SELECT high FROM seen_n WHERE account = ? AND peer = ? AND device = ?`, []any{account, peer, device[:]}, &high)
+	first := isNotFound(err)
+	if err != nil && !first {
+		return false, err
 	}
 	if n <= high {
-		return tx.fillGap(account, peer, device, n)
+		filled, err := tx.fillGap(account, peer, device, n)
+		return err == nil && !filled, err
 	}
 	if n > high+1 {
-		if err := tx.putGap(account, Gap{Peer: peer, Device: device, Low: high + 1, High: n - 1, SinceMS: ms}); err != nil {
-			return err
+		g := Gap{Peer: peer, Device: device, Low: high + 1, High: n - 1, SinceMS: ms, told: first}
+		if err := tx.putGap(account, g); err != nil {
+			return false, err
 		}
 	}
-	return tx.exec(`UPDATE seen_n SET high = ? WHERE account = ? AND peer = ? AND device = ?`, n, account, peer, device[:])
+	return false, tx.exec(`INSERT INTO seen_n (account, peer, device, high) VALUES (?, ?, ?, ?)
+		ON CONFLICT (account, peer, device) DO UPDATE SET high = excluded.high`, account, peer, device[:], n)
 }
 
 // SawAgain is SawN for a message that is known: it came in another envelope, of
-// which nothing else is new.
+// which nothing else is new, so that its number may have been seen.
 func (tx *Tx) SawAgain(account AccountID, peer PeerID, device [16]byte, n uint64, ms int64) error {
-	return tx.SawN(account, peer, device, n, ms)
+	_, err := tx.SawN(account, peer, device, n, ms)
+	return err
 }
 
-// fillGap takes n out of the gap that holds it, which leaves none, one or two.
-func (tx *Tx) fillGap(account AccountID, peer PeerID, device [16]byte, n uint64) error {
+// fillGap takes n out of the gap that holds it, which leaves none, one or two, and
+// reports whether there was one.
+func (tx *Tx) fillGap(account AccountID, peer PeerID, device [16]byte, n uint64) (bool, error) {
 	g := Gap{Peer: peer, Device: device}
-	err := tx.get(`SELECT low, high, since_ms FROM gaps WHERE account = ? AND peer = ? AND device = ? AND low <= ? AND high >= ?`,
-		[]any{account, peer, device[:], n, n}, &g.Low, &g.High, &g.SinceMS)
+	err := tx.get(`SELECT low, high, since_ms, told FROM gaps
+		WHERE account = ? AND peer = ? AND device = ? AND low <= ? AND high >= ? ORDER BY told LIMIT 1`,
+		[]any{account, peer, device[:], n, n}, &g.Low, &g.High, &g.SinceMS, &g.told)
 	if isNotFound(err) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	if err := tx.DeleteGap(account, g); err != nil {
-		return err
+	err = tx.exec(`DELETE FROM gaps WHERE account = ? AND peer = ? AND device = ? AND low = ?`, account, g.Peer, g.Device[:], g.Low)
+	if err != nil {
+		return false, err
 	}
 	if g.Low < n {
 		left := g
 		left.High = n - 1
 		if err := tx.putGap(account, left); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if g.High > n {
 		right := g
 		right.Low = n + 1
-		return tx.putGap(account, right)
+		return true, tx.putGap(account, right)
 	}
-	return nil
+	return true, nil
 }
 
 func (tx *Tx) putGap(account AccountID, g Gap) error {
-	return tx.exec(`INSERT INTO gaps (account, peer, device, low, high, since_ms) VALUES (?, ?, ?, ?, ?, ?)`,
-		account, g.Peer, g.Device[:], g.Low, g.High, g.SinceMS)
+	return tx.exec(`INSERT INTO gaps (account, peer, device, low, high, since_ms, told) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (account, peer, device, low) DO UPDATE SET high = max(high, excluded.high)`,
+		account, g.Peer, g.Device[:], g.Low, g.High, g.SinceMS, g.told)
 }
 
-// DeleteGap forgets a gap.
-func (tx *Tx) DeleteGap(account AccountID, g Gap) error {
-	return tx.exec(`DELETE FROM gaps WHERE account = ? AND peer = ? AND device = ? AND low = ?`, account, g.Peer, g.Device[:], g.Low)
+// GapTold notes that the user was told of a gap. It stays until it is filled.
+func (tx *Tx) GapTold(account AccountID, g Gap) error {
+	err := tx.exec(`UPDATE gaps SET told = 1 WHERE account = ? AND peer = ? AND device = ? AND low = ?`, account, g.Peer, g.Device[:], g.Low)
+	if err != nil {
+		return err
+	}
+	whole := Gap{Peer: g.Peer, Device: g.Device, told: true}
+	var n int
+	err = tx.get(`SELECT count(*), coalesce(min(low), 0), coalesce(max(high), 0) FROM gaps
+		WHERE account = ? AND peer = ? AND device = ? AND told = 1`, []any{account, g.Peer, g.Device[:]}, &n, &whole.Low, &whole.High)
+	if err != nil || n <= maxGaps {
+		return err
+	}
+	err = tx.exec(`DELETE FROM gaps WHERE account = ? AND peer = ? AND device = ? AND told = 1`, account, g.Peer, g.Device[:])
+	if err != nil {
+		return err
+	}
+	return tx.putGap(account, whole)
 }
 
-// Gaps returns the gaps open since before ms, oldest first.
+// Gaps returns the gaps that are open since before ms and were not told, oldest first.
 func (tx *Tx) Gaps(account AccountID, ms int64) ([]Gap, error) {
 	var out []Gap
-	err := tx.each(`SELECT peer, device, low, high, since_ms FROM gaps WHERE account = ? AND since_ms <= ? ORDER BY since_ms, low`,
+	err := tx.each(`SELECT peer, device, low, high, since_ms FROM gaps INDEXED BY gaps_untold
+		WHERE account = ? AND told = 0 AND since_ms <= ? ORDER BY since_ms, low`,
 		[]any{account, ms}, func(scan func(...any) error) error {
 			var g Gap
 			var device []byte
@@ -105,9 +133,9 @@ func (tx *Tx) Gaps(account AccountID, ms int64) ([]Gap, error) {
 	return out, err
 }
 
-// OldestGap returns since when the oldest gap is open, 0: there is none.
+// OldestGap returns since when the oldest gap that was not told is open, 0: there is none.
 func (tx *Tx) OldestGap(account AccountID) (int64, error) {
 	var ms int64
-	err := tx.get(`SELECT coalesce(min(since_ms), 0) FROM gaps WHERE account = ?`, []any{account}, &ms)
+	err := tx.get(`SELECT coalesce(min(since_ms), 0) FROM gaps INDEXED BY gaps_untold WHERE account = ? AND told = 0`, []any{account}, &ms)
 	return ms, err
 }

@@ -146,7 +146,9 @@ func (p *admission) admitChain(chain, manifests [][]byte) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrCertificate, err)
 		}
-		p.recordChange(cert, chain, manifests)
+		if err := p.recordChange(cert, chain, manifests); err != nil {
+			return err
+		}
 		return fmt.Errorf("%s: %w", p.addr, ErrChanged)
 	}
 	if cert.NotAfter.After(p.c.Expires) {
@@ -168,10 +170,16 @@ func (p *admission) expired() error {
 	}
 	if !p.c.Warned.Equal(p.c.Expires) {
 		p.c.Warned = p.c.Expires
-		p.changes = append(p.changes, local.Identity{
-			Change: local.ChangeCertificate, Fingerprint: fingerprint(p.c.Pin),
-			Text: "the certificate expired on " + p.c.Expires.UTC().Format(time.DateOnly),
-		})
+		due, err := oncePer(p.tx, p.own.ID, p.c.Peer, local.ChangeCertificate, alarmPeriod, p.tx.ProfileTime())
+		if err != nil {
+			return err
+		}
+		if due {
+			p.changes = append(p.changes, local.Identity{
+				Change: local.ChangeCertificate, Fingerprint: fingerprint(p.c.Pin),
+				Text: "the certificate expired on " + p.c.Expires.UTC().Format(time.DateOnly),
+			})
+		}
 	}
 	if !cert.InGrace(p.now) {
 		return fmt.Errorf("%w: it expired on %s", ErrCertificate, p.c.Expires.UTC().Format(time.DateOnly))
@@ -180,14 +188,22 @@ func (p *admission) expired() error {
 }
 
 // recordChange keeps a certified key that is not the pin for the user's decision.
-func (p *admission) recordChange(cert identity.AccountCert, chain, manifests [][]byte) {
+// A server that makes up one key after the other is told once a day; the newest is
+// what the user is shown then.
+func (p *admission) recordChange(cert identity.AccountCert, chain, manifests [][]byte) error {
 	fresh := !bytes.Equal(p.c.Changed, cert.Key.Bytes())
 	p.c.Changed, p.c.ChangedChain = cert.Key.Bytes(), chain
 	if fresh {
 		p.c.ChangedManifest = nil
-		p.changes = append(p.changes, local.Identity{
-			Change: local.ChangeKey, Fingerprint: cert.Key.Fingerprint(), Previous: fingerprint(p.c.Pin),
-		})
+		due, err := oncePer(p.tx, p.own.ID, p.c.Peer, local.ChangeKey, alarmPeriod, p.tx.ProfileTime())
+		if err != nil {
+			return err
+		}
+		if due {
+			p.changes = append(p.changes, local.Identity{
+				Change: local.ChangeKey, Fingerprint: cert.Key.Fingerprint(), Previous: fingerprint(p.c.Pin),
+			})
+		}
 	}
 	for _, signed := range manifests {
 		if _, err := identity.VerifyManifest(signed, p.addr, cert.Key); err != nil {
@@ -197,6 +213,28 @@ func (p *admission) recordChange(cert identity.AccountCert, chain, manifests [][
 			p.c.ChangedManifest = signed
 		}
 	}
+	return nil
+}
+
+// devicesPerDay bounds the events about one peer's devices: an account has ten, and
+// one that changes them all day long must not fill the journal.
+const devicesPerDay = 20
+
+// fewADay leaves out what is more than a day's events about the peer's devices.
+func (p *admission) fewADay(changes []local.Identity) ([]local.Identity, error) {
+	for i := range changes {
+		n, err := p.tx.PerDay(p.own.ID, p.c.Peer, "devices")
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case n > devicesPerDay:
+			return changes[:i], nil
+		case n == devicesPerDay:
+			changes[i].Text += "; further changes of today are not told"
+		}
+	}
+	return changes, nil
 }
 
 // admitManifest takes a manifest in the place of the known one if it is newer.
@@ -233,6 +271,9 @@ func (p *admission) admitManifest(signed []byte) error {
 	if err := retire(p.tx, p.own.ID, p.c.Peer, removed, next); err != nil {
 		return err
 	}
+	if changes, err = p.fewADay(changes); err != nil {
+		return err
+	}
 	p.c.Manifest = signed
 	p.changes = append(p.changes, changes...)
 	return rememberManifest(p.tx, p.own.ID, p.c.Peer, next.Version, signed, false)
@@ -240,7 +281,7 @@ func (p *admission) admitManifest(signed []byte) error {
 
 // lie reports a manifest that contradicts the pin or what it signed before.
 func (p *admission) lie(signed []byte, err error) error {
-	fresh, e := alarmOnce(p.tx, p.own.ID, p.c.Peer, signed)
+	fresh, e := alarmOnce(p.tx, p.own.ID, p.c.Peer, local.ChangeMismatch, signed)
 	if e != nil {
 		return e
 	}

@@ -271,6 +271,7 @@ func TestManifests(t *testing.T) {
 		"another newest": bob.sign(w, 4, identity.ManifestHash(two), laptop),
 		"broken link":    bob.sign(w, 5, identity.ManifestHash(two), laptop),
 	} {
+		w.update(func(tx *store.Tx) error { return forgetTold(tx, w.account, peer, local.ChangeMismatch) }) // another day
 		out, err = w.admit(bob.addr, bob.chain, fork)
 		check(t, err)
 		if out.Version != 4 || !slices.Equal(changes(out.Changes), []string{local.ChangeMismatch}) {

@@ -108,7 +108,7 @@ func admitOwnManifest(tx *store.Tx, o *own, signed []byte) ([]local.Identity, er
 }
 
 func ownAlarm(tx *store.Tx, o own, what []byte, change local.Identity) ([]local.Identity, error) {
-	fresh, err := alarmOnce(tx, o.ID, 0, what)
+	fresh, err := alarmOnce(tx, o.ID, 0, change.Change, what)
 	if err != nil || !fresh {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 
 	"secmsg/crypto/identity"
@@ -91,19 +92,32 @@ func (t *Trust) State(tx *store.Tx, account store.AccountID, peer store.PeerID) 
 	return TrustState(c), err
 }
 
-// alarmOnce reports whether an alarm about these bytes is new for a peer (0: the
-// own account), so that a server which repeats a lie raises one event.
-func alarmOnce(tx *store.Tx, account store.AccountID, peer store.PeerID, what []byte) (bool, error) {
+// lies is how many lies about a peer are remembered, each by the first half of
+// its hash.
+const lies = 8
+
+// alarmOnce reports whether an alarm of a kind about these bytes is due for a peer
+// (0: the own account). A lie that was told is remembered, so that a server which
+// repeats it raises one event; and one that makes up more, or alternates them,
+// raises one a day.
+func alarmOnce(tx *store.Tx, account store.AccountID, peer store.PeerID, kind string, what []byte) (bool, error) {
 	name := "alarm/" + strconv.FormatInt(int64(peer), 10)
 	sum := sha256.Sum256(what)
-	last, err := tx.Meta(account, name)
+	told, err := tx.Meta(account, name)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return false, err
 	}
-	if string(last) == string(sum[:]) {
-		return false, nil
+	const half = sha256.Size / 2
+	for known := range slices.Chunk(told, half) {
+		if string(known) == string(sum[:half]) {
+			return false, nil
+		}
 	}
-	return true, tx.SetMeta(account, name, sum[:])
+	told = append(told, sum[:half]...)
+	if err := tx.SetMeta(account, name, told[max(len(told)-lies*half, 0):]); err != nil {
+		return false, err
+	}
+	return oncePer(tx, account, peer, kind, alarmPeriod, tx.ProfileTime())
 }
 
 // fingerprint returns the fingerprint of a stored key, "" if there is none.

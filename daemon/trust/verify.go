@@ -108,6 +108,9 @@ func (t *Trust) Accept(tx *store.Tx, account store.AccountID, addr identity.Addr
 		}
 	}
 	c.Changed, c.ChangedChain, c.ChangedManifest = nil, nil, nil
+	if err := forgetTold(tx, account, c.Peer, local.ChangeKey); err != nil {
+		return local.Contact{}, err
+	}
 	relation := c.Relation
 	if relation == store.RelationNone {
 		relation = store.RelationContact

@@ -21,6 +21,7 @@ import (
 const (
 	sessionPeriod  = 24 * time.Hour
 	withheldPeriod = 24 * time.Hour
+	alarmPeriod    = 24 * time.Hour // of keys, lists of devices, certificates and numbers used twice
 	stalePeriod    = 30 * 24 * time.Hour
 )
 
@@ -45,6 +46,12 @@ func lately(tx *store.Tx, account store.AccountID, peer store.PeerID, kind strin
 	return !last.After(now) && now.Sub(last) < period, nil
 }
 
+// forgetTold makes the next event of a kind about a peer due, after the user has
+// decided about the last.
+func forgetTold(tx *store.Tx, account store.AccountID, peer store.PeerID, kind string) error {
+	return tx.SetMetaInt(account, toldName(kind, peer), 0)
+}
+
 func toldName(kind string, peer store.PeerID) string {
 	return "told/" + kind + "/" + strconv.FormatInt(int64(peer), 10)
 }
@@ -58,19 +65,32 @@ func (t *Trust) SessionReplaced(tx *store.Tx, account store.AccountID, peer stor
 	if err != nil || !due {
 		return err
 	}
-	change := local.Identity{
-		Change: local.ChangeSession,
-		Text:   "device " + device.String() + " has begun a new session in the place of one that worked",
+	return t.tellDevice(tx, account, peer, addr, device, local.ChangeSession, "has begun a new session in the place of one that worked")
+}
+
+// NumberRepeated tells that a device has given one number to two messages, each
+// with an id of its own. An honest device never does: a copy of it is in use, which
+// the server has not told. At most one event a peer and day.
+func (t *Trust) NumberRepeated(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, device key.DeviceID, n uint64) error {
+	due, err := oncePer(tx, account, peer, local.ChangeClone, alarmPeriod, tx.ProfileTime())
+	if err != nil || !due {
+		return err
 	}
+	return t.tellDevice(tx, account, peer, addr, device, local.ChangeClone,
+		fmt.Sprintf("has sent two messages as number %d: a copy of it is in use", n))
+}
+
+// tellDevice tells what a device of a peer, or of the own account, has done.
+func (t *Trust) tellDevice(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, device key.DeviceID, change, what string) error {
 	m, pin, err := t.newest(tx, account, peer, addr)
 	if err != nil && !errors.Is(err, ErrUnknownPeer) {
 		return err
 	}
+	name := device.String()
 	if d, ok := m.Device(device); ok {
-		change.Text = "device " + deviceText(d) + " has begun a new session in the place of one that worked"
+		name = deviceText(d)
 	}
-	change.Fingerprint = pin
-	return t.notify(tx, account, addr, change)
+	return t.notify(tx, account, addr, local.Identity{Change: change, Fingerprint: pin, Text: "device " + name + " " + what})
 }
 
 // newest returns the newest admitted manifest of a peer or of the own account,

@@ -121,6 +121,8 @@ const (
 	ChangeCertificate   = "certificate"
 	// ChangeSession: a device has begun a session in the place of one that worked.
 	ChangeSession = "session"
+	// ChangeClone: a device has given one number to two messages.
+	ChangeClone = "clone"
 	// ChangeWithheld: the server does not show a list of devices that messages name.
 	ChangeWithheld = "withheld"
 	// ChangeStale: the list of devices was not signed anew for 60 days.
