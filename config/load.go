@@ -1,9 +1,7 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"reflect"
@@ -42,28 +40,48 @@ type validator interface{ Validate() error }
 // Load fills into, a pointer to a struct whose fields carry `config:"key"`
 // tags and which holds the defaults. A key `a.b` is read from the environment
 // as SECMSG_A_B. Durations are Go durations or whole days ("30d"); sizes take
-// KiB, MiB, GiB. The error joins everything that is wrong, each with its key.
+// KiB, MiB, GiB. Everything that is wrong with the values is one *Invalid.
 func Load(src Source, into any) error {
-	v := viper.New()
-	v.SetConfigType("yaml")
-	var problems []error
-	if err := readFile(v, src); err != nil {
-		problems = append(problems, err)
+	f, problems, err := readFile(src)
+	if err != nil {
+		return err
 	}
-	root := reflect.ValueOf(into).Elem()
+	if f.unread { // what the rules would say of the defaults helps nobody
+		return invalid(problems)
+	}
+	v := viper.New()
 	leaves := map[string]reflect.Value{}
-	collect(root, "", leaves)
+	collect(reflect.ValueOf(into).Elem(), "", leaves)
 	for _, key := range slices.Sorted(maps.Keys(leaves)) {
 		if err := v.BindEnv(key, EnvName(key)); err != nil {
-			problems = append(problems, fmt.Errorf("bind %s: %w", key, err))
+			return fmt.Errorf("bind %s: %w", key, err)
 		}
 	}
 	for key, value := range src.Values {
 		v.Set(key, value)
-	}
-	for _, key := range slices.Sorted(slices.Values(v.AllKeys())) {
 		if _, known := leaves[key]; !known {
 			problems = append(problems, unknown(key, leaves))
+		}
+	}
+	for _, key := range f.keys {
+		_, section := f.values[key].(map[string]any) // an empty one
+		_, known := leaves[key]
+		switch {
+		case known && !section:
+			// The lowest of viper's sources, below the environment.
+			v.SetDefault(key, f.values[key])
+		case known:
+			problems = append(problems, Problem{f.path, f.line(key), key, "a value is expected here, not a section"})
+		case !section || !isSection(key, leaves):
+			p := unknown(key, leaves)
+			p.File, p.Line = f.path, f.line(key)
+			problems = append(problems, p)
+		}
+	}
+	wrong := map[string]bool{} // keys whose value could not be read
+	for _, p := range problems {
+		if _, read := f.values[p.Key]; !read {
+			wrong[p.Key] = true
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(leaves)) {
@@ -71,48 +89,39 @@ func Load(src Source, into any) error {
 			continue
 		}
 		if err := v.UnmarshalKey(key, leaves[key].Addr().Interface(), decoder); err != nil {
-			problems = append(problems, fmt.Errorf("%s: %s", where(key, src), reason(err)))
+			wrong[key] = true
+			problems = append(problems, f.place(src, Problem{Key: key, Text: reason(err)}))
 		}
 	}
-	if len(problems) == 0 {
-		if val, ok := into.(validator); ok {
-			if err := val.Validate(); err != nil {
-				problems = append(problems, err)
+	if val, ok := into.(validator); ok {
+		for _, p := range broken(val.Validate()) {
+			if !wrong[p.Key] { // what was said of the key already is the reason
+				problems = append(problems, f.place(src, p))
 			}
 		}
 	}
-	return errors.Join(problems...)
+	return invalid(problems)
+}
+
+// place says where the value of a problem's key comes from: an environment
+// variable, a flag, or the file.
+func (f *file) place(src Source, p Problem) Problem {
+	for _, key := range strings.Split(p.Key, ", ") {
+		if _, explicit := src.Values[key]; explicit {
+			return p
+		}
+		if os.Getenv(EnvName(key)) != "" {
+			p.Key = EnvName(key)
+			return p
+		}
+	}
+	p.File, p.Line = f.path, f.line(p.Key)
+	return p
 }
 
 // EnvName returns the environment variable that sets key.
 func EnvName(key string) string {
 	return envPrefix + "_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(key))
-}
-
-// readFile reads src.File into v.
-func readFile(v *viper.Viper, src Source) error {
-	if src.File == "" {
-		return nil
-	}
-	info, err := os.Stat(src.File)
-	if errors.Is(err, fs.ErrNotExist) && src.Optional {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read configuration: %w", err)
-	}
-	if info.Size() > maxFile {
-		return fmt.Errorf("read configuration: %s is over %d bytes long", src.File, maxFile)
-	}
-	f, err := os.Open(src.File)
-	if err != nil {
-		return fmt.Errorf("read configuration: %w", err)
-	}
-	defer f.Close()
-	if err := v.ReadConfig(f); err != nil {
-		return fmt.Errorf("read configuration %s: %w", src.File, err)
-	}
-	return nil
 }
 
 // collect adds every leaf field of a struct under its dotted key.
@@ -131,27 +140,32 @@ func collect(s reflect.Value, prefix string, leaves map[string]reflect.Value) {
 	}
 }
 
-// unknown words the report of a key that no field has.
-func unknown(key string, leaves map[string]reflect.Value) error {
+// isSection reports whether a key begins those of fields.
+func isSection(key string, leaves map[string]reflect.Value) bool {
 	for leaf := range leaves {
 		if strings.HasPrefix(leaf, key+".") {
-			return fmt.Errorf("%s: a section is expected here, not a value", key)
-		}
-		if strings.HasPrefix(key, leaf+".") {
-			return fmt.Errorf("%s: a value is expected here, not a section", leaf)
+			return true
 		}
 	}
-	return fmt.Errorf("%s: unknown key", key)
+	return false
 }
 
-// where names a key as the user wrote it: an environment variable or a key.
-func where(key string, src Source) string {
-	if _, explicit := src.Values[key]; !explicit {
-		if _, set := os.LookupEnv(EnvName(key)); set {
-			return EnvName(key)
+// unknown words the report of a key that no field has.
+func unknown(key string, leaves map[string]reflect.Value) Problem {
+	if isSection(key, leaves) {
+		return problemf(name(key), "a section is expected here, not a value")
+	}
+	for leaf := range leaves {
+		if strings.HasPrefix(key, leaf+".") {
+			return problemf(leaf, "a value is expected here, not a section")
 		}
 	}
-	return key
+	if low := strings.ToLower(key); low != key {
+		if _, known := leaves[low]; known {
+			return problemf(name(key), "unknown key; it is %s", low)
+		}
+	}
+	return problemf(name(key), "unknown key")
 }
 
 // reason shortens a decoding error to what a user can act on.

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -42,20 +43,115 @@ func TestOrderOfSources(t *testing.T) {
 	}
 }
 
+// TestEverythingWrongIsReportedAtOnce holds the whole report: a line for each
+// problem, in the order of the file, with what the rules say beside what cannot
+// be read.
 func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
-	path := write(t, "domian: x\nlisten: {a: b}\nlimits:\n  ping: fast\n  sweep: 5\n  mailbox: 7\n  contacts: many\n  lookups: {brust: 1}\n")
+	path := write(t, `domian: x
+listen: {a: b}
+Address: h:1
+limits:
+  ping: fast
+  sweep: 5
+  mailbox: 7
+  contacts: many
+  lookups: {brust: 1}
+  token_life: 0s
+roles:
+  - foo
+  - api
+  - bar
+roles: [api]
+"a\nb\u202e": 1
+log: {}
+tls:
+  key: k
+blob: {dir: {}}
+turn: {external: &a [x], secret: *a}
+`)
 	t.Setenv("SECMSG_LIMITS_MAILBOX_BYTES", "1 banana")
-	_, err := config.LoadServer("/data", path, nil)
-	if err == nil {
-		t.Fatal("accepted")
+	t.Setenv("SECMSG_LOG_LEVEL", "loud")
+	_, err := config.LoadServer("/data", path, map[string]any{"limits.idle": "-1s"})
+	bad, ok := errors.AsType[*config.Invalid](err)
+	if !ok {
+		t.Fatalf("got %v", err)
 	}
-	for _, want := range []string{
-		"domian: unknown key", "listen: a value is expected", `limits.ping: "fast" is not a duration`,
-		"limits.sweep: 5 is not a duration", "limits.mailbox: a section is expected", "limits.contacts:",
-		"limits.lookups.brust: unknown key", "SECMSG_LIMITS_MAILBOX_BYTES:",
+	want := []string{
+		`SECMSG_LIMITS_MAILBOX_BYTES: `,
+		`SECMSG_LOG_LEVEL: "loud" is none of`,
+		`FILE: domain: missing`,
+		`limits.idle: "-1s" is not a duration`,
+		`FILE:1: domian: unknown key`,
+		`FILE:2: listen: a value is expected here, not a section`,
+		`FILE:3: Address: unknown key; it is address`,
+		`FILE:5: limits.ping: "fast" is not a duration`,
+		`FILE:6: limits.sweep: 5 is not a duration`,
+		`FILE:7: limits.mailbox: a section is expected here, not a value`,
+		`FILE:8: limits.contacts: `,
+		`FILE:9: limits.lookups.brust: unknown key`,
+		`FILE:10: limits.token_life: must be more than 0`,
+		`FILE:11: roles: "foo" is not served`,
+		`FILE:11: roles: "bar" is not served`,
+		`FILE:15: roles: already set in line 11`,
+		`FILE:16: "a\nb\u202e": unknown key`,
+		`FILE:19: tls.cert, tls.key: only one`,
+		`FILE:20: blob.dir: a value is expected`,
+		`FILE:21: turn.external: "x" is not`,
+		`FILE:21: turn.secret: aliases`,
+	}
+	got := strings.Split(strings.ReplaceAll(err.Error(), path, "FILE"), "\n")
+	if len(got) != len(bad.Problems) {
+		t.Errorf("%d lines for %d problems", len(got), len(bad.Problems))
+	}
+	for i := range max(len(got), len(want)) {
+		switch {
+		case i >= len(got):
+			t.Errorf("missing: %s", want[i])
+		case i >= len(want):
+			t.Errorf("unexpected: %s", got[i])
+		case !strings.HasPrefix(got[i], want[i]):
+			t.Errorf("line %d is %s, want %s", i+1, got[i], want[i])
+		}
+	}
+}
+
+// TestClientReport is the same for the configuration of a profile.
+func TestClientReport(t *testing.T) {
+	home := t.TempDir()
+	text := "output: xml\nintervals:\n  ping: 0s\nproxy: \"ftp://user:geheim@h\"\nfiles: {dir: here}\nnonsense: 1\n"
+	if err := os.WriteFile(filepath.Join(home, "config.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := config.LoadClient(home, nil)
+	bad, ok := errors.AsType[*config.Invalid](err)
+	if !ok {
+		t.Fatalf("got %v", err)
+	}
+	for i, want := range []string{"1: output: ", "3: intervals.ping: ", "4: proxy: not http://", "5: files.dir: ", "6: nonsense: unknown key"} {
+		if i >= len(bad.Lines()) || !strings.Contains(bad.Lines()[i], "config.yaml:"+want) {
+			t.Errorf("no line with %q in\n%v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "geheim") {
+		t.Errorf("the report holds a password: %v", err)
+	}
+}
+
+// TestOddFiles holds what a file may be beside keys and values.
+func TestOddFiles(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "# nothing\n": "", "---\n": "", "domain: d\n---\ndomain: e\n": "second document", "- domain\n": "keys and values",
+		"domain: d\nlimits:\n": "", "domain: d\nlisten: ~\n": "", "domain: d\nlimits: {}\n": "", "just text": "keys and values",
+		"domain: d\nlimits.ping: 3s\n": "not a key", "domain: \"\x01\"": "not YAML", "domain: d\n<<: {listen: x}\n": "not a key",
+		"domain: d\nlimits: 3\n": "a section is expected", "domain: d\nroles: [[api]]\n": "roles", "? [a]\n: b\n": "not a key",
 	} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("no %q in\n%v", want, err)
+		t.Setenv("SECMSG_DOMAIN", "")
+		if text == "" || text[0] == '#' || text == "---\n" {
+			t.Setenv("SECMSG_DOMAIN", "d")
+		}
+		_, err := config.LoadServer("/d", write(t, text), nil)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: got %v, want %q", text, err, want)
 		}
 	}
 }
@@ -72,8 +168,8 @@ func TestRules(t *testing.T) {
 		"domain: d\nlimits: {ping: -1s}":                "limits.ping",
 		"domain: d\nlog: {level: loud}":                 "log.level",
 		"domain: d\naddress: nowhere":                   "address",
-		"domain: d\ndomain: e":                          "already defined",
-		"domain: [":                                     "read configuration",
+		"domain: d\ndomain: e":                          "already set in line 1",
+		"domain: [":                                     "not YAML",
 		"domain: d\nlimits: {mailbox: {envelopes: -5}}": "limits.mailbox.envelopes",
 	} {
 		if _, err := config.LoadServer("/d", write(t, text), nil); err == nil || !strings.Contains(err.Error(), want) {

@@ -24,7 +24,8 @@ type app struct {
 	quiet       bool
 	verbose     bool
 
-	told []string // reasons for which messages wait that were told already
+	wrong []string // with the configuration, a line each
+	told  []string // reasons for which messages wait that were told already
 }
 
 // Values of --output.

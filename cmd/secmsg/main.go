@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"secmsg/config"
 	"secmsg/rpc/local"
 )
 
@@ -83,6 +84,9 @@ func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
 		return int(status)
 	}
 	e := classify(ctx, err)
+	if bad, ok := errors.AsType[*config.Invalid](err); ok {
+		a.wrong = bad.Lines()
+	}
 	a.printError(e)
 	return exitCode(e.Code)
 }

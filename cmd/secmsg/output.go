@@ -72,6 +72,12 @@ func (a *app) notef(format string, args ...any) {
 // the priority of an error.
 func (a *app) printError(e *local.Error) {
 	text := fmt.Sprintf("secmsg: %s\n", visible(e.Message))
+	if len(a.wrong) > 0 {
+		text = ""
+		for _, line := range a.wrong { // as compilers print them
+			text += visible(line) + "\n"
+		}
+	}
 	for _, c := range e.Candidates {
 		text += fmt.Sprintf("  %s\n", visible(c))
 	}

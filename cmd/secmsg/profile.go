@@ -36,9 +36,13 @@ func (a *app) profile() (config.Client, error) {
 	return cfg, nil
 }
 
-// configError makes a usage error of an error of config, with its hint if it has one.
+// configError makes a usage error of an error of config, with its hint if it has
+// one. A wrong configuration stays in the chain, so that run prints its lines.
 func configError(err error) error {
 	e := usagef("%v", err)
+	if bad, ok := errors.AsType[*config.Invalid](err); ok {
+		return invalidConfig{e, bad}
+	}
 	if h, ok := errors.AsType[interface {
 		error
 		Hint() string
@@ -47,6 +51,18 @@ func configError(err error) error {
 	}
 	return e
 }
+
+// invalidConfig is a usage error that knows the lines of its message.
+type invalidConfig struct {
+	usage  *local.Error
+	config *config.Invalid
+}
+
+// Error returns the lines.
+func (e invalidConfig) Error() string { return e.config.Error() }
+
+// Unwrap returns both.
+func (e invalidConfig) Unwrap() []error { return []error{e.usage, e.config} }
 
 // daemonTarget is where the daemon of a profile is found, and how this command
 // introduces itself.

@@ -115,7 +115,7 @@ func runServerd(ctx context.Context, a *app, f serverdRunFlags, values map[strin
 	}
 	cfg, err := config.LoadServer(dir, f.config, values)
 	if err != nil {
-		return usagef("%v", err)
+		return configError(err)
 	}
 	logger, flush, err := a.serverLogger(cfg.Log.Level)
 	if err != nil {

@@ -1,0 +1,98 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Problem is one thing that is wrong with a configuration.
+type Problem struct {
+	File string // "" if no file is to blame
+	Line int    // in File, from 1; 0 if no line is to blame
+	Key  string // a key as in the file, or the name of an environment variable; "" if no single one is to blame
+	Text string
+}
+
+// String is one line: FILE:LINE: key: text.
+func (p Problem) String() string {
+	var b strings.Builder
+	if p.File != "" {
+		b.WriteString(p.File)
+		if p.Line > 0 {
+			b.WriteString(":" + strconv.Itoa(p.Line))
+		}
+		b.WriteString(": ")
+	}
+	if p.Key != "" {
+		b.WriteString(p.Key + ": ")
+	}
+	b.WriteString(p.Text)
+	return b.String()
+}
+
+// Invalid is everything that is wrong with a configuration, in the order of the file.
+type Invalid struct{ Problems []Problem }
+
+// Error has a line for each problem.
+func (e *Invalid) Error() string { return strings.Join(e.Lines(), "\n") }
+
+// Lines returns the problems as lines of text.
+func (e *Invalid) Lines() []string {
+	out := make([]string, 0, len(e.Problems))
+	for _, p := range e.Problems {
+		out = append(out, p.String())
+	}
+	return out
+}
+
+// invalid returns an *Invalid, or nil if there is no problem.
+func invalid(problems []Problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key))
+	})
+	return &Invalid{Problems: problems}
+}
+
+// broken makes problems of what a struct's rules found. Each of their errors
+// begins with the key that it is about, or with several.
+func broken(err error) []Problem {
+	if err == nil {
+		return nil
+	}
+	if all, ok := errors.AsType[interface {
+		error
+		Unwrap() []error
+	}](err); ok {
+		var out []Problem
+		for _, one := range all.Unwrap() {
+			out = append(out, broken(one)...)
+		}
+		return out
+	}
+	key, text, found := strings.Cut(err.Error(), ": ")
+	if !found || strings.ContainsAny(key, " \"") && !strings.Contains(key, ", ") {
+		return []Problem{{Text: err.Error()}}
+	}
+	return []Problem{{Key: key, Text: text}}
+}
+
+// name makes a key that somebody wrote fit for a line of text.
+func name(key string) string {
+	for _, r := range key {
+		if r <= ' ' || r > '~' || r == '"' {
+			return strconv.QuoteToASCII(key)
+		}
+	}
+	return key
+}
+
+func problemf(key, format string, args ...any) Problem {
+	return Problem{Key: key, Text: fmt.Sprintf(format, args...)}
+}
