@@ -97,7 +97,7 @@ func (a *account) build() {
 		Account: a.id, Store: d.store, Blobs: blobs{a.link.Client}, Engine: a.engine, Memory: d.memory, Logger: logger,
 		Spool: filepath.Join(d.cfg.Paths.Data, spoolDir), Downloads: d.downloads(),
 		Parallel: d.cfg.Files.Parallel, SpoolParts: int(d.cfg.Files.Spool / seal.FilePartPlain),
-		KeepFree: int64(d.cfg.Files.KeepFree),
+		KeepFree: int64(d.cfg.Files.KeepFree), Explain: linkError,
 	})
 	a.calls = call.New(call.Options{
 		Self: call.Device(a.row.Device), Signals: callSignals{a.engine}, Logger: logger,

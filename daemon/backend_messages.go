@@ -142,7 +142,16 @@ func (d *Daemon) Outbox(ctx context.Context, name string) (local.SendResults, er
 		return local.SendResults{}, err
 	}
 	out, err := e.Outbox(ctx)
-	return out, toLocal(err)
+	if err != nil {
+		return out, toLocal(err)
+	}
+	reasons, err := d.waiting(ctx, name)
+	for i := range out.Results {
+		if r := &out.Results[i]; r.Error == nil {
+			r.Error = reasons[r.ID] // of a message whose files are not at the server yet
+		}
+	}
+	return out, err
 }
 
 // RetryOutbox implements localapi.Backend.

@@ -46,7 +46,8 @@ type progress struct {
 	width int // of the terminal; 0: no bars
 
 	mu   sync.Mutex
-	told map[string]int // how many restarts of each file were told; guarded by mu
+	told map[string]int    // how many restarts of each file were told; guarded by mu
+	why  map[string]string // for which each file was said to wait; guarded by mu
 	err  error          // of standard output
 	bars *mpb.Progress
 	open map[string]*bar // guarded by mu; by id
@@ -63,7 +64,7 @@ type bar struct {
 // newProgress decides what is shown. busy says that the terminal has other use:
 // somebody types there, or the content of a file is written to it.
 func (a *app) newProgress(mode string, busy bool) (*progress, error) {
-	p := &progress{a: a, json: mode == progressJSON, open: map[string]*bar{}, told: map[string]int{}}
+	p := &progress{a: a, json: mode == progressJSON, open: map[string]*bar{}, told: map[string]int{}, why: map[string]string{}}
 	if mode != progressAuto || a.quiet || !a.stderrTerminal() || busy && (a.stdinTerminal() || a.stdoutTerminal()) {
 		return p, nil
 	}
@@ -86,6 +87,10 @@ func (p *progress) update(f local.FileProgress) {
 	if f.Restarts > p.told[f.ID] {
 		p.told[f.ID] = f.Restarts
 		p.note("%s: %s; it is sent from the beginning again (%d of %d)", visible(f.Name), visible(f.Note), f.Restarts, local.MaxRestarts)
+	}
+	if f.Reason != "" && f.Reason != p.why[f.ID] {
+		p.why[f.ID] = f.Reason
+		p.note("%s waits: %s", visible(f.Name), visible(f.Reason))
 	}
 	switch {
 	case p.err != nil:

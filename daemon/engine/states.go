@@ -91,6 +91,8 @@ func stateError(state, reason, peer string) *local.Error {
 			return local.Errorf(local.CodeIO, "the file can be read no more")
 		case store.ReasonFileStream:
 			return local.Errorf(local.CodeIO, "the stream broke off; nothing was sent")
+		case store.ReasonFileSpool:
+			return local.Errorf(local.CodeIO, "the daemon may not write where it keeps what is to be sent")
 		case store.ReasonFileRefused:
 			return local.Errorf(local.CodeRefused, "the server refused the file")
 		case reasonUnknown:

@@ -99,6 +99,7 @@ func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 			delete(s.paused, f.ID)
 		} else {
 			p := s.paused[f.ID]
+			p.why = s.whyWaiting(err)
 			p.until = time.Now().Add(min(retryMin<<min(p.tries, 10), time.Minute))
 			p.tries++
 			s.paused[f.ID] = p

@@ -248,11 +248,13 @@ func (w *waiting) after(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	case final(err), errors.Is(err, errSpoiled):
 		return err
+	case w.b.enough(err):
+		return err
 	case w.patience > 0 && time.Since(w.began) > w.patience:
 		return err
 	}
 	if !errors.Is(err, ErrTicket) || w.b.tries > 0 {
-		w.f.track.setPhase(local.PhaseWaiting)
+		w.f.track.waits(w.f.s.whyWaiting(err).Message)
 	}
 	w.f.s.o.Logger.Debug("fetch", "error", err)
 	return w.b.wait(ctx, err)

@@ -262,7 +262,9 @@ func (s *Service) getError(ctx context.Context, f *store.File, err error) error 
 		return err
 	}
 	s.o.Logger.Info("fetch", "error", err)
-	return fmt.Errorf("%w (%w)", local.Errorf(local.CodeUnreachable, "the file could not be fetched from the server"), err)
+	told := *s.whyWaiting(err)
+	told.Message = "the file could not be fetched: " + told.Message
+	return fmt.Errorf("%w (%w)", &told, err)
 }
 
 // giveUp records that a file will not come, if that is what err means.

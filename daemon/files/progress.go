@@ -25,6 +25,7 @@ type tracker struct {
 	started bool
 	restart int    // how often it had to begin again
 	note    string // why the last time
+	why     string // it waits
 	moving  map[int]int64
 	samples []sample // of the last rateOver
 }
@@ -107,7 +108,17 @@ func (t *tracker) setPhase(phase string) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.phase, t.started = phase, true
+	t.phase, t.started, t.why = phase, true, ""
+}
+
+// waits tells why the transfer does not go on.
+func (t *tracker) waits(why string) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.phase, t.started, t.why = local.PhaseWaiting, true, why
 }
 
 // report returns what a caller is told at a moment.
@@ -121,7 +132,7 @@ func (t *tracker) report(id string, now time.Time) local.FileProgress {
 	if t.total >= 0 {
 		done = min(done, t.total)
 	}
-	p := local.FileProgress{ID: id, Name: t.name, Phase: t.phase, Done: done, Restarts: t.restart, Note: t.note}
+	p := local.FileProgress{ID: id, Name: t.name, Phase: t.phase, Done: done, Restarts: t.restart, Note: t.note, Reason: t.why}
 	for len(t.samples) > 1 && now.Sub(t.samples[0].at) > rateOver {
 		t.samples = t.samples[1:]
 	}

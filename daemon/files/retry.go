@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io/fs"
 	"math/big"
+	"syscall"
 	"time"
 
 	"secmsg/rpc/wire"
@@ -15,6 +17,20 @@ const (
 	retryMin = 500 * time.Millisecond
 	retryMax = 30 * time.Second
 )
+
+// lastingTries is how often an answer that makes no sense is met before what was
+// asked is given up: over two minutes, in which a proxy or a store that is just
+// being changed comes to its senses.
+const lastingTries = 9
+
+// lasting reports whether an error is one that rarely passes: see lastingTries.
+func lasting(err error) bool { return errors.Is(err, ErrAnswer) || errors.Is(err, ErrTicket) }
+
+// barred reports whether a local error will not pass by itself: the spool, or what
+// else belongs to the profile, must not be written.
+func barred(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
+}
 
 // final reports whether trying the same again makes no sense.
 func final(err error) bool {
@@ -30,6 +46,15 @@ func final(err error) bool {
 type backoff struct {
 	s     *Service
 	tries int
+	odd   int // failures that rarely pass
+}
+
+// enough reports whether a failure is one that rarely passes, and has come often enough.
+func (b *backoff) enough(err error) bool {
+	if lasting(err) {
+		b.odd++
+	}
+	return b.odd >= lastingTries
 }
 
 // wait waits after a failure: for twice as long as the last time, with up to

@@ -89,6 +89,7 @@ type fakeBlobs struct {
 	deleted []string
 
 	create func() error
+	remove func(id string) error
 	made   func(ctx context.Context)                 // after a blob is made, before that is answered
 	put    func(ctx context.Context, part int) error // before it is stored
 	stored func(part int)                            // after it is stored, before it is answered
@@ -206,6 +207,11 @@ func (f *fakeBlobs) GetBlob(_ context.Context, id string) (wire.Blob, error) {
 }
 
 func (f *fakeBlobs) DeleteBlob(_ context.Context, id string) error {
+	if f.remove != nil {
+		if err := f.remove(id); err != nil {
+			return err
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.blobs, id)

@@ -16,7 +16,6 @@ import (
 
 	"secmsg/crypto/seal"
 	"secmsg/daemon/store"
-	"secmsg/rpc/local"
 )
 
 const (
@@ -224,8 +223,10 @@ func (u *upload) insist(ctx context.Context, do func() error) error {
 		if errors.Is(err, errChanged) {
 			return err
 		}
-		u.s.o.Logger.Warn("keep what is sealed", "transfer", u.id, "error", err)
-		u.track.setPhase(local.PhaseWaiting)
+		if barred(err) {
+			return &failure{store.ReasonFileSpool, "the daemon may not write where it keeps what is to be sent: " + err.Error()}
+		}
+		u.waits(err)
 		if err := b.wait(ctx, err); err != nil {
 			return err
 		}

@@ -16,10 +16,15 @@ var ErrTicket = errors.New("the ticket is not good any more")
 // ErrSize is what a Blobs answers when a blob ends before it should, or goes on behind that.
 var ErrSize = errors.New("the blob has another size")
 
+// ErrAnswer is what a Blobs answers when the server, or something before it, gave
+// an answer that makes no sense: a status that no server of ours sends, for
+// example. Trying again rarely helps.
+var ErrAnswer = errors.New("an answer that makes no sense")
+
 // Blobs are the blobs of the account's server. Errors that carry a *wire.Error
 // of the codes not_found, quota, too_large and conflict are final for what was
-// asked; ErrTicket asks for another ticket; after any other error the same may
-// be tried again. All calls end with their context.
+// asked; ErrTicket asks for another ticket; after ErrAnswer the same may be tried
+// some times, and after any other error again and again. All calls end with their context.
 type Blobs interface {
 	CreateBlob(ctx context.Context, b wire.CreateBlob) (wire.Blob, error)
 	BlobTickets(ctx context.Context, id string, parts []wire.BlobPart) ([]wire.BlobTicket, error)

@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -124,9 +125,11 @@ func (u *upload) put(ctx context.Context, p sealedPart) error {
 			return err
 		case final(err):
 			return refusal(err)
+		case b.enough(err):
+			return refused(err)
 		}
 		if !errors.Is(err, ErrTicket) || b.tries > 0 {
-			u.track.setPhase(local.PhaseWaiting)
+			u.waits(err)
 		}
 		u.track.move(p.Number, 0)
 		u.s.o.Logger.Debug("put part", "transfer", u.id, "part", p.Number, "error", err)
@@ -178,8 +181,15 @@ func (u *upload) isStored(ctx context.Context, p store.TransferPart, etag string
 	return nil
 }
 
+// refused ends an upload whose server, or what stands before it, answers what
+// makes no sense, again and again.
+func refused(err error) error {
+	return &failure{store.ReasonFileRefused, fmt.Sprintf("the server, or a proxy before it, does not take the file: %v", err)}
+}
+
 // done counts a part that the server has.
 func (u *upload) done(p store.TransferPart, etag string) {
+	u.moves()
 	u.mu.Lock()
 	u.stored[p.Number] = wire.BlobPart{Number: p.Number, Size: p.Size, ETag: etag}
 	sealed := int64(0)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"secmsg/daemon/store"
+	"secmsg/rpc/local"
 )
 
 // Defaults of Options.
@@ -44,6 +45,9 @@ type Options struct {
 	SpoolParts int     // 0: 8
 	KeepFree   int64   // bytes that unasked fetches leave free on the disk
 	Logger     *slog.Logger
+	// Explain says in words for a caller what an error of Blobs means, with cause
+	// and host; it may be nil.
+	Explain func(error) *local.Error
 }
 
 // Service runs the transfers of one account. Its methods may be used
@@ -79,6 +83,7 @@ type Service struct {
 	deleting bool                                        // guarded by mu
 	streams  int                                         // guarded by mu
 	watched  map[int64]*watched                          // of callers; guarded by mu
+	why      map[int64]*local.Error                      // for which uploads wait; guarded by mu
 	held     map[int64]*os.File                          // sources of uploads that have not ended; guarded by mu
 	wake     chan struct{}                               // closed and replaced by Reached; guarded by mu
 	largest  int64                                       // that the server takes, sealed; 0: not known; guarded by mu
@@ -95,6 +100,7 @@ type watched struct {
 type pause struct {
 	until time.Time
 	tries int
+	why   *local.Error
 }
 
 // New makes a Service. Run starts it.
@@ -108,6 +114,9 @@ func New(o Options) *Service {
 	if o.Memory == nil {
 		o.Memory = NewMemory()
 	}
+	if o.Explain == nil {
+		o.Explain = func(err error) *local.Error { return local.Errorf(local.CodeUnreachable, "%v", err) }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -116,7 +125,7 @@ func New(o Options) *Service {
 		up: make(chan struct{}, o.Parallel), down: make(chan struct{}, o.Parallel),
 		ownUpload: make(chan struct{}, 1), ownFetch: make(chan struct{}, 1),
 		uploads: make(map[int64]*upload), fetches: make(map[store.MessageID]context.CancelCauseFunc),
-		paused: make(map[store.MessageID]pause), watched: make(map[int64]*watched), held: make(map[int64]*os.File), claims: make(map[int64]bool), wake: make(chan struct{}),
+		paused: make(map[store.MessageID]pause), watched: make(map[int64]*watched), why: make(map[int64]*local.Error), held: make(map[int64]*os.File), claims: make(map[int64]bool), wake: make(chan struct{}),
 	}
 }
 
@@ -299,6 +308,7 @@ func (s *Service) startUpload(ctx context.Context, t store.Transfer) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			delete(s.uploads, t.ID)
+			delete(s.why, t.ID)
 			s.endWatch(t.ID)
 			s.letGo(t.ID)
 			if slot != nil {
@@ -415,6 +425,7 @@ const deleteKept = 366 * 24 * time.Hour
 
 func (s *Service) deleteAll(ctx context.Context, list []store.Transfer) {
 	b := backoff{s: s}
+	failed := false
 	for _, t := range list {
 		for {
 			var err error // without its name the blob is left to its expiry at the server
@@ -429,10 +440,19 @@ func (s *Service) deleteAll(ctx context.Context, list []store.Transfer) {
 				b = backoff{s: s}
 				break
 			}
+			if b.enough(err) {
+				// It is tried again with the next look; those behind it are not kept.
+				s.o.Logger.Warn("delete a blob", "error", err)
+				failed = true
+				b = backoff{s: s}
+				break
+			}
 			if b.wait(ctx, err) != nil {
 				return
 			}
 		}
 	}
-	s.Kick()
+	if !failed {
+		s.Kick()
+	}
 }

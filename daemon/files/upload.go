@@ -87,8 +87,7 @@ func (u *upload) run(ctx context.Context) {
 			}
 			return
 		}
-		u.s.o.Logger.Warn("upload", "transfer", u.id, "error", err)
-		u.track.setPhase(local.PhaseWaiting)
+		u.waits(err)
 		if b.wait(ctx, err) != nil {
 			if errors.Is(context.Cause(ctx), errWithdrawn) {
 				u.withdrawn(ctx)
@@ -106,7 +105,7 @@ func (u *upload) withdrawn(ctx context.Context) {
 
 // fail tells the messages, and removes what is left.
 func (u *upload) fail(ctx context.Context, f *failure) error {
-	u.s.o.Logger.Info("upload failed", "transfer", u.id, "reason", f.reason)
+	u.s.o.Logger.Warn("upload failed", "transfer", u.id, "reason", f.reason, "error", f.text)
 	if err := u.s.o.Engine.UploadFailed(ctx, u.id, f.reason, f.text); err != nil {
 		return err
 	}
@@ -372,7 +371,7 @@ func retry[R any](ctx context.Context, u *upload, ask func() (R, error)) (R, err
 	for {
 		r, err := ask()
 		if err == nil {
-			u.track.setPhase(local.PhaseSending)
+			u.moves()
 			return r, nil
 		}
 		if ctx.Err() != nil {
@@ -381,7 +380,10 @@ func retry[R any](ctx context.Context, u *upload, ask func() (R, error)) (R, err
 		if final(err) {
 			return r, refusal(err)
 		}
-		u.track.setPhase(local.PhaseWaiting)
+		if b.enough(err) {
+			return r, refused(err)
+		}
+		u.waits(err)
 		if err := b.wait(ctx, err); err != nil {
 			return r, err
 		}

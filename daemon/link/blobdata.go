@@ -227,6 +227,8 @@ func storeError(ctx context.Context, resp *http.Response, own bool) error {
 		return fmt.Errorf("%w: the store refused it", ErrTicket)
 	case status == http.StatusNotFound:
 		return &wire.Error{Code: wire.CodeNotFound, Message: "the store has no such blob"}
+	case status == http.StatusRequestEntityTooLarge:
+		return &wire.Error{Code: wire.CodeTooLarge, Message: "the store, or a proxy before it, does not take a part of this size (413)"}
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= http.StatusInternalServerError,
 		status == http.StatusBadRequest && strings.Contains(string(body), "RequestTimeout"):
 		return fmt.Errorf("%w: the store answered %d", ErrUnreachable, status)

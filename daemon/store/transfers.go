@@ -201,4 +201,5 @@ const (
 	ReasonFileSource   = "file_source" // the source is gone, cannot be read, or changes all the time
 	ReasonFileStream   = "file_stream" // the stream broke off
 	ReasonFileRefused  = "file_refused"
+	ReasonFileSpool    = "file_spool" // the daemon may not write in its own directory
 )

@@ -109,6 +109,8 @@ type FileProgress struct {
 	Rate float64 `json:"rate"`
 	// Remaining is in seconds; null: not known.
 	Remaining *float64 `json:"remaining"`
+	// Reason says why it waits, in phase waiting.
+	Reason string `json:"reason,omitempty"`
 	// Restarts is how often the transfer had to begin again, at most MaxRestarts
 	// times, and Note says why it did so the last time.
 	Restarts int    `json:"restarts,omitempty"`

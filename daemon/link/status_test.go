@@ -1,0 +1,32 @@
+package link
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"secmsg/rpc/wire"
+)
+
+// What a proxy before the server, or a store, answers to a part that it does not
+// take is final for that part, and says what it was.
+func TestStatusOfAProxy(t *testing.T) {
+	page := "<html><h1>413 Request Entity Too Large</h1></html>"
+	for _, own := range []bool{true, false} {
+		resp := &http.Response{StatusCode: http.StatusRequestEntityTooLarge, Body: io.NopCloser(strings.NewReader(page))}
+		err := storeError(t.Context(), resp, own)
+		if wire.CodeOf(err) != wire.CodeTooLarge || !strings.Contains(err.Error(), "413") {
+			t.Errorf("own %t: %v", own, err)
+		}
+		resp = &http.Response{StatusCode: http.StatusMethodNotAllowed, Body: io.NopCloser(strings.NewReader(page))}
+		if err := storeError(t.Context(), resp, own); !errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), "405") {
+			t.Errorf("own %t: %v", own, err)
+		}
+		resp = &http.Response{StatusCode: http.StatusBadGateway, Body: io.NopCloser(strings.NewReader(page))}
+		if err := storeError(t.Context(), resp, own); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "502") {
+			t.Errorf("own %t: %v", own, err)
+		}
+	}
+}
