@@ -48,7 +48,7 @@ type progress struct {
 	mu   sync.Mutex
 	told map[string]int    // how many restarts of each file were told; guarded by mu
 	why  map[string]string // for which each file was said to wait; guarded by mu
-	err  error          // of standard output
+	err  error             // of standard output
 	bars *mpb.Progress
 	open map[string]*bar // guarded by mu; by id
 }

@@ -223,6 +223,9 @@ func (u *upload) insist(ctx context.Context, do func() error) error {
 		if errors.Is(err, errChanged) {
 			return err
 		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if barred(err) {
 			return &failure{store.ReasonFileSpool, "the daemon may not write where it keeps what is to be sent: " + err.Error()}
 		}

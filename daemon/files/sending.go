@@ -88,6 +88,20 @@ func (u *upload) create(ctx context.Context) error {
 		}
 	}
 	blob, err := retry(ctx, u, func() (wire.Blob, error) { return u.s.o.Blobs.CreateBlob(ctx, c) })
+	for b := (backoff{s: u.s}); isQuota(err) && b.tries < quotaTries; {
+		// What was just withdrawn may still be on its way out, or be gone by now.
+		more, e := u.s.freeing(ctx)
+		if e == nil && more {
+			e = b.wait(ctx, err)
+		}
+		if e != nil {
+			return e
+		}
+		blob, err = retry(ctx, u, func() (wire.Blob, error) { return u.s.o.Blobs.CreateBlob(ctx, c) })
+		if !more {
+			break
+		}
+	}
 	if err != nil {
 		if errors.Is(err, errLost) { // nothing was there to lose
 			return &failure{store.ReasonFileRefused, "the server refused the file: a recipient is unknown"}
@@ -105,6 +119,26 @@ func (u *upload) create(ctx context.Context) error {
 	}
 	u.blob = blob.ID
 	return nil
+}
+
+// quotaTries bounds how often an upload without room waits for own blobs that are
+// being deleted.
+const quotaTries = 6
+
+func isQuota(err error) bool {
+	f, ok := errors.AsType[*failure](err)
+	return ok && f.reason == store.ReasonFileQuota
+}
+
+// freeing reports whether blobs of the account are to be deleted, and has that done.
+func (s *Service) freeing(ctx context.Context) (bool, error) {
+	var list []store.Transfer
+	err := s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
+		list, err = tx.Transfers(s.o.Account, store.TransferDelete, 0, 1)
+		return err
+	})
+	s.Kick()
+	return len(list) > 0, err
 }
 
 // put uploads one part, as often as it takes.

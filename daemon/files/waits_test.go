@@ -30,7 +30,7 @@ func TestConditionsThatStay(t *testing.T) {
 		{"a proxy answers nonsense", fmt.Errorf("%w: status 405", ErrAnswer), nil, "405", lastingTries},
 		{"no ticket is ever good", fmt.Errorf("%w: the store refused it", ErrTicket), nil, "the store refused it", lastingTries},
 		{"nonsense from the start", nil, fmt.Errorf("%w: status 418", ErrAnswer), "418", lastingTries},
-		{"the quota", nil, &wire.Error{Code: wire.CodeQuota, Message: "used up"}, "used up", 1},
+		{"the quota", nil, &wire.Error{Code: wire.CodeQuota, Message: "used up"}, "used up", 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -68,7 +68,13 @@ func TestSpoolThatCannotBeWritten(t *testing.T) {
 	if f, ok := errors.AsType[*failure](err); !ok || f.reason != store.ReasonFileSpool {
 		t.Errorf("read-only: %v", err)
 	}
-	err = u.insist(ctx, func() error { cancel(); return fmt.Errorf("spool: %w", syscall.ENOSPC) })
+	tries := 0
+	err = u.insist(ctx, func() error {
+		if tries++; tries > 1 {
+			cancel()
+		}
+		return fmt.Errorf("spool: %w", syscall.ENOSPC)
+	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("full: %v", err)
 	}
