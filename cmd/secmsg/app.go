@@ -24,6 +24,7 @@ type app struct {
 	quiet       bool
 	verbose     bool
 
+	std   stdfds
 	wrong []string // with the configuration, a line each
 	told  []string // reasons for which messages wait that were told already
 }

@@ -79,7 +79,7 @@ func (s *callShow) watch(ctx context.Context) {
 		}
 		if unread(s.a.stdout) {
 			s.mu.Lock()
-			s.err = cmp.Or(s.err, errStdoutClosed)
+			s.err = cmp.Or(s.err, errReaderLeft)
 			s.mu.Unlock()
 			s.unread()
 			return

@@ -147,7 +147,7 @@ func (a *app) answerCalls(ctx context.Context, c *local.Client, m media, p local
 		if err == nil {
 			continue
 		}
-		if isCode(err, local.CodeNoDaemon) || isCode(err, local.CodeLocked) || errors.Is(err, errStdoutClosed) ||
+		if isCode(err, local.CodeNoDaemon) || isCode(err, local.CodeLocked) || errors.Is(err, errReaderLeft) ||
 			!taken && (isCode(err, local.CodeTimeout) || time.Since(began) < answerPause) {
 			return err
 		}

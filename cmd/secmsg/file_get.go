@@ -107,6 +107,9 @@ func (a *app) openTarget(ctx context.Context, o fileGetOptions, p *local.FileGet
 	case "":
 		return target{}, nil
 	case "-":
+		if err := a.needStdout(); err != nil {
+			return target{}, err
+		}
 		p.Stream, p.Overwrite = true, false
 		return target{w: a.stdout, stdout: true}, nil
 	}
@@ -150,7 +153,7 @@ func (a *app) getFile(ctx context.Context, c *local.Client, p local.FileGetParam
 	sink := fileSink{finish: func() error { return nil }}
 	terminal := false
 	if out.w != nil {
-		sink.w = stdoutWriter{out.w}
+		sink.w = wholeWriter{out.w}
 		if terminal = term.IsTerminal(int(out.w.Fd())); terminal && !o.force {
 			if err := a.textOnly(ctx, c, p); err != nil {
 				return err
@@ -174,7 +177,7 @@ func (a *app) getFile(ctx context.Context, c *local.Client, p local.FileGetParam
 		err = out.w.Close()
 	}
 	switch {
-	case errors.Is(err, errStdoutClosed):
+	case errors.Is(err, errReaderLeft):
 		return local.Errorf(local.CodeIO, "the reader left before the last byte; the file can be fetched again")
 	case err != nil:
 		return err

@@ -56,13 +56,38 @@ func (a *app) openSources(ctx context.Context, paths []string, name string) (fil
 	return s, nil
 }
 
+// emptyNote reads standard input and tells a person if it was empty: the command
+// that was to write it may have failed, which the shell tells nobody.
+type emptyNote struct {
+	a   *app
+	r   io.Reader
+	any bool
+}
+
+// Read implements io.Reader.
+func (e *emptyNote) Read(b []byte) (int, error) {
+	n, err := e.r.Read(b)
+	e.any = e.any || n > 0
+	if err == io.EOF && !e.any {
+		e.any = true
+		e.a.notef("standard input was empty: a file of 0 bytes is sent; did the command before the pipe fail? (set -o pipefail)")
+	}
+	return n, err
+}
+
+// Close leaves standard input open.
+func (*emptyNote) Close() error { return nil }
+
 // openSource looks at one path.
 func (a *app) openSource(ctx context.Context, path string) (local.FileSource, io.ReadCloser, error) {
 	if path == "-" {
+		if err := a.needStdin(); err != nil {
+			return local.FileSource{}, nil, err
+		}
 		if a.stdinTerminal() {
 			a.notef("type the content; end it with Ctrl-D on a line of its own")
 		}
-		return local.FileSource{Stream: true, Name: streamName}, io.NopCloser(a.stdin), nil
+		return local.FileSource{Stream: true, Name: streamName}, &emptyNote{a: a, r: a.stdin}, nil
 	}
 	info, err := os.Stat(path)
 	if err != nil {

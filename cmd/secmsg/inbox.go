@@ -43,6 +43,9 @@ func runInbox(ctx context.Context, a *app, from []string, peek bool) error {
 			a.inboxNotes(page)
 			return nil
 		}
+		if err := a.needStdout(); err != nil {
+			return err
+		}
 		return a.readInbox(ctx, c, p)
 	})
 }

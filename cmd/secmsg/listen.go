@@ -74,6 +74,9 @@ func newListenCommand(a *app) *cobra.Command {
 
 func runListen(ctx context.Context, a *app, o listenOptions) error {
 	p, err := listenParams(o, time.Now())
+	if err == nil && o.exec == "" {
+		err = a.needStdout()
+	}
 	if err != nil {
 		return err
 	}

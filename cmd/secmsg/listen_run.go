@@ -45,6 +45,11 @@ func (a *app) listen(ctx context.Context, o listenOptions, p local.SubscribePara
 		until, cancel = context.WithTimeoutCause(ctx, o.timeout, errListenTimeout)
 		defer cancel()
 	}
+	if o.exec == "" {
+		var left func()
+		until, left = a.whileRead(until)
+		defer left()
+	}
 	if l.c, err = a.dialAs(ctx, local.HelloParams{Version: config.Version(), Resumes: true}); err != nil {
 		return err
 	}
@@ -266,7 +271,12 @@ func (l *listener) link(k local.Link) {
 
 // end says what the end of the stream means.
 func (l *listener) end(ctx, until context.Context, err error) error {
-	if err == nil || ctx.Err() != nil || !errors.Is(context.Cause(until), errListenTimeout) || errors.Is(err, errStdoutClosed) {
+	switch {
+	case err == nil, ctx.Err() != nil, errors.Is(err, errReaderLeft):
+		return err
+	case errors.Is(context.Cause(until), errReaderLeft):
+		return errReaderLeft
+	case !errors.Is(context.Cause(until), errListenTimeout):
 		return err
 	}
 	if l.o.hasCount {

@@ -74,10 +74,19 @@ func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
 	defer signal.Stop(pipe)
 
 	a := newApp(args, stdin, stdout, stderr)
+	if stdout == os.Stdout {
+		a.std = closedAtStart()
+	}
+	if a.std.stdout {
+		// Whatever the command would print, nobody can have it: nothing is begun.
+		e := errNoStdout()
+		a.printError(e)
+		return exitCode(e.Code)
+	}
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err == nil || errors.Is(err, errStdoutClosed) {
+	if err == nil || errors.Is(err, errReaderLeft) {
 		return 0
 	}
 	if status, ok := errors.AsType[exitStatus](err); ok {

@@ -13,9 +13,9 @@ import (
 	"secmsg/rpc/local"
 )
 
-// errStdoutClosed tells that the reader of standard output went away, which is
-// that reader's right: the program ends with 0.
-var errStdoutClosed = errors.New("standard output is closed")
+// errReaderLeft tells that the reader of standard output went away, which is that
+// reader's right: the program ends with 0, unless it promised all of something.
+var errReaderLeft = errors.New("the reader of standard output went away")
 
 // write sends data to standard output whole.
 func (a *app) write(b []byte) error {
@@ -28,8 +28,10 @@ func writeError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, syscall.EPIPE), errors.Is(err, fs.ErrClosed), errors.Is(err, syscall.EBADF):
-		return errStdoutClosed
+	case errors.Is(err, syscall.EPIPE):
+		return errReaderLeft
+	case errors.Is(err, fs.ErrClosed), errors.Is(err, syscall.EBADF):
+		return errNoStdout()
 	}
 	return local.IOError(err, "standard output: %v", err)
 }

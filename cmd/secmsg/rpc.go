@@ -69,6 +69,9 @@ func runRPCCall(ctx context.Context, a *app, args []string) error {
 
 // runRPC carries lines between the standard streams and the daemon.
 func runRPC(ctx context.Context, a *app) error {
+	if err := a.needStdin(); err != nil {
+		return err
+	}
 	c, err := a.dial(ctx)
 	if err != nil {
 		return err

@@ -48,9 +48,11 @@ func newSendCommand(a *app) *cobra.Command {
 			"-f makes files part of the message, which then needs no TEXT; with them, send\n" +
 			"returns when the server has the files too, as file send does, and the message is\n" +
 			"delivered when the recipient has fetched them all.\n\n" +
-			"--lines prints the results in the order of the lines. Up to 64 lines are under\n" +
-			"way at a time: when it is interrupted, those whose result is not printed yet may\n" +
-			"have been queued.",
+			"--lines prints the results in the order of the lines. A line ends with LF or CRLF;\n" +
+			"empty lines are passed over. A line that is not UTF-8 or is too long is named on\n" +
+			"standard error and not sent, the next ones are, and the exit code is 1 at the end.\n" +
+			"Up to 64 lines are under way at a time: when it is interrupted, those whose result\n" +
+			"is not printed yet may have been queued.",
 		Example: "  secmsg send alice \"the build is green\"\n" +
 			"  make 2>&1 | tail -n 20 | secmsg send alice,bob\n" +
 			"  secmsg send alice --wait read --timeout 10m < question.txt\n" +
@@ -91,6 +93,9 @@ func runSend(ctx context.Context, a *app, o sendOptions, args []string) error {
 	if o.lines {
 		if len(args) > 1 && args[1] != "-" || o.hasMessage || o.key != "" {
 			return usagef("--lines reads standard input; it goes with neither TEXT, --message nor --idempotency-key")
+		}
+		if err := a.needStdin(); err != nil {
+			return err
 		}
 		return a.withDaemon(ctx, func(c *local.Client) error { return a.sendLines(ctx, c, p) })
 	}

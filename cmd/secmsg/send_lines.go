@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,14 +24,16 @@ type line struct {
 	n    int // counted from 1
 	sent *local.PendingSend
 	err  error
+	bad  bool // the line itself is at fault: the next ones may be good
 }
 
 // sendLines sends each line of standard input as it comes and prints the
 // results in the order of the lines. Empty lines are passed over. It goes on
-// after a message that is held or failed, and returns the first such error at
-// the end. A line that is not a text, or that the daemon refuses, ends it: what
-// was handed over behind it is still waited for. When the daemon is gone, what
-// was printed stands for the first lines, without a gap.
+// after a line that is not a text, which it names at once, and after a message
+// that is held or failed, and returns the first such error at the end: one bad
+// record must not end a stream that runs for months. A line that the daemon
+// refuses ends it: what was handed over behind it is still waited for. When the
+// daemon is gone, what was printed stands for the first lines, without a gap.
 func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams) error {
 	p.AccountParam = a.accountParam()
 	reading, stop := context.WithCancel(ctx)
@@ -44,7 +47,19 @@ func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams
 	})
 	var first, end error
 	var refused []int
+	note := func(err error) {
+		// That nobody reads the results any more hides no failure.
+		if err != nil && (first == nil || errors.Is(first, errReaderLeft)) {
+			first = err
+		}
+	}
 	for l := range lines {
+		if l.bad {
+			err := lineError(l.n, l.err)
+			a.printError(classify(ctx, err))
+			note(exitStatus(exitCode(local.CodeUsage)))
+			continue
+		}
 		results, err := local.SendResults{}, l.err
 		if err == nil {
 			results, err = l.sent.Wait(ctx)
@@ -65,9 +80,7 @@ func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams
 			}
 			continue
 		}
-		if err := a.printResults(results.Results); err != nil && first == nil {
-			first = err
-		}
+		note(a.printResults(results.Results))
 	}
 	if len(refused) > 0 {
 		a.notef("refused behind it: %s", lineRanges(refused))
@@ -98,40 +111,70 @@ func lineRanges(lines []int) string {
 	return "lines " + b.String()
 }
 
-// startLines hands lines over, each at once, until the input, ctx or a line
-// that is not a text ends it. Each takes a slot until its result is there.
+// startLines hands lines over, each at once, until the input or ctx ends it or
+// the daemon refuses one. Each takes a slot until its result is there.
 func (a *app) startLines(ctx context.Context, c *local.Client, p local.SendParams, lines chan<- line, slots chan<- struct{}) {
 	r := bufio.NewReaderSize(a.stdin, maxText)
 	for n := 1; ; n++ {
-		text, err := await(ctx, func() ([]byte, error) { return local.ReadLine(r, maxText) })
+		text, err := await(ctx, func() ([]byte, error) { return readText(r, maxText) })
 		if err == io.EOF {
 			return
 		}
 		if err == nil && len(text) == 0 {
 			continue
 		}
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			lines <- line{n: n, err: ctx.Err()}
-			return
+		l := line{n: n, err: err, bad: errors.Is(err, local.ErrLineTooLong)}
+		if l.bad {
+			l.err = textTooLong()
 		}
-		l := line{n: n}
-		switch {
-		case ctx.Err() != nil:
-			l.err = ctx.Err()
-		case err != nil:
-			l.err = usagef("%v", err)
-		default:
-			if l.err = checkText(string(text)); l.err == nil {
+		if err == nil {
+			l.err = checkText(string(text))
+			l.bad = l.err != nil
+		}
+		if l.err == nil {
+			select {
+			case slots <- struct{}{}:
 				p.Text = string(text)
 				l.sent, l.err = c.StartSend(p)
+			case <-ctx.Done():
+				l.err = ctx.Err()
 			}
+		} else if !l.bad && ctx.Err() == nil {
+			l.err = local.IOError(err, "standard input: %v", err)
 		}
 		lines <- l
-		if l.err != nil {
+		if l.err != nil && !l.bad {
 			return
 		}
+	}
+}
+
+// readText reads a line of at most limit bytes without its end, which is LF or
+// CRLF. A longer one is passed over whole and is local.ErrLineTooLong.
+func readText(r *bufio.Reader, limit int) ([]byte, error) {
+	var text []byte
+	tooLong := false
+	for {
+		part, err := r.ReadSlice('\n')
+		if room := limit + len("\r\n"); len(text)+len(part) > room {
+			tooLong, text = true, text[:0]
+		} else if !tooLong {
+			text = append(text, part...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case err == nil, errors.Is(err, io.EOF) && (len(text) > 0 || tooLong):
+		default:
+			return nil, err
+		}
+		if before, ended := bytes.CutSuffix(text, []byte("\n")); ended {
+			text = bytes.TrimSuffix(before, []byte("\r"))
+		}
+		if tooLong || len(text) > limit {
+			return nil, local.ErrLineTooLong
+		}
+		return text, nil
 	}
 }
 

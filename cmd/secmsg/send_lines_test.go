@@ -16,8 +16,8 @@ import (
 )
 
 // TestLines pipes many lines through send --lines: the results and the
-// recipient's history have the order of the lines; a line that is no text ends
-// it behind what was sent before; what was printed when the daemon is killed is
+// recipient's history have the order of the lines; a line that is no text is
+// named, passed over, and the reason for exit 1; what was printed when the daemon is killed is
 // durable; nothing comes twice.
 func TestLines(t *testing.T) {
 	w := newWorld(t, "", "")
@@ -40,10 +40,16 @@ func TestLines(t *testing.T) {
 	if ids := sentIDs(t, out); len(ids) != 900 || !slices.Equal(ids, w.ownIDs("alice", "bob")) {
 		t.Errorf("%d results, or not in the order of history", len(ids))
 	}
-	r := w.run("alice", input("before", 40)+"bad \xff line\nnever\n", "send", "bob", "--lines", "-o", "json")
-	if ids := sentIDs(t, r.stdout); r.code != 1 || len(ids) != 40 || !strings.Contains(r.stderr, "line 41: the text is not UTF-8") {
-		t.Errorf("a bad line: exit %d, %d results, %s", r.code, len(ids), r.stderr)
+	r := w.run("alice", input("before", 40)+"bad \xff line\n"+strings.Repeat("x", maxText+1)+"\n"+input("behind", 3), "send", "bob", "--lines", "-o", "json")
+	if ids := sentIDs(t, r.stdout); r.code != 1 || len(ids) != 43 || !strings.Contains(r.stderr, "line 41: the text is not UTF-8") ||
+		!strings.Contains(r.stderr, "line 42: the text is over 64 KiB") || strings.Count(r.stderr, "\n") != 2 {
+		t.Errorf("bad lines: exit %d, %d results, %s", r.code, len(ids), r.stderr)
 	}
+	r = w.run("alice", "from windows\r\n\r\nlast without an end", "send", "bob", "--lines", "--wait", "queued", "-o", "json")
+	if ids := sentIDs(t, r.stdout); r.code != 0 || len(ids) != 2 {
+		t.Errorf("CRLF: exit %d, %d results, %s", r.code, len(ids), r.stderr)
+	}
+	want = append(want, "from windows", "last without an end")
 	r = w.run("alice", "one\ntwo\n", "send", "nobody@elsewhere.example", "--lines")
 	if r.code != 9 || r.stdout != "" || !strings.Contains(r.stderr, "line 1: ") || strings.Count(r.stderr, "elsewhere") != 1 {
 		t.Errorf("a refused line: exit %d, %q, %s", r.code, r.stdout, r.stderr)
@@ -132,6 +138,29 @@ func TestLinesOfAKilledDaemon(t *testing.T) {
 	w.eventually("bob has all", func() bool { return len(w.textsFrom("bob", "alice")) >= len(want) })
 	if got := w.textsFrom("bob", "alice"); !slices.Equal(got, want) {
 		t.Errorf("bob has %d texts, want the %d in their order: %q", len(got), len(want), got)
+	}
+}
+
+// TestReadText: a line as long as a text may be is taken whatever its end, a
+// longer one is passed over whole, and the next one is read.
+func TestReadText(t *testing.T) {
+	for _, size := range []int{16, 4096} { // the reader's buffer, shorter and longer than the lines
+		long := strings.Repeat("x", 100)
+		r := bufio.NewReaderSize(strings.NewReader("a\r\n\n"+long+"\r\n"+long+"y\n"+long+"yyyy\r\nb\r\r\n"+long+"y"), size)
+		var got []string
+		for {
+			text, err := readText(r, 100)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				text = []byte("too long")
+			}
+			got = append(got, string(text))
+		}
+		if want := []string{"a", "", long, "too long", "too long", "b\r", "too long"}; !slices.Equal(got, want) {
+			t.Errorf("buffer %d: %q", size, got)
+		}
 	}
 }
 

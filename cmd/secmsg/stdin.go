@@ -39,14 +39,29 @@ func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 
 // readStdin reads standard input whole, up to limit bytes.
 func (a *app) readStdin(ctx context.Context, limit int64, tooLong *local.Error) ([]byte, error) {
+	if err := a.needStdin(); err != nil {
+		return nil, err
+	}
 	return await(ctx, func() ([]byte, error) { return readAll(a.stdin, limit, tooLong) })
+}
+
+// needStdin fails if standard input was closed at the start: it would read as empty.
+func (a *app) needStdin() error {
+	if a.std.stdin {
+		return local.Errorf(local.CodeIO, "standard input is closed").WithHint("for an empty one: </dev/null")
+	}
+	return nil
 }
 
 // firstLine reads the first line of a file ("-": standard input), such as a passphrase.
 func (a *app) firstLine(ctx context.Context, path, what string) (string, error) {
 	return await(ctx, func() (string, error) {
 		var r io.Reader = a.stdin
-		if path != "-" {
+		if path == "-" {
+			if err := a.needStdin(); err != nil {
+				return "", err
+			}
+		} else {
 			f, err := os.Open(path)
 			if err != nil {
 				return "", local.IOError(err, "read %s: %v", what, err)

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// whileRead returns a context that ends with the cause errReaderLeft when the
+// reader of standard output goes away: without an event to write, a command such
+// as listen would not notice, and would outlive its pipe. stop ends the watch.
+func (a *app) whileRead(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(unreadEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			if unread(a.stdout) {
+				cancel(errReaderLeft)
+				return
+			}
+		}
+	})
+	return ctx, func() {
+		cancel(nil)
+		wg.Wait()
+	}
+}
