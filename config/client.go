@@ -17,6 +17,7 @@ type Client struct {
 	Account     string `config:"account" doc:"account that commands use; the default is the only or the default one"`
 	Output      string `config:"output" doc:"text or json"`
 	NoAutostart bool   `config:"no_autostart" doc:"commands do not start the daemon"`
+	NoManager   bool   `config:"no_manager" doc:"commands start the daemon by themselves, not through the user's systemd"`
 	Quiet       bool   `config:"quiet" doc:"nothing on standard error but errors"`
 	Verbose     bool   `config:"verbose" doc:"more on standard error"`
 

@@ -38,9 +38,10 @@ type starter struct {
 	log    *os.File
 	offset int64 // where the log ended before
 
-	child  *process  // the daemon that was started; nil if it has ended
-	spawns int       // daemons started so far
-	lost   time.Time // since when a daemon runs that no socket leads to; zero if there is none
+	managed bool      // the service manager was asked to start it
+	child   *process  // the daemon that was started; nil if it has ended
+	spawns  int       // daemons started so far
+	lost    time.Time // since when a daemon runs that no socket leads to; zero if there is none
 }
 
 // startDaemon starts the daemon of this profile and connects to it.
@@ -81,7 +82,7 @@ func (s *starter) connect(ctx context.Context) (*local.Client, error) {
 		if err == nil || !local.IsAbsent(err) {
 			return c, err
 		}
-		if err := s.step(); err != nil {
+		if err := s.step(ctx); err != nil {
 			return nil, err
 		}
 		pause := startPoll
@@ -97,7 +98,7 @@ func (s *starter) connect(ctx context.Context) (*local.Client, error) {
 }
 
 // step does what brings a daemon that listens nearer.
-func (s *starter) step() error {
+func (s *starter) step(ctx context.Context) error {
 	h := local.ReadHolder(s.cfg.Paths.Lock)
 	if s.child != nil && s.child.ended() {
 		failed := s.child.failed()
@@ -119,8 +120,22 @@ func (s *starter) step() error {
 		}
 	case h.Held:
 		s.lost = time.Time{} // it begins or ends
+	case s.managed:
+		if s.lost.IsZero() {
+			s.lost = time.Now()
+		}
+		if time.Since(s.lost) > lostTimeout {
+			return local.Errorf(local.CodeNoDaemon, "systemd has started the daemon, and it has ended").
+				WithHint("see why: systemctl --user status 'secmsg*'; or in %s", s.cfg.Paths.Log)
+		}
 	case s.child == nil && s.spawns < maxSpawns:
 		s.lost = time.Time{}
+		if s.spawns == 0 {
+			var err error
+			if s.managed, err = s.askManager(ctx); err != nil || s.managed {
+				return err
+			}
+		}
 		child, err := s.a.spawnDaemon(s.log)
 		if err != nil {
 			return err

@@ -87,10 +87,13 @@ func (a *app) dialAs(ctx context.Context, caller local.HelloParams) (*local.Clie
 	t := daemonTarget(cfg)
 	t.Caller = caller
 	c, err := local.Dial(ctx, t)
-	if err == nil || a.noAutostart || !local.IsAbsent(err) {
-		return c, err
+	switch {
+	case err == nil:
+		return a.upgraded(ctx, cfg, caller, c)
+	case a.noAutostart || !local.IsAbsent(err):
+		return nil, err
 	}
-	return a.startDaemon(ctx, cfg, t.Caller)
+	return a.startDaemon(ctx, cfg, caller)
 }
 
 // withDaemon runs f with a connection to the daemon.

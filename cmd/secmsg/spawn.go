@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -14,19 +13,11 @@ import (
 // log as its output and nothing else of the caller's: no descriptor, no working
 // directory, and of the environment only what daemonEnv lets through.
 func (a *app) spawnDaemon(log *os.File) (*process, error) {
-	exe, err := os.Executable()
+	program, args, err := a.daemonCommand()
 	if err != nil {
-		return nil, fmt.Errorf("find the secmsg binary: %w", err)
+		return nil, err
 	}
-	args := []string{"--output", outputJSON}
-	if a.home != "" {
-		paths, err := config.ResolvePaths(a.home)
-		if err != nil {
-			return nil, err
-		}
-		args = append(args, "--home", paths.Home)
-	}
-	cmd := exec.Command(exe, append(args, "daemon", "run")...)
+	cmd := exec.Command(program, args...)
 	cmd.Dir = "/"
 	cmd.Env = daemonEnv(os.Environ())
 	cmd.Stdout, cmd.Stderr = log, log
@@ -36,6 +27,24 @@ func (a *app) spawnDaemon(log *os.File) (*process, error) {
 		return nil, local.Errorf(local.CodeNoDaemon, "start the daemon: %v", err)
 	}
 	return &process{pid: cmd.Process.Pid}, nil
+}
+
+// daemonCommand is the command line of the profile's daemon. The program is
+// named as this one was called, so that the daemon of a link that an upgrade
+// changes can tell that it has been replaced.
+func (a *app) daemonCommand() (program string, args []string, err error) {
+	if program, err = calledName(os.Args[0]); err != nil {
+		return "", nil, err
+	}
+	args = []string{"--output", outputJSON}
+	if a.home != "" {
+		paths, err := config.ResolvePaths(a.home)
+		if err != nil {
+			return "", nil, configError(err)
+		}
+		args = append(args, "--home", paths.Home)
+	}
+	return program, append(args, "daemon", "run"), nil
 }
 
 // daemonEnv keeps what a daemon needs. It outlives the command that happened to

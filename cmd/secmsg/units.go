@@ -120,13 +120,16 @@ func unitWord(s string) string {
 // and the service would serve another profile.
 func unitEnvironment() string {
 	var b strings.Builder
-	for _, name := range []string{"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"} {
+	for _, name := range profileVars() {
 		if dir := os.Getenv(name); filepath.IsAbs(dir) {
 			b.WriteString("Environment=" + unitWord(name+"="+dir) + "\n")
 		}
 	}
 	return b.String()
 }
+
+// profileVars are the variables that say where the profile is.
+func profileVars() []string { return []string{"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"} }
 
 // calledName is the path of this program as it was called, if that leads to the
 // running file, else the file's own path. Package managers keep a link of one

@@ -245,6 +245,10 @@ func hanging(lock string, waited time.Duration) error {
 	if waited < limit {
 		return nil
 	}
+	if lock != "" && !h.Held {
+		return &dialError{cause: Errorf(CodeNoDaemon, "the service manager listens for the daemon, and has not started it within %s", limit).
+			WithHint("see why: systemctl --user status secmsg.service")}
+	}
 	name := "the daemon"
 	if h.PID != 0 {
 		name = fmt.Sprintf("the daemon, pid %d,", h.PID)

@@ -111,12 +111,12 @@ func TestHanging(t *testing.T) {
 		}
 		err := hanging(lock, tooLong)
 		e, ok := errors.AsType[*Error](err)
-		if !ok || e.Code != CodeNoDaemon || !strings.Contains(e.Message, text) || !strings.Contains(e.Hint, "--force") || !IsHanging(err) || IsAbsent(err) {
+		if !ok || e.Code != CodeNoDaemon || !strings.Contains(e.Message, text) || e.Hint == "" || !IsHanging(err) || IsAbsent(err) {
 			t.Errorf("%s: after %s: %v", what, tooLong, err)
 		}
 	}
 	waits("no lock is known", "", greetTimeout-1, greetTimeout, "the daemon has not answered")
-	waits("nobody has the lock", path, greetTimeout, startTimeout, "the daemon has not answered")
+	waits("nobody has the lock", path, greetTimeout, startTimeout, "has not started it")
 	l, err := TakeLock(path)
 	if err != nil {
 		t.Fatal(err)

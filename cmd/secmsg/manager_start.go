@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"secmsg/config"
+	"secmsg/rpc/local"
+)
+
+// A daemon that a command starts by itself belongs to whatever the command
+// belongs to: it keeps a login session open, dies with the unit of a job, and
+// hands that unit's sandbox on to all later commands. Where the user has a
+// service manager, that starts the daemon: as the installed service, or as a
+// transient one.
+
+// transientPrefix begins the names of transient units.
+const transientPrefix = "secmsg-daemon-"
+
+// transientUnit names the transient unit of a profile.
+func transientUnit(paths config.Paths) string {
+	sum := sha256.Sum256([]byte(paths.Data))
+	return transientPrefix + hex.EncodeToString(sum[:8]) + ".service"
+}
+
+// askTimeout bounds one request to the manager to start the daemon. It is
+// shorter than startTimeout, so that there is time left to say what happened.
+const askTimeout = startTimeout - 2*time.Second
+
+// askManager has the user's service manager start the daemon, and reports
+// whether there is one that takes care of it. The error says why the daemon
+// could not be started.
+func (s *starter) askManager(ctx context.Context) (bool, error) {
+	if s.cfg.NoManager {
+		return false, nil
+	}
+	m, ok := findUserManager()
+	if !ok {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout, fmt.Errorf("it was not ready within %s", askTimeout))
+	defer cancel()
+	installed, err := m.serves(ctx, s.cfg.Paths)
+	if err != nil {
+		// Its socket is there, and it does not answer: as good as none.
+		if s.a.verbose {
+			s.a.notef("systemd does not answer: %v", err)
+		}
+		return false, nil
+	}
+	if !installed {
+		return s.startTransient(ctx, m)
+	}
+	_ = m.systemctl(ctx, "reset-failed", socketFile, serviceName) // fails if nothing failed before
+	if err := m.systemctl(ctx, "start", socketFile, serviceName); err != nil {
+		return true, s.managedError(serviceName, err)
+	}
+	if s.a.verbose {
+		s.a.notef("started the daemon: systemctl --user start %s", serviceName)
+	}
+	return true, nil
+}
+
+// managedError says that a unit of the manager did not start the daemon.
+func (s *starter) managedError(unit string, err error) error {
+	return local.Errorf(local.CodeNoDaemon, "systemd did not start the daemon: %v", err).
+		WithHint("see why: journalctl --user -u %s -n 20", unit)
+}
+
+// serves reports whether the manager has the installed service, and it is for
+// this profile: that of another XDG_DATA_HOME is not what the caller wants.
+func (m userManager) serves(ctx context.Context, paths config.Paths) (bool, error) {
+	out, err := m.run(ctx, "systemctl", "show", "--property=LoadState,Environment", serviceName)
+	if err != nil {
+		return false, err
+	}
+	loaded, environment := false, ""
+	for line := range strings.Lines(out) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch key {
+		case "LoadState":
+			loaded = value == "loaded"
+		case "Environment":
+			environment = value
+		}
+	}
+	if !loaded || paths.Home != "" {
+		return false, nil
+	}
+	if sameProfile(environment) {
+		return true, nil
+	}
+	// What the unit does not say, the manager's own environment may.
+	out, err = m.run(ctx, "systemctl", "show-environment")
+	if err != nil {
+		return false, err
+	}
+	return sameProfile(environment + " " + strings.ReplaceAll(out, "\n", " ")), nil
+}
+
+// sameProfile reports whether an environment, as systemd prints it, leads to the
+// same directories as the caller's.
+func sameProfile(environment string) bool {
+	for _, name := range profileVars() {
+		own := os.Getenv(name)
+		if !filepath.IsAbs(own) {
+			own = ""
+		}
+		if own == "" && strings.Contains(environment, name+"=") || own != "" && !strings.Contains(environment, name+"="+own) {
+			return false
+		}
+	}
+	return true
+}
+
+// startTransient has the manager run the daemon as a transient unit. Of several
+// commands that ask at once, one makes the unit.
+func (s *starter) startTransient(ctx context.Context, m userManager) (bool, error) {
+	program, args, err := s.a.daemonCommand()
+	if err != nil {
+		return false, err
+	}
+	unit := transientUnit(s.cfg.Paths)
+	run := []string{
+		"--quiet", "--collect", "--unit=" + unit, "--description=secmsg, messenger daemon (started by a command)",
+		"--service-type=notify", "--property=NotifyAccess=main", "--property=UMask=0077", "--property=LimitCORE=0",
+		"--property=StandardOutput=append:" + s.cfg.Paths.Log, "--property=StandardError=append:" + s.cfg.Paths.Log,
+		"--working-directory=/",
+	}
+	for _, v := range daemonEnv(os.Environ()) {
+		if !strings.HasPrefix(v, "XDG_RUNTIME_DIR=") {
+			run = append(run, "--setenv="+v)
+		}
+	}
+	run = append(run, "--setenv=XDG_RUNTIME_DIR="+m.runtime, "--", program)
+	_, err = m.run(ctx, "systemd-run", append(run, args...)...)
+	if err == nil {
+		if s.a.verbose {
+			s.a.notef("started the daemon as the transient unit %s, log %s", unit, s.cfg.Paths.Log)
+		}
+		return true, nil
+	}
+	if local.ReadHolder(s.cfg.Paths.Lock).Held {
+		return true, nil // somebody else was faster
+	}
+	if st, stateErr := m.state(ctx, unit); stateErr == nil && (st.active == "active" || st.active == "activating") {
+		return true, nil // the same, and it has not come so far yet
+	}
+	if e := lastError(s.cfg.Paths.Log, s.offset); e != nil && e.Code != local.CodeInUse {
+		return true, e // the daemon was started, and this is why it ended
+	}
+	if s.a.verbose {
+		s.a.notef("systemd does not run the daemon: %v", err)
+	}
+	return false, nil
+}

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"secmsg/rpc/local"
+)
+
+// fakeSystemctl and fakeSystemdRun stand for systemd's tools: they note how they
+// are called and run real daemons. The files unit and environment say what the
+// manager knows; broken makes the service fail, silent the manager.
+const fakeSystemctl = `#!/bin/sh
+echo "systemctl $*" >> "$FAKE/calls"
+[ ! -e "$FAKE/silent" ] || { echo "Failed to connect to bus" >&2; exit 1; }
+shift
+case "$1" in
+show) cat "$FAKE/unit" ;;
+show-environment) cat "$FAKE/environment" ;;
+start)
+	[ ! -e "$FAKE/broken" ] || { echo "Job for secmsg.service failed." >&2; exit 1; }
+	setsid env -i HOME="$HOME" PATH="$PATH" XDG_RUNTIME_DIR="$XDG_RUNTIME_DIR" \
+		"$SECMSG" -o json daemon run >> "$FAKE/journal" 2>&1 < /dev/null &
+	until grep -q '"daemon runs"' "$FAKE/journal"; do sleep 0.01; done
+	;;
+esac
+`
+
+const fakeSystemdRun = `#!/bin/bash
+echo "systemd-run $*" >> "$FAKE/calls"
+env=() log=
+while [ "$1" != -- ]; do
+	case "$1" in
+	--unit=*) unit=${1#--unit=} ;;
+	--setenv=*) env+=("${1#--setenv=}") ;;
+	--property=StandardOutput=append:*) log=${1#--property=StandardOutput=append:} ;;
+	esac
+	shift
+done
+shift
+mkdir "$FAKE/$unit" 2> /dev/null || { echo "Unit $unit was already loaded" >&2; exit 1; }
+touch "$log"
+runs=$(grep -c '"daemon runs"' "$log")
+(cd / && exec setsid env -i "${env[@]}" "$@" >> "$log" 2>&1 < /dev/null 9>&-) &
+until [ $(grep -c '"daemon runs"' "$log") -gt $runs ]; do
+	kill -0 $! 2> /dev/null || { rmdir "$FAKE/$unit"; echo "Job for $unit failed" >&2; exit 1; }
+	sleep 0.01
+done
+`
+
+// managed is a place with a service manager.
+type managed struct {
+	*place
+	fake string
+}
+
+func newManaged(t *testing.T) *managed {
+	t.Helper()
+	m := &managed{place: newPlace(t), fake: t.TempDir()}
+	m.write("systemctl", fakeSystemctl, 0o755)
+	m.write("systemd-run", fakeSystemdRun, 0o755)
+	m.write("calls", "", 0o644)
+	m.write("journal", "", 0o644)
+	m.write("environment", "HOME="+m.home+"\n", 0o644)
+	m.unit("not-found", "")
+	if err := os.Mkdir(filepath.Join(m.run, "systemd"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("unix", filepath.Join(m.run, "systemd", "private"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	return m
+}
+
+func (m *managed) write(name, text string, mode os.FileMode) {
+	m.t.Helper()
+	if err := os.WriteFile(filepath.Join(m.fake, name), []byte(text), mode); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// unit sets what the manager knows about the installed service.
+func (m *managed) unit(load, environment string) {
+	m.t.Helper()
+	m.write("unit", fmt.Sprintf("LoadState=%s\nEnvironment=%s\n", load, environment), 0o644)
+}
+
+func (m *managed) runs(extra []string, args ...string) ran {
+	m.t.Helper()
+	env := append([]string{
+		"HOME=" + m.home, "PATH=" + m.fake + ":" + os.Getenv("PATH"), "XDG_RUNTIME_DIR=" + m.run,
+		"FAKE=" + m.fake, "SECMSG=" + m.bin,
+	}, extra...)
+	return runBinary(m.t, env, m.bin, args...)
+}
+
+// calls returns how the tools were called since the last time.
+func (m *managed) calls() string {
+	m.t.Helper()
+	b, err := os.ReadFile(filepath.Join(m.fake, "calls"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.write("calls", "", 0o644)
+	return string(b)
+}
+
+func (m *managed) stopped() {
+	m.t.Helper()
+	if r := m.runs(nil, "daemon", "stop"); r.code != 0 {
+		m.t.Fatalf("stop: %+v", r)
+	}
+	dirs, err := filepath.Glob(filepath.Join(m.fake, transientPrefix+"*"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		if err := os.Remove(dir); err != nil { // the unit is unloaded
+			m.t.Fatal(err)
+		}
+	}
+	m.calls()
+}
+
+// logged reports whether the daemon's own log says that a daemon ran, which the
+// journal says of the service's.
+func (m *managed) logged() bool {
+	b, err := os.ReadFile(filepath.Join(m.home, ".local/state/secmsg/daemon.log"))
+	return err == nil && strings.Contains(string(b), `"daemon runs"`)
+}
+
+// TestManagerStartsTheService: where the service is installed, a command that
+// finds no daemon has the manager start it, also after it has failed.
+func TestManagerStartsTheService(t *testing.T) {
+	m := newManaged(t)
+	m.unit("loaded", "")
+	m.pid(m.runs(nil, "status", "-o", "json"))
+	calls := m.calls()
+	reset, start := strings.Index(calls, "reset-failed "+socketFile+" "+serviceName), strings.Index(calls, "start "+socketFile+" "+serviceName)
+	if reset < 0 || start < reset || strings.Contains(calls, "systemd-run") {
+		t.Errorf("calls:\n%s", calls)
+	}
+	if m.logged() {
+		t.Error("a daemon outside of the service was started")
+	}
+	m.stopped()
+
+	// A service that does not start is told, and no daemon takes its place: that
+	// would keep it from starting once it is mended.
+	m.write("broken", "", 0o644)
+	for _, args := range [][]string{{"status"}, {"send", "bob", "hello"}} {
+		if r := m.runs(nil, args...); r.code != 7 || !strings.Contains(r.stderr, "Job for secmsg.service failed") || !strings.Contains(r.stderr, "journalctl --user -u secmsg.service") {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+	if h := local.ReadHolder(m.lock()); h.Held || m.logged() {
+		t.Errorf("a daemon runs: %+v", h)
+	}
+	if err := os.Remove(filepath.Join(m.fake, "broken")); err != nil {
+		t.Fatal(err)
+	}
+	m.write("journal", "", 0o644)
+	m.pid(m.runs(nil, "status", "-o", "json"))
+}
+
+// TestManagerStartsATransientUnit: without the service, and for the profiles that
+// it does not serve, the daemon runs in a unit of its own.
+func TestManagerStartsATransientUnit(t *testing.T) {
+	m := newManaged(t)
+	other := filepath.Join(t.TempDir(), "other")
+	for name, c := range map[string]struct {
+		load, environment string
+		extra             []string
+		args              []string
+	}{
+		"not installed":                     {load: "not-found"},
+		"--home":                            {load: "loaded", args: []string{"--home", filepath.Join(m.home, "p")}},
+		"the caller has another directory":  {load: "loaded", extra: []string{"XDG_DATA_HOME=" + other}},
+		"the service has another directory": {load: "loaded", environment: `"XDG_DATA_HOME=/elsewhere"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m.unit(c.load, c.environment)
+			extra := append([]string{"SECMSG_LOG_LEVEL=debug", "SECRET=hidden"}, c.extra...)
+			r := m.runs(extra, append(c.args, "status", "-o", "json")...)
+			pid := m.pid(r)
+			calls := m.calls()
+			for _, want := range []string{"systemd-run --user", "--unit=" + transientPrefix, "--collect", "--service-type=notify",
+				"--working-directory=/", "--setenv=SECMSG_LOG_LEVEL=debug", "--setenv=XDG_RUNTIME_DIR=" + m.run} {
+				if !strings.Contains(calls, want) {
+					t.Errorf("no %s in the calls:\n%s", want, calls)
+				}
+			}
+			if strings.Contains(calls, "SECRET") || strings.Contains(calls, "systemctl --user start") {
+				t.Errorf("calls:\n%s", calls)
+			}
+			if r := m.runs(extra, append(c.args, "daemon", "stop")...); r.code != 0 {
+				t.Errorf("stop: %+v", r)
+			}
+			if alive(pid) && !zombie(pid) {
+				t.Errorf("pid %d runs on", pid)
+			}
+			dirs, _ := filepath.Glob(filepath.Join(m.fake, transientPrefix+"*"))
+			if len(dirs) != 1 {
+				t.Fatalf("units: %v", dirs)
+			}
+			_ = os.Remove(dirs[0])
+		})
+	}
+
+	// The service has the caller's directory by its own setting or the manager's.
+	for name, set := range map[string]func(){
+		"unit":    func() { m.unit("loaded", `"XDG_DATA_HOME=`+other+`"`) },
+		"manager": func() { m.unit("loaded", ""); m.write("environment", "XDG_DATA_HOME="+other+"\n", 0o644) },
+	} {
+		set()
+		m.write("broken", "", 0o644)
+		if r := m.runs([]string{"XDG_DATA_HOME=" + other}, "status"); r.code != 7 || !strings.Contains(m.calls(), "--user start") {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+// TestManagerRace has ten commands ask the manager at once.
+func TestManagerRace(t *testing.T) {
+	m := newManaged(t)
+	pids := make([]int, 10)
+	var wg sync.WaitGroup
+	for i := range pids {
+		wg.Go(func() { pids[i] = m.pid(m.runs(nil, "status", "-o", "json")) })
+	}
+	wg.Wait()
+	for _, pid := range pids {
+		if pid != pids[0] {
+			t.Fatalf("daemons: %v", pids)
+		}
+	}
+	if n := m.spawned(); n != 1 {
+		t.Errorf("%d daemons were started", n)
+	}
+	m.stopped()
+}
+
+// TestManagerIsSilent: a manager that does not answer is as good as none, and
+// no_manager leaves it alone.
+func TestManagerIsSilent(t *testing.T) {
+	m := newManaged(t)
+	m.unit("loaded", "")
+	m.write("silent", "", 0o644)
+	m.pid(m.runs(nil, "status", "-o", "json"))
+	if !m.logged() {
+		t.Error("the command did not start the daemon by itself")
+	}
+	if r := m.runs(nil, "daemon", "stop"); r.code != 0 {
+		t.Fatalf("stop: %+v", r)
+	}
+	if err := os.Remove(filepath.Join(m.fake, "silent")); err != nil {
+		t.Fatal(err)
+	}
+	m.calls()
+	pid := m.pid(m.runs([]string{"SECMSG_NO_MANAGER=1"}, "status", "-o", "json"))
+	if calls := m.calls(); calls != "" {
+		t.Errorf("calls:\n%s", calls)
+	}
+	_ = syscall.Kill(pid, syscall.SIGTERM)
+}
