@@ -99,16 +99,21 @@ const (
 	notifyVar  = "NOTIFY_SOCKET"
 )
 
+// managed reports whether systemd itself started this process.
+func managed() bool {
+	switch os.Getenv(execPIDVar) {
+	case strconv.Itoa(os.Getpid()):
+		return true
+	case "":
+		return os.Getenv(notifyVar) != ""
+	}
+	return false
+}
+
 // unit names the service of systemd that this process is the main process of,
 // and whose manager runs it.
 func unit() (name, manager string) {
-	switch os.Getenv(execPIDVar) {
-	case strconv.Itoa(os.Getpid()):
-	case "":
-		if os.Getenv(notifyVar) == "" {
-			return "", ""
-		}
-	default:
+	if !managed() {
 		return "", ""
 	}
 	b, err := os.ReadFile("/proc/self/cgroup")

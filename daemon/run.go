@@ -36,7 +36,7 @@ func Run(ctx context.Context, cfg config.Client, logger *slog.Logger) (err error
 			return toLocal(err)
 		}
 	}
-	lock, err := local.TakeLock(cfg.Paths.Lock)
+	lock, err := takeLock(ctx, cfg, logger)
 	if err != nil {
 		return toLocal(err)
 	}

@@ -20,13 +20,10 @@ import (
 // service manager, that starts the daemon: as the installed service, or as a
 // transient one.
 
-// transientPrefix begins the names of transient units.
-const transientPrefix = "secmsg-daemon-"
-
 // transientUnit names the transient unit of a profile.
 func transientUnit(paths config.Paths) string {
 	sum := sha256.Sum256([]byte(paths.Data))
-	return transientPrefix + hex.EncodeToString(sum[:8]) + ".service"
+	return local.TransientPrefix + hex.EncodeToString(sum[:8]) + ".service"
 }
 
 // askTimeout bounds one request to the manager to start the daemon. It is

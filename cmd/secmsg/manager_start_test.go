@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,7 +23,10 @@ echo "systemctl $*" >> "$FAKE/calls"
 [ ! -e "$FAKE/silent" ] || { echo "Failed to connect to bus" >&2; exit 1; }
 shift
 case "$1" in
-show) cat "$FAKE/unit" ;;
+show)
+	for last; do :; done
+	if [ -d "$FAKE/$last" ]; then echo ActiveState=activating; else cat "$FAKE/unit"; fi
+	;;
 show-environment) cat "$FAKE/environment" ;;
 start)
 	[ ! -e "$FAKE/broken" ] || { echo "Job for secmsg.service failed." >&2; exit 1; }
@@ -118,7 +123,7 @@ func (m *managed) stopped() {
 	if r := m.runs(nil, "daemon", "stop"); r.code != 0 {
 		m.t.Fatalf("stop: %+v", r)
 	}
-	dirs, err := filepath.Glob(filepath.Join(m.fake, transientPrefix+"*"))
+	dirs, err := filepath.Glob(filepath.Join(m.fake, local.TransientPrefix+"*"))
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -192,7 +197,7 @@ func TestManagerStartsATransientUnit(t *testing.T) {
 			r := m.runs(extra, append(c.args, "status", "-o", "json")...)
 			pid := m.pid(r)
 			calls := m.calls()
-			for _, want := range []string{"systemd-run --user", "--unit=" + transientPrefix, "--collect", "--service-type=notify",
+			for _, want := range []string{"systemd-run --user", "--unit=" + local.TransientPrefix, "--collect", "--service-type=notify",
 				"--working-directory=/", "--setenv=SECMSG_LOG_LEVEL=debug", "--setenv=XDG_RUNTIME_DIR=" + m.run} {
 				if !strings.Contains(calls, want) {
 					t.Errorf("no %s in the calls:\n%s", want, calls)
@@ -207,7 +212,7 @@ func TestManagerStartsATransientUnit(t *testing.T) {
 			if alive(pid) && !zombie(pid) {
 				t.Errorf("pid %d runs on", pid)
 			}
-			dirs, _ := filepath.Glob(filepath.Join(m.fake, transientPrefix+"*"))
+			dirs, _ := filepath.Glob(filepath.Join(m.fake, local.TransientPrefix+"*"))
 			if len(dirs) != 1 {
 				t.Fatalf("units: %v", dirs)
 			}
@@ -270,4 +275,83 @@ func TestManagerIsSilent(t *testing.T) {
 		t.Errorf("calls:\n%s", calls)
 	}
 	_ = syscall.Kill(pid, syscall.SIGTERM)
+}
+
+// TestServiceTakesOver starts the service while a daemon runs that a command has
+// started, as at the first login behind a job of cron.
+func TestServiceTakesOver(t *testing.T) {
+	p := newPlace(t)
+	stray := p.pid(p.cron("status", "-o", "json"))
+	// As systemd starts it: the variable names the process itself.
+	start := func() (*exec.Cmd, *bytes.Buffer) {
+		t.Helper()
+		cmd := exec.Command("sh", "-c", `SYSTEMD_EXEC_PID=$$ exec "$0" -o json daemon run`, p.bin)
+		cmd.Env = []string{"HOME=" + p.home, "PATH=" + os.Getenv("PATH"), "XDG_RUNTIME_DIR=" + p.run}
+		var log bytes.Buffer
+		cmd.Stderr = &log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return cmd, &log
+	}
+
+	// Somebody would be disturbed: the service gives way, and says why.
+	c, err := local.Dial(t.Context(), local.Target{Sockets: []string{filepath.Join(p.data(), "secmsg.sock")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	service, log := start()
+	if err := service.Wait(); service.ProcessState.ExitCode() != 1 || !strings.Contains(log.String(), `"in_use"`) || !strings.Contains(log.String(), "other commands") {
+		t.Errorf("%v: %s", err, log)
+	}
+	if st, err := c.Status(t.Context()); err != nil || st.PID != stray {
+		t.Errorf("the daemon of before: %+v, %v", st, err)
+	}
+	_ = c.Close()
+
+	// The end of the caller is noticed a moment later; systemd tries again, too.
+	taken := 0
+	waitFor(t, "the service takes over", nil, func() bool {
+		service, log = start()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = service.Wait()
+		}()
+		waitFor(t, "the service runs or ends", nil, func() bool {
+			select {
+			case <-done:
+				return true
+			default:
+				h := local.ReadHolder(p.lock())
+				return h.PID == service.Process.Pid && h.State == local.HolderRunning
+			}
+		})
+		select {
+		case <-done:
+			return false
+		default:
+			taken = service.Process.Pid
+			t.Cleanup(func() {
+				_ = service.Process.Signal(syscall.SIGTERM)
+				<-done
+			})
+			return true
+		}
+	})
+	for _, use := range []func(*place, ...string) ran{(*place).login, (*place).cron} {
+		if got := p.pid(use(p, "status", "-o", "json")); got != taken {
+			t.Errorf("pid %d serves, not the service, %d", got, taken)
+		}
+	}
+	if alive(stray) && !zombie(stray) {
+		t.Errorf("the daemon of before, pid %d, runs on", stray)
+	}
+	// A second service, and a daemon that somebody runs by hand, take nothing over.
+	for _, variable := range []string{"SYSTEMD_EXEC_PID=1", "A=1"} {
+		r := runBinary(t, []string{"HOME=" + p.home, "XDG_RUNTIME_DIR=" + p.run, variable}, p.bin, "daemon", "run")
+		if r.code != 1 || !strings.Contains(r.stderr, fmt.Sprintf("pid %d", taken)) {
+			t.Errorf("%s: %+v", variable, r)
+		}
+	}
 }

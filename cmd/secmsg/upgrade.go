@@ -58,7 +58,7 @@ func (a *app) restartBlocked(h local.Hello) (why, hint string) {
 	switch {
 	case a.noAutostart:
 		return "this command may not start one", "to restart it: secmsg daemon stop"
-	case h.Unit == "" || strings.HasPrefix(h.Unit, transientPrefix):
+	case h.Unit == "" || strings.HasPrefix(h.Unit, local.TransientPrefix):
 		return "", "" // the next one is started by this command
 	case h.Manager == local.ManagerSystem:
 		return "the service " + h.Unit + " of the system runs it", "to restart it: sudo systemctl restart " + h.Unit

@@ -50,6 +50,10 @@ type Hello struct {
 	Activated bool `json:"activated,omitempty"`
 }
 
+// TransientPrefix begins the name of the transient unit in which a command has
+// the user's manager run the daemon.
+const TransientPrefix = "secmsg-daemon-"
+
 // Managers of a Hello.
 const (
 	ManagerUser   = "user"

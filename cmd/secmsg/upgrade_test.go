@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"secmsg/scripts/lab"
+)
+
+// buildVersion builds the program with a version of its own.
+func buildVersion(t *testing.T, version string) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "secmsg")
+	out, err := exec.Command("go", "build", "-ldflags", "-s -w -X secmsg/config.version="+version, "-o", bin, ".").CombinedOutput()
+	if err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// TestNewerCommand has a command find the daemon of an older version: it
+// restarts it where that disturbs nobody, and else says what to do.
+func TestNewerCommand(t *testing.T) {
+	older, newer := buildVersion(t, "v1.0.9"), buildVersion(t, "v1.0.10")
+	home := filepath.Join(t.TempDir(), "p")
+	run := func(bin string, args ...string) ran {
+		t.Helper()
+		return runBinary(t, append(os.Environ(), "HOME="+t.TempDir(), "SECMSG_NO_MANAGER=1"), bin, append([]string{"--home", home}, args...)...)
+	}
+	t.Cleanup(func() { run(newer, "daemon", "stop", "--force") })
+	version := func(want string, r ran) {
+		t.Helper()
+		if r.code != 0 || !strings.Contains(r.stdout, "version "+want) {
+			t.Errorf("want version %s: %+v", want, r)
+		}
+	}
+	version("v1.0.9", run(older, "status"))
+
+	// A caller that a restart would disturb.
+	cmd := exec.Command(older, "--home", home, "rpc")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(stdin, `{"jsonrpc":"2.0","id":1,"method":"status.get"}`+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	r := run(newer, "status")
+	version("v1.0.9", r)
+	if !strings.Contains(r.stderr, "older version v1.0.9 and was not restarted: it serves other commands (1)") || !strings.Contains(r.stderr, "secmsg daemon stop") {
+		t.Errorf("stderr: %s", r.stderr)
+	}
+	if r := run(newer, "-q", "status"); r.stderr != "" {
+		t.Errorf("with -q: %s", r.stderr)
+	}
+	_ = stdin.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("rpc: %v", err)
+	}
+
+	// A command that may start nothing.
+	r = run(newer, "--no-autostart", "status")
+	version("v1.0.9", r)
+	if !strings.Contains(r.stderr, "older version v1.0.9") {
+		t.Errorf("--no-autostart: %s", r.stderr)
+	}
+	// The end of rpc is noticed by the daemon a moment later.
+	waitFor(t, "the restart", nil, func() bool { r = run(newer, "status"); return strings.Contains(r.stdout, "v1.0.10") })
+	if !strings.Contains(r.stderr, "restarted the daemon, which was of the older version v1.0.9") {
+		t.Errorf("stderr: %s", r.stderr)
+	}
+	version("v1.0.10", run(older, "status"))
+	if r := run(older, "status"); r.stderr != "" {
+		t.Errorf("an older command: %s", r.stderr)
+	}
+}
+
+// TestNewerCommandWithAccounts has a listen of the older version go on with the
+// newer daemon, and a profile that was unlocked by hand stay unlocked.
+func TestNewerCommandWithAccounts(t *testing.T) {
+	older, newer := buildVersion(t, "v1.0.9"), buildVersion(t, "v1.0.10")
+	inner, err := lab.New(t.Context(), lab.Options{Dir: t.TempDir(), Binary: older})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{World: inner, t: t, bin: older, server: inner.ServerDir()}
+	t.Cleanup(func() {
+		if err := inner.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w.join("bob")
+	file := filepath.Join(t.TempDir(), "passphrase")
+	if err := os.WriteFile(file, []byte("correct horse battery staple\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	invite, err := w.Invite(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.must("alice", "", "join", invite, "--name", "alice", "--passphrase-file", file)
+	if err := w.Befriend(t.Context(), "alice", "bob"); err != nil {
+		t.Fatal(err)
+	}
+
+	newCommand := func(user string, args ...string) ran {
+		t.Helper()
+		return runBinary(t, os.Environ(), newer, append([]string{"--home", w.Home(user)}, args...)...)
+	}
+	r := newCommand("alice", "status")
+	if !strings.Contains(r.stdout, "version v1.0.9") || !strings.Contains(r.stderr, "unlocked by hand") {
+		t.Errorf("a profile that was unlocked by hand: %+v", r)
+	}
+	if r := newCommand("alice", "contact", "list"); r.code != 0 {
+		t.Errorf("it is locked: %+v", r)
+	}
+
+	l := w.listen("bot", "bob", "--since", "0")
+	w.must("alice", "", "send", "bob", "before", "--wait", "delivered")
+	waitFor(t, "the first message", l.ended, func() bool { return strings.Contains(l.read(l.out), "before") })
+	waitFor(t, "the restart", l.ended, func() bool { return strings.Contains(newCommand("bob", "status").stdout, "v1.0.10") })
+	w.must("alice", "", "send", "bob", "after", "--wait", "delivered")
+	waitFor(t, "the second message", l.ended, func() bool { return strings.Contains(l.read(l.out), "after") })
+	if n := strings.Count(l.read(l.out), "before"); n != 1 {
+		t.Errorf("the first message was shown %d times", n)
+	}
+}
