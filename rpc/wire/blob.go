@@ -32,54 +32,40 @@ const CodeTicket Code = "ticket"
 
 // CreateBlob is the body of POST /v1/blobs.
 type CreateBlob struct {
-	// Readers are the accounts (user names of this realm) that may fetch the
-	// blob, besides its owner. Everybody else gets not_found.
-	Readers []string `json:"readers"`
-	// Size is the blob's length in bytes and is reserved at once; 0: not known,
-	// then each part is reserved when its ticket is asked for.
-	Size int64 `json:"size,omitempty"`
-	// LifeMS is how long the blob is wanted; 0 or more than the server's
-	// retention: the retention.
-	LifeMS int64 `json:"life_ms,omitempty"`
+	Readers []string `json:"readers" doc:"accounts (names of this realm) that may fetch the blob beside its owner; names that do not exist are left out"`
+	Size    int64    `json:"size,omitempty" doc:"length in bytes, reserved at once; 0: not known, then each part is reserved with its ticket"`
+	LifeMS  int64    `json:"life_ms,omitempty" doc:"how long the blob is wanted from its completion on, milliseconds; 0, or more than the server's retention: the retention"`
 }
 
 // Blob answers POST /v1/blobs and GET /v1/blobs/{id}; the latter for the owner only.
 type Blob struct {
-	ID       string `json:"id"`
-	Complete bool   `json:"complete"`
-	// Size is the blob's length in bytes: what was said when it was begun, else the
-	// sum of the stored parts so far.
-	Size      int64 `json:"size"`
-	ExpiresMS int64 `json:"expires_ms"` // when it is dropped, complete or not; a ticket puts it off while it is not
-	MaxSize   int64 `json:"max_size"`
-	Downloads int   `json:"downloads"` // how often a reader asked for a ticket to fetch it
-	// Parts are those that are stored, in order of number; none once the blob is complete.
-	Parts []BlobPart `json:"parts"`
+	ID        string     `json:"id" doc:"the blob's name: 32 hexadecimal digits"`
+	Complete  bool       `json:"complete" doc:"whether it can be fetched"`
+	Size      int64      `json:"size" doc:"length in bytes: what was said when it was begun, else the sum of the stored parts so far"`
+	ExpiresMS int64      `json:"expires_ms" doc:"when it is dropped, complete or not, Unix milliseconds; a ticket puts it off while it is not complete"`
+	MaxSize   int64      `json:"max_size" doc:"the largest blob that the server takes, bytes"`
+	Downloads int        `json:"downloads" doc:"how often a reader asked for a ticket to fetch it"`
+	Parts     []BlobPart `json:"parts" doc:"stored parts in order of number; none once the blob is complete"`
 }
 
 // BlobPart is a part that is stored, or is to be.
 type BlobPart struct {
-	Number int   `json:"number"` // from 1
-	Size   int64 `json:"size"`   // bytes, at most BlobPartSize
-	// ETag is the store's name of what it has, for POST complete.
-	ETag string `json:"etag,omitempty"`
+	Number int    `json:"number" doc:"1 to 4,000"`
+	Size   int64  `json:"size" doc:"bytes: 1 to 8,392,704 (8 MiB and 4 KiB), all but the last at least 5,242,880 (5 MiB)"`
+	ETag   string `json:"etag,omitempty" doc:"the store's name of the stored part, without quotes; not in requests"`
 }
 
 // BlobTickets is the body of POST /v1/blobs/{id}/tickets: it asks where these
 // parts go. Their sizes are reserved, and count towards quota and size limit.
 type BlobTickets struct {
-	Parts []BlobPart `json:"parts"`
+	Parts []BlobPart `json:"parts" doc:"1 to 32 parts with number and size, each number once"`
 }
 
 // BlobTicket says where one part goes, or where a blob comes from.
 type BlobTicket struct {
-	Number int `json:"number,omitempty"`
-	// URL takes a PUT of exactly the size that was asked for, whose answer has
-	// the header ETag; or any number of GETs, with Range. One that begins with
-	// "/" is on the server itself, and is used over the connection that has
-	// proved the realm; any other one is a store's own, and gets no token.
-	URL       string `json:"url"`
-	ExpiresMS int64  `json:"expires_ms"`
+	Number    int    `json:"number,omitempty" doc:"of the part; absent in a ticket to fetch"`
+	URL       string `json:"url" doc:"takes a PUT of exactly the size that was asked for, answered with the header ETag; or any number of GETs, with Range. One that begins with / is the server's own; any other one is a store's, and gets no token"`
+	ExpiresMS int64  `json:"expires_ms" doc:"until when it may be used, Unix milliseconds: 15 minutes"`
 	// Size is what the whole blob must have, in bytes; 0: not known. It is said
 	// by who fetches, and never on the wire.
 	Size int64 `json:"-"`
@@ -87,23 +73,19 @@ type BlobTicket struct {
 
 // BlobTicketList answers POST /v1/blobs/{id}/tickets.
 type BlobTicketList struct {
-	Tickets []BlobTicket `json:"tickets"`
+	Tickets []BlobTicket `json:"tickets" doc:"in the order of the request"`
 }
 
 // CompleteBlob is the body of POST /v1/blobs/{id}/complete. Repeating it gives
 // the same answer.
 type CompleteBlob struct {
-	// Size is that of the whole blob: the sum of its parts, whose own sizes were
-	// said when they were reserved.
-	Size int64 `json:"size"`
-	// ETags are the store's names of the parts, from part 1 on without a gap, with
-	// or without the quotes of the header.
-	ETags []string `json:"etags"`
+	Size  int64    `json:"size" doc:"of the whole blob: the sum of its parts, bytes"`
+	ETags []string `json:"etags" doc:"the store's names of the parts, from part 1 on without a gap, with or without quotes; 1 to 4,000"`
 }
 
 // BlobDownload answers POST /v1/blobs/{id}/download.
 type BlobDownload struct {
-	Ticket    BlobTicket `json:"ticket"`
-	Size      int64      `json:"size"`
-	ExpiresMS int64      `json:"expires_ms"` // of the blob
+	Ticket    BlobTicket `json:"ticket" doc:"where it comes from"`
+	Size      int64      `json:"size" doc:"bytes"`
+	ExpiresMS int64      `json:"expires_ms" doc:"when the blob is dropped, Unix milliseconds"`
 }

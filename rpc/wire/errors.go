@@ -31,9 +31,9 @@ const (
 // Error is the body of every failed REST call: {"error":{...}}. Message is
 // safe to show to a person.
 type Error struct {
-	Code       Code    `json:"code"`
-	Message    string  `json:"message"`
-	RetryAfter float64 `json:"retry_after,omitempty"` // seconds
+	Code       Code    `json:"code" enum:"malformed,unauthorized,forbidden,suspended,revoked,not_found,invite,name_taken,conflict,version,too_large,rate_limited,quota,unavailable,internal,ticket" doc:"stable; what each means and its HTTP status stand in PROTOCOL.md, section 2"`
+	Message    string  `json:"message" doc:"for a person; its words may change"`
+	RetryAfter float64 `json:"retry_after,omitempty" doc:"seconds to wait before the next try"`
 }
 
 // Error formats the code and the text.
@@ -45,7 +45,7 @@ func (e *Error) Wait() time.Duration { return WaitSeconds(e.RetryAfter) }
 
 // ErrorBody wraps an Error as it stands in a response.
 type ErrorBody struct {
-	Error *Error `json:"error"`
+	Error *Error `json:"error" doc:"what went wrong"`
 }
 
 // CodeOf returns the code of a REST error in err's chain, or "".

@@ -16,11 +16,8 @@ const (
 // account relay through them. A call that began with them may go on past their
 // expiry; they are only for beginning.
 type TurnCredentials struct {
-	// URLs are turn:, turns:, stun: and stuns: URLs (RFC 7064, RFC 7065).
-	URLs []string `json:"urls"`
-	// Username is "<unix time of expiry>:<account>:<random>".
-	Username string `json:"username"`
-	// Password is the base64 of an HMAC-SHA1 of Username.
-	Password  string `json:"password"`
-	ExpiresMS int64  `json:"expires_ms"`
+	URLs      []string `json:"urls" doc:"turn:, turns:, stun: and stuns: URLs (RFC 7064, RFC 7065); at most 16"`
+	Username  string   `json:"username" doc:"<unix time of expiry>:<account>:<random>; a client does not read it"`
+	Password  string   `json:"password" doc:"base64 of HMAC-SHA1 of the username; a client does not read it"`
+	ExpiresMS int64    `json:"expires_ms" doc:"until when a call may begin with them, Unix milliseconds; at most 10 minutes"`
 }

@@ -106,6 +106,8 @@ type API struct {
 	handler http.Handler
 	routes  []Route
 	openapi []byte
+	// describeErr is a route that is not described; of New only.
+	describeErr error
 
 	lookups, bundles, registration, manifests, logins, turns, uploads *Limiter
 

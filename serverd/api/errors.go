@@ -26,7 +26,7 @@ func statusOf(c wire.Code) int {
 		return http.StatusBadRequest
 	case wire.CodeUnauthorized:
 		return http.StatusUnauthorized
-	case wire.CodeForbidden, wire.CodeSuspended, wire.CodeInvite, wire.CodeRevoked:
+	case wire.CodeForbidden, wire.CodeSuspended, wire.CodeInvite, wire.CodeRevoked, wire.CodeTicket:
 		return http.StatusForbidden
 	case wire.CodeNotFound:
 		return http.StatusNotFound

@@ -23,7 +23,7 @@ func (a *API) getPrekeys(ctx context.Context, _ *empty) (*answer[wire.PrekeyCoun
 
 // putPrekeys serves PUT /v1/prekeys: every key must be signed by the calling
 // device. It stores all of an upload or nothing.
-func (a *API) putPrekeys(ctx context.Context, in *body[wire.PutPrekeys]) (*answer[wire.PrekeyCount], error) {
+func (a *API) putPrekeys(ctx context.Context, in *body[wire.PutPrekeys]) (*answer[wire.StoredPrekeys], error) {
 	c := callerOf(ctx)
 	s, err := a.device(ctx, c.device)
 	if err != nil {
@@ -43,7 +43,8 @@ func (a *API) putPrekeys(ctx context.Context, in *body[wire.PutPrekeys]) (*answe
 	if v.err != nil {
 		return nil, v.err
 	}
-	if err := a.opt.Store.PutPrekeys(ctx, c.device, p, limit, a.opt.Now()); err != nil {
+	kept, err := a.opt.Store.PutPrekeys(ctx, c.device, p, limit, a.opt.Now())
+	if err != nil {
 		switch {
 		case errors.Is(err, store.ErrFull):
 			return nil, refuse(wire.CodeQuota, "at most %d one-time keys of each kind are kept", limit)
@@ -61,7 +62,10 @@ func (a *API) putPrekeys(ctx context.Context, in *body[wire.PutPrekeys]) (*answe
 	if err != nil {
 		return nil, err
 	}
-	return &answer[wire.PrekeyCount]{count}, nil
+	return &answer[wire.StoredPrekeys]{wire.StoredPrekeys{
+		PrekeyCount:  count,
+		KeptExchange: append([]uint32{}, kept.OneTimeExchange...), KeptKEM: append([]uint32{}, kept.OneTimeKEM...),
+	}}, nil
 }
 
 func (a *API) countPrekeys(ctx context.Context) (wire.PrekeyCount, error) {

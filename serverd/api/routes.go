@@ -78,6 +78,10 @@ func (a *API) build() error {
 	}
 	h := humago.New(mux, config)
 	a.register(h)
+	if a.describeErr != nil {
+		return a.describeErr
+	}
+	a.describeOthers(h.OpenAPI(), failureSchema(h))
 	schemas := h.OpenAPI().Components.Schemas.Map()
 	delete(schemas, "ErrorModel") // huma's own errors, which translate replaces
 	delete(schemas, "ErrorDetail")
@@ -164,12 +168,12 @@ func add[I, O any](a *API, h huma.API, op huma.Operation, handle func(context.Co
 	if auth {
 		op.Middlewares = append(op.Middlewares, a.authenticate)
 	}
-	failure := h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[wire.ErrorBody](), true, "ErrorBody")
-	op.Responses = map[string]*huma.Response{
-		"default": {Description: "Failure", Content: map[string]*huma.MediaType{"application/json": {Schema: failure}}},
-	}
+	op.DefaultStatus = http.StatusOK
 	if reflect.TypeFor[O]() == reflect.TypeFor[empty]() {
 		op.DefaultStatus = http.StatusNoContent
+	}
+	if err := describeRoute(&op, failureSchema(h), auth); err != nil && a.describeErr == nil {
+		a.describeErr = err
 	}
 	huma.Register(h, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
@@ -178,6 +182,11 @@ func add[I, O any](a *API, h huma.API, op huma.Operation, handle func(context.Co
 		}
 		return out, nil
 	})
+}
+
+// failureSchema is the schema of the body of failed calls.
+func failureSchema(h huma.API) *huma.Schema {
+	return h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[wire.ErrorBody](), true, "ErrorBody")
 }
 
 // plain registers a GET route outside of huma.

@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -215,14 +217,12 @@ func TestOpenAPI(t *testing.T) {
 		t.Fatalf("version %q: %v", doc.OpenAPI, err)
 	}
 	for _, route := range r.api.Routes() {
-		if route.Path == api.PathHealth || route.Path == api.PathOpenAPI || route.Signed {
-			continue
-		}
 		op := doc.Paths[route.Path][strings.ToLower(route.Method)]
 		if op == nil || op["operationId"] == "" || (op["security"] != nil) != route.Auth {
 			t.Errorf("%s %s: %v", route.Method, route.Path, op)
 		}
 	}
+	described(t, doc.Paths, doc.Components.Schemas)
 	text := string(rep.body)
 	for _, part := range strings.Split(text, `"$ref": "#/components/schemas/`)[1:] {
 		name, _, _ := strings.Cut(part, `"`)
@@ -247,6 +247,62 @@ func TestOpenAPI(t *testing.T) {
 	}
 	if !bytes.Equal(wanted, rep.body) {
 		t.Error("the API's description changed; if that is meant, run the test with UPDATE_GOLDEN=1 and look at the difference")
+	}
+}
+
+// described makes sure that nothing of the API's description is without a text:
+// routes, parameters, answers and fields; and that fields of few values name them.
+func described(t *testing.T, paths map[string]map[string]map[string]any, schemas map[string]any) {
+	t.Helper()
+	text := func(where string, v any) {
+		t.Helper()
+		m, _ := v.(map[string]any)
+		if d, _ := m["description"].(string); d == "" {
+			t.Errorf("%s: no description", where)
+		}
+	}
+	for path, methods := range paths {
+		for method, op := range methods {
+			where := method + " " + path
+			text(where, op)
+			if s, _ := op["summary"].(string); s == "" {
+				t.Errorf("%s: no summary", where)
+			}
+			params, _ := op["parameters"].([]any)
+			for i, p := range params {
+				text(fmt.Sprintf("%s, parameter %d", where, i), p)
+			}
+			responses, _ := op["responses"].(map[string]any)
+			if len(responses) < 1 {
+				t.Errorf("%s: no answers", where)
+			}
+			for status, r := range responses {
+				text(where+", answer "+status, r)
+			}
+		}
+	}
+	if paths["/v1/contact"] == nil || paths["/v1/replica"] == nil || paths["/v1/blobdata/{id}"]["put"] == nil {
+		t.Error("what is served beside the REST calls is missing")
+	}
+	values := map[string][]any{
+		"PutContact.relation": {"contact", "blocked"}, "ContactEntry.relation": {"contact", "blocked"}, "TokenRequest.role": {"replica", "contact", "api"},
+	}
+	for name, s := range schemas {
+		fields, _ := s.(map[string]any)["properties"].(map[string]any)
+		for field, v := range fields {
+			m, _ := v.(map[string]any)
+			if _, ref := m["$ref"]; !ref {
+				text(name+"."+field, v)
+			}
+			want := values[name+"."+field]
+			if have, _ := m["enum"].([]any); want != nil && !slices.Equal(have, want) {
+				t.Errorf("%s.%s may be %v, the description says %v", name, field, want, have)
+			}
+			delete(values, name+"."+field)
+		}
+	}
+	if len(values) > 0 {
+		t.Errorf("fields that are not there: %v", values)
 	}
 }
 

@@ -164,7 +164,8 @@ func testManifests(t *testing.T, open opener) {
 	must(t, err)
 	equal(t, "later revocations", len(rest), 0)
 	// A revoked device takes nothing more.
-	want(t, s.PutPrekeys(ctx, d1.ID, Prekeys{}, 10, epoch()), ErrNotFound)
+	_, err = s.PutPrekeys(ctx, d1.ID, Prekeys{}, 10, epoch())
+	want(t, err, ErrNotFound)
 	want(t, s.IssueFence(ctx, d1.ID, []byte("v"), 0), ErrNotFound)
 	res, err := s.Append(ctx, []*Mail{mailTo(d1, 1, "x")}, MailboxLimits{})
 	must(t, err)
@@ -199,6 +200,14 @@ func keys(from, n int) []Prekey {
 	return out
 }
 
+// put uploads prekeys and returns the ids that were kept.
+func put(t *testing.T, s Store, d key.DeviceID, p Prekeys, most int, now time.Time) string {
+	t.Helper()
+	kept, err := s.PutPrekeys(ctxOf(t), d, p, most, now)
+	must(t, err)
+	return fmt.Sprint(kept.OneTimeExchange, kept.OneTimeKEM)
+}
+
 func testPrekeys(t *testing.T, open opener) {
 	s, ctx := open(t, t.TempDir()), ctxOf(t)
 	d := account(t, s, "alice")
@@ -209,11 +218,16 @@ func testPrekeys(t *testing.T, open opener) {
 		equal(t, "bundles", len(b), 1)
 		return b[0]
 	}
-	must(t, s.PutPrekeys(ctx, d.ID, Prekeys{OneTimeExchange: keys(1, 3), OneTimeKEM: keys(1, 1)}, 2, epoch()))
+	up := Prekeys{OneTimeExchange: keys(1, 3), OneTimeKEM: keys(1, 1)}
+	equal(t, "kept", put(t, s, d.ID, up, 2, epoch()), "[1 2] [1]")
+	equal(t, "kept when it comes again", put(t, s, d.ID, up, 2, epoch()), "[1 2] [1]")
+	other := keys(1, 2)
+	other[1].Public = []byte("another key")
+	equal(t, "kept of others with the same ids", put(t, s, d.ID, Prekeys{OneTimeExchange: other}, 10, epoch()), "[1] []")
 	b, err := s.TakeBundles(ctx, []key.DeviceID{d.ID}, epoch())
 	must(t, err)
 	equal(t, "bundles without a signed prekey", len(b), 0)
-	must(t, s.PutPrekeys(ctx, d.ID, Prekeys{Signed: &keys(70, 1)[0], LastResort: &keys(80, 1)[0]}, 2, epoch()))
+	put(t, s, d.ID, Prekeys{Signed: &keys(70, 1)[0], LastResort: &keys(80, 1)[0]}, 2, epoch())
 	c, err := s.CountPrekeys(ctx, d.ID, epoch())
 	must(t, err)
 	equal(t, "count", c, PrekeyCount{SignedExpires: epoch().Add(time.Hour), LastResortExpires: epoch().Add(time.Hour), OneTimeExchange: 2, OneTimeKEM: 1})
@@ -222,7 +236,8 @@ func testPrekeys(t *testing.T, open opener) {
 	equal(t, "first", fmt.Sprint(first.Signed.ID, first.KEM.ID, first.OneTimeExchange.ID), "70 1 1")
 	equal(t, "public", string(first.OneTimeExchange.Public), "key 1")
 	// The upload comes again: what was used does not come back.
-	must(t, s.PutPrekeys(ctx, d.ID, Prekeys{OneTimeExchange: keys(1, 2), OneTimeKEM: keys(1, 1), Signed: &keys(71, 1)[0]}, 10, epoch()))
+	again := Prekeys{OneTimeExchange: keys(1, 2), OneTimeKEM: keys(1, 1), Signed: &keys(71, 1)[0]}
+	equal(t, "kept when some were used", put(t, s, d.ID, again, 10, epoch()), "[1 2] [1]")
 	second := one()
 	equal(t, "second", fmt.Sprint(second.Signed.ID, second.KEM.ID, second.OneTimeExchange.ID), "71 80 2")
 	third := one()
@@ -231,12 +246,12 @@ func testPrekeys(t *testing.T, open opener) {
 	must(t, err)
 	equal(t, "count when expired", c, PrekeyCount{})
 	// Keys that nobody fetched before they expired do not take the place of new ones.
-	must(t, s.PutPrekeys(ctx, d.ID, Prekeys{OneTimeExchange: keys(10, 2)}, 2, epoch()))
+	put(t, s, d.ID, Prekeys{OneTimeExchange: keys(10, 2)}, 2, epoch())
 	later := keys(20, 2)
 	for i := range later {
 		later[i].Expires = epoch().Add(5 * time.Hour)
 	}
-	must(t, s.PutPrekeys(ctx, d.ID, Prekeys{OneTimeExchange: later}, 2, epoch().Add(2*time.Hour)))
+	put(t, s, d.ID, Prekeys{OneTimeExchange: later}, 2, epoch().Add(2*time.Hour))
 	c, err = s.CountPrekeys(ctx, d.ID, epoch().Add(2*time.Hour))
 	must(t, err)
 	equal(t, "stock after all had expired", c.OneTimeExchange, 2)
@@ -248,7 +263,7 @@ func testPrekeys(t *testing.T, open opener) {
 func testPrekeysConcurrently(t *testing.T, open opener) {
 	s, ctx := open(t, t.TempDir()), ctxOf(t)
 	d := account(t, s, "alice")
-	must(t, s.PutPrekeys(ctx, d.ID, Prekeys{Signed: &keys(1, 1)[0], LastResort: &keys(1, 1)[0], OneTimeExchange: keys(1, 40), OneTimeKEM: keys(1, 40)}, 100, epoch()))
+	put(t, s, d.ID, Prekeys{Signed: &keys(1, 1)[0], LastResort: &keys(1, 1)[0], OneTimeExchange: keys(1, 40), OneTimeKEM: keys(1, 40)}, 100, epoch())
 	got := make([]Bundle, 60)
 	for _, err := range each(len(got), func(i int) error {
 		b, err := s.TakeBundles(ctx, []key.DeviceID{d.ID}, epoch())

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -18,8 +19,10 @@ const (
 )
 
 // PutPrekeys stores an upload of a device.
-func (s *SQLite) PutPrekeys(ctx context.Context, device key.DeviceID, p Prekeys, maxOneTime int, now time.Time) error {
-	return s.write(ctx, "put prekeys", func(t *tx) error {
+func (s *SQLite) PutPrekeys(ctx context.Context, device key.DeviceID, p Prekeys, maxOneTime int, now time.Time) (KeptPrekeys, error) {
+	var kept KeptPrekeys
+	err := s.write(ctx, "put prekeys", func(t *tx) (err error) {
+		kept = KeptPrekeys{}
 		if err := t.active(device); err != nil {
 			return err
 		}
@@ -38,11 +41,13 @@ func (s *SQLite) PutPrekeys(ctx context.Context, device key.DeviceID, p Prekeys,
 				return err
 			}
 		}
-		if err := addOneTime(t, device, prekeyOneTimeExchange, p.OneTimeExchange, maxOneTime); err != nil {
+		if kept.OneTimeExchange, err = addOneTime(t, device, prekeyOneTimeExchange, p.OneTimeExchange, maxOneTime); err != nil {
 			return err
 		}
-		return addOneTime(t, device, prekeyOneTimeKEM, p.OneTimeKEM, maxOneTime)
+		kept.OneTimeKEM, err = addOneTime(t, device, prekeyOneTimeKEM, p.OneTimeKEM, maxOneTime)
+		return err
 	})
+	return kept, err
 }
 
 // active returns ErrNotFound unless the device exists and is not revoked.
@@ -60,23 +65,36 @@ func insertPrekey(t *tx, device key.DeviceID, kind int, k Prekey) (int64, error)
 		device[:], kind, int64(k.ID), toMS(k.Expires), blob(k.Public))
 }
 
-// addOneTime adds keys up to the limit; an id that is known, used or not, is passed over.
-func addOneTime(t *tx, device key.DeviceID, kind int, keys []Prekey, limit int) error {
+// addOneTime adds keys up to the limit and returns which of them the device has
+// here. An id that is known stays as it is: its key may have been handed out, and
+// then nobody can tell any more whether it was the same.
+func addOneTime(t *tx, device key.DeviceID, kind int, keys []Prekey, limit int) (kept []uint32, err error) {
 	var have int
 	if err := t.get(`SELECT count(*) FROM prekeys WHERE device = ? AND kind = ? AND used = 0`, []any{device[:], kind}, &have); err != nil {
-		return err
+		return nil, err
 	}
 	for _, k := range keys {
-		if have >= limit {
-			break
+		var used bool
+		var public []byte
+		err := t.get(`SELECT used, public FROM prekeys WHERE device = ? AND kind = ? AND id = ?`, []any{device[:], kind, int64(k.ID)}, &used, &public)
+		switch {
+		case err == nil:
+			if used || bytes.Equal(public, k.Public) {
+				kept = append(kept, k.ID)
+			}
+			continue
+		case !errors.Is(err, sql.ErrNoRows):
+			return nil, err
+		case have >= limit:
+			continue
 		}
-		n, err := insertPrekey(t, device, kind, k)
-		if err != nil {
-			return err
+		if _, err := insertPrekey(t, device, kind, k); err != nil {
+			return nil, err
 		}
-		have += int(n)
+		have++
+		kept = append(kept, k.ID)
 	}
-	return nil
+	return kept, nil
 }
 
 // TakeBundles hands out one bundle for each device that has a valid signed

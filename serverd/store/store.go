@@ -102,6 +102,10 @@ type Prekeys struct {
 	OneTimeKEM      []Prekey
 }
 
+// KeptPrekeys are the ids of one-time keys that an upload left in the store, in
+// the order of the upload.
+type KeptPrekeys struct{ OneTimeExchange, OneTimeKEM []uint32 }
+
 // Bundle is one device's prekeys as handed to one requester; one-time keys in it are used up.
 type Bundle struct {
 	Device          key.DeviceID
@@ -201,8 +205,8 @@ type Accounts interface {
 
 // PrekeyStock holds prekeys. One-time keys are handed out once, also under concurrency.
 type PrekeyStock interface {
-	// PutPrekeys stores an upload. One-time keys beyond maxOneTime of a kind, and ids that the device has uploaded before (also when used up since), are left out; keys that expired by now make room. A device that is unknown or revoked is ErrNotFound.
-	PutPrekeys(ctx context.Context, device key.DeviceID, p Prekeys, maxOneTime int, now time.Time) error
+	// PutPrekeys stores an upload. One-time keys beyond maxOneTime of a kind, and ids that the device has uploaded before (also when used up since), are left out; keys that expired by now make room. It returns which one-time keys of the upload the store has, now or since an earlier upload of the same. A device that is unknown or revoked is ErrNotFound.
+	PutPrekeys(ctx context.Context, device key.DeviceID, p Prekeys, maxOneTime int, now time.Time) (KeptPrekeys, error)
 	// TakeBundles leaves out devices that have no valid signed prekey or no KEM key.
 	TakeBundles(ctx context.Context, devices []key.DeviceID, now time.Time) ([]Bundle, error)
 	CountPrekeys(ctx context.Context, device key.DeviceID, now time.Time) (PrekeyCount, error)
