@@ -70,12 +70,23 @@ func parseEnvelope(b []byte) (envelope, error) {
 
 // sealEnvelope writes an envelope under a header key and a message key.
 func sealEnvelope(m Meta, own ManifestRef, prelude []byte, headerKey, messageKey secret, h header, content []byte) ([]byte, error) {
+	return sealSalted(m, own, prelude, headerKey, messageKey, h, content, seal.NewSalt())
+}
+
+// sealSalted is sealEnvelope with a given salt.
+func sealSalted(m Meta, own ManifestRef, prelude []byte, headerKey, messageKey secret, h header, content []byte, salt seal.Salt) ([]byte, error) {
+	plaintext := frame(own, content)
+	defer clear(plaintext)
+	return sealFramed(m, prelude, headerKey, messageKey, h, plaintext, salt)
+}
+
+// sealFramed seals a whole plaintext.
+func sealFramed(m Meta, prelude []byte, headerKey, messageKey secret, h header, plaintext []byte, salt seal.Salt) ([]byte, error) {
 	kind := kindRegular
 	if prelude != nil {
 		kind = kindInitial
 	}
-	salt := seal.NewSalt()
-	out := make([]byte, 0, envelopeFixed+len(prelude)+headerSizeTwo+len(content)+512)
+	out := make([]byte, 0, envelopeFixed+len(prelude)+headerSizeTwo+len(plaintext)+512)
 	out = append(out, Version, kind)
 	out = append(out, salt[:]...)
 	if prelude != nil {
@@ -87,8 +98,6 @@ func sealEnvelope(m Meta, own ManifestRef, prelude []byte, headerKey, messageKey
 	}
 	out = binary.BigEndian.AppendUint16(out, uint16(len(sealedHeader)))
 	out = append(out, sealedHeader...)
-	plaintext := frame(own, content)
-	defer clear(plaintext)
 	padded := seal.Pad(plaintext)
 	defer clear(padded)
 	body, err := seal.SealBody(messageKey[:], salt, associatedData(m, kind, out), padded)

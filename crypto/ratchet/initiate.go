@@ -38,6 +38,16 @@ func initiate(self SelfKeys, b Bundle, generation uint32, now time.Time) (*Sessi
 }
 
 func initiateState(self SelfKeys, b Bundle, generation uint32, now time.Time) (*state, error) {
+	kemSecret, ct, err := b.KEMPrekey.KEM.Encapsulate()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
+	}
+	defer clear(kemSecret)
+	return initiateWith(self, b, generation, now, key.GenerateExchange(), kemSecret, ct)
+}
+
+// initiateWith begins a session with given secrets.
+func initiateWith(self SelfKeys, b Bundle, generation uint32, now time.Time, ephemeral key.ExchangePrivate, kemSecret, ct []byte) (*state, error) {
 	if self.Party == b.Party {
 		return nil, fmt.Errorf("a session with oneself: %w", ErrParty)
 	}
@@ -48,12 +58,6 @@ func initiateState(self SelfKeys, b Bundle, generation uint32, now time.Time) (*
 	if err != nil {
 		return nil, err
 	}
-	kemSecret, ct, err := b.KEMPrekey.KEM.Encapsulate()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
-	}
-	defer clear(kemSecret)
-	ephemeral := key.GenerateExchange()
 	h := handshake{
 		initiator: self.Party, responder: b.Party,
 		initiatorAccount: self.Account, responderAccount: b.Account,
@@ -136,6 +140,17 @@ func (b Bundle) verify(now time.Time) (identity.Device, identity.Manifest, error
 // the other end was lost, or the contact removed, wins over the one before.
 func generationAt(now int64) uint32 {
 	return uint32(min(now/60, math.MaxUint32))
+}
+
+// ownGeneration is what an initiator gives to a new session beside those that it
+// knows with the device.
+func ownGeneration(known []uint32, now int64) uint32 {
+	clock := generationAt(now)
+	generation := clock
+	for _, g := range known {
+		generation = max(generation, addMinutes(g, 1))
+	}
+	return min(generation, addMinutes(clock, ownAhead))
 }
 
 // latestGeneration is the largest generation that a receiver takes at a time.

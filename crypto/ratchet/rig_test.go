@@ -19,6 +19,7 @@ type testDevice struct {
 	signing  key.SigningPrivate
 	exchange key.ExchangePrivate
 	chain    [][]byte
+	root     []byte // of the realm
 	manifest []byte
 
 	signedPrekey key.ExchangePrivate // id 1
@@ -35,6 +36,16 @@ func must[T any](v T, err error) T {
 }
 
 func newTestDevice(user string) *testDevice {
+	return newTestDeviceIn(must(identity.NewRoot("chat.example.com", testStart().Add(-time.Hour))), user)
+}
+
+// testRealmDevices are two devices of one realm.
+func testRealmDevices() [2]*testDevice {
+	root := must(identity.NewRoot("chat.example.com", testStart().Add(-time.Hour)))
+	return [2]*testDevice{newTestDeviceIn(root, "alice"), newTestDeviceIn(root, "bob")}
+}
+
+func newTestDeviceIn(root *identity.Authority, user string) *testDevice {
 	now := testStart().Add(-time.Hour)
 	d := &testDevice{
 		account: key.GenerateSigning(), signing: key.GenerateSigning(), exchange: key.GenerateExchange(),
@@ -45,7 +56,7 @@ func newTestDevice(user string) *testDevice {
 		Address: identity.Address{User: user, Domain: "chat.example.com"},
 		Device:  key.NewDeviceID(d.signing.Public(), d.exchange.Public()),
 	}
-	root := must(identity.NewRoot("chat.example.com", now))
+	d.root = root.Cert.Raw
 	issuing := must(root.NewIssuing("chat.example.com", now))
 	leaf := must(issuing.CertifyAccount(d.account.Public(), d.party.Address, now))
 	d.chain = [][]byte{leaf, issuing.Cert.Raw}

@@ -90,13 +90,11 @@ func (t Set) ByHandshake(hash [32]byte) (*Session, bool) {
 // it. Where that is not the largest, the new session is active here all the same,
 // whatever [Prefer] says, and what is asked inside it makes the peer follow.
 func (t Set) Initiate(self SelfKeys, b Bundle, now time.Time) (Set, error) {
-	clock := generationAt(unix(now))
-	generation := clock
+	var known []uint32
 	for _, e := range t.entries {
-		generation = max(generation, addMinutes(e.Session.st.generation, 1))
+		known = append(known, e.Session.st.generation)
 	}
-	generation = min(generation, addMinutes(clock, ownAhead))
-	s, err := initiate(self, b, generation, now)
+	s, err := initiate(self, b, ownGeneration(known, unix(now)), now)
 	if err != nil {
 		return Set{}, err
 	}

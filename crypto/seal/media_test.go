@@ -5,7 +5,6 @@ import (
 	"crypto/hkdf"
 	"crypto/sha512"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,12 +34,17 @@ func specMediaKey(s seal.MediaSecrets, direction byte, ssrc uint32) (key, salt [
 }
 
 func specMediaSeal(s seal.MediaSecrets, direction byte, ssrc uint32, counter uint64, rtp, payload []byte) []byte {
-	key, salt := specMediaKey(s, direction, ssrc)
 	header := []byte{direction<<4 | byte(counter)}
 	if counter > 7 {
 		short := bytes.TrimLeft(binary.BigEndian.AppendUint64(nil, counter), "\x00")
 		header = append([]byte{direction<<4 | 8 | byte(len(short)-1)}, short...)
 	}
+	return specMediaSealed(s, direction, ssrc, counter, header, rtp, payload)
+}
+
+// specMediaSealed seals behind any header, as an evil peer may.
+func specMediaSealed(s seal.MediaSecrets, direction byte, ssrc uint32, counter uint64, header, rtp, payload []byte) []byte {
+	key, salt := specMediaKey(s, direction, ssrc)
 	nonce := bytes.Clone(salt)
 	for i, b := range binary.BigEndian.AppendUint64(nil, counter) {
 		nonce[4+i] ^= b
@@ -83,43 +87,101 @@ func mediaEnds(t *testing.T, d seal.MediaDirection, ssrc uint32) (*seal.MediaSea
 	return s, o
 }
 
-type mediaVector struct {
-	Direction byte     `json:"direction"`
-	SSRC      uint32   `json:"ssrc"`
-	RTP       []string `json:"rtp"`
-	Payload   []string `json:"payload"`
-	Sealed    []string `json:"sealed"`
+// mediaVectors is crypto/testdata/media.json.
+type mediaVectors struct {
+	Comment string        `json:"comment"`
+	Call    hexText       `json:"call_id"`
+	Caller  hexText       `json:"caller_device"`
+	Callee  hexText       `json:"callee_device"`
+	Offer   hexText       `json:"offer_secret"`
+	Answer  hexText       `json:"answer_secret"`
+	Streams []mediaStream `json:"streams"`
+}
+
+// mediaStream is one direction and SSRC: packets in the order in which they are
+// opened. One without payload is refused.
+type mediaStream struct {
+	Direction byte          `json:"direction"`
+	SSRC      uint32        `json:"ssrc"`
+	Key       hexText       `json:"key"`
+	Salt      hexText       `json:"salt"`
+	Packets   []mediaPacket `json:"packets"`
+}
+
+type mediaPacket struct {
+	Counter uint64  `json:"counter,string"`
+	RTP     hexText `json:"rtp"` // bytes 1 to 11 of the header
+	Payload hexText `json:"payload,omitempty"`
+	Sealed  hexText `json:"sealed"`
+	Refused string  `json:"refused,omitempty"` // why
+}
+
+func makeMediaVectors() mediaVectors {
+	s := mediaSecrets()
+	v := mediaVectors{
+		Comment: `crypto/SPEC.md "Calls"`, Call: s.Call[:], Caller: s.Caller[:], Callee: s.Callee[:], Offer: s.Offer[:], Answer: s.Answer[:],
+	}
+	for direction, ssrc := range []uint32{0x01020304, 0xfffefdfc} {
+		d := byte(direction)
+		m := mediaStream{Direction: d, SSRC: ssrc}
+		m.Key, m.Salt = specMediaKey(s, d, ssrc)
+		packet := func(counter uint64) mediaPacket {
+			rtp, payload := rtpHeader(uint16(counter), ssrc), fmt.Appendf(nil, "payload %d", counter)
+			return mediaPacket{Counter: counter, RTP: rtp, Payload: payload, Sealed: specMediaSeal(s, d, ssrc, counter, rtp, payload)}
+		}
+		add := func(counters ...uint64) {
+			for _, c := range counters {
+				m.Packets = append(m.Packets, packet(c))
+			}
+		}
+		refuse := func(why string, p mediaPacket) {
+			p.Payload, p.Refused = nil, why
+			m.Packets = append(m.Packets, p)
+		}
+		flip := func(b []byte, i int) []byte { c := bytes.Clone(b); c[i] ^= 1; return c }
+		add(0, 1, 2, 7, 8, 9, 254, 255, 256, 257)
+		refuse("the counter was opened before", packet(9))
+		add(5) // late, within the window
+		fresh := packet(300)
+		changed := fresh
+		changed.RTP = flip(fresh.RTP, 0)
+		refuse("another marker or payload type", changed)
+		changed = fresh
+		changed.Sealed = flip(fresh.Sealed, len(fresh.Sealed)-1)
+		refuse("the tag is changed", changed)
+		changed = fresh
+		changed.Sealed = fresh.Sealed[:16]
+		refuse("fewer than 17 bytes", changed)
+		changed = fresh
+		changed.Sealed = specMediaSeal(s, 1-d, ssrc, 300, fresh.RTP, []byte("x"))
+		refuse("the other direction's KID", changed)
+		// Counter 6 in the form of a larger one, and 300 in three bytes: not the shortest form.
+		long := func(counter uint64, header []byte) mediaPacket {
+			rtp := rtpHeader(uint16(counter), ssrc)
+			return mediaPacket{Counter: counter, RTP: rtp, Sealed: specMediaSealed(s, d, ssrc, counter, header, rtp, []byte("x"))}
+		}
+		refuse("a counter up to 7 in the long form", long(6, []byte{d<<4 | 8, 6}))
+		refuse("a counter in more bytes than it needs", long(300, []byte{d<<4 | 8 | 2, 0, 1, 44}))
+		refuse("a KID of the long form", long(3, []byte{0x80 | d<<4 | 3}))
+		last := specMediaSeal(s, d, ssrc, math.MaxUint64, fresh.RTP, []byte("x"))
+		refuse("the counter 2^64 - 1", mediaPacket{Counter: math.MaxUint64, RTP: fresh.RTP, Sealed: last})
+		add(1 << 16)
+		refuse("1,024 behind the newest", packet(1<<16-1024))
+		add(1<<16 - 1023)
+		v.Streams = append(v.Streams, m)
+	}
+	return v
 }
 
 // TestMediaVectors holds the frozen packets against both implementations.
 func TestMediaVectors(t *testing.T) {
-	path := filepath.Join("testdata", "vectors", "media.json")
+	path := filepath.Join("..", "testdata", "media.json")
 	if *update {
-		var all []mediaVector
-		for d, ssrc := range map[seal.MediaDirection]uint32{seal.MediaFromCaller: 0x01020304, seal.MediaFromCallee: 0xfffefdfc} {
-			s, _ := mediaEnds(t, d, ssrc)
-			v := mediaVector{Direction: byte(d), SSRC: ssrc}
-			for i := range 300 {
-				rtp, payload := rtpHeader(uint16(i), ssrc), []byte(fmt.Sprintf("payload %d", i))
-				sealed, err := s.Seal(nil, rtp, payload)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if i > 9 && i < 254 {
-					continue
-				}
-				v.RTP, v.Payload, v.Sealed = append(v.RTP, hex.EncodeToString(rtp)), append(v.Payload, string(payload)), append(v.Sealed, hex.EncodeToString(sealed))
-				if i > 256 {
-					break
-				}
-			}
-			all = append(all, v)
-		}
-		b, err := json.MarshalIndent(all, "", " ")
+		b, err := json.MarshalIndent(makeMediaVectors(), "", " ")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, append(b, '\n'), 0o600); err != nil {
+		if err := os.WriteFile(path, append(b, '\n'), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -127,35 +189,52 @@ func TestMediaVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []mediaVector
-	if err := json.Unmarshal(b, &all); err != nil || len(all) != 2 {
-		t.Fatal(len(all), err)
+	var v mediaVectors
+	if err := json.Unmarshal(b, &v); err != nil || len(v.Streams) != 2 {
+		t.Fatal(len(v.Streams), err)
 	}
-	for _, v := range all {
-		s, o := mediaEnds(t, seal.MediaDirection(v.Direction), v.SSRC)
-		counter := uint64(0)
-		for i := range v.RTP {
-			rtp, _ := hex.DecodeString(v.RTP[i])
-			for ; counter < uint64(binary.BigEndian.Uint16(rtp[1:])); counter++ { // packets that are not in the file
-				if _, err := s.Seal(nil, rtp, nil); err != nil {
+	secrets := seal.MediaSecrets{Call: [16]byte(v.Call), Caller: [16]byte(v.Caller), Callee: [16]byte(v.Callee), Offer: [32]byte(v.Offer), Answer: [32]byte(v.Answer)}
+	if secrets != mediaSecrets() {
+		t.Fatal("other secrets")
+	}
+	refused := 0
+	for _, m := range v.Streams {
+		s, o := mediaEnds(t, seal.MediaDirection(m.Direction), m.SSRC)
+		if k, salt := specMediaKey(secrets, m.Direction, m.SSRC); !bytes.Equal(k, m.Key) || !bytes.Equal(salt, m.Salt) {
+			t.Error("key or salt is not the frozen one")
+		}
+		counter := uint64(0) // of the sealer, which never goes back
+		for i, p := range m.Packets {
+			if p.Refused != "" {
+				refused++
+				if got, err := o.Open(p.RTP, p.Sealed); err == nil {
+					t.Errorf("packet %d, %s: opened %q", i, p.Refused, got)
+				}
+				continue
+			}
+			if spec := specMediaSeal(secrets, m.Direction, m.SSRC, p.Counter, p.RTP, p.Payload); !bytes.Equal(spec, p.Sealed) {
+				t.Errorf("packet %d differs from the specification", i)
+			}
+			if got, err := o.Open(p.RTP, p.Sealed); err != nil || !bytes.Equal(got, p.Payload) {
+				t.Errorf("packet %d: %q %v", i, got, err)
+			}
+			if p.Counter < counter {
+				continue
+			}
+			for ; counter < p.Counter; counter++ {
+				if _, err := s.Seal(nil, p.RTP, nil); err != nil {
 					t.Fatal(err)
 				}
 			}
-			sealed, err := s.Seal(nil, rtp, []byte(v.Payload[i]))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if hex.EncodeToString(sealed) != v.Sealed[i] {
-				t.Errorf("packet %d is not the frozen one", counter)
-			}
-			if spec := specMediaSeal(mediaSecrets(), v.Direction, v.SSRC, counter, rtp, []byte(v.Payload[i])); !bytes.Equal(spec, sealed) {
-				t.Errorf("packet %d differs from the specification", counter)
-			}
-			if got, err := o.Open(rtp, sealed); err != nil || string(got) != v.Payload[i] {
-				t.Errorf("packet %d: %q %v", counter, got, err)
+			sealed, err := s.Seal(nil, p.RTP, p.Payload)
+			if err != nil || !bytes.Equal(sealed, p.Sealed) {
+				t.Errorf("packet %d is not the frozen one: %v", i, err)
 			}
 			counter++
 		}
+	}
+	if refused < 20 {
+		t.Errorf("%d refusals", refused)
 	}
 }
 
