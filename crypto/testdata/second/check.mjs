@@ -22,8 +22,8 @@ function fail(what) {
 }
 function same(what, got, want) {
   checks++;
-  const show = (v) => (v instanceof Uint8Array ? Buffer.from(v).toString('hex') : String(v)).slice(0, 160);
-  if (show(got) !== show(want) || (got instanceof Uint8Array && !equal(got, want))) fail(`${what}: ${show(got)}, want ${show(want)}`);
+  const [a, b] = [got, want].map((v) => (v instanceof Uint8Array ? Buffer.from(v).toString('hex') : String(v)));
+  if (a !== b) fail(`${what}: ${a.slice(0, 160)}, want ${b.slice(0, 160)}`);
 }
 // refused checks that fn refuses, with a code if one is named.
 function refused(what, code, fn) {
