@@ -27,7 +27,15 @@ import (
 // something fails that it cannot go on without. Only one daemon runs on a
 // profile: a second one fails with a usage error that names the first one's
 // pid. Run returns nil after a clean stop.
-func Run(ctx context.Context, cfg config.Client, logger *slog.Logger) (err error) {
+func Run(ctx context.Context, cfg config.Client, logger *slog.Logger) error {
+	err := runProfile(ctx, cfg, logger)
+	if err != nil && ctx.Err() == nil {
+		refuse(err, logger)
+	}
+	return err
+}
+
+func runProfile(ctx context.Context, cfg config.Client, logger *slog.Logger) (err error) {
 	if err := harden(); err != nil {
 		logger.Warn("hardening", "error", err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -210,5 +211,48 @@ func TestUpgradedBinaryIsTold(t *testing.T) {
 	}
 	if got := runBinary(t, env, bin, "--home", home, "status"); got.code != 0 || strings.Contains(got.stdout, told) {
 		t.Errorf("after a restart: %+v", got)
+	}
+}
+
+// A daemon that the service manager starts for a command, and that cannot start,
+// tells that command why.
+func TestActivatedDaemonSaysWhy(t *testing.T) {
+	activate, err := exec.LookPath("systemd-socket-activate")
+	if err != nil {
+		t.Skip("no systemd-socket-activate here")
+	}
+	bin, home := secmsgBinary(t), filepath.Join(t.TempDir(), "h")
+	env := append(os.Environ(), "SECMSG_NO_MANAGER=true")
+	if got := runBinary(t, env, bin, "--home", home, "status"); got.code != 0 {
+		t.Fatalf("make the profile: %+v", got)
+	}
+	if got := runBinary(t, env, bin, "--home", home, "daemon", "stop"); got.code != 0 {
+		t.Fatalf("stop: %+v", got)
+	}
+	if err := os.Chmod(home, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(home, "secmsg.sock")
+	server := exec.Command(activate, "-l", socket, bin, "--home", home, "daemon", "run")
+	log, err := server.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Wait()
+	lines := bufio.NewScanner(log)
+	for lines.Scan() && !strings.Contains(lines.Text(), "Listening on") {
+	}
+	rest := make(chan struct{})
+	go func() {
+		defer close(rest)
+		_, _ = io.Copy(io.Discard, log)
+	}()
+	defer func() { <-rest }()
+	got := runBinary(t, env, bin, "--home", home, "--no-autostart", "status")
+	if got.code != 1 || !strings.Contains(got.stderr, "is open to other users") || !strings.Contains(got.stderr, "chmod 700") {
+		t.Errorf("status: %+v", got)
 	}
 }

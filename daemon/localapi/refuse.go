@@ -1,0 +1,53 @@
+package localapi
+
+import (
+	"bufio"
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"secmsg/rpc/local"
+)
+
+const (
+	// refuseAccept is how long Refuse waits for a caller. Those that it is for are
+	// connected already: the service manager started the daemon because of them.
+	refuseAccept = 100 * time.Millisecond
+	// refuseRead bounds the wait for such a caller's first line.
+	refuseRead = time.Second
+)
+
+// Refuse answers the callers that wait on ln with why, instead of serving them,
+// and closes ln. A daemon that cannot start does so behind the socket of its service
+// manager, which would go on holding the callers, and would start the daemon again
+// and again for their sake.
+func Refuse(ln *net.UnixListener, why *local.Error, logger *slog.Logger) {
+	s := &server{ctx: context.Background(), logger: logger}
+	var callers sync.WaitGroup
+	defer callers.Wait()
+	defer ln.Close()
+	for range maxConns {
+		if err := ln.SetDeadline(time.Now().Add(refuseAccept)); err != nil {
+			return
+		}
+		uc, err := ln.AcceptUnix()
+		if err != nil {
+			return
+		}
+		callers.Go(func() {
+			defer uc.Close()
+			if local.CheckPeer(uc) != nil || uc.SetDeadline(time.Now().Add(refuseRead)) != nil {
+				return
+			}
+			line, err := local.ReadLine(bufio.NewReaderSize(uc, readBuffer), local.MaxRequest)
+			if err != nil {
+				return
+			}
+			c := newConn(s, uc)
+			req, _ := c.parse(line) // whatever it asks for
+			c.fail(req.ID, local.RPCFailed, why)
+		})
+	}
+}
