@@ -66,9 +66,11 @@ type ClientIntervals struct {
 type ClientLimits struct {
 	JournalAge    time.Duration `config:"journal_age" doc:"how long events are kept for consumers"`
 	JournalEvents int           `config:"journal_events" doc:"how many events are kept for consumers"`
-	Attempts      int           `config:"attempts" doc:"how often the handler of a consumer is run for one event"`
-	OutboxAge     time.Duration `config:"outbox_age" doc:"how long an unsent message is kept"`
-	InFlight      int           `config:"in_flight" doc:"envelopes sent to the server and not yet accepted"`
+	Attempts      int           `config:"attempts" doc:"how often the handler of a consumer is run for one event, unless listen --retry says otherwise"`
+	// DeadLetterAfter is the same in time.
+	DeadLetterAfter time.Duration `config:"dead_letter_after" doc:"for how long it is, unless listen --dead-letter-after says otherwise"`
+	OutboxAge       time.Duration `config:"outbox_age" doc:"how long an unsent message is kept"`
+	InFlight        int           `config:"in_flight" doc:"envelopes sent to the server and not yet accepted"`
 }
 
 // DefaultClient returns the values that hold when nothing is configured.
@@ -90,11 +92,12 @@ func DefaultClient() Client {
 			PrekeyRenew:  7 * day,
 		},
 		Limits: ClientLimits{
-			JournalAge:    30 * day,
-			JournalEvents: 100_000,
-			Attempts:      30,
-			OutboxAge:     30 * day,
-			InFlight:      256,
+			JournalAge:      30 * day,
+			JournalEvents:   100_000,
+			Attempts:        30,
+			DeadLetterAfter: time.Hour,
+			OutboxAge:       30 * day,
+			InFlight:        256,
 		},
 		Files: ClientFiles{Parallel: 8, KeepFree: 1 << 30, Spool: 64 << 20},
 	}
@@ -152,6 +155,9 @@ func (c *Client) Validate() error {
 	}
 	if c.Limits.JournalEvents < 1 {
 		wrong("limits.journal_events: must be at least 1")
+	}
+	if c.Limits.DeadLetterAfter <= 0 {
+		wrong("limits.dead_letter_after: must be more than 0")
 	}
 	if c.Limits.Attempts < 1 {
 		wrong("limits.attempts: must be at least 1")

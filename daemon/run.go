@@ -102,7 +102,7 @@ func open(ctx context.Context, cfg config.Client, lock *local.Lock, logger *slog
 		return nil, errors.Join(err, d.store.Close())
 	}
 	d.journal = journal.New(d.store, journal.Options{
-		Logger: logger, Retention: cfg.Limits.JournalAge, Events: cfg.Limits.JournalEvents, Attempts: cfg.Limits.Attempts,
+		Logger: logger, Retention: cfg.Limits.JournalAge, Events: cfg.Limits.JournalEvents, Attempts: cfg.Limits.Attempts, DeadAfter: cfg.Limits.DeadLetterAfter,
 	})
 	d.trust = trust.New(trust.Options{Logger: logger, Notify: d.identityEvent})
 	d.work, d.stop = context.WithCancelCause(context.WithoutCancel(ctx))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"secmsg/rpc/local"
 
@@ -35,8 +36,10 @@ func newConsumerCommand(a *app) *cobra.Command {
 			Use:   "list",
 			Short: "List the consumers and how far they are",
 			Long: "LAG counts events behind the newest; MISSED those that retention ended before\n" +
-				"the consumer had them; DEAD those that its handler never took, whose seqs stand in\n" +
-				"-o json: secmsg listen --since SEQ-1 --count 1 shows one again.",
+				"the consumer had them; DEAD those that its handler never took. The newest hundred\n" +
+				"stand in -o json with their seqs: secmsg listen --since SEQ-1 --count 1 shows one\n" +
+				"again. RETRY and FOR say how often, and for how long at most, an event is tried\n" +
+				"again that the handler fails on (listen --retry, --dead-letter-after).",
 			Args: argsBetween(0, 0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return runConsumerList(cmd.Context(), a) },
 		},
@@ -57,9 +60,9 @@ func runConsumerList(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		t := a.newTable("NAME", "CURSOR", "LAG", "ATTACHED", "ACKNOWLEDGED", "MISSED", "DEAD")
+		t := a.newTable("NAME", "CURSOR", "LAG", "ATTACHED", "ACKNOWLEDGED", "MISSED", "DEAD", "RETRY", "FOR")
 		for _, e := range r.Consumers {
-			t.row(e, e.Name, e.Cursor, e.Lag, yesNo(e.Attached), timeText(e.Acked), e.Missed, len(e.Dead))
+			t.row(e, e.Name, e.Cursor, e.Lag, yesNo(e.Attached), timeText(e.Acked), e.Missed, e.DeadLetters, e.Retry, time.Duration(e.DeadLetterAfter*float64(time.Second)))
 		}
 		return t.flush()
 	})

@@ -56,6 +56,8 @@ func bodyText(e *local.Event) string {
 		return messageText(e)
 	case e.File != nil:
 		return fileText(e.File, cmp.Or(e.File.ID, e.ID), e.Direction)
+	case e.FileState != nil:
+		return fileText(e.FileState, cmp.Or(e.FileState.ID, e.ID), e.Direction)
 	case e.Call != nil:
 		return callText(e.Call)
 	case e.Receipt != nil:

@@ -26,6 +26,10 @@ type listenOptions struct {
 	timeout    time.Duration
 	hasTimeout bool
 	exec       string
+	retry      int
+	hasRetry   bool
+	deadAfter  time.Duration
+	hasDead    bool
 	ack        string
 	outgoing   bool
 }
@@ -44,9 +48,13 @@ func newListenCommand(a *app) *cobra.Command {
 			"--exec runs CMD by the shell for each event, with SECMSG_EVENT_ID, _TYPE, _PEER,\n" +
 			"_TIME, _SEQ and _TEXT in its environment and the event as JSON on its standard\n" +
 			"input. Exit status 0 acknowledges the event. Otherwise the same event is tried\n" +
-			"again after a pause; with --count the command ends instead. What a consumer's\n" +
-			"handler fails on too often is a dead letter: it is passed over, and shown by\n" +
-			"secmsg consumer list.",
+			"again after a pause, which doubles from one second to five minutes; with --count\n" +
+			"the command ends instead. After --retry more attempts (29 if it is not given), or\n" +
+			"after --dead-letter-after (1h), whichever comes first, the event is passed over\n" +
+			"with a note, so that those behind it come. For a consumer it is a dead letter then,\n" +
+			"which consumer list counts and shows; the two numbers stay with the consumer.\n\n" +
+			"Types are message, call, file (a file came) and identity, unless --type names\n" +
+			"others: receipt, file_state (the state of a file changed), presence, system.",
 		Example: "  secmsg listen --consumer bot --exec './handle.sh'\n" +
 			"  secmsg listen --from alice --count 1 --timeout 10m -o json",
 		Args: argsBetween(0, 0),
@@ -56,6 +64,8 @@ func newListenCommand(a *app) *cobra.Command {
 			}
 			o.hasCount = cmd.Flags().Changed("count")
 			o.hasTimeout = cmd.Flags().Changed("timeout")
+			o.hasRetry = cmd.Flags().Changed("retry")
+			o.hasDead = cmd.Flags().Changed("dead-letter-after")
 			return runListen(cmd.Context(), a, o)
 		},
 	}
@@ -67,6 +77,8 @@ func newListenCommand(a *app) *cobra.Command {
 	f.IntVar(&o.count, "count", 0, "end after `N` events")
 	f.DurationVar(&o.timeout, "timeout", 0, "end after this long; exit 8 if --count was not reached")
 	f.StringVar(&o.exec, "exec", "", "run `CMD` for each event")
+	f.IntVar(&o.retry, "retry", local.DefaultRetry, "run CMD up to `N` more times for an event that it failed on")
+	f.DurationVar(&o.deadAfter, "dead-letter-after", local.DefaultDeadLetterAfter, "pass over an event when CMD has failed on it for this long")
 	f.StringVar(&o.ack, "ack", ackAuto, "auto: acknowledge what was printed or handled; manual: see secmsg ack")
 	f.BoolVar(&o.outgoing, "outgoing", false, "my own messages too")
 	return c
@@ -90,9 +102,9 @@ func listenParams(o listenOptions, now time.Time) (local.SubscribeParams, error)
 		return local.SubscribeParams{}, err
 	}
 	for _, t := range o.types {
-		if err := oneOf("--type", t, local.TypeMessage, local.TypeReceipt, local.TypeCall, local.TypeFile,
+		if err := oneOf("--type", t, local.TypeMessage, local.TypeReceipt, local.TypeCall, local.TypeFile, local.TypeFileState,
 			local.TypeIdentity, local.TypePresence, local.TypeSystem); err != nil || t == "" {
-			return local.SubscribeParams{}, usagef("--type %q: message, receipt, call, file, identity, presence or system is expected", t)
+			return local.SubscribeParams{}, usagef("--type %q: message, receipt, call, file, file_state, identity, presence or system is expected", t)
 		}
 	}
 	switch {
@@ -100,12 +112,23 @@ func listenParams(o listenOptions, now time.Time) (local.SubscribeParams, error)
 		err = usagef("--count must be at least 1")
 	case o.ack != ackAuto && o.ack != ackManual:
 		err = oneOf("--ack", o.ack, ackAuto, ackManual)
+	case (o.hasRetry || o.hasDead) && o.exec == "":
+		err = usagef("--retry and --dead-letter-after need --exec")
+	case o.hasRetry && o.retry < 0:
+		err = usagef("--retry must not be negative")
+	case o.hasDead && o.deadAfter <= 0:
+		err = positive("--dead-letter-after", true, o.deadAfter)
 	case o.ack == ackManual && o.consumer == "":
 		err = usagef("--ack manual needs --consumer")
 	default:
 		err = positive("--timeout", o.hasTimeout, o.timeout)
 	}
-	return local.SubscribeParams{
-		From: o.from, Types: o.types, Outgoing: o.outgoing, Consumer: o.consumer, Since: since,
-	}, err
+	p := local.SubscribeParams{From: o.from, Types: o.types, Outgoing: o.outgoing, Consumer: o.consumer, Since: since}
+	if o.consumer != "" && o.hasRetry {
+		p.Retry = &o.retry
+	}
+	if o.consumer != "" && o.hasDead {
+		p.DeadLetterAfter = o.deadAfter.Seconds()
+	}
+	return p, err
 }

@@ -285,34 +285,47 @@ func (l *listener) end(ctx, until context.Context, err error) error {
 	return nil
 }
 
-// consume prints one event or runs its handler until that succeeds or, for a
-// consumer, the daemon has counted so many failures that the event is a dead letter.
+// consume prints one event or runs its handler until that succeeds, or until it
+// has failed as often or as long as it may. For a consumer the daemon counts,
+// across restarts, and the event is a dead letter in the end.
 func (l *listener) consume(ctx context.Context, e *local.Event) error {
 	if l.o.exec == "" {
 		return l.a.printEvent(e)
 	}
-	for pause := handlerPauseMin; ; pause = min(2*pause, handlerPauseMax) {
+	began := time.Now()
+	pause := handlerPauseMin
+	for attempts := 1; ; attempts++ {
 		err := l.a.handle(ctx, l.o.exec, e)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
+		left := l.o.deadAfter - time.Since(began)
+		dead := attempts > l.o.retry || left <= 0
+		wait := min(pause, max(left, 0))
+		pause = min(2*pause, handlerPauseMax)
+		letter := ""
 		if l.o.consumer != "" && l.o.ack == ackAuto {
 			f, failed := l.c.Fail(ctx, local.FailParams{Consumer: l.o.consumer, ID: strconv.FormatInt(e.Seq, 10)})
 			if failed != nil {
 				return lostCall(ctx, failed) // the event comes again from the next daemon
 			}
-			if f.Dead {
-				l.a.notef("event %s: %v; given up after %d attempts, see secmsg consumer list", visible(e.ID), err, f.Attempts)
-				return nil
-			}
-			pause = time.Duration(f.RetryAfter * float64(time.Second))
+			attempts, dead, wait = f.Attempts, f.Dead, time.Duration(f.RetryAfter*float64(time.Second))
+			letter = ", see secmsg consumer list"
 		}
-		if l.o.hasCount {
+		if dead {
+			l.a.notef("event %s: %v; given up after %d attempts%s", visible(e.ID), err, attempts, letter)
+		}
+		switch {
+		case dead && letter != "":
+			return nil
+		case l.o.hasCount:
 			return err
+		case dead:
+			return nil
 		}
-		l.a.notef("event %s: %v; again in %s", visible(e.ID), err, pause)
+		l.a.notef("event %s: %v; again in %s", visible(e.ID), err, wait.Round(time.Millisecond))
 		select {
-		case <-time.After(pause):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -22,6 +22,9 @@ func (p *person) wantAgreement(peer string) map[string]bool {
 	for _, e := range p.events(local.TypeFile) {
 		last[e.File.ID] = e.File
 	}
+	for _, e := range p.events(local.TypeFileState) {
+		last[e.FileState.ID] = e.FileState
+	}
 	inHistory := make(map[string]*local.File)
 	for _, e := range p.history(peer) {
 		if e.File != nil {

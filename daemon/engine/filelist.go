@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 
+	"secmsg/daemon/journal"
 	"secmsg/daemon/store"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
@@ -59,13 +60,10 @@ func (e *Engine) listed(tx *store.Tx, f *store.File) (local.Event, error) {
 func (e *Engine) ShowFile(ctx context.Context, text string) (local.FileShown, *store.File, error) {
 	var out local.FileShown
 	var f *store.File
-	id, err := parseID(text)
-	if err != nil {
-		return out, nil, local.NotOneFile(0, text)
-	}
-	err = e.store.View(ctx, func(tx *store.Tx) error {
+	err := e.store.View(ctx, func(tx *store.Tx) error {
 		var n int
-		if f, n, err = tx.FileNamed(e.account, id); err != nil {
+		var err error
+		if f, n, err = journal.FileNamed(tx, e.account, text); err != nil {
 			return err
 		}
 		if n != 1 {

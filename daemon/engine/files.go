@@ -184,6 +184,7 @@ func (e *Engine) tellFile(tx *store.Tx, f *store.File, m *store.Message) error {
 	}
 	now := local.Time{Time: e.now()}
 	ev.ID, ev.Seq, ev.Time, ev.Received = "", 0, now, now
+	ev.Type, ev.FileState, ev.File = local.TypeFileState, ev.File, nil
 	_, err = e.journal.Append(tx, e.account, ev)
 	return err
 }

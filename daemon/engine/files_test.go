@@ -135,8 +135,17 @@ func TestFileIsDeliveredWhenItIsWhole(t *testing.T) {
 		if got := alice.messageState(q.Messages[0]); got != local.StateRead {
 			t.Errorf("fetched and read: %s", got)
 		}
-		if events = bob.events(local.TypeFile); len(events) != 2 || events[1].File.State != local.FileFetched || events[1].ID == events[0].ID {
-			t.Errorf("events %+v", events)
+		// What changes later is of another type: a handler of files that came does not get it.
+		changes := bob.events(local.TypeFileState)
+		if len(changes) != 1 || changes[0].FileState.State != local.FileFetched || changes[0].ID == events[0].ID || changes[0].File != nil || len(bob.events(local.TypeFile)) != 1 {
+			t.Fatalf("events %+v", changes)
+		}
+		// Whatever id somebody has of the file, it is that file.
+		for _, id := range []string{events[0].ID, changes[0].ID} {
+			shown, _, err := bob.engine.ShowFile(context.Background(), id)
+			if err != nil || shown.Event.File.ID != events[0].File.ID {
+				t.Errorf("%s: %+v, %v", id, shown, err)
+			}
 		}
 		if _, err := bob.engine.CancelFile(context.Background(), events[0].ID); local.As(err).Code != local.CodeUsage {
 			t.Errorf("bob cancels: %v", err)
@@ -240,8 +249,8 @@ func TestFileExpires(t *testing.T) {
 				t.Errorf("message %s", got)
 			}
 		}
-		last := alice.events(local.TypeFile)
-		if e := last[len(last)-1]; e.File.State != local.FileExpired || e.Direction != local.DirectionOut {
+		last := alice.events(local.TypeFileState)
+		if e := last[len(last)-1]; e.FileState.State != local.FileExpired || e.Direction != local.DirectionOut {
 			t.Errorf("event %+v", e)
 		}
 	})

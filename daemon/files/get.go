@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"secmsg/config/durable"
+	"secmsg/daemon/journal"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
 	"secmsg/rpc/wire"
@@ -151,17 +152,15 @@ func (s *Service) fetched(ctx context.Context, f *store.File, path string, trans
 	return s.o.Engine.FileFetched(context.WithoutCancel(ctx), f.ID, path, transfer)
 }
 
-// find finds the file that an id means: its own, or that of a message with one
-// file. With wait it waits until there is one that can be fetched.
+// find finds the file that an id means, see journal.FileNamed. With wait it waits until there is one that can be fetched.
 func (s *Service) find(ctx context.Context, text string, wait bool) (*store.File, string, error) {
-	u, err := uuid.Parse(text)
-	if err != nil {
-		return nil, "", local.NotOneFile(0, text)
+	if _, err := uuid.Parse(text); err != nil {
+		return nil, "", local.NotOneFile(0, text) // it will never be one
 	}
 	tick := time.NewTicker(waitEvery)
 	defer tick.Stop()
 	for {
-		f, peer, err := s.lookUp(ctx, store.MessageID(u), text)
+		f, peer, err := s.lookUp(ctx, text)
 		if err == nil || !wait || !errors.Is(err, errNotYet) && local.As(err).Code != local.CodeNotFound {
 			return f, peer, err
 		}
@@ -179,10 +178,10 @@ func (s *Service) find(ctx context.Context, text string, wait bool) (*store.File
 // errNotYet comes with an error that time may mend.
 var errNotYet = errors.New("not yet")
 
-func (s *Service) lookUp(ctx context.Context, id store.MessageID, text string) (f *store.File, peer string, err error) {
+func (s *Service) lookUp(ctx context.Context, text string) (f *store.File, peer string, err error) {
 	err = s.o.Store.View(ctx, func(tx *store.Tx) error {
 		var n int
-		if f, n, err = tx.FileNamed(s.o.Account, id); err != nil {
+		if f, n, err = journal.FileNamed(tx, s.o.Account, text); err != nil {
 			return err
 		}
 		if n != 1 {

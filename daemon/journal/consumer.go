@@ -41,8 +41,11 @@ func (j *Journal) position(tx *store.Tx, since string) (int64, error) {
 	return seq, err
 }
 
-// openConsumer returns the cursor of a consumer and makes it at since if it is new.
-func (j *Journal) openConsumer(tx *store.Tx, name, since string) (int64, error) {
+// openConsumer returns the cursor of a consumer, and makes it at p.Since if it is
+// new. How its handler's failures are tried again stays as it was unless p says
+// something of it.
+func (j *Journal) openConsumer(tx *store.Tx, p local.SubscribeParams) (int64, error) {
+	name, since := p.Consumer, p.Since
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) {
 		return 0, local.Errorf(local.CodeUsage, "a consumer's name has 1 to %d bytes", maxName)
 	}
@@ -51,7 +54,7 @@ func (j *Journal) openConsumer(tx *store.Tx, name, since string) (int64, error) 
 		if since != "" {
 			return 0, local.Errorf(local.CodeUsage, "the consumer %q exists and continues at its cursor; it takes no --since", name)
 		}
-		return c.Cursor, nil
+		return c.Cursor, saveRetries(tx, name, p)
 	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return 0, err
@@ -67,7 +70,11 @@ func (j *Journal) openConsumer(tx *store.Tx, name, since string) (int64, error) 
 	if err != nil {
 		return 0, err
 	}
-	return cursor, tx.InsertConsumer(store.Consumer{Name: name, Cursor: cursor, CreatedMS: j.now().UnixMilli()})
+	err = tx.InsertConsumer(store.Consumer{Name: name, Cursor: cursor, CreatedMS: j.now().UnixMilli(), Retry: store.NotSet, DeadAfterMS: store.NotSet})
+	if err != nil {
+		return 0, err
+	}
+	return cursor, saveRetries(tx, name, p)
 }
 
 // passed tells the subscription of a consumer, if there is one, where its cursor is.
@@ -123,7 +130,8 @@ func (j *Journal) Consumers(ctx context.Context) (local.Consumers, error) {
 			}
 			out.Consumers = append(out.Consumers, local.Consumer{
 				Name: c.Name, Cursor: c.Cursor, Lag: out.Newest - c.Cursor, Attached: j.subscription(c.Name) != nil,
-				Created: fromMS(c.CreatedMS), Acked: fromMS(c.AckedMS), Missed: c.Missed, Dead: dead,
+				Created: fromMS(c.CreatedMS), Acked: fromMS(c.AckedMS), Missed: c.Missed, Dead: dead, DeadLetters: c.Dead,
+				Retry: j.retriesOf(c), DeadLetterAfter: j.deadAfterOf(c).Seconds(),
 			})
 		}
 		return nil

@@ -75,7 +75,7 @@ func TestRemovedConsumerLeavesItsNameAlone(t *testing.T) {
 // A dead letter never takes events with it that the consumer still works on.
 func TestOnlyTheFirstUnacknowledgedEventFails(t *testing.T) {
 	r := newRig(t)
-	r.j.attempts = 1
+	r.j.retries = 0
 	s := r.subscribe(local.SubscribeParams{Consumer: "bot", Since: "0"})
 	defer s.Close()
 	r.append(text("a"), text("b"))

@@ -9,23 +9,67 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Attempts of a handler on one event (cli.md, listen --exec).
 const (
-	// DefaultAttempts is how often an event is tried before it is a dead
-	// letter: with the pauses below that is about two hours.
-	DefaultAttempts = 30
 	// attemptPause and attemptPauseMax bound the pause after a failure, which
 	// doubles with each.
 	attemptPause    = time.Second
 	attemptPauseMax = 5 * time.Minute
 	// deadKept is how many dead letters of a consumer are shown.
 	deadKept = 100
+	// maxRetries and maxDeadAfter bound what a subscriber may ask for.
+	maxRetries   = 1_000_000
+	maxDeadAfter = 366 * 24 * time.Hour
 )
 
+// checkRetries refuses bounds that make no sense.
+func checkRetries(p local.SubscribeParams) error {
+	switch {
+	case p.Retry == nil && p.DeadLetterAfter == 0:
+		return nil
+	case p.Consumer == "":
+		return local.Errorf(local.CodeUsage, "retry and dead_letter_after belong to a consumer")
+	case p.Retry != nil && (*p.Retry < 0 || *p.Retry > maxRetries):
+		return local.Errorf(local.CodeUsage, "retry is 0 to %d", maxRetries)
+	case !(p.DeadLetterAfter >= 0) || p.DeadLetterAfter > maxDeadAfter.Seconds():
+		return local.Errorf(local.CodeUsage, "dead_letter_after is up to a year, in seconds")
+	}
+	return nil
+}
+
+// saveRetries keeps with a consumer what a subscriber says of its handler.
+func saveRetries(tx *store.Tx, name string, p local.SubscribeParams) error {
+	if p.Retry != nil {
+		if err := tx.SetConsumerRetry(name, *p.Retry); err != nil {
+			return err
+		}
+	}
+	if p.DeadLetterAfter > 0 {
+		return tx.SetConsumerDeadAfter(name, max(int64(p.DeadLetterAfter*1000), 1))
+	}
+	return nil
+}
+
+// retriesOf is how often an event is tried again before it is a dead letter.
+func (j *Journal) retriesOf(c store.Consumer) int {
+	if c.Retry == store.NotSet {
+		return j.retries
+	}
+	return int(c.Retry)
+}
+
+// deadAfterOf is for how long it is.
+func (j *Journal) deadAfterOf(c store.Consumer) time.Duration {
+	if c.DeadAfterMS == store.NotSet {
+		return j.deadAfter
+	}
+	return time.Duration(c.DeadAfterMS) * time.Millisecond
+}
+
 // Fail counts a failed attempt of a consumer's handler, durably, so that an
-// event that kills its handler is not tried for ever. After the bound the event
-// is a dead letter and the cursor passes it. Since a cursor passes all that is
-// before it, too, only the first event that is not acknowledged can fail.
+// event that kills its handler is not tried for ever. After as many attempts, or
+// as long, as the consumer's user chose the event is a dead letter, and the
+// cursor passes it. Since a cursor passes all that is before it, too, only the
+// first event that is not acknowledged can fail.
 func (j *Journal) Fail(ctx context.Context, p local.FailParams) (local.Failed, error) {
 	var out local.Failed
 	var cursor int64
@@ -44,13 +88,16 @@ func (j *Journal) Fail(ctx context.Context, p local.FailParams) (local.Failed, e
 		if s := j.subscription(p.Consumer); s != nil && s.owes(seq) {
 			return local.Errorf(local.CodeUsage, "events before it are not acknowledged")
 		}
-		n, err := tx.AddFailure(p.Consumer, seq, j.now().UnixMilli())
+		// How long is measured in profile time: a clock that jumps buries nothing.
+		now := j.store.ProfileTime()
+		n, first, err := tx.AddFailure(p.Consumer, seq, j.now().UnixMilli(), now.UnixMilli())
 		if err != nil {
 			return err
 		}
-		out = local.Failed{Attempts: n, Dead: n >= j.attempts}
+		left := j.deadAfterOf(c) - now.Sub(time.UnixMilli(first))
+		out = local.Failed{Attempts: n, Dead: n > j.retriesOf(c) || left <= 0}
 		if !out.Dead {
-			out.RetryAfter = pauseAfter(n).Seconds()
+			out.RetryAfter = min(pauseAfter(n), left).Seconds()
 			return nil
 		}
 		cursor = seq
@@ -63,6 +110,7 @@ func (j *Journal) Fail(ctx context.Context, p local.FailParams) (local.Failed, e
 		return local.Failed{}, toLocal(err)
 	}
 	if out.Dead {
+		j.logger.Warn("a consumer's handler never took an event: it is a dead letter", "consumer", p.Consumer, "event", p.ID, "attempts", out.Attempts)
 		j.passed(p.Consumer, cursor)
 	}
 	return out, nil

@@ -29,7 +29,8 @@ type Options struct {
 	Now       func() time.Time // wall clock for events without a time; nil: time.Now
 	Retention time.Duration    // 0: DefaultRetention
 	Events    int              // 0: DefaultEvents
-	Attempts  int              // of a handler on one event; 0: DefaultAttempts
+	Attempts  int              // of a handler on one event, unless its consumer has a number; 0: one and local.DefaultRetry more
+	DeadAfter time.Duration    // for how long they go on, likewise; 0: local.DefaultDeadLetterAfter
 }
 
 // Journal appends events and serves subscriptions.
@@ -40,7 +41,8 @@ type Journal struct {
 	now       func() time.Time
 	retention time.Duration
 	events    int
-	attempts  int
+	retries   int           // of a consumer without a number of its own
+	deadAfter time.Duration // likewise
 
 	unreadable atomic.Int64
 
@@ -56,7 +58,7 @@ type Journal struct {
 // New makes a journal on a store.
 func New(st *store.Store, o Options) *Journal {
 	j := &Journal{
-		store: st, logger: o.Logger, now: o.Now, retention: o.Retention, events: o.Events, attempts: o.Attempts,
+		store: st, logger: o.Logger, now: o.Now, retention: o.Retention, events: o.Events, retries: o.Attempts - 1, deadAfter: o.DeadAfter,
 		subs: make(map[*Subscription]struct{}), attached: make(map[string]*Subscription),
 	}
 	if j.logger == nil {
@@ -71,8 +73,11 @@ func New(st *store.Store, o Options) *Journal {
 	if j.events <= 0 {
 		j.events = DefaultEvents
 	}
-	if j.attempts <= 0 {
-		j.attempts = DefaultAttempts
+	if j.deadAfter <= 0 {
+		j.deadAfter = local.DefaultDeadLetterAfter
+	}
+	if j.retries < 0 {
+		j.retries = local.DefaultRetry
 	}
 	return j
 }

@@ -74,7 +74,8 @@ func checkTypes(types []string) ([]string, error) {
 	}
 	for _, t := range types {
 		switch t {
-		case local.TypeMessage, local.TypeReceipt, local.TypeCall, local.TypeFile, local.TypeIdentity, local.TypePresence, local.TypeSystem:
+		case local.TypeMessage, local.TypeReceipt, local.TypeCall, local.TypeFile, local.TypeFileState, local.TypeIdentity,
+			local.TypePresence, local.TypeSystem:
 		default:
 			return nil, local.Errorf(local.CodeUsage, "no events have the type %q", t)
 		}
@@ -91,13 +92,16 @@ func (j *Journal) Subscribe(ctx context.Context, f Filter, p local.SubscribePara
 	if err != nil {
 		return local.Subscribed{}, nil, err
 	}
+	if err := checkRetries(p); err != nil {
+		return local.Subscribed{}, nil, err
+	}
 	var out local.Subscribed
 	open := func(tx *store.Tx) (err error) {
 		if out.Newest, err = tx.NewestSeq(); err != nil {
 			return err
 		}
 		if p.Consumer != "" {
-			out.Cursor, err = j.openConsumer(tx, p.Consumer, p.Since)
+			out.Cursor, err = j.openConsumer(tx, p)
 		} else {
 			out.Cursor, err = j.position(tx, p.Since)
 		}

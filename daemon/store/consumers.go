@@ -7,35 +7,55 @@ type Consumer struct {
 	CreatedMS int64 // Unix milliseconds
 	AckedMS   int64 // 0: never
 	Missed    int64 // events that retention ended before they were done
+	Dead      int64 // events that its handler never took
+	// Retry is how often an event is tried again, and DeadAfterMS for how long at
+	// most, before it is a dead letter. NotSet: the defaults.
+	Retry       int64
+	DeadAfterMS int64
+}
+
+// NotSet is the value of a setting that nobody has chosen.
+const NotSet = -1
+
+const consumerColumns = `name, cursor, created_ms, acked_ms, missed, dead, retry, dead_after_ms`
+
+func scanConsumer(scan func(...any) error) (c Consumer, err error) {
+	err = scan(&c.Name, &c.Cursor, &c.CreatedMS, &c.AckedMS, &c.Missed, &c.Dead, &c.Retry, &c.DeadAfterMS)
+	return c, err
 }
 
 // Consumer returns a consumer, or ErrNotFound.
 func (tx *Tx) Consumer(name string) (Consumer, error) {
-	c := Consumer{Name: name}
-	err := tx.get(`SELECT cursor, created_ms, acked_ms, missed FROM consumers WHERE name = ?`, []any{name},
-		&c.Cursor, &c.CreatedMS, &c.AckedMS, &c.Missed)
-	return c, err
+	return scanConsumer(func(dest ...any) error {
+		return tx.get(`SELECT `+consumerColumns+` FROM consumers WHERE name = ?`, []any{name}, dest...)
+	})
 }
 
 // Consumers returns all consumers by name.
 func (tx *Tx) Consumers() ([]Consumer, error) {
 	var out []Consumer
-	err := tx.each(`SELECT name, cursor, created_ms, acked_ms, missed FROM consumers ORDER BY name`, nil,
-		func(scan func(...any) error) error {
-			var c Consumer
-			if err := scan(&c.Name, &c.Cursor, &c.CreatedMS, &c.AckedMS, &c.Missed); err != nil {
-				return err
-			}
-			out = append(out, c)
-			return nil
-		})
+	err := tx.each(`SELECT `+consumerColumns+` FROM consumers ORDER BY name`, nil, func(scan func(...any) error) error {
+		c, err := scanConsumer(scan)
+		out = append(out, c)
+		return err
+	})
 	return out, err
 }
 
 // InsertConsumer adds a consumer.
 func (tx *Tx) InsertConsumer(c Consumer) error {
-	return tx.exec(`INSERT INTO consumers (name, cursor, created_ms, acked_ms) VALUES (?, ?, ?, ?)`,
-		c.Name, c.Cursor, c.CreatedMS, c.AckedMS)
+	return tx.exec(`INSERT INTO consumers (name, cursor, created_ms, acked_ms, retry, dead_after_ms) VALUES (?, ?, ?, ?, ?, ?)`,
+		c.Name, c.Cursor, c.CreatedMS, c.AckedMS, c.Retry, c.DeadAfterMS)
+}
+
+// SetConsumerRetry says how often an event of a consumer is tried again.
+func (tx *Tx) SetConsumerRetry(name string, n int) error {
+	return tx.exec(`UPDATE consumers SET retry = ? WHERE name = ?`, n, name)
+}
+
+// SetConsumerDeadAfter says for how long, in milliseconds.
+func (tx *Tx) SetConsumerDeadAfter(name string, ms int64) error {
+	return tx.exec(`UPDATE consumers SET dead_after_ms = ? WHERE name = ?`, ms, name)
 }
 
 // AckConsumer moves a cursor forward, never back; ErrNotFound if there is no

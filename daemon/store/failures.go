@@ -7,19 +7,23 @@ type Failure struct {
 	LastMS   int64 // Unix milliseconds of the last attempt
 }
 
-// AddFailure counts an attempt on an event and returns how many there were.
-func (tx *Tx) AddFailure(consumer string, seq, ms int64) (int, error) {
-	var n int
-	err := tx.get(`INSERT INTO failures (consumer, seq, attempts, last_ms, dead) VALUES (?, ?, 1, ?, 0)
-		ON CONFLICT (consumer, seq) DO UPDATE SET attempts = attempts + 1, last_ms = excluded.last_ms
-		RETURNING attempts`, []any{consumer, seq, ms}, &n)
-	return n, err
+// AddFailure counts an attempt on an event at ms, and at profile time now, and
+// returns how many there were and the profile time of the first.
+func (tx *Tx) AddFailure(consumer string, seq, ms, now int64) (n int, first int64, err error) {
+	err = tx.get(`INSERT INTO failures (consumer, seq, attempts, last_ms, first_ms, dead) VALUES (?1, ?2, 1, ?3, ?4, 0)
+		ON CONFLICT (consumer, seq) DO UPDATE SET attempts = attempts + 1, last_ms = excluded.last_ms,
+			first_ms = CASE first_ms WHEN 0 THEN excluded.first_ms ELSE first_ms END
+		RETURNING attempts, first_ms`, []any{consumer, seq, ms, now}, &n, &first)
+	return n, first, err
 }
 
 // BuryFailure makes an event a dead letter of a consumer, and keeps the newest
 // keep dead letters.
 func (tx *Tx) BuryFailure(consumer string, seq int64, keep int) error {
 	if err := tx.exec(`UPDATE failures SET dead = 1 WHERE consumer = ? AND seq = ?`, consumer, seq); err != nil {
+		return err
+	}
+	if err := tx.exec(`UPDATE consumers SET dead = dead + 1 WHERE name = ?`, consumer); err != nil {
 		return err
 	}
 	return tx.exec(`DELETE FROM failures WHERE consumer = ?1 AND dead = 1 AND seq NOT IN

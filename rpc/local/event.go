@@ -7,13 +7,16 @@ import (
 
 // Types of events.
 const (
-	TypeMessage  = "message"
-	TypeReceipt  = "receipt"
-	TypeCall     = "call"
-	TypeFile     = "file"
-	TypeIdentity = "identity"
-	TypePresence = "presence"
-	TypeSystem   = "system"
+	TypeMessage = "message"
+	TypeReceipt = "receipt"
+	TypeCall    = "call"
+	// TypeFile: a file came, with a message or by itself.
+	TypeFile = "file"
+	// TypeFileState: the state of a file has changed since.
+	TypeFileState = "file_state"
+	TypeIdentity  = "identity"
+	TypePresence  = "presence"
+	TypeSystem    = "system"
 )
 
 // Directions of an event.
@@ -67,8 +70,10 @@ type Event struct {
 	Identity *Identity `json:"identity,omitempty"`
 	Presence *Presence `json:"presence,omitempty"`
 	File     *File     `json:"file,omitempty"`
-	Call     *Call     `json:"call,omitempty"`
-	System   *System   `json:"system,omitempty"`
+	// FileState is the file with its new state.
+	FileState *File   `json:"file_state,omitempty"`
+	Call      *Call   `json:"call,omitempty"`
+	System    *System `json:"system,omitempty"`
 }
 
 // DecodeEvent reads one event. In the place of an event that cannot be read it

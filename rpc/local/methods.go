@@ -1,6 +1,9 @@
 package local
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Names of the methods (noun.verb). Parameters are snake_case, named as the long flags of the commands.
 const (
@@ -236,7 +239,7 @@ func (l *Events) UnmarshalJSON(b []byte) error {
 type SubscribeParams struct {
 	AccountParam          // empty: all accounts
 	From         []string `json:"from,omitempty"`
-	Types        []string `json:"type,omitempty"` // empty: message, call, file, identity
+	Types        []string `json:"type,omitempty"` // empty: message, call, file, identity; others must be asked for
 	Outgoing     bool     `json:"outgoing,omitempty"`
 	Consumer     string   `json:"consumer,omitempty"`
 	// Since: "" from now on; a bare number is a seq (0: the oldest kept); else an event id or a time.
@@ -244,6 +247,11 @@ type SubscribeParams struct {
 	// Window is how many events may be unacknowledged before the daemon stops pushing; 0: 256.
 	// Only consumers acknowledge; without a consumer the daemon relies on the socket's flow control.
 	Window int `json:"window,omitempty"`
+	// Retry and DeadLetterAfter (seconds; 0: not said) bound how often, and for how
+	// long, an event that the consumer's handler fails on is tried again. They stay
+	// with the consumer until a subscription says otherwise.
+	Retry           *int    `json:"retry,omitempty"`
+	DeadLetterAfter float64 `json:"dead_letter_after,omitempty"`
 	// Links asks for a notification when the connection to a server on which
 	// events come is lost, and when it is back; one that is away at the start is told, too.
 	Links bool `json:"links,omitempty"`
@@ -281,7 +289,7 @@ type FailParams struct {
 // Failed answers event.fail. The count of attempts is durable.
 type Failed struct {
 	Attempts int `json:"attempts"`
-	// Dead: the bound of attempts is reached. The event is a dead letter now,
+	// Dead: the consumer's bound of attempts or of time is reached. The event is a dead letter now,
 	// and the cursor has passed it.
 	Dead bool `json:"dead"`
 	// RetryAfter is in seconds; 0 when dead.
@@ -308,7 +316,19 @@ type Consumer struct {
 	Missed int64 `json:"missed"`
 	// Dead are the newest dead letters, oldest first, at most 100.
 	Dead []DeadLetter `json:"dead"`
+	// DeadLetters counts all that there ever were.
+	DeadLetters int64 `json:"dead_letters"`
+	// Retry and DeadLetterAfter (in seconds) are as in SubscribeParams.
+	Retry           int     `json:"retry"`
+	DeadLetterAfter float64 `json:"dead_letter_after"`
 }
+
+// Defaults for a handler that fails: with the pauses between attempts, which
+// double from one second to five minutes, the time ends first.
+const (
+	DefaultRetry           = 29
+	DefaultDeadLetterAfter = time.Hour
+)
 
 // Consumers answers consumer.list.
 type Consumers struct {
