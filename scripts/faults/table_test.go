@@ -29,6 +29,8 @@ func TestEveryRowIsProven(t *testing.T) {
 		{"5 unsynced writes", here, []string{"TestFault05LostWritesOfTheDaemon", "TestFault05LostWritesOfTheServer"}},
 		{"6 corrupt page", here, []string{"TestFault06CorruptPageAtTheClient", "TestFault06CorruptPageWhileRunning", "TestFault06CorruptPageAtTheServer"}},
 		{"7 restored or cloned profile", here, []string{"TestFault07RestoredProfile", "TestFault07SendAcrossReplacement", "TestFault07ClonedProfile"}},
+		{"7 mail in flight", here, []string{"TestFault07MailInFlight"}},
+		{"7 mail in flight", "daemon/engine", []string{"TestMailInFlightSurvivesAReplacedDevice", "TestReceiptToAReplacedDeviceComesAgain"}},
 		{"7 a wait goes on", "daemon/engine", []string{"TestAWaitOutlivesItsEngine", "TestAWaitWithoutEngineEndsInTime"}},
 		{"7 no key or nonce twice", "crypto/ratchet", []string{"TestRollbackRepeatsNoNonce"}},
 		{"8 full disk", here, []string{"TestFault08FullDiskAtTheClient", "TestFault08FullDiskAtTheServer"}},
