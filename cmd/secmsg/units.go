@@ -102,11 +102,11 @@ func (a *app) unitDir() (string, error) {
 	if a.home != "" {
 		return "", usagef("the service is for the profile in the XDG directories; --home does not go with it")
 	}
-	dir, err := os.UserConfigDir()
+	cfg, err := a.profile() // refuses a HOME that belongs to somebody else
 	if err != nil {
-		return "", usagef("%v", err)
+		return "", err
 	}
-	return filepath.Join(dir, "systemd", "user"), nil
+	return filepath.Join(filepath.Dir(cfg.Paths.Config), "systemd", "user"), nil
 }
 
 // unitWord writes a word as systemd.syntax(7) reads it: quoted, with % doubled. A

@@ -106,6 +106,36 @@ func TestInstallWithoutManager(t *testing.T) {
 	}
 }
 
+// Root with the HOME of somebody else, as sudo may leave it, writes nothing
+// there; a HOME that is no absolute path is nobody's.
+func TestInstallForeignHome(t *testing.T) {
+	bin, dir := secmsgBinary(t), t.TempDir()
+	homes := map[string]string{"relative": "relative/path", "none": ""}
+	if os.Getuid() == 0 {
+		const somebody = 12345
+		if err := os.Chown(dir, somebody, somebody); err != nil {
+			t.Fatal(err)
+		}
+		homes["foreign"] = dir
+	}
+	for name, home := range homes {
+		for _, verb := range []string{"install", "uninstall"} {
+			cmd := exec.Command(bin, "daemon", verb)
+			cmd.Env, cmd.Dir = []string{"HOME=" + home, "PATH=/nonexistent"}, t.TempDir()
+			out, err := cmd.CombinedOutput()
+			if got := cmd.ProcessState.ExitCode(); got != 1 {
+				t.Errorf("%s, HOME %s: exit %d (%v), want 1: %s", verb, name, got, err, out)
+			}
+			if left, err := os.ReadDir(cmd.Dir); err != nil || len(left) != 0 {
+				t.Errorf("%s, HOME %s: wrote %v, %v", verb, name, left, err)
+			}
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("wrote into a foreign HOME: %v, %v", left, err)
+	}
+}
+
 // A manager that is there and does not answer makes an uninstall fail, and
 // leaves everything as it was: the service may still run.
 func TestUninstallSilentManager(t *testing.T) {
