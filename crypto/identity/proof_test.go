@@ -3,6 +3,11 @@ package identity
 import (
 	"bytes"
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"secmsg/crypto/key"
@@ -102,9 +107,10 @@ func TestLabels(t *testing.T) {
 	labels := []string{labelManifest, labelPrekey, labelRegistration, labelChallenge, labelStatement, labelInviteToken}
 	priv, body := key.GenerateSigning(), []byte("body")
 	for _, a := range labels {
-		if len(a) >= 0x30 {
-			// A first byte of 0x30 would begin a certificate.
-			t.Errorf("label %q is too long", a)
+		// A first byte of 0x30 would begin a certificate, one of 0x20 what is signed
+		// in a handshake of TLS 1.3.
+		if len(a) == 0x20 || len(a) == 0x30 {
+			t.Errorf("label %q has %d bytes", a, len(a))
 		}
 		sig := priv.Sign(signingInput(a, body))
 		for _, b := range labels {
@@ -116,5 +122,50 @@ func TestLabels(t *testing.T) {
 	// A label and a body do not flow into each other.
 	if bytes.Equal(signingInput("ab", []byte("c")), signingInput("a", []byte("bc"))) {
 		t.Error("ambiguous")
+	}
+}
+
+// The table of labels in SPEC.md is complete: every label of the code is in it,
+// once, and nothing else.
+func TestLabelsAreThoseOfTheSpecification(t *testing.T) {
+	spec := must[[]byte](t)(os.ReadFile(filepath.Join("..", "SPEC.md")))
+	inSpec := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(secmsg [^`]*)` \\|").FindAllStringSubmatch(string(spec), -1) {
+		if inSpec[m[1]] {
+			t.Errorf("%q stands in the table twice", m[1])
+		}
+		inSpec[m[1]] = true
+	}
+	inCode := map[string]bool{}
+	label := regexp.MustCompile(`"(secmsg [^"]*v1[^"]*)"`)
+	for _, dir := range []string{filepath.Join(".."), filepath.Join("..", "..", "daemon")} {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			for _, m := range label.FindAllStringSubmatch(string(must[[]byte](t)(os.ReadFile(path))), -1) {
+				inCode[m[1]] = true
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(inCode) < 15 {
+		t.Fatalf("%d labels in the code", len(inCode))
+	}
+	for l := range inCode {
+		if !inSpec[l] {
+			t.Errorf("%q is not in SPEC.md", l)
+		}
+		if !strings.HasPrefix(l, "secmsg v1 ") || len(l) == 0x20 || len(l) == 0x30 {
+			t.Errorf("%q does not follow the rule", l)
+		}
+	}
+	for l := range inSpec {
+		if !inCode[l] {
+			t.Errorf("%q is in SPEC.md only", l)
+		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // labelMedia begins the info of every media key (SPEC "Calls").
-const labelMedia = "secmsg call v1"
+const labelMedia = "secmsg v1 call media"
 
 // Sizes of sealed media in bytes (SPEC "Calls").
 const (

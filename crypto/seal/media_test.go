@@ -24,7 +24,7 @@ import (
 // A second implementation, written from SPEC.md "Calls" alone.
 
 func specMediaKey(s seal.MediaSecrets, direction byte, ssrc uint32) (key, salt []byte) {
-	info := "secmsg call v1" + string(s.Call[:]) + string(s.Caller[:]) + string(s.Callee[:]) + string([]byte{direction}) +
+	info := "secmsg v1 call media" + string(s.Call[:]) + string(s.Caller[:]) + string(s.Callee[:]) + string([]byte{direction}) +
 		string(binary.BigEndian.AppendUint32(nil, ssrc))
 	okm, err := hkdf.Key(sha512.New, append(bytes.Clone(s.Offer[:]), s.Answer[:]...), nil, info, 44)
 	if err != nil {

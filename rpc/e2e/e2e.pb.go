@@ -238,7 +238,7 @@ func (CallReason) EnumDescriptor() ([]byte, []int) {
 	return file_e2e_proto_rawDescGZIP(), []int{2}
 }
 
-// Content is the plaintext of one envelope before padding.
+// Content is what the body of one envelope says (crypto/SPEC.md, "Body").
 type Content struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=secmsg.e2e.v1.Kind" json:"kind,omitempty"`

@@ -78,7 +78,7 @@ export function openFile(key, blob) {
 }
 
 export function mediaKeys(v, direction, ssrc) {
-  const info = cat('secmsg call v1', v.call, v.caller, v.callee, u8(direction), u64(ssrc).subarray(4));
+  const info = cat('secmsg v1 call media', v.call, v.caller, v.callee, u8(direction), u64(ssrc).subarray(4));
   const okm = hkdf(cat(v.offer, v.answer), NONE, info, 44);
   return { key: okm.subarray(0, 32), salt: okm.subarray(32) };
 }
