@@ -92,6 +92,9 @@ func (d *Daemon) Block(ctx context.Context, p local.PeerParams) (local.Contact, 
 	if err != nil {
 		return local.Contact{}, err
 	}
+	if err := a.exists(ctx, addr); err != nil {
+		return local.Contact{}, err // who misspells a name must not believe that a peer is blocked
+	}
 	out, err := d.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return d.trust.Block(tx, a.id, addr) })
 	if err == nil {
 		d.endCalls(ctx, a, addr)
@@ -235,6 +238,31 @@ func (a *account) lookUp(ctx context.Context, addr identity.Address) error {
 		return nil
 	})
 	return errors.Join(err, admit)
+}
+
+// existsWait bounds how long the server is asked whether a name exists.
+const existsWait = 3 * time.Second
+
+// exists fails if the server says that nobody has the name of a peer who was
+// never met. A server that is away proves nothing.
+func (a *account) exists(ctx context.Context, addr identity.Address) error {
+	if addr == a.address {
+		return nil
+	}
+	err := a.daemon.store.View(ctx, func(tx *store.Tx) error {
+		_, err := tx.FindPeer(a.id, addr.String())
+		return err
+	})
+	if !errors.Is(err, store.ErrNotFound) {
+		return toLocal(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, existsWait)
+	defer cancel()
+	_, l := a.parts()
+	if _, err := l.Account(ctx, addr.User); link.KindOf(err) == link.KindNotFound {
+		return lookUpError(addr, err)
+	}
+	return nil
 }
 
 func lookUpError(addr identity.Address, err error) error {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"secmsg/crypto/identity"
 	"secmsg/daemon/engine"
 	"secmsg/daemon/journal"
 	"secmsg/daemon/localapi"
@@ -231,6 +232,7 @@ func (d *Daemon) filter(ctx context.Context, p local.SubscribeParams) (journal.F
 	if len(p.From) == 0 {
 		return f, nil
 	}
+	unmet := make(map[*account][]identity.Address)
 	err := d.store.View(ctx, func(tx *store.Tx) error {
 		for _, name := range p.From {
 			for _, a := range list {
@@ -244,6 +246,7 @@ func (d *Daemon) filter(ctx context.Context, p local.SubscribeParams) (journal.F
 				peer, err := tx.FindPeer(a.id, addr.String())
 				if errors.Is(err, store.ErrNotFound) {
 					f.Unmet = append(f.Unmet, journal.Unmet{Account: a.id, Address: addr.String()})
+					unmet[a] = append(unmet[a], addr)
 					continue
 				}
 				if err != nil {
@@ -254,6 +257,13 @@ func (d *Daemon) filter(ctx context.Context, p local.SubscribeParams) (journal.F
 		}
 		return nil
 	})
+	for a, list := range unmet {
+		for _, addr := range list {
+			if err == nil && len(unmet) == 1 { // of several accounts one may know the name
+				err = a.exists(ctx, addr)
+			}
+		}
+	}
 	if err == nil && len(f.Peers)+len(f.Unmet) == 0 {
 		err = local.Errorf(local.CodeNotFound, "no account has such a peer")
 	}

@@ -29,7 +29,7 @@ func newAccountCommand(a *app) *cobra.Command {
 		&cobra.Command{
 			Use: "default NAME", Short: "Choose the account that commands use", Args: argsBetween(1, 1),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return a.withDaemon(cmd.Context(), func(c *local.Client) error { return c.SetDefaultAccount(cmd.Context(), args[0]) })
+				return runAccountDefault(cmd.Context(), a, args[0])
 			},
 		},
 		remove,
@@ -82,5 +82,31 @@ func runAccountRemove(ctx context.Context, a *app, name string, yes bool) error 
 	if err := a.confirm(ctx, yes, "remove account "+visible(name)+" with its keys and messages from this machine?"); err != nil {
 		return err
 	}
-	return a.withDaemon(ctx, func(c *local.Client) error { return c.RemoveAccount(ctx, name) })
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		gone, err := c.Account(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := c.RemoveAccount(ctx, name); err != nil {
+			return err
+		}
+		return a.printChanged(gone, true, "account %s removed from this machine; the server still has it", visible(gone.Address))
+	})
+}
+
+func runAccountDefault(ctx context.Context, a *app, name string) error {
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		before, err := c.Account(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := c.SetDefaultAccount(ctx, name); err != nil {
+			return err
+		}
+		after, err := c.Account(ctx, name)
+		if err != nil {
+			return err
+		}
+		return a.printChanged(after, before.Default != after.Default, "%s is the default account", visible(after.Address))
+	})
 }

@@ -24,6 +24,7 @@ type app struct {
 	quiet       bool
 	verbose     bool
 
+	named string // the account of the flag or the environment, not of the configuration
 	std   stdfds
 	wrong []string // with the configuration, a line each
 	told  []string // reasons for which messages wait that were told already

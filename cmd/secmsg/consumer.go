@@ -26,7 +26,18 @@ func runAck(ctx context.Context, a *app, consumer, id string) error {
 		return usagef("--consumer is missing")
 	}
 	return a.withDaemon(ctx, func(c *local.Client) error {
-		return c.Ack(ctx, local.AckParams{Consumer: consumer, ID: id})
+		before, err := consumerNamed(ctx, c, consumer)
+		if err != nil {
+			return err
+		}
+		if err := c.Ack(ctx, local.AckParams{Consumer: consumer, ID: id}); err != nil {
+			return err
+		}
+		after, err := consumerNamed(ctx, c, consumer)
+		if err != nil {
+			return err
+		}
+		return a.printChanged(after, before.Cursor != after.Cursor, "%s: acknowledged up to %d", visible(after.Name), after.Cursor)
 	})
 }
 
@@ -48,7 +59,7 @@ func newConsumerCommand(a *app) *cobra.Command {
 			Short: "Forget a consumer and its cursor",
 			Args:  argsBetween(1, 1),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return a.withDaemon(cmd.Context(), func(c *local.Client) error { return c.RemoveConsumer(cmd.Context(), args[0]) })
+				return runConsumerRemove(cmd.Context(), a, args[0])
 			},
 		},
 	)
@@ -65,5 +76,18 @@ func runConsumerList(ctx context.Context, a *app) error {
 			t.row(e, e.Name, e.Cursor, e.Lag, yesNo(e.Attached), timeText(e.Acked), e.Missed, e.DeadLetters, e.Retry, time.Duration(e.DeadLetterAfter*float64(time.Second)))
 		}
 		return t.flush()
+	})
+}
+
+func runConsumerRemove(ctx context.Context, a *app, name string) error {
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		gone, err := consumerNamed(ctx, c, name)
+		if err != nil {
+			return err
+		}
+		if err := c.RemoveConsumer(ctx, name); err != nil {
+			return err
+		}
+		return a.printChanged(gone, true, "consumer %s removed", visible(gone.Name))
 	})
 }

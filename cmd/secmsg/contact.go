@@ -26,13 +26,15 @@ func newContactCommand(a *app) *cobra.Command {
 			return a.contactShown(c.Contact(ctx, a.peerParams(args[0])))
 		}),
 		verb("add PEER", "Put a peer on the contact list; accepts a request", 1, func(ctx context.Context, c *local.Client, args []string) error {
-			return a.contactLine(c.AddContact(ctx, a.peerParams(args[0])))
+			return a.changeContact(ctx, c, args[0], func() (local.Contact, error) { return c.AddContact(ctx, a.peerParams(args[0])) })
 		}),
 		verb("nick PEER NAME", "Give a peer a local name; an empty NAME removes it", 2, func(ctx context.Context, c *local.Client, args []string) error {
-			return a.contactLine(c.NickContact(ctx, local.ContactNickParams{PeerParams: a.peerParams(args[0]), Name: args[1]}))
+			return a.changeContact(ctx, c, args[0], func() (local.Contact, error) {
+				return c.NickContact(ctx, local.ContactNickParams{PeerParams: a.peerParams(args[0]), Name: args[1]})
+			})
 		}),
 		verb("remove PEER", "Take a peer off the contact list", 1, func(ctx context.Context, c *local.Client, args []string) error {
-			return c.RemoveContact(ctx, a.peerParams(args[0]))
+			return a.removeContact(ctx, c, args[0])
 		}),
 		&cobra.Command{
 			Use: "set PEER KEY=VALUE", Short: "Set a policy: trust=certified|verified, auto-accept=SIZE, auto-answer=yes|no, receipts=on|off, retention=30d",
@@ -79,19 +81,10 @@ func runContactSet(ctx context.Context, a *app, peer, policy string) error {
 		return usagef("%q: KEY=VALUE is expected", policy)
 	}
 	return a.withDaemon(ctx, func(c *local.Client) error {
-		return a.contactLine(c.SetContact(ctx, local.ContactSetParams{PeerParams: a.peerParams(peer), Key: key, Value: value}))
+		return a.changeContact(ctx, c, peer, func() (local.Contact, error) {
+			return c.SetContact(ctx, local.ContactSetParams{PeerParams: a.peerParams(peer), Key: key, Value: value})
+		})
 	})
-}
-
-// contactLine prints what a change has led to.
-func (a *app) contactLine(e local.Contact, err error) error {
-	switch {
-	case err != nil:
-		return err
-	case a.json():
-		return a.printJSON(e)
-	}
-	return a.printf("%s %s", visible(e.Peer), visible(e.Trust))
 }
 
 // contactShown prints all of a contact.
@@ -137,7 +130,9 @@ func newBlockCommand(a *app) *cobra.Command {
 		Use: "block PEER", Short: "Refuse everything from a peer", Args: argsBetween(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withDaemon(cmd.Context(), func(c *local.Client) error {
-				return a.contactLine(c.Block(cmd.Context(), a.peerParams(args[0])))
+				return a.changeContact(cmd.Context(), c, args[0], func() (local.Contact, error) {
+					return c.Block(cmd.Context(), a.peerParams(args[0]))
+				})
 			})
 		},
 	}
@@ -148,7 +143,9 @@ func newUnblockCommand(a *app) *cobra.Command {
 		Use: "unblock PEER", Short: "Take a block back", Args: argsBetween(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withDaemon(cmd.Context(), func(c *local.Client) error {
-				return a.contactLine(c.Unblock(cmd.Context(), a.peerParams(args[0])))
+				return a.changeContact(cmd.Context(), c, args[0], func() (local.Contact, error) {
+					return c.Unblock(cmd.Context(), a.peerParams(args[0]))
+				})
 			})
 		},
 	}

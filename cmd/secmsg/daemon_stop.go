@@ -47,7 +47,10 @@ func runDaemonStop(ctx context.Context, a *app, force bool) error {
 		if h.PID == 0 || ctx.Err() != nil {
 			return err
 		}
-		return stopBySignal(ctx, cfg, h, force, err)
+		if err := stopBySignal(ctx, cfg, h, force, err); err != nil {
+			return err
+		}
+		return a.printStopped(h.PID)
 	}
 	defer c.Close()
 	pid := c.Hello().PID
@@ -61,10 +64,20 @@ func runDaemonStop(ctx context.Context, a *app, force bool) error {
 		if !force || ctx.Err() != nil {
 			return err
 		}
-		return killDaemon(ctx, pid)
+		if err := killDaemon(ctx, pid); err != nil {
+			return err
+		}
 	}
 	a.noteRestart(c.Hello())
-	return nil
+	return a.printStopped(pid)
+}
+
+// printStopped prints what became of the daemon.
+func (a *app) printStopped(pid int) error {
+	return a.printChanged(struct {
+		PID     int  `json:"pid"`
+		Running bool `json:"running"`
+	}{pid, false}, true, "the daemon, pid %d, was stopped", pid)
 }
 
 // noteRestart tells of a stop that will not last.

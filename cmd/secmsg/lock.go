@@ -14,7 +14,7 @@ func newLockCommand(a *app) *cobra.Command {
 		Short: "Lock a profile that has a passphrase",
 		Args:  argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withDaemon(cmd.Context(), func(c *local.Client) error { return c.Lock(cmd.Context()) })
+			return runLock(cmd.Context(), a)
 		},
 	}
 }
@@ -31,12 +31,39 @@ func newUnlockCommand(a *app) *cobra.Command {
 	return c
 }
 
+func runLock(ctx context.Context, a *app) error {
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		st, err := c.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if err := c.Lock(ctx); err != nil {
+			return err
+		}
+		return a.printChanged(lockState{true}, !st.Locked, "the profile is locked")
+	})
+}
+
+// runUnlock asks the daemon first whether a passphrase is needed at all: without
+// one, a person is not asked for it, and a script is not told to bring it.
 func runUnlock(ctx context.Context, a *app, file string) error {
-	passphrase, err := a.passphrase(ctx, file)
-	if err != nil {
-		return err
-	}
-	return a.withDaemon(ctx, func(c *local.Client) error { return c.Unlock(ctx, passphrase) })
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		st, err := c.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if !st.Locked && file == "" {
+			return a.printChanged(lockState{false}, false, "the profile is not locked")
+		}
+		passphrase, err := a.passphrase(ctx, file)
+		if err != nil {
+			return err
+		}
+		if err := c.Unlock(ctx, passphrase); err != nil {
+			return err
+		}
+		return a.printChanged(lockState{false}, st.Locked, "the profile is unlocked")
+	})
 }
 
 // passphrase reads an existing passphrase from a file or the terminal.

@@ -48,6 +48,7 @@ func runOutboxOne(ctx context.Context, a *app, id string,
 			return err
 		}
 		if err := a.printOutbox(r); err != nil || r.Error == nil {
+			a.waitingNote([]local.SendResult{r})
 			return err
 		}
 		return r.Error

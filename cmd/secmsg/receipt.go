@@ -34,9 +34,6 @@ func runReceiptRead(ctx context.Context, a *app, p local.ReadParams) error {
 		if err != nil {
 			return err
 		}
-		if a.json() {
-			return a.printJSON(r)
-		}
-		return a.printf("%d marked as read", r.Read)
+		return a.printChanged(r, r.Read > 0, "%d marked as read", r.Read)
 	})
 }

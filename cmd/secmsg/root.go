@@ -77,6 +77,7 @@ func newRootCommand(a *app) *cobra.Command {
 	add(groupTools, "Power tools",
 		newRPCCommand(a), newCompletionCommand(a), newManCommand(a), newVersionCommand(a),
 	)
+	root.SetHelpCommand(newHelpCommand(root))
 	root.SetHelpCommandGroupID(groupTools)
 	return root
 }
@@ -135,6 +136,7 @@ func (a *app) resolveFlags(cmd *cobra.Command) error {
 		}
 	}
 	fromEnv("account", "SECMSG_ACCOUNT", &a.account)
+	a.named = a.account
 	fromEnv("home", "SECMSG_HOME", &a.home)
 	fromEnv("output", "SECMSG_OUTPUT", &a.output)
 	for _, b := range []struct {
@@ -162,6 +164,25 @@ func (a *app) resolveFlags(cmd *cobra.Command) error {
 	bad := a.output
 	a.output = ""
 	return usagef("--output %q: text or json", bad)
+}
+
+// newHelpCommand is cobra's help, which takes a command that does not exist for a
+// wish to read about the program.
+func newHelpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:               "help [COMMAND...]",
+		Short:             "Print help about a command",
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("there is no command %q", strings.Join(args, " ")).WithHint("secmsg --help")
+			}
+			c.InitDefaultHelpFlag()
+			return c.Help()
+		},
+	}
 }
 
 // helpTemplate is cobra's own with the exit codes below.

@@ -39,6 +39,12 @@ func runStatus(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
+		if of := a.named; of != "" && !st.Locked {
+			st.Accounts = slices.DeleteFunc(st.Accounts, func(s local.AccountStatus) bool { return s.Name != of && s.Address != of })
+			if len(st.Accounts) == 0 {
+				return local.Errorf(local.CodeNotFound, "there is no account %q", of)
+			}
+		}
 		if a.json() {
 			return a.printJSON(st)
 		}

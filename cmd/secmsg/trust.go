@@ -32,6 +32,8 @@ func runTrust(ctx context.Context, a *app, peer, key string, discard bool) error
 		return usagef("exactly one of --key and --discard is needed")
 	}
 	return a.withDaemon(ctx, func(c *local.Client) error {
-		return a.contactLine(c.Trust(ctx, local.TrustParams{PeerParams: a.peerParams(peer), Key: key, Discard: discard}))
+		return a.changeContact(ctx, c, peer, func() (local.Contact, error) {
+			return c.Trust(ctx, local.TrustParams{PeerParams: a.peerParams(peer), Key: key, Discard: discard})
+		})
 	})
 }

@@ -60,9 +60,13 @@ func runVerify(ctx context.Context, a *app, o verifyOptions, peer string) error 
 	}
 	return a.withDaemon(ctx, func(c *local.Client) error {
 		p.PeerParams = a.peerParams(peer)
+		before, known := c.Contact(ctx, p.PeerParams)
 		v, err := c.Verify(ctx, p)
 		if err != nil {
 			return err
+		}
+		if (p.Confirm || p.Expect != "") && a.json() {
+			return a.printChanged(v, known != nil || before.Trust != v.Trust, "")
 		}
 		return a.printVerification(v, o.qr)
 	})

@@ -66,7 +66,7 @@ func TestCancelOfWhatWaitsForARequest(t *testing.T) {
 			t.Errorf("sealed: %v", err)
 		}
 		out, err := dave.engine.CancelOutbox(t.Context(), open.ID)
-		if err != nil || out.State != local.StateFailed || out.Error != nil {
+		if err != nil || out.State != local.StateCancelled || out.Error != nil {
 			t.Errorf("not sealed: %+v %v", out, err)
 		}
 	})

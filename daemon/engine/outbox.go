@@ -13,7 +13,7 @@ import (
 func (e *Engine) own(tx *store.Tx, text string) (*store.Message, error) {
 	id, err := parseID(text)
 	if err != nil {
-		return nil, local.Errorf(local.CodeUsage, "not a message id: %q", text)
+		return nil, local.Errorf(local.CodeNotFound, "no own message has the id %q", text)
 	}
 	m, err := tx.MessageHead(e.account, id)
 	if isNotFound(err) || err == nil && m.Direction != store.Out {
@@ -44,6 +44,10 @@ func (e *Engine) RetryOutbox(ctx context.Context, id string) (local.SendResult, 
 		switch m.State {
 		case local.StateQueued, local.StateHeld:
 			e.hurry(m.Peer)
+			out.Changed = new(bool) // it is on its way, as before
+			if !e.up {
+				out.Waiting = e.Away()
+			}
 			return nil
 		case local.StateFailed, local.StateExpired:
 			again, err = e.repeat(ctx, m, out.Peer)
@@ -58,6 +62,8 @@ func (e *Engine) RetryOutbox(ctx context.Context, id string) (local.SendResult, 
 	if err != nil || len(sent.Results) == 0 {
 		return local.SendResult{}, err
 	}
+	changed := true
+	sent.Results[0].Changed = &changed
 	return sent.Results[0], nil
 }
 
@@ -121,6 +127,11 @@ func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult,
 			if err != nil && !isNotFound(err) {
 				return err
 			}
+			if shownState(m.State, m.Reason) == local.StateCancelled {
+				out, err = sendResult(tx, m)
+				out.Error, out.Changed = nil, new(bool)
+				return err
+			}
 			switch m.State {
 			case local.StateFailed, local.StateExpired, local.StateDelivered, local.StateRead:
 				return local.Errorf(local.CodeUsage, "the message is %s; there is nothing to cancel", m.State)
@@ -147,7 +158,8 @@ func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult,
 				return err
 			}
 			out, err = sendResult(tx, m)
-			out.Error = nil // it is what was asked for
+			changed := true
+			out.Error, out.Changed = nil, &changed // it is what was asked for
 			return err
 		})
 	})

@@ -87,13 +87,18 @@ func (e *Engine) heldMail(tx *store.Tx, of []store.PeerID) ([]local.HeldMail, er
 	return out, nil
 }
 
-// peerNamed is findPeer for a name as the user gives it.
+// peerNamed returns the id of a peer whom the user names. A name of whom nothing
+// is known is an error: an empty answer would hide that it is misspelt.
 func (e *Engine) peerNamed(tx *store.Tx, name string) (store.PeerID, error) {
 	addr, err := e.trust.Resolve(tx, e.account, name)
 	if err != nil {
 		return 0, err
 	}
-	return e.findPeer(tx, addr.String())
+	id, err := e.findPeer(tx, addr.String())
+	if err == nil && id < 0 {
+		err = local.Errorf(local.CodeNotFound, "nothing is known of %s", addr)
+	}
+	return id, err
 }
 
 // findPeer returns a peer's id; one that was never met gets an id that nothing has.
@@ -185,7 +190,7 @@ func (e *Engine) unreadUpTo(tx *store.Tx, p local.ReadParams) ([]store.Message, 
 	}
 	id, err := parseID(p.ID)
 	if err != nil {
-		return nil, local.Errorf(local.CodeUsage, "not a message id: %q", p.ID)
+		return nil, local.Errorf(local.CodeNotFound, "there is no message %q", p.ID)
 	}
 	m, err := tx.MessageHead(e.account, id)
 	if isNotFound(err) || err == nil && (m.Peer != peer || m.Direction != store.In) {

@@ -88,7 +88,7 @@ func (e *Engine) messageEvents(tx *store.Tx, m *store.Message) (ev local.Event, 
 		}
 	}
 	ev.Type = local.TypeMessage
-	ev.Message = &local.Message{Text: text.GetText(), State: m.State, Request: m.Request}
+	ev.Message = &local.Message{Text: text.GetText(), State: shownState(m.State, m.Reason), Request: m.Request}
 	if r := text.GetReplyTo(); len(r) == e2e.IDSize {
 		s := idText(store.MessageID(r))
 		ev.Message.ReplyTo = &s
@@ -139,7 +139,7 @@ func (e *Engine) advance(tx *store.Tx, m *store.Message, state, reason string) e
 	}
 	_, err = e.journal.Append(tx, e.account, local.Event{
 		Type: local.TypeReceipt, Account: e.self.String(), Peer: peer, Time: local.Time{Time: now}, Received: local.Time{Time: now},
-		Receipt: &local.Receipt{MessageID: idText(id), State: state, Error: stateError(state, reason, peer)},
+		Receipt: &local.Receipt{MessageID: idText(id), State: shownState(state, reason), Error: stateError(state, reason, peer)},
 	})
 	if err != nil {
 		return err

@@ -55,6 +55,15 @@ func advances(from, to string) bool {
 	return false
 }
 
+// shownState is a state as it crosses the socket: a message that its sender
+// withdrew has not failed.
+func shownState(state, reason string) string {
+	if state == local.StateFailed && reason == reasonCancelled {
+		return local.StateCancelled
+	}
+	return state
+}
+
 // reached reports whether state is as far as a wait demands. held, failed and
 // expired end a wait without reaching it.
 func reached(state, wait string) bool {

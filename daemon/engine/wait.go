@@ -148,7 +148,7 @@ func seen(waits []*wait, fresh []local.SendResult) []local.SendResult {
 		if c == nil {
 			return nil
 		}
-		out[i].State, out[i].Time, out[i].Error = c.state, localMS(c.at), stateError(c.state, c.reason, out[i].Peer)
+		out[i].State, out[i].Time, out[i].Error = shownState(c.state, c.reason), localMS(c.at), stateError(c.state, c.reason, out[i].Peer)
 	}
 	return out
 }
@@ -212,7 +212,7 @@ func sendResult(tx *store.Tx, m *store.Message) (local.SendResult, error) {
 		return local.SendResult{}, err
 	}
 	r := local.SendResult{
-		ID: idText(m.ID), Peer: peer, State: m.State, Time: localMS(m.ChangedMS), Error: stateError(m.State, m.Reason, peer),
+		ID: idText(m.ID), Peer: peer, State: shownState(m.State, m.Reason), Time: localMS(m.ChangedMS), Error: stateError(m.State, m.Reason, peer),
 	}
 	return r, fileResult(tx, m, &r)
 }

@@ -247,7 +247,7 @@ func TestNewerSubscriptionOfAConsumerEndsTheOlder(t *testing.T) {
 	r := newRig(t)
 	old := r.subscribe(local.SubscribeParams{Consumer: "bot"})
 	newer := r.subscribe(local.SubscribeParams{Consumer: "bot"})
-	if _, ok := <-old.Events(); ok || local.As(old.Err()).Code != local.CodeInterrupted {
+	if _, ok := <-old.Events(); ok || local.As(old.Err()).Code != local.CodeUsage {
 		t.Errorf("old subscription: %v", old.Err())
 	}
 	old.Close()

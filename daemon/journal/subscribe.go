@@ -159,7 +159,8 @@ func (j *Journal) attach(s *Subscription) error {
 	j.subs[s] = struct{}{}
 	j.mu.Unlock()
 	if former != nil {
-		former.end(local.Errorf(local.CodeInterrupted, "the consumer %q was attached again elsewhere", s.consumer))
+		former.end(local.Errorf(local.CodeUsage, "another command listens as the consumer %q now", s.consumer).
+			WithHint("give each its own --consumer NAME"))
 	}
 	return nil
 }

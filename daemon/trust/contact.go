@@ -254,6 +254,9 @@ func (t *Trust) Block(tx *store.Tx, account store.AccountID, addr identity.Addre
 
 // Unblock makes a blocked peer what he was before: a contact, or a stranger.
 func (t *Trust) Unblock(tx *store.Tx, account store.AccountID, addr identity.Address) (local.Contact, error) {
+	if _, err := find(tx, account, addr); err != nil {
+		return local.Contact{}, err
+	}
 	return t.change(tx, account, addr, func(c *store.Contact) error {
 		if c.Relation != store.RelationBlocked {
 			return nil
@@ -291,7 +294,15 @@ func checkNick(tx *store.Tx, account store.AccountID, addr identity.Address, nic
 	if nick == addr.User || identity.ValidUser(nick) != nil {
 		return nil
 	}
-	_, err := tx.FindPeer(account, identity.Address{User: nick, Domain: addr.Domain}.String())
+	row, err := tx.Account(account)
+	if err != nil {
+		return err
+	}
+	named := identity.Address{User: nick, Domain: addr.Domain}.String()
+	if named == row.Address {
+		return local.Errorf(local.CodeUsage, "%s is your own name", nick)
+	}
+	_, err = tx.FindPeer(account, named)
 	if err == nil {
 		return local.Errorf(local.CodeUsage, "%s is the name of another peer", nick)
 	}

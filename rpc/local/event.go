@@ -162,15 +162,17 @@ type Gap struct {
 	To   uint64 `json:"to"`
 }
 
-// Delivery states of an own message.
+// Delivery states of an own message. The last four are final, except that a
+// receipt, which is authenticated, makes any of them delivered or read.
 const (
-	StateQueued    = "queued"
-	StateAccepted  = "accepted"
-	StateDelivered = "delivered"
-	StateRead      = "read"
-	StateHeld      = "held"
-	StateFailed    = "failed"
-	StateExpired   = "expired"
+	StateQueued    = "queued"    // on this disk, not at the server yet
+	StateHeld      = "held"      // waits for a decision about the peer's key, or for the peer's consent
+	StateAccepted  = "accepted"  // the server has it
+	StateDelivered = "delivered" // a device of the recipient has it
+	StateRead      = "read"      // and it was shown there
+	StateFailed    = "failed"    // it cannot be sent; the error says why
+	StateExpired   = "expired"   // its own life ended first
+	StateCancelled = "cancelled" // its sender withdrew it with outbox cancel
 )
 
 // Trust states of a peer.

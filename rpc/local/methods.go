@@ -160,6 +160,9 @@ type SendResult struct {
 	// Waiting is why a queued message is not at the server yet. It is sent when
 	// that is over.
 	Waiting *Error `json:"waiting,omitempty"`
+	// Changed is set by the verbs that change a message: false if what was asked
+	// for held already.
+	Changed *bool `json:"changed,omitempty"`
 }
 
 // SendResults answers message.send and outbox.list.
