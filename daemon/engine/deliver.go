@@ -37,7 +37,7 @@ const (
 // incoming is one envelope on its way in.
 type incoming struct {
 	id       store.MessageID
-	peer     store.PeerID
+	peer     store.PeerID // 0: a sender who is not known yet
 	addr     identity.Address
 	device   key.DeviceID
 	class    wire.Class
@@ -82,7 +82,8 @@ func (e *Engine) receive(tx *store.Tx, env *wire.Envelope) error {
 		return e.absorb(tx, func() error { return e.probeCame(tx, in) })
 	}
 	var err error
-	if in.peer, err = tx.Peer(e.account, in.addr.String()); err != nil {
+	// Nothing is stored for a name that is not known before something of it opens.
+	if in.peer, err = tx.FindPeer(e.account, in.addr.String()); err != nil && !isNotFound(err) {
 		return err
 	}
 	return e.contain(tx, in, func() error { return e.open(tx, in) })
@@ -130,7 +131,11 @@ func (e *Engine) tellCrashed(tx *store.Tx, in *incoming) error {
 	if err != nil || n > 1 {
 		return err
 	}
-	return e.system(tx, in.addr.String(), local.System{
+	peer := ""
+	if in.peer > 0 {
+		peer = in.addr.String()
+	}
+	return e.system(tx, peer, local.System{
 		Text: "what " + in.addr.String() + " sent as " + idText(in.id) + " cannot be handled here and is kept aside",
 	})
 }
@@ -231,6 +236,9 @@ func (e *Engine) unseal(tx *store.Tx, in *incoming) (err error) {
 		Account: e.account, Sender: in.addr, Peer: in.peer, SenderDevice: in.device,
 		Class: ratchet.Class(in.class), MessageID: in.id, Ciphertext: in.cipher,
 	}, verifier{e}, e.profileTime())
+	if err == nil && in.peer == 0 {
+		in.peer, err = tx.FindPeer(e.account, in.addr.String())
+	}
 	return err
 }
 

@@ -16,12 +16,19 @@ const (
 	// parkedInAll bounds them for all peers together: a server can invent as
 	// many senders as it likes.
 	parkedInAll = 10_000
+	// parkedOfStrangers bounds them for all senders of whom nothing has opened yet.
+	parkedOfStrangers = 256
 	// reopenBatch bounds how many quarantined envelopes are opened in one transaction.
 	reopenBatch = 64
 )
 
 // park keeps an envelope that could not be opened or handled.
 func (e *Engine) park(tx *store.Tx, in *incoming, reason int) error {
+	if room, err := e.roomForStranger(tx, in); err != nil {
+		return err
+	} else if !room {
+		return tx.Count(e.account, countDropped)
+	}
 	n, err := tx.CountParked(e.account, in.peer, reason)
 	if err != nil {
 		return err
@@ -47,6 +54,28 @@ func (e *Engine) park(tx *store.Tx, in *incoming, reason int) error {
 		tx.OnCommit(func() { e.at(taskRetry, 0) })
 	}
 	return nil
+}
+
+// roomForStranger reports whether something may be kept of the sender, whom it
+// makes a peer if he is not known.
+func (e *Engine) roomForStranger(tx *store.Tx, in *incoming) (bool, error) {
+	if in.addr == e.self {
+		return true, nil
+	}
+	if in.peer > 0 {
+		stranger, err := tx.Stranger(e.account, in.peer)
+		if err != nil || !stranger {
+			return err == nil, err
+		}
+	}
+	n, err := tx.CountParkedOfStrangers(e.account)
+	if err != nil || n >= parkedOfStrangers {
+		return false, err
+	}
+	if in.peer == 0 {
+		in.peer, err = tx.Peer(e.account, in.addr.String())
+	}
+	return err == nil, err
 }
 
 // quarantine keeps an envelope of a peer whose key changed until the user has

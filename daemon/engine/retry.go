@@ -128,6 +128,9 @@ func (e *Engine) askDevice(k pairKey, parked []store.Parked) error {
 		e.at(taskRetry, e.cfg.BackoffMin)
 		return nil
 	}
+	if err := e.askedStranger(k.peer, parked); err != nil {
+		return err
+	}
 	p.busy = true
 	e.fetchBundles(need{peer: k.peer, user: user, bundles: []key.DeviceID{k.device}}, func(tx *store.Tx, started []key.DeviceID) error {
 		if len(started) == 0 {
@@ -141,6 +144,24 @@ func (e *Engine) askDevice(k pairKey, parked []store.Parked) error {
 	})
 	e.at(taskRetry, e.cfg.BackoffMax)
 	return nil
+}
+
+// askedStranger notes that somebody of whom nothing has opened yet is asked, also if
+// there turns out to be no such account: a server can make up many of them, and each
+// is looked up less and less often.
+func (e *Engine) askedStranger(peer store.PeerID, parked []store.Parked) error {
+	return e.update(func(tx *store.Tx) error {
+		stranger, err := tx.Stranger(e.account, peer)
+		if err != nil || !stranger {
+			return err
+		}
+		for _, p := range parked {
+			if err := tx.ParkedAsked(p, e.profileTime().UnixMilli()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // queueRetry queues the request for what is still missing.

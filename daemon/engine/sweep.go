@@ -92,6 +92,9 @@ func (e *Engine) tellGaps() error {
 	return nil
 }
 
+// strangersAtOnce bounds the peers that one sweep forgets.
+const strangersAtOnce = 500
+
 // gapsPerDay bounds the events about gaps of one peer, who can leave out every
 // second number.
 const gapsPerDay = 20
@@ -138,7 +141,16 @@ func (e *Engine) sweep() error {
 		if err != nil {
 			return err
 		}
+		strangers := 0
 		for peer, n := range lost {
+			stranger, err := tx.Stranger(e.account, peer)
+			if err != nil {
+				return err
+			}
+			if stranger { // the server can make up as many as it likes
+				strangers += n
+				continue
+			}
 			addr, err := peerName(tx, peer)
 			if err != nil {
 				return err
@@ -146,6 +158,15 @@ func (e *Engine) sweep() error {
 			if err := e.system(tx, addr, local.System{Text: fmt.Sprintf("%d messages of %s could not be shown and are dropped", n, addr)}); err != nil {
 				return err
 			}
+		}
+		if strangers > 0 {
+			text := fmt.Sprintf("%d messages of senders who are not known could not be shown and are dropped", strangers)
+			if err := e.system(tx, "", local.System{Text: text}); err != nil {
+				return err
+			}
+		}
+		if err := tx.ForgetStrangers(e.account, e.selfPeer, strangersAtOnce); err != nil {
+			return err
 		}
 		if err := e.retain(tx); err != nil {
 			return err

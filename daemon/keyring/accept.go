@@ -45,6 +45,11 @@ func (k *Keyring) accept(tx *store.Tx, d *device, in Incoming, m ratchet.Meta, v
 			return nil // a changed key that it recorded is kept
 		}
 		var err error
+		if in.Peer == 0 { // a stranger, whom the admission has made a peer
+			if in.Peer, err = tx.FindPeer(in.Account, in.Sender.String()); err != nil {
+				return fmt.Errorf("open: %w", err)
+			}
+		}
 		out, err = k.acceptAdmitted(tx, d, in, m, header, device, hash, before, swept, now)
 		return err
 	})

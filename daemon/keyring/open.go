@@ -25,7 +25,7 @@ type Verifier interface {
 type Incoming struct {
 	Account      store.AccountID
 	Sender       identity.Address
-	Peer         store.PeerID
+	Peer         store.PeerID // 0: not known; it is once a first message has opened
 	SenderDevice key.DeviceID
 	Class        ratchet.Class
 	MessageID    [16]byte

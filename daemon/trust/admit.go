@@ -47,7 +47,13 @@ func (t *Trust) Admit(tx *store.Tx, account store.AccountID, addr identity.Addre
 	if addr == o.address {
 		return t.admitOwn(tx, o, chain, manifests, now)
 	}
-	peer, err := tx.Peer(account, addr.String())
+	peer, err := tx.FindPeer(account, addr.String())
+	if errors.Is(err, store.ErrNotFound) {
+		if chain == nil { // nobody asked for it, and nothing is kept of a name that the server says
+			return Admission{}, fmt.Errorf("%s: %w", addr, ErrUnknownPeer)
+		}
+		peer, err = tx.Peer(account, addr.String())
+	}
 	if err != nil {
 		return Admission{}, err
 	}

@@ -27,7 +27,14 @@ func (t *Trust) AdmitInitial(tx *store.Tx, account store.AccountID, sender ident
 	if sender == o.address {
 		return t.admitOwnInitial(tx, o, device, chain, manifest, now)
 	}
-	peer, err := tx.Peer(account, sender.String())
+	peer, err := tx.FindPeer(account, sender.String())
+	if errors.Is(err, store.ErrNotFound) {
+		// Nothing is stored for a sender who proves nothing.
+		if err := checkStranger(o, sender, device, chain, manifest, now); err != nil {
+			return identity.Device{}, err
+		}
+		peer, err = tx.Peer(account, sender.String())
+	}
 	if err != nil {
 		return identity.Device{}, err
 	}
@@ -62,6 +69,23 @@ func (t *Trust) AdmitInitial(tx *store.Tx, account store.AccountID, sender ident
 		return identity.Device{}, fmt.Errorf("stored pin: %w: %w", store.ErrCorrupt, err)
 	}
 	return listed(known, sender, pin, manifest, device)
+}
+
+// checkStranger decides, without the store, whether a first message of somebody
+// unknown carries what a first contact needs.
+func checkStranger(o own, sender identity.Address, device key.DeviceID, chain [][]byte, manifest []byte, now time.Time) error {
+	cert, err := identity.VerifyAccount(o.root, chain, sender, now)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCertificate, err)
+	}
+	m, err := identity.VerifyManifest(manifest, sender, cert.Key)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	if _, ok := m.Device(device); !ok {
+		return fmt.Errorf("%s: %w", device, ErrDevice)
+	}
+	return nil
 }
 
 // admitOwnInitial admits a first message of another device of the own account.
