@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,6 +125,33 @@ func TestCallConnectsAndEnds(t *testing.T) {
 			t.Errorf("list: %+v", l.Events)
 		}
 	}
+}
+
+// A daemon with a call is not idle, whoever carries the call.
+func TestCallIsNotIdle(t *testing.T) {
+	alice, bob := newServer(t).friends()
+	ctx := t.Context()
+	media := local.CallMedia{AudioIn: "test", AudioOut: "null"}
+	_, bobEnd := bob.answerCall(ctx, local.CallAnswerParams{Auto: true, From: []string{"alice"}, CallMedia: media}, local.CallStreams{})
+	to := alice.target()
+	to.Caller.Resumes = true // so that the connection itself does not count
+	caller, err := local.Dial(ctx, to)
+	check(t, err)
+	defer caller.Close()
+	states, end := begin(func(events func(local.Event)) (local.Call, error) {
+		return caller.StartCall(ctx, local.CallStartParams{Peer: "bob", CallMedia: media}, local.CallStreams{}, events)
+	})
+	waitState(t, states, end, local.CallConnected, nil)
+	if e := wantCode(t, alice.client.StopIfIdle(ctx), local.CodeRefused); !strings.Contains(e.Message, "call") {
+		t.Errorf("it says %q", e.Message)
+	}
+	_, err = alice.client.HangupCall(ctx, local.CallIDParams{})
+	check(t, err)
+	waitEnd(t, end)
+	waitEnd(t, bobEnd)
+	eventually(t, "idle", func() bool { return alice.client.StopIfIdle(ctx) == nil })
+	check(t, <-alice.done)
+	alice.done <- nil // for the end of the test
 }
 
 // A call that is declined, and one that nobody can take, have the codes of the
