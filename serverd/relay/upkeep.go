@@ -116,6 +116,12 @@ func (u *upkeep) poll(ctx context.Context) error {
 	if len(revoked) > 0 {
 		r.endAll(func(s *socket) bool { _, ok := revoked[s.device]; return ok }, wire.Reason_REASON_REVOKED)
 	}
+	for more := true; more && ctx.Err() == nil; {
+		// A full disk must not keep revocations from being seen: this waits.
+		if more, err = r.store.DropMail(ctx, r.now(), sweepPage); err != nil && ctx.Err() == nil {
+			r.log.Error("drop mail of devices that are gone", "error", err)
+		}
+	}
 	ids, last, err := r.store.Noticed(ctx, u.noticed)
 	if err != nil {
 		return err

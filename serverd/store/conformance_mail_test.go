@@ -221,3 +221,61 @@ func testDeviceGone(t *testing.T, open opener) {
 	must(t, s.DeleteAccount(ctx, "bob"))
 	equal(t, "sender of the deleted account", texts(t, s, next), fmt.Sprintf("notice(5,%d,bob)", NoticeDeviceGone))
 }
+
+// testDropMail ends devices whose mailboxes are larger than one transaction should
+// empty: every sender is told of every mail, in steps.
+func testDropMail(t *testing.T, open opener) {
+	dir := t.TempDir()
+	s, ctx := open(t, dir), ctxOf(t)
+	alice, bob, carol := account(t, s, "alice"), account(t, s, "bob"), account(t, s, "carol")
+	const each = 2*dropAtOnce + 30
+	for _, to := range []Device{alice, carol} {
+		var mails []*Mail
+		for i := range each {
+			m := mailFrom(bob, to, 0, "x")
+			m.MessageID = [16]byte{byte(i), byte(i >> 8), to.ID[0]}
+			mails = append(mails, m)
+		}
+		_, err := s.Append(ctx, mails, MailboxLimits{})
+		must(t, err)
+	}
+	told := func() int {
+		t.Helper()
+		list, err := s.Read(ctx, bob.ID, 0, 10_000, 1<<30)
+		must(t, err)
+		return len(list)
+	}
+	must(t, s.PutManifest(ctx, "alice", hash("alice", "1"), Manifest{Version: 2, Hash: hash("alice", "2"), Signed: []byte("m"), Devices: []Device{newDevice("alice", "next")}}, epoch()))
+	equal(t, "told with the device", told(), dropAtOnce)
+	n, _, err := s.MailboxSize(ctx, alice.ID)
+	must(t, err)
+	equal(t, "mailbox of a device that is gone", n, 0)
+	must(t, s.DeleteAccount(ctx, "carol"))
+	equal(t, "told with the account", told(), 2*dropAtOnce)
+	must(t, s.Close())
+
+	s = open(t, dir) // what is left is not forgotten
+	before, steps := told(), 0
+	for more := true; more; steps++ {
+		more, err = s.DropMail(ctx, epoch(), 50)
+		must(t, err)
+		if now := told(); now-before > 50 {
+			t.Fatalf("%d mails in one step", now-before)
+		} else {
+			before = now
+		}
+	}
+	equal(t, "told in the end", told(), 2*each)
+	for _, d := range []Device{alice, carol} {
+		left, err := s.Read(ctx, d.ID, 0, 10_000, 1<<30)
+		must(t, err)
+		equal(t, "left", len(left), 0)
+	}
+	if steps > 12 {
+		t.Errorf("%d steps", steps)
+	}
+	more, err := s.DropMail(ctx, epoch(), 50)
+	must(t, err)
+	equal(t, "more", more, false)
+	must(t, s.Close())
+}

@@ -38,6 +38,7 @@ func testStore(t *testing.T, open opener) {
 		{"Requests", testRequests},
 		{"Expiry", testExpiry},
 		{"DeviceGone", testDeviceGone},
+		{"DropMail", testDropMail},
 		{"Isolation", testIsolation},
 		{"Reopen", testReopen},
 		{"Clock", testClock},

@@ -233,24 +233,60 @@ func (s *SQLite) TakeExpired(ctx context.Context, now time.Time, limit int) ([]M
 	return out, nil
 }
 
-// noticeDropped tells the senders of all durable mail for a device that it is gone.
-func noticeDropped(t *tx, account string, device key.DeviceID, now time.Time) error {
+// dropAtOnce is how many mails of a device go together with it.
+const dropAtOnce = 100
+
+const queryDropped = `SELECT row, class, message_id, sender_device FROM mails WHERE device = ? ORDER BY row LIMIT ?`
+
+// dropMail removes up to limit mails of a device that is gone, tells the senders
+// of durable ones, and reports whether there may be more.
+func dropMail(t *tx, account string, device key.DeviceID, now time.Time, limit int) (more bool, err error) {
 	var waiting []Mail
-	err := t.list(`SELECT message_id, sender_device FROM mails WHERE device = ? AND class = 1 ORDER BY row`, []any{device[:]}, func(row scan) error {
-		m := Mail{Account: account, Device: device, Class: ClassDurable}
-		err := row(idColumn{&m.MessageID}, deviceColumn{&m.SenderDevice})
+	err = t.list(queryDropped, []any{device[:], limit}, func(row scan) error {
+		m := Mail{Account: account, Device: device}
+		err := row(&m.Row, &m.Class, idColumn{&m.MessageID}, deviceColumn{&m.SenderDevice})
 		waiting = append(waiting, m)
 		return err
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, m := range waiting {
 		if err := notice(t, m, NoticeDeviceGone, now); err != nil {
-			return err
+			return false, err
+		}
+		if _, err := t.exec(`DELETE FROM mails WHERE row = ?`, m.Row); err != nil {
+			return false, err
 		}
 	}
-	return nil
+	return len(waiting) == limit, nil
+}
+
+// DropMail drops mail of a device that is gone, and reports whether there may be more.
+func (s *SQLite) DropMail(ctx context.Context, now time.Time, limit int) (more bool, err error) {
+	var waits bool
+	if err := s.get(ctx, `SELECT EXISTS (SELECT 1 FROM dropped)`, nil, &waits); err != nil || !waits {
+		return false, mapError("drop mail", err)
+	}
+	err = s.write(ctx, "drop mail", func(t *tx) error {
+		var device key.DeviceID
+		var account string
+		err := t.get(`SELECT device, account FROM dropped LIMIT 1`, nil, deviceColumn{&device}, &account)
+		if errors.Is(err, sql.ErrNoRows) {
+			more = false
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if more, err = dropMail(t, account, device, now, limit); err != nil || more {
+			return err
+		}
+		more = true // of another device
+		_, err = t.exec(`DELETE FROM dropped WHERE device = ?`, device[:])
+		return err
+	})
+	return more && err == nil, err
 }
 
 // notice leaves the sender's device a row that tells what became of m.

@@ -64,7 +64,8 @@ func changeDevices(t *tx, name string, listed []Device, now time.Time) error {
 	return insertDevices(t, name, added)
 }
 
-// revokeDevice ends a device: its prekeys, fence and mailbox go, and the senders of waiting mail are told.
+// revokeDevice ends a device: its prekeys, fence and mailbox go, and the senders of
+// waiting mail are told. What waits beyond the first mails is dropped by DropMail.
 func revokeDevice(t *tx, account string, id key.DeviceID, now time.Time) error {
 	if _, err := t.exec(`UPDATE devices SET revoked = 1 WHERE id = ?`, id[:]); err != nil {
 		return err
@@ -72,11 +73,16 @@ func revokeDevice(t *tx, account string, id key.DeviceID, now time.Time) error {
 	if _, err := t.exec(`INSERT INTO revocations (account, device) VALUES (?, ?)`, account, id[:]); err != nil {
 		return err
 	}
-	if err := noticeDropped(t, account, id, now); err != nil {
+	more, err := dropMail(t, account, id, now, dropAtOnce)
+	if err != nil {
 		return err
 	}
+	if more {
+		if _, err := t.exec(`INSERT INTO dropped (device, account) VALUES (?, ?) ON CONFLICT DO NOTHING`, id[:], account); err != nil {
+			return err
+		}
+	}
 	for _, q := range []string{
-		`DELETE FROM mails WHERE device = ?`,
 		`DELETE FROM mailboxes WHERE device = ?`,
 		`DELETE FROM prekeys WHERE device = ?`,
 		`DELETE FROM fences WHERE device = ?`,

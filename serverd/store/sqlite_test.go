@@ -35,10 +35,11 @@ func TestSQLite(t *testing.T) {
 
 // frozen holds the SHA-256 of every released migration: they are never changed.
 var frozen = map[string]string{
-	"0001_init.sql":   "dcb4c26d3f43c869f52c5dce428cbeacfc66681f93bc7b70b146780d27914773",
-	"0002_clock.sql":  "972ac2c043aa770bf2db6aede786ba947f9f1dd97a829b637158b600fac4b6a9",
-	"0003_blobs.sql":  "f2b0e80479a2c3d364371b84ffd57753ee0506dfff1611881acd1f3523781185",
-	"0004_counts.sql": "9fa3fa251aef536897bbc878aadc60d87b2b7777e195e1241d3b14a2bd7ef66e",
+	"0001_init.sql":    "dcb4c26d3f43c869f52c5dce428cbeacfc66681f93bc7b70b146780d27914773",
+	"0002_clock.sql":   "972ac2c043aa770bf2db6aede786ba947f9f1dd97a829b637158b600fac4b6a9",
+	"0003_blobs.sql":   "f2b0e80479a2c3d364371b84ffd57753ee0506dfff1611881acd1f3523781185",
+	"0004_counts.sql":  "9fa3fa251aef536897bbc878aadc60d87b2b7777e195e1241d3b14a2bd7ef66e",
+	"0005_dropped.sql": "f3e6ce6393df030137aeb42793d7a3dd104ddb91542b5d0710327ec5e57cb17b",
 }
 
 func TestMigrationsAreFrozen(t *testing.T) {
@@ -166,7 +167,7 @@ func TestPlans(t *testing.T) {
 	for _, query := range []string{
 		selectNoticed, selectMail, selectExpired, selectAccount,
 		`SELECT 1 FROM mails WHERE expires < ? LIMIT 1`,
-		`SELECT message_id, sender_device FROM mails WHERE device = ? AND class = 1 ORDER BY row`,
+		queryDropped,
 		`DELETE FROM mails WHERE row = ? AND device = ?`,
 		`SELECT id FROM devices WHERE account = ? AND revoked = 0`,
 		`SELECT relation FROM contacts WHERE owner = ? AND peer = ?`,

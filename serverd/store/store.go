@@ -231,8 +231,8 @@ type Fences interface {
 	RaiseSteps(ctx context.Context, steps map[key.DeviceID]uint64) error // keeps the higher
 }
 
-// Mailboxes holds undelivered envelopes. Where a mailbox is dropped with its
-// device, or an envelope expires, the sender's device is left a notice in the
+// Mailboxes holds undelivered envelopes. Where an envelope is dropped because its
+// device is gone, or expires, the sender's device is left a notice in the
 // same transaction, above its limits (its own envelopes were within limits).
 type Mailboxes interface {
 	// Append stores mails in order; results[i] is nil, ErrFull or ErrNotFound (no such device) for mails[i]. After an ErrFull all later mails of the call for that device are ErrFull too, so that order holds. It returns after one fsync that may be shared with other callers. On success Row is set. If err is not nil nothing was stored.
@@ -244,6 +244,8 @@ type Mailboxes interface {
 	MailboxSize(ctx context.Context, device key.DeviceID) (envelopes int, bytes int64, err error)
 	// TakeExpired removes up to limit mails that expired before now and returns them without ciphertext.
 	TakeExpired(ctx context.Context, now time.Time, limit int) ([]Mail, error)
+	// DropMail drops up to limit mails of a device that is gone, beyond those that went with it, and reports whether there may be more to drop.
+	DropMail(ctx context.Context, now time.Time, limit int) (more bool, err error)
 	// Noticed returns the devices that were left a notice in a row above after, and the highest such row (after if there is none); many notices come in several answers.
 	Noticed(ctx context.Context, after int64) (devices []key.DeviceID, last int64, err error)
 }
