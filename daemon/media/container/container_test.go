@@ -2,10 +2,14 @@ package container
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -144,6 +148,154 @@ func TestWAVRoundTrip(t *testing.T) {
 	}
 	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, []byte{1, 0, 0xfe, 0xff, 0x2c, 1}) {
 		t.Fatalf("%x %v", got, err)
+	}
+}
+
+// wav makes a file of one format with these bytes as samples.
+func wav(kind, bits uint16, samples ...byte) []byte {
+	b := append([]byte("RIFF\xff\xff\xff\xffWAVEfmt "), 16, 0, 0, 0)
+	b = binary.LittleEndian.AppendUint16(b, kind)
+	b = binary.LittleEndian.AppendUint16(b, 1)
+	b = binary.LittleEndian.AppendUint32(b, 8000)
+	b = binary.LittleEndian.AppendUint32(b, 8000*uint32(bits)/8)
+	b = binary.LittleEndian.AppendUint16(b, bits/8)
+	b = binary.LittleEndian.AppendUint16(b, bits)
+	b = append(b, "data"...)
+	return append(binary.LittleEndian.AppendUint32(b, uint32(len(samples))), samples...)
+}
+
+// TestWAVFormats: every usual format of samples is read, in blocks of any size.
+// The values of A-law and mu-law are those of ITU-T G.711, tables 1 and 2.
+func TestWAVFormats(t *testing.T) {
+	float := func(v ...float64) (b []byte) {
+		for _, x := range v {
+			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(x))
+		}
+		return b
+	}
+	float32s := func(v ...float32) (b []byte) {
+		for _, x := range v {
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
+		}
+		return b
+	}
+	for name, c := range map[string]struct {
+		file []byte
+		want []int16
+	}{
+		"8 bits":    {wav(1, 8, 0, 128, 255), []int16{-32768, 0, 32512}},
+		"16 bits":   {wav(1, 16, 1, 0, 0xff, 0xff), []int16{1, -1}},
+		"24 bits":   {wav(1, 24, 0xaa, 1, 0, 0xaa, 0xff, 0xff), []int16{1, -1}},
+		"32 bits":   {wav(1, 32, 9, 9, 1, 0, 9, 9, 0xff, 0xff), []int16{1, -1}},
+		"float":     {wav(3, 32, float32s(0, 1, -1, 0.5, 7, float32(math.NaN()))...), []int16{0, 32767, -32768, 16384, 32767, 0}},
+		"double":    {wav(3, 64, float(0, 1, -1, -9, 0.25)...), []int16{0, 32767, -32768, -32768, 8192}},
+		"A-law":     {wav(6, 8, 0xd5, 0x55, 0xaa, 0x2a, 0x80), []int16{8, -8, 32256, -32256, 5504}},
+		"mu-law":    {wav(7, 8, 0xff, 0x7f, 0x80, 0x00, 0xf0), []int16{0, 0, 32124, -32124, 120}},
+		"a cut end": {wav(1, 16, 1, 0, 2), []int16{1}},
+	} {
+		for _, size := range []int{1, 3, 100} {
+			r, err := NewWAVReader(&slow{c.file, size})
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			b, err := io.ReadAll(r)
+			var got []int16
+			for i := 0; i+1 < len(b); i += 2 {
+				got = append(got, int16(binary.LittleEndian.Uint16(b[i:])))
+			}
+			if err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("%s in blocks of %d: %v, %v, want %v", name, size, got, err, c.want)
+			}
+		}
+	}
+	if _, err := NewWAVReader(bytes.NewReader(wav(85, 8, 1))); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "format 85") {
+		t.Errorf("MP3 in WAV: %v", err)
+	}
+}
+
+// TestOggChain: sound goes on in the streams that follow the first one, and
+// padding behind the last is no error.
+func TestOggChain(t *testing.T) {
+	var b bytes.Buffer
+	for i := range 3 {
+		w := NewOggWriter(&b, i%2+1)
+		for range 4 {
+			if err := w.Write([]byte{31 << 3, byte(i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole := bytes.Clone(b.Bytes())
+	b.Write(make([]byte, 100))
+	for _, stream := range [][]byte{whole, b.Bytes()} {
+		r, err := NewOggReader(bytes.NewReader(stream))
+		n := 0
+		for err == nil {
+			var p []byte
+			if p, _, err = r.Next(); err == nil && p[1] != byte(n/4) {
+				t.Errorf("packet %d is %x", n, p)
+			}
+			n++
+		}
+		if !errors.Is(err, io.EOF) || n != 13 {
+			t.Errorf("%d packets, then %v", n-1, err)
+		}
+	}
+	if _, err := NewOggReader(bytes.NewReader(nil)); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "empty") {
+		t.Errorf("nothing: %v", err)
+	}
+	cut := whole[:len(whole)-3]
+	r, err := NewOggReader(bytes.NewReader(cut))
+	for err == nil {
+		_, _, err = r.Next()
+	}
+	if errors.Is(err, io.EOF) {
+		t.Error("a chained stream that is cut off passes for whole")
+	}
+}
+
+// TestIVFLength: the header says how long a recording is in ticks of its time base.
+func TestIVFLength(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.ivf")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := NewIVFWriter(f)
+	for i := range 75 {
+		if err := w.Write(vp8Key(64, 48), time.Duration(i)*40*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticks, den, num := binary.LittleEndian.Uint32(b[24:]), binary.LittleEndian.Uint32(b[16:]), binary.LittleEndian.Uint32(b[20:])
+	if d := time.Duration(ticks) * time.Second * time.Duration(num) / time.Duration(den); d != 3*time.Second {
+		t.Errorf("75 frames at 25 a second last %s", d)
+	}
+}
+
+// TestBFramesAreRefused: pictures that come in another order than they are shown
+// are refused in words.
+func TestBFramesAreRefused(t *testing.T) {
+	b := []byte{0x01, 0x9f, 1} // first macroblock 0, slice type 6
+	r := NewH264Reader(bytes.NewReader(annexB(sps(), []byte{0x68, 0xce}, []byte{0x65, 0x88, 1}, b, []byte{0x61, 0x9a, 3})))
+	var err error
+	for err == nil {
+		_, err = r.Next()
+	}
+	if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "B-frames") {
+		t.Errorf("B-frames: %v", err)
 	}
 }
 

@@ -38,7 +38,9 @@ func NewH264Reader(r io.Reader) *H264Reader { return &H264Reader{r: bufio.NewRea
 func (r *H264Reader) FrameRate() float64 { return r.rate }
 
 // Next returns one access unit with start codes; io.EOF at the end. A unit is
-// known to be complete when the following one begins.
+// known to be complete when the following one begins. It fails with [ErrFormat]
+// at a picture that refers to later ones: those come in another order than they
+// are shown, which a call cannot carry.
 func (r *H264Reader) Next() ([]byte, error) {
 	var unit []byte
 	havePicture := false
@@ -68,6 +70,9 @@ func (r *H264Reader) Next() ([]byte, error) {
 		}
 		switch nal[0] & 0x1f {
 		case nalSlice, nalSliceIDR:
+			if nal[0]&0x1f == nalSlice && isB(nal) {
+				return nil, fmt.Errorf("H.264 with B-frames, encode it without them (ffmpeg -bf 0): %w", ErrFormat)
+			}
 			havePicture = true
 		case nalSPS:
 			if sps, err := ParseSPS(nal); err == nil && sps.FrameRate > 0 {
@@ -89,6 +94,16 @@ func beginsUnit(nal []byte) bool {
 		return true
 	}
 	return false
+}
+
+// isB reports whether a slice is one of a B-picture (H.264, sections 7.3.3 and
+// 7.4.3: slice_type 1 or 6).
+func isB(slice []byte) bool {
+	const head = 16 // both numbers have at most 8 bytes
+	b := &bits{data: unescape(slice[1:min(len(slice), head)])}
+	b.ue() // first_mb_in_slice
+	kind := b.ue()
+	return !b.failed && kind%5 == 1
 }
 
 // nal reads one NAL unit without its start code.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"time"
 )
 
@@ -82,8 +83,9 @@ func (r *IVFReader) Next() ([]byte, time.Duration, error) {
 
 // IVFWriter writes VP8 frames as an IVF stream.
 type IVFWriter struct {
-	w      io.Writer
-	frames uint32
+	w          io.Writer
+	frames     uint32
+	last, step time.Duration // time of the last frame, and how long the one before it was shown
 }
 
 // NewIVFWriter makes a writer; the header follows with the first frame, which
@@ -102,33 +104,41 @@ func (w *IVFWriter) Write(frame []byte, pts time.Duration) error {
 	if _, err := w.w.Write(append(b, frame...)); err != nil {
 		return fmt.Errorf("write IVF: %w", err)
 	}
+	if w.frames > 0 {
+		w.step = pts - w.last
+	}
+	w.last = pts
 	w.frames++
 	return nil
 }
 
-// Close writes the number of frames into the header where the output can seek.
+// Close writes the length into the header where the output can seek: in ticks of
+// the time base, which is what players take the field for. Only where a tick is a
+// frame, as libvpx writes them, is it the number of frames that the field is named
+// after.
 func (w *IVFWriter) Close() error {
 	s, ok := w.w.(io.WriteSeeker)
 	if !ok || w.frames == 0 {
 		return nil
 	}
 	if _, err := s.Seek(24, io.SeekStart); err != nil {
-		return nil // a pipe: the count stays unknown
+		return nil // a pipe: the length stays unknown
 	}
-	if _, err := s.Write(binary.LittleEndian.AppendUint32(nil, w.frames)); err != nil {
+	length := (w.last + w.step).Milliseconds()
+	if _, err := s.Write(binary.LittleEndian.AppendUint32(nil, uint32(min(length, math.MaxUint32)))); err != nil {
 		return fmt.Errorf("complete IVF header: %w", err)
 	}
 	return nil
 }
 
-func ivfHeader(width, height int, frames uint32) []byte {
+func ivfHeader(width, height int, length uint32) []byte {
 	b := append([]byte("DKIF"), 0, 0, ivfHeaderSize, 0)
 	b = append(b, "VP80"...)
 	b = binary.LittleEndian.AppendUint16(b, uint16(width))
 	b = binary.LittleEndian.AppendUint16(b, uint16(height))
 	b = binary.LittleEndian.AppendUint32(b, ivfRate)
 	b = binary.LittleEndian.AppendUint32(b, 1)
-	b = binary.LittleEndian.AppendUint32(b, frames)
+	b = binary.LittleEndian.AppendUint32(b, length)
 	return binary.LittleEndian.AppendUint32(b, 0)
 }
 

@@ -28,7 +28,8 @@ const (
 	oggMaxPacket = 1 << 20
 )
 
-// OggReader reads the Opus packets of an Ogg stream.
+// OggReader reads the Opus packets of an Ogg stream, and of the streams that are
+// chained to it (RFC 3533, section 4).
 type OggReader struct {
 	r      io.Reader
 	serial uint32
@@ -43,28 +44,49 @@ type OggReader struct {
 // logical stream is not Opus with one or two channels.
 func NewOggReader(r io.Reader) (*OggReader, error) {
 	o := &OggReader{r: r}
-	head, err := o.packet(true)
-	if err != nil {
-		return nil, fmt.Errorf("read Ogg header (%v): %w", noEOF(err), ErrFormat)
-	}
-	if len(head) < 19 || string(head[:8]) != "OpusHead" || head[8]>>4 != 0 || head[18] != 0 || head[9] < 1 || head[9] > 2 {
-		return nil, fmt.Errorf("not an Ogg file with Opus of one or two channels: %w", ErrFormat)
-	}
-	o.Channels = int(head[9])
-	tags, err := o.packet(false)
-	if err != nil {
-		return nil, fmt.Errorf("read Ogg tags (%v): %w", noEOF(err), ErrFormat)
-	}
-	if !bytes.HasPrefix(tags, []byte("OpusTags")) {
-		return nil, fmt.Errorf("no tags in an Ogg file: %w", ErrFormat)
+	if err := o.link(); err != nil {
+		if err == io.EOF {
+			return nil, fmt.Errorf("the Ogg stream is empty: %w", ErrFormat)
+		}
+		return nil, err
 	}
 	return o, nil
 }
 
-// Next returns an Opus packet and how long it lasts; io.EOF at the end.
+// link reads the headers of a logical stream; io.EOF if no further one begins.
+func (o *OggReader) link() error {
+	o.queue, o.part, o.ended = nil, nil, false
+	head, err := o.packet(true)
+	if err == io.EOF {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("read Ogg header (%v): %w", noEOF(err), ErrFormat)
+	}
+	if len(head) < 19 || string(head[:8]) != "OpusHead" || head[8]>>4 != 0 || head[18] != 0 || head[9] < 1 || head[9] > 2 {
+		return fmt.Errorf("not an Ogg file with Opus of one or two channels: %w", ErrFormat)
+	}
+	o.Channels = int(head[9])
+	tags, err := o.packet(false)
+	if err != nil {
+		return fmt.Errorf("read Ogg tags (%v): %w", noEOF(err), ErrFormat)
+	}
+	if !bytes.HasPrefix(tags, []byte("OpusTags")) {
+		return fmt.Errorf("no tags in an Ogg file: %w", ErrFormat)
+	}
+	return nil
+}
+
+// Next returns an Opus packet and how long it lasts; io.EOF at the end of the
+// last chained stream.
 func (o *OggReader) Next() ([]byte, time.Duration, error) {
 	for {
 		p, err := o.packet(false)
+		if err == io.EOF && o.ended {
+			if err = o.link(); err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return nil, 0, err
 		}
@@ -99,6 +121,9 @@ func (o *OggReader) page(first bool) error {
 		return fmt.Errorf("read Ogg page: %w", noEOF(err))
 	}
 	if string(h[:4]) != "OggS" || h[4] != 0 {
+		if first && o.Channels > 0 {
+			return io.EOF // padding behind the end, not a chained stream
+		}
 		return fmt.Errorf("not an Ogg page: %w", ErrFormat)
 	}
 	lacing := h[oggHeaderSize : oggHeaderSize+int(h[26])]
@@ -120,6 +145,9 @@ func (o *OggReader) page(first bool) error {
 	}
 	serial := binary.LittleEndian.Uint32(h[14:])
 	if first {
+		if h[5]&oggFirst == 0 {
+			return nil // the rest of another stream that ran beside the one before
+		}
 		o.serial = serial
 	} else if serial != o.serial {
 		return nil
@@ -245,20 +273,31 @@ func (o *OggWriter) flush(flags byte) error {
 	return nil
 }
 
-// oggCRC is the checksum of a page: polynomial 0x04c11db7, not reflected, no
-// inversion (RFC 3533, section 6), bit by bit: pages are small.
+// oggPolynomial is that of a page's checksum (RFC 3533, section 6).
+const oggPolynomial = 0x04c11db7
+
+// oggTable makes a checksum a byte at a time; hash/crc32 has reflected ones only.
+var oggTable = func() (t [256]uint32) {
+	for i := range t {
+		crc := uint32(i) << 24
+		for range 8 {
+			if crc&(1<<31) != 0 {
+				crc = crc<<1 ^ oggPolynomial
+			} else {
+				crc <<= 1
+			}
+		}
+		t[i] = crc
+	}
+	return t
+}()
+
+// oggCRC is the checksum of a page: not reflected, no inversion.
 func oggCRC(parts ...[]byte) uint32 {
 	var crc uint32
 	for _, p := range parts {
 		for _, c := range p {
-			crc ^= uint32(c) << 24
-			for range 8 {
-				if crc&(1<<31) != 0 {
-					crc = crc<<1 ^ 0x04c11db7
-				} else {
-					crc <<= 1
-				}
-			}
+			crc = crc<<8 ^ oggTable[byte(crc>>24)^c]
 		}
 	}
 	return crc

@@ -10,6 +10,9 @@ import (
 // Formats and limits of WAV.
 const (
 	wavPCM        = 1
+	wavFloat      = 3
+	wavALaw       = 6
+	wavMuLaw      = 7
 	wavExtensible = 0xfffe
 	wavMaxRate    = 192000
 	wavMinRate    = 4000
@@ -17,17 +20,87 @@ const (
 	wavHeaderSize = 44
 	// wavUnknown is the size of a stream whose end is not known.
 	wavUnknown = math.MaxUint32
+	// wavBlock is how many bytes of samples are converted at a time.
+	wavBlock = 4096
 )
 
-// WAVReader reads signed 16-bit PCM.
+// WAVReader reads sound of any of the usual sample formats as signed 16-bit PCM.
 type WAVReader struct {
-	r io.Reader
+	r      io.Reader
+	sample wavSample
+	raw    []byte // of samples that are being converted
+	ready  []byte // converted and not read
+	err    error  // comes after ready
 	// Rate is in Hz; Channels is 1 to 8.
 	Rate, Channels int
 }
 
+// wavSample is one format of samples.
+type wavSample struct {
+	size    int // bytes
+	convert func(b []byte) int16
+}
+
+// wavSampleOf returns the format of a kind and a number of bits; false for one
+// that is not known.
+func wavSampleOf(kind, bits uint16) (wavSample, bool) {
+	switch {
+	case kind == wavPCM && bits == 8: // unsigned, unlike all others
+		return wavSample{1, func(b []byte) int16 { return (int16(b[0]) - 128) << 8 }}, true
+	case kind == wavPCM && bits == 16:
+		return wavSample{2, func(b []byte) int16 { return int16(binary.LittleEndian.Uint16(b)) }}, true
+	case kind == wavPCM && bits == 24:
+		return wavSample{3, func(b []byte) int16 { return int16(binary.LittleEndian.Uint16(b[1:])) }}, true
+	case kind == wavPCM && bits == 32:
+		return wavSample{4, func(b []byte) int16 { return int16(binary.LittleEndian.Uint16(b[2:])) }}, true
+	case kind == wavFloat && bits == 32:
+		return wavSample{4, func(b []byte) int16 { return fromFloat(float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))) }}, true
+	case kind == wavFloat && bits == 64:
+		return wavSample{8, func(b []byte) int16 { return fromFloat(math.Float64frombits(binary.LittleEndian.Uint64(b))) }}, true
+	case kind == wavALaw && bits == 8:
+		return wavSample{1, func(b []byte) int16 { return fromALaw(b[0]) }}, true
+	case kind == wavMuLaw && bits == 8:
+		return wavSample{1, func(b []byte) int16 { return fromMuLaw(b[0]) }}, true
+	}
+	return wavSample{}, false
+}
+
+// fromFloat converts a sample of -1 to 1; what is beyond, and no number, is cut.
+func fromFloat(v float64) int16 {
+	if math.IsNaN(v) {
+		return 0
+	}
+	return int16(max(min(math.Round(v*(math.MaxInt16+1)), math.MaxInt16), math.MinInt16))
+}
+
+// fromALaw expands a sample of ITU-T G.711, table 1a.
+func fromALaw(c byte) int16 {
+	c ^= 0x55 // even bits are inverted on the line
+	mantissa, segment := int16(c&0x0f), c>>4&7
+	v := mantissa<<4 + 8
+	if segment > 0 {
+		v = (v + 0x100) << (segment - 1)
+	}
+	if c&0x80 == 0 {
+		return -v
+	}
+	return v
+}
+
+// fromMuLaw expands a sample of ITU-T G.711, table 2a.
+func fromMuLaw(c byte) int16 {
+	const bias = 0x84
+	c = ^c
+	v := (int16(c&0x0f)<<3+bias)<<(c>>4&7) - bias
+	if c&0x80 != 0 {
+		return -v
+	}
+	return v
+}
+
 // NewWAVReader reads the headers up to the samples. It fails with [ErrFormat]
-// unless the stream is WAV with 16-bit PCM.
+// unless the stream is WAV with PCM of 8, 16, 24 or 32 bits, floating point of 32
+// or 64 bits, A-law or mu-law.
 func NewWAVReader(r io.Reader) (*WAVReader, error) {
 	var riff [12]byte
 	if _, err := io.ReadFull(r, riff[:]); err != nil {
@@ -74,14 +147,15 @@ func (w *WAVReader) format(c []byte) error {
 	if len(c) < 16 {
 		return fmt.Errorf("WAV format: %w", ErrFormat)
 	}
-	kind := binary.LittleEndian.Uint16(c)
+	kind, bits := binary.LittleEndian.Uint16(c), binary.LittleEndian.Uint16(c[14:])
 	if kind == wavExtensible && len(c) >= 26 {
-		kind = binary.LittleEndian.Uint16(c[24:])
+		kind = binary.LittleEndian.Uint16(c[24:]) // the first bytes of the sub-format's GUID
 	}
 	w.Channels = int(binary.LittleEndian.Uint16(c[2:]))
 	w.Rate = int(binary.LittleEndian.Uint32(c[4:]))
-	if kind != wavPCM || binary.LittleEndian.Uint16(c[14:]) != 16 {
-		return fmt.Errorf("WAV file is not 16-bit PCM: %w", ErrFormat)
+	var known bool
+	if w.sample, known = wavSampleOf(kind, bits); !known {
+		return fmt.Errorf("WAV file with samples of format %d in %d bits, which is neither PCM, floating point, A-law nor mu-law: %w", kind, bits, ErrFormat)
 	}
 	if w.Channels < 1 || w.Channels > 8 || w.Rate < wavMinRate || w.Rate > wavMaxRate {
 		return fmt.Errorf("WAV file with %d channels at %d Hz: %w", w.Channels, w.Rate, ErrFormat)
@@ -89,9 +163,39 @@ func (w *WAVReader) format(c []byte) error {
 	return nil
 }
 
-// Read returns the samples as they stand, interleaved, two bytes each, little
-// endian.
-func (w *WAVReader) Read(p []byte) (int, error) { return w.r.Read(p) }
+// Read returns the samples as 16-bit PCM: interleaved, two bytes each, little
+// endian. A sample that is cut off at the end is dropped.
+func (w *WAVReader) Read(p []byte) (int, error) {
+	for len(w.ready) == 0 {
+		if w.err != nil {
+			return 0, w.err
+		}
+		if len(p) == 0 {
+			return 0, nil
+		}
+		w.fill()
+	}
+	n := copy(p, w.ready)
+	w.ready = w.ready[n:]
+	return n, nil
+}
+
+// fill converts what can be read at once: a live stream is not waited for.
+func (w *WAVReader) fill() {
+	if w.raw == nil {
+		w.raw = make([]byte, 0, wavBlock)
+	}
+	n, err := w.r.Read(w.raw[len(w.raw):cap(w.raw)])
+	w.raw = w.raw[:len(w.raw)+n]
+	w.err = err
+	whole := len(w.raw) / w.sample.size * w.sample.size
+	out := make([]byte, 0, 2*whole/w.sample.size)
+	for at := 0; at < whole; at += w.sample.size {
+		out = binary.LittleEndian.AppendUint16(out, uint16(w.sample.convert(w.raw[at:])))
+	}
+	w.ready = out
+	w.raw = w.raw[:copy(w.raw, w.raw[whole:])]
+}
 
 // WAVWriter writes mono 16-bit PCM.
 type WAVWriter struct {
