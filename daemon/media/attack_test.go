@@ -129,7 +129,7 @@ func TestFingerprintsOfTheSDPDoNotCount(t *testing.T) {
 	line := "a=fingerprint:sha-256 " + colons(evil[:]) + "\r\n"
 	forged := strings.Replace(offer, "m=", line+"m=", 1)
 	forged = strings.Replace(forged, "a=mid:", line+"a=mid:", 1)
-	trusted, err := trustedSDP(forged, print)
+	trusted, _, err := trustedSDP(forged, print)
 	if err != nil {
 		t.Fatal(err)
 	}

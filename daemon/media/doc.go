@@ -32,6 +32,9 @@ var (
 	// ErrFormat says that a file, pipe or stream does not hold what its name or
 	// its format promises.
 	ErrFormat = errors.New("malformed media")
+	// ErrRefused says that the peer does not take what a source sends, or sends
+	// nothing that a sink takes.
+	ErrRefused = errors.New("not taken by the peer")
 	// ErrKeys says that keys were set twice or a state does not allow them.
 	ErrKeys = errors.New("call keys cannot be set")
 )

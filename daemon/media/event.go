@@ -64,9 +64,10 @@ type SourceEnded struct {
 }
 
 // SinkFailed says that a sink takes nothing more: a full disk, a closed pipe, a
-// player that was quit. The call goes on without it.
+// player that was quit. The call goes on without it. At the end of a call it says
+// that a sink could not be completed.
 type SinkFailed struct {
-	// Kind is what it was given.
+	// Kind is what it was given; zero at the end of one that takes both.
 	Kind Kind
 	// Err is why.
 	Err error

@@ -14,7 +14,7 @@ func FuzzTrustedSDP(f *testing.F) {
 	f.Add("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=fingerprint:sha-256 00\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=fingerprint:sha-1 00\r\na=candidate:1 1 udp 1 1.2.3.4 5 typ host\r\n")
 	f.Add("v=0\r\n")
 	f.Fuzz(func(t *testing.T, remote string) {
-		trusted, err := trustedSDP(remote, print)
+		trusted, _, err := trustedSDP(remote, print)
 		if err != nil {
 			return
 		}

@@ -2,6 +2,7 @@ package media
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -205,5 +206,5 @@ func TestCodecsThatDoNotMeet(t *testing.T) {
 		side{sinks: Sinks{Audio: nullSink{}, Video: sink(t, Video, filepath.Join(t.TempDir(), "out.ivf"))}})
 	p.start(t)
 	received(t, p.from[1], 20, 0, 10*time.Second)
-	until[Notice](t, p.from[0], 10*time.Second, nil)
+	until(t, p.from[0], 10*time.Second, func(e SourceEnded) bool { return e.Kind == Video && errors.Is(e.Err, ErrRefused) })
 }

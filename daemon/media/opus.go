@@ -36,3 +36,114 @@ func silence(d time.Duration) []byte {
 	}
 	return p
 }
+
+// splitOpus cuts a packet into packets of one frame each (RFC 6716, section 3.2),
+// for one that is too large for the network as it is. It returns nil for what is
+// no Opus packet.
+func splitOpus(p []byte) [][]byte {
+	if len(p) == 0 {
+		return nil
+	}
+	toc, rest := p[0], p[1:]
+	var frames [][]byte
+	switch toc & 3 {
+	case 0:
+		frames = [][]byte{rest}
+	case 1:
+		if len(rest)%2 != 0 {
+			return nil
+		}
+		frames = [][]byte{rest[:len(rest)/2], rest[len(rest)/2:]}
+	case 2:
+		n, rest, ok := opusLength(rest)
+		if !ok || n > len(rest) {
+			return nil
+		}
+		frames = [][]byte{rest[:n], rest[n:]}
+	case tocMany:
+		frames = opusFrames(rest)
+	}
+	out := make([][]byte, 0, len(frames))
+	for _, f := range frames {
+		out = append(out, append([]byte{toc &^ 3}, f...))
+	}
+	return out
+}
+
+// opusFrames are the frames of a packet with a count byte; nil if it is malformed.
+func opusFrames(rest []byte) [][]byte {
+	if len(rest) == 0 {
+		return nil
+	}
+	const (
+		variable = 0x80 // each frame but the last has a length
+		padded   = 0x40
+		counted  = 0x3f
+		more     = 255 // a padding byte that says 254 and goes on
+	)
+	flags := rest[0]
+	n := int(flags & counted)
+	rest = rest[1:]
+	if flags&padded != 0 {
+		padding := 0
+		for {
+			if len(rest) == 0 {
+				return nil
+			}
+			b := int(rest[0])
+			rest = rest[1:]
+			if b != more {
+				padding += b
+				break
+			}
+			padding += more - 1
+		}
+		if padding > len(rest) {
+			return nil
+		}
+		rest = rest[:len(rest)-padding]
+	}
+	if n == 0 {
+		return nil
+	}
+	if flags&variable == 0 {
+		if len(rest)%n != 0 {
+			return nil
+		}
+		frames, size := make([][]byte, n), len(rest)/n
+		for i := range frames {
+			frames[i] = rest[i*size : (i+1)*size]
+		}
+		return frames
+	}
+	sizes, sum := make([]int, n), 0
+	for i := range n - 1 {
+		var ok bool
+		if sizes[i], rest, ok = opusLength(rest); !ok {
+			return nil
+		}
+		sum += sizes[i]
+	}
+	if sizes[n-1] = len(rest) - sum; sizes[n-1] < 0 {
+		return nil
+	}
+	frames := make([][]byte, n)
+	for i, size := range sizes {
+		frames[i], rest = rest[:size], rest[size:]
+	}
+	return frames
+}
+
+// opusLength reads the length of a frame (RFC 6716, section 3.2.1).
+func opusLength(p []byte) (n int, rest []byte, ok bool) {
+	const long = 252 // the first of the values that a second byte follows
+	switch {
+	case len(p) == 0:
+		return 0, nil, false
+	case p[0] < long:
+		return int(p[0]), p[1:], true
+	case len(p) < 2:
+		return 0, nil, false
+	}
+	return int(p[1])*4 + int(p[0]), p[2:], true
+}

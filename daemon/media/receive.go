@@ -3,6 +3,7 @@ package media
 import (
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/pion/rtcp"
@@ -51,8 +52,8 @@ func (s *Session) onTrack(remote *webrtc.TrackRemote, receiver *webrtc.RTPReceiv
 	codec := codecOf(remote.Codec().MimeType)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t == nil || t.taken || codec == "" || codec.Kind() != kind || s.closed {
-		return
+	if t == nil || t.taken || !slices.Contains(t.codecs, codec) || s.closed {
+		return // the answer has refused it already
 	}
 	t.taken = true
 	t.meter.codec(codec)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pion/sdp/v3"
@@ -27,34 +28,93 @@ const (
 // trustedSDP checks a remote SDP and returns it with the fingerprint that came
 // through the ratchet in place of all others: pion reads a session-level
 // fingerprint first, so one that a third party slipped in would win. Candidates
-// are removed, they come one by one and are counted.
-func trustedSDP(remote string, fingerprint []byte) (string, error) {
+// are removed, they come one by one and are counted. It also returns what the
+// sections say.
+func trustedSDP(remote string, fingerprint []byte) (string, []section, error) {
 	if len(remote) > MaxSDP {
-		return "", fmt.Errorf("SDP of %d bytes: %w", len(remote), ErrSignal)
+		return "", nil, fmt.Errorf("SDP of %d bytes: %w", len(remote), ErrSignal)
 	}
 	if len(fingerprint) != FingerprintSize {
-		return "", fmt.Errorf("fingerprint of %d bytes: %w", len(fingerprint), ErrSignal)
+		return "", nil, fmt.Errorf("fingerprint of %d bytes: %w", len(fingerprint), ErrSignal)
 	}
 	var d sdp.SessionDescription
 	if err := d.UnmarshalString(remote); err != nil {
-		return "", fmt.Errorf("SDP (%v): %w", err, ErrSignal)
+		return "", nil, fmt.Errorf("SDP (%v): %w", err, ErrSignal)
 	}
 	if n := len(d.MediaDescriptions); n == 0 || n > maxSections {
-		return "", fmt.Errorf("SDP with %d sections: %w", n, ErrSignal)
+		return "", nil, fmt.Errorf("SDP with %d sections: %w", n, ErrSignal)
 	}
 	d.Attributes = without(d.Attributes, "fingerprint", "candidate", "end-of-candidates")
 	d.Attributes = append(d.Attributes, sdp.NewAttribute("fingerprint", "sha-256 "+colons(fingerprint)))
+	var sections []section
 	for _, m := range d.MediaDescriptions {
 		if m.MediaName.Media != Audio.String() && m.MediaName.Media != Video.String() {
-			return "", fmt.Errorf("SDP with a section that is not sound or pictures: %w", ErrSignal)
+			return "", nil, fmt.Errorf("SDP with a section that is not sound or pictures: %w", ErrSignal)
 		}
 		m.Attributes = without(m.Attributes, "fingerprint", "candidate", "end-of-candidates")
+		sections = append(sections, readSection(m))
 	}
+	liftCredentials(&d)
 	b, err := d.Marshal()
 	if err != nil {
-		return "", fmt.Errorf("SDP (%v): %w", err, ErrSignal)
+		return "", nil, fmt.Errorf("SDP (%v): %w", err, ErrSignal)
 	}
-	return string(b), nil
+	return string(b), sections, nil
+}
+
+// section is what one section of an SDP says.
+type section struct {
+	mid      string
+	kind     Kind
+	codecs   []Codec // those of ours that it names
+	sends    bool    // the side that wrote it sends
+	takes    bool    // the side that wrote it takes
+	accepted bool    // its port is not zero
+}
+
+func readSection(m *sdp.MediaDescription) section {
+	s := section{kind: Audio, sends: true, takes: true, accepted: m.MediaName.Port.Value != 0}
+	if m.MediaName.Media == Video.String() {
+		s.kind = Video
+	}
+	for _, a := range m.Attributes {
+		switch a.Key {
+		case "mid":
+			s.mid = a.Value
+		case "sendonly":
+			s.takes = false
+		case "recvonly":
+			s.sends = false
+		case "inactive":
+			s.sends, s.takes = false, false
+		case "rtpmap": // NUMBER NAME/RATE
+			_, name, _ := strings.Cut(a.Value, " ")
+			name, _, _ = strings.Cut(name, "/")
+			for _, c := range []Codec{Opus, H264, VP8} {
+				if strings.EqualFold(name, string(c)) && !slices.Contains(s.codecs, c) {
+					s.codecs = append(s.codecs, c)
+				}
+			}
+		}
+	}
+	return s
+}
+
+// liftCredentials names the user fragment and password of ICE for the whole
+// session. All sections are bundled and share them, but pion looks for them in
+// one section only, and that may be one that was refused.
+func liftCredentials(d *sdp.SessionDescription) {
+	for _, m := range d.MediaDescriptions {
+		fragment, has := m.Attribute("ice-ufrag")
+		password, hasPassword := m.Attribute("ice-pwd")
+		if m.MediaName.Port.Value == 0 || !has || !hasPassword {
+			continue
+		}
+		if _, has := d.Attribute("ice-ufrag"); !has {
+			d.Attributes = append(d.Attributes, sdp.NewAttribute("ice-ufrag", fragment), sdp.NewAttribute("ice-pwd", password))
+		}
+		return
+	}
 }
 
 func without(attributes []sdp.Attribute, keys ...string) []sdp.Attribute {

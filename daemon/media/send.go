@@ -49,7 +49,8 @@ type outTrack struct {
 	transceiver *webrtc.RTPTransceiver
 	meter       meter
 
-	bound chan struct{} // closed by the first Bind
+	bound    chan struct{} // closed by the first Bind
+	unwanted chan struct{} // closed when the peer has refused what the source sends
 
 	mu      sync.Mutex
 	writer  webrtc.TrackLocalWriter // guarded by mu
@@ -61,7 +62,7 @@ type outTrack struct {
 }
 
 func newOutTrack(s *Session, source Source) *outTrack {
-	return &outTrack{session: s, source: source, bound: make(chan struct{})}
+	return &outTrack{session: s, source: source, bound: make(chan struct{}), unwanted: make(chan struct{})}
 }
 
 // Bind implements [webrtc.TrackLocal].
@@ -146,8 +147,11 @@ func (t *outTrack) pump() {
 	kind := t.source.Codec().Kind()
 	select {
 	case <-t.bound:
+	case <-t.unwanted:
+		s.post(SourceEnded{Kind: kind, Err: t.refusal()})
+		return
 	case <-time.After(boundWithin):
-		s.post(Notice{Text: fmt.Sprintf("the peer does not take %s in %s", kind, t.source.Codec())})
+		s.post(SourceEnded{Kind: kind, Err: t.refusal()})
 		return
 	case <-s.ctx.Done():
 		return
@@ -163,6 +167,12 @@ func (t *outTrack) pump() {
 	}
 }
 
+func (t *outTrack) refusal() error {
+	return fmt.Errorf("%s in %s: %w", t.source.Codec().Kind(), t.source.Codec(), ErrRefused)
+}
+
+// send sends the frames of the source until there are no more, and fails with
+// [ErrFormat] if there was none.
 func (t *outTrack) send(ctx context.Context) error {
 	t.mu.Lock()
 	w, ssrc, pt := t.writer, t.ssrc, t.pt
@@ -179,9 +189,11 @@ func (t *outTrack) send(ctx context.Context) error {
 		payloader: newPayloader(t.source.Codec()), meter: &t.meter,
 	}
 	rate, _ := t.source.(RateController)
-	told := false
-	for {
+	for sent := 0; ; sent++ {
 		f, err := t.source.Next(ctx)
+		if errors.Is(err, io.EOF) && sent == 0 {
+			return fmt.Errorf("it holds no %s: %w", t.source.Codec().Kind(), ErrFormat)
+		}
 		if err != nil {
 			return err
 		}
@@ -190,13 +202,10 @@ func (t *outTrack) send(ctx context.Context) error {
 			return err
 		}
 		if f = t.afterMute(f); f.Data != nil {
-			switch err := p.write(f, at); {
-			case errors.Is(err, errTooLarge):
-				if !told {
-					told = true
-					t.session.post(Notice{Text: fmt.Sprintf("packets of sound over %d bytes are left out: encode it with a lower bit rate or shorter frames", maxPayload)})
-				}
-			case err != nil && ctx.Err() == nil:
+			if p.codec == Opus && len(f.Data) > maxPayload {
+				return fmt.Errorf("a packet of sound has %d bytes, a packet of a call holds %d: %w", len(f.Data), maxPayload, ErrFormat)
+			}
+			if err := p.write(f, at); err != nil && ctx.Err() == nil {
 				t.session.log.Debug("send media", "error", err)
 			}
 		}
@@ -283,9 +292,6 @@ func (t *outTrack) reports(packets []rtcp.Packet) {
 	}
 }
 
-// errTooLarge says that a packet of sound does not fit into one of the network.
-var errTooLarge = errors.New("packet of sound is too large for the network")
-
 // packetizer cuts frames into sealed packets. It belongs to the pump.
 type packetizer struct {
 	codec     Codec
@@ -312,9 +318,6 @@ func newPayloader(c Codec) rtp.Payloader {
 // write sends a frame whose time is at. An error of the network loses the
 // packets that it hit, as any loss.
 func (p *packetizer) write(f Frame, at time.Duration) error {
-	if p.codec == Opus && len(f.Data) > maxPayload { // it is not cut (RFC 7587, section 4.2)
-		return errTooLarge
-	}
 	payloads := p.payloader.Payload(maxPayload, f.Data)
 	timestamp := p.timestamp + uint32(uint64(at)*uint64(p.codec.ClockRate())/uint64(time.Second))
 	var failed error

@@ -37,6 +37,10 @@ type Session struct {
 	flow      chan struct{} // closed when keys and certificate are there
 	started   time.Time     // set before flow is closed
 
+	// owned by the goroutine that calls Offer, Accept and Answer
+	agreed  bool         // offer and answer have met
+	refused map[any]bool // tracks that the peer, or a destination here, does not take
+
 	eventMu     sync.RWMutex
 	events      chan Event
 	eventsEnded bool // guarded by eventMu
@@ -82,7 +86,7 @@ func NewSession(o Options, role Role, sources Sources, sinks Sinks) (*Session, e
 		log: o.Logger, options: o, role: role, sources: sources, sinks: sinks,
 		ctx: ctx, cancel: cancel, timeline: &timeline{},
 		out: map[Kind]*outTrack{}, in: map[Kind]*inTrack{},
-		flow: make(chan struct{}), events: make(chan Event, eventBuffer),
+		refused: map[any]bool{}, flow: make(chan struct{}), events: make(chan Event, eventBuffer),
 	}
 	s.options.buffer = s.newBuffer
 	if err := s.prepare(); err != nil {
@@ -125,8 +129,10 @@ func (s *Session) prepare() error {
 	pc.OnICECandidate(s.onCandidate)
 	pc.OnConnectionStateChange(s.onState)
 	pc.OnTrack(s.onTrack)
-	if err := s.addTransceivers(); err != nil {
-		return errors.Join(err, pc.GracefulClose())
+	if s.role == Caller { // the callee's sections follow from the offer
+		if err := s.addTransceivers(); err != nil {
+			return errors.Join(err, pc.GracefulClose())
+		}
 	}
 	for _, t := range s.out {
 		s.wg.Go(func() { t.pump() })
@@ -166,11 +172,11 @@ func (s *Session) wanted(kind Kind) ([]Codec, []Sink, error) {
 	return common, sinks, nil
 }
 
-// addTransceivers makes one section a kind and direction: what is sent and what
-// is taken may have different codecs.
+// addTransceivers makes one section a kind and direction, since the codec that is
+// sent may differ from the one that is taken. Tracks that were refused get none.
 func (s *Session) addTransceivers() error {
 	for _, kind := range []Kind{Audio, Video} {
-		if out := s.out[kind]; out != nil {
+		if out := s.out[kind]; out != nil && !s.refused[out] {
 			t, err := s.pc.AddTransceiverFromTrack(out, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
 			if err != nil {
 				return fmt.Errorf("send %s: %w", kind, err)
@@ -180,7 +186,7 @@ func (s *Session) addTransceivers() error {
 			}
 			out.transceiver = t
 		}
-		if in := s.in[kind]; in != nil {
+		if in := s.in[kind]; in != nil && !s.refused[in] {
 			t, err := s.pc.AddTransceiverFromKind(rtpKind(kind), webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
 			if err != nil {
 				return fmt.Errorf("take %s: %w", kind, err)
@@ -282,7 +288,8 @@ func (s *Session) Mute(kind Kind, on bool) {
 
 // Close ends the call: nothing is sent or written any more when it returns, all
 // goroutines and sockets are gone, sinks are complete and the events end. It
-// returns what the sinks said. Further calls return the same.
+// returns what the sinks said; the last events tell of it, too. Further calls
+// return the same.
 func (s *Session) Close() error {
 	s.closeOnce.Do(func() {
 		s.mu.Lock()
@@ -298,7 +305,10 @@ func (s *Session) Close() error {
 		}
 		errs = append(errs, s.pc.GracefulClose())
 		s.wg.Wait()
-		s.closeErr = errors.Join(append(errs, s.closeSinks()...)...)
+		if err := errors.Join(errs...); err != nil {
+			s.log.Debug("close sources and connection", "error", err)
+		}
+		last := s.finishSinks()
 		s.mu.Lock()
 		if s.keys != nil {
 			s.keys.Wipe()
@@ -306,10 +316,37 @@ func (s *Session) Close() error {
 		s.mu.Unlock()
 		s.eventMu.Lock()
 		s.eventsEnded = true
+		for _, e := range last {
+			s.events <- e
+		}
 		close(s.events)
 		s.eventMu.Unlock()
 	})
 	return s.closeErr
+}
+
+// finishSinks closes the sinks and returns the events that tell what came of them.
+func (s *Session) finishSinks() []Event {
+	var last []Event
+	var errs []error
+	kinds := map[Sink]Kind{}
+	for kind, sink := range map[Kind]Sink{Audio: s.sinks.Audio, Video: s.sinks.Video} {
+		if sink != nil {
+			kinds[sink] = kind
+		}
+	}
+	for _, sink := range s.allSinks() {
+		if err := sink.Close(); err != nil {
+			errs = append(errs, err)
+			last = append(last, SinkFailed{Kind: kinds[sink], Err: err})
+			continue
+		}
+		if r, ok := sink.(reporter); ok && r.report() != "" {
+			last = append(last, Notice{Text: r.report()})
+		}
+	}
+	s.closeErr = errors.Join(errs...)
+	return last
 }
 
 func (s *Session) closeSources() []error {

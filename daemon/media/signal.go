@@ -58,12 +58,13 @@ func (s *Session) ownFingerprint() ([]byte, error) {
 // Accept takes the caller's offer, or its offer of a restart, and makes the
 // answer. It is the callee's consent to connect: it begins to gather candidates,
 // and the peer learns addresses of this host unless relays only are used. It
-// fails with [ErrSignal] if the offer is malformed.
+// fails with [ErrSignal] if the offer is malformed, and with [ErrRefused] if
+// neither side sends anything that the other takes.
 func (s *Session) Accept(ctx context.Context, remoteSDP string, remoteFingerprint []byte) (answerSDP string, fingerprint []byte, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", nil, fmt.Errorf("accept offer: %w", err)
 	}
-	if err := s.setRemote(webrtc.SDPTypeOffer, remoteSDP, remoteFingerprint); err != nil {
+	if err := s.setRemote(webrtc.SDPTypeOffer, remoteSDP, remoteFingerprint, s.meet); err != nil {
 		return "", nil, fmt.Errorf("accept offer: %w", err)
 	}
 	s.refuseUnwanted()
@@ -100,18 +101,112 @@ func (s *Session) refuseUnwanted() {
 }
 
 // Answer takes the callee's answer, also that of a restart. It fails with
-// [ErrSignal] if the answer is malformed.
+// [ErrSignal] if the answer is malformed, and with [ErrRefused] if it refuses
+// everything.
 func (s *Session) Answer(remoteSDP string, remoteFingerprint []byte) error {
-	if err := s.setRemote(webrtc.SDPTypeAnswer, remoteSDP, remoteFingerprint); err != nil {
+	if err := s.setRemote(webrtc.SDPTypeAnswer, remoteSDP, remoteFingerprint, s.compare); err != nil {
 		return fmt.Errorf("take answer: %w", err)
 	}
 	return nil
 }
 
+// meet makes the callee's sections: one for each source whose codec the offer
+// takes, and one for each destination that can hold what the offer sends. What
+// does not meet is refused for that medium alone. A restart changes nothing.
+func (s *Session) meet(offer []section) error {
+	if s.agreed {
+		return nil
+	}
+	s.agreed = true
+	for _, kind := range []Kind{Audio, Video} {
+		if out := s.out[kind]; out != nil && !slices.ContainsFunc(offer, func(o section) bool {
+			return o.accepted && o.kind == kind && o.takes && slices.Contains(o.codecs, out.source.Codec())
+		}) {
+			s.refuseSource(kind)
+		}
+		in := s.in[kind]
+		if in == nil {
+			continue
+		}
+		sends := slices.IndexFunc(offer, func(o section) bool { return o.accepted && o.kind == kind && o.sends })
+		holds := slices.ContainsFunc(offer, func(o section) bool {
+			return o.accepted && o.kind == kind && o.sends && slices.ContainsFunc(o.codecs, func(c Codec) bool { return slices.Contains(in.codecs, c) })
+		})
+		switch {
+		case holds:
+			continue
+		case sends >= 0:
+			s.post(Notice{Text: fmt.Sprintf("the peer sends %s in %s, which the destination cannot hold (%s); it is left out",
+				kind, codecList(offer[sends].codecs), codecList(in.codecs))})
+		default:
+			s.post(Notice{Text: fmt.Sprintf("the peer sends no %s", kind)})
+		}
+		s.refused[in] = true
+	}
+	if err := s.anythingLeft(); err != nil {
+		return err
+	}
+	return s.addTransceivers()
+}
+
+// compare finds out what the callee's answer has refused.
+func (s *Session) compare(answer []section) error {
+	if s.agreed {
+		return nil
+	}
+	s.agreed = true
+	find := func(t *webrtc.RTPTransceiver) section {
+		for _, a := range answer {
+			if t != nil && a.mid == t.Mid() && a.accepted {
+				return a
+			}
+		}
+		return section{}
+	}
+	for _, kind := range []Kind{Audio, Video} {
+		if out := s.out[kind]; out != nil && !find(out.transceiver).takes {
+			s.refuseSource(kind)
+		}
+		if in := s.in[kind]; in != nil && !find(in.transceiver).sends {
+			s.refused[in] = true
+			s.post(Notice{Text: fmt.Sprintf("the peer sends no %s in %s", kind, codecList(in.codecs))})
+		}
+	}
+	return s.anythingLeft()
+}
+
+// refuseSource notes that the peer does not take what a source sends.
+func (s *Session) refuseSource(kind Kind) {
+	out := s.out[kind]
+	s.refused[out] = true
+	close(out.unwanted)
+}
+
+// anythingLeft fails if nothing will be sent either way.
+func (s *Session) anythingLeft() error {
+	if len(s.refused) < len(s.out)+len(s.in) {
+		return nil
+	}
+	return fmt.Errorf("nothing that one side sends is taken by the other: %w", ErrRefused)
+}
+
+// codecList names codecs for people.
+func codecList(list []Codec) string {
+	if len(list) == 0 {
+		return "a codec that is not known here"
+	}
+	var names []string
+	for _, c := range list {
+		names = append(names, string(c))
+	}
+	return strings.Join(names, " or ")
+}
+
 // setRemote applies what the peer sent, under the fingerprint that is trusted,
-// and then the candidates that came before.
-func (s *Session) setRemote(kind webrtc.SDPType, remote string, fingerprint []byte) error {
-	trusted, err := trustedSDP(remote, fingerprint)
+// and then the candidates that came before. agree looks at the sections of an
+// offer before they are applied, and at those of an answer afterwards.
+func (s *Session) setRemote(kind webrtc.SDPType, remote string, fingerprint []byte, agree func([]section) error) error {
+	trusted, sections, err := trustedSDP(remote, fingerprint)
 	if err != nil {
 		return err
 	}
@@ -129,8 +224,18 @@ func (s *Session) setRemote(kind webrtc.SDPType, remote string, fingerprint []by
 		s.candidates = 0 // a restart of the peer
 	}
 	s.mu.Unlock()
+	if kind == webrtc.SDPTypeOffer {
+		if err := agree(sections); err != nil {
+			return err
+		}
+	}
 	if err := s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: kind, SDP: trusted}); err != nil {
 		return fmt.Errorf("remote description (%v): %w", err, ErrSignal)
+	}
+	if kind == webrtc.SDPTypeAnswer {
+		if err := agree(sections); err != nil {
+			return err
+		}
 	}
 	s.mu.Lock()
 	s.remoteSet, s.fragments = true, fragmentsOf(trusted)

@@ -20,13 +20,19 @@ type SinkOptions struct {
 	// Format is that of the stream, or of a path whose name does not tell it. Of
 	// a stream of sound it may be empty: then it is Ogg.
 	Format Format
+	// Place gives a finished recording, temp in the directory root, the name that
+	// was asked for or a similar one that is free, and returns it. It must replace
+	// no file. Nil: [PlaceExact].
+	Place func(root *os.Root, temp, name string) (string, error)
 }
 
 // OpenSink opens what spec names: "null", "-" for the stream of the options,
-// "device" (the loudspeaker), or the path of a file, which is made or emptied,
-// or of a FIFO, to which frames go as soon as somebody reads. Kind is ignored by
-// the formats that hold both. It fails with [ErrUnsupported] if this build or
-// machine lacks what is needed.
+// "device" (the loudspeaker), or the path of a file or of a FIFO, to which frames
+// go as soon as somebody reads. A file is written under a temporary name from the
+// first frame on and gets its own name when the call has ended: a call that never
+// brings a frame leaves nothing, and no file that is there is touched. Kind is
+// ignored by the formats that hold both. It fails with [ErrUnsupported] if this
+// build or machine lacks what is needed.
 func OpenSink(kind Kind, spec string, o SinkOptions) (Sink, error) {
 	s, err := openSink(kind, spec, o)
 	if err != nil {
@@ -67,13 +73,13 @@ func openSink(kind Kind, spec string, o SinkOptions) (Sink, error) {
 		return nil, fmt.Errorf("neither a file nor a FIFO: %w", ErrUnsupported)
 	}
 	if _, err := takes(kind, o.Format); err != nil {
-		return nil, err // before a file is emptied
+		return nil, err
 	}
-	f, err := os.OpenFile(spec, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	r, err := newRecording(spec, o.Place)
 	if err != nil {
 		return nil, err
 	}
-	return newFrameSink(kind, o.Format, &output{w: f}, false)
+	return newFrameSink(kind, o.Format, &output{file: r}, false)
 }
 
 // nullSink takes everything.
@@ -102,16 +108,23 @@ type interrupter interface {
 	interrupt()
 }
 
+// reporter is a sink that has something to say once it is closed.
+type reporter interface {
+	// report returns a sentence for the user, or nothing.
+	report() string
+}
+
 // interruptAfter is how long a reader has at the end of a call.
 const interruptAfter = time.Second
 
-// output is what a sink writes to: a file, a stream, or a FIFO that is opened
-// when there is a reader.
+// output is what a sink writes to: a stream, a file that is made for the first
+// frame, or a FIFO that is opened when there is a reader.
 type output struct {
 	fifo string
+	file *recording
 
 	mu     sync.Mutex
-	w      io.WriteCloser // guarded by mu; nil before a FIFO has a reader
+	w      io.WriteCloser // guarded by mu; nil before a FIFO has a reader, or a file its first frame
 	closed bool           // guarded by mu
 }
 
@@ -123,6 +136,14 @@ func (o *output) ready() (bool, error) {
 		return false, ErrClosed
 	}
 	if o.w != nil {
+		return true, nil
+	}
+	if o.file != nil {
+		f, err := o.file.create()
+		if err != nil {
+			return false, err
+		}
+		o.w = f
 		return true, nil
 	}
 	f, err := os.OpenFile(o.fifo, os.O_WRONLY|syscall.O_NONBLOCK, 0)
@@ -165,16 +186,23 @@ func (o *output) interrupt() {
 	}
 }
 
-// Close closes what is open; further calls do nothing.
+// Close closes what is open, and gives a recording its name; further calls do
+// nothing.
 func (o *output) Close() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed || o.w == nil {
-		o.closed = true
+	if o.closed {
 		return nil
 	}
 	o.closed = true
-	return o.w.Close()
+	var err error
+	if o.w != nil {
+		err = o.w.Close()
+	}
+	if o.file != nil {
+		err = errors.Join(err, o.file.finish())
+	}
+	return err
 }
 
 // takes are the codecs of a kind that a format holds, the preferred one first.
@@ -238,12 +266,12 @@ func (s *frameSink) Write(c Codec, f Frame) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.writer == nil {
-		ready, err := s.out.ready()
-		if err != nil {
-			return err
-		}
-		if !ready || !f.Key {
+		if !f.Key {
 			return nil
+		}
+		ready, err := s.out.ready()
+		if err != nil || !ready {
+			return err
 		}
 		if s.writer, err = s.newWriter(); err != nil {
 			return err
@@ -266,6 +294,14 @@ func (s *frameSink) newWriter() (frameWriter, error) {
 	return newPCMSink(s.out, s.format == WAV)
 }
 
+// report implements reporter.
+func (s *frameSink) report() string {
+	if s.out.file == nil {
+		return ""
+	}
+	return s.out.file.report()
+}
+
 func (s *frameSink) interrupt() { s.out.interrupt() }
 
 // Close implements [Sink].
@@ -274,7 +310,7 @@ func (s *frameSink) Close() error {
 	defer s.mu.Unlock()
 	var err error
 	if s.writer == nil && s.out.writer() != nil && s.format != Matroska && s.format != WebM {
-		s.writer, err = s.newWriter() // an empty file of its kind
+		s.writer, err = s.newWriter() // an empty stream of its kind
 	}
 	if s.writer != nil {
 		err = errors.Join(err, s.writer.close())

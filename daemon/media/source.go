@@ -1,6 +1,7 @@
 package media
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"secmsg/daemon/media/codec"
+	"secmsg/daemon/media/container"
 )
 
 // Format is how media stand in a file or stream.
@@ -152,7 +154,10 @@ func openPath(kind Kind, path string, o SourceOptions) (Source, error) {
 		}
 		s, err := newStreamSource(kind, o, false, f, func() (io.ReadCloser, error) { return f, nil })
 		if err == nil {
-			err = s.prepare() // a file that is not what it seems is said now
+			err = s.look(f) // before the peer is rung
+		}
+		if err == nil {
+			err = s.prepare()
 		}
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
@@ -160,6 +165,62 @@ func openPath(kind Kind, path string, o SourceOptions) (Source, error) {
 		return s, nil
 	}
 	return nil, fmt.Errorf("neither a file nor a FIFO: %w", ErrUnsupported)
+}
+
+// lookAt bounds how much of a file is looked at before a call, in bytes: hours of
+// sound, minutes of pictures.
+const lookAt = 64 << 20
+
+// look reads a file through and sets it back to its beginning. It fails with
+// [ErrFormat] if the file is damaged, cut off or empty, or cannot be sent.
+func (s *streamSource) look(f *os.File) error {
+	limited := &io.LimitedReader{R: f, N: lookAt}
+	err := s.lookThrough(limited)
+	if limited.N <= 0 && (errors.Is(err, io.ErrUnexpectedEOF) || err == nil) {
+		err = nil // the end is that of the look
+	}
+	if errors.Is(err, container.ErrFormat) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return err
+}
+
+func (s *streamSource) lookThrough(r io.Reader) error {
+	var next func() (Frame, error)
+	var err error
+	switch s.format {
+	case WAV, S16LE: // any bytes behind the header are samples
+		var one [2]byte
+		samples := r
+		if s.format == WAV {
+			if samples, err = container.NewWAVReader(bufio.NewReader(r)); err != nil {
+				return err
+			}
+		}
+		if _, err = io.ReadFull(samples, one[:]); err != nil {
+			return fmt.Errorf("no sound in it: %w", ErrFormat)
+		}
+		return nil
+	case IVF:
+		next, err = ivfFrames(r)
+	case AnnexB:
+		next = s.h264Frames(r)
+	default:
+		next, err = oggFrames(r)
+	}
+	for n := 0; err == nil; n++ {
+		if _, err = next(); errors.Is(err, io.EOF) {
+			if n == 0 {
+				return fmt.Errorf("nothing in it: %w", ErrFormat)
+			}
+			return nil
+		}
+	}
+	return err
 }
 
 // codecOfFormat is what a source of a format sends.

@@ -2,6 +2,7 @@ package media
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -28,6 +29,7 @@ type streamSource struct {
 
 	// owned by the goroutine of Next
 	next    func() (Frame, error)
+	early   []Frame // read by Ready
 	begun   time.Time
 	behind  time.Duration
 	encoder *codec.OpusEncoder
@@ -125,12 +127,43 @@ func oggFrames(r io.Reader) (func() (Frame, error), error) {
 		return nil, err
 	}
 	var pts time.Duration
+	var parts [][]byte // of a packet that was too large
 	return func() (Frame, error) {
-		data, d, err := ogg.Next()
-		f := Frame{Data: data, PTS: pts, Duration: d, Key: true}
-		pts += d
-		return f, err
+		if len(parts) == 0 {
+			data, _, err := ogg.Next()
+			if err != nil {
+				return Frame{}, err
+			}
+			if parts, err = fitting(data); err != nil {
+				return Frame{}, err
+			}
+		}
+		data := parts[0]
+		parts = parts[1:]
+		f := Frame{Data: data, PTS: pts, Duration: packetSpan(data), Key: true}
+		pts += f.Duration
+		return f, nil
 	}, nil
+}
+
+// fitting returns a packet of sound as it is or, if the network cannot carry one
+// so large, as packets of one frame each. A frame by itself cannot be cut (RFC
+// 7587, section 4.2).
+func fitting(data []byte) ([][]byte, error) {
+	if len(data) <= maxPayload {
+		return [][]byte{data}, nil
+	}
+	parts := splitOpus(data)
+	for _, part := range parts {
+		if len(part) > maxPayload {
+			return nil, fmt.Errorf("%w: a frame of sound has %d bytes and a packet of a call holds %d; encode it with a lower bit rate",
+				container.ErrFormat, len(part), maxPayload)
+		}
+	}
+	if len(parts) == 0 {
+		return nil, fmt.Errorf("%w: not an Opus packet", container.ErrFormat)
+	}
+	return parts, nil
 }
 
 // pcmFrames encodes samples, mixed to mono and at 48 kHz.
@@ -169,14 +202,8 @@ func (s *streamSource) Next(ctx context.Context) (Frame, error) {
 	if s.begun.IsZero() {
 		s.begun = time.Now()
 	}
-	if err := s.prepare(); err != nil {
-		return Frame{}, err
-	}
-	f, err := s.next()
+	f, err := s.read()
 	if err != nil {
-		if errors.Is(err, container.ErrFormat) {
-			err = fmt.Errorf("%w: %w", ErrFormat, err)
-		}
 		return Frame{}, err
 	}
 	f.PTS += s.behind
@@ -185,6 +212,52 @@ func (s *streamSource) Next(ctx context.Context) (Frame, error) {
 		f.PTS += late
 	}
 	return f, ctx.Err()
+}
+
+// read returns the next frame as it stands in the stream.
+func (s *streamSource) read() (Frame, error) {
+	if len(s.early) > 0 {
+		f := s.early[0]
+		s.early = s.early[1:]
+		return f, nil
+	}
+	if err := s.prepare(); err != nil {
+		return Frame{}, err
+	}
+	f, err := s.next()
+	switch {
+	case errors.Is(err, container.ErrFormat):
+		err = fmt.Errorf("%w: %w", ErrFormat, err)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("it is cut off (%w): %w", err, ErrFormat)
+	}
+	return f, err
+}
+
+// Ready implements [Readier]. It must come before the first Next.
+func (s *streamSource) Ready(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() }) // the only way to end a read
+	defer stop()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.busy.Add(1)
+	s.mu.Unlock()
+	defer s.busy.Done()
+	f, err := s.read()
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("it is empty: %w", ErrFormat)
+	case err != nil:
+		return err
+	}
+	f.Data = bytes.Clone(f.Data)
+	s.early = append(s.early, f)
+	return nil
 }
 
 // Close implements [Source].

@@ -139,6 +139,13 @@ type KeyFramer interface {
 	ForceKeyFrame()
 }
 
+// Readier is a source that can tell before a call whether it has anything to send.
+type Readier interface {
+	// Ready waits until the first frame was read, and keeps it for Next. It fails
+	// with [ErrFormat] if there is none, or something else.
+	Ready(ctx context.Context) error
+}
+
 // Sink takes the frames that the peer sends. A session calls Write from one
 // goroutine per kind and never after Close.
 type Sink interface {

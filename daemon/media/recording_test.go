@@ -1,0 +1,59 @@
+package media
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestRecordingTouchesNoFile: a file appears when the recording is complete, never
+// in the place of another, and not at all if nothing came.
+func TestRecordingTouchesNoFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "note.ogg")
+	record := func(place func(*os.Root, string, string) (string, error), frames int) (Sink, error) {
+		s, err := OpenSink(Audio, path, SinkOptions{Place: place})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range frames {
+			if err := s.Write(Opus, Frame{Data: silence(opusFrame), Duration: opusFrame, Key: true}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(path); err == nil {
+				if b, _ := os.ReadFile(path); string(b) != "mine" {
+					t.Fatal("the file appears before it is complete")
+				}
+			}
+		}
+		return s, s.Close()
+	}
+	s, err := record(nil, 0)
+	if err != nil || !strings.Contains(s.(reporter).report(), "nothing came") {
+		t.Errorf("nothing came: %v", err)
+	}
+	if list, _ := os.ReadDir(dir); len(list) != 0 {
+		t.Errorf("left behind: %v", list)
+	}
+	if s, err = record(nil, 3); err != nil || s.(reporter).report() != "" {
+		t.Errorf("a recording: %v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = record(nil, 3); !errors.Is(err, os.ErrExist) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("in the place of another: %v", err)
+	}
+	other := func(root *os.Root, temp, name string) (string, error) { return PlaceExact(root, temp, "other.ogg") }
+	if s, err = record(other, 3); err != nil || !strings.Contains(s.(reporter).report(), "other.ogg") {
+		t.Errorf("under another name: %v", err)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "mine" {
+		t.Errorf("the file that was there: %q, %v", b, err)
+	}
+}
