@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"secmsg/daemon/media"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
+	"secmsg/rpc/local/place"
 )
 
 // turnTimeout bounds the question for media servers, without which a call may
@@ -129,17 +131,19 @@ func (c callMedia) Open(ctx context.Context, caller bool, m local.CallMedia, s c
 		}
 		c.logger.Info("a call goes without a media server", "error", err)
 	}
+	if err := distinct(m); err != nil {
+		return nil, err
+	}
 	sources, err := openSources(m, s)
 	if err != nil {
 		return nil, mediaError(err)
 	}
 	sinks, err := openSinks(m, s)
+	if err == nil && caller && m.HangupAfterPlay {
+		err = ready(ctx, sources)
+	}
 	if err != nil {
-		for _, x := range []media.Source{sources.Audio, sources.Video} {
-			if x != nil {
-				err = errors.Join(err, x.Close())
-			}
-		}
+		err = errors.Join(err, closeSources(sources), closeSinks(sinks))
 		return nil, mediaError(err)
 	}
 	role := media.Callee
@@ -153,6 +157,53 @@ func (c callMedia) Open(ctx context.Context, caller bool, m local.CallMedia, s c
 	out := newCallSession(x, m, sources, sinks)
 	out.servers, out.asked = c.servers, asked
 	return out, nil
+}
+
+// distinct refuses a file or FIFO that is source and destination at a time.
+func distinct(m local.CallMedia) error {
+	for _, in := range []string{m.AudioIn, m.VideoIn} {
+		for _, out := range []string{m.AudioOut, m.VideoOut} {
+			a, errIn := os.Stat(in)
+			b, errOut := os.Stat(out)
+			if filepath.IsAbs(in) && filepath.IsAbs(out) && errIn == nil && errOut == nil && os.SameFile(a, b) {
+				return local.Errorf(local.CodeUsage, "%s cannot be source and destination of one call", in)
+			}
+		}
+	}
+	return nil
+}
+
+// ready waits until every source that is a stream has something to send, so that
+// the peer is not rung for nothing.
+func ready(ctx context.Context, in media.Sources) error {
+	for kind, source := range map[media.Kind]media.Source{media.Audio: in.Audio, media.Video: in.Video} {
+		if r, ok := source.(media.Readier); ok {
+			if err := r.Ready(ctx); err != nil {
+				return fmt.Errorf("the source of %s: %w", kind, err)
+			}
+		}
+	}
+	return nil
+}
+
+func closeSources(in media.Sources) error {
+	var errs []error
+	for _, x := range []media.Source{in.Audio, in.Video} {
+		if x != nil {
+			errs = append(errs, x.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func closeSinks(out media.Sinks) error {
+	var errs []error
+	for _, x := range []media.Sink{out.Audio, out.Video, out.Muxed} {
+		if x != nil {
+			errs = append(errs, x.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // freshFor is how long the credentials of media servers are good for a restart:
@@ -211,10 +262,7 @@ func openSources(m local.CallMedia, s call.Streams) (out media.Sources, err erro
 		return media.Sources{}, err
 	}
 	if out.Video, err = open(media.Video, m.VideoIn, local.StreamVideoIn, m.VideoFormat); err != nil {
-		if out.Audio != nil {
-			err = errors.Join(err, out.Audio.Close())
-		}
-		return media.Sources{}, err
+		return media.Sources{}, errors.Join(err, closeSources(out))
 	}
 	return out, nil
 }
@@ -224,21 +272,16 @@ func openSinks(m local.CallMedia, s call.Streams) (out media.Sinks, err error) {
 		m.AudioOut = media.SpecDevice
 	}
 	defer func() {
-		if err == nil {
-			return
+		if err != nil {
+			err = errors.Join(err, closeSinks(out))
+			out = media.Sinks{}
 		}
-		for _, x := range []media.Sink{out.Audio, out.Video, out.Muxed} {
-			if x != nil {
-				err = errors.Join(err, x.Close())
-			}
-		}
-		out = media.Sinks{}
 	}()
 	open := func(kind media.Kind, spec, name, format string) (media.Sink, error) {
 		if spec == "" {
 			return nil, nil
 		}
-		o := media.SinkOptions{Format: media.Format(format)}
+		o := media.SinkOptions{Format: media.Format(format), Place: place.Numbered}
 		if spec == media.SpecStream && s != nil {
 			if o.Stream, err = s.Output(name); err != nil {
 				return nil, err
@@ -292,8 +335,11 @@ func mediaError(err error) error {
 	if _, ok := errors.AsType[*local.Error](err); ok {
 		return err
 	}
-	if errors.Is(err, media.ErrUnsupported) || errors.Is(err, media.ErrFormat) {
+	switch {
+	case errors.Is(err, media.ErrUnsupported), errors.Is(err, media.ErrFormat):
 		return fmt.Errorf("%w (%w)", local.Errorf(local.CodeUsage, "%v", err), err)
+	case errors.Is(err, media.ErrRefused):
+		return fmt.Errorf("%w (%w)", local.Errorf(local.CodeRefused, "%v", err), err)
 	}
 	return fmt.Errorf("%w (%w)", local.IOError(err, "%v", err), err)
 }
@@ -303,6 +349,7 @@ type callSession struct {
 	*media.Session
 	audio, video bool
 	sources      int                 // that end and have not; owned by translate
+	played       bool                // one of them was sent to its end, or failed; owned by translate
 	roundTrip    time.Duration       // the last that was measured; owned by translate
 	endless      map[media.Kind]bool // constant; kinds whose source does not end
 	events       chan call.MediaEvent
@@ -357,17 +404,13 @@ func (s *callSession) translate() {
 		case media.Notice:
 			s.events <- call.MediaEvent{Notice: e.Text}
 		case media.SinkFailed:
-			s.events <- call.MediaEvent{Notice: fmt.Sprintf("nothing more of %s is written: %v", e.Kind, e.Err)}
+			what := fmt.Sprintf("what comes cannot be written: %v", e.Err)
+			if e.Kind != 0 {
+				what = fmt.Sprintf("the %s that comes cannot be written: %v", e.Kind, e.Err)
+			}
+			s.events <- fault(what, e.Err)
 		case media.SourceEnded:
-			if e.Err != nil {
-				s.events <- call.MediaEvent{Notice: fmt.Sprintf("the source of %s has failed: %v", e.Kind, e.Err)}
-			}
-			if s.endless[e.Kind] {
-				continue // a device that was unplugged has not been played to its end
-			}
-			if s.sources--; s.sources == 0 {
-				s.events <- call.MediaEvent{Ended: true}
-			}
+			s.sourceEnded(e)
 		case media.Closed:
 			s.events <- call.MediaEvent{Closed: true}
 		case media.Stats:
@@ -377,6 +420,35 @@ func (s *callSession) translate() {
 			s.events <- call.MediaEvent{Stats: callStats(e)}
 		}
 	}
+}
+
+// sourceEnded tells of the end of a source. What the peer does not take is left
+// out, and the call goes on with the rest; a source that failed is a fault.
+func (s *callSession) sourceEnded(e media.SourceEnded) {
+	refused := errors.Is(e.Err, media.ErrRefused)
+	switch {
+	case refused:
+		s.events <- call.MediaEvent{Notice: fmt.Sprintf("the peer does not take %v; it is left out", strings.TrimSuffix(e.Err.Error(), ": "+media.ErrRefused.Error()))}
+	case e.Err != nil:
+		s.events <- fault(fmt.Sprintf("the source of %s has failed: %v", e.Kind, e.Err), e.Err)
+	}
+	if s.endless[e.Kind] {
+		return // a device that was unplugged has not been played to its end
+	}
+	s.played = s.played || !refused
+	if s.sources--; s.sources > 0 {
+		return
+	}
+	if !s.played {
+		s.events <- fault("the peer takes nothing of what was to be played", e.Err)
+	}
+	s.events <- call.MediaEvent{Ended: true}
+}
+
+// fault is a failure that does not end the call, but is its outcome.
+func fault(text string, err error) call.MediaEvent {
+	e := local.As(mediaError(err))
+	return call.MediaEvent{Notice: text, Fault: local.Errorf(e.Code, "%s", text)}
 }
 
 // Offers implements call.Session.
@@ -414,17 +486,22 @@ func (s *callSession) Accept(ctx context.Context, sdp string, fp []byte) (string
 	}
 	s.accepted = true
 	answer, own, err := s.Session.Accept(ctx, sdp, fp)
-	return answer, own, asIdentity(err)
+	return answer, own, describeFailure(err)
 }
 
 // Answer implements call.Session.
 func (s *callSession) Answer(sdp string, fp []byte) error {
-	return asIdentity(s.Session.Answer(sdp, fp))
+	return describeFailure(s.Session.Answer(sdp, fp))
 }
 
-func asIdentity(err error) error {
-	if errors.Is(err, media.ErrFingerprint) {
+// describeFailure tells the failures of a negotiation apart that end a call for
+// another reason than that no path was found.
+func describeFailure(err error) error {
+	switch {
+	case errors.Is(err, media.ErrFingerprint):
 		return fmt.Errorf("%w: %w", call.ErrIdentity, err)
+	case errors.Is(err, media.ErrRefused):
+		return mediaError(err)
 	}
 	return err
 }

@@ -122,7 +122,12 @@ type MediaDown struct {
 	// Identity: the connection was another's. Text says more.
 	Identity bool
 	Text     string
+	// Err is what the user of this side is told; nil: what the reason says.
+	Err *local.Error
 }
+
+// refused reports whether the two sides have no medium in common.
+func (e MediaDown) refused() bool { return e.Err != nil && e.Err.Code == local.CodeRefused }
 
 func (Start) event()          {}
 func (Accept) event()         {}

@@ -39,6 +39,7 @@ type live struct {
 	reason     string // set when it has ended
 	text       string
 	because    *local.Error // why it has ended, if that says more
+	fault      *local.Error // the first failure that it survived
 	up         time.Time    // connected since; zero if it is not
 	upFor      time.Duration
 	wasUp      bool
@@ -167,11 +168,11 @@ func (s *Service) mediaFailed(id ID, err error) {
 
 func (s *Service) mediaFailedNow(id ID, err error) {
 	s.logger.Info("media of a call", "error", err)
-	text := err.Error()
+	down := MediaDown{ID: id, Lost: true, Identity: errors.Is(err, ErrIdentity), Text: err.Error()}
 	if e, ok := errors.AsType[*local.Error](err); ok {
-		text = e.Message
+		down.Text, down.Err = e.Message, e
 	}
-	s.step(MediaDown{ID: id, Lost: true, Identity: errors.Is(err, ErrIdentity), Text: text})
+	s.step(down)
 }
 
 // mediaEvent takes what happens in a connection, in its own goroutine.
@@ -195,9 +196,14 @@ func (s *Service) mediaEvent(l *live, e MediaEvent) {
 			}
 		case e.Stats != nil:
 			l.stats = e.Stats
-			s.publish(l, "")
+			if l.reason == "" {
+				s.publish(l, "")
+			}
 		case e.Notice != "":
-			s.publish(l, e.Notice)
+			if l.fault == nil {
+				l.fault = e.Fault
+			}
+			s.notice(l, e.Notice)
 		}
 	})
 }
@@ -227,6 +233,9 @@ func (s *Service) tell(f Tell) {
 	}
 	if f.Call.Phase == Connected && !l.wasUp {
 		l.wasUp = true
+		if r, ok := l.streams.(*replay); ok {
+			r.forget()
+		}
 		s.record(l)
 	}
 	if fresh && !f.Call.Out {
@@ -271,11 +280,17 @@ func (s *Service) finish(l *live) {
 		return
 	}
 	delete(s.live, l.id)
+	if l.text == "" && l.fault != nil {
+		l.text = l.fault.Message
+	}
 	s.publish(l, l.text)
 	r, o := l.asRecord(l.text), l.owner
 	err := outcome(r.Call, l.wasUp, l.call.PeerEnded)
-	if l.because != nil {
+	switch {
+	case l.because != nil:
 		err = l.because
+	case err == nil && l.fault != nil:
+		err = l.fault
 	}
 	told := s.records.put(func(ctx context.Context) {
 		s.keep(ctx, r)
@@ -351,18 +366,31 @@ func (s *Service) keep(ctx context.Context, r Record) {
 
 // publish tells who carries a call. An owner that does not keep up misses some,
 // but never the end.
-func (s *Service) publish(l *live, text string) {
+func (s *Service) publish(l *live, text string) { s.publishRecord(l, l.asRecord(text)) }
+
+// notice tells who carries a call something that is no change of its state. The
+// last notices come while an ended call is being closed, before its end is told:
+// the end is told once.
+func (s *Service) notice(l *live, text string) {
+	r := l.asRecord(text)
+	if l.reason != "" {
+		r.Call.State, r.Call.Reason = l.call.Phase.String(), ""
+	}
+	s.publishRecord(l, r)
+}
+
+func (s *Service) publishRecord(l *live, r Record) {
 	if l.owner == nil {
 		return
 	}
-	e := s.signals.Event(l.asRecord(text))
+	e := s.signals.Event(r)
 	for {
 		select {
 		case l.owner.events <- e:
 			return
 		default:
 		}
-		if l.reason == "" {
+		if r.Call.State != local.CallEnded {
 			return
 		}
 		select {

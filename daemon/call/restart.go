@@ -33,6 +33,11 @@ func (m *machine) mediaDown(e MediaDown) {
 	case e.Closed:
 	case c.Phase < Connecting && e.Lost:
 		m.end(c, local.CallFailed, e.Text, farewell(c))
+	case c.Phase == Connecting && e.Lost && e.refused():
+		// The user has said yes, but to nothing that the peer could send or take:
+		// to the peer it is a refusal.
+		m.because = e.Err
+		m.end(c, local.CallFailed, e.Text, e2e.CallReason_CALL_REASON_DECLINED)
 	case c.Phase == Connecting && e.Lost:
 		m.end(c, local.CallFailed, e.Text, e2e.CallReason_CALL_REASON_FAILED)
 	case c.Phase == Connected:

@@ -81,7 +81,8 @@ type Session interface {
 	Close() (*local.CallStats, error)
 }
 
-// MediaEvent is what happens in a session: exactly one field is set.
+// MediaEvent is what happens in a session: exactly one field is set, but for
+// Fault, which goes with a Notice.
 type MediaEvent struct {
 	Candidate string
 	Connected bool
@@ -93,7 +94,11 @@ type MediaEvent struct {
 	// Identity, with Failed: the connection is not that of the peer's device.
 	Identity bool
 	// Ended says that all sources have ended and what they gave is sent.
-	Ended  bool
+	Ended bool
+	// Notice is a sentence for the user. The last ones may come during Close.
 	Notice string
-	Stats  *local.CallStats
+	// Fault is a failure that the call survives, and that is the outcome of a call
+	// which ends well otherwise.
+	Fault *local.Error
+	Stats *local.CallStats
 }

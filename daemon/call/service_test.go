@@ -41,6 +41,7 @@ type desk struct {
 	mute    bool   // its service hears nothing
 	away    error  // of reaching the server
 	deaf    bool   // its media never connect
+	nothing error  // of answering an offer
 	onClose func() // a connection
 	onOpen  func(local.CallMedia) error
 	checks  func()
@@ -189,6 +190,12 @@ func (f *fakeSession) Offer(context.Context) (string, []byte, error) {
 }
 
 func (f *fakeSession) Accept(context.Context, string, []byte) (string, []byte, error) {
+	f.desk.mu.Lock()
+	nothing := f.desk.nothing
+	f.desk.mu.Unlock()
+	if nothing != nil {
+		return "", nil, nothing
+	}
 	f.events <- MediaEvent{Candidate: "callee's"}
 	return "answer", print32(2), nil
 }

@@ -34,6 +34,7 @@ func (s *Service) Start(ctx context.Context, p local.CallStartParams, streams St
 	if err != nil {
 		return local.Call{}, err
 	}
+	streams = newReplay(streams)
 	x, err := s.media.Open(ctx, true, p.CallMedia, streams)
 	if err != nil {
 		return local.Call{}, err

@@ -10,6 +10,10 @@ const (
 	// is online, or no way leads there), untrusted (the peer's key has changed),
 	// not_found (no such call, or peer), rate_limited (the server limits it),
 	// no_daemon (this daemon stopped), interrupted (this side ended it too early).
+	// A call that was connected and ended by either side is an error, too, if a source
+	// failed or had nothing in it, or a destination failed: usage (the input is at
+	// fault), io, disk_full. refused also says that neither side takes what the other
+	// sends.
 	MethodCallStart  = "call.start"
 	MethodCallAnswer = "call.answer"
 	MethodCallReject = "call.reject" // CallIDParams; answers with the Call
@@ -27,7 +31,9 @@ const (
 	// from the caller for audio_in and video_in, to it for audio_out and video_out.
 	NotifyCallData = "call.data"
 	// NotifyCallMore carries a CallMore: the daemon takes so many more bytes of a
-	// stream. It takes none before the call is connected.
+	// stream. Before the call is connected it takes none, except that a call.start
+	// with HangupAfterPlay reads the first frame of each stream before the peer is
+	// rung.
 	NotifyCallMore = "call.more"
 	// NotifyCallEnd carries a CallEnd: a stream is complete. From the daemon it
 	// comes for every stream that was asked for, before the answer.
@@ -69,6 +75,11 @@ type CallEnd struct {
 // "device", "null", "-" or such a path. Empty is off; if all four are empty,
 // sound goes from and to the device. A Matroska or WebM file named as video_out
 // takes the sound, too, unless audio_out is another one.
+//
+// A file as destination is written under a temporary name from the first frame on,
+// and gets its name at the end of the call; while that is taken it gets a numbered
+// form of it ("note (1).ogg"), which a call.event tells. A call that brings nothing
+// leaves no file.
 type CallMedia struct {
 	AudioIn  string `json:"audio_in,omitempty"`
 	VideoIn  string `json:"video_in,omitempty"`

@@ -1,0 +1,117 @@
+package call
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"secmsg/rpc/local"
+)
+
+// A call goes on without a source that failed, and is a failure in the end. What
+// media say while they are closed is told before the end, which is told once.
+func TestServiceFaultIsTheOutcome(t *testing.T) {
+	two(t, func(t *testing.T, alice, bob *desk) {
+		var told []local.Call
+		out := carry(func(ctx context.Context, events func(local.Event)) (local.Call, error) {
+			return alice.s.Start(ctx, local.CallStartParams{Peer: "bob@x"}, nil, func(e local.Event) {
+				told = append(told, *e.Call)
+				events(e)
+			})
+		})
+		settle(time.Second)
+		in := bob.answer(local.CallAnswerParams{})
+		settle(time.Second)
+		alice.last.events <- MediaEvent{Notice: "the microphone is gone", Fault: local.Errorf(local.CodeIO, "the microphone is gone")}
+		settle(time.Second)
+		select {
+		case <-out.end:
+			t.Fatal("the call has ended for a source")
+		default:
+		}
+		alice.onClose = func() {
+			alice.last.events <- MediaEvent{Stats: &local.CallStats{Pair: "late"}}
+			alice.last.events <- MediaEvent{Notice: "the recording is elsewhere"}
+			settle(time.Second)
+		}
+		if _, err := bob.s.Hangup(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		out.want(t, local.CallHangup, local.CodeIO, "initiating", "ringing", "connecting", "connected", "ended")
+		in.want(t, local.CallHangup, "")
+		ends, notices := 0, ""
+		for _, c := range told {
+			if c.State == local.CallEnded {
+				ends++
+				continue
+			}
+			notices += c.Text + ";"
+		}
+		if ends != 1 || told[len(told)-1].State != local.CallEnded {
+			t.Errorf("%d ends in %+v", ends, told)
+		}
+		if !strings.Contains(notices, "the microphone is gone;") || !strings.Contains(notices, "the recording is elsewhere;") {
+			t.Errorf("notices %q", notices)
+		}
+	})
+}
+
+// Two sides that have no medium in common: refused for both, though the user of
+// one has said yes.
+func TestServiceNothingInCommon(t *testing.T) {
+	two(t, func(t *testing.T, alice, bob *desk) {
+		bob.nothing = local.Errorf(local.CodeRefused, "nothing that one side sends is taken by the other")
+		out := alice.start("bob@x")
+		settle(time.Second)
+		in := bob.answer(local.CallAnswerParams{})
+		out.want(t, local.CallDeclined, local.CodeRefused)
+		in.want(t, local.CallFailed, local.CodeRefused)
+	})
+}
+
+// pipe is a stream of a caller that is read once.
+type pipe struct {
+	io.Reader
+	opened int
+}
+
+func (p *pipe) Close() error { return nil }
+func (p *pipe) Input(string) (io.ReadCloser, error) {
+	p.opened++
+	return p, nil
+}
+func (p *pipe) Output(string) (io.WriteCloser, error) { return nil, errors.ErrUnsupported }
+
+// A stream that was looked at before the ring is whole when the call that takes
+// the first one's place opens it again.
+func TestReplayedStream(t *testing.T) {
+	p := &pipe{Reader: strings.NewReader("OggS and so on")}
+	s := newReplay(p).(*replay)
+	first, err := s.Input("audio_in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var look [4]byte
+	if _, err := io.ReadFull(first, look[:]); err != nil || string(look[:]) != "OggS" {
+		t.Fatalf("%q, %v", look, err)
+	}
+	second, err := s.Input("audio_in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(second); err != nil || string(b) != "OggS and so on" {
+		t.Errorf("again %q, %v", b, err)
+	}
+	s.forget()
+	if third, _ := s.Input("audio_in"); third != nil {
+		if b, _ := io.ReadAll(third); len(b) != 0 {
+			t.Errorf("%q was kept after the call was connected", b)
+		}
+	}
+	if newReplay(nil) != nil {
+		t.Error("no streams became some")
+	}
+}
