@@ -46,6 +46,12 @@ func (a *app) carryCall(ctx context.Context, c *local.Client, m media, run func(
 	_, err := await(carry, func() (local.Call, error) { return run(carry, show.event) })
 	printed := show.end()
 	switch {
+	case ctx.Err() != nil && show.connected():
+		// Hanging up is how a call ends; only its faults make it a failure.
+		if carry.Err() != nil || isCode(err, local.CodeInterrupted) {
+			return nil
+		}
+		return err
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case printed != nil:
@@ -64,6 +70,7 @@ type callShow struct {
 	current string // guarded by mu; the call's id
 	line    bool   // guarded by mu; a line of statistics stands on the terminal
 	state   string // guarded by mu; the last one that was printed
+	up      bool   // guarded by mu; the call was connected
 	err     error  // guarded by mu; of printing
 }
 
@@ -93,7 +100,15 @@ func (s *callShow) id() string {
 	return s.current
 }
 
-// event prints one event: as JSON all of them, as text changes of state.
+// connected reports whether the call was ever connected.
+func (s *callShow) connected() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.up
+}
+
+// event prints one event: as JSON all of them, as text changes of state. What is
+// said beside a change of state goes to standard error.
 func (s *callShow) event(e local.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,15 +121,21 @@ func (s *callShow) event(e local.Event) {
 		}
 	}()
 	s.current = e.Call.ID
+	s.up = s.up || e.Call.State == local.CallConnected
+	if e.Call.Text != "" && e.Call.State == s.state && e.Call.State != local.CallEnded {
+		s.wipe()
+		s.a.notef("%s", visible(e.Call.Text))
+	}
+	changed := e.Call.State != s.state
+	s.state = e.Call.State
 	if s.a.json() {
 		s.err = s.a.printJSON(e)
 		return
 	}
-	if e.Call.State == s.state && e.Call.State != local.CallEnded {
+	if !changed && e.Call.State != local.CallEnded {
 		s.stats(e.Call)
 		return
 	}
-	s.state = e.Call.State
 	s.wipe()
 	if s.stderr {
 		s.a.notef("%s", eventText(&e))

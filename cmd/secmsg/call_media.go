@@ -29,6 +29,10 @@ const mediaHelp = "A source SRC is device (the default microphone or camera), te
 	"kinds; .webm and .mkv take sound and pictures together), a FIFO, - for standard\n" +
 	"output, or null. With no source and no destination, sound goes from and to the\n" +
 	"device; with any, media that are not named are off.\n\n" +
+	"A file to record into must not exist. It appears when the call has ended, and only\n" +
+	"if something came. A source file is read through before the peer is rung; if a\n" +
+	"source or destination fails during the call, the call goes on with the rest, and the\n" +
+	"exit code is 1 (the input is at fault) or 3 in the end.\n\n" +
 	"Standard streams and FIFOs carry sound as Ogg with Opus or, with --audio-format\n" +
 	"s16le, as raw PCM at 48 kHz, mono; pictures as IVF with VP8, or H.264. The kind of\n" +
 	"the destination's file decides which codec is asked for. A build without cgo has no\n" +
@@ -37,6 +41,7 @@ const mediaHelp = "A source SRC is device (the default microphone or camera), te
 // mediaOptions are the media flags of call start and call answer.
 type mediaOptions struct {
 	local.CallMedia
+	again bool // set by call answer --forever
 }
 
 func (o *mediaOptions) flags(c *cobra.Command) {
@@ -57,6 +62,7 @@ func (o *mediaOptions) flags(c *cobra.Command) {
 type media struct {
 	local.CallMedia
 	streams local.CallStreams
+	again   bool // one call after the other records: under numbered names
 	stdin   bool // standard input is a source
 	stdout  bool // standard output is a destination
 	close   func()
@@ -65,7 +71,7 @@ type media struct {
 // open checks the flags, makes paths absolute and opens what only this process
 // can open: standard streams and descriptors of a process substitution.
 func (a *app) openMedia(ctx context.Context, cmd *cobra.Command, o mediaOptions) (_ media, err error) {
-	m := media{CallMedia: o.CallMedia}
+	m := media{CallMedia: o.CallMedia, again: o.again}
 	var files []*os.File
 	m.close = func() {
 		for _, f := range files {
@@ -238,6 +244,9 @@ func (a *app) openMediaTarget(ctx context.Context, flag string, spec *string, m 
 		}
 		*spec = mediaStream
 		return f, nil
+	}
+	if err == nil && info.Mode().IsRegular() && !m.again {
+		return nil, usagef("%s %s exists; a recording replaces no file", flag, *spec).WithHint("another name, or remove the file")
 	}
 	if err != nil || info.Mode().IsRegular() {
 		if err := mediaName(flag, *spec, targetKinds(flag)); err != nil {

@@ -19,9 +19,12 @@ func newCallStartCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "start PEER",
 		Short: "Call a peer, and return when the call has ended",
-		Long: "Call a peer and carry the call until one side hangs up; Ctrl-C hangs up. Changes\n" +
-			"of state are printed as they come; with -o json also statistics, each second.\n\n" +
-			"Exit 10: declined, busy, or ended by the peer before it was connected; 8: nobody\n" +
+		Long: "Call a peer and carry the call until one side hangs up. Ctrl-C hangs up: exit 0 once\n" +
+			"the call was connected, 130 before. Changes of state are printed as they come; with\n" +
+			"-o json also statistics, each second. With --hangup-after-play the peer is rung when\n" +
+			"the source has something to send.\n\n" +
+			"Exit 10: declined, busy, ended by the peer before it was connected, or nothing that\n" +
+			"one side sends is taken by the other; 8: nobody\n" +
 			"answered in the time of --ring; 3: the server or no device of the peer is reached, or\n" +
 			"no way for the media was found; 4: the peer's key changed.\n\n" +
 			mediaHelp,
@@ -72,7 +75,7 @@ func newCallAnswerCommand(a *app) *cobra.Command {
 			"hangs up; Ctrl-C hangs up. Nothing is sent before. Exit 9: no call rings.\n\n" +
 			"--auto waits for the next call: of the peers in --from, else of contacts with the\n" +
 			"policy auto-answer=yes (secmsg contact set). --forever takes one after the other;\n" +
-			"a file as destination is begun anew by each.\n\n" +
+			"of a file as destination each further call makes a numbered one: note (1).ogg.\n\n" +
 			mediaHelp,
 		Example: "  secmsg call answer\n" +
 			"  secmsg call answer --auto --from alice --audio-out - | transcribe\n" +
@@ -84,6 +87,7 @@ func newCallAnswerCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			o.again = o.forever
 			m, err := a.openMedia(cmd.Context(), cmd, o.mediaOptions)
 			if err != nil {
 				return err

@@ -26,11 +26,16 @@ func runDaemonRun(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	follow, err := a.catchStray()
+	if err != nil {
+		return err
+	}
 	logger, flush, err := a.serverLogger(cfg.Log.Level)
 	if err != nil {
 		return err
 	}
 	defer flush()
+	defer follow(logger)()
 	defer onAbort(logger, flush, cfg.Paths.State)()
 	privateUmask()
 	// The end of a session sends SIGHUP to everything in it, the daemon included.

@@ -80,6 +80,7 @@ func runScripts(t *testing.T, bin, dir string) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("SECMSG_NO_MANAGER", "1") // the systemd of whoever runs the tests is none of theirs
 			env.Setenv("TONE", tonePath(t))
+			env.Setenv("PICTURES", picturesPath(t, env.WorkDir))
 			env.Setenv("GORACE", "halt_on_error=1 exitcode=66")
 			env.Setenv("SECMSG_INTERVALS_RECONNECT_MIN", "20ms")
 			env.Setenv("SECMSG_INTERVALS_RECONNECT_MAX", "200ms")
