@@ -91,6 +91,10 @@ type callHandler struct{ a *account }
 
 // CallSignal implements engine.CallHandler.
 func (h callHandler) CallSignal(s engine.CallSignal) {
+	if s.Late {
+		h.a.callService().LateOffer(s.Peer.String(), call.Device(s.Device), s.Call)
+		return
+	}
 	h.a.callService().Signal(s.Peer.String(), call.Device(s.Device), s.Call)
 }
 

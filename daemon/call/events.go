@@ -35,6 +35,7 @@ type Signal struct {
 	Peer   string
 	Device Device
 	Call   *e2e.Call
+	Late   bool // an offer that was held back: a missed call
 }
 
 // Sent says to which devices a signal for all of them went.

@@ -167,6 +167,12 @@ func (s *Service) Signal(peer string, device Device, c *e2e.Call) {
 	s.offer(func() { s.step(Signal{Peer: peer, Device: device, Call: c}) })
 }
 
+// LateOffer takes an offer that was held back on its way: if its call is not known,
+// it is a missed one. It does not wait.
+func (s *Service) LateOffer(peer string, device Device, c *e2e.Call) {
+	s.offer(func() { s.step(Signal{Peer: peer, Device: device, Call: c, Late: true}) })
+}
+
 // Undelivered says that a signal did not reach a device; gone: nor will the
 // next; denied: its user takes none from this account. It does not wait.
 func (s *Service) Undelivered(call ID, device Device, gone, denied bool) {

@@ -384,6 +384,27 @@ func TestServiceRefusals(t *testing.T) {
 			}
 		})
 	})
+	t.Run("held back", func(t *testing.T) {
+		two(t, func(t *testing.T, alice, bob *desk) {
+			for range 3 { // the caller had repeated it
+				bob.s.LateOffer("alice@x", alice.device, offerFor(idOf(77), 1))
+				settle(time.Second)
+			}
+			if n := len(bob.records); n != 1 || !bob.records[0].Missed || bob.records[0].State != local.CallEnded {
+				t.Errorf("an offer that was held back leaves %+v", bob.records)
+			}
+			// A call that is alive is none the worse, and gives way to none.
+			out := alice.start("bob@x")
+			settle(time.Second)
+			bob.s.LateOffer("alice@x", alice.device, offerFor(idOf(1), 1))
+			settle(time.Second)
+			if n := len(bob.records); n != 3 || !bob.records[2].Missed {
+				t.Errorf("records %+v", bob.records)
+			}
+			out.cancel()
+			out.want(t, local.CallCancelled, local.CodeInterrupted)
+		})
+	})
 	t.Run("caller leaves", func(t *testing.T) {
 		two(t, func(t *testing.T, alice, bob *desk) {
 			out := alice.start("bob@x")

@@ -107,6 +107,11 @@ func (m *machine) offered(id ID, e Signal) {
 		Offer: Description{SDP: o.GetSdp(), Fingerprint: bytes.Clone(o.GetFingerprint()), Secret: [e2e.CallSecretSize]byte(o.GetSecret())},
 		ring:  time.Duration(o.GetRingMs()) * time.Millisecond,
 	}
+	if e.Late {
+		m.Calls = append(m.Calls, c)
+		m.end(&m.Calls[len(m.Calls)-1], local.CallNoAnswer, "the call was held back on its way", 0)
+		return
+	}
 	if a := m.Active(); a != nil {
 		if a.Out && a.Peer == e.Peer && a.Phase < Connecting {
 			m.glare(a, c)

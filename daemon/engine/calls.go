@@ -24,6 +24,12 @@ const (
 	callSignalLife = 30 * time.Second
 	// maxSignals bounds the call signals that wait for the relay's answer.
 	maxSignals = 1024
+	// offerSkew is how much older than its ring time an offer may seem and still
+	// ring: both ends stamp and compare in profile time, which follows one server's
+	// clock, so that it covers the way of the offer, what the counts of two machines
+	// drift apart between two connections (a minute in a month at 20 ppm), and a
+	// correction of the server's clock in between.
+	offerSkew = 2 * time.Minute
 	// callTries bounds how often a signal asks the server for what it lacks:
 	// manifest, then prekeys.
 	callTries = 3
@@ -35,6 +41,9 @@ type CallSignal struct {
 	Peer   identity.Address
 	Device key.DeviceID
 	Call   *e2e.Call
+	// Late: an offer that is older than it rings. It has been held back, and is a
+	// missed call.
+	Late bool
 }
 
 // CallUndelivered says that a signal did not reach a device.
@@ -164,7 +173,7 @@ func (e *Engine) announceReady() {
 // server. It fails with a *local.Error: unreachable without a connection,
 // untrusted after a change of key, not_found if the peer is no contact.
 func (e *Engine) SendCall(ctx context.Context, addr identity.Address, device *key.DeviceID, c *e2e.Call) ([]key.DeviceID, error) {
-	plain, err := e2e.Marshal(&e2e.Content{Kind: e2e.Kind_KIND_CALL, SentMs: e2e.SentTime(e.now().UnixMilli()), Body: &e2e.Content_Call{Call: c}})
+	plain, err := e2e.Marshal(&e2e.Content{Kind: e2e.Kind_KIND_CALL, SentMs: e2e.SentTime(e.profileTime().UnixMilli()), Body: &e2e.Content_Call{Call: c}})
 	if err != nil {
 		return nil, err
 	}
@@ -318,7 +327,8 @@ func (e *Engine) signalAnswered(r link.Result) {
 }
 
 // callCame hands a signal of a contact over, as long as it does not send too many.
-func (e *Engine) callCame(tx *store.Tx, in *incoming, c *e2e.Call) error {
+func (e *Engine) callCame(tx *store.Tx, in *incoming, content *e2e.Content) error {
+	c := content.GetCall()
 	if in.class != wire.Class_CLASS_ONLINE {
 		return tx.Count(e.account, countMalformed)
 	}
@@ -334,9 +344,25 @@ func (e *Engine) callCame(tx *store.Tx, in *incoming, c *e2e.Call) error {
 		return tx.Count(e.account, countCallLimited)
 	}
 	tx.OnUndo(b.give) // the others of this transaction are held against what is left
-	s := CallSignal{Peer: in.addr, Device: in.device, Call: c}
+	s := CallSignal{Peer: in.addr, Device: in.device, Call: c, Late: e.offerIsLate(content)}
 	tx.OnCommit(func() { e.onCall.CallSignal(s) })
 	return nil
+}
+
+// offerIsLate reports whether a content is the offer of a call that has ended for its
+// caller long ago: that the relay forwards signals at once or never is only the
+// server's word. Of this machine's two clocks the one counts by which the offer is
+// younger: profile time stays ahead after a server's clock was, and the wall clock
+// may be wrong. A signal that is no offer needs no such look: it speaks of a call
+// that is alive here, or is answered with its end.
+func (e *Engine) offerIsLate(c *e2e.Content) bool {
+	o := c.GetCall().GetOffer()
+	if o == nil {
+		return false
+	}
+	sent := time.UnixMilli(c.GetSentMs())
+	age := min(e.profileTime().Sub(sent), e.now().Sub(sent))
+	return age > time.Duration(o.GetRingMs())*time.Millisecond+offerSkew
 }
 
 // Rates at which a contact's signals are taken (attack F13): what a caller with

@@ -352,7 +352,7 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 	case e2e.Kind_KIND_SESSION:
 		return nil
 	case e2e.Kind_KIND_CALL:
-		return e.callCame(tx, in, c.GetCall())
+		return e.callCame(tx, in, c)
 	}
 	return tx.Count(e.account, countUnknownKind)
 }

@@ -245,7 +245,7 @@ type Content struct {
 	// n counts the durable contents of one sending device to one recipient account, from 1 to 2^53-1; 0 for control content.
 	N uint64 `protobuf:"varint,2,opt,name=n,proto3" json:"n,omitempty"`
 	// sent_ms is the sender's wall clock, Unix milliseconds from 0 (not known) to 253402300799999 (the end of
-	// the year 9999). It is shown to people; of a call's offer it also tells whether it is too old to ring.
+	// the year 9999). It is shown to people. A call signal has the sender's profile time instead, by which a held-back offer shows.
 	SentMs int64 `protobuf:"varint,3,opt,name=sent_ms,json=sentMs,proto3" json:"sent_ms,omitempty"`
 	// Types that are valid to be assigned to Body:
 	//
