@@ -111,7 +111,7 @@ func (s *starter) step(ctx context.Context) error {
 		}
 	}
 	switch {
-	case h.Held && (h.State == local.HolderRunning || h.PID == 0):
+	case h.Held && (h.State == local.HolderRunning || h.PID == 0 || h.Stopped):
 		if s.lost.IsZero() {
 			s.lost = time.Now()
 		}

@@ -107,6 +107,9 @@ func stopBySignal(ctx context.Context, cfg config.Client, h local.Holder, force 
 	if h.Stopped && !force {
 		return why // it would not see the signal
 	}
+	if h.State == local.HolderStopping && !force {
+		return waitGone(ctx, h.PID, stopTimeout) // a second signal would cut it off
+	}
 	if err := terminate(h.PID); err != nil {
 		return local.Errorf(local.CodeNoDaemon, "end the daemon, pid %d: %v", h.PID, err)
 	}

@@ -90,30 +90,75 @@ func (m userManager) serves(ctx context.Context, paths config.Paths) (bool, erro
 	if !loaded || paths.Home != "" {
 		return false, nil
 	}
-	if sameProfile(environment) {
-		return true, nil
-	}
-	// What the unit does not say, the manager's own environment may.
 	out, err = m.run(ctx, "systemctl", "show-environment")
 	if err != nil {
 		return false, err
 	}
-	return sameProfile(environment + " " + strings.ReplaceAll(out, "\n", " ")), nil
+	theirs := map[string]string{}
+	for line := range strings.Lines(out) {
+		setVar(theirs, strings.TrimSuffix(line, "\n"))
+	}
+	for _, word := range unitWords(environment) {
+		setVar(theirs, word) // over what the manager has
+	}
+	return sameProfile(theirs), nil
 }
 
-// sameProfile reports whether an environment, as systemd prints it, leads to the
-// same directories as the caller's.
-func sameProfile(environment string) bool {
+func setVar(vars map[string]string, assignment string) {
+	if name, value, ok := strings.Cut(assignment, "="); ok {
+		vars[name] = value
+	}
+}
+
+// sameProfile reports whether an environment leads to the same directories as
+// the caller's.
+func sameProfile(theirs map[string]string) bool {
+	if home, ok := theirs["HOME"]; ok && filepath.Clean(home) != filepath.Clean(os.Getenv("HOME")) {
+		return false
+	}
 	for _, name := range profileVars() {
-		own := os.Getenv(name)
+		own, other := os.Getenv(name), theirs[name]
 		if !filepath.IsAbs(own) {
 			own = ""
 		}
-		if own == "" && strings.Contains(environment, name+"=") || own != "" && !strings.Contains(environment, name+"="+own) {
+		if !filepath.IsAbs(other) {
+			other = ""
+		}
+		if own != other {
 			return false
 		}
 	}
 	return true
+}
+
+// unitWords splits a list as systemctl show prints it: words between spaces, in
+// double quotes where they need them.
+func unitWords(s string) []string {
+	var words []string
+	var word strings.Builder
+	quoted, any := false, false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			quoted, any = !quoted, true
+		case c == '\\' && quoted && i+1 < len(s):
+			i++
+			word.WriteByte(s[i])
+		case c == ' ' && !quoted:
+			if any {
+				words = append(words, word.String())
+			}
+			word.Reset()
+			any = false
+		default:
+			word.WriteByte(c)
+			any = true
+		}
+	}
+	if any {
+		words = append(words, word.String())
+	}
+	return words
 }
 
 // startTransient has the manager run the daemon as a transient unit. Of several
@@ -136,18 +181,31 @@ func (s *starter) startTransient(ctx context.Context, m userManager) (bool, erro
 		}
 	}
 	run = append(run, "--setenv=XDG_RUNTIME_DIR="+m.runtime, "--", program)
-	_, err = m.run(ctx, "systemd-run", append(run, args...)...)
-	if err == nil {
-		if s.a.verbose {
-			s.a.notef("started the daemon as the transient unit %s, log %s", unit, s.cfg.Paths.Log)
+	run = append(run, args...)
+	for {
+		_, err = m.run(ctx, "systemd-run", run...)
+		if err == nil {
+			if s.a.verbose {
+				s.a.notef("started the daemon as the transient unit %s, log %s", unit, s.cfg.Paths.Log)
+			}
+			return true, nil
 		}
-		return true, nil
-	}
-	if local.ReadHolder(s.cfg.Paths.Lock).Held {
-		return true, nil // somebody else was faster
-	}
-	if st, stateErr := m.state(ctx, unit); stateErr == nil && (st.active == "active" || st.active == "activating") {
-		return true, nil // the same, and it has not come so far yet
+		if local.ReadHolder(s.cfg.Paths.Lock).Held {
+			return true, nil // somebody else was faster
+		}
+		st, stateErr := m.state(ctx, unit)
+		if stateErr == nil && (st.active == "active" || st.active == "activating") {
+			return true, nil // the same, and it has not come so far yet
+		}
+		if stateErr != nil || st.load == "not-found" {
+			break
+		}
+		// The former one has ended, and the manager has not forgotten its unit yet.
+		select {
+		case <-time.After(startPollSlow):
+		case <-ctx.Done():
+			return true, ctx.Err()
+		}
 	}
 	if e := lastError(s.cfg.Paths.Log, s.offset); e != nil && e.Code != local.CodeInUse {
 		return true, e // the daemon was started, and this is why it ended

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,7 +26,14 @@ shift
 case "$1" in
 show)
 	for last; do :; done
-	if [ -d "$FAKE/$last" ]; then echo ActiveState=activating; else cat "$FAKE/unit"; fi
+	if [ -e "$FAKE/$last/ended" ]; then
+		echo LoadState=loaded; echo ActiveState=deactivating
+		rm -r "$FAKE/$last" # forgotten when it is asked for again
+	elif [ -d "$FAKE/$last" ]; then
+		echo ActiveState=activating
+	else
+		cat "$FAKE/unit"
+	fi
 	;;
 show-environment) cat "$FAKE/environment" ;;
 start)
@@ -181,6 +189,9 @@ func TestManagerStartsTheService(t *testing.T) {
 func TestManagerStartsATransientUnit(t *testing.T) {
 	m := newManaged(t)
 	other := filepath.Join(t.TempDir(), "other")
+	if err := os.Mkdir(other, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		load, environment string
 		extra             []string
@@ -189,6 +200,8 @@ func TestManagerStartsATransientUnit(t *testing.T) {
 		"not installed":                     {load: "not-found"},
 		"--home":                            {load: "loaded", args: []string{"--home", filepath.Join(m.home, "p")}},
 		"the caller has another directory":  {load: "loaded", extra: []string{"XDG_DATA_HOME=" + other}},
+		"the caller has another home":       {load: "loaded", extra: []string{"HOME=" + other}},
+		"a directory inside of the other":   {load: "loaded", environment: "A=1 XDG_DATA_HOME=" + other + "/x", extra: []string{"XDG_DATA_HOME=" + other}},
 		"the service has another directory": {load: "loaded", environment: `"XDG_DATA_HOME=/elsewhere"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -229,6 +242,41 @@ func TestManagerStartsATransientUnit(t *testing.T) {
 		m.write("broken", "", 0o644)
 		if r := m.runs([]string{"XDG_DATA_HOME=" + other}, "status"); r.code != 7 || !strings.Contains(m.calls(), "--user start") {
 			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+// TestManagerForgetsTheUnit: the manager still has the unit of a daemon that was
+// stopped just now. The next one waits for it, and is not started outside of it.
+func TestManagerForgetsTheUnit(t *testing.T) {
+	m := newManaged(t)
+	m.pid(m.runs(nil, "status", "-o", "json"))
+	if r := m.runs(nil, "daemon", "stop"); r.code != 0 {
+		t.Fatalf("stop: %+v", r)
+	}
+	dirs, err := filepath.Glob(filepath.Join(m.fake, local.TransientPrefix+"*"))
+	if err != nil || len(dirs) != 1 {
+		t.Fatalf("units: %v, %v", dirs, err)
+	}
+	if err := os.WriteFile(filepath.Join(dirs[0], "ended"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.calls()
+	m.pid(m.runs(nil, "status", "-o", "json"))
+	if n := strings.Count(m.calls(), "systemd-run"); n != 2 {
+		t.Errorf("systemd-run was called %d times", n)
+	}
+	if _, err := os.Stat(dirs[0]); err != nil {
+		t.Errorf("the daemon runs outside of the unit: %v", err)
+	}
+}
+
+func TestUnitWords(t *testing.T) {
+	for text, want := range map[string][]string{
+		"": nil, "A=1": {"A=1"}, ` A=1  "B=x y" C="q\"r\\s" `: {"A=1", "B=x y", `C=q"r\s`},
+	} {
+		if got := unitWords(text); !slices.Equal(got, want) {
+			t.Errorf("unitWords(%q) = %q", text, got)
 		}
 	}
 }

@@ -29,6 +29,7 @@ func (c *conn) stop(ctx context.Context, req local.Request) {
 		c.failed(req, err)
 		return
 	}
+	c.s.logger.Info("a caller has stopped the daemon", "if_idle", p.IfIdle)
 	c.answer(req.ID, local.Empty{})
 	c.s.backend.Stop()
 }
