@@ -190,6 +190,31 @@ func TestReplaced(t *testing.T) {
 	})
 }
 
+// A session of one's own, begun because the server let something come that did
+// not open, does not hide that another one then takes over.
+func TestReplacedBehindAnOwnSession(t *testing.T) {
+	w := newTestWorld(t, 2, [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")})
+	alice, bob := w.ends[0], w.ends[1]
+	bob.initiate(false, w.now)
+	for i := range 4 {
+		w.send(1 - i%2)
+		w.deliver(0, false)
+	}
+	confirmed := alice.set.Active().TranscriptHash()
+	alice.initiate(false, w.now) // not confirmed, and active
+	own := alice.set
+	if Replaced(own, must(own.Activate(confirmed, w.now))) {
+		t.Error("going back to the only confirmed session is told")
+	}
+	w.now = w.now.Add(2 * time.Hour)
+	bob.initiate(false, w.now) // who knows nothing of it
+	w.send(1)
+	w.deliver(0, false)
+	if alice.set.Active().TranscriptHash() == own.Active().TranscriptHash() || !Replaced(own, alice.set) {
+		t.Error("a takeover behind an own session is not told")
+	}
+}
+
 // Ends that ask each other at once, each in the session that the other does not
 // send with, change places, lose nothing, and agree after the next handshake.
 func TestCrossedActivation(t *testing.T) {

@@ -247,12 +247,19 @@ func (t Set) Sweep(now time.Time) Set {
 	})}
 }
 
-// Replaced reports whether the session that sends in before was confirmed and
-// another one sends in after. When the peer has caused that, it has lost its
-// state, or somebody else poses as it: the user is told.
+// Replaced reports whether another session sends in after than in before, although
+// before had a confirmed one. When the peer has caused that, it has lost its
+// state, or somebody else poses as it: the user is told. The confirmed one need not
+// be the one that sent: the server can make an end begin a session of its own, with
+// an envelope that does not open, and that one is not confirmed yet.
 func Replaced(before, after Set) bool {
 	was, is := before.Active(), after.Active()
-	return was != nil && is != nil && was.Confirmed() && was.st.transcript != is.st.transcript
+	if was == nil || is == nil || was.st.transcript == is.st.transcript {
+		return false
+	}
+	return slices.ContainsFunc(before.entries, func(e Entry) bool {
+		return e.Session.Confirmed() && e.Session.st.transcript != is.st.transcript
+	})
 }
 
 // Removed returns the ids of the sessions that are in before and not in after:

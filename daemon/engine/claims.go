@@ -42,7 +42,12 @@ type claim struct {
 }
 
 // compareManifest holds the manifest that a message names against the known one.
+// What strangers name is left alone: their manifest is fetched when something is
+// sealed for them, and no crowd of them is to cause look-ups or events.
 func (e *Engine) compareManifest(tx *store.Tx, in *incoming) error {
+	if contact, err := e.trust.IsContact(tx, e.account, in.peer); err != nil || !contact && in.addr != e.self {
+		return err
+	}
 	fetch, err := e.trust.Claimed(tx, e.account, in.peer, in.addr, in.opened.Manifest, e.profileTime())
 	if err != nil || !fetch {
 		return err
@@ -164,12 +169,12 @@ func (e *Engine) recheckStale() error {
 }
 
 // renewManifest signs the own manifest anew when it is due, on the primary
-// device, and puts it on the server.
-func (e *Engine) renewManifest() error {
+// device, and puts it on the server; or the present one, which the server has lost.
+func (e *Engine) renewManifest(shown []byte) error {
 	var next []byte
 	var previous [32]byte
 	err := e.update(func(tx *store.Tx) (err error) {
-		previous, next, err = e.keys.RenewManifest(tx, e.account, e.profileTime())
+		previous, next, err = e.keys.RenewManifest(tx, e.account, shown, e.profileTime())
 		return err
 	})
 	if err != nil || next == nil {
@@ -178,6 +183,10 @@ func (e *Engine) renewManifest() error {
 	e.worker(func(ctx context.Context) { err = e.link.PutManifest(ctx, previous, next) }, func() {
 		if err == nil {
 			err = e.learn(e.self.User, nil, [][]byte{next})
+		}
+		if wire.CodeOf(err) == wire.CodeConflict {
+			e.logger.Warn("the server has another manifest of this account", "error", err)
+			return // it is looked at again with the next upkeep
 		}
 		if err != nil {
 			e.upkept(fmt.Errorf("renew manifest: %w", err))

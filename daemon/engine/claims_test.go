@@ -239,3 +239,34 @@ func TestForkedManifestInAMessageIsTold(t *testing.T) {
 		}
 	})
 }
+
+// A server that was restored from a backup has lost the newest manifest. Its owner
+// puts it there again, so that peers who know it are not told of a withheld one.
+func TestManifestThatTheServerLostIsPutAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, p := world(t, "alice", "bob")
+		defer stopAll(p...)
+		alice, bob := p[0], p[1]
+		bob.add("alice")
+		talk(t, alice, bob)
+		settleDown(31 * day)
+		talk(t, alice, bob)
+		r.mu.Lock()
+		a := r.accounts["bob"]
+		lost := a.manifests[1]
+		a.manifests = a.manifests[:1]
+		r.mu.Unlock()
+		settleDown(2 * day)
+		r.mu.Lock()
+		again := len(a.manifests) == 2 && string(a.manifests[1]) == string(lost)
+		r.mu.Unlock()
+		if !again {
+			t.Error("the manifest is not there again")
+		}
+		bob.send("alice", "hello", waitFor(waitDelivered))
+		settleDown(time.Hour)
+		if got := alice.changes(bob.addr); len(got) != 0 {
+			t.Errorf("events %v", got)
+		}
+	})
+}

@@ -40,7 +40,7 @@ func (e *Engine) upkeep() error {
 			if e := e.fillUp(count); e != nil {
 				err = e
 			}
-			if e := e.renewManifest(); e != nil {
+			if e := e.renewManifest(own.Manifest); e != nil {
 				err = e
 			}
 			if e := e.recheckStale(); e != nil {

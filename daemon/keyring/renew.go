@@ -17,9 +17,11 @@ const metaRenewal = "manifest renewal"
 // present time and otherwise unchanged, and the hash of the one that it follows;
 // nothing if that is not due or another device's to do. A manifest that is on its
 // way is returned again, so that an answer that was lost does not make this
-// account sign two manifests of one version.
-func (k *Keyring) RenewManifest(tx *store.Tx, id store.AccountID, now time.Time) (previous [32]byte, next []byte, err error) {
-	previous, next, err = k.renewManifest(tx, id, now)
+// account sign two manifests of one version. If shown, which the server has, is the
+// one before the present one, as after a restore from a backup, the present one is
+// returned: peers know it already.
+func (k *Keyring) RenewManifest(tx *store.Tx, id store.AccountID, shown []byte, now time.Time) (previous [32]byte, next []byte, err error) {
+	previous, next, err = k.renewManifest(tx, id, shown, now)
 	if errors.Is(err, ErrNoIdentity) {
 		return previous, nil, nil
 	}
@@ -29,7 +31,7 @@ func (k *Keyring) RenewManifest(tx *store.Tx, id store.AccountID, now time.Time)
 	return previous, next, nil
 }
 
-func (k *Keyring) renewManifest(tx *store.Tx, id store.AccountID, now time.Time) (previous [32]byte, next []byte, err error) {
+func (k *Keyring) renewManifest(tx *store.Tx, id store.AccountID, shown []byte, now time.Time) (previous [32]byte, next []byte, err error) {
 	a, d, account, err := k.primary(tx, id)
 	if err != nil {
 		return previous, nil, err
@@ -39,7 +41,13 @@ func (k *Keyring) renewManifest(tx *store.Tx, id store.AccountID, now time.Time)
 	if err != nil {
 		return previous, nil, fmt.Errorf("own manifest: %w: %w", store.ErrCorrupt, err)
 	}
-	if _, listed := m.Device(d.party.Device); !listed || len(a.Pending) > 0 || !m.RenewalDue(now) {
+	if _, listed := m.Device(d.party.Device); !listed || len(a.Pending) > 0 {
+		return previous, nil, nil
+	}
+	if m.Version > 1 && identity.ManifestHash(shown) == m.Previous {
+		return m.Previous, a.Manifest, nil
+	}
+	if !m.RenewalDue(now) {
 		return previous, nil, nil
 	}
 	previous = identity.ManifestHash(a.Manifest)

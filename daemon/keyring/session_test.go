@@ -344,3 +344,57 @@ func TestProbe(t *testing.T) {
 		return nil
 	})
 }
+
+// TestTakeoverIsReported has a device begin a session beside one that works, less
+// preferred, and ask in it: whichever way the other session comes to send, the
+// caller learns that it did.
+func TestTakeoverIsReported(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.user("alice", ""), w.user("bob", "")
+	alice.startWith(bob, bob.bundle(true))
+	bob.mustOpen(alice, 1, alice.seal(bob, 1, "a"), "a")
+	alice.mustOpen(bob, 2, bob.seal(alice, 2, "b"), "b")
+	bob.mustOpen(alice, 3, alice.seal(bob, 3, "c"), "c")
+	forget := func() {
+		alice.update(func(tx *store.Tx) error {
+			peer, err := tx.Peer(alice.account, bob.addr.String())
+			if err != nil {
+				return err
+			}
+			return tx.DeletePeerSessions(alice.account, peer)
+		})
+	}
+	forget()
+	w.now = w.now.Add(-time.Hour) // the other clock is slow, so that its session is not preferred
+	alice.startWith(bob, bob.bundle(false))
+	ct := alice.seal(bob, 4, "d")
+	w.now = w.now.Add(time.Hour)
+	opened := bob.mustOpen(alice, 4, ct, "d")
+	if !opened.New || opened.Replaced {
+		t.Errorf("a session that is not preferred: new %v, replaced %v", opened.New, opened.Replaced)
+	}
+	device := alice.device()
+	activate := func(session [32]byte) (replaced bool) {
+		bob.update(func(tx *store.Tx) error {
+			peer, err := tx.Peer(bob.account, alice.addr.String())
+			if err != nil {
+				return err
+			}
+			replaced, err = bob.keys.Activate(tx, bob.account, peer, device, session, w.now)
+			return err
+		})
+		return replaced
+	}
+	if !activate(opened.Session) {
+		t.Error("a request that makes it send is not reported")
+	}
+	if activate(opened.Session) {
+		t.Error("a second request is reported as another takeover")
+	}
+	forget()
+	w.now = w.now.Add(2 * time.Hour)
+	alice.startWith(bob, bob.bundle(false))
+	if opened := bob.mustOpen(alice, 5, alice.seal(bob, 5, "e"), "e"); !opened.Replaced {
+		t.Error("a preferred session that takes over is not reported")
+	}
+}
