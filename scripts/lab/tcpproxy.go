@@ -88,10 +88,14 @@ func (p *TCPProxy) Passed() (up, down int64) { return p.passedUp.Load(), p.passe
 func (p *TCPProxy) Cut(reset bool) (cut int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.conns {
-		if reset {
+	if reset {
+		// All before the first is closed: the end of one side makes its pipe close
+		// the other, which would send FIN if it came first.
+		for c := range p.conns {
 			_ = c.SetLinger(0) // a connection that is gone needs no reset
 		}
+	}
+	for c := range p.conns {
 		_ = c.Close()
 	}
 	return len(p.conns) / 2

@@ -134,7 +134,15 @@ func TestTCPProxyStall(t *testing.T) {
 	}
 }
 
+// A reset is a reset, however the closing of the two sides falls together.
 func TestTCPProxyCut(t *testing.T) {
+	for range 50 {
+		cutOnce(t)
+	}
+}
+
+func cutOnce(t *testing.T) {
+	t.Helper()
 	p, c := proxied(t)
 	if n := p.Cut(true); n != 1 {
 		t.Errorf("cut %d connections, want 1", n)
