@@ -189,5 +189,23 @@ func (d *Daemon) CollectFiles(ctx context.Context, name string) (local.FileGC, e
 		out, err = s.Collect(ctx)
 		return err
 	})
+	if err != nil {
+		return out, err
+	}
+	err = d.ask(ctx, name, func(e *engine.Engine) (err error) {
+		out.Freed, out.FreedBytes, err = e.FreeFiles(ctx)
+		return err
+	})
 	return out, err
+}
+
+// FileQuota implements localapi.Backend.
+func (d *Daemon) FileQuota(ctx context.Context, name string) (local.FileQuota, error) {
+	a, err := d.resolve(name)
+	if err != nil {
+		return local.FileQuota{}, err
+	}
+	_, l := a.parts()
+	u, err := l.BlobUsage(ctx)
+	return local.FileQuota{Used: u.Bytes, Quota: u.Quota, Files: u.Blobs, MaxFiles: u.MaxBlobs, MaxSize: u.MaxSize}, toLocal(err)
 }

@@ -31,9 +31,10 @@ func newFileCommand(a *app) *cobra.Command {
 		Short: "List files sent and received, oldest first",
 		Long: "List the files of all peers or of one, oldest first, with what became of them.\n" +
 			"The id is what the other verbs take.\n\n" +
-			"An incoming file is offered, fetching, fetched, expired, or failed, which is also\n" +
-			"what one is that its sender has withdrawn; an own one is sending, cancelled,\n" +
-			"expired, failed, or in the state of its message. What failed has a reason.",
+			"An incoming file is offered, fetching, fetched, declined, expired, or failed, which\n" +
+			"is also what one is that its sender has withdrawn; an own one is sending, cancelled,\n" +
+			"declined by its recipient, expired, failed, or in the state of its message. What\n" +
+			"failed, or waits, has a reason.",
 		Example: "  secmsg file list\n" +
 			"  secmsg file list --peer alice -o json | jq -r 'select(.file.state==\"offered\").id'",
 		Args: argsBetween(0, 0),
@@ -47,20 +48,30 @@ func newFileCommand(a *app) *cobra.Command {
 		show,
 		&cobra.Command{
 			Use:   "cancel ID",
-			Short: "Withdraw an own file",
+			Short: "Withdraw an own file, or decline one that came",
 			Long: "Stop sending a file, for all its recipients: the server removes it, and a peer that\n" +
-				"has not fetched it cannot any more. What a peer has fetched stays with the peer.",
+				"has not fetched it cannot any more. What a peer has fetched stays with the peer;\n" +
+				"then the server's copy is removed at once and counts no longer towards the quota.\n\n" +
+				"A file that came and is not fetched is declined: it is not fetched any more, and\n" +
+				"its sender is told, with exit 10 if the sender waits.",
 			Args: argsBetween(1, 1),
 			RunE: func(cmd *cobra.Command, args []string) error { return runFileCancel(cmd.Context(), a, args[0]) },
 		},
 		&cobra.Command{
 			Use:   "gc",
 			Short: "Remove what unfinished and ended transfers have left",
-			Long: "Remove the remains of transfers that ended or were given up, here and at the\n" +
-				"server, and print how much that was. The daemon does this by itself from time to\n" +
-				"time. Fetched files are never touched.",
+			Long: "Remove the remains of transfers that ended or were given up, and print how much\n" +
+				"that was; and let the server delete at once the own files that every recipient has\n" +
+				"fetched. The daemon does this by itself from time to time. Fetched files are never\n" +
+				"touched.",
 			Args: argsBetween(0, 0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return runFileGC(cmd.Context(), a) },
+		},
+		&cobra.Command{
+			Use:   "quota",
+			Short: "Print what own files take at the server, and what they may take",
+			Args:  argsBetween(0, 0),
+			RunE:  func(cmd *cobra.Command, _ []string) error { return runFileQuota(cmd.Context(), a) },
 		},
 	)
 }
@@ -177,6 +188,20 @@ func runFileGC(ctx context.Context, a *app) error {
 		if a.json() {
 			return a.printJSON(r)
 		}
-		return a.printf("%d removed, %s", r.Files, sizeText(r.Bytes))
+		return a.printf("%d removed, %s; %d freed at the server, %s", r.Files, sizeText(r.Bytes), r.Freed, sizeText(r.FreedBytes))
+	})
+}
+
+func runFileQuota(ctx context.Context, a *app) error {
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		r, err := c.FileQuota(ctx, a.account)
+		if err != nil {
+			return err
+		}
+		if a.json() {
+			return a.printJSON(r)
+		}
+		return a.printf("%s of %s used by %d of %d files; one takes at most %s",
+			sizeText(r.Used), sizeText(r.Quota), r.Files, r.MaxFiles, sizeText(r.MaxSize))
 	})
 }

@@ -20,6 +20,7 @@ type fileSendOptions struct {
 	expires    time.Duration
 	hasExpires bool
 	require    string
+	once       bool
 	progress   string
 }
 
@@ -40,6 +41,9 @@ func newFileSendCommand(a *app) *cobra.Command {
 			"A transfer continues after the server, the daemon or this machine was away. A pipe\n" +
 			"whose daemon ended before it was read to its end cannot: exit 3, and nothing was\n" +
 			"sent. Behind the end it is exit 3 too, and file list tells what became of it.\n\n" +
+			"The server keeps a file until every recipient has fetched or declined it, and for\n" +
+			"an hour more, for their other devices; or until its retention (30 days) or --expires\n" +
+			"ends. So long it counts towards your quota: see secmsg file quota.\n\n" +
 			"A file that grows while it is sent, such as a log, is sent as long as it was at\n" +
 			"the start. One that changes otherwise is sent again from the beginning, at most\n" +
 			"three times, with a note each time; then it fails, and a copy of it should be sent.\n\n" +
@@ -65,6 +69,7 @@ func newFileSendCommand(a *app) *cobra.Command {
 	f.DurationVar(&o.timeout, "timeout", 0, "wait no longer than this; then exit 8, and the transfer goes on")
 	f.StringVar(&o.key, "idempotency-key", "", "send only once for this `KEY`: a repetition answers with the first ids")
 	f.DurationVar(&o.expires, "expires", 0, "let the server drop the file after this long")
+	f.BoolVar(&o.once, "once", false, "let the server delete the file as soon as every recipient has fetched it, not an hour later")
 	f.StringVar(&o.require, "require", "", "`verified`: exit 4 and send nothing unless every peer is verified")
 	f.StringVar(&o.progress, "progress", progressAuto, progressUsage)
 	return c
@@ -95,7 +100,7 @@ func fileSendParams(o fileSendOptions, peers string) (local.FileSendParams, erro
 	}
 	p := local.FileSendParams{
 		Peers: names, Wait: o.wait, Timeout: o.timeout.Seconds(), Require: o.require,
-		IdempotencyKey: o.key, Expires: o.expires.Seconds(),
+		IdempotencyKey: o.key, Expires: o.expires.Seconds(), Once: o.once,
 	}
 	for _, err := range []error{
 		oneOf("--wait", o.wait, waitStates()...),

@@ -124,6 +124,10 @@ func (e *Engine) showFile(f *store.File, m *store.Message) local.File {
 	switch f.State {
 	case store.FileSent, store.FileDone:
 		out.State = m.State
+	case store.FileDeclined:
+		if m.Direction == store.Out {
+			out.Error = stateError(local.StateFailed, reasonDeclined, "the peer")
+		}
 	case store.FileFailed:
 		out.Error = local.Errorf(local.CodeIO, "%s", f.Reason)
 		if m.Direction == store.Out {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"secmsg/daemon/journal"
 	"secmsg/daemon/store"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
@@ -38,15 +39,25 @@ func (e *Engine) endFile(tx *store.Tx, f *store.File, m *store.Message) error {
 		state = store.FileExpired
 	case m.Reason == reasonCancelled:
 		state = store.FileCancelled
+	case m.Reason == reasonDeclined:
+		state = store.FileDeclined
 	}
 	if err := e.saveFileState(tx, f, m, state); err != nil {
 		return err
 	}
 	tx.OnCommit(e.onFiles)
 	if was == store.FileSent {
-		return e.dropBlob(tx, f)
+		return e.settled(tx, f)
 	}
 	return nil
+}
+
+// settled looks what becomes of a blob when one of its recipients wants it no more.
+func (e *Engine) settled(tx *store.Tx, f *store.File) error {
+	if err := e.dropBlob(tx, f); err != nil {
+		return err
+	}
+	return e.arrived(tx, f)
 }
 
 // dropBlob has the blob of a file deleted if no other message needs it.
@@ -134,7 +145,9 @@ func (e *Engine) whole(tx *store.Tx, id store.MessageID) (bool, error) {
 		return false, err
 	}
 	for _, f := range list {
-		if f.State != store.FileFetched {
+		// A text has come whole without those of its files that nobody here wants.
+		declined := f.State == store.FileDeclined && f.ID != f.Message
+		if f.State != store.FileFetched && !declined {
 			return false, nil
 		}
 	}
@@ -166,18 +179,19 @@ func (e *Engine) FetchFailed(ctx context.Context, id store.MessageID, state, tex
 	}, nil))
 }
 
-// CancelFile withdraws an own file, named by its id or its message's: the blob
-// is deleted for all its recipients. Messages that were not handed to the server
-// are withdrawn with it. What was delivered stays.
+// CancelFile withdraws an own file, named by any id of it, or all files of a
+// message: the blob is deleted for all its recipients. Messages that were not
+// handed to the server are withdrawn with it. What was delivered stays so, and its
+// blob is deleted without waiting any longer. A file that came is declined.
 func (e *Engine) CancelFile(ctx context.Context, text string) (local.SendResult, error) {
 	var out local.SendResult
 	err := e.share(func(tx *store.Tx) error {
-		id, err := parseID(text)
+		list, err := e.filesNamed(tx, text)
 		if err != nil {
-			return local.Errorf(local.CodeNotFound, "there is no file %q", text)
+			return err
 		}
-		list, err := e.filesNamed(tx, id, text)
-		if err != nil {
+		if list[0].Direction == store.In {
+			out, err = e.declineFiles(tx, list)
 			return err
 		}
 		cancelled := false
@@ -198,32 +212,30 @@ func (e *Engine) CancelFile(ctx context.Context, text string) (local.SendResult,
 		if out, err = sendResult(tx, m); err != nil {
 			return err
 		}
-		out.State, out.Error = local.FileCancelled, nil // it is what was asked for
+		if !received(m) {
+			out.State, out.Error = local.FileCancelled, nil // it is what was asked for
+		}
 		return nil
 	}, nil)
 	return out, toLocal(err)
 }
 
-// filesNamed returns the own files that an id means.
-func (e *Engine) filesNamed(tx *store.Tx, id store.MessageID, text string) ([]store.File, error) {
-	list, err := tx.FilesOf(e.account, id)
+// filesNamed returns the files that an id means: all those of a message, or one.
+func (e *Engine) filesNamed(tx *store.Tx, text string) ([]store.File, error) {
+	if id, err := parseID(text); err == nil {
+		list, err := tx.FilesOf(e.account, id)
+		if err != nil || len(list) > 0 {
+			return list, err
+		}
+	}
+	f, n, err := journal.FileNamed(tx, e.account, text)
 	if err != nil {
 		return nil, err
 	}
-	if len(list) == 0 {
-		f, err := tx.File(e.account, id)
-		if isNotFound(err) {
-			return nil, local.Errorf(local.CodeNotFound, "there is no file %s", text)
-		}
-		if err != nil {
-			return nil, err
-		}
-		list = []store.File{*f}
+	if n != 1 {
+		return nil, local.NotOneFile(n, text)
 	}
-	if list[0].Direction != store.Out {
-		return nil, local.Errorf(local.CodeUsage, "only its sender can cancel a file")
-	}
-	return list, nil
+	return []store.File{*f}, nil
 }
 
 // cancelShared cancels a file and all that share its blob. It reports whether
@@ -252,9 +264,11 @@ func (e *Engine) cancelFile(tx *store.Tx, f *store.File) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	arrived := (m.State == local.StateDelivered || m.State == local.StateRead) && m.Peer != e.selfPeer
-	if arrived || f.State != store.FileSending && f.State != store.FileSent {
+	if f.State != store.FileSending && f.State != store.FileSent {
 		return false, nil
+	}
+	if received(m) && m.Peer != e.selfPeer {
+		return true, e.done(tx, f) // its bytes are of no use to anybody any more
 	}
 	o, err := tx.OutgoingHead(e.account, m.ID)
 	if err != nil && !isNotFound(err) {
@@ -311,9 +325,8 @@ func (e *Engine) expireFile(tx *store.Tx, f *store.File) error {
 	if err != nil {
 		return err
 	}
-	if f.Direction == store.Out && (m.State == local.StateDelivered || m.State == local.StateRead) {
-		f.State = store.FileDone
-		return tx.SaveFile(f)
+	if f.Direction == store.Out && received(m) {
+		return e.done(tx, f)
 	}
 	if err := e.saveFileState(tx, f, m, store.FileExpired); err != nil {
 		return err

@@ -86,7 +86,9 @@ func (e *Engine) queueReceipts() error {
 
 // queueReceiptsTo queues one receipt of each state and reports whether there are more.
 func (e *Engine) queueReceiptsTo(tx *store.Tx, peer store.PeerID, read bool) (more bool, err error) {
-	for _, state := range []e2e.ReceiptState{e2e.ReceiptState_RECEIPT_STATE_DELIVERED, e2e.ReceiptState_RECEIPT_STATE_READ} {
+	for _, state := range []e2e.ReceiptState{
+		e2e.ReceiptState_RECEIPT_STATE_DELIVERED, e2e.ReceiptState_RECEIPT_STATE_READ, e2e.ReceiptState_RECEIPT_STATE_DECLINED,
+	} {
 		ids, err := tx.Owed(e.account, peer, int32(state), e2e.MaxIDs)
 		if err != nil {
 			return false, err
@@ -115,6 +117,9 @@ func (e *Engine) queueReceiptsTo(tx *store.Tx, peer store.PeerID, read bool) (mo
 // receipt advances own messages to the peer that sent the receipt, and no others.
 // Own devices acknowledge their copies, which changes no state.
 func (e *Engine) receipt(tx *store.Tx, in *incoming, r *e2e.Receipt) error {
+	if r.GetState() == e2e.ReceiptState_RECEIPT_STATE_DECLINED {
+		return e.declined(tx, in, r)
+	}
 	state := local.StateDelivered
 	if r.GetState() == e2e.ReceiptState_RECEIPT_STATE_READ {
 		state = local.StateRead

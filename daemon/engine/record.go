@@ -145,8 +145,11 @@ func (e *Engine) advance(tx *store.Tx, m *store.Message, state, reason string) e
 		return err
 	}
 	tx.OnCommit(func() { e.tell(id, stateChange{state: state, reason: reason, at: now.UnixMilli()}) })
-	if state == local.StateFailed || state == local.StateExpired {
+	switch state {
+	case local.StateFailed, local.StateExpired:
 		return e.endFiles(tx, id)
+	case local.StateDelivered:
+		return e.filesArrived(tx, id)
 	}
 	return nil
 }

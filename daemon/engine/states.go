@@ -20,6 +20,7 @@ const (
 	reasonRefused    = "malformed"   // failed: the server refused the envelope
 	reasonDiscarded  = "discarded"   // failed: trust --discard dropped it
 	reasonCancelled  = "cancelled"   // failed: outbox cancel withdrew it
+	reasonDeclined   = "declined"    // failed: the peer does not want the file
 	reasonExpired    = "expired"
 	reasonDamaged    = "damaged" // failed: it could not be read from the disk
 )
@@ -104,6 +105,8 @@ func stateError(state, reason, peer string) *local.Error {
 			return local.Errorf(local.CodeIO, "the daemon may not write where it keeps what is to be sent")
 		case store.ReasonFileRefused:
 			return local.Errorf(local.CodeRefused, "the server refused the file")
+		case reasonDeclined:
+			return local.Errorf(local.CodeRefused, "%s does not want the file", peer)
 		case reasonUnknown:
 			return local.Errorf(local.CodeNotFound, "there is no account %s", peer)
 		case reasonBlocked:

@@ -214,6 +214,8 @@ func available(f *store.File, stranger bool, peer string, now int64) error {
 		return local.Errorf(local.CodeUsage, "%s is not a contact; the file waits", peer).WithHint("secmsg contact add %s", peer)
 	case f.State == store.FileSending:
 		return fmt.Errorf("%w: %w", local.Errorf(local.CodeUsage, "the file is still being sent"), errNotYet)
+	case f.State == store.FileDeclined:
+		return local.Errorf(local.CodeNotFound, "the file was declined")
 	case f.State == store.FileCancelled:
 		return local.Errorf(local.CodeNotFound, "the file was cancelled")
 	case f.State == store.FileExpired, f.ExpiresMS > 0 && f.ExpiresMS <= now:

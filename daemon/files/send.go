@@ -101,6 +101,7 @@ func (s *Service) prepare(ctx context.Context, p local.FileSendParams) (out prep
 		if err := s.checkSize(d, file.Path); err != nil {
 			return out, err
 		}
+		d.Once = p.Once
 		plan := newPlan(file, d.Size, life)
 		body, err := plan.encode()
 		if err != nil {

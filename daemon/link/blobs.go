@@ -81,6 +81,13 @@ func (c *Client) GetBlob(ctx context.Context, id string) (wire.Blob, error) {
 	return out, err
 }
 
+// BlobUsage returns what the account's blobs take at the server.
+func (c *Client) BlobUsage(ctx context.Context) (wire.BlobUsage, error) {
+	var out wire.BlobUsage
+	err := c.authorized(ctx, http.MethodGet, "/v1/blobs", nil, &out)
+	return out, err
+}
+
 // DeleteBlob removes an own blob or upload. One that is not there is fine.
 func (c *Client) DeleteBlob(ctx context.Context, id string) error {
 	path, err := blobPath(id, "")

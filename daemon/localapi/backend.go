@@ -85,6 +85,7 @@ type Files interface {
 	ShowFile(ctx context.Context, p local.FileIDParams) (local.FileShown, error)
 	CancelFile(ctx context.Context, p local.FileIDParams) (local.SendResult, error)
 	CollectFiles(ctx context.Context, account string) (local.FileGC, error)
+	FileQuota(ctx context.Context, account string) (local.FileQuota, error)
 }
 
 // Calls is the part of a Backend that makes calls. streams are the caller's own

@@ -80,6 +80,9 @@ func methods(b Backend) map[string]method {
 		local.MethodFileGC: returns(func(ctx context.Context, p local.AccountParam) (local.FileGC, error) {
 			return b.CollectFiles(ctx, p.Account)
 		}),
+		local.MethodFileQuota: returns(func(ctx context.Context, p local.AccountParam) (local.FileQuota, error) {
+			return b.FileQuota(ctx, p.Account)
+		}),
 
 		local.MethodCallReject: returns(b.RejectCall),
 		local.MethodCallHangup: returns(b.HangupCall),

@@ -19,6 +19,7 @@ const (
 	FileSending   = "sending"   // out: being sealed and uploaded
 	FileSent      = "sent"      // out: the server has it
 	FileCancelled = "cancelled" // out: withdrawn
+	FileDeclined  = "declined"  // in: the user does not want it; out: the peer does not
 	FileDone      = "done"      // out: delivered, and the server has dropped it
 	FileFailed    = "failed"
 	FileExpired   = "expired"
@@ -54,6 +55,8 @@ type FileDetails struct {
 	Path      string `json:"path,omitempty"` // where a fetched file was saved
 	Reason    string `json:"reason,omitempty"`
 	Downloads int    `json:"downloads,omitempty"`
+	// Once: out: its blob is deleted as soon as every recipient has fetched it.
+	Once bool `json:"once,omitempty"`
 }
 
 const fileColumns = `account, id, message, peer, direction, place, state, transfer, arrival, changed_ms, expires_ms, body`
@@ -158,6 +161,13 @@ func (tx *Tx) RequestFiles(account AccountID, after int64, limit int) ([]File, e
 func (tx *Tx) ExpiredFiles(account AccountID, ms int64, limit int) ([]File, error) {
 	return tx.files(`SELECT `+fileColumns+` FROM files INDEXED BY files_expiry WHERE account = ? AND expires_ms > 0 AND expires_ms <= ?
 		AND state IN ('offered', 'fetching', 'sent') ORDER BY expires_ms LIMIT ?`, account, ms, limit)
+}
+
+// SentFiles returns up to limit own files that the server has, those with an
+// Arrival greater than after, in order.
+func (tx *Tx) SentFiles(account AccountID, after int64, limit int) ([]File, error) {
+	return tx.files(`SELECT `+fileColumns+` FROM files WHERE account = ? AND state = 'sent' AND direction = 2 AND arrival > ?
+		ORDER BY arrival LIMIT ?`, account, after, limit)
 }
 
 // NextFileExpiry returns the earliest such moment to come, 0 if there is none.

@@ -159,7 +159,9 @@ func checkText(t *Text) error {
 }
 
 func checkReceipt(r *Receipt) error {
-	if s := r.GetState(); s != ReceiptState_RECEIPT_STATE_DELIVERED && s != ReceiptState_RECEIPT_STATE_READ {
+	switch s := r.GetState(); s {
+	case ReceiptState_RECEIPT_STATE_DELIVERED, ReceiptState_RECEIPT_STATE_READ, ReceiptState_RECEIPT_STATE_DECLINED:
+	default:
 		return fmt.Errorf("%w: receipt state %d", ErrMalformed, s)
 	}
 	return checkIDs(r.GetMessageIds())
@@ -179,6 +181,9 @@ func checkSync(s *Sync) error {
 		}
 		return checkText(s.GetSent())
 	case s.GetRead() != nil:
+		if s.GetRead().GetState() == ReceiptState_RECEIPT_STATE_DECLINED {
+			return fmt.Errorf("%w: a sync of files that were declined", ErrMalformed)
+		}
 		return checkReceipt(s.GetRead())
 	case s.GetSentFile() != nil:
 		if len(s.GetMessageId()) != IDSize {

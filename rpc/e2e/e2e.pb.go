@@ -121,6 +121,9 @@ const (
 	ReceiptState_RECEIPT_STATE_UNSPECIFIED ReceiptState = 0
 	ReceiptState_RECEIPT_STATE_DELIVERED   ReceiptState = 1
 	ReceiptState_RECEIPT_STATE_READ        ReceiptState = 2
+	// The user does not want files and will not fetch them; the ids are those of
+	// the files: of the message, if the file is one, else its own.
+	ReceiptState_RECEIPT_STATE_DECLINED ReceiptState = 3
 )
 
 // Enum value maps for ReceiptState.
@@ -129,11 +132,13 @@ var (
 		0: "RECEIPT_STATE_UNSPECIFIED",
 		1: "RECEIPT_STATE_DELIVERED",
 		2: "RECEIPT_STATE_READ",
+		3: "RECEIPT_STATE_DECLINED",
 	}
 	ReceiptState_value = map[string]int32{
 		"RECEIPT_STATE_UNSPECIFIED": 0,
 		"RECEIPT_STATE_DELIVERED":   1,
 		"RECEIPT_STATE_READ":        2,
+		"RECEIPT_STATE_DECLINED":    3,
 	}
 )
 
@@ -1597,11 +1602,12 @@ const file_e2e_proto_rawDesc = "" +
 	"KIND_TIMER\x10\f\x12\x11\n" +
 	"\rKIND_QUESTION\x10\r\x12\x0f\n" +
 	"\vKIND_ANSWER\x10\x0e\x12\x0f\n" +
-	"\vKIND_TYPING\x10\x0f*b\n" +
+	"\vKIND_TYPING\x10\x0f*~\n" +
 	"\fReceiptState\x12\x1d\n" +
 	"\x19RECEIPT_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RECEIPT_STATE_DELIVERED\x10\x01\x12\x16\n" +
-	"\x12RECEIPT_STATE_READ\x10\x02*\xf0\x01\n" +
+	"\x12RECEIPT_STATE_READ\x10\x02\x12\x1a\n" +
+	"\x16RECEIPT_STATE_DECLINED\x10\x03*\xf0\x01\n" +
 	"\n" +
 	"CallReason\x12\x1b\n" +
 	"\x17CALL_REASON_UNSPECIFIED\x10\x00\x12\x16\n" +

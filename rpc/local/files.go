@@ -15,6 +15,8 @@ const (
 	MethodFileShow   = "file.show"
 	MethodFileCancel = "file.cancel"
 	MethodFileGC     = "file.gc"
+	// MethodFileQuota asks the server what the account's files take there.
+	MethodFileQuota = "file.quota"
 
 	// NotifyFileProgress carries a FileProgress to the caller of file.send or file.get.
 	NotifyFileProgress = "file.progress"
@@ -88,7 +90,10 @@ type FileSendParams struct {
 	IdempotencyKey string  `json:"idempotency_key,omitempty"`
 	Expires        float64 `json:"expires,omitempty"` // seconds; 0: the server's retention
 	Require        string  `json:"require,omitempty"` // verified
-	Progress       bool    `json:"progress,omitempty"`
+	// Once: the server deletes a file as soon as every recipient has fetched it,
+	// and not an hour later.
+	Once     bool `json:"once,omitempty"`
+	Progress bool `json:"progress,omitempty"`
 }
 
 // Phases of a transfer, in FileProgress.
@@ -196,10 +201,22 @@ type FileShown struct {
 	Height    int    `json:"height,omitempty"`
 }
 
-// FileGC answers file.gc: what was removed.
+// FileGC answers file.gc: what was removed here, and which own files the server
+// deletes now since every recipient has fetched or declined them.
 type FileGC struct {
-	Files int   `json:"files"`
-	Bytes int64 `json:"bytes"`
+	Files      int   `json:"files"`
+	Bytes      int64 `json:"bytes"`
+	Freed      int   `json:"freed"`
+	FreedBytes int64 `json:"freed_bytes"`
+}
+
+// FileQuota answers file.quota: what the account's own files take at the server.
+type FileQuota struct {
+	Used     int64 `json:"used"`      // bytes, those of uploads that run included
+	Quota    int64 `json:"quota"`     // bytes that all of them may take
+	Files    int   `json:"files"`     // that the server keeps
+	MaxFiles int   `json:"max_files"` // that it may keep
+	MaxSize  int64 `json:"max_size"`  // bytes of one file, sealed
 }
 
 // States of a file, besides those of an own message.
@@ -208,6 +225,7 @@ const (
 	FileFetching  = "fetching"  // in: being fetched
 	FileFetched   = "fetched"   // in: whole and verified
 	FileSending   = "sending"   // out: being sealed and uploaded
+	FileDeclined  = "declined"  // in: refused with file.cancel; out: its peer has refused it
 	FileCancelled = "cancelled" // out: withdrawn; its peers learn of it when they fetch, as failed
 	FileFailed    = "failed"    // will not come any more, or could not be sent; Error tells why
 	FileExpired   = "expired"   // the server has dropped it

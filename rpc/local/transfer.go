@@ -146,9 +146,15 @@ func (c *Client) ShowFile(ctx context.Context, p FileIDParams) (FileShown, error
 }
 
 // CancelFile withdraws an own file: the server drops it for all recipients, and
-// messages that are not accepted yet are never sent.
+// messages that are not accepted yet are never sent. A file that came is declined,
+// which its sender is told.
 func (c *Client) CancelFile(ctx context.Context, p FileIDParams) (SendResult, error) {
 	return call[SendResult](ctx, c, MethodFileCancel, p)
+}
+
+// FileQuota tells what the account's own files take at the server.
+func (c *Client) FileQuota(ctx context.Context, account string) (FileQuota, error) {
+	return call[FileQuota](ctx, c, MethodFileQuota, AccountParam{Account: account})
 }
 
 // CollectFiles removes what transfers have left behind.

@@ -48,6 +48,15 @@ type Blob struct {
 	Parts     []BlobPart `json:"parts" doc:"stored parts in order of number; none once the blob is complete"`
 }
 
+// BlobUsage answers GET /v1/blobs: what the caller's blobs take, uploads included.
+type BlobUsage struct {
+	Bytes    int64 `json:"bytes" doc:"bytes of all blobs and uploads, as they are reserved"`
+	Quota    int64 `json:"quota" doc:"bytes that all of them may take"`
+	Blobs    int   `json:"blobs" doc:"blobs and uploads"`
+	MaxBlobs int   `json:"max_blobs" doc:"how many there may be"`
+	MaxSize  int64 `json:"max_size" doc:"bytes that one blob may have"`
+}
+
 // BlobPart is a part that is stored, or is to be.
 type BlobPart struct {
 	Number int    `json:"number" doc:"1 to 4,000"`

@@ -146,8 +146,11 @@ func TestS3Files(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(dir, "lost")); !os.IsNotExist(err) {
 		t.Errorf("something came of what was cancelled: %v", err)
 	}
+	// What was delivered stays with bob; the store has it no longer.
+	r.must("alice", "file", "cancel", id)
+	r.eventually("what was delivered has left the store", func() bool { objects, _ := stored(); return len(objects) == 1 })
 	if res := r.run("alice", "", "file", "cancel", id); res.Code != 1 {
-		t.Errorf("cancelling what was delivered: exit %d, want 1\n%s", res.Code, res.Stderr)
+		t.Errorf("cancelling it twice: exit %d, want 1\n%s", res.Code, res.Stderr)
 	}
 
 	// Five times the file has gone from or to the store by now.

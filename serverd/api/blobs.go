@@ -179,6 +179,20 @@ func (a *API) describe(b store.Blob, parts []blob.Part) (*answer[wire.Blob], err
 	return &answer[wire.Blob]{out}, nil
 }
 
+// getBlobUsage serves GET /v1/blobs.
+func (a *API) getBlobUsage(ctx context.Context, _ *struct{}) (*answer[wire.BlobUsage], error) {
+	u, err := a.opt.Store.BlobUsage(ctx, callerOf(ctx).account)
+	if err != nil {
+		return nil, a.blobError(ctx, err)
+	}
+	limits := a.blobs.Limits
+	out := wire.BlobUsage{Bytes: u.Bytes, Quota: limits.Quota, Blobs: u.Blobs, MaxBlobs: limits.Count, MaxSize: limits.Size}
+	if u.Quota > 0 {
+		out.Quota = u.Quota
+	}
+	return &answer[wire.BlobUsage]{out}, nil
+}
+
 // getBlob serves GET /v1/blobs/{id}.
 func (a *API) getBlob(ctx context.Context, in *blobInput) (*answer[wire.Blob], error) {
 	b, err := a.ownBlob(ctx, in.ID)

@@ -78,6 +78,10 @@ func routeTexts() map[string]routeText {
 			"A size that is said is reserved at once; else each part is reserved with its ticket. An upload is dropped a day after its last ticket.",
 			"the upload", []wire.Code{wire.CodeQuota, wire.CodeTooLarge, wire.CodeRateLimited},
 		},
+		"GET /v1/blobs": {
+			"Bytes are those that are reserved. A blob that was deleted counts until the sweep that its deletion sets off.",
+			"the caller's use and its bounds", nil,
+		},
 		"GET /v1/blobs/{id}": {"Only its owner sees it.", "the upload or blob", []wire.Code{wire.CodeNotFound}},
 		"POST /v1/blobs/{id}/tickets": {
 			"A part that was reserved keeps its size. Parts but the last have at least 5 MiB.",

@@ -31,6 +31,7 @@ func samples(alice, bob *user) map[string]func() (path string, body any) {
 	shared := alice.blob("hello", "bob")
 	return map[string]func() (string, any){
 		"POST /v1/blobs":               plain("/v1/blobs", wire.CreateBlob{Readers: []string{"alice"}, Size: 5, LifeMS: 1000}),
+		"GET /v1/blobs":                plain("/v1/blobs", nil),
 		"GET /v1/blobs/{id}":           plain("/v1/blobs/"+state.id, nil),
 		"POST /v1/blobs/{id}/tickets":  plain("/v1/blobs/"+tickets.id+"/tickets", wire.BlobTickets{Parts: part}),
 		"POST /v1/blobs/{id}/complete": plain("/v1/blobs/"+whole.id+"/complete", wire.CompleteBlob{Size: 5, ETags: []string{whole.etag}}),

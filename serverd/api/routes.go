@@ -133,6 +133,7 @@ func (a *API) register(h huma.API) {
 		return
 	}
 	add(a, h, auth("POST", "/v1/blobs", createBlobBody, "Begin an upload and say who may fetch it"), a.postBlob)
+	add(a, h, auth("GET", "/v1/blobs", 0, "What the caller's blobs take, and may take"), a.getBlobUsage)
 	add(a, h, auth("GET", "/v1/blobs/{id}", 0, "State of an own blob, with the parts that are stored"), a.getBlob)
 	add(a, h, auth("POST", "/v1/blobs/{id}/tickets", ticketsBody, "Reserve parts and get URLs to put them to"), a.postBlobTickets)
 	add(a, h, auth("POST", "/v1/blobs/{id}/complete", wire.MaxBody, "Make the parts one blob"), a.postBlobComplete)
