@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -109,10 +110,23 @@ func (a *API) front(mux *http.ServeMux) http.Handler {
 			writeError(rec, refuse(wire.CodeNotFound, "no such route"))
 		case got != strconv.Itoa(wire.ProtocolVersion) && (got != "" || needsProtocol(r.URL.Path)):
 			writeError(rec, refuse(wire.CodeVersion, "this server speaks protocol version %d, named in the header %s", wire.ProtocolVersion, ProtocolHeader))
+		case !strings.HasPrefix(r.URL.Path, wire.PathBlobData) && twice(r.URL.Query()): // tickets look themselves
+			writeError(rec, refuse(wire.CodeMalformed, "a query parameter stands twice"))
 		default:
 			mux.ServeHTTP(rec, r)
 		}
 	})
+}
+
+// twice reports whether a query parameter has more than one value: two parsers
+// could take different ones.
+func twice(query url.Values) bool {
+	for _, values := range query {
+		if len(values) > 1 {
+			return true
+		}
+	}
+	return false
 }
 
 // method keeps made-up methods out of the log.

@@ -293,6 +293,7 @@ func TestFieldsOfOtherTypes(t *testing.T) {
 		}
 	}
 	want(t, "unknown query", r.call("GET", "/v1/accounts/alice?x=1", token, nil, nil), http.StatusBadRequest, wire.CodeMalformed)
+	want(t, "after twice", r.call("GET", "/v1/accounts/alice/manifests?after=1&after=2", token, nil, nil), http.StatusBadRequest, wire.CodeMalformed)
 	want(t, "after", r.call("GET", "/v1/accounts/alice/manifests?after=-1", token, nil, nil), http.StatusBadRequest, wire.CodeMalformed)
 }
 
