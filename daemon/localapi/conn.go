@@ -100,7 +100,10 @@ func (c *conn) serve(ctx context.Context) {
 			c.hello(req)
 			continue
 		}
-		slots <- struct{}{} // back pressure: the socket is not read while it is full
+		if !c.take(ctx, slots) {
+			cancel() // nobody is left to answer
+			break
+		}
 		finish := c.begin(ctx, streamCtx, req, &streams)
 		requests.Go(func() {
 			defer func() { <-slots }()
@@ -114,6 +117,30 @@ func (c *conn) serve(ctx context.Context) {
 	late.Stop()
 	cancel()
 	streams.Wait()
+}
+
+// take takes a slot for a request. The socket is not read while there is none, so
+// it looks meanwhile whether the caller is still there; false: it has left.
+func (c *conn) take(ctx context.Context, slots chan<- struct{}) bool {
+	select {
+	case slots <- struct{}{}:
+		return true
+	default:
+	}
+	look := time.NewTicker(hangupEvery)
+	defer look.Stop()
+	for {
+		select {
+		case slots <- struct{}{}:
+			return true
+		case <-look.C:
+			if hungUp(c.c) {
+				return false
+			}
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // parse checks one line. When it fails, the request's ID is set if it was usable.

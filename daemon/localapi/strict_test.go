@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -197,4 +198,43 @@ func FuzzRequests(f *testing.F) {
 			t.Fatalf("afterwards: %q", got)
 		}
 	})
+}
+
+// TestHangUpIsSeenWhileAllWait fills a connection with requests that wait, and more
+// behind them, and leaves: their contexts end at once, and the daemon stops.
+func TestHangUpIsSeenWhileAllWait(t *testing.T) {
+	f := newFake()
+	begun, ended := make(chan struct{}, 2*maxInFlight), make(chan struct{}, 2*maxInFlight)
+	f.send = func(ctx context.Context, _ local.SendParams) (local.SendResults, error) {
+		begun <- struct{}{}
+		<-ctx.Done()
+		ended <- struct{}{}
+		return local.SendResults{}, ctx.Err()
+	}
+	path, _ := start(t, f)
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines strings.Builder
+	for i := range 2 * maxInFlight {
+		lines.WriteString(`{"jsonrpc":"2.0","id":` + strconv.Itoa(i) + `,"method":"message.send","params":{"peers":["bob"]}}` + "\n")
+	}
+	if _, err := io.WriteString(c, lines.String()); err != nil {
+		t.Fatal(err)
+	}
+	late := time.After(time.Minute)
+	for range maxInFlight {
+		<-begun
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxInFlight {
+		select {
+		case <-ended:
+		case <-late:
+			t.Fatalf("%d of %d requests go on for a caller that has left", maxInFlight-i, maxInFlight)
+		}
+	}
 }
