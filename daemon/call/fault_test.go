@@ -115,3 +115,31 @@ func TestReplayedStream(t *testing.T) {
 		t.Error("no streams became some")
 	}
 }
+
+// deserted are the streams of a caller who has left, though its context has not
+// ended yet.
+type deserted struct{ pipe }
+
+func (*deserted) Left() bool { return true }
+
+// A call is not taken for a caller who has left a moment ago: the next one who
+// waits has it.
+func TestServiceTakesNothingForTheGone(t *testing.T) {
+	two(t, func(t *testing.T, alice, bob *desk) {
+		gone := carry(func(ctx context.Context, events func(local.Event)) (local.Call, error) {
+			return bob.s.Answer(ctx, local.CallAnswerParams{Auto: true, From: []string{"alice@x"}}, &deserted{}, events)
+		})
+		settle(time.Second)
+		here := bob.answer(local.CallAnswerParams{Auto: true, From: []string{"alice@x"}})
+		settle(time.Second)
+		out := alice.start("bob@x")
+		settle(5 * time.Second)
+		<-gone.end
+		if !errors.Is(gone.err, context.Canceled) {
+			t.Errorf("who left: %v", gone.err)
+		}
+		here.cancel()
+		here.want(t, local.CallHangup, "", "connecting", "connected", "ended")
+		out.want(t, local.CallHangup, "")
+	})
+}

@@ -46,6 +46,19 @@ type Streams interface {
 	Output(name string) (io.WriteCloser, error)
 }
 
+// leaver is a caller's streams that can tell at once whether the caller is still
+// there. That the caller has left ends its context, too, but a moment later; a call
+// that is taken in that moment would be taken for nobody.
+type leaver interface {
+	Left() bool
+}
+
+// hasLeft reports whether the caller whose streams these are has left.
+func hasLeft(s Streams) bool {
+	l, ok := s.(leaver)
+	return ok && l.Left()
+}
+
 // Media make the connections of calls.
 type Media interface {
 	// Open prepares a connection: sources and destinations are opened, nothing is

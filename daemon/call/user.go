@@ -136,7 +136,7 @@ func (s *Service) take(ctx context.Context, id ID, m local.CallMedia, streams St
 	o := newOwner(id)
 	peer := ""
 	unclaim := func() {
-		left := ctx.Err() != nil // then somebody else may want it
+		left := ctx.Err() != nil || hasLeft(streams) // then somebody else may want it
 		s.post(func() { s.unclaim(id, left) })
 	}
 	err := s.do(ctx, func() error {
@@ -168,6 +168,8 @@ func (s *Service) take(ctx context.Context, id ID, m local.CallMedia, streams St
 			return errStopped
 		case ctx.Err() != nil:
 			return ctx.Err() // it was not accepted yet
+		case hasLeft(streams):
+			return context.Canceled
 		case l == nil || c == nil || c.Accepted:
 			return notFound("the call has ended")
 		case s.state.Active() != nil:

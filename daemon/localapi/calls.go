@@ -89,6 +89,9 @@ func (k *callConn) prepare(m local.CallMedia) {
 	}
 }
 
+// Left reports whether the caller's connection has ended.
+func (k *callConn) Left() bool { return hungUp(k.c.c) }
+
 // event tells the caller what happens.
 func (k *callConn) event(e local.Event) {
 	if err := k.c.writeLine(notification{"2.0", local.NotifyCall, e}, time.Now().Add(answerTimeout)); err != nil {
