@@ -383,12 +383,12 @@ func (e *Engine) message(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	if in.class != wire.Class_CLASS_DURABLE {
 		return tx.Count(e.account, countMalformed)
 	}
-	_, err := tx.Message(e.account, in.id)
-	if err == nil {
-		return tx.Count(e.account, countCollision) // another account's message has that id
-	}
-	if !errors.Is(err, store.ErrNotFound) {
+	id, err := e.freeID(tx, in.id, in.peer, store.In)
+	if err != nil {
 		return err
+	}
+	if id == (store.MessageID{}) {
+		return tx.Count(e.account, countCollision)
 	}
 	contact, err := e.trust.IsContact(tx, e.account, in.peer)
 	if err != nil {
@@ -417,7 +417,7 @@ func (e *Engine) message(tx *store.Tx, in *incoming, c *e2e.Content) error {
 		return err
 	}
 	m := &store.Message{
-		Account: e.account, ID: in.id, Peer: in.peer, Direction: store.In, Kind: int32(c.GetKind()), Device: in.device[:],
+		Account: e.account, ID: id, Peer: in.peer, Direction: store.In, Kind: int32(c.GetKind()), Device: in.device[:],
 		N: c.GetN(), SentMS: c.GetSentMs(), ReceivedMS: e.now().UnixMilli(), KeptMS: now, Request: !contact, Unread: true, Body: body,
 	}
 	files := referencesOf(c)
@@ -459,12 +459,12 @@ func (e *Engine) sync(tx *store.Tx, in *incoming, c *e2e.Content) error {
 		}
 		return nil
 	}
-	id := store.MessageID(s.GetMessageId())
-	if _, err := tx.Message(e.account, id); !errors.Is(err, store.ErrNotFound) {
-		if err == nil {
-			return tx.Count(e.account, countCollision)
-		}
+	id, err := e.freeID(tx, store.MessageID(s.GetMessageId()), peer, store.Out)
+	if err != nil {
 		return err
+	}
+	if id == (store.MessageID{}) {
+		return tx.Count(e.account, countCollision)
 	}
 	if addr != e.self {
 		added, err := e.trust.MakeContact(tx, e.account, peer)

@@ -17,6 +17,10 @@ import (
 // owe records a receipt that is due. It is durable from here on, and queued
 // after a short random delay, so that its moment tells little.
 func (e *Engine) owe(tx *store.Tx, peer store.PeerID, id store.MessageID, state e2e.ReceiptState) error {
+	id, err := e.sendersID(tx, id)
+	if err != nil {
+		return err
+	}
 	if err := tx.OweReceipt(e.account, store.Receipt{Peer: peer, ID: id, State: int32(state)}, e.profileTime().UnixMilli()); err != nil {
 		return err
 	}
