@@ -129,7 +129,7 @@ func TestCallText(t *testing.T) {
 		}
 	}
 	e := local.Event{Type: "call", Peer: "bob@x", Call: &local.Call{State: "connected", Text: "\x1b[2J"}}
-	if got := eventText(&e); strings.ContainsRune(got, 0x1b) || !strings.Contains(got, "bob@x: call connected") {
+	if got := eventText(&e); strings.ContainsRune(got, 0x1b) || !strings.Contains(got, "bob@x * call connected") {
 		t.Errorf("event = %q", got)
 	}
 }

@@ -25,7 +25,7 @@ func (a *app) printChanged(v any, changed bool, format string, args ...any) erro
 		member = append([]byte(","), member...)
 	}
 	b = append(bytes.TrimSuffix(b, []byte("}")), member...)
-	return a.write(append(escapeFormat(b), '\n'))
+	return a.writeJSON(b)
 }
 
 // differ reports whether two objects of the daemon differ in anything that is shown.

@@ -35,5 +35,5 @@ func runCompletion(a *app, root *cobra.Command, shell string) error {
 	if err != nil {
 		return err
 	}
-	return a.write(b.Bytes())
+	return a.writeRaw(b.Bytes())
 }

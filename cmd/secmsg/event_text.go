@@ -19,22 +19,63 @@ func (a *app) printEvent(e *local.Event) error {
 	return a.printf("%s", eventText(e))
 }
 
-// eventText is an event for a person: time, peer, what happened. Further lines
-// of a text are indented, so that no text can pass for another event.
+// What this program says about an event, and what a peer wrote, cannot be taken
+// for each other: a peer's words stand behind saysMark, and their further lines
+// behind furtherMark; the program's stand behind tellsMark, on a line of their
+// own behind fileMark.
+const (
+	saysMark    = ": "
+	furtherMark = "    | "
+	tellsMark   = " * "
+	fileMark    = "    * "
+)
+
+// eventText is an event for a person: time, peer, what happened.
 func eventText(e *local.Event) string {
 	var b strings.Builder
 	b.WriteString(timeText(e.Received))
-	b.WriteByte(' ')
 	who := e.Peer
 	if e.Direction == local.DirectionOut {
 		who = "-> " + who
 	}
 	if who != "" {
-		b.WriteString(visible(who))
-		b.WriteString(mark(e))
-		b.WriteString(": ")
+		b.WriteString(" " + visible(who) + mark(e))
 	}
-	b.WriteString(strings.ReplaceAll(visibleBlock(bodyText(e)), "\n", "\n    "))
+	if e.Message == nil {
+		b.WriteString(tellsMark + visible(bodyText(e)))
+		return b.String()
+	}
+	b.WriteString(messageText(e))
+	return b.String()
+}
+
+// messageText is a message with its files, each on a line of its own, and the
+// state of an own one.
+func messageText(e *local.Event) string {
+	m := e.Message
+	var b strings.Builder
+	state := ""
+	if e.Direction == local.DirectionOut && m.State != "" {
+		state = " [" + m.State + "]"
+	}
+	if m.Text != "" || len(m.Files) == 0 {
+		text := visibleBlock(m.Text)
+		b.WriteString(saysMark + strings.ReplaceAll(text, "\n", "\n"+furtherMark))
+		if state != "" && strings.Contains(text, "\n") {
+			b.WriteString("\n   ") // the end of a text is not the place for the state of all of it
+		}
+		b.WriteString(visible(state))
+		state = ""
+	}
+	for i := range m.Files {
+		if b.Len() == 0 {
+			b.WriteString(tellsMark)
+		} else {
+			b.WriteString("\n" + fileMark)
+		}
+		b.WriteString(visible(attachedText(&m.Files[i], m, e.Direction)))
+	}
+	b.WriteString(visible(state))
 	return b.String()
 }
 
@@ -52,8 +93,6 @@ func mark(e *local.Event) string {
 // bodyText is the details of an event in words.
 func bodyText(e *local.Event) string {
 	switch {
-	case e.Message != nil:
-		return messageText(e)
 	case e.File != nil:
 		return fileText(e.File, cmp.Or(e.File.ID, e.ID), e.Direction)
 	case e.FileState != nil:

@@ -126,7 +126,7 @@ func runFileShow(ctx context.Context, a *app, id, graphics string) error {
 		if err := renderPicture(&b, pic, how, a.stdoutColumns()); err != nil {
 			return err
 		}
-		return a.write(b.Bytes())
+		return a.writeRaw(b.Bytes())
 	})
 }
 

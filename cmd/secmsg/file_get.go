@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"secmsg/rpc/local"
+	"secmsg/rpc/local/screen"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -158,7 +159,7 @@ func (a *app) getFile(ctx context.Context, c *local.Client, p local.FileGetParam
 			if err := a.textOnly(ctx, c, p); err != nil {
 				return err
 			}
-			v := &visibleWriter{w: sink.w}
+			v := screen.NewWriter(sink.w)
 			sink.w, sink.finish = v, v.Flush
 		}
 	}
@@ -204,7 +205,7 @@ func (s fileSink) Write(b []byte) (int, error) { return s.w.Write(b) }
 func (s fileSink) Finish() error { return s.finish() }
 
 // textOnly refuses to write to a terminal what is not text by its sender's word.
-// What is text by that word and not by nature does no harm: see visibleWriter.
+// What is text by that word and not by nature does no harm: see screen.Writer.
 func (a *app) textOnly(ctx context.Context, c *local.Client, p local.FileGetParams) error {
 	shown, err := c.ShowFile(ctx, local.FileIDParams{AccountParam: p.AccountParam, ID: p.ID})
 	if isCode(err, local.CodeNotFound) && p.Wait {

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"secmsg/rpc/local"
+	"secmsg/rpc/local/screen"
 )
 
 // hellishNames are what a file system lets a file be called, and what a sender
@@ -89,7 +90,7 @@ func (w *world) check(text, name, dir string, paths map[string]bool, args ...str
 		w.t.Errorf("%q: saved as %q", name, got.Path)
 	case paths[got.Path]:
 		w.t.Errorf("%q: %q was there before", name, got.Path)
-	case !utf8.ValidString(base) || len(base) > 255 || base[0] == '.' || strings.IndexFunc(base, unsafeRune) >= 0:
+	case !utf8.ValidString(base) || len(base) > 255 || base[0] == '.' || strings.IndexFunc(base, screen.Acts) >= 0:
 		w.t.Errorf("%q: the name is %q", name, base)
 	}
 	paths[got.Path] = true

@@ -2,10 +2,8 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"secmsg/rpc/local"
 )
@@ -86,54 +84,4 @@ func attachedText(f *local.File, m *local.Message, direction string) string {
 // printing of events makes visible.
 func oneLine(s string) string {
 	return strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(s)
-}
-
-// messageText is a message with its files, each on a line of its own.
-func messageText(e *local.Event) string {
-	m := e.Message
-	lines := make([]string, 0, 1+len(m.Files))
-	if m.Text != "" || len(m.Files) == 0 {
-		lines = append(lines, m.Text)
-	}
-	for i := range m.Files {
-		lines = append(lines, attachedText(&m.Files[i], m, e.Direction))
-	}
-	text := strings.Join(lines, "\n")
-	if e.Direction == local.DirectionOut && m.State != "" {
-		text += " [" + m.State + "]"
-	}
-	return text
-}
-
-// visibleWriter passes text on to a terminal with everything that would act on
-// it made visible. It keeps back the first bytes of a character until the rest is here.
-type visibleWriter struct {
-	w    io.Writer
-	rest []byte
-}
-
-// Write implements io.Writer.
-func (v *visibleWriter) Write(p []byte) (int, error) {
-	b := append(v.rest, p...)
-	whole := len(b)
-	for back := 1; back < utf8.UTFMax && back <= len(b); back++ {
-		if c := b[len(b)-back]; utf8.RuneStart(c) {
-			if !utf8.FullRune(b[len(b)-back:]) {
-				whole = len(b) - back
-			}
-			break
-		}
-	}
-	if _, err := io.WriteString(v.w, visibleBlock(string(b[:whole]))); err != nil {
-		return 0, err
-	}
-	v.rest = append([]byte(nil), b[whole:]...)
-	return len(p), nil
-}
-
-// Flush writes what was kept back: the end of a text in the middle of a character.
-func (v *visibleWriter) Flush() error {
-	_, err := io.WriteString(v.w, visibleBlock(string(v.rest)))
-	v.rest = nil
-	return err
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"secmsg/rpc/local"
+	"secmsg/rpc/local/screen"
 )
 
 func TestSizeText(t *testing.T) {
@@ -27,7 +28,7 @@ func TestVisibleWriterAtEveryCut(t *testing.T) {
 	for cut := range len(text) {
 		for _, step := range []int{1, 2, 3, len(text)} {
 			var out bytes.Buffer
-			w := &visibleWriter{w: &out}
+			w := screen.NewWriter(&out)
 			for rest := text[cut:]; rest != ""; {
 				n := min(step, len(rest))
 				if _, err := w.Write([]byte(rest[:n])); err != nil {
@@ -59,20 +60,20 @@ func TestFileEventText(t *testing.T) {
 		e    *local.Event
 		want string
 	}{
-		{file(local.File{FileInfo: info, State: local.FileOffered}), `- bob@x: file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf), to fetch it: secmsg file get 0198`},
-		{file(local.File{FileInfo: info, State: local.FileFetched, Path: "/d/a\nb"}), `- bob@x: file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf) fetched: /d/a\nb`},
-		{file(local.File{FileInfo: info, State: local.FileExpired}), `- bob@x: file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf) expired`},
+		{file(local.File{FileInfo: info, State: local.FileOffered}), `- bob@x * file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf), to fetch it: secmsg file get 0198`},
+		{file(local.File{FileInfo: info, State: local.FileFetched, Path: "/d/a\nb"}), `- bob@x * file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf) fetched: /d/a\nb`},
+		{file(local.File{FileInfo: info, State: local.FileExpired}), `- bob@x * file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf) expired`},
 		{
 			&local.Event{ID: "1", Peer: "bob@x", Direction: local.DirectionIn, Message: &local.Message{
 				Text: "two\nlines", Files: []local.File{{ID: "f1", FileInfo: local.FileInfo{Name: "x", Size: 1}, State: local.FileOffered}},
 			}},
-			"- bob@x: two\n    lines\n    file \"x\" (1 B), to fetch it: secmsg file get f1",
+			"- bob@x: two\n    | lines\n    * file \"x\" (1 B), to fetch it: secmsg file get f1",
 		},
 		{
 			&local.Event{ID: "1", Peer: "bob@x", Direction: local.DirectionOut, Message: &local.Message{
 				State: local.StateAccepted, Files: []local.File{{ID: "f1", FileInfo: local.FileInfo{Name: "x", Size: 1}, State: local.StateAccepted}},
 			}},
-			"- -> bob@x: file \"x\" (1 B) [accepted]",
+			"- -> bob@x * file \"x\" (1 B) [accepted]",
 		},
 	} {
 		if got := eventText(c.e); got != c.want {
@@ -105,7 +106,8 @@ func TestFileStatesText(t *testing.T) {
 	} {
 		f := local.File{ID: "f1", FileInfo: local.FileInfo{Name: "x", Size: 1}, State: c.state, Error: c.err}
 		text := func(e *local.Event) string {
-			return strings.Replace(bodyText(e), `file "x" (1 B)`, "x", 1)
+			_, said, _ := strings.Cut(eventText(e), tellsMark)
+			return strings.Replace(said, `file "x" (1 B)`, "x", 1)
 		}
 		// What changes later is an event with an id of its own, which is not the file's.
 		if got := text(&local.Event{ID: "later", Type: local.TypeFile, Direction: c.direction, File: &f}); got != c.alone {

@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"secmsg/rpc/admin"
+
+	"secmsg/rpc/local/screen"
 )
 
 // hostileText is what somebody else may have written into an error: escape
@@ -50,7 +52,7 @@ func TestLogIsSafeToLookAt(t *testing.T) {
 				t.Errorf("json %v, %s: %q", asJSON, name, text)
 			}
 			for i, r := range line {
-				if unsafeRune(r) {
+				if screen.Acts(r) {
 					t.Errorf("json %v, %s: %U at %d of %q", asJSON, name, r, i, line)
 					break
 				}
@@ -91,7 +93,7 @@ func TestAdminOutputIsSafeToLookAt(t *testing.T) {
 			t.Fatalf("%q, %v", text, err)
 		}
 		for _, r := range string(text) {
-			if unsafeRune(r) && r != '\n' {
+			if screen.Acts(r) && r != '\n' {
 				t.Errorf("%s: %U in %q", output, r, text)
 				break
 			}

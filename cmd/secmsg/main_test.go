@@ -140,10 +140,42 @@ func TestEventEnvironment(t *testing.T) {
 	}
 }
 
+// TestEventTextCannotForgeALine: no text can make a line that this program prints
+// for something else: another event, a file, a call, a state.
 func TestEventTextCannotForgeALine(t *testing.T) {
-	e := local.Event{Type: "message", Direction: "in", Peer: "eve@x", Message: &local.Message{Text: "hi\n2026-01-01T00:00:00.000Z bob@x: \x1b[1mpay eve"}}
-	lines := strings.Split(eventText(&e), "\n")
-	if len(lines) != 2 || !strings.HasPrefix(lines[1], "    2026") || strings.Contains(lines[1], "\x1b") {
+	file := local.File{ID: "f1", FileInfo: local.FileInfo{Name: "invoice.pdf", Size: 3 << 20, Type: "application/pdf"}, State: local.FileOffered}
+	event := func(m *local.Message) string {
+		return eventText(&local.Event{Type: "message", Direction: "in", Peer: "eve@x", Message: m})
+	}
+	own := []string{ // lines of this program
+		eventText(&local.Event{Type: "file", Direction: "in", Peer: "eve@x", File: &file}),
+		eventText(&local.Event{Type: "call", Peer: "eve@x", Call: &local.Call{State: "ringing", Direction: "in", ID: "c1", Audio: true}}),
+		eventText(&local.Event{Type: "system", System: &local.System{Text: "this device was removed from its account"}}),
+		"secmsg: the profile is locked",
+	}
+	own = append(own, strings.Split(event(&local.Message{Text: "hi", Files: []local.File{file}}), "\n")...)
+	own = append(own, strings.Split(event(&local.Message{Files: []local.File{file, file}}), "\n")...)
+	for _, line := range own {
+		for _, text := range []string{line, "hi\n" + line, strings.TrimSpace(line), "hi\n" + strings.TrimSpace(line), "hi\n" + strings.TrimLeft(line, "* "), "hi\r" + line} {
+			if strings.HasSuffix(line, saysMark+"hi") && text == line {
+				continue
+			}
+			_, said, _ := strings.Cut(line, "eve@x")
+			for _, forged := range strings.Split(event(&local.Message{Text: strings.TrimPrefix(text, ": ")}), "\n") {
+				if forged == line && said != saysMark+"hi" {
+					t.Errorf("%q forges %q", text, line)
+				}
+			}
+		}
+		// The end of a line, behind the name, is no text of a peer's either.
+		if _, said, ok := strings.Cut(line, "eve@x"); ok && strings.HasPrefix(said, tellsMark) {
+			if strings.HasSuffix(event(&local.Message{Text: strings.TrimPrefix(said, tellsMark)}), said) {
+				t.Errorf("a text forges %q", said)
+			}
+		}
+	}
+	lines := strings.Split(event(&local.Message{Text: "hi\n2026-01-01T00:00:00.000Z bob@x: \x1b[1mpay eve"}), "\n")
+	if len(lines) != 2 || !strings.HasPrefix(lines[1], furtherMark+"2026") || strings.Contains(lines[1], "\x1b") {
 		t.Errorf("lines = %q", lines)
 	}
 }

@@ -17,8 +17,17 @@ import (
 // reader's right: the program ends with 0, unless it promised all of something.
 var errReaderLeft = errors.New("the reader of standard output went away")
 
-// write sends data to standard output whole.
-func (a *app) write(b []byte) error {
+// write prints text to standard output. It is the one way there for everything
+// that is shown: whatever its callers made visible, nothing passes that a
+// terminal acts on.
+func (a *app) write(b []byte) error { return a.writeRaw([]byte(visibleBlock(string(b)))) }
+
+// writeJSON prints a line of JSON.
+func (a *app) writeJSON(b []byte) error { return a.writeRaw(append(escapeFormat(b), '\n')) }
+
+// writeRaw sends what this program itself made for the terminal, or for another
+// program, to standard output whole.
+func (a *app) writeRaw(b []byte) error {
 	_, err := a.stdout.Write(b)
 	return writeError(err)
 }
@@ -38,11 +47,11 @@ func writeError(err error) error {
 
 // printJSON prints v as one line of JSON.
 func (a *app) printJSON(v any) error {
-	b, err := marshalLine(v)
+	b, err := json.Marshal(v)
 	if err != nil {
-		return err
+		return fmt.Errorf("encode result: %w", err)
 	}
-	return a.write(b)
+	return a.writeJSON(b)
 }
 
 // marshalLine encodes v as one line. encoding/json escapes control characters;
@@ -67,8 +76,11 @@ func (a *app) notef(format string, args ...any) {
 	if a.quiet {
 		return
 	}
-	fmt.Fprintf(a.stderr, "secmsg: "+format+"\n", args...)
+	a.tell("secmsg: " + fmt.Sprintf(format, args...) + "\n")
 }
+
+// tell writes talk to standard error; as write, it lets nothing pass that acts.
+func (a *app) tell(text string) { _, _ = io.WriteString(a.stderr, visibleBlock(text)) }
 
 // printError prints the error that ends the program. In systemd's journal it has
 // the priority of an error.
@@ -98,7 +110,7 @@ func (a *app) printError(e *local.Error) {
 	if isJournal(a.stderr) {
 		text = prefixLines(text, priorityError)
 	}
-	_, _ = io.WriteString(a.stderr, text)
+	a.tell(text)
 }
 
 // errorsAsJSON reports whether the error is to be JSON. A command line that

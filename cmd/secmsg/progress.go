@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -111,7 +112,7 @@ func (p *progress) note(format string, args ...any) {
 		return
 	}
 	if !p.a.quiet {
-		_, _ = fmt.Fprintf(p.bars, "secmsg: "+format+"\n", args...) // talk, which has no one to tell
+		_, _ = io.WriteString(p.bars, visibleBlock("secmsg: "+fmt.Sprintf(format, args...)+"\n")) // talk, which has no one to tell
 	}
 }
 

@@ -63,7 +63,7 @@ func runRPCCall(ctx context.Context, a *app, args []string) error {
 		if err := c.Call(ctx, args[0], params, &result); err != nil {
 			return err
 		}
-		return a.write(append(escapeFormat(result), '\n'))
+		return a.writeJSON(result)
 	})
 }
 
@@ -90,7 +90,7 @@ func runRPC(ctx context.Context, a *app) error {
 	in := make(chan error, 1)
 	go func() { in <- p.requests(conn, bufio.NewReader(a.stdin)) }()
 	out := make(chan error, 1)
-	go func() { out <- p.answers(bufio.NewReader(conn), a.write) }()
+	go func() { out <- p.answers(bufio.NewReader(conn), a.writeJSON) }()
 
 	for {
 		select {
@@ -149,7 +149,7 @@ func (p *proxy) answers(r *bufio.Reader, write func([]byte) error) error {
 		if err != nil {
 			return local.Errorf(local.CodeNoDaemon, "the daemon closed the connection")
 		}
-		if err := write(append(escapeFormat(line), '\n')); err != nil {
+		if err := write(line); err != nil {
 			return err
 		}
 		var f struct {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"secmsg/rpc/local/screen"
 )
 
 func TestVisible(t *testing.T) {
@@ -45,7 +47,7 @@ func FuzzVisible(f *testing.F) {
 			t.Fatalf("%q became invalid UTF-8 %q", in, out)
 		}
 		for _, r := range out {
-			if unsafeRune(r) {
+			if screen.Acts(r) {
 				t.Fatalf("%q keeps %U", in, r)
 			}
 		}
@@ -63,7 +65,7 @@ func FuzzVisible(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, r := range strings.TrimSuffix(string(line), "\n") {
-			if unsafeRune(r) {
+			if screen.Acts(r) {
 				t.Fatalf("JSON of %q keeps %U", in, r)
 			}
 		}

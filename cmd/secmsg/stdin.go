@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -87,7 +86,7 @@ func (a *app) interactive() bool { return a.stdinTerminal() && a.stderrTerminal(
 
 // ask asks a question on the terminal and returns the line that is typed.
 func (a *app) ask(ctx context.Context, question string) (string, error) {
-	fmt.Fprintf(a.stderr, "%s ", question)
+	a.tell(question + " ")
 	line, err := await(ctx, func() ([]byte, error) { return local.ReadLine(bufio.NewReader(a.stdin), maxSecret) })
 	if err == io.EOF {
 		return "", nil
@@ -102,9 +101,9 @@ func (a *app) askSecret(ctx context.Context, question string) (string, error) {
 	if err != nil {
 		return "", local.IOError(err, "terminal: %v", err)
 	}
-	fmt.Fprintf(a.stderr, "%s ", question)
+	a.tell(question + " ")
 	secret, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
-	fmt.Fprintln(a.stderr)
+	a.tell("\n")
 	if err != nil {
 		_ = term.Restore(fd, state)
 		if ctx.Err() != nil {

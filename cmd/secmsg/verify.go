@@ -100,7 +100,7 @@ func (a *app) printVerification(v local.Verification, qr bool) error {
 			BlackWhiteChar: qrterminal.BLACK_WHITE, WhiteBlackChar: qrterminal.WHITE_BLACK,
 		})
 	}
-	return a.write([]byte(b.String()))
+	return a.writeRaw([]byte(b.String()))
 }
 
 // groupDigits prints a safety number in groups, which a person can read out.

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"secmsg/rpc/local/place"
+	"secmsg/rpc/local/screen"
 )
 
 const (
@@ -21,7 +22,9 @@ const (
 // that can do no harm as an element of a directory on any system:
 //
 //   - the last element, whether the separators are / or \;
-//   - without control, format (direction, invisible) and separator characters;
+//   - without what a terminal would not be given as it is: control, direction,
+//     invisible and separator characters, and combining marks beyond a few (see
+//     package screen; joiners stay where a script needs them);
 //   - without leading dots, dashes and spaces (nothing hidden, no option) and
 //     without trailing dots and spaces (Windows drops them);
 //   - with _ for :*?"<>| and for bytes that are not UTF-8;
@@ -36,13 +39,14 @@ func SafeName(name string) string {
 	if i := strings.LastIndexAny(name, `/\`); i >= 0 {
 		name = name[i+1:]
 	}
-	name = strings.Map(safeRune, name)
-	name = strings.TrimLeft(name, ".- ")
-	name = strings.TrimRight(name, ". ")
-	name = notDevice(name)
-	if len(name) > MaxName {
-		// A name that was cut may have become a device's: one byte of room.
-		name = notDevice(cutName(name, MaxName-1))
+	// What one step leaves out can bring an end together that another step takes
+	// off; each round is shorter but for one underscore.
+	for range maxRounds {
+		next := safeRound(name)
+		if next == name {
+			break
+		}
+		name = next
 	}
 	if name == "" {
 		return noName
@@ -50,11 +54,25 @@ func SafeName(name string) string {
 	return name
 }
 
-// safeRune returns r, what stands for it, or -1 to drop it.
+// maxRounds is more than a name can need: an end has dots, marks and joiners in
+// turn only as far as the first character that is none of them.
+const maxRounds = 4 * MaxName
+
+func safeRound(name string) string {
+	name = strings.Map(safeRune, screen.Clean(name))
+	name = strings.TrimLeft(name, ".- ")
+	name = strings.TrimRight(name, ". ")
+	name = notDevice(name)
+	if len(name) > MaxName {
+		// A name that was cut may have become a device's: one byte of room.
+		name = notDevice(cutName(name, MaxName-1))
+	}
+	return name
+}
+
+// safeRune returns r, or what stands for it.
 func safeRune(r rune) rune {
 	switch {
-	case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point):
-		return -1
 	case unicode.Is(unicode.Zs, r):
 		return ' '
 	case strings.ContainsRune(`:*?"<>|`, r):

@@ -32,6 +32,9 @@ func TestSafeNameD5(t *testing.T) {
 		{"cod\u202egpj.exe", "codgpj.exe"}, {"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061cx", "x"},
 		{"a\u200bb\ufeffc\u2060d\u00ade", "abcde"}, {"\u200b", "file"}, {".\u200b./x", "x"}, {"\u200b../..", "file"}, {"\u200b.bashrc", "bashrc"}, {"\u202e-rf", "rf"},
 		{"x.txt\u200b.", "x.txt"}, {"\U000e0041\U000e007f", "file"}, {"\u3164\u115f", "file"},
+		// Joiners stay where a script needs them; combining marks have a bound.
+		{"می\u200cخواهم.pdf", "می\u200cخواهم.pdf"}, {"क्\u200dष.txt", "क्\u200dष.txt"}, {"a\u200db\u200cc.txt", "abc.txt"}, {"می\u200c", "می"},
+		{"e" + strings.Repeat("\u0301", 100) + ".txt", "e" + strings.Repeat("\u0301", 8) + ".txt"}, {"\u0301x", "x"}, {".\u0301.x", "x"},
 		// What shells and Windows do not take.
 		{`a:b*c?d"e<f>g|h`, "a_b_c_d_e_f_g_h"}, {"???", "___"},
 		// Devices.
