@@ -77,7 +77,7 @@ func (a *app) startDaemon(ctx context.Context, cfg config.Client, caller local.H
 func (s *starter) connect(ctx context.Context) (*local.Client, error) {
 	for begin := time.Now(); ; {
 		t := daemonTarget(s.cfg) // anew: a daemon may have told another place
-		t.Caller = s.caller
+		t.Caller, t.Stalled = s.caller, s.a.stalled(ctx, s.cfg)
 		c, err := local.Dial(ctx, t)
 		if err == nil || !local.IsAbsent(err) {
 			return c, err

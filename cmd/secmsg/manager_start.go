@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +70,45 @@ func (s *starter) askManager(ctx context.Context) (bool, error) {
 func (s *starter) managedError(unit string, err error) error {
 	return local.Errorf(local.CodeNoDaemon, "systemd did not start the daemon: %v", err).
 		WithHint("see why: journalctl --user -u %s -n 20", unit)
+}
+
+const (
+	// stalledCheck is how long a service manager has to start the daemon before
+	// the profile is looked at for a cause.
+	stalledCheck = time.Second
+	// stalledAsk is how long it has before it is asked. It is longer than the
+	// pause of the service between two attempts.
+	stalledAsk = 5 * time.Second
+)
+
+// stalled returns a function that says why a service manager, which listens for
+// the daemon, does not bring it up.
+func (a *app) stalled(ctx context.Context, cfg config.Client) func(time.Duration) error {
+	asked := false
+	return func(waited time.Duration) error {
+		if waited < stalledCheck {
+			return nil
+		}
+		for _, dir := range []string{cfg.Paths.Data, cfg.Paths.State} {
+			if err := config.CheckPrivateDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return privateDirError(err)
+			}
+		}
+		if waited < stalledAsk || asked || cfg.NoManager {
+			return nil
+		}
+		asked = true
+		m, ok := findUserManager()
+		if !ok {
+			return nil
+		}
+		out, err := m.run(ctx, "systemctl", "show", "--property=ActiveState,SubState", serviceName)
+		if err != nil || !strings.Contains(out, "=failed") && !strings.Contains(out, "=auto-restart") {
+			return nil
+		}
+		return local.Errorf(local.CodeNoDaemon, "systemd cannot start the daemon: %s fails again and again", serviceName).
+			WithHint("see why: journalctl --user -u %s -n 20", serviceName)
+	}
 }
 
 // serves reports whether the manager has the installed service, and it is for

@@ -246,6 +246,33 @@ func TestManagerStartsATransientUnit(t *testing.T) {
 	}
 }
 
+// TestServiceDoesNotComeUp has a socket that the manager listens on and a
+// service behind it that fails: commands say why, soon.
+func TestServiceDoesNotComeUp(t *testing.T) {
+	m := newManaged(t)
+	if err := os.MkdirAll(m.data(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(m.run, "secmsg"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("unix", filepath.Join(m.run, "secmsg", "secmsg.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	m.write("unit", "ActiveState=activating\nSubState=auto-restart\n", 0o644)
+	if r := m.runs(nil, "status"); r.code != 7 || !strings.Contains(r.stderr, "fails again and again") || !strings.Contains(r.stderr, "journalctl --user -u secmsg.service") {
+		t.Errorf("%+v", r)
+	}
+	if err := os.Chmod(m.data(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if r := m.runs(nil, "status"); r.code != 1 || !strings.Contains(r.stderr, "open to other users") || !strings.Contains(r.stderr, "chmod 700") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestManagerForgetsTheUnit: the manager still has the unit of a daemon that was
 // stopped just now. The next one waits for it, and is not started outside of it.
 func TestManagerForgetsTheUnit(t *testing.T) {

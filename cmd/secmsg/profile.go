@@ -85,7 +85,7 @@ func (a *app) dialAs(ctx context.Context, caller local.HelloParams) (*local.Clie
 		return nil, err
 	}
 	t := daemonTarget(cfg)
-	t.Caller = caller
+	t.Caller, t.Stalled = caller, a.stalled(ctx, cfg)
 	c, err := local.Dial(ctx, t)
 	switch {
 	case err == nil:

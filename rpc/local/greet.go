@@ -70,6 +70,10 @@ type Target struct {
 	Profile string
 	// Lock is the file that the daemon holds locked; empty if it is not known.
 	Lock string
+	// Stalled is called now and then while a socket is listened on and nobody has
+	// the lock: a service manager is to start the daemon. Its error ends the
+	// wait. It may be nil.
+	Stalled func(waited time.Duration) error
 	// Caller introduces the caller.
 	Caller HelloParams
 }
@@ -198,8 +202,14 @@ func (g *greeted) greet(ctx context.Context, t Target) error {
 		case <-ctx.Done():
 			return giveUp(ctx.Err())
 		case <-tick.C:
-			if err := hanging(t.Lock, time.Since(start)); err != nil {
+			waited := time.Since(start)
+			if err := hanging(t.Lock, waited); err != nil {
 				return giveUp(err)
+			}
+			if t.Stalled != nil && !ReadHolder(t.Lock).Held {
+				if err := t.Stalled(waited); err != nil {
+					return giveUp(err)
+				}
 			}
 		}
 	}
