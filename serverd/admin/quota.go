@@ -31,14 +31,16 @@ func (s *Server) quotaOf(ctx context.Context, name string) (rpc.Quota, error) {
 
 // setQuota serves PUT /users/{name}/quota.
 func (s *Server) setQuota(r *http.Request) (rpc.Quota, error) {
-	var in rpc.SetQuota
+	var in struct { // rpc.SetQuota, in which 0 means something and so must be said
+		Bytes *int64 `json:"bytes"`
+	}
 	if err := decode(r, &in); err != nil {
 		return rpc.Quota{}, err
 	}
-	if in.Bytes < 0 {
-		return rpc.Quota{}, malformed("bytes: must not be negative")
+	if in.Bytes == nil || *in.Bytes < 0 {
+		return rpc.Quota{}, malformed("bytes: missing or negative")
 	}
-	if err := s.opt.Store.SetBlobQuota(r.Context(), r.PathValue("name"), in.Bytes); err != nil {
+	if err := s.opt.Store.SetBlobQuota(r.Context(), r.PathValue("name"), *in.Bytes); err != nil {
 		return rpc.Quota{}, err
 	}
 	return s.quota(r)

@@ -64,6 +64,9 @@ func TestBodiesAreStrict(t *testing.T) {
 	if status, answer := do(s, "PUT", "/users/alice/quota", `{"bytes":1,"Bytes":2}`); status != http.StatusBadRequest {
 		t.Errorf("quota: %d %s", status, answer)
 	}
+	if status, answer := do(s, "PUT", "/users/alice/quota", `{}`); status != http.StatusBadRequest {
+		t.Errorf("quota without a number: %d %s", status, answer)
+	}
 	if status, answer := do(s, "POST", "/clock/confirm", `{"time":"x"}`); status != http.StatusBadRequest {
 		t.Errorf("a body where none is taken: %d %s", status, answer)
 	}

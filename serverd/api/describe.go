@@ -182,3 +182,39 @@ func (a *API) describeOthers(doc *huma.OpenAPI, failure *huma.Schema) {
 	}
 	doc.AddOperation(put)
 }
+
+// openAnswers lets the objects of answers have more fields than the document
+// names: a later server may add some, and clients ignore those they do not know.
+func openAnswers(doc *huma.OpenAPI) {
+	schemas := doc.Components.Schemas
+	asked := map[*huma.Schema]bool{}
+	var mark func(s *huma.Schema)
+	mark = func(s *huma.Schema) {
+		if s != nil && s.Ref != "" {
+			s = schemas.SchemaFromRef(s.Ref)
+		}
+		if s == nil || asked[s] {
+			return
+		}
+		asked[s] = true
+		mark(s.Items)
+		for _, p := range s.Properties {
+			mark(p)
+		}
+	}
+	for _, path := range doc.Paths {
+		for _, op := range []*huma.Operation{path.Get, path.Put, path.Post, path.Delete} {
+			if op == nil || op.RequestBody == nil {
+				continue
+			}
+			for _, media := range op.RequestBody.Content {
+				mark(media.Schema)
+			}
+		}
+	}
+	for _, s := range schemas.Map() {
+		if !asked[s] && s.AdditionalProperties == false {
+			s.AdditionalProperties = nil
+		}
+	}
+}

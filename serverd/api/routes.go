@@ -82,6 +82,7 @@ func (a *API) build() error {
 		return a.describeErr
 	}
 	a.describeOthers(h.OpenAPI(), failureSchema(h))
+	openAnswers(h.OpenAPI())
 	schemas := h.OpenAPI().Components.Schemas.Map()
 	delete(schemas, "ErrorModel") // huma's own errors, which translate replaces
 	delete(schemas, "ErrorDetail")

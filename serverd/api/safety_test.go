@@ -284,6 +284,11 @@ func described(t *testing.T, paths map[string]map[string]map[string]any, schemas
 	if paths["/v1/contact"] == nil || paths["/v1/replica"] == nil || paths["/v1/blobdata/{id}"]["put"] == nil {
 		t.Error("what is served beside the REST calls is missing")
 	}
+	for name, closed := range map[string]bool{"PutContact": true, "BlobPart": true, "CreateBlob": true, "Token": false, "StoredPrekeys": false, "Error": false} {
+		if _, is := schemas[name].(map[string]any)["additionalProperties"]; is != closed {
+			t.Errorf("%s: unknown fields are refused: %v", name, is)
+		}
+	}
 	values := map[string][]any{
 		"PutContact.relation": {"contact", "blocked"}, "ContactEntry.relation": {"contact", "blocked"}, "TokenRequest.role": {"replica", "contact", "api"},
 	}
