@@ -124,3 +124,15 @@ func FuzzParseHeader(f *testing.F) {
 		}
 	})
 }
+
+// What an authenticated peer puts into a body has one reading.
+func FuzzUnframe(f *testing.F) {
+	f.Add(frame(testOwn(), []byte("content")))
+	f.Add(make([]byte, manifestRefSize))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		ref, content, err := unframe(b)
+		if err == nil && (!ref.valid() || !bytes.Equal(frame(ref, content), b)) {
+			t.Errorf("%x has another reading", b)
+		}
+	})
+}

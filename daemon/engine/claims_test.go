@@ -270,3 +270,48 @@ func TestManifestThatTheServerLostIsPutAgain(t *testing.T) {
 		}
 	})
 }
+
+// A device whose clock is hours ahead begins sessions that its peers refuse. They
+// begin their own and ask for its messages again, so that nothing is lost.
+func TestMessagesUnderAFastClockArrive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, p := world(t, "alice", "bob")
+		defer stopAll(p...)
+		alice, bob := p[0], p[1]
+		bob.add("alice")
+		alice.add("bob")
+		settleDown(time.Second)
+		if err := bob.st.SetServerTime(t.Context(), time.Now().Add(5*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if d := bob.st.ProfileTime().Sub(alice.st.ProfileTime()); d < 4*time.Hour {
+			t.Fatalf("the clocks differ by %s", d)
+		}
+		var ids []string
+		for _, text := range []string{"one", "two"} {
+			ids = append(ids, bob.send("alice", text).ID)
+		}
+		settleDown(time.Hour)
+		for _, id := range ids {
+			bob.wantState("alice", id, local.StateDelivered)
+		}
+		if got := alice.texts("bob", "in"); len(got) != 2 {
+			t.Errorf("alice has %q", got)
+		}
+		alice.send("bob", "back", waitFor(waitDelivered))
+		err := alice.st.View(t.Context(), func(tx *store.Tx) error {
+			peer, err := tx.FindPeer(alice.account, bob.addr.String())
+			if err != nil {
+				return err
+			}
+			rebuilt, err := tx.Rebuilt(alice.account, peer, bob.device)
+			if rebuilt == 0 {
+				t.Error("alice has taken bob's session")
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
