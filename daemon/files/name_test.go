@@ -3,6 +3,7 @@ package files
 import (
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode"
@@ -69,7 +70,8 @@ func unsafeName(name string) error {
 	case strings.ContainsAny(name[:1], ".- ") || strings.ContainsAny(name[len(name)-1:], ". "):
 		return fmt.Errorf("%q starts or ends badly", name)
 	}
-	for _, r := range name {
+	joins := regexp.MustCompile(`([\p{L}\p{M}\p{So}\p{Sk}])[\x{200c}\x{200d}]([\p{L}\p{So}])`)
+	for _, r := range joins.ReplaceAllString(name, "$1$2") {
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == 0x2028 || r == 0x2029 || unicode.IsSpace(r) && r != ' ' {
 			return fmt.Errorf("%q has %U", name, r)
 		}
