@@ -21,14 +21,15 @@ type fileSendOptions struct {
 	hasExpires bool
 	require    string
 	once       bool
+	exec       string
 	progress   string
 }
 
 func newFileSendCommand(a *app) *cobra.Command {
 	var o fileSendOptions
 	c := &cobra.Command{
-		Use:   "send PEER[,PEER...] PATH...|-",
-		Short: "Send files, or standard input",
+		Use:   "send PEER[,PEER...] PATH...|-|--exec CMD --name NAME",
+		Short: "Send files, standard input, or the output of a command",
 		Long: "Send files, each encrypted on this machine and uploaded once for all recipients.\n" +
 			"- streams standard input, of any length and byte for byte. A line for each file\n" +
 			"and recipient is printed: ID PEER STATE.\n\n" +
@@ -41,6 +42,9 @@ func newFileSendCommand(a *app) *cobra.Command {
 			"A transfer continues after the server, the daemon or this machine was away. A pipe\n" +
 			"whose daemon ended before it was read to its end cannot: exit 3, and nothing was\n" +
 			"sent. Behind the end it is exit 3 too, and file list tells what became of it.\n\n" +
+			"--exec runs CMD by the shell and sends what it writes. If CMD fails, nothing is\n" +
+			"sent, and the exit status is CMD's (128 and the signal's number if a signal ended\n" +
+			"it). A pipe cannot tell that: what the shell calls pipefail says so only afterwards.\n\n" +
 			"The server keeps a file until every recipient has fetched or declined it, and for\n" +
 			"an hour more, for their other devices; or until its retention (30 days) or --expires\n" +
 			"ends. So long it counts towards your quota: see secmsg file quota.\n\n" +
@@ -51,12 +55,23 @@ func newFileSendCommand(a *app) *cobra.Command {
 		Example: "  secmsg file send bob report.pdf\n" +
 			"  secmsg file send bob,carol *.jpg --wait delivered --timeout 1h\n" +
 			"  tar c src | secmsg file send bob - --name src.tar\n" +
-			"  pg_dump db | zstd | secmsg file send backup - --name db.sql.zst -o json\n" +
+			"  secmsg file send backup --exec 'pg_dump -Z zstd db' --name db.sql.zst -o json\n" +
 			"  secmsg file send bob -- -odd-name",
-		Args: argsBetween(2, -1),
+		Args: argsBetween(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.hasTimeout = cmd.Flags().Changed("timeout")
 			o.hasExpires = cmd.Flags().Changed("expires")
+			if err := filled(cmd, "exec"); err != nil {
+				return err
+			}
+			switch {
+			case o.exec == "" && len(args) < 2:
+				return usagef("what is to be sent is missing: PATH, - or --exec CMD")
+			case o.exec != "" && len(args) > 1:
+				return usagef("--exec sends the output of CMD, and no other file")
+			case o.exec != "" && o.name == "":
+				return usagef("--exec needs --name")
+			}
 			if cmd.Flags().Changed("name") && o.name == "" {
 				return usagef("--name is empty")
 			}
@@ -69,6 +84,7 @@ func newFileSendCommand(a *app) *cobra.Command {
 	f.DurationVar(&o.timeout, "timeout", 0, "wait no longer than this; then exit 8, and the transfer goes on")
 	f.StringVar(&o.key, "idempotency-key", "", "send only once for this `KEY`: a repetition answers with the first ids")
 	f.DurationVar(&o.expires, "expires", 0, "let the server drop the file after this long")
+	f.StringVar(&o.exec, "exec", "", "send what `CMD` writes, unless it fails; needs --name")
 	f.BoolVar(&o.once, "once", false, "let the server delete the file as soon as every recipient has fetched it, not an hour later")
 	f.StringVar(&o.require, "require", "", "`verified`: exit 4 and send nothing unless every peer is verified")
 	f.StringVar(&o.progress, "progress", progressAuto, progressUsage)
@@ -79,6 +95,12 @@ func runFileSend(ctx context.Context, a *app, o fileSendOptions, args []string) 
 	p, err := fileSendParams(o, args[0])
 	if err != nil {
 		return err
+	}
+	if o.exec != "" {
+		return a.withDaemon(ctx, func(c *local.Client) error {
+			p.AccountParam = a.accountParam()
+			return a.sendOutput(ctx, c, p, o)
+		})
 	}
 	src, err := a.openSources(ctx, args[1:], o.name)
 	if err != nil {

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"secmsg/rpc/local"
+)
+
+// Exit codes of a command that a shell could not start, as POSIX has them.
+const (
+	exitNotExecutable = 126
+	exitNoCommand     = 127
+	exitSignal        = 128 // plus the number of the signal that ended it
+)
+
+// commandOutput reads what a command writes. Its end is the end of a stream only
+// once the command has ended well: of one that failed nothing is sent, whatever
+// it wrote. It is for one goroutine; close may be called from another.
+type commandOutput struct {
+	a      *app
+	out    *os.File
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the command has ended
+
+	status int // its exit status; to be read when done is closed
+}
+
+// startCommand starts a command by the shell, with the standard input and error
+// of this process.
+func (a *app) startCommand(ctx context.Context, command string) (*commandOutput, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	r, w, err := os.Pipe()
+	if err != nil {
+		cancel()
+		return nil, local.IOError(err, "pipe: %v", err)
+	}
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, w, a.stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	if !a.stdinTerminal() {
+		// What the shell started ends with it. At a terminal Ctrl-C reaches it, and it
+		// may want to ask there.
+		cmd.SysProcAttr = ownGroup()
+		cmd.Cancel = func() error { return endGroup(cmd.Process) }
+	}
+	cmd.WaitDelay = handlerKill
+	err = cmd.Start()
+	_ = w.Close() // the command has its own
+	if err != nil {
+		cancel()
+		_ = r.Close() // nothing was read
+		status := exitNotExecutable
+		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+			status = exitNoCommand
+		}
+		a.printError(local.Errorf(local.CodeIO, "the command could not be started: %v", err))
+		return nil, exitStatus(status)
+	}
+	c := &commandOutput{a: a, out: r, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		c.status = statusOf(cmd.Wait())
+		if c.status != 0 {
+			// What it has started may hold the pipe: it is of no use any more.
+			_ = r.Close()
+			if cmd.SysProcAttr != nil {
+				_ = endGroup(cmd.Process) // there may be nothing left of it
+			}
+		}
+	}()
+	return c, nil
+}
+
+// statusOf is the exit status of a command as a shell has it.
+func statusOf(err error) int {
+	if err == nil {
+		return 0
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+			return exitSignal + int(s.Signal())
+		}
+		if code := exit.ExitCode(); code > 0 {
+			return code
+		}
+	}
+	return exitNotExecutable // it was lost
+}
+
+// Read implements io.Reader. At the end of the output it waits for the command.
+func (c *commandOutput) Read(b []byte) (int, error) {
+	n, err := c.out.Read(b)
+	if n > 0 || err == nil {
+		return n, nil
+	}
+	if errors.Is(err, os.ErrClosed) || errors.Is(err, io.EOF) {
+		<-c.done
+		if c.status != 0 {
+			return 0, c.failed()
+		}
+		return 0, io.EOF
+	}
+	return 0, err
+}
+
+// failed is the end of a command that failed: this process ends as it did.
+func (c *commandOutput) failed() error { return exitStatus(c.status) }
+
+// Close ends the command if it still runs, and waits for its end.
+func (c *commandOutput) Close() error {
+	c.cancel()
+	err := c.out.Close()
+	<-c.done
+	if errors.Is(err, os.ErrClosed) {
+		err = nil
+	}
+	return err
+}
+
+// sendOutput sends what a command writes, and ends as the command does if that
+// failed: then nothing was sent.
+func (a *app) sendOutput(ctx context.Context, c *local.Client, p local.FileSendParams, o fileSendOptions) error {
+	out, err := a.startCommand(ctx, o.exec)
+	if err != nil {
+		return err
+	}
+	src := fileSources{sources: []local.FileSource{{Stream: true, Name: o.name}}, stream: out, close: func() { _ = out.Close() }}
+	p.Sources = src.sources
+	err = a.sendFiles(ctx, c, p, src, o.progress)
+	src.close()
+	if status, ok := errors.AsType[exitStatus](err); ok && int(status) == out.status {
+		a.printError(local.Errorf(local.CodeIO, "the command ended with exit status %d; nothing was sent", out.status))
+	}
+	return err
+}
