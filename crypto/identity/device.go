@@ -88,17 +88,6 @@ func readDevice(s *cryptobyte.String) (Device, error) {
 	return d, nil
 }
 
-// Entry returns the device's entry as it stands in a manifest: what a session's
-// transcript covers. It fails with [ErrFormat] if the device is not complete.
-func (d Device) Entry() ([]byte, error) {
-	if err := d.check(); err != nil {
-		return nil, err
-	}
-	b := cryptobyte.NewBuilder(nil)
-	addDevice(b, d)
-	return b.Bytes()
-}
-
 // check reports whether a device can stand in a manifest.
 func (d Device) check() error {
 	if d.Signing.IsZero() || d.Exchange.IsZero() || d.ID != key.NewDeviceID(d.Signing, d.Exchange) {

@@ -244,7 +244,7 @@ func (m Manifest) check() error {
 			return fmt.Errorf("devices out of order: %w", ErrFormat)
 		}
 		for _, e := range m.Devices[:i] {
-			if e.Exchange == d.Exchange {
+			if e.Exchange == d.Exchange || e.Signing == d.Signing {
 				return fmt.Errorf("two devices with one key: %w", ErrFormat)
 			}
 		}

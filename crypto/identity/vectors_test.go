@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/cryptobyte"
+
 	"secmsg/crypto/key"
 )
 
@@ -173,6 +175,22 @@ func (m vectorMaker) refused(first, second, spk, kem, statement, code []byte) []
 		list := bytes.Clone(b[at+49:])
 		n := len(list) - entry // the phone's name is another length; it stands first
 		return append(append(b[:at+49], list[n:]...), list[:n]...)
+	}))
+	// Both entries begin with the same signing key; they stand in the order of their ids.
+	twin, _ := m.device(2, 6, "laptop", now)
+	pair := []Device{laptop, twin}
+	if bytes.Compare(laptop.ID[:], twin.ID[:]) > 0 {
+		pair = []Device{twin, laptop}
+	}
+	man("two devices with one signing key", resign(first, labelManifest, identity, func(b []byte) []byte {
+		b[at+48] = 2
+		b = b[:at+49]
+		for _, d := range pair {
+			e := cryptobyte.NewBuilder(b)
+			addDevice(e, d)
+			b = e.BytesOrPanic()
+		}
+		return b
 	}))
 	man("a signing key of small order", resign(first, labelManifest, identity, edit(at+49, append([]byte{1}, make([]byte, 31)...)...)))
 	man("an exchange key of small order", resign(first, labelManifest, identity, edit(at+49+32, make([]byte, 32)...)))

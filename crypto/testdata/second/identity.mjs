@@ -43,7 +43,13 @@ const readAddress = (r) => {
 export function validHostPort(s) {
   const m = /^(\[[0-9a-f:.]+\]|[^:]+)(?::([1-9][0-9]{0,4}))?$/.exec(s);
   if (!m || (m[2] && Number(m[2]) > 65535)) return false;
-  if (m[1].startsWith('[')) return URL.canParse(`http://${m[1]}/`) && new URL(`http://${m[1]}/`).hostname === m[1];
+  if (m[1].startsWith('[')) {
+    try {
+      return new URL(`http://${m[1]}/`).hostname === m[1];
+    } catch {
+      return false;
+    }
+  }
   return validDomain(m[1]) || (/^(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}$/.test(m[1]) && m[1].split('.').every((x) => Number(x) < 256));
 }
 
@@ -99,7 +105,7 @@ export function readManifest(b, account, identity) {
     const d = { signing: checkSigning(r.take(32)), exchange: checkExchange(r.take(32)), name: deviceName(r.sized8()), added: time(r) };
     d.id = deviceID(d.signing, d.exchange);
     if (i > 0 && Buffer.compare(m.devices[i - 1].id, d.id) >= 0) refuse('format', 'devices out of order');
-    if (m.devices.some((e) => equal(e.exchange, d.exchange))) refuse('format', 'two devices with one key');
+    if (m.devices.some((e) => equal(e.exchange, d.exchange) || equal(e.signing, d.signing))) refuse('format', 'two devices with one key');
     m.devices.push(d);
   }
   r.end();
