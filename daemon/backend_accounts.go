@@ -170,7 +170,7 @@ func (d *Daemon) Unlock(ctx context.Context, passphrase string) error {
 	was := d.keys.Locked()
 	secret := []byte(passphrase)
 	defer clear(secret)
-	if err := d.keys.Unlock(secret); err != nil || !was {
+	if err := d.unlock(secret); err != nil || !was {
 		return toLocal(err)
 	}
 	return toLocal(d.startAccounts(ctx))

@@ -1,11 +1,14 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"time"
+
+	"golang.org/x/text/unicode/norm"
 
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
@@ -111,13 +114,25 @@ func describeOr(row *store.Account, err error) (local.Account, error) {
 func (d *Daemon) profileKey(j joining) (fresh bool, err error) {
 	switch {
 	case d.keys.New():
-		return true, d.keys.Create(j.passphrase)
+		return true, d.keys.Create(norm.NFC.Bytes(j.passphrase))
 	case len(j.passphrase) == 0:
 		return false, nil
 	case !d.keys.Protected():
 		return false, local.Errorf(local.CodeUsage, "the profile exists and has no passphrase")
 	}
-	return false, d.keys.Unlock(j.passphrase)
+	return false, d.unlock(j.passphrase)
+}
+
+// unlock tries a passphrase as it was typed, which is what profiles of before
+// have, and then in the one form that new profiles get: two keyboards may write
+// the same letters in two ways.
+func (d *Daemon) unlock(passphrase []byte) error {
+	err := d.keys.Unlock(passphrase)
+	if normal := norm.NFC.Bytes(passphrase); errors.Is(err, keyring.ErrPassphrase) && !bytes.Equal(normal, passphrase) {
+		defer clear(normal)
+		err = d.keys.Unlock(normal)
+	}
+	return err
 }
 
 // joinedBefore returns the account if this very invite made it: the answer to a

@@ -23,7 +23,7 @@ import (
 const (
 	stoppedCopy    = "another copy of this device is connected; this one stays off"
 	stoppedRevoked = "this device was removed from its account"
-	stoppedLinked  = "this copy of the device is old; link it again"
+	stoppedLinked  = "this copy of the device is old: a newer one was connected since"
 	// stoppedUnproven is shown while the server says stoppedRevoked without proof.
 	stoppedUnproven = "the server says that this device was removed from its account, which nothing signed by the account confirms; it is tried again"
 	// shownOlder is shown while the server has another list of devices than this one.

@@ -72,7 +72,8 @@ func (a *app) firstLine(ctx context.Context, path, what string) (string, error) 
 		if err != nil && err != io.EOF {
 			return "", usagef("read %s: %v", what, err)
 		}
-		s := strings.TrimSuffix(string(line), "\r")
+		// Editors of Windows begin a file with a mark and end its lines with CR.
+		s := strings.TrimSuffix(strings.TrimPrefix(string(line), "\ufeff"), "\r")
 		if s == "" {
 			return "", usagef("%s is empty", what)
 		}

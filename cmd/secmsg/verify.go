@@ -6,7 +6,6 @@ import (
 
 	"secmsg/rpc/local"
 
-	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
 )
 
@@ -40,9 +39,9 @@ func newVerifyCommand(a *app) *cobra.Command {
 			return runVerify(cmd.Context(), a, o, args[0])
 		},
 	}
-	c.Flags().StringVar(&o.expect, "expect", "", "compare with this `NUMBER` and mark the peer as verified")
+	c.Flags().StringVar(&o.expect, "expect", "", "compare with this `NUMBER`, or the text of the peer's QR code, and mark the peer as verified")
 	c.Flags().BoolVar(&o.confirm, "confirm", false, "mark the peer as verified: a person has compared the number")
-	c.Flags().BoolVar(&o.qr, "qr", false, "print the number as a QR code too")
+	c.Flags().BoolVar(&o.qr, "qr", false, "print the number as a QR code too: the peer scans it and gives its text to --expect")
 	return c
 }
 
@@ -52,7 +51,7 @@ func runVerify(ctx context.Context, a *app, o verifyOptions, peer string) error 
 		if o.confirm {
 			return usagef("--expect and --confirm exclude each other")
 		}
-		digits, err := safetyNumber(o.expect)
+		digits, err := expectedNumber(o.expect, peer)
 		if err != nil {
 			return err
 		}
@@ -85,22 +84,41 @@ func (a *app) printVerification(v local.Verification, qr bool) error {
 	if a.json() {
 		return a.printJSON(v)
 	}
-	var b strings.Builder
-	b.WriteString(visible(v.Peer) + " " + visible(v.Trust) + "\n")
-	b.WriteString(groupDigits(visible(v.SafetyNumber)))
-	b.WriteString("fingerprint: " + visible(v.Fingerprint) + "\n")
-	if qr {
-		content := string(v.QR)
-		if content == "" {
-			content = v.SafetyNumber
-		}
-		qrterminal.GenerateWithConfig(content, qrterminal.Config{
-			Level: qrterminal.M, Writer: &b, HalfBlocks: true, QuietZone: 2,
-			BlackChar: qrterminal.BLACK_BLACK, WhiteChar: qrterminal.WHITE_WHITE,
-			BlackWhiteChar: qrterminal.BLACK_WHITE, WhiteBlackChar: qrterminal.WHITE_BLACK,
-		})
+	if !qr {
+		return a.printf("%s %s\n%sfingerprint: %s", visible(v.Peer), visible(v.Trust), groupDigits(visible(v.SafetyNumber)), visible(v.Fingerprint))
 	}
-	return a.writeRaw([]byte(b.String()))
+	code, err := qrLines(v.QR)
+	if err != nil {
+		return err
+	}
+	if width := qrWidth(code); width > a.stdoutColumns() {
+		a.notef("the code is %d columns wide, the terminal %d: make it wider, or its letters smaller; or compare the number", width, a.stdoutColumns())
+		return a.printf("%s %s\n%s", visible(v.Peer), visible(v.Trust), groupDigits(visible(v.SafetyNumber)))
+	}
+	// Number and code together fit a terminal of 24 lines.
+	if err := a.printf("%s %s\n%s", visible(v.Peer), visible(v.Trust), strings.Join(strings.Fields(groupDigits(visible(v.SafetyNumber))), " ")); err != nil {
+		return err
+	}
+	return a.writeRaw([]byte(strings.Join(code, "\n") + "\n"))
+}
+
+// expectedNumber reads the digits of --expect, or the text of a QR code.
+func expectedNumber(s, peer string) (string, error) {
+	s = strings.TrimSpace(s)
+	after, ok := strings.CutPrefix(s, "secmsg://")
+	if !ok {
+		return safetyNumber(s)
+	}
+	domain, rest, ok := strings.Cut(after, "/verify#")
+	dot := strings.LastIndexByte(rest, '.')
+	if !ok || dot < 0 {
+		return "", usagef("--expect: the text of a code has the form secmsg://DOMAIN/verify#USER.DIGITS")
+	}
+	user := rest[:dot]
+	if name, at, full := strings.Cut(peer, "@"); full && (name != user || at != domain) {
+		return "", usagef("--expect: this is the code of %s@%s, not of %s", visible(user), visible(domain), visible(peer))
+	}
+	return safetyNumber(rest[dot+1:])
 }
 
 // groupDigits prints a safety number in groups, which a person can read out.

@@ -71,10 +71,24 @@ func (t *Trust) Verify(tx *store.Tx, account store.AccountID, addr identity.Addr
 			return v, false, err
 		}
 	}
+	own, err := tx.Account(account)
+	if err != nil {
+		return v, false, err
+	}
+	self, err := identity.ParseAddress(own.Address)
+	if err != nil {
+		return v, false, err
+	}
 	return local.Verification{
 		Peer: addr.String(), Trust: TrustState(c), SafetyNumber: number.String(),
-		Fingerprint: pin.Fingerprint(), QR: number.QR(),
+		Fingerprint: pin.Fingerprint(), QR: verifyText(self, number.String()),
 	}, mismatch, nil
+}
+
+// verifyText is what this side's QR code carries: who shows it, and the number
+// that both sides have. The other side gives it to secmsg verify --expect.
+func verifyText(self identity.Address, number string) string {
+	return "secmsg://" + self.Domain + "/verify#" + self.User + "." + number
 }
 
 // MismatchError is what a safety number that differs fails with.

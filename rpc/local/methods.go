@@ -401,7 +401,9 @@ type Verification struct {
 	Trust        string `json:"trust"`
 	SafetyNumber string `json:"safety_number"` // 60 digits
 	Fingerprint  string `json:"fingerprint"`
-	QR           []byte `json:"qr,omitempty"` // what the QR code carries
+	// QR is what the QR code of this side carries: secmsg://DOMAIN/verify#USER.DIGITS
+	// with the own user and the safety number.
+	QR string `json:"qr,omitempty"`
 }
 
 // TrustParams are the parameters of identity.trust: exactly one of Key and Discard.
