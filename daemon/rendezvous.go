@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -10,32 +9,18 @@ import (
 	"strings"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/activation"
-
 	"secmsg/config"
 	"secmsg/daemon/localapi"
 	"secmsg/rpc/local"
 )
 
-// listen takes the socket of systemd, or makes one, and announces it.
-func (d *Daemon) listen() (*localapi.Door, error) {
-	inherited, err := activation.Listeners()
-	if err != nil {
-		return nil, fmt.Errorf("socket activation: %w", err)
+// listen takes the socket of the service manager, or makes one, and announces it.
+func (d *Daemon) listen(given *socket) (*localapi.Door, error) {
+	var ln net.Listener
+	if given != nil {
+		ln, given.used, d.activated = given.ln, true, true
 	}
-	for i, ln := range inherited {
-		if _, ok := ln.(*net.UnixListener); !ok {
-			return nil, fmt.Errorf("socket activation: descriptor %d is not a Unix socket", i)
-		}
-	}
-	if len(inherited) > 1 {
-		return nil, fmt.Errorf("socket activation: %d sockets, one is wanted", len(inherited))
-	}
-	var given net.Listener
-	if len(inherited) == 1 {
-		given, d.activated = inherited[0], true
-	}
-	door, err := localapi.NewDoor(given, d.cfg.Paths.Places, d.cfg.Paths.Announce, d.logger)
+	door, err := localapi.NewDoor(ln, d.cfg.Paths.Places, d.cfg.Paths.Announce, d.logger)
 	if err != nil {
 		return nil, local.Errorf(local.CodeUsage, "%v", err)
 	}

@@ -28,14 +28,18 @@ import (
 // profile: a second one fails with a usage error that names the first one's
 // pid. Run returns nil after a clean stop.
 func Run(ctx context.Context, cfg config.Client, logger *slog.Logger) error {
-	err := runProfile(ctx, cfg, logger)
-	if err != nil && ctx.Err() == nil {
-		refuse(err, logger)
+	given, err := givenSocket()
+	if err != nil {
+		return err
 	}
-	return err
+	if given != nil {
+		return runActivated(ctx, cfg, given, logger)
+	}
+	return runProfile(ctx, cfg, nil, logger)
 }
 
-func runProfile(ctx context.Context, cfg config.Client, logger *slog.Logger) (err error) {
+// runProfile is one try of Run. given is the service manager's socket, or nil.
+func runProfile(ctx context.Context, cfg config.Client, given *socket, logger *slog.Logger) (err error) {
 	if err := harden(); err != nil {
 		logger.Warn("hardening", "error", err)
 	}
@@ -54,7 +58,7 @@ func runProfile(ctx context.Context, cfg config.Client, logger *slog.Logger) (er
 		return toLocal(err)
 	}
 	defer func() { err = errors.Join(err, toLocal(d.close())) }()
-	return toLocal(d.run(ctx))
+	return toLocal(d.run(ctx, given))
 }
 
 // Daemon is a running daemon. It implements localapi.Backend.
@@ -165,12 +169,12 @@ func (d *Daemon) unlockAtStart() error {
 }
 
 // run starts the accounts, listens, and waits for the end.
-func (d *Daemon) run(ctx context.Context) error {
+func (d *Daemon) run(ctx context.Context, given *socket) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stopWork := d.stop
 	d.stop, d.ending = cancel, ctx.Done()
 	defer stopWork(errStop)
-	door, err := d.listen()
+	door, err := d.listen(given)
 	if err != nil {
 		return err
 	}

@@ -145,7 +145,21 @@ func (a *app) enableUnits(ctx context.Context, m userManager, changed bool, r *i
 			WithHint("see why: journalctl --user -u %s -n 20", serviceName)
 	}
 	r.PID = service.pid
-	return nil
+	return a.checkService(ctx)
+}
+
+// checkService asks the service's daemon for its greeting: one that cannot open
+// the profile is active for systemd, and answers with what is to be mended.
+func (a *app) checkService(ctx context.Context) error {
+	cfg, err := a.profile()
+	if err != nil {
+		return err
+	}
+	c, err := local.Dial(ctx, daemonTarget(cfg))
+	if err != nil {
+		return err
+	}
+	return c.Close()
 }
 
 // handOver stops a daemon of this profile that runs outside of the service,

@@ -12,7 +12,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // ran is what a command left: its exit code and both streams.
@@ -244,26 +246,23 @@ func TestUpgradedBinaryIsTold(t *testing.T) {
 	}
 }
 
-// A daemon that the service manager starts for a command, and that cannot start,
-// tells that command why.
-func TestActivatedDaemonSaysWhy(t *testing.T) {
+// brokenBehindSocket has systemd's own tool listen for a daemon whose profile others
+// may enter. The process of the tool becomes the daemon at the first connection.
+func brokenBehindSocket(t *testing.T, pass ...string) (home string, server *exec.Cmd) {
+	t.Helper()
 	activate, err := exec.LookPath("systemd-socket-activate")
 	if err != nil {
 		t.Skip("no systemd-socket-activate here")
 	}
-	bin, home := secmsgBinary(t), filepath.Join(t.TempDir(), "h")
-	env := append(os.Environ(), "SECMSG_NO_MANAGER=true")
-	if got := runBinary(t, env, bin, "--home", home, "status"); got.code != 0 {
-		t.Fatalf("make the profile: %+v", got)
-	}
-	if got := runBinary(t, env, bin, "--home", home, "daemon", "stop"); got.code != 0 {
-		t.Fatalf("stop: %+v", got)
-	}
-	if err := os.Chmod(home, 0o755); err != nil {
+	bin := secmsgBinary(t)
+	home = filepath.Join(t.TempDir(), "h")
+	if err := os.Mkdir(home, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(home, "secmsg.sock")
-	server := exec.Command(activate, "-l", socket, bin, "--home", home, "daemon", "run")
+	if err := os.Chmod(home, 0o755); err != nil { // whatever the umask is
+		t.Fatal(err)
+	}
+	server = exec.Command(activate, append(pass, "-l", filepath.Join(home, "secmsg.sock"), bin, "--home", home, "daemon", "run")...)
 	log, err := server.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -271,7 +270,6 @@ func TestActivatedDaemonSaysWhy(t *testing.T) {
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer server.Wait()
 	lines := bufio.NewScanner(log)
 	for lines.Scan() && !strings.Contains(lines.Text(), "Listening on") {
 	}
@@ -280,9 +278,68 @@ func TestActivatedDaemonSaysWhy(t *testing.T) {
 		defer close(rest)
 		_, _ = io.Copy(io.Discard, log)
 	}()
-	defer func() { <-rest }()
-	got := runBinary(t, env, bin, "--home", home, "--no-autostart", "status")
+	t.Cleanup(func() {
+		_ = server.Process.Signal(syscall.SIGTERM) // it may have ended
+		<-rest
+		_ = server.Wait()
+	})
+	return home, server
+}
+
+// told checks that a command learned why the daemon does not start.
+func told(t *testing.T, got ran) {
+	t.Helper()
 	if got.code != 1 || !strings.Contains(got.stderr, "is open to other users") || !strings.Contains(got.stderr, "chmod 700") {
 		t.Errorf("status: %+v", got)
+	}
+}
+
+// A daemon that is started for a command and cannot start tells that command
+// why, and ends.
+func TestActivatedDaemonSaysWhy(t *testing.T) {
+	home, server := brokenBehindSocket(t)
+	told(t, runBinary(t, os.Environ(), secmsgBinary(t), "--home", home, "--no-autostart", "status"))
+	if err := server.Wait(); server.ProcessState == nil || server.ProcessState.ExitCode() != 1 {
+		t.Errorf("the daemon ended with %v, want exit 1", err)
+	}
+}
+
+// Under systemd it stays, tells every command and the manager why, and serves as
+// soon as the cause is mended: there are no failed starts to add up to a limit.
+func TestActivatedDaemonWaitsForMending(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "n")
+	sock, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sock.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	home, server := brokenBehindSocket(t, "-E", "NOTIFY_SOCKET", "-E", "HOME")
+	bin := secmsgBinary(t)
+	for range 5 {
+		told(t, runBinary(t, os.Environ(), bin, "--home", home, "--no-autostart", "status"))
+	}
+	heard := ""
+	for !strings.Contains(heard, "READY=1") || !strings.Contains(heard, "STATUS=does not start: directory") {
+		b := make([]byte, 512)
+		if err := sock.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := sock.Read(b)
+		if err != nil {
+			t.Fatalf("%v; heard %q", err, heard)
+		}
+		heard += string(b[:n]) + "\n"
+	}
+	if err := os.Chmod(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	got := runBinary(t, os.Environ(), bin, "--home", home, "--no-autostart", "status", "-o", "json")
+	var st struct{ PID int }
+	if err := json.Unmarshal([]byte(got.stdout), &st); err != nil || got.code != 0 || st.PID != server.Process.Pid {
+		t.Errorf("after chmod: %+v, want pid %d", got, server.Process.Pid)
+	}
+	if got := runBinary(t, os.Environ(), bin, "--home", home, "daemon", "stop"); got.code != 0 {
+		t.Errorf("stop: %+v", got)
 	}
 }

@@ -19,15 +19,14 @@ const (
 	refuseRead = time.Second
 )
 
-// Refuse answers the callers that wait on ln with why, instead of serving them,
-// and closes ln. A daemon that cannot start does so behind the socket of its service
-// manager, which would go on holding the callers, and would start the daemon again
-// and again for their sake.
+// Refuse answers the callers that wait on ln with why, instead of serving them.
+// A daemon that cannot start does so behind the socket of its service manager,
+// which would go on holding the callers. It leaves ln open, without a deadline.
 func Refuse(ln *net.UnixListener, why *local.Error, logger *slog.Logger) {
 	s := &server{ctx: context.Background(), logger: logger}
 	var callers sync.WaitGroup
 	defer callers.Wait()
-	defer ln.Close()
+	defer func() { _ = ln.SetDeadline(time.Time{}) }()
 	for range maxConns {
 		if err := ln.SetDeadline(time.Now().Add(refuseAccept)); err != nil {
 			return

@@ -19,6 +19,7 @@ func TestRefuseTellsWhoWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer ln.Close()
 	silent, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -46,15 +47,7 @@ func TestRefuseTellsWhoWaits(t *testing.T) {
 			case err = <-dialed:
 				got = true
 			default:
-				file, dupErr := ln.File()
-				if dupErr != nil {
-					t.Fatal(dupErr)
-				}
-				again, dupErr := net.FileListener(file)
-				if err := errors.Join(dupErr, file.Close()); err != nil {
-					t.Fatal(err)
-				}
-				Refuse(again.(*net.UnixListener), why, slog.New(slog.DiscardHandler))
+				Refuse(ln, why, slog.New(slog.DiscardHandler))
 			}
 		}
 		e, ok := errors.AsType[*local.Error](err)
@@ -63,7 +56,4 @@ func TestRefuseTellsWhoWaits(t *testing.T) {
 		}
 	}
 	asking.Wait()
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -1,0 +1,97 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"secmsg/config"
+	"secmsg/daemon/localapi"
+	"secmsg/rpc/local"
+)
+
+const (
+	// retryMin and retryMax bound the pause between two tries to start while no
+	// caller comes. They grow, since a try may cost the derivation of a key.
+	retryMin = 2 * time.Second
+	retryMax = time.Minute
+	// callerWait is how long it is waited for a caller at once; the watchdog is
+	// petted between two waits.
+	callerWait = time.Second
+)
+
+// socket is the listener that the service manager gave; nil if there is none.
+type socket struct {
+	ln   *net.UnixListener
+	used bool // a Door has it, which closes it
+}
+
+// givenSocket takes the socket of the service manager. It may be asked once.
+func givenSocket() (*socket, error) {
+	inherited, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("socket activation: %w", err)
+	}
+	if len(inherited) > 1 {
+		return nil, fmt.Errorf("socket activation: %d sockets, one is wanted", len(inherited))
+	}
+	if len(inherited) == 0 {
+		return nil, nil
+	}
+	ln, ok := inherited[0].(*net.UnixListener)
+	if !ok {
+		return nil, errors.New("socket activation: it is not a Unix socket")
+	}
+	return &socket{ln: ln}, nil
+}
+
+// runActivated runs the daemon behind a socket of the service manager. Commands
+// that wait there are told why the daemon does not start. What the user has to mend (a
+// directory that others may enter, a passphrase file that is gone) does not
+// end the process: systemd would start it again for each waiting command, until a limit takes the
+// socket away. It tells the causes, and goes on as soon as they are mended.
+func runActivated(ctx context.Context, cfg config.Client, given *socket, logger *slog.Logger) error {
+	pause, told := retryMin, ""
+	for {
+		err := runProfile(ctx, cfg, given, logger)
+		if err == nil || ctx.Err() != nil || given.used || isInUse(err) {
+			return err // commands look for the other daemon themselves
+		}
+		why, ok := errors.AsType[*local.Error](err)
+		if !ok {
+			why = local.Errorf(local.CodeNoDaemon, "the daemon does not start").WithHint("its log says why")
+		}
+		localapi.Refuse(given.ln, why, logger)
+		if why.Code != local.CodeUsage || !managed() {
+			return err
+		}
+		if why.Message != told {
+			told, pause = why.Message, retryMin
+			logger.Error("the daemon does not start; it tries again until the cause is mended", "error", err, "hint", why.Hint)
+			tell(logger, sd.SdNotifyReady)
+			tell(logger, "STATUS=does not start: "+why.Message)
+		}
+		if err := waitForCaller(ctx, given.ln, pause, logger); err != nil {
+			return err
+		}
+		pause = min(2*pause, retryMax)
+	}
+}
+
+// waitForCaller returns when a caller waits on ln, or limit is over, or with
+// nil, too, when ctx ends.
+func waitForCaller(ctx context.Context, ln *net.UnixListener, limit time.Duration, logger *slog.Logger) error {
+	for end := time.Now().Add(limit); ctx.Err() == nil && time.Now().Before(end); {
+		tell(logger, sd.SdNotifyWatchdog)
+		if ready, err := readable(ln, callerWait); ready || err != nil {
+			return err
+		}
+	}
+	return nil
+}
