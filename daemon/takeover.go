@@ -24,7 +24,7 @@ const (
 // while nobody is logged in and no service manager is there, must not keep the
 // service from starting at the next login.
 func takeLock(ctx context.Context, cfg config.Client, logger *slog.Logger) (*local.Lock, error) {
-	lock, err := local.TakeLock(cfg.Paths.Lock)
+	lock, err := local.TakeLock(ctx, cfg.Paths.Lock)
 	if !isInUse(err) || !takesOver() {
 		return lock, err
 	}
@@ -36,7 +36,7 @@ func takeLock(ctx context.Context, cfg config.Client, logger *slog.Logger) (*loc
 		return nil, err
 	}
 	for {
-		lock, err = local.TakeLock(cfg.Paths.Lock)
+		lock, err = local.TakeLock(ctx, cfg.Paths.Lock)
 		if err == nil {
 			logger.Info("took over from the daemon that a command had started", "pid", pid)
 		}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"math"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -106,8 +108,37 @@ func TestEncodersAreReadBack(t *testing.T) {
 			if err := json.Unmarshal(second, again.Interface()); err != nil || !reflect.DeepEqual(again.Interface(), out.Interface()) {
 				t.Errorf("%s %d: %v: wrote %.200s, then %.200s", typ, n, err, first, second)
 			}
+			if before, after := members(t, first), members(t, second); !slices.Equal(before, after) {
+				t.Errorf("%s %d: the decoder has lost members: %q, then %q", typ, n, before, after)
+			}
 		}
 	}
+}
+
+// members are the paths of all members of a JSON text, sorted.
+func members(t *testing.T, text []byte) []string {
+	var top any
+	if err := json.Unmarshal(text, &top); err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	var walk func(path string, v any)
+	walk = func(path string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for name, member := range v {
+				out = append(out, path+"/"+name)
+				walk(path+"/"+name, member)
+			}
+		case []any:
+			for i, element := range v {
+				walk(path+"/"+strconv.Itoa(i), element)
+			}
+		}
+	}
+	walk("", top)
+	slices.Sort(out)
+	return out
 }
 
 func FuzzDecodeEvent(f *testing.F) {

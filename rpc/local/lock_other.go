@@ -2,13 +2,18 @@
 
 package local
 
-import "errors"
+import (
+	"context"
+	"errors"
+)
 
 // Lock is the lock of a profile.
 type Lock struct{}
 
 // TakeLock has no lock that a killed process gives up on this system.
-func TakeLock(string) (*Lock, error) { return nil, errors.New("the daemon needs a Unix system") }
+func TakeLock(context.Context, string) (*Lock, error) {
+	return nil, errors.New("the daemon needs a Unix system")
+}
 
 // SetState does nothing.
 func (*Lock) SetState(string) error { return nil }

@@ -25,7 +25,7 @@ func TestLock(t *testing.T) {
 	if h := ReadHolder(path); h.Held || h.PID != 0 {
 		t.Errorf("an old file: %+v", h)
 	}
-	l, err := TakeLock(path)
+	l, err := TakeLock(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestLock(t *testing.T) {
 	if h := ReadHolder(path); h.State != HolderRunning {
 		t.Errorf("running: %+v", h)
 	}
-	if _, err := TakeLock(path); !isInUse(err) {
+	if _, err := TakeLock(t.Context(), path); !isInUse(err) {
 		t.Errorf("a second one: %v", err)
 	}
 	if l.Lost() {
@@ -88,7 +88,7 @@ func TestLookersDoNotTakeTheLock(t *testing.T) {
 		})
 	}
 	for range 50 {
-		l, err := TakeLock(path)
+		l, err := TakeLock(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +117,7 @@ func TestHanging(t *testing.T) {
 	}
 	waits("no lock is known", "", greetTimeout-1, greetTimeout, "the daemon has not answered")
 	waits("nobody has the lock", path, greetTimeout, startTimeout, "has not started it")
-	l, err := TakeLock(path)
+	l, err := TakeLock(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,7 @@ type Lock struct {
 // TakeLock takes the lock of a profile for the life of the process. If another
 // daemon has it, it fails with an Error of code in_use that names its pid. The
 // file stays, since removing it would let two daemons lock two files of one name.
-func TakeLock(path string) (*Lock, error) {
+func TakeLock(ctx context.Context, path string) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
@@ -49,7 +50,11 @@ func TakeLock(path string) (*Lock, error) {
 		if try >= sureTries && isDaemon(pid) {
 			return nil, errors.Join(inUse(pid), f.Close())
 		}
-		time.Sleep(lockPause)
+		select {
+		case <-time.After(lockPause):
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), f.Close())
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())

@@ -20,7 +20,7 @@ func TestLockFiles(t *testing.T) {
 	if err := os.WriteFile(stateFile(path), []byte("99999999 running\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := TakeLock(path)
+	l, err := TakeLock(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

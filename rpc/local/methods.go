@@ -225,12 +225,15 @@ type HeldMail struct {
 // UnmarshalJSON reads a list; in the place of an event that cannot be read stands
 // the one of DecodeEvent.
 func (l *Events) UnmarshalJSON(b []byte) error {
+	type others Events // all fields, without this method
 	var raw struct {
-		Events []json.RawMessage `json:"events"`
+		others
+		Events []json.RawMessage `json:"events"` // hides the field of others
 	}
 	if err := json.Unmarshal(b, &raw); err != nil {
 		return err
 	}
+	*l = Events(raw.others)
 	l.Events = make([]Event, len(raw.Events))
 	for i := range raw.Events {
 		l.Events[i], _ = DecodeEvent(raw.Events[i])
