@@ -73,7 +73,7 @@ func runActivated(ctx context.Context, cfg config.Client, given *socket, logger 
 		}
 		if why.Message != told {
 			told, pause = why.Message, retryMin
-			logger.Error("the daemon does not start; it tries again until the cause is mended", "error", err, "hint", why.Hint)
+			logger.Error("the daemon does not start; it tries again until the cause is mended", "error", why.Message, "hint", why.Hint)
 			tell(logger, sd.SdNotifyReady)
 			tell(logger, "STATUS=does not start: "+why.Message)
 		}

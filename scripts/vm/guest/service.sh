@@ -141,8 +141,9 @@ say $? 'a binary of an odd name' "$o"
 fresh carol
 o=$(login carol "umask 077; echo pw >pp; secmsg join '$(cat /var/tmp/invite)' --name carol --passphrase-file pp -q; secmsg daemon install -q
     mkdir -p .config/systemd/user/secmsg.service.d; printf '[Service]\nLoadCredential=secmsg.passphrase:%%h/pp\n' >.config/systemd/user/secmsg.service.d/passphrase.conf
-    systemctl --user daemon-reload; systemctl --user restart secmsg.service; sleep 5; secmsg status")
-[[ $o = *connected* ]]
+    systemctl --user daemon-reload; systemctl --user restart secmsg.service; secmsg daemon status")
+loginctl enable-linger carol
+until_true ask carol
 say $? 'LoadCredential= unlocks the profile of the service' "$o"
 
 # A system unit for a user, with a credential that is encrypted on disk.
