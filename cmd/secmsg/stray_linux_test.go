@@ -6,6 +6,9 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Lines of a library become records of the log, whatever is in them.
@@ -22,5 +25,51 @@ func TestStrayLinesAreLogged(t *testing.T) {
 		if err := json.Unmarshal([]byte(lines[i]), &r); err != nil || r.Text != want {
 			t.Errorf("line %d: %q, %v", i, r.Text, err)
 		}
+	}
+}
+
+// The trace of a crash may be larger than a pipe, and nobody reads the pipe then:
+// the process must end all the same. Nor does the end of the daemon wait for a library
+// that has kept a copy of standard error.
+func TestStrayPipeHoldsNobodyUp(t *testing.T) {
+	const stderr = 2
+	a := newApp(nil, nil, nil, nil)
+	follow, err := a.catchStray()
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		block := bytes.Repeat([]byte("goroutine 1 [running]:\n"), 200)
+		for range 1000 { // some MB
+			_, _ = unix.Write(stderr, block)
+		}
+	}()
+	copied, err := unix.Dup(stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(copied)
+	late := false
+	select {
+	case <-written:
+	case <-time.After(10 * time.Second):
+		late = true
+	}
+	stop := follow(slog.New(slog.DiscardHandler)) // reads, which ends a wait
+	<-written
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		stop()
+	}()
+	select {
+	case <-stopped:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the end waits for a library")
+	}
+	if late {
+		t.Error("a write to standard error waits for a reader")
 	}
 }
