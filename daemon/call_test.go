@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,27 @@ func TestCallConnectsAndEnds(t *testing.T) {
 			t.Errorf("list: %+v", l.Events)
 		}
 	}
+}
+
+// A second call is refused at once, although its connection is open already and has
+// something to say at its end: that nothing came for its recording.
+func TestSecondCallIsRefused(t *testing.T) {
+	alice, bob := newServer(t).friends()
+	ctx := t.Context()
+	media := local.CallMedia{AudioIn: "test", AudioOut: "null"}
+	bob.answerCall(ctx, local.CallAnswerParams{Auto: true, From: []string{"alice"}, CallMedia: media}, local.CallStreams{})
+	states, end := alice.startCall(ctx, local.CallStartParams{Peer: "bob", CallMedia: media}, local.CallStreams{})
+	waitState(t, states, end, local.CallConnected, nil)
+	for range 2 {
+		second := local.CallMedia{AudioIn: "test", AudioOut: filepath.Join(t.TempDir(), "second.ogg")}
+		_, refused := alice.startCall(ctx, local.CallStartParams{Peer: "bob", CallMedia: second}, local.CallStreams{})
+		if e := waitEnd(t, refused); local.As(e.err).Code != local.CodeUsage {
+			t.Errorf("a second call: %+v, %v", e.call, e.err)
+		}
+	}
+	_, err := alice.client.HangupCall(ctx, local.CallIDParams{})
+	check(t, err)
+	check(t, waitEnd(t, end).err)
 }
 
 // A daemon with a call is not idle, whoever carries the call.

@@ -149,6 +149,21 @@ func (s *Service) serve(ctx context.Context, l *live, x Session) *local.CallStat
 	}
 }
 
+// discard closes a connection that no call has got. Its last events are read, since
+// it waits for that, and concern nobody.
+func (s *Service) discard(x Session) {
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for range x.Events() {
+		}
+	}()
+	if _, err := x.Close(); err != nil {
+		s.logger.Info("close media", "error", err)
+	}
+	<-read
+}
+
 // op queues a step of a call's connection.
 func (s *Service) op(id ID, f op) {
 	l := s.live[id]

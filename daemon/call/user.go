@@ -55,10 +55,7 @@ func (s *Service) Start(ctx context.Context, p local.CallStartParams, streams St
 		return nil
 	})
 	if err != nil {
-		_, cerr := x.Close()
-		if cerr != nil {
-			s.logger.Info("close media", "error", cerr)
-		}
+		s.discard(x)
 		return local.Call{}, err
 	}
 	return s.carry(ctx, o, events)
@@ -182,9 +179,7 @@ func (s *Service) take(ctx context.Context, id ID, m local.CallMedia, streams St
 	})
 	if err != nil {
 		unclaim()
-		if _, err := x.Close(); err != nil {
-			s.logger.Info("close media", "error", err)
-		}
+		s.discard(x)
 		return nil, err
 	}
 	return o, nil
