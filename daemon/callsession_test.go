@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -77,5 +78,22 @@ func TestServersAreAskedAnew(t *testing.T) {
 	restart(freshFor+time.Second, 2)
 	if time.Since(s.asked) < time.Minute {
 		t.Error("no answer counts as one")
+	}
+}
+
+// The case of an extension makes no difference: a file that holds sound and pictures
+// gets both.
+func TestFilesOfSoundAndPictures(t *testing.T) {
+	for _, name := range []string{"got.mkv", "got.MKV", "got.WebM"} {
+		out, err := openSinks(local.CallMedia{VideoOut: filepath.Join(t.TempDir(), name)}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out.Muxed == nil || out.Video != nil || out.Audio != nil {
+			t.Errorf("%s: %+v", name, out)
+		}
+		if err := closeSinks(out); err != nil {
+			t.Error(err)
+		}
 	}
 }
