@@ -93,18 +93,10 @@ func (e *Engine) Connected() bool {
 	return e.status.contact
 }
 
-// Kick makes the link try to connect now. A user who asks again and again must
-// not become a load on a server that is away: one kick in each shortest pause of
-// the link is enough.
+// Kick makes the link try to connect now. Callers need not count how often they
+// ask: the link makes at most one attempt a second of it, and puts off what comes sooner.
 func (e *Engine) Kick() {
-	now := time.Now()
-	e.mu.Lock()
-	soon := now.Sub(e.kicked) < e.cfg.BackoffMin
-	if !soon {
-		e.kicked = now
-	}
-	e.mu.Unlock()
-	if !soon && e.link != nil {
+	if e.link != nil {
 		e.link.Kick()
 	}
 }

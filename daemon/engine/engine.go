@@ -115,8 +115,7 @@ type Engine struct {
 	unreadable atomic.Int64
 
 	mu     sync.Mutex
-	status status    // guarded by mu
-	kicked time.Time // guarded by mu; when the link was last told to try at once
+	status status // guarded by mu
 }
 
 // errStopped is a call to an engine that does not run.

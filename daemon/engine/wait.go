@@ -65,6 +65,9 @@ func (e *Engine) tell(id store.MessageID, c stateChange) {
 // It reports whether the time ran out first. fresh is what messages were when
 // their waits began, nil if that is not known.
 func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait, fresh []local.SendResult) (timedOut bool) {
+	if !e.Connected() {
+		e.Kick() // whoever sends wants it sent, waiting or not
+	}
 	if p.Wait == waitQueued {
 		return false
 	}
@@ -76,9 +79,6 @@ func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait, f
 	}
 	if p.Timeout > 0 {
 		limit = time.Duration(min(p.Timeout, maxExpires) * float64(time.Second))
-	}
-	if !e.Connected() {
-		e.Kick() // somebody waits
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()

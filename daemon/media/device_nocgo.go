@@ -3,12 +3,12 @@
 package media
 
 import (
-	"errors"
+	"fmt"
 
 	"secmsg/daemon/media/codec"
 )
 
-func noDevice() error { return errors.Join(ErrUnsupported, codec.ErrNoEncoder) }
+func noDevice() error { return fmt.Errorf("%w: %w", ErrUnsupported, codec.ErrNoEncoder) }
 
 func openMicrophone() (Source, error) { return nil, noDevice() }
 

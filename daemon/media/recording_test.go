@@ -57,3 +57,53 @@ func TestRecordingTouchesNoFile(t *testing.T) {
 		t.Errorf("the file that was there: %q, %v", b, err)
 	}
 }
+
+// TestRecordingThatFails: a recording that cannot be written is told of by its own
+// name and once; what was written before stays, and a file that holds nothing does not.
+func TestRecordingThatFails(t *testing.T) {
+	frame := Frame{Data: silence(opusFrame), Duration: opusFrame, Key: true}
+	for name, c := range map[string]struct {
+		before int
+		report string
+	}{
+		"at once": {0, "nothing could be written"},
+		"later":   {50, "ends where it failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s, err := OpenSink(Audio, filepath.Join(dir, "note.ogg"), SinkOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range c.before {
+				if err := s.Write(Opus, frame); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out := s.(*frameSink).out
+			if _, err := out.ready(); err != nil {
+				t.Fatal(err)
+			}
+			if err := out.writer().Close(); err != nil { // as good as a full disk
+				t.Fatal(err)
+			}
+			for range 50 {
+				if err = s.Write(Opus, frame); err != nil {
+					break
+				}
+			}
+			if err == nil || !strings.Contains(err.Error(), "note.ogg") {
+				t.Errorf("the failure: %v", err)
+			}
+			if err := s.Close(); err != nil && !errors.Is(err, os.ErrClosed) || err != nil && strings.Contains(err.Error(), "write") {
+				t.Errorf("told again: %v", err)
+			}
+			if r := s.(reporter).report(); !strings.Contains(r, c.report) {
+				t.Errorf("report: %q", r)
+			}
+			if list, _ := os.ReadDir(dir); len(list) != min(c.before, 1) {
+				t.Errorf("left behind: %v", list)
+			}
+		})
+	}
+}

@@ -339,7 +339,6 @@ func (s *Session) finishSinks() []Event {
 		if err := sink.Close(); err != nil {
 			errs = append(errs, err)
 			last = append(last, SinkFailed{Kind: kinds[sink], Err: err})
-			continue
 		}
 		if r, ok := sink.(reporter); ok && r.report() != "" {
 			last = append(last, Notice{Text: r.report()})

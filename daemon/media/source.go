@@ -249,7 +249,7 @@ func checkFormat(kind Kind, f Format) error {
 		return fmt.Errorf("%s holds no %s: %w", f, kind, ErrUnsupported)
 	}
 	if !codec.CanEncode && (f == WAV || f == S16LE) {
-		return errors.Join(ErrUnsupported, codec.ErrNoEncoder)
+		return fmt.Errorf("%w: %w", ErrUnsupported, codec.ErrNoEncoder)
 	}
 	return nil
 }

@@ -170,7 +170,7 @@ func fitting(data []byte) ([][]byte, error) {
 func (s *streamSource) pcmFrames(r io.Reader, rate, channels int) (func() (Frame, error), error) {
 	e, err := codec.NewOpusEncoder()
 	if err != nil {
-		return nil, errors.Join(ErrUnsupported, err)
+		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	s.encoder = e
 	samples := newResampler(bufio.NewReader(r), rate, channels)

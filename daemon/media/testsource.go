@@ -5,6 +5,7 @@ import (
 	"context"
 	_ "embed" // for the tone of builds without encoders
 	"errors"
+	"fmt"
 	"image"
 	"io"
 	"math"
@@ -159,7 +160,7 @@ type pictureEncoder struct {
 func (p *pictureEncoder) begin(o SourceOptions) error {
 	e, err := codec.NewH264Encoder(o.Width, o.Height, o.FrameRate, startBitRate)
 	if err != nil {
-		return errors.Join(ErrUnsupported, err)
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	p.encoder = e
 	return nil

@@ -216,10 +216,10 @@ func (w *WAVWriter) Write(samples []int16) error {
 	for _, s := range samples {
 		b = binary.LittleEndian.AppendUint16(b, uint16(s))
 	}
-	w.bytes += int64(2 * len(samples))
 	if _, err := w.w.Write(b); err != nil {
 		return fmt.Errorf("write WAV: %w", err)
 	}
+	w.bytes += int64(2 * len(samples))
 	return nil
 }
 
