@@ -18,9 +18,11 @@ type Device struct {
 	Name string
 	ID   key.DeviceID
 
-	realm   *Realm
-	address identity.Address
-	signing key.SigningPrivate
+	realm    *Realm
+	address  identity.Address
+	account  key.SigningPublic
+	signing  key.SigningPrivate
+	exchange key.ExchangePrivate
 
 	fence []byte // the confirmed value; used by whoever opens connections, one at a time
 }
@@ -51,7 +53,7 @@ func (r *Realm) Register(ctx context.Context, invite identity.InviteToken, name 
 	if err != nil {
 		return nil, err
 	}
-	return &Device{Name: name, ID: id, realm: r, address: addr, signing: signing}, nil
+	return &Device{Name: name, ID: id, realm: r, address: addr, account: account.Public(), signing: signing, exchange: exchange}, nil
 }
 
 // RegisterMany makes n accounts named prefix0, prefix1, ...
