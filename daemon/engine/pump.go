@@ -31,24 +31,6 @@ type peerState struct {
 	noKeys    map[key.DeviceID]absence
 }
 
-// absence is a device that had no usable bundle: it is asked for again after
-// until, later each time, so that one that has just joined is found soon and
-// the relay's rate for bundles is not used up on one that stays away.
-type absence struct {
-	until time.Time
-	tries int
-}
-
-// absent notes that a device had no usable bundle.
-func (e *Engine) absent(p *peerState, id key.DeviceID) {
-	a := p.noKeys[id]
-	d := e.cfg.BackoffMin
-	for n := a.tries; n > 0 && d < e.cfg.NoKeysFor; n-- {
-		d *= 2
-	}
-	p.noKeys[id] = absence{until: time.Now().Add(min(d, e.cfg.NoKeysFor)), tries: a.tries + 1}
-}
-
 func (e *Engine) peer(id store.PeerID) *peerState {
 	p := e.peers[id]
 	if p == nil {
@@ -62,6 +44,11 @@ func (e *Engine) peer(id store.PeerID) *peerState {
 func (e *Engine) later(p *peerState, wish time.Duration) {
 	d := e.cfg.backoff(p.tries, wish)
 	p.tries++
+	e.putOff(p, d)
+}
+
+// putOff tries a peer again after d.
+func (e *Engine) putOff(p *peerState, d time.Duration) {
 	p.notBefore = time.Now().Add(d)
 	e.at(taskPump, d)
 }

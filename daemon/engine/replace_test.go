@@ -259,6 +259,57 @@ func TestNoticeOfAGoneDeviceSealsForTheNewOne(t *testing.T) {
 	})
 }
 
+// A device that is listed and whose keys are not at the server yet, because it was
+// stopped between the two, fails nothing: messages and receipts wait for its keys,
+// and of a device that has none after a day it is said that there are none.
+func TestMessagesWaitForTheKeysOfANewDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, p := world(t, "alice", "bob", "carol")
+		alice, bob := p[0], p[1]
+		defer stopAll(p...)
+		alice.send("bob", "before", waitFor(waitDelivered))
+		bob.link.disconnect()
+		sent := []string{alice.send("bob", "in the old mailbox", waitFor(waitServer)).ID}
+		old := bob.device
+		bob.replaceDevice() // and it uploads no keys
+		id, err := parseID(sent[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.mu.Lock()
+		r.boxes[alice.device] = append(r.boxes[alice.device], &wire.Envelope{
+			Class:  wire.Class_CLASS_NOTICE,
+			Notice: &wire.Notice{MessageId: id[:], Device: old[:], Reason: wire.Reason_REASON_DEVICE_GONE},
+		})
+		r.mu.Unlock()
+		alice.link.poke()
+		sent = append(sent, alice.send("bob", "for the new device").ID)
+		settleDown(12 * time.Hour)
+		for _, m := range sent {
+			if state := alice.stateOf("bob", m); state == local.StateFailed {
+				t.Errorf("%s while the new device has no keys", state)
+			}
+		}
+		alice.send("carol", "meanwhile", waitFor(waitDelivered))
+		alice.restart()
+		alice.link.connect()
+		settleDown(time.Hour)
+		bob.link.connect()
+		settleDown(time.Hour)
+		for _, m := range sent {
+			alice.wantState("bob", m, local.StateDelivered)
+		}
+		equal(t, "bob got", bob.texts("alice", local.DirectionIn), []string{"before", "in the old mailbox", "for the new device"})
+
+		bob.link.disconnect()
+		bob.replaceDevice()
+		settleDown(25 * time.Hour)
+		last := alice.send("bob", "to a device without keys")
+		settleDown(time.Hour)
+		alice.wantState("bob", last.ID, local.StateFailed)
+	})
+}
+
 // The device that sealed a message is asked first, then the others of its
 // account; one that was removed never.
 func TestWhomToAsk(t *testing.T) {

@@ -165,6 +165,10 @@ func (b *sealing) row(o store.Outgoing) (*need, []*flight, error) {
 	if n, err := b.lacking(targets, o.Peer, addr.User); n != nil || err != nil {
 		return n, nil, err
 	}
+	if wait, err := b.keysWillCome(targets, to); wait > 0 || err != nil {
+		tx.OnCommit(func() { e.putOff(p, wait) })
+		return nil, nil, err
+	}
 	if own, err = b.copyLater(&o, own); err != nil {
 		return nil, nil, err
 	}
@@ -248,25 +252,6 @@ func (b *sealing) copyLater(o *store.Outgoing, own []sealTarget) ([]sealTarget, 
 		}
 	}
 	return now, nil
-}
-
-// lacking returns a need if a session must be started first. Devices that are
-// known to have no bundle are not asked for again for a while.
-func (b *sealing) lacking(targets []sealTarget, peer store.PeerID, user string) (*need, error) {
-	n := need{peer: peer, user: user}
-	for _, t := range targets {
-		has, err := b.hasSession(t.Peer, t.Device.ID)
-		if err != nil {
-			return nil, err
-		}
-		if !has && !b.e.peer(peer).noKeys[t.Device.ID].until.After(time.Now()) {
-			n.bundles = append(n.bundles, t.Device.ID)
-		}
-	}
-	if len(n.bundles) == 0 {
-		return nil, nil
-	}
-	return &n, nil
 }
 
 // sealFor seals a message for its targets. It takes its counter when it is

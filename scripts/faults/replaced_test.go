@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -82,11 +83,10 @@ func TestFault07ReplacedAgainAndAgain(t *testing.T) {
 	}
 	for _, ends := range [][2]string{{"alice", "bob"}, {"bob", "alice"}} {
 		from, to := ends[0], ends[1]
-		var got []string
-		r.eventually("all is there", func() bool {
-			got = r.shownOf(to, from)
-			return len(got) >= len(sent[from])
-		})
+		ctx, cancel := context.WithTimeout(t.Context(), settleTime)
+		defer cancel()
+		_ = lab.Poll(ctx, "all is there", func() bool { return len(r.shownOf(to, from)) >= len(sent[from]) }) // what is missing, the comparison says
+		got := r.shownOf(to, from)
 		if !slices.Equal(got, sent[from]) {
 			t.Errorf("%s shows of %s\n%q\nwant\n%q", to, from, got, sent[from])
 		}
