@@ -171,12 +171,14 @@ func TestRules(t *testing.T) {
 		"domain: d\ndomain: e":                          "already set in line 1",
 		"domain: [":                                     "not YAML",
 		"domain: d\nlimits: {mailbox: {envelopes: -5}}": "limits.mailbox.envelopes",
+		"domain: d\nlimits: {blobs: {bandwidth: 1KiB}}": "limits.blobs.bandwidth: 0 or at least 1MiB",
+		"domain: d\nblob: {s3: {endpoint: \"https://s3\"}}\nlimits: {blobs: {bandwidth: 1MiB}}": "limits.blobs.bandwidth: files in S3 do not pass",
 	} {
 		if _, err := config.LoadServer("/d", write(t, text), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", text, err, want)
 		}
 	}
-	for _, text := range []string{"domain: d\nlisten_plain: 127.0.0.1:80", "domain: d\nlisten_plain: unix:/run/x", "domain: d\nlisten_plain: \"[::1]:80\""} {
+	for _, text := range []string{"domain: d\nlimits: {blobs: {bandwidth: 0}}", "domain: d\nlimits: {blobs: {bandwidth: 1MiB}}", "domain: d\nlisten_plain: 127.0.0.1:80", "domain: d\nlisten_plain: unix:/run/x", "domain: d\nlisten_plain: \"[::1]:80\""} {
 		if _, err := config.LoadServer("/d", write(t, text), nil); err != nil {
 			t.Errorf("%q: %v", text, err)
 		}

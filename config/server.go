@@ -124,6 +124,7 @@ type BlobLimits struct {
 	Count      int           `config:"count" doc:"files of an account"`
 	Uploads    int           `config:"uploads" doc:"files of an account that are being uploaded"`
 	New        Rate          `config:"new" doc:"files that an account may begin"`
+	Bandwidth  Size          `config:"bandwidth" doc:"bytes a second of all accounts' files together, both directions; 0: no bound, else at least 1MiB; not with S3, whose files do not pass this server"`
 	Transfers  int           `config:"transfers" doc:"parts of an account that are on their way at a time, up and down"`
 	Retention  time.Duration `config:"retention" doc:"how long a file is kept"`
 	Unfinished time.Duration `config:"unfinished" doc:"how long an upload that does not go on is kept"`
@@ -234,6 +235,13 @@ func LoadServer(data, file string, values map[string]any) (Server, error) {
 // maxBlob bounds limits.blobs.size in bytes: what 4,000 parts of 8 MiB hold.
 const maxBlob = 31 << 30
 
+// minBandwidth bounds limits.blobs.bandwidth from below, in bytes a second: with
+// less, single parts of files take longer than their clients wait.
+const minBandwidth = 1 << 20
+
+// unboundedAtZero are the limits that may be 0, which means another thing for each.
+var unboundedAtZero = []string{"limits.connections.total", "limits.blobs.bandwidth"}
+
 // Validate checks the rules that single values cannot break. The error joins all.
 func (s *Server) Validate() error {
 	var problems []error
@@ -276,8 +284,13 @@ func (s *Server) Validate() error {
 	if s.Limits.Blobs.Size > maxBlob {
 		bad("limits.blobs.size: at most 31GiB")
 	}
+	if b := s.Limits.Blobs.Bandwidth; b < 0 || b > 0 && b < minBandwidth {
+		bad("limits.blobs.bandwidth: 0 or at least 1MiB")
+	} else if b > 0 && s.Blob.S3.Endpoint != "" {
+		bad("limits.blobs.bandwidth: files in S3 do not pass this server, which cannot bound what they take")
+	}
 	for _, e := range entries(s) {
-		if !strings.HasPrefix(e.key, "limits.") || e.key == "limits.connections.total" {
+		if !strings.HasPrefix(e.key, "limits.") || slices.Contains(unboundedAtZero, e.key) {
 			continue
 		}
 		if e.value.CanInt() && e.value.Int() <= 0 {

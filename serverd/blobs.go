@@ -96,7 +96,7 @@ func (s *Server) openDisk(tokenKey []byte, logger *slog.Logger) (blob.Store, err
 	}
 	l := s.cfg.Limits.Blobs
 	return blob.OpenDisk(blob.DiskOptions{
-		Dir: s.path(cmp.Or(s.cfg.Blob.Dir, blobDir)), Key: key, Stall: l.Stall, Parallel: l.Transfers,
+		Dir: s.path(cmp.Or(s.cfg.Blob.Dir, blobDir)), Key: key, Stall: l.Stall, Parallel: l.Transfers, Bandwidth: int64(l.Bandwidth),
 		Authenticated: welcomeContext, Now: s.clock.Now, Logger: logger,
 		// The API is made with this store; no request comes before it is.
 		Allowed: func(ctx context.Context, account string) error { return s.api.MayTransfer(ctx, account) },

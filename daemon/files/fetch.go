@@ -221,6 +221,9 @@ func (f *fetch) fetchPart(ctx context.Context, t *ticket, p *piece) error {
 			if errors.Is(err, ErrTicket) {
 				t.drop(at)
 			}
+			if w.b.limited(err) {
+				w.began = time.Now() // the server is there
+			}
 		}
 		if err := w.after(ctx, err); err != nil {
 			return err

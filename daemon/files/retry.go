@@ -57,6 +57,19 @@ func (b *backoff) enough(err error) bool {
 	return b.odd >= lastingTries
 }
 
+// limitedTries bounds how long a part waits that the server has no room for at the
+// moment, to a few seconds: it may be all that the account has on its way.
+const limitedTries = 3
+
+// limited reports whether the server has no room for a part at the moment.
+func (b *backoff) limited(err error) bool {
+	if wire.CodeOf(err) != wire.CodeRateLimited {
+		return false
+	}
+	b.tries = min(b.tries, limitedTries)
+	return true
+}
+
 // wait waits after a failure: for twice as long as the last time, with up to
 // half of it by chance, and at least as long as the server asked for.
 func (b *backoff) wait(ctx context.Context, err error) error {

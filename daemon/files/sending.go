@@ -162,6 +162,7 @@ func (u *upload) put(ctx context.Context, p sealedPart) error {
 		case b.enough(err):
 			return refused(err)
 		}
+		b.limited(err)
 		if !errors.Is(err, ErrTicket) || b.tries > 0 {
 			u.waits(err)
 		}

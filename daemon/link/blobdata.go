@@ -29,6 +29,11 @@ const (
 	// dataStep is what must move within Timing.Request, in bytes: a part may
 	// take long on a slow line, but not stand still.
 	dataStep = 64 << 10
+	// answerTimes is how many times Timing.Request the answer to a part may take once
+	// all of it has left. A proxy, or the system, may have taken the part much faster
+	// than a server that bounds its bandwidth: at 128 KiB a second, which such a server
+	// gives a transfer when it is busy, a part of 8 MiB takes a minute.
+	answerTimes = 4
 	// maxStoreError bounds what is read of a store's answer to a failed
 	// request, or to an upload, in bytes.
 	maxStoreError = 16 << 10
@@ -237,7 +242,8 @@ func storeError(ctx context.Context, resp *http.Response, own bool) error {
 	}
 }
 
-// watch returns a context that ends when nothing has moved for Timing.Request.
+// watch returns a context that ends when nothing has moved for Timing.Request, or
+// answerTimes that behind the end of what is read.
 func (c *Client) watch(ctx context.Context) (*watchdog, context.Context) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watchdog{cancel: cancel, within: c.timing.Request}
@@ -290,7 +296,11 @@ func (r *watchedReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	if w.moved += int64(n); w.moved >= dataStep || err != nil {
 		w.moved = 0
-		w.timer.Reset(w.within)
+		within := w.within
+		if err == io.EOF {
+			within *= answerTimes
+		}
+		w.timer.Reset(within)
 	}
 	return n, err
 }

@@ -48,6 +48,9 @@ type DiskOptions struct {
 	Stall time.Duration
 	// Parallel bounds the transfers of one account at a time; 32 if it is 0.
 	Parallel int
+	// Bandwidth bounds what the transfers of all accounts move together, in bytes a
+	// second, both directions together; 0: no bound.
+	Bandwidth int64
 	// Authenticated is called for a request with a good signature; may be nil.
 	Authenticated func(ctx context.Context)
 	// Allowed says whether an account may still transfer, and else why not, by a *wire.Error; may be nil.
@@ -69,6 +72,7 @@ type Disk struct {
 	root *os.Root
 
 	buffers buffers
+	shape   *shaper               // nil: no bound
 	locks   [lockCount]sync.Mutex // of blobs: held while parts are renamed, made an index, or deleted
 
 	mu      sync.Mutex
@@ -99,7 +103,7 @@ func OpenDisk(opt DiskOptions) (*Disk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("blobs: %w", err)
 	}
-	d := &Disk{opt: opt, root: root, puts: map[putKey]*put{}, running: map[string]int{}}
+	d := &Disk{opt: opt, root: root, shape: newShaper(opt.Bandwidth), puts: map[putKey]*put{}, running: map[string]int{}}
 	if err := d.prepare(); err != nil {
 		return nil, errors.Join(fmt.Errorf("blobs: %w", err), root.Close())
 	}

@@ -52,9 +52,12 @@ type putKey struct {
 
 // put is a part that is coming in.
 type put struct {
-	rc    *http.ResponseController
-	ended atomic.Bool // a newer one has come
-	done  chan struct{}
+	account string
+	rc      *http.ResponseController
+	ctx     context.Context
+	cancel  context.CancelFunc
+	ended   atomic.Bool // a newer one has come
+	done    chan struct{}
 }
 
 // step gives the next step its time, unless a newer put has come.
@@ -81,6 +84,7 @@ func (d *Disk) begin(ctx context.Context, key putKey, p *put) error {
 			return nil
 		}
 		older.ended.Store(true)
+		older.cancel()
 		_ = older.rc.SetReadDeadline(time.Unix(1, 0)) // its connection may be gone already
 		d.mu.Unlock()
 		select {
@@ -111,7 +115,9 @@ func (d *Disk) servePut(w http.ResponseWriter, r *http.Request, g grant) {
 		d.refuse(w, http.StatusBadRequest, &wire.Error{Code: wire.CodeMalformed, Message: "the part is smaller than its ticket"})
 		return
 	}
-	p := &put{rc: http.NewResponseController(w), done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	p := &put{account: g.account, rc: http.NewResponseController(w), ctx: ctx, cancel: cancel, done: make(chan struct{})}
 	key := putKey{g.id, g.number}
 	if err := d.begin(r.Context(), key, p); err != nil {
 		d.fail(w, err)
@@ -208,21 +214,29 @@ func (d *Disk) place(g grant, tmp string) error {
 	return nil
 }
 
-// receive copies exactly size bytes from body to f. Each step must come in time.
+// receive copies exactly size bytes from body to f. Each step must come in time,
+// which begins when it may come.
 func (d *Disk) receive(p *put, f *os.File, body io.Reader, size int64) error {
 	buf := d.buffers.get()
 	defer d.buffers.put(buf)
-	filled, moved := 0, stepSize
+	filled, allowed := 0, 0
 	var written, started int64
 	for left := size; left > 0; {
-		if moved >= stepSize {
-			moved = 0
+		if allowed <= 0 {
+			allowed = int(min(stepSize, left))
+			if err := d.shape.wait(p.ctx, p.account, allowed); err != nil {
+				return fmt.Errorf("%w: %w", errBody, err)
+			}
 			if err := p.step(d.opt.Stall); err != nil {
 				return err
 			}
 		}
-		n, err := body.Read(buf[filled:min(int64(bufferSize), int64(filled)+left)])
-		filled, moved, left = filled+n, moved+n, left-int64(n)
+		end := min(int64(bufferSize), int64(filled)+left)
+		if d.shape != nil {
+			end = min(end, int64(filled+allowed))
+		}
+		n, err := body.Read(buf[filled:end])
+		filled, allowed, left = filled+n, allowed-n, left-int64(n)
 		if filled == bufferSize || left == 0 {
 			if _, err := f.Write(buf[:filled]); err != nil {
 				return d.failed("put", err)

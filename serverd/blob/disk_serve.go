@@ -45,6 +45,12 @@ func (d *Disk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer d.leave(g.account)
+	// Nothing of a body is asked for, or read, before its turn.
+	if err := d.shape.enter(r.Context(), g.account); err != nil {
+		d.fail(w, err)
+		return
+	}
+	defer d.shape.leave(g.account)
 	if method == http.MethodPut {
 		d.servePut(w, r, g)
 		return
@@ -86,8 +92,11 @@ func (d *Disk) refuse(w http.ResponseWriter, status int, e *wire.Error) {
 func (d *Disk) fail(w http.ResponseWriter, err error) {
 	if e, ok := errors.AsType[*wire.Error](err); ok {
 		status := http.StatusForbidden
-		if e.Code == wire.CodeUnavailable {
+		switch e.Code {
+		case wire.CodeUnavailable:
 			status = http.StatusServiceUnavailable
+		case wire.CodeRateLimited:
+			status = http.StatusTooManyRequests
 		}
 		d.refuse(w, status, e)
 		return
@@ -127,7 +136,7 @@ func (d *Disk) serveGet(w http.ResponseWriter, r *http.Request, g grant) {
 		return
 	}
 	d.getCount.Add(1)
-	http.ServeContent(&steadyWriter{w, http.NewResponseController(w), d}, r, "", time.Time{}, c)
+	http.ServeContent(&steadyWriter{w, http.NewResponseController(w), d, r.Context(), g.account}, r, "", time.Time{}, c)
 	if c.err == nil {
 		return
 	}
@@ -136,17 +145,23 @@ func (d *Disk) serveGet(w http.ResponseWriter, r *http.Request, g grant) {
 	}
 }
 
-// steadyWriter is a ResponseWriter whose every step must go out in time.
+// steadyWriter is a ResponseWriter whose every step must go out in time, which
+// begins when it may go.
 type steadyWriter struct {
 	http.ResponseWriter
-	rc *http.ResponseController
-	d  *Disk
+	rc      *http.ResponseController
+	d       *Disk
+	ctx     context.Context
+	account string
 }
 
 // Write sends b in steps.
 func (s *steadyWriter) Write(b []byte) (n int, err error) {
 	for len(b) > 0 {
 		step := b[:min(len(b), stepSize)]
+		if err := s.d.shape.wait(s.ctx, s.account, len(step)); err != nil {
+			return n, err
+		}
 		if err := s.rc.SetWriteDeadline(time.Now().Add(s.d.opt.Stall)); err != nil {
 			return n, err
 		}

@@ -208,6 +208,27 @@ func TestDiskLateRefusal(t *testing.T) {
 	}
 }
 
+// A transfer that the bound on bandwidth slows down ends well, though it takes
+// longer than a whole request may, and than the bound for a standstill.
+func TestDiskSlowedTransfers(t *testing.T) {
+	d, err := OpenDisk(DiskOptions{Dir: t.TempDir(), Key: make([]byte, KeySize), Stall: 100 * time.Millisecond, Bandwidth: stepSize * 4})
+	must(t, err)
+	srv := httptest.NewUnstartedServer(d)
+	srv.Config.ReadTimeout, srv.Config.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
+	srv.Start()
+	defer func() {
+		srv.Close()
+		must(t, d.Close())
+	}()
+	b := backend{Store: d, base: srv.URL, now: time.Now}
+	id, _ := b.create(t)
+	content := random(3 * stepSize)
+	must(t, b.Complete(ctxOf(t), id, "", []Part{b.put(t, id, "", 1, content)}))
+	if status, data := b.get(t, id, ""); status != http.StatusOK || !bytes.Equal(data, content) {
+		t.Errorf("%d, %d bytes of %d", status, len(data), len(content))
+	}
+}
+
 // One account has so many transfers at a time; others are not touched.
 func TestDiskParallelBound(t *testing.T) {
 	b, d := openDisk(t, t.TempDir(), func(o *DiskOptions) { o.Parallel = 2 })
