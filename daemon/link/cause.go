@@ -156,6 +156,9 @@ const (
 // that ran out of its own time is unreachable; one that the caller ended is not.
 func dialError(ctx context.Context, hostPort string, p phase, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, ErrUntrusted) {
+		if e, ok := errors.AsType[*proxyError](err); ok {
+			return &HostError{Host: hostPort, Cause: CauseProxy, Err: fmt.Errorf("connect: %w", &proxyError{e.proxy, errNoAnswer})}
+		}
 		return &HostError{Host: hostPort, Cause: CauseConnectTimeout,
 			Err: fmt.Errorf("connect: %w: no answer in time: %w", ErrUnreachable, noDeadline{err})}
 	}
@@ -208,7 +211,11 @@ func Reason(err error) string {
 		}
 	case CauseProxy:
 		if e, ok := errors.AsType[*proxyError](err); ok {
-			if inner := Reason(e.err); inner != "" {
+			inner := Reason(e.err)
+			if a, ok := errors.AsType[proxyAnswer](e.err); ok {
+				inner = string(a)
+			}
+			if inner != "" {
 				return "the proxy " + e.proxy + ": " + inner
 			}
 			return "the proxy " + e.proxy + " does not let the connection through"

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"golang.org/x/net/proxy"
@@ -58,6 +59,12 @@ func (e *proxyError) Error() string { return "proxy " + e.proxy + ": " + e.err.E
 // Unwrap returns the reason.
 func (e *proxyError) Unwrap() error { return e.err }
 
+// proxyAnswer is a refusal of the proxy, in words that are safe to show.
+type proxyAnswer string
+
+// Error returns the words.
+func (a proxyAnswer) Error() string { return string(a) }
+
 // connect opens the connection on which TLS with the server begins: directly, or
 // through a tunnel of the proxy, which sees HOST:PORT and sealed bytes.
 func (e Endpoint) connect(ctx context.Context, hostPort string) (net.Conn, error) {
@@ -70,7 +77,8 @@ func (e Endpoint) connect(ctx context.Context, hostPort string) (net.Conn, error
 	}
 	via, err := e.Proxy(&http.Request{URL: &url.URL{Scheme: "https", Host: hostPort}})
 	if err != nil {
-		return nil, &proxyError{"of the environment", err}
+		// Its text may hold a password.
+		return nil, &proxyError{"of the environment", proxyAnswer("HTTPS_PROXY is not a URL such as http://proxy.example.com:3128")}
 	}
 	if via == nil {
 		return dial(ctx, "tcp", hostPort)
@@ -108,8 +116,12 @@ func (f dialFunc) Dial(network, address string) (net.Conn, error) {
 }
 
 func tunnel(ctx context.Context, dial dialFunc, via *url.URL, at, hostPort string) (net.Conn, error) {
-	if via.Scheme == "socks5" || via.Scheme == "socks5h" {
+	switch via.Scheme {
+	case "socks5", "socks5h":
 		return socks(ctx, dial, via, at, hostPort)
+	case "http", "https":
+	default: // only the environment can name one
+		return nil, proxyAnswer("its scheme is neither http, https nor socks5")
 	}
 	conn, err := dial(ctx, "tcp", at)
 	if err != nil {
@@ -120,6 +132,9 @@ func tunnel(ctx context.Context, dial dialFunc, via *url.URL, at, hostPort strin
 		secure := tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: via.Hostname(), NextProtos: []string{"http/1.1"}})
 		if err := secure.HandshakeContext(ctx); err != nil {
 			_ = conn.Close()
+			if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+				return nil, proxyAnswer("its certificate is not good: " + strings.TrimPrefix(e.Err.Error(), "x509: "))
+			}
 			return nil, err
 		}
 		conn = secure
@@ -148,16 +163,34 @@ func ask(conn net.Conn, via *url.URL, hostPort string) error {
 	}
 	br := bufio.NewReader(io.LimitReader(conn, maxHeader))
 	resp, err := http.ReadResponse(br, req)
-	if err != nil {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), isTimeout(err):
 		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("it answered %d to CONNECT", resp.StatusCode)
-	}
-	if br.Buffered() != 0 {
-		return errors.New("it sent bytes before the tunnel began")
+	case err != nil:
+		if _, ok := errors.AsType[*net.OpError](err); ok {
+			return err
+		}
+		return proxyAnswer("it does not answer as an HTTP proxy does")
+	case resp.StatusCode/100 != 2:
+		return refusal(resp.StatusCode, via.User != nil)
+	case br.Buffered() != 0:
+		return proxyAnswer("it sent bytes before the tunnel began")
 	}
 	return nil
+}
+
+// refusal explains the status with which a proxy makes no tunnel.
+func refusal(status int, login bool) proxyAnswer {
+	text := "it does not let the connection through"
+	switch {
+	case status == http.StatusProxyAuthRequired && login:
+		text = "it does not accept this user and password"
+	case status == http.StatusProxyAuthRequired:
+		text = "it wants a user and a password"
+	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
+		text = "it cannot reach the server"
+	}
+	return proxyAnswer(fmt.Sprintf("%s (HTTP status %d)", text, status))
 }
 
 // socks makes the tunnel with SOCKS 5 (RFC 1928); the proxy resolves the name.
@@ -171,5 +204,10 @@ func socks(ctx context.Context, dial dialFunc, via *url.URL, at, hostPort string
 	if err != nil {
 		return nil, err
 	}
-	return d.(proxy.ContextDialer).DialContext(ctx, "tcp", hostPort)
+	conn, err := d.(proxy.ContextDialer).DialContext(ctx, "tcp", hostPort)
+	if e, ok := errors.AsType[*net.OpError](err); ok && strings.HasPrefix(e.Op, "socks") && Reason(err) == "" {
+		// The library's own words, which hold nothing that the proxy wrote.
+		return nil, proxyAnswer("it refuses: " + strings.TrimPrefix(e.Err.Error(), "unknown error "))
+	}
+	return conn, err
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // tunnels is a proxy that answers CONNECT, or what it is told to answer instead.
@@ -117,16 +118,26 @@ func TestProxy(t *testing.T) {
 // TestProxyRefuses names a proxy that does not let a connection through, whatever it says instead.
 func TestProxyRefuses(t *testing.T) {
 	f := newFake(t, newRealm(t))
-	for name, answer := range map[string]string{
-		"forbidden": "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "login": "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
-		"another protocol": "SSH-2.0-x\r\n", "endless": "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("b", 2*maxHeader),
-		"early bytes": "HTTP/1.1 200 OK\r\n\r\nmore", "redirect": "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\n\r\n",
+	const login = "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"
+	for name, c := range map[string]struct{ answer, user, reason string }{
+		"forbidden":        {"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "", "does not let the connection through (HTTP status 403)"},
+		"login":            {login, "", "it wants a user and a password (HTTP status 407)"},
+		"bad login":        {login, "me:wrong@", "it does not accept this user and password (HTTP status 407)"},
+		"no way on":        {"HTTP/1.1 502 Bad Gateway\r\n\r\n", "", "it cannot reach the server (HTTP status 502)"},
+		"another protocol": {"SSH-2.0-x\r\n", "", "it does not answer as an HTTP proxy does"},
+		"TLS":              {"\x15\x03\x01\x00\x02\x02\x46", "", ""},
+		"endless":          {"HTTP/1.1 200 OK\r\nA: " + strings.Repeat("b", 2*maxHeader), "", ""},
+		"early bytes":      {"HTTP/1.1 200 OK\r\n\r\nmore", "", "bytes before the tunnel"},
+		"redirect":         {"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\n\r\n", "", "(HTTP status 302)"},
+		"hangs up":         {"HTTP/1.1 200 OK\r\nA: b", "", "the connection was closed"},
 	} {
-		p := newTunnels(t, answer)
-		_, err := FetchRealm(t.Context(), p.through(t, f.endpoint(), ""))
+		p := newTunnels(t, c.answer)
+		_, err := FetchRealm(t.Context(), p.through(t, f.endpoint(), c.user))
 		cause, host := CauseOf(err)
-		if KindOf(err) != KindUnreachable || cause != CauseProxy || host == "" || !strings.Contains(Reason(err), p.l.Addr().String()) {
-			t.Errorf("%s: %v, cause %q, reason %q", name, err, cause, Reason(err))
+		reason := Reason(err)
+		if KindOf(err) != KindUnreachable || cause != CauseProxy || host == "" || !strings.Contains(reason, p.l.Addr().String()) ||
+			!strings.Contains(reason, c.reason) || strings.Contains(reason, "wrong") {
+			t.Errorf("%s: %v, cause %q, reason %q", name, err, cause, reason)
 		}
 	}
 	e := f.endpoint()
@@ -139,6 +150,63 @@ func TestProxyRefuses(t *testing.T) {
 	defer f.mu.Unlock()
 	if len(f.paths) != 0 {
 		t.Errorf("the server was asked directly: %q", f.paths)
+	}
+}
+
+// TestProxySaysWhy names, for all that can be wrong with a proxy, the proxy and the reason.
+func TestProxySaysWhy(t *testing.T) {
+	f := newFake(t, newRealm(t))
+	says := func(name, reason string, via func(*http.Request) (*url.URL, error), timing Timing) {
+		t.Helper()
+		e := f.endpoint()
+		e.Proxy, e.Timing = via, timing
+		_, err := FetchRealm(t.Context(), e)
+		if cause, _ := CauseOf(err); cause != CauseProxy || KindOf(err) != KindUnreachable || !strings.Contains(Reason(err), reason) {
+			t.Errorf("%s: %v, cause %q, reason %q; want %q", name, err, cause, Reason(err), reason)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: the error has the password: %v", name, err)
+		}
+	}
+	to := func(u string) ProxyFunc {
+		return func(*http.Request) (*url.URL, error) { return url.Parse(u) }
+	}
+	says("scheme", "neither http, https nor socks5", to("ftp://127.0.0.1:1"), Timing{})
+	says("certificate", "its certificate is not good", to("https://me:secret@"+f.endpoint().Server), Timing{})
+	says("environment", "HTTPS_PROXY is not a URL", to("http://me:se%zzcret@127.0.0.1:1 secret"), Timing{})
+	answering := func(answer string) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		check(t, err)
+		var done sync.WaitGroup
+		done.Go(func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				done.Go(func() {
+					_, _ = io.WriteString(c, answer)
+					_, _ = io.Copy(io.Discard, c) // until the client leaves
+					_ = c.Close()
+				})
+			}
+		})
+		t.Cleanup(func() {
+			check(t, l.Close())
+			done.Wait()
+		})
+		return l.Addr().String()
+	}
+	for name, c := range map[string]struct{ answer, reason string }{
+		"login":       {"\x05\xff", "no acceptable authentication methods"},
+		"unreachable": {"\x05\x00\x05\x04\x00\x01", "it refuses: host unreachable"},
+		"not SOCKS":   {"HTTP/1.1 400 Bad Request\r\n\r\n", "unexpected protocol version"},
+	} {
+		says("SOCKS, "+name, c.reason, to("socks5://"+answering(c.answer)), Timing{})
+	}
+	silent := answering("")
+	for _, scheme := range []string{"http", "https", "socks5"} {
+		says(scheme+", silent", "the proxy "+silent+": no answer in time", to(scheme+"://"+silent), Timing{Dial: 300 * time.Millisecond})
 	}
 }
 
