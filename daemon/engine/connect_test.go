@@ -53,6 +53,27 @@ func TestConnect(t *testing.T) {
 	})
 }
 
+// TestSendKicks: each message that is queued while the link is down makes the link
+// try, whether its sender waits or not, and however soon it follows another: the
+// server may be back since the attempt for that one failed.
+func TestSendKicks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice := join(t, newRelay(t), "alice")
+		defer alice.stop()
+		kicks := 0
+		alice.link.onKick = func() { kicks++ }
+		for i, wait := range []string{waitQueued, waitQueued, waitServer} {
+			p := local.SendParams{Peers: []string{"bob"}, Text: "hi", Wait: wait, Timeout: 0.001}
+			if _, err := alice.engine.Send(t.Context(), p); err != nil && local.As(err).Code != local.CodeTimeout {
+				t.Fatal(err)
+			}
+			if kicks != i+1 {
+				t.Errorf("%d kicks after %d messages, the last with --wait %s", kicks, i+1, wait)
+			}
+		}
+	})
+}
+
 // TestColdCheck: a status check that is the first thing asked of a daemon waits
 // for the connection.
 func TestColdCheck(t *testing.T) {
