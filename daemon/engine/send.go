@@ -90,6 +90,9 @@ func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.S
 			return local.SendResults{}, toLocal(err)
 		}
 		if p.Wait == waitQueued && q.results != nil {
+			if !e.Connected() {
+				e.Kick() // its sender does not wait, but wants it sent
+			}
 			return local.SendResults{Results: q.results}, nil
 		}
 		if at != nil {

@@ -66,7 +66,7 @@ func (e *Engine) tell(id store.MessageID, c stateChange) {
 // their waits began, nil if that is not known.
 func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait, fresh []local.SendResult) (timedOut bool) {
 	if !e.Connected() {
-		e.Kick() // whoever sends wants it sent, waiting or not
+		e.Kick() // somebody waits
 	}
 	if p.Wait == waitQueued {
 		return false
