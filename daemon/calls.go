@@ -330,7 +330,7 @@ func pictureSize(size string) (width, height int, err error) {
 
 // holdsBoth reports whether a file holds sound and pictures.
 func holdsBoth(path string) bool {
-	ext := filepath.Ext(path)
+	ext := strings.ToLower(filepath.Ext(path))
 	return ext == ".mkv" || ext == ".webm"
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -17,11 +18,14 @@ type recording struct {
 	name  string
 	place func(root *os.Root, temp, name string) (string, error)
 
-	temp string // empty before create
-	used string // the name that it got
+	temp   string // empty before create
+	empty  bool   // nothing could be written to it
+	broken bool   // it ends early
+	used   string // the name that it got
 }
 
-// newRecording opens the directory of a file to be; the file is not looked at.
+// newRecording opens the directory of a file to be; the file is not looked at. It
+// fails if nothing can be written there, so that this shows before a call and not in it.
 func newRecording(path string, place func(root *os.Root, temp, name string) (string, error)) (*recording, error) {
 	if place == nil {
 		place = PlaceExact
@@ -34,7 +38,16 @@ func newRecording(path string, place func(root *os.Root, temp, name string) (str
 	if err != nil {
 		return nil, fmt.Errorf("directory of a recording: %w", err)
 	}
-	return &recording{root: root, dir: dir, name: name, place: place}, nil
+	r := &recording{root: root, dir: dir, name: name, place: place}
+	f, err := r.create()
+	if err == nil {
+		err = errors.Join(f.Close(), root.Remove(r.temp))
+	}
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	r.temp = ""
+	return r, nil
 }
 
 // PlaceExact gives a finished file its name, and fails if that is taken.
@@ -59,11 +72,18 @@ func (r *recording) create() (*os.File, error) {
 	return f, nil
 }
 
-// finish gives what was recorded its name. If that fails the recording stays
-// under its temporary name, which the error tells.
+// finish gives what was recorded its name, and removes a file that holds nothing.
+// If that fails the recording stays under its temporary name, which the error tells.
 func (r *recording) finish() error {
 	var err error
 	if r.temp != "" {
+		info, serr := r.root.Stat(r.temp)
+		r.empty = serr == nil && info.Size() == 0
+	}
+	switch {
+	case r.empty:
+		err = r.root.Remove(r.temp)
+	case r.temp != "":
 		if r.used, err = r.place(r.root, r.temp, r.name); err != nil {
 			err = fmt.Errorf("the recording stays in %s: %w", filepath.Join(r.dir, r.temp), err)
 		}
@@ -71,11 +91,27 @@ func (r *recording) finish() error {
 	return errors.Join(err, r.root.Close())
 }
 
+// failed makes of an error of the temporary file, whose name tells nobody
+// anything, one of the recording.
+func (r *recording) failed(err error) error {
+	r.broken = true
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return &fs.PathError{Op: p.Op, Path: filepath.Join(r.dir, r.name), Err: p.Err}
+	}
+	return err
+}
+
 // report tells what did not come out as it was asked for.
 func (r *recording) report() string {
 	switch {
 	case r.temp == "":
 		return fmt.Sprintf("nothing came for %s: the file was not made", filepath.Join(r.dir, r.name))
+	case r.empty:
+		return fmt.Sprintf("nothing could be written to %s: the file was not made", filepath.Join(r.dir, r.name))
+	case r.used == "":
+		return "" // the error of finish tells where it is
+	case r.broken:
+		return fmt.Sprintf("the recording in %s ends where it failed", filepath.Join(r.dir, r.used))
 	case r.used != r.name:
 		return fmt.Sprintf("the recording is in %s, because %s exists", filepath.Join(r.dir, r.used), r.name)
 	}

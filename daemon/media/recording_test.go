@@ -107,3 +107,17 @@ func TestRecordingThatFails(t *testing.T) {
 		})
 	}
 }
+
+// TestRecordingWhereNothingCanBeWritten: that shows before the call.
+func TestRecordingWhereNothingCanBeWritten(t *testing.T) {
+	dir := "/proc" // for root, too
+	if _, err := os.Stat(dir); err != nil || os.Geteuid() != 0 {
+		dir = t.TempDir()
+		if err := os.Chmod(dir, 0o500); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, err := OpenSink(Audio, filepath.Join(dir, "note.ogg"), SinkOptions{}); err == nil {
+		t.Errorf("opened: %v", s.Close())
+	}
+}

@@ -164,7 +164,15 @@ func (o *output) writer() io.WriteCloser {
 }
 
 // Write writes to what is open.
-func (o *output) Write(p []byte) (int, error) { return o.writer().Write(p) }
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.writer().Write(p)
+	if err != nil && o.file != nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		err = o.file.failed(err)
+	}
+	return n, err
+}
 
 // Seek moves within a file.
 func (o *output) Seek(offset int64, whence int) (int64, error) {
@@ -237,6 +245,7 @@ type frameSink struct {
 
 	mu     sync.Mutex  // sound and pictures come from two goroutines
 	writer frameWriter // guarded by mu; nil before the first frame
+	failed bool        // guarded by mu; Write has told of it
 }
 
 func newFrameSink(kind Kind, f Format, out *output, live bool) (Sink, error) {
@@ -277,7 +286,9 @@ func (s *frameSink) Write(c Codec, f Frame) error {
 			return err
 		}
 	}
-	return s.writer.write(c, f)
+	err := s.writer.write(c, f)
+	s.failed = s.failed || err != nil
+	return err
 }
 
 func (s *frameSink) newWriter() (frameWriter, error) {
@@ -313,7 +324,9 @@ func (s *frameSink) Close() error {
 		s.writer, err = s.newWriter() // an empty stream of its kind
 	}
 	if s.writer != nil {
-		err = errors.Join(err, s.writer.close())
+		if end := s.writer.close(); !s.failed { // else it is the same again
+			err = errors.Join(err, end)
+		}
 	}
 	s.writer = nil
 	return errors.Join(err, s.out.Close())
