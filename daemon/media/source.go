@@ -204,7 +204,8 @@ func (s *streamSource) lookThrough(r io.Reader) error {
 		if _, err = io.ReadFull(samples, one[:]); err != nil {
 			return fmt.Errorf("no sound in it: %w", ErrFormat)
 		}
-		return nil
+		_, err = io.Copy(io.Discard, samples) // as many as are announced?
+		return err
 	case IVF:
 		next, err = ivfFrames(r)
 	case AnnexB:

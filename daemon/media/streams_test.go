@@ -5,7 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"bytes"
+	"encoding/binary"
 	"github.com/pion/rtcp"
+	"io"
+	"os"
+	"path/filepath"
+	"secmsg/daemon/media/codec"
+	"secmsg/daemon/media/container"
 )
 
 // TestStreamsWithoutEnd: a peer that uses one SSRC after the other ends the call;
@@ -26,4 +33,69 @@ func TestStreamsWithoutEnd(t *testing.T) {
 	received(t, p.from[1], p.callee.Summary().AudioIn.Frames+20, 0, 10*time.Second)
 	send(20, 4*maxStreams)
 	until(t, p.from[1], 10*time.Second, func(f Failed) bool { return errors.Is(f.Err, errStreams) })
+}
+
+// cutOff is a stream that ends before its end.
+type cutOff struct{ r io.Reader }
+
+func (c cutOff) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// TestSamplesThatAreCutOff: samples that end too early do not pass for all, and a part
+// of a sample at the end is left out.
+func TestSamplesThatAreCutOff(t *testing.T) {
+	for _, size := range []int{4 * 480, 4*480 + 1, 4*480 + 3} {
+		for name, c := range map[string]struct {
+			r    io.Reader
+			want error
+		}{
+			"whole":   {bytes.NewReader(make([]byte, size)), io.EOF},
+			"cut off": {cutOff{bytes.NewReader(make([]byte, size))}, io.ErrUnexpectedEOF},
+		} {
+			s := newResampler(c.r, 48000, 2)
+			var err error
+			for n, buffer := 0, make([]int16, 100); err == nil; n++ {
+				if _, err = s.read(buffer); n > 480 {
+					t.Fatalf("%s: it does not end", name)
+				}
+			}
+			if err != c.want {
+				t.Errorf("%s, %d bytes: %v", name, size, err)
+			}
+		}
+	}
+}
+
+// TestWAVThatIsCutOff: a file that holds less than it says is refused before the call.
+func TestWAVThatIsCutOff(t *testing.T) {
+	if !codec.CanEncode {
+		t.Skip("this build sends no WAV")
+	}
+	var b bytes.Buffer
+	w := container.NewWAVWriter(&b, 48000)
+	if err := w.Write(make([]int16, 48000)); err != nil {
+		t.Fatal(err)
+	}
+	for size, want := range map[uint32]error{1 << 20: ErrFormat, 1 << 16: nil, 0xffffffff: nil} {
+		file := bytes.Clone(b.Bytes())
+		binary.LittleEndian.PutUint32(file[40:], size)
+		path := filepath.Join(t.TempDir(), "in.wav")
+		if err := os.WriteFile(path, file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := OpenSource(Audio, path, SourceOptions{})
+		if !errors.Is(err, want) {
+			t.Errorf("%d bytes announced: %v", size, err)
+		}
+		if err == nil {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
 }

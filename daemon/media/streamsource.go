@@ -318,11 +318,12 @@ func (r *resampler) advance() error {
 	if r.end {
 		return io.EOF
 	}
-	if _, err := io.ReadFull(r.r, r.raw); err != nil {
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			r.end = true
-			err = io.EOF
-		}
+	n, err := io.ReadFull(r.r, r.raw)
+	if n > 0 && err == io.ErrUnexpectedEOF { // a part of a sample; now for the end itself
+		_, err = io.ReadFull(r.r, r.raw)
+	}
+	if err != nil {
+		r.end = err == io.EOF
 		return err
 	}
 	sum := 0

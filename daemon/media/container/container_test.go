@@ -214,6 +214,25 @@ func TestWAVFormats(t *testing.T) {
 	}
 }
 
+// TestWAVCutOff: a file that holds less sound than its header announces does not pass
+// for whole; a header that was written to a pipe announces nothing.
+func TestWAVCutOff(t *testing.T) {
+	for size, want := range map[uint32]error{
+		0: nil, 2: nil, 4: nil, 6: io.ErrUnexpectedEOF, 1 << 20: io.ErrUnexpectedEOF,
+		0x7ffff000: nil, 1 << 31: nil, math.MaxUint32: nil,
+	} {
+		file := wav(1, 16, 1, 0, 2, 0)
+		binary.LittleEndian.PutUint32(file[len(file)-8:], size)
+		r, err := NewWAVReader(bytes.NewReader(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, r); !errors.Is(err, want) {
+			t.Errorf("%d bytes announced: %v, want %v", size, err, want)
+		}
+	}
+}
+
 // TestOggChain: sound goes on in the streams that follow the first one, and
 // padding behind the last is no error.
 func TestOggChain(t *testing.T) {
@@ -231,7 +250,7 @@ func TestOggChain(t *testing.T) {
 	}
 	whole := bytes.Clone(b.Bytes())
 	b.Write(make([]byte, 100))
-	for _, stream := range [][]byte{whole, b.Bytes()} {
+	for _, stream := range [][]byte{whole, b.Bytes(), append(bytes.Clone(whole), '\n')} {
 		r, err := NewOggReader(bytes.NewReader(stream))
 		n := 0
 		for err == nil {

@@ -61,7 +61,7 @@ func (o *OggReader) link() error {
 		return err
 	}
 	if err != nil {
-		return fmt.Errorf("read Ogg header (%v): %w", noEOF(err), ErrFormat)
+		return fmt.Errorf("read Ogg header (%w): %w", noEOF(err), ErrFormat)
 	}
 	if len(head) < 19 || string(head[:8]) != "OpusHead" || head[8]>>4 != 0 || head[18] != 0 || head[9] < 1 || head[9] > 2 {
 		return fmt.Errorf("not an Ogg file with Opus of one or two channels: %w", ErrFormat)
@@ -69,7 +69,7 @@ func (o *OggReader) link() error {
 	o.Channels = int(head[9])
 	tags, err := o.packet(false)
 	if err != nil {
-		return fmt.Errorf("read Ogg tags (%v): %w", noEOF(err), ErrFormat)
+		return fmt.Errorf("read Ogg tags (%w): %w", noEOF(err), ErrFormat)
 	}
 	if !bytes.HasPrefix(tags, []byte("OpusTags")) {
 		return fmt.Errorf("no tags in an Ogg file: %w", ErrFormat)
@@ -115,14 +115,14 @@ func (o *OggReader) packet(first bool) ([]byte, error) {
 func (o *OggReader) page(first bool) error {
 	var h [oggHeaderSize + oggMaxLacing]byte
 	if _, err := io.ReadFull(o.r, h[:oggHeaderSize]); err != nil {
-		if err == io.EOF && len(o.part) == 0 {
+		if err == io.EOF && len(o.part) == 0 || o.padding(first, h[:]) {
 			return io.EOF
 		}
 		return fmt.Errorf("read Ogg page: %w", noEOF(err))
 	}
 	if string(h[:4]) != "OggS" || h[4] != 0 {
-		if first && o.Channels > 0 {
-			return io.EOF // padding behind the end, not a chained stream
+		if o.padding(first, h[:]) {
+			return io.EOF
 		}
 		return fmt.Errorf("not an Ogg page: %w", ErrFormat)
 	}
@@ -168,6 +168,12 @@ func (o *OggReader) page(first bool) error {
 		}
 	}
 	return nil
+}
+
+// padding reports whether bytes in the place of a header are padding behind the end of
+// a stream, and not the beginning of one that is chained to it.
+func (o *OggReader) padding(first bool, h []byte) bool {
+	return first && o.Channels > 0 && string(h[:4]) != "OggS"
 }
 
 // OggWriter writes Opus packets as an Ogg stream.

@@ -20,6 +20,9 @@ const (
 	wavHeaderSize = 44
 	// wavUnknown is the size of a stream whose end is not known.
 	wavUnknown = math.MaxUint32
+	// wavEndless is from where on a size says the same: programs that write to a pipe
+	// put a number of about 2 GiB there.
+	wavEndless = 0x7f000000
 	// wavBlock is how many bytes of samples are converted at a time.
 	wavBlock = 4096
 )
@@ -122,8 +125,8 @@ func NewWAVReader(r io.Reader) (*WAVReader, error) {
 				return nil, fmt.Errorf("WAV file without a format: %w", ErrFormat)
 			}
 			w.r = r
-			if size != 0 && size != wavUnknown {
-				w.r = io.LimitReader(r, size)
+			if size != 0 && size < wavEndless {
+				w.r = &wavData{r: r, left: size}
 			}
 			return w, nil
 		}
@@ -141,6 +144,25 @@ func NewWAVReader(r io.Reader) (*WAVReader, error) {
 		}
 	}
 	return nil, fmt.Errorf("WAV file with too many chunks: %w", ErrFormat)
+}
+
+// wavData reads as many bytes as a header announces, and fails with
+// [io.ErrUnexpectedEOF] if there are fewer.
+type wavData struct {
+	r    io.Reader
+	left int64
+}
+
+// Read implements [io.Reader].
+func (d *wavData) Read(p []byte) (int, error) {
+	if d.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := d.r.Read(p[:min(int64(len(p)), d.left)])
+	if d.left -= int64(n); d.left > 0 {
+		err = noEOF(err)
+	}
+	return n, err
 }
 
 func (w *WAVReader) format(c []byte) error {
@@ -164,7 +186,8 @@ func (w *WAVReader) format(c []byte) error {
 }
 
 // Read returns the samples as 16-bit PCM: interleaved, two bytes each, little
-// endian. A sample that is cut off at the end is dropped.
+// endian. A sample that is cut off at the end is dropped. It fails with
+// [io.ErrUnexpectedEOF] if there are fewer than the header announces.
 func (w *WAVReader) Read(p []byte) (int, error) {
 	for len(w.ready) == 0 {
 		if w.err != nil {
