@@ -308,7 +308,6 @@ func TestRetriesAreBounded(t *testing.T) {
 		}
 		alice.link.connect()
 		settleDown(time.Minute)
-		after = heap()
 		err = alice.engine.do(t.Context(), func() error {
 			kept := 0
 			for _, f := range alice.engine.flights {
