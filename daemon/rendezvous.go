@@ -20,11 +20,21 @@ func (d *Daemon) listen(given *socket) (*localapi.Door, error) {
 	if given != nil {
 		ln, given.used, d.activated = given.ln, true, true
 	}
-	door, err := localapi.NewDoor(ln, d.cfg.Paths.Places, d.cfg.Paths.Announce, d.logger)
+	door, err := localapi.NewDoor(ln, d.places, d.cfg.Paths.Announce, d.logger)
 	if err != nil {
 		return nil, local.Errorf(local.CodeUsage, "%v", err)
 	}
 	return door, nil
+}
+
+// places lists where the daemon may listen: nowhere once its profile was moved or
+// removed. A socket would make a new directory of the profile's name then, and
+// moving the profile back would put it inside of that one.
+func (d *Daemon) places() []string {
+	if d.lock.Lost() {
+		return nil
+	}
+	return d.cfg.Paths.Places()
 }
 
 // lockPoll is how often the daemon looks whether its lock can still be found.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -99,7 +100,7 @@ func open(ctx context.Context, cfg config.Client, lock *local.Lock, logger *slog
 	}
 	var err error
 	if d.store, err = store.Open(ctx, cfg.Paths.Database, store.Options{Logger: logger}); err != nil {
-		return nil, damaged(cfg.Paths.Database, err)
+		return nil, unusable(cfg.Paths.Database, damaged(cfg.Paths.Database, err))
 	}
 	d.keys, err = keyring.Open(d.store, cfg.Paths.Data, keyring.Options{Logger: logger, PrekeyRenew: cfg.Intervals.PrekeyRenew})
 	if err != nil {
@@ -149,6 +150,27 @@ func damaged(path string, err error) error {
 	}
 	return fmt.Errorf("%w (%w)", local.Errorf(local.CodeIO, "the profile's database is damaged; it was set aside as %s", to).
 		WithHint("the next start begins with an empty profile"), err)
+}
+
+// unusable says why a database could not be opened, where the system's own words
+// tell more than those of SQLite: a file or a directory that cannot be written.
+func unusable(path string, err error) error {
+	if !errors.Is(err, store.ErrDisk) {
+		return err
+	}
+	f, osErr := os.OpenFile(path, os.O_RDWR, 0)
+	if osErr == nil {
+		_ = f.Close()
+	}
+	if osErr == nil || errors.Is(osErr, fs.ErrNotExist) {
+		// The file is made, or its log beside it.
+		if f, osErr = os.CreateTemp(filepath.Dir(path), "write-test-*"); osErr == nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+			return err
+		}
+	}
+	return fmt.Errorf("%w (%w)", local.IOError(osErr, "the profile's database cannot be used: %v", osErr), err)
 }
 
 // unlockAtStart unlocks a protected profile if configuration or systemd gives

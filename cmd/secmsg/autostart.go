@@ -104,7 +104,7 @@ func (s *starter) step(ctx context.Context) error {
 		failed := s.child.failed()
 		s.child = nil
 		if failed && !h.Held {
-			if e := loggedError(s.cfg.Paths.Log, s.offset); e.Code != local.CodeInUse {
+			if e := loggedError(s.log, s.offset); e.Code != local.CodeInUse {
 				return e
 			}
 			// Another daemon had the profile, and has ended since.

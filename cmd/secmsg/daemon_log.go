@@ -40,11 +40,15 @@ func openLog(path string) (*os.File, int64, error) {
 // loggedError returns the error with which a daemon ended, as it stands in the
 // log behind offset. It is an Error of code in_use if the daemon found another
 // one on its profile.
-func loggedError(path string, offset int64) *local.Error {
-	if e := lastError(path, offset); e != nil {
+func loggedError(log *os.File, offset int64) *local.Error {
+	if e := lastError(log.Name(), offset); e != nil {
 		return e
 	}
-	return local.Errorf(local.CodeNoDaemon, "the daemon ended at once").WithHint("see %s", path)
+	// Nothing in the log: perhaps nothing can be written there.
+	if _, err := log.WriteString("\n"); err != nil {
+		return local.IOError(err, "the daemon ended at once, and nothing can be written to its log: %v", err)
+	}
+	return local.Errorf(local.CodeNoDaemon, "the daemon ended at once").WithHint("see %s", log.Name())
 }
 
 // lastError finds the last error object in the log behind offset.

@@ -53,23 +53,24 @@ func runDaemonStop(ctx context.Context, a *app, force bool) error {
 		return a.printStopped(h.PID)
 	}
 	defer c.Close()
-	pid := c.Hello().PID
-	if pid == 0 { // a daemon of before the greeting
-		pid = h.PID
+	target, err := daemonProcess(cfg, c.Hello())
+	if err != nil {
+		return err
 	}
+	defer target.release()
 	if err := c.Stop(ctx); err != nil && !isCode(err, local.CodeNoDaemon) {
 		return err
 	}
-	if err := waitGone(ctx, pid, stopTimeout); err != nil {
+	if err := target.waitGone(ctx, stopTimeout); err != nil {
 		if !force || ctx.Err() != nil {
 			return err
 		}
-		if err := killDaemon(ctx, pid); err != nil {
+		if err := target.kill(ctx); err != nil {
 			return err
 		}
 	}
 	a.noteRestart(c.Hello())
-	return a.printStopped(pid)
+	return a.printStopped(target.pid)
 }
 
 // printStopped prints what became of the daemon.
@@ -94,6 +95,11 @@ func (a *app) noteRestart(h local.Hello) {
 
 // stopBySignal stops a daemon that could not be asked, which why words.
 func stopBySignal(ctx context.Context, cfg config.Client, h local.Holder, force bool, why error) error {
+	target, err := holderProcess(cfg, h)
+	if err != nil {
+		return err
+	}
+	defer target.release()
 	// A process that has just taken the lock may not have written its pid yet; then
 	// the file names a former one.
 	select {
@@ -108,49 +114,22 @@ func stopBySignal(ctx context.Context, cfg config.Client, h local.Holder, force 
 		return why // it would not see the signal
 	}
 	if h.State == local.HolderStopping && !force {
-		return waitGone(ctx, h.PID, stopTimeout) // a second signal would cut it off
+		return target.waitGone(ctx, stopTimeout) // a second signal would cut it off
 	}
-	if err := terminate(h.PID); err != nil {
+	if err := terminate(target.process); err != nil {
 		return local.Errorf(local.CodeNoDaemon, "end the daemon, pid %d: %v", h.PID, err)
 	}
 	limit := stopTimeout // it may be well, and only its socket is gone
 	if local.IsHanging(why) {
 		limit = hangTimeout
 	}
-	err := waitGone(ctx, h.PID, limit)
+	err = target.waitGone(ctx, limit)
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return err
 	case force:
-		return killDaemon(ctx, h.PID)
+		return target.kill(ctx)
 	}
 	return local.Errorf(local.CodeNoDaemon, "the daemon, pid %d, neither answers nor ends", h.PID).
 		WithHint("kill it: secmsg daemon stop --force")
-}
-
-// killDaemon ends a daemon that does not end by itself.
-func killDaemon(ctx context.Context, pid int) error {
-	if err := killProcess(pid); err != nil {
-		return local.Errorf(local.CodeNoDaemon, "kill the daemon, pid %d: %v", pid, err)
-	}
-	return waitGone(ctx, pid, killTimeout)
-}
-
-// waitGone returns when the process has ended.
-func waitGone(ctx context.Context, pid int, limit time.Duration) error {
-	deadline := time.NewTimer(limit)
-	defer deadline.Stop()
-	tick := time.NewTicker(stopPoll)
-	defer tick.Stop()
-	for alive(pid) && !zombie(pid) {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-deadline.C:
-			return local.Errorf(local.CodeTimeout, "the daemon, pid %d, did not end within %s", pid, limit).
-				WithHint("kill it: secmsg daemon stop --force")
-		}
-	}
-	return nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 	"strconv"
 	"time"
 
@@ -143,22 +145,11 @@ func (l *listener) ack(ctx context.Context) error {
 	if err == nil {
 		l.acked = l.last
 	}
-	return lostCall(ctx, err)
-}
-
-// errLost marks an error of a call that a daemon which ends has cut off.
-var errLost = errors.New("the daemon has gone")
-
-// lostCall marks the error of a call that the end of the daemon has cut off.
-func lostCall(ctx context.Context, err error) error {
-	if isCode(err, local.CodeInterrupted) && ctx.Err() == nil {
-		return errors.Join(errLost, err)
-	}
 	return err
 }
 
 // isLost reports whether err says that the daemon has gone, or does not answer.
-func isLost(err error) bool { return isCode(err, local.CodeNoDaemon) || errors.Is(err, errLost) }
+func isLost(err error) bool { return isCode(err, local.CodeNoDaemon) }
 
 const (
 	// resumePauseMin and resumePauseMax bound the pauses between attempts to find
@@ -235,6 +226,10 @@ func (l *listener) reach(ctx context.Context, start bool) (err error) {
 	if !start && local.ReadHolder(l.cfg.Paths.Lock).State != local.HolderRunning {
 		return errNotYet
 	}
+	if _, err := os.Stat(l.cfg.Paths.Data); errors.Is(err, fs.ErrNotExist) {
+		// Moved away, perhaps for a moment. To start a daemon would make an empty one.
+		return local.Errorf(local.CodeNoDaemon, "the profile is gone: there is no directory %s", l.cfg.Paths.Data)
+	}
 	caller := local.HelloParams{Version: config.Version(), Resumes: true}
 	if start {
 		l.c, err = l.a.dialAs(ctx, caller)
@@ -307,7 +302,7 @@ func (l *listener) consume(ctx context.Context, e *local.Event) error {
 		if l.o.consumer != "" && l.o.ack == ackAuto {
 			f, failed := l.c.Fail(ctx, local.FailParams{Consumer: l.o.consumer, ID: strconv.FormatInt(e.Seq, 10)})
 			if failed != nil {
-				return lostCall(ctx, failed) // the event comes again from the next daemon
+				return failed // the event comes again from the next daemon
 			}
 			attempts, dead, wait = f.Attempts, f.Dead, time.Duration(f.RetryAfter*float64(time.Second))
 			letter = ", see secmsg consumer list"

@@ -229,3 +229,46 @@ func TestListenCountsAcrossRestarts(t *testing.T) {
 		t.Error("a listen has started the daemon that was stopped")
 	}
 }
+
+// TestListenDoesNotReplaceAProfile moves a profile away under a listen, which
+// waits for it and makes no empty one in its place.
+func TestListenDoesNotReplaceAProfile(t *testing.T) {
+	w := newWorld(t, "", "")
+	w.join("alice")
+	w.join("bob")
+	if err := w.Befriend(t.Context(), "alice", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	l := w.listen("listen", "bob", "--count", "2", "--since", "0")
+	w.must("alice", "", "send", "bob", "one", "--wait", "server")
+	waitFor(t, "one", l.ended, func() bool { return strings.Contains(l.read(l.out), "one") })
+	pid, err := w.DaemonPID("bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := w.Home("bob")
+	if err := os.Rename(home, home+".away"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the daemon ends", nil, func() bool { return !alive(pid) || zombie(pid) })
+	l.told("the profile is gone", 1)
+	if _, err := os.Stat(home); !os.IsNotExist(err) {
+		t.Fatalf("the old name: %v", err)
+	}
+	if err := os.Rename(home+".away", home); err != nil {
+		t.Fatal(err)
+	}
+	l.told("the daemon is back", 1)
+	w.must("alice", "", "send", "bob", "hello", "--wait", "server")
+	waitFor(t, "the end", nil, func() bool {
+		select {
+		case <-l.ended:
+			return true
+		default:
+			return false
+		}
+	})
+	if got := l.read(l.out); !strings.Contains(got, "hello") {
+		t.Errorf("%q", got)
+	}
+}

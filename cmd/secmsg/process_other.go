@@ -53,13 +53,4 @@ func privateUmask() {}
 func keepDescriptors() {}
 
 // terminate ends a process: there is no request to end here.
-func terminate(pid int) error { return killProcess(pid) }
-
-// killProcess ends a process at once.
-func killProcess(pid int) error {
-	h, err := os.FindProcess(pid)
-	if err != nil {
-		return err
-	}
-	return h.Kill()
-}
+func terminate(p *os.Process) error { return p.Kill() }

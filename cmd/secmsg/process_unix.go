@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"syscall"
@@ -72,12 +73,13 @@ func privateUmask() { syscall.Umask(0o077) }
 
 // terminate asks a process to end. One that is stopped is let go on, so that it
 // sees the request.
-func terminate(pid int) error {
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		return err
+func terminate(p *os.Process) error {
+	err := p.Signal(syscall.SIGTERM)
+	if err == nil {
+		err = p.Signal(syscall.SIGCONT)
 	}
-	return syscall.Kill(pid, syscall.SIGCONT)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
 }
-
-// killProcess ends a process at once.
-func killProcess(pid int) error { return syscall.Kill(pid, syscall.SIGKILL) }

@@ -358,6 +358,28 @@ func TestProfileRemoved(t *testing.T) {
 	}
 }
 
+// TestProfileMoved moves a profile away and back under its daemon, whose socket is
+// in it. Nothing of the old name may appear meanwhile: the profile would be moved
+// into it then, and be gone from sight.
+func TestProfileMoved(t *testing.T) {
+	p := newPlace(t)
+	pid := p.pid(p.cron("status", "-o", "json"))
+	away := p.data() + ".away"
+	if err := os.Rename(p.data(), away); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the daemon of the moved profile ends", nil, func() bool { return !alive(pid) || zombie(pid) })
+	if _, err := os.Stat(p.data()); !os.IsNotExist(err) {
+		t.Errorf("the old name: %v", err)
+	}
+	if err := os.Rename(away, p.data()); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.pid(p.cron("status", "-o", "json")); got == pid {
+		t.Errorf("pid %d serves again", got)
+	}
+}
+
 // TestForeignLock has another program hold the lock: the command ends, says so,
 // and starts one daemon at most.
 func TestForeignLock(t *testing.T) {
@@ -379,6 +401,12 @@ func TestForeignLock(t *testing.T) {
 		_ = hold.Wait()
 	}()
 	waitFor(t, "the lock is held", nil, func() bool { return local.ReadHolder(p.lock()).Held })
+	// The pid in the file is a former daemon's, and by now that of another profile's.
+	other := newPlace(t)
+	neighbour := other.pid(other.login("status", "-o", "json"))
+	if err := os.WriteFile(p.lock(), []byte(strconv.Itoa(neighbour)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, args := range [][]string{{"status"}, {"daemon", "status"}, {"daemon", "stop"}, {"daemon", "stop", "--force"}} {
 		if r := p.login(args...); r.code != 7 || !strings.Contains(r.stderr, "fuser") {
 			t.Errorf("%v: %+v", args, r)
@@ -389,6 +417,9 @@ func TestForeignLock(t *testing.T) {
 	}
 	if err := hold.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("the other program: %v", err)
+	}
+	if r := other.login("daemon", "status"); r.code != 0 {
+		t.Errorf("the other profile's daemon: %+v", r)
 	}
 }
 

@@ -189,9 +189,22 @@ func (a *app) sendOne(ctx context.Context, c *local.Client, p local.SendParams) 
 	p.AccountParam = a.accountParam()
 	r, err := c.Send(ctx, p)
 	if err != nil {
-		return err
+		return unsure(err, p)
 	}
 	return a.printResults(r.Results)
+}
+
+// unsure adds to the error of a send that the daemon went before it answered: it
+// may have queued the message.
+func unsure(err error, p local.SendParams) error {
+	if !isCode(err, local.CodeNoDaemon) {
+		return err
+	}
+	e := *local.As(err)
+	if p.IdempotencyKey != "" {
+		return e.WithHint("the message may have been queued; the same command with the same key sends it once")
+	}
+	return e.WithHint("the message may have been queued: look in secmsg history before you send it again (--idempotency-key makes a repetition safe)")
 }
 
 // printResults prints one line for each recipient. What became of the messages

@@ -33,13 +33,18 @@ func (a *app) upgraded(ctx context.Context, cfg config.Client, caller local.Hell
 		a.notef("the daemon is of the older version %s, and %s; %s", visible(theirs), why, hint)
 		return c, nil
 	}
+	target, err := daemonProcess(cfg, h)
+	if err != nil {
+		return nil, err
+	}
+	defer target.release()
 	if err := c.StopIfIdle(ctx); err != nil && !isCode(err, local.CodeNoDaemon) {
 		a.notef("the daemon is of the older version %s and was not restarted: %s; to restart it: secmsg daemon stop",
 			visible(theirs), visible(err.Error()))
 		return c, nil
 	}
 	_ = c.Close()
-	if err := waitGone(ctx, h.PID, stopTimeout); err != nil {
+	if err := target.waitGone(ctx, stopTimeout); err != nil {
 		return nil, err
 	}
 	a.notef("restarted the daemon, which was of the older version %s", visible(theirs))

@@ -233,7 +233,11 @@ func (c *conn) failed(req local.Request, err error) {
 		c.fail(req.ID, local.RPCInvalidParams, local.Errorf(local.CodeUsage, "%s: %s", req.Method, p.text))
 		return
 	}
-	if e, ok := errors.AsType[*local.Error](err); ok {
+	if e, ok := errors.AsType[*local.Error](err); ok && e.Code == local.CodeInterrupted && c.s.ctx.Err() != nil {
+		// It was not the caller who interrupted anything.
+		c.fail(req.ID, local.RPCFailed, stoppingError())
+		return
+	} else if ok {
 		if whole := err.Error(); whole != e.Message {
 			// What stands behind the words that may be shown is for the log.
 			c.s.logger.Info("request failed", "method", req.Method, "code", string(e.Code), "cause", string(e.Cause), "err", whole)
@@ -243,11 +247,17 @@ func (c *conn) failed(req local.Request, err error) {
 	}
 	e := local.As(err)
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		e = local.Errorf(local.CodeInterrupted, "the daemon is stopping, or the caller left")
+		e = stoppingError() // or the caller has left, and reads no answer
 	} else {
 		c.s.logger.Error("request failed", "method", req.Method, "err", err)
 	}
 	c.fail(req.ID, local.RPCFailed, e)
+}
+
+// stoppingError tells a caller that the end of the daemon cut its request off. To
+// the caller that is what a daemon is that closes the connection.
+func stoppingError() *local.Error {
+	return local.Errorf(local.CodeNoDaemon, "the daemon was stopped before it could answer")
 }
 
 // clip shortens what a caller wrote before it is sent back or logged.

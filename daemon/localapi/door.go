@@ -49,12 +49,18 @@ func NewDoor(inherited net.Listener, places func() []string, announce func(strin
 	return d, nil
 }
 
+var errNoPlace = errors.New("there is no place for a socket: the directory of the profile was moved or removed")
+
 // listen makes a socket at the first place that can be had. A place that is
 // taken is the service manager's, or that of a daemon of another profile: of
 // this profile no other can be, since the caller holds its lock.
 func (d *Door) listen() (net.Listener, error) {
+	places := d.places()
+	if len(places) == 0 {
+		return nil, errNoPlace
+	}
 	var problems error
-	for _, path := range d.places() {
+	for _, path := range places {
 		ln, err := Listen(path)
 		if err == nil {
 			if problems != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -52,6 +53,32 @@ func TestIdle(t *testing.T) {
 	// The server notices the end of a connection a moment later.
 	eventually(t, func() bool { return asking.StopIfIdle(t.Context()) == nil })
 	<-f.stopped
+}
+
+// TestRequestThatTheEndCutsOff is answered as one whose daemon has gone, and not
+// as one that its caller interrupted.
+func TestRequestThatTheEndCutsOff(t *testing.T) {
+	for _, cut := range []error{context.Canceled, local.Errorf(local.CodeInterrupted, "interrupted")} {
+		f := newFake()
+		waits := make(chan struct{})
+		f.send = func(ctx context.Context, _ local.SendParams) (local.SendResults, error) {
+			close(waits)
+			<-ctx.Done()
+			return local.SendResults{}, cut
+		}
+		path, stop := start(t, f)
+		c := dial(t, path)
+		p, err := c.Start(local.MethodMessageSend, local.SendParams{Peers: []string{"bob"}, Text: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-waits
+		stop()
+		err = p.Wait(t.Context(), nil)
+		if e, ok := errors.AsType[*local.Error](err); !ok || e.Code != local.CodeNoDaemon || !strings.Contains(e.Message, "stopped") {
+			t.Errorf("%v: %v", cut, err)
+		}
+	}
 }
 
 // TestWrongProfile passes over the daemon of another profile.
@@ -181,12 +208,13 @@ func TestDoor(t *testing.T) {
 	go func() { done <- Serve(ctx, d, newFake(), slog.New(slog.DiscardHandler)) }()
 	go func() { d.Watch(ctx); done <- nil }()
 	old := dial(t, first)
-	// Somebody else listens there now, as a socket unit that was started would.
-	if err := os.Remove(first); err != nil {
+	// Somebody else listens there now, as a socket unit that was started would. It
+	// gets the name in one step: between two the door would take it again.
+	other, err := net.Listen("unix", first+".other")
+	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := net.Listen("unix", first)
-	if err != nil {
+	if err := os.Rename(first+".other", first); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-announced; got != second || d.Addr().String() != second {
@@ -200,7 +228,7 @@ func TestDoor(t *testing.T) {
 	}
 	// The other one leaves; the directory of the second place is removed.
 	_ = other.Close()
-	if err := os.RemoveAll(filepath.Dir(second)); err != nil {
+	if err := errors.Join(os.Remove(first), os.RemoveAll(filepath.Dir(second))); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-announced; got != first {

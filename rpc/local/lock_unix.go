@@ -77,8 +77,11 @@ func inUse(pid int) *Error {
 	return Errorf(CodeInUse, "another daemon runs on this profile, pid %d", pid)
 }
 
-// SetState tells clients how far the daemon is.
+// SetState tells clients how far the daemon is. It does nothing once the lock is lost.
 func (l *Lock) SetState(state string) error {
+	if l.Lost() {
+		return nil // the file of that name is another daemon's, or would be left behind
+	}
 	f, err := os.OpenFile(stateFile(l.f.Name()), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("write the state of the lock: %w", err)
@@ -130,7 +133,9 @@ func ReadHolder(path string) Holder {
 		return Holder{}
 	}
 	h := Holder{Held: true}
-	if pid, state := readHolder(f); isDaemon(pid) {
+	// A pid in the file is no proof: the lock may be another program's, and the
+	// number that of a process which has nothing to do with this profile.
+	if pid, state := readHolder(f); isDaemon(pid) && mayHold(f, pid) {
 		h.PID, h.State, h.Stopped = pid, state, processStopped(pid)
 	}
 	return h

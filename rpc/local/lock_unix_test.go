@@ -55,3 +55,30 @@ func TestLockFiles(t *testing.T) {
 		}
 	}
 }
+
+// A daemon whose profile was moved away writes nothing for the one that has its place.
+func TestStateOfALostLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "daemon.lock")
+	l, err := TakeLock(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Release()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	next, err := TakeLock(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Release()
+	if err := next.SetState(HolderRunning); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SetState(HolderStopping); err != nil {
+		t.Fatal(err)
+	}
+	if h := ReadHolder(path); h.State != HolderRunning {
+		t.Errorf("%+v", h)
+	}
+}

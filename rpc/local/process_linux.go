@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"os"
 	"strconv"
+	"strings"
+	"syscall"
 )
 
 // mayBeDaemon reports whether the command line of a process is that of a
@@ -28,4 +30,46 @@ func processStopped(pid int) bool {
 	}
 	i := bytes.LastIndexByte(b, ')')
 	return i >= 0 && i+2 < len(b) && (b[i+2] == 'T' || b[i+2] == 't')
+}
+
+// mayHold reports whether the process pid may have the lock of f, which
+// somebody has. The kernel's list of locks (proc_locks(5)) names the process that
+// took each one. It says nothing about locks of another namespace of processes,
+// and on some layered file systems its inode numbers are not those of stat.
+func mayHold(f *os.File, pid int) bool {
+	info, err := f.Stat()
+	if err != nil {
+		return true
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return true
+	}
+	list, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return true
+	}
+	return listedHolder(string(list), pid, st.Ino)
+}
+
+// listedHolder reports whether the list of locks lets pid have the flock of
+// inode: it is listed as its holder, or nobody is.
+func listedHolder(list string, pid int, inode uint64) bool {
+	others := false
+	for line := range strings.Lines(list) {
+		// 4: FLOCK  ADVISORY  WRITE 18981 fe:00:10102974 0 EOF
+		field := strings.Fields(line)
+		if len(field) < 6 || field[1] != "FLOCK" || field[3] != "WRITE" {
+			continue // among them those that wait, whose second field is ->
+		}
+		device := strings.Split(field[5], ":")
+		if device[len(device)-1] != strconv.FormatUint(inode, 10) {
+			continue
+		}
+		if field[4] == strconv.Itoa(pid) {
+			return true
+		}
+		others = true
+	}
+	return !others
 }
