@@ -47,18 +47,30 @@ func newVerifyCommand(a *app) *cobra.Command {
 
 func runVerify(ctx context.Context, a *app, o verifyOptions, peer string) error {
 	p := local.VerifyParams{Confirm: o.confirm}
+	var shown string // by whom, if --expect is the text of a code
 	if o.hasExpect {
 		if o.confirm {
 			return usagef("--expect and --confirm exclude each other")
 		}
-		digits, err := expectedNumber(o.expect, peer)
-		if err != nil {
+		var err error
+		if shown, p.Expect, err = expectedNumber(o.expect); err != nil {
 			return err
 		}
-		p.Expect = digits
 	}
 	return a.withDaemon(ctx, func(c *local.Client) error {
 		p.PeerParams = a.peerParams(peer)
+		if shown != "" {
+			// The digits are the same on both sides: without this look, a code that this
+			// very side shows would verify the peer.
+			now, err := c.Verify(ctx, local.VerifyParams{PeerParams: p.PeerParams})
+			if err != nil {
+				return err
+			}
+			if now.Peer != shown {
+				return usagef("--expect: this is the code of %s, not of %s", visible(shown), visible(now.Peer)).
+					WithHint("give it the text of the code that %s shows", visible(now.Peer))
+			}
+		}
 		before, known := c.Contact(ctx, p.PeerParams)
 		v, err := c.Verify(ctx, p)
 		if err != nil {
@@ -102,23 +114,22 @@ func (a *app) printVerification(v local.Verification, qr bool) error {
 	return a.writeRaw([]byte(strings.Join(code, "\n") + "\n"))
 }
 
-// expectedNumber reads the digits of --expect, or the text of a QR code.
-func expectedNumber(s, peer string) (string, error) {
+// expectedNumber reads the digits of --expect, or the text of a QR code, which also
+// says whose code it is.
+func expectedNumber(s string) (shown, digits string, err error) {
 	s = strings.TrimSpace(s)
 	after, ok := strings.CutPrefix(s, "secmsg://")
 	if !ok {
-		return safetyNumber(s)
+		digits, err = safetyNumber(s)
+		return "", digits, err
 	}
 	domain, rest, ok := strings.Cut(after, "/verify#")
 	dot := strings.LastIndexByte(rest, '.')
 	if !ok || dot < 0 {
-		return "", usagef("--expect: the text of a code has the form secmsg://DOMAIN/verify#USER.DIGITS")
+		return "", "", usagef("--expect: the text of a code has the form secmsg://DOMAIN/verify#USER.DIGITS")
 	}
-	user := rest[:dot]
-	if name, at, full := strings.Cut(peer, "@"); full && (name != user || at != domain) {
-		return "", usagef("--expect: this is the code of %s@%s, not of %s", visible(user), visible(domain), visible(peer))
-	}
-	return safetyNumber(rest[dot+1:])
+	digits, err = safetyNumber(rest[dot+1:])
+	return rest[:dot] + "@" + domain, digits, err
 }
 
 // groupDigits prints a safety number in groups, which a person can read out.

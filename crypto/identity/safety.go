@@ -27,17 +27,12 @@ const (
 
 	// SafetyDigits is the length of a safety number.
 	SafetyDigits = 2 * safetyGroups * 5
-	// SafetyValueSize is the length of a party's value in the QR form.
-	SafetyValueSize = 32
-	// SafetyQRSize is the length of the QR form in bytes.
-	SafetyQRSize = 1 + 2*SafetyValueSize
 )
 
 // SafetyNumber is what two people compare to be sure that each has the other's
 // true identity key. It is the same on both sides, and comparable.
 type SafetyNumber struct {
 	digits [2][safetyGroups * 5]byte // ascending
-	values [2][SafetyValueSize]byte  // ascending
 }
 
 // NewSafetyNumber computes the safety number of two accounts, in either order.
@@ -70,16 +65,6 @@ func (s SafetyNumber) Grouped() string {
 	return strings.Join(groups, " ")
 }
 
-// QR returns the form that a QR code carries: a version byte and 32 bytes for
-// each party, the smaller first, so that both sides show the same code. It
-// compares 512 bits, where the digits compare about 200.
-func (s SafetyNumber) QR() []byte {
-	out := make([]byte, 0, SafetyQRSize)
-	out = append(out, version)
-	out = append(out, s.values[0][:]...)
-	return append(out, s.values[1][:]...)
-}
-
 // MatchDigits compares the number with what a person typed or a script has:
 // sixty digits, spaces and line breaks between them ignored. It fails with
 // [ErrFormat] for anything else, and [ErrMismatch].
@@ -94,19 +79,6 @@ func (s SafetyNumber) MatchDigits(input string) error {
 	}
 	if subtle.ConstantTimeCompare([]byte(got), []byte(s.String())) != 1 {
 		return fmt.Errorf("safety number: %w", ErrMismatch)
-	}
-	return nil
-}
-
-// MatchQR compares the number with the QR form of the other side. It fails with
-// [ErrFormat] for another version, length or order, and [ErrMismatch].
-func (s SafetyNumber) MatchQR(code []byte) error {
-	if len(code) != SafetyQRSize || code[0] != version ||
-		bytes.Compare(code[1:1+SafetyValueSize], code[1+SafetyValueSize:]) > 0 {
-		return fmt.Errorf("safety code of %d bytes: %w", len(code), ErrFormat)
-	}
-	if subtle.ConstantTimeCompare(code, s.QR()) != 1 {
-		return fmt.Errorf("safety code: %w", ErrMismatch)
 	}
 	return nil
 }
@@ -126,17 +98,11 @@ func safetyHash(pub, id []byte, n int) [sha512.Size]byte {
 	return sum
 }
 
-// safetyOf puts the two parties' hashes together, each form in its own order.
+// safetyOf puts the halves of two parties in order.
 func safetyOf(a, b [sha512.Size]byte) SafetyNumber {
-	s := SafetyNumber{
-		digits: [2][safetyGroups * 5]byte{safetyHalf(a), safetyHalf(b)},
-		values: [2][SafetyValueSize]byte{[SafetyValueSize]byte(a[:]), [SafetyValueSize]byte(b[:])},
-	}
+	s := SafetyNumber{digits: [2][safetyGroups * 5]byte{safetyHalf(a), safetyHalf(b)}}
 	if bytes.Compare(s.digits[0][:], s.digits[1][:]) > 0 {
 		s.digits[0], s.digits[1] = s.digits[1], s.digits[0]
-	}
-	if bytes.Compare(s.values[0][:], s.values[1][:]) > 0 {
-		s.values[0], s.values[1] = s.values[1], s.values[0]
 	}
 	return s
 }

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -11,7 +10,7 @@ import (
 	"secmsg/crypto/key"
 )
 
-// The displayable and the scannable vector of libsignal's tests of its numeric
+// The displayable vector of libsignal's tests of its numeric
 // fingerprint (NumericFingerprintGeneratorTest); its keys carry a type byte.
 func TestSafetyVector(t *testing.T) {
 	unhex := func(s string) []byte { return must[[]byte](t)(hex.DecodeString(s)) }
@@ -22,11 +21,6 @@ func TestSafetyVector(t *testing.T) {
 	for _, n := range []SafetyNumber{safetyOf(a, b), safetyOf(b, a)} {
 		if got, want := n.String(), "300354477692869396892869876765458257569162576843440918079131"; got != want {
 			t.Errorf("safety number %s, want %s", got, want)
-		}
-		want := "01" + "1e301a0353dce3dbe7684cb8336e85136cdc0ee96219494ada305d62a7bd61df" +
-			"d62cbf73a11592015b6b9f1682ac306fea3aaf3885b84d12bca631e9d4fb3a4d"
-		if got := hex.EncodeToString(n.QR()); got != want {
-			t.Errorf("QR form %s, want %s", got, want)
 		}
 	}
 }
@@ -50,9 +44,6 @@ func TestSafetyNumber(t *testing.T) {
 		if other.String() == n.String() {
 			t.Errorf("%s: the same number", name)
 		}
-		if err := n.MatchQR(other.QR()); !errors.Is(err, ErrMismatch) {
-			t.Errorf("%s: QR: %v", name, err)
-		}
 		if err := n.MatchDigits(other.String()); !errors.Is(err, ErrMismatch) {
 			t.Errorf("%s: digits: %v", name, err)
 		}
@@ -69,16 +60,6 @@ func TestSafetyNumber(t *testing.T) {
 	for _, bad := range []string{"", n.String()[:59], n.String() + "0", n.String()[:30], "x" + n.String()[1:], strings.Repeat(" ", 1000) + n.String(), "-" + n.String()[1:]} {
 		if err := n.MatchDigits(bad); !errors.Is(err, ErrFormat) {
 			t.Errorf("%q: %v", bad, err)
-		}
-	}
-	if err := n.MatchQR(n.QR()); err != nil {
-		t.Error(err)
-	}
-	code := n.QR()
-	swapped := append([]byte{code[0]}, append(bytes.Clone(code[33:]), code[1:33]...)...)
-	for name, bad := range map[string][]byte{"empty": nil, "short": code[:64], "long": append(bytes.Clone(code), 0), "version": append([]byte{2}, code[1:]...), "order": swapped} {
-		if err := n.MatchQR(bad); !errors.Is(err, ErrFormat) {
-			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if _, err := NewSafetyNumber(alice, a, bob, key.SigningPublic{}); !errors.Is(err, key.ErrNoKey) {
@@ -130,14 +111,11 @@ func TestSafetyDigits(t *testing.T) {
 
 func FuzzSafety(f *testing.F) {
 	n := safetyOf(safetyHash([]byte("a"), nil, 1), safetyHash([]byte("b"), nil, 1))
-	f.Add(n.String(), n.QR())
-	f.Add(n.Grouped(), []byte{})
-	f.Fuzz(func(t *testing.T, digits string, code []byte) {
+	f.Add(n.String())
+	f.Add(n.Grouped())
+	f.Fuzz(func(t *testing.T, digits string) {
 		if n.MatchDigits(digits) == nil && strings.Join(strings.Fields(digits), "") != n.String() {
 			t.Errorf("%q matches", digits)
-		}
-		if n.MatchQR(code) == nil && !bytes.Equal(code, n.QR()) {
-			t.Errorf("%x matches", code)
 		}
 	})
 }

@@ -200,6 +200,5 @@ export function safetyNumber(a, aKey, b, bKey) {
     Array.from({ length: 6 }, (_, i) => String(h.readUIntBE(5 * i, 5) % 100000).padStart(5, '0')).join(''));
   return {
     digits: digits.sort().join(''),
-    qr: cat(u8(1), ...hashes.map((h) => h.subarray(0, 32)).sort(Buffer.compare)),
   };
 }
