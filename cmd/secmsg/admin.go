@@ -132,13 +132,32 @@ func (a *adminApp) inviteList(ctx context.Context, c *admin.Client, _ []string) 
 }
 
 func (a *adminApp) inviteRevoke(ctx context.Context, c *admin.Client, args []string) error {
+	before, err := inviteNamed(ctx, c, args[0])
+	if err != nil {
+		return err
+	}
 	if err := c.RevokeInvite(ctx, args[0]); err != nil {
 		return err
 	}
-	return a.did(struct {
-		ID      string `json:"id"`
-		Revoked bool   `json:"revoked"`
-	}{args[0], true}, "invite %s revoked", args[0])
+	after, err := inviteNamed(ctx, c, args[0])
+	if err != nil {
+		return err
+	}
+	return a.printChanged(after, differ(before, after), "invite %s revoked", visible(after.ID))
+}
+
+// inviteNamed returns an invite as invite list shows it.
+func inviteNamed(ctx context.Context, c *admin.Client, id string) (admin.Invite, error) {
+	r, err := c.Invites(ctx)
+	if err != nil {
+		return admin.Invite{}, err
+	}
+	for _, i := range r.Invites {
+		if i.ID == id {
+			return i, nil
+		}
+	}
+	return admin.Invite{}, local.Errorf(local.CodeNotFound, "there is no invite %q", id)
 }
 
 func (a *adminApp) userList(ctx context.Context, c *admin.Client, _ []string) error {
@@ -177,33 +196,38 @@ func (a *adminApp) userShow(ctx context.Context, c *admin.Client, args []string)
 }
 
 func (a *adminApp) userSuspend(ctx context.Context, c *admin.Client, args []string) error {
-	if err := c.Suspend(ctx, args[0]); err != nil {
-		return err
-	}
-	return a.did(suspension{args[0], true}, "%s suspended", args[0])
+	return a.changeUser(ctx, c, args[0], c.Suspend, "suspended")
 }
 
 func (a *adminApp) userResume(ctx context.Context, c *admin.Client, args []string) error {
-	if err := c.Resume(ctx, args[0]); err != nil {
-		return err
-	}
-	return a.did(suspension{args[0], false}, "%s resumed", args[0])
+	return a.changeUser(ctx, c, args[0], c.Resume, "resumed")
 }
 
-// suspension is the result of suspend and resume.
-type suspension struct {
-	Name      string `json:"name"`
-	Suspended bool   `json:"suspended"`
+// changeUser changes something about an account and prints what it is then.
+func (a *adminApp) changeUser(ctx context.Context, c *admin.Client, name string, change func(context.Context, string) error, what string) error {
+	before, err := c.User(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := change(ctx, name); err != nil {
+		return err
+	}
+	after, err := c.User(ctx, name)
+	if err != nil {
+		return err
+	}
+	return a.printChanged(after, before.Suspended != after.Suspended, "%s %s", visible(after.Name), what)
 }
 
 func (a *adminApp) userDelete(ctx context.Context, c *admin.Client, args []string) error {
+	gone, err := c.User(ctx, args[0])
+	if err != nil {
+		return err
+	}
 	if err := c.DeleteUser(ctx, args[0]); err != nil {
 		return err
 	}
-	return a.did(struct {
-		Name    string `json:"name"`
-		Deleted bool   `json:"deleted"`
-	}{args[0], true}, "%s deleted", args[0])
+	return a.printChanged(gone, true, "%s deleted", visible(gone.Name))
 }
 
 func (a *adminApp) deviceList(ctx context.Context, c *admin.Client, args []string) error {
@@ -224,15 +248,6 @@ func (a *adminApp) deviceTable(devices []admin.Device) error {
 		t.row(d, d.ID, d.Name, d.Added, seen, yesNo(d.Revoked), d.MailboxEnvelopes, d.MailboxBytes)
 	}
 	return t.flush()
-}
-
-// did tells that something was done: as data in JSON, else as talk.
-func (a *adminApp) did(v any, format string, args ...any) error {
-	if a.json() {
-		return a.printJSON(v)
-	}
-	a.notef(format, args...)
-	return nil
 }
 
 func newStatsCommand(a *adminApp) *cobra.Command {

@@ -29,11 +29,16 @@ func (a *adminApp) quotaSet(ctx context.Context, c *admin.Client, args []string)
 	if err := size.UnmarshalText([]byte(args[1])); err != nil {
 		return usagef("%v", err)
 	}
+	before, err := c.Quota(ctx, args[0])
+	if err != nil {
+		return err
+	}
 	q, err := c.SetQuota(ctx, args[0], int64(size))
 	if err != nil {
 		return err
 	}
-	return a.printQuota(q)
+	changed := before.Quota != q.Quota || before.Own != q.Own
+	return a.printChanged(q, changed, "%s: quota %s", visible(q.Name), quotaText(q))
 }
 
 func (a *adminApp) printQuota(q admin.Quota) error {

@@ -24,10 +24,12 @@ type app struct {
 	quiet       bool
 	verbose     bool
 
-	named string // the account of the flag or the environment, not of the configuration
-	std   stdfds
-	wrong []string // with the configuration, a line each
-	told  []string // reasons for which messages wait that were told already
+	named   string // the account of the flag or the environment, not of the configuration
+	std     stdfds
+	wrong   []string // with the configuration, a line each
+	helpErr error    // of writing help
+
+	told []string // reasons for which messages wait that were told already
 }
 
 // Values of --output.

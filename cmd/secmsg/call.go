@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"secmsg/rpc/local"
 
@@ -144,12 +143,11 @@ func (a *app) callDone(ctx context.Context, args []string, do func(context.Conte
 	return a.withDaemon(ctx, func(c *local.Client) error {
 		p.AccountParam = a.accountParam()
 		call, err := do(ctx, c, p)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case a.json():
-			return a.printJSON(callEvent{Type: local.TypeCall, Call: call})
 		}
-		return a.printf("%s", visible(fmt.Sprintf("%s %s", call.ID, callState(&call))))
+		changed := call.Changed != nil && *call.Changed
+		call.Changed = nil // it stands beside the call, as with all verbs
+		return a.printChanged(callEvent{Type: local.TypeCall, Call: call}, changed, "%s", visible(call.ID+" "+callState(&call)))
 	})
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func newCompletionCommand(a *app) *cobra.Command {
@@ -36,4 +38,15 @@ func runCompletion(a *app, root *cobra.Command, shell string) error {
 		return err
 	}
 	return a.writeRaw(b.Bytes())
+}
+
+// plainUsage takes the backquotes out of the descriptions of flags, which name a
+// flag's value in help: completion would show them as they are.
+func plainUsage(c *cobra.Command) {
+	plain := func(f *pflag.Flag) { f.Usage = strings.ReplaceAll(f.Usage, "`", "") }
+	c.Flags().VisitAll(plain)
+	c.PersistentFlags().VisitAll(plain)
+	for _, sub := range c.Commands() {
+		plainUsage(sub)
+	}
 }

@@ -25,7 +25,7 @@ func runAck(ctx context.Context, a *app, consumer, id string) error {
 	if consumer == "" {
 		return usagef("--consumer is missing")
 	}
-	return a.withDaemon(ctx, func(c *local.Client) error {
+	return a.withAccount(ctx, func(c *local.Client) error {
 		before, err := consumerNamed(ctx, c, consumer)
 		if err != nil {
 			return err
@@ -66,7 +66,7 @@ func newConsumerCommand(a *app) *cobra.Command {
 }
 
 func runConsumerList(ctx context.Context, a *app) error {
-	return a.withDaemon(ctx, func(c *local.Client) error {
+	return a.withAccount(ctx, func(c *local.Client) error {
 		r, err := c.Consumers(ctx)
 		if err != nil {
 			return err
@@ -80,7 +80,7 @@ func runConsumerList(ctx context.Context, a *app) error {
 }
 
 func runConsumerRemove(ctx context.Context, a *app, name string) error {
-	return a.withDaemon(ctx, func(c *local.Client) error {
+	return a.withAccount(ctx, func(c *local.Client) error {
 		gone, err := consumerNamed(ctx, c, name)
 		if err != nil {
 			return err

@@ -185,10 +185,8 @@ func runFileGC(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		if a.json() {
-			return a.printJSON(r)
-		}
-		return a.printf("%d removed, %s; %d freed at the server, %s", r.Files, sizeText(r.Bytes), r.Freed, sizeText(r.FreedBytes))
+		changed := r.Files > 0 || r.Freed > 0
+		return a.printChanged(r, changed, "%d removed, %s; %d freed at the server, %s", r.Files, sizeText(r.Bytes), r.Freed, sizeText(r.FreedBytes))
 	})
 }
 

@@ -66,7 +66,7 @@ func runJoin(ctx context.Context, a *app, o joinOptions, invite string) error {
 		}
 	}
 	if o.passphraseFile != "" {
-		if p.Passphrase, err = a.firstLine(ctx, o.passphraseFile, "the passphrase"); err != nil {
+		if p.Passphrase, err = a.newSecretLine(ctx, o.passphraseFile); err != nil {
 			return err
 		}
 	}
@@ -97,12 +97,5 @@ func (a *app) newPassphrase(ctx context.Context, c *local.Client) (string, error
 	if err != nil || first == "" {
 		return "", err
 	}
-	second, err := a.askSecret(ctx, "Again:")
-	if err != nil {
-		return "", err
-	}
-	if first != second {
-		return "", usagef("the passphrases differ")
-	}
-	return first, nil
+	return first, a.again(ctx, first)
 }

@@ -32,7 +32,7 @@ func newUnlockCommand(a *app) *cobra.Command {
 }
 
 func runLock(ctx context.Context, a *app) error {
-	return a.withDaemon(ctx, func(c *local.Client) error {
+	return a.withAccount(ctx, func(c *local.Client) error {
 		st, err := c.Status(ctx)
 		if err != nil {
 			return err
@@ -47,7 +47,7 @@ func runLock(ctx context.Context, a *app) error {
 // runUnlock asks the daemon first whether a passphrase is needed at all: without
 // one, a person is not asked for it, and a script is not told to bring it.
 func runUnlock(ctx context.Context, a *app, file string) error {
-	return a.withDaemon(ctx, func(c *local.Client) error {
+	return a.withAccount(ctx, func(c *local.Client) error {
 		st, err := c.Status(ctx)
 		if err != nil {
 			return err
@@ -69,7 +69,7 @@ func runUnlock(ctx context.Context, a *app, file string) error {
 // passphrase reads an existing passphrase from a file or the terminal.
 func (a *app) passphrase(ctx context.Context, file string) (string, error) {
 	if file != "" {
-		return a.firstLine(ctx, file, "the passphrase")
+		return a.secretLine(ctx, file)
 	}
 	if !a.interactive() {
 		return "", usagef("without a terminal --passphrase-file is needed")

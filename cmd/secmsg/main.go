@@ -14,6 +14,8 @@ import (
 
 	"secmsg/config"
 	"secmsg/rpc/local"
+
+	"github.com/spf13/cobra"
 )
 
 func main() {
@@ -85,7 +87,13 @@ func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
 	}
 	root := newRootCommand(a)
 	root.SetArgs(args)
+	if len(args) > 0 && args[0] == cobra.ShellCompRequestCmd {
+		plainUsage(root)
+	}
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = a.helpErr
+	}
 	if err == nil || errors.Is(err, errReaderLeft) {
 		return 0
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"secmsg/rpc/local"
@@ -29,14 +31,11 @@ func runMan(root *cobra.Command, dir string) error {
 	}
 	var write func(c *cobra.Command) error
 	write = func(c *cobra.Command) error {
-		if c.IsAdditionalHelpTopicCommand() || c.Hidden {
-			return nil
-		}
 		name := strings.ReplaceAll(c.CommandPath(), " ", "-") + ".1"
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(manPage(c)), 0o644); err != nil {
 			return local.IOError(err, "%v", err)
 		}
-		for _, sub := range c.Commands() {
+		for _, sub := range shownCommands(c) {
 			if err := write(sub); err != nil {
 				return err
 			}
@@ -51,7 +50,7 @@ func manPage(c *cobra.Command) string {
 	var b strings.Builder
 	name := strings.ReplaceAll(c.CommandPath(), " ", "-")
 	fmt.Fprintf(&b, ".TH %s 1\n.SH NAME\n%s \\- %s\n", strings.ToUpper(name), roff(name), roff(c.Short))
-	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B %s\n", roff(c.UseLine()))
+	fmt.Fprintf(&b, ".SH SYNOPSIS\n%s\n", bold(c.UseLine()))
 	if c.Long != "" {
 		fmt.Fprintf(&b, ".SH DESCRIPTION\n%s\n", roff(c.Long))
 	}
@@ -59,6 +58,11 @@ func manPage(c *cobra.Command) string {
 	options(&b, "GLOBAL OPTIONS", c.InheritedFlags())
 	if c.Example != "" {
 		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", roff(c.Example))
+	}
+	manCommands(&b, c)
+	if !c.HasParent() {
+		entries(&b, "ENVIRONMENT", manEnvironment())
+		entries(&b, "FILES", manFiles())
 	}
 	b.WriteString(".SH EXIT STATUS\n")
 	for _, row := range exitTable() {
@@ -68,7 +72,7 @@ func manPage(c *cobra.Command) string {
 	if c.HasParent() {
 		also = append(also, strings.ReplaceAll(c.Parent().CommandPath(), " ", "-")+"(1)")
 	}
-	for _, sub := range c.Commands() {
+	for _, sub := range shownCommands(c) {
 		also = append(also, strings.ReplaceAll(sub.CommandPath(), " ", "-")+"(1)")
 	}
 	if len(also) > 0 {
@@ -88,9 +92,93 @@ func options(b *strings.Builder, title string, flags *pflag.FlagSet) {
 		if f.Shorthand != "" {
 			short = "-" + f.Shorthand + ", "
 		}
-		fmt.Fprintf(b, ".TP\n.B %s\n%s\n", roff(strings.TrimSpace(short+"--"+f.Name+" "+kind)), roff(usage))
+		if d := defaultText(f); d != "" {
+			usage += " (default " + d + ")"
+		}
+		entry(b, strings.TrimSpace(short+"--"+f.Name+" "+kind), usage)
 	})
 }
+
+// defaultText is a flag's default as help shows it; empty where there is none, or
+// where it is what leaving the flag out suggests.
+func defaultText(f *pflag.Flag) string {
+	switch f.DefValue {
+	case "", "false", "0", "0s", "[]":
+		return ""
+	}
+	if f.Value.Type() == "string" {
+		return strconv.Quote(f.DefValue)
+	}
+	return f.DefValue
+}
+
+// manCommands lists the commands that c holds, in the groups of the help.
+func manCommands(b *strings.Builder, c *cobra.Command) {
+	list := shownCommands(c)
+	if len(list) == 0 {
+		return
+	}
+	b.WriteString(".SH COMMANDS\n")
+	under := func(group string) {
+		for _, sub := range list {
+			if sub.GroupID == group {
+				entry(b, sub.UseLine(), sub.Short)
+			}
+		}
+	}
+	under("")
+	for _, g := range c.Groups() {
+		fmt.Fprintf(b, ".SS %s\n", roff(strings.TrimSuffix(g.Title, ":")))
+		under(g.ID)
+	}
+}
+
+// shownCommands are the commands of c that have a page.
+func shownCommands(c *cobra.Command) []*cobra.Command {
+	return slices.DeleteFunc(slices.Clone(c.Commands()), func(sub *cobra.Command) bool {
+		return sub.Hidden || sub.IsAdditionalHelpTopicCommand()
+	})
+}
+
+// manEnvironment describes the variables that the program reads.
+func manEnvironment() [][2]string {
+	return [][2]string{
+		{"SECMSG_ACCOUNT, SECMSG_HOME, SECMSG_OUTPUT, SECMSG_NO_AUTOSTART, SECMSG_QUIET, SECMSG_VERBOSE",
+			"Values of the global options of the same names, where these are not given."},
+		{"SECMSG_DATA", "The server's directory, for serverd and admin."},
+		{"SECMSG_KEY", "Any option KEY of a configuration file, in capitals and with _ for dots, such as SECMSG_PROXY or SECMSG_LOG_LEVEL. It overrides the file."},
+		{"SECMSG_EVENT_ID, SECMSG_EVENT_TYPE, SECMSG_EVENT_PEER, SECMSG_EVENT_TIME, SECMSG_EVENT_SEQ, SECMSG_EVENT_TEXT",
+			"Set for the handler of listen --exec."},
+		{"XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR", "Where the files of a profile are, without --home."},
+	}
+}
+
+// manFiles describes the files of a profile and of a server.
+func manFiles() [][2]string {
+	return [][2]string{
+		{"~/.config/secmsg/config.yaml", "Options of the command line and the daemon."},
+		{"~/.local/share/secmsg/", "Database and storage key of a profile. Copying it is no backup: two running copies of a device harm each other."},
+		{"~/.local/state/secmsg/daemon.log", "The daemon's log."},
+		{"$XDG_RUNTIME_DIR/secmsg/secmsg.sock", "The daemon's socket."},
+		{"/var/lib/secmsg/", "The data of a server that root runs; its options stand in config.yaml."},
+		{"DIR/config.yaml, DIR/secmsg.db, DIR/daemon.log, DIR/secmsg.sock", "The same files of a profile under --home DIR."},
+	}
+}
+
+func entries(b *strings.Builder, title string, list [][2]string) {
+	fmt.Fprintf(b, ".SH %s\n", title)
+	for _, e := range list {
+		entry(b, e[0], e[1])
+	}
+}
+
+// entry is a term and what it means.
+func entry(b *strings.Builder, term, text string) {
+	fmt.Fprintf(b, ".TP\n%s\n%s\n", bold(term), roff(text))
+}
+
+// bold sets a line in bold type. The macro .B would take quotes for its own.
+func bold(s string) string { return `\fB` + roff(s) + `\fR` }
 
 // roff escapes what the formatter would act on: backslashes, hyphens that are
 // to stay hyphens, and a dot or quote at the start of a line.

@@ -106,6 +106,20 @@ func (a *app) withDaemon(ctx context.Context, f func(*local.Client) error) error
 	return f(c)
 }
 
+// withAccount is withDaemon for a command that does nothing with an account by
+// itself: the account that the caller named must exist all the same.
+func (a *app) withAccount(ctx context.Context, f func(*local.Client) error) error {
+	return a.withDaemon(ctx, func(c *local.Client) error {
+		if a.named != "" {
+			// A locked profile does not tell; the command says so where it matters.
+			if _, err := c.Account(ctx, a.named); err != nil && !isCode(err, local.CodeLocked) {
+				return err
+			}
+		}
+		return f(c)
+	})
+}
+
 // isCode reports whether err is an *local.Error of this code.
 func isCode(err error, code local.Code) bool {
 	e, ok := errors.AsType[*local.Error](err)

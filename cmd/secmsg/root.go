@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"strconv"
@@ -43,6 +44,7 @@ func newRootCommand(a *app) *cobra.Command {
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpTemplate(helpTemplate())
+	root.SetHelpFunc(a.helpFunc(root.HelpFunc()))
 
 	f := root.PersistentFlags()
 	f.StringVarP(&a.account, "account", "a", "", "account to use (default: the only or the default account)")
@@ -182,6 +184,24 @@ func newHelpCommand(root *cobra.Command) *cobra.Command {
 			c.InitDefaultHelpFlag()
 			return c.Help()
 		},
+	}
+}
+
+// helpFunc makes a help function that writes the text of cobra's as all data is
+// written, so that a reader that leaves or a full disk is what it is elsewhere.
+// A help function returns nothing: run finds the error in helpErr.
+func (a *app) helpFunc(render func(*cobra.Command, []string)) func(*cobra.Command, []string) {
+	return func(cmd *cobra.Command, args []string) {
+		out := cmd.OutOrStdout()
+		var b bytes.Buffer
+		cmd.SetOut(&b)
+		render(cmd, args)
+		cmd.SetOut(out)
+		if out == a.stdout {
+			a.helpErr = a.writeRaw(b.Bytes())
+			return
+		}
+		a.tell(b.String())
 	}
 }
 

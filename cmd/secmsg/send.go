@@ -97,7 +97,7 @@ func runSend(ctx context.Context, a *app, o sendOptions, args []string) error {
 		if err := a.needStdin(); err != nil {
 			return err
 		}
-		return a.withDaemon(ctx, func(c *local.Client) error { return a.sendLines(ctx, c, p) })
+		return a.withAccount(ctx, func(c *local.Client) error { return a.sendLines(ctx, c, p) })
 	}
 	p.Text, err = a.sendText(ctx, o, args[1:])
 	if err != nil {

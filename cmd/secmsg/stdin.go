@@ -52,6 +52,38 @@ func (a *app) needStdin() error {
 	return nil
 }
 
+// secretLine reads a passphrase: the first line of a file ("-": standard input).
+// Where standard input is a terminal a person types it, so it is not shown.
+func (a *app) secretLine(ctx context.Context, path string) (string, error) {
+	if path != "-" || a.std.stdin || !a.stdinTerminal() {
+		return a.firstLine(ctx, path, "the passphrase")
+	}
+	secret, err := a.askSecret(ctx, "Passphrase:")
+	if err == nil && secret == "" {
+		return "", usagef("the passphrase is empty")
+	}
+	return secret, err
+}
+
+// newSecretLine is secretLine for a passphrase that is chosen now: typed, it is
+// asked for twice.
+func (a *app) newSecretLine(ctx context.Context, path string) (string, error) {
+	first, err := a.secretLine(ctx, path)
+	if err != nil || path != "-" || !a.stdinTerminal() {
+		return first, err
+	}
+	return first, a.again(ctx, first)
+}
+
+// again asks for a passphrase a second time.
+func (a *app) again(ctx context.Context, first string) error {
+	second, err := a.askSecret(ctx, "Again:")
+	if err == nil && first != second {
+		err = usagef("the passphrases differ")
+	}
+	return err
+}
+
 // firstLine reads the first line of a file ("-": standard input), such as a passphrase.
 func (a *app) firstLine(ctx context.Context, path, what string) (string, error) {
 	return await(ctx, func() (string, error) {

@@ -51,6 +51,7 @@ type live struct {
 	media      local.CallMedia
 	streams    Streams
 	generation atomic.Uint32
+	muted      [2]bool // sound, pictures: what the user asked for
 
 	// The connection; nil ops: there is none.
 	ops    chan op

@@ -289,6 +289,8 @@ func (s *Service) finishBy(ctx context.Context, id, none string, which func(l *l
 		}
 		s.step(Hangup{ID: l.id})
 		out = l.body("")
+		changed := true
+		out.Changed = &changed
 		return nil
 	})
 	return out, err
@@ -305,7 +307,14 @@ func (s *Service) Mute(ctx context.Context, id string, video, on bool) (out loca
 			x.Mute(video, on)
 			return nil, nil
 		})
+		medium := 0
+		if video {
+			medium = 1
+		}
+		changed := l.muted[medium] != on
+		l.muted[medium] = on
 		out = l.body("")
+		out.Changed = &changed
 		return nil
 	})
 	return out, err

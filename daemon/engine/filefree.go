@@ -153,17 +153,21 @@ func (e *Engine) declineFiles(tx *store.Tx, list []store.File) (local.SendResult
 			return out, err
 		}
 	}
-	if !declined {
+	if !declined && list[0].State != store.FileDeclined {
 		return out, local.Errorf(local.CodeUsage, "the file is %s; there is nothing to decline", e.showFile(&list[0], m).State)
 	}
-	tx.OnCommit(e.onFiles) // a fetch that runs unasked ends
-	if m.Kind == int32(e2e.Kind_KIND_TEXT) {
+	if declined {
+		tx.OnCommit(e.onFiles) // a fetch that runs unasked ends
+	}
+	if declined && m.Kind == int32(e2e.Kind_KIND_TEXT) {
 		if err := e.wholeMessage(tx, m); err != nil {
 			return out, err
 		}
 	}
 	peer, err := peerName(tx, m.Peer)
-	return local.SendResult{ID: idText(list[0].ID), Peer: peer, State: local.FileDeclined, Time: local.Time{Time: e.now()}}, err
+	return local.SendResult{
+		ID: idText(list[0].ID), Peer: peer, State: local.FileDeclined, Time: localMS(list[0].ChangedMS), Changed: &declined,
+	}, err
 }
 
 // declined takes note that the peer does not want files of mine.

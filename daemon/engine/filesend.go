@@ -51,6 +51,9 @@ func (e *Engine) queueFiles(tx *store.Tx, s local.SendParams, p local.FileSendPa
 			return store.QueuedFiles{Messages: ids}, err
 		}
 	}
+	if err := e.checkReply(tx, replyTo); err != nil {
+		return q, err
+	}
 	for _, plan := range plans {
 		t := &store.Transfer{Account: e.account, Kind: store.TransferUpload, CreatedMS: e.profileTime().UnixMilli(), Body: plan}
 		if err := tx.InsertTransfer(t); err != nil {

@@ -206,7 +206,12 @@ func (e *Engine) CancelFile(ctx context.Context, text string) (local.SendResult,
 		if err != nil {
 			return err
 		}
-		if !cancelled {
+		changed := true
+		switch {
+		case cancelled:
+		case list[0].State == store.FileCancelled: // a second time
+			changed = false
+		default:
 			return local.Errorf(local.CodeUsage, "the file is %s; there is nothing to cancel", e.showFile(&list[0], m).State)
 		}
 		if out, err = sendResult(tx, m); err != nil {
@@ -215,6 +220,7 @@ func (e *Engine) CancelFile(ctx context.Context, text string) (local.SendResult,
 		if !received(m) {
 			out.State, out.Error = local.FileCancelled, nil // it is what was asked for
 		}
+		out.Changed = &changed
 		return nil
 	}, nil)
 	return out, toLocal(err)

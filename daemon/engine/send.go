@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -173,6 +174,11 @@ func (e *Engine) queue(tx *store.Tx, p local.SendParams, replyTo []byte, sent ti
 			return queued{ids: ids}, err
 		}
 	}
+	if !strings.HasPrefix(p.IdempotencyKey, retryKey) { // what is sent again may outlive the message that it answers
+		if err := e.checkReply(tx, replyTo); err != nil {
+			return q, err
+		}
+	}
 	for _, peer := range peers {
 		id, err := newID()
 		if err != nil {
@@ -191,6 +197,21 @@ func (e *Engine) queue(tx *store.Tx, p local.SendParams, replyTo []byte, sent ti
 		err = tx.SetIdempotent(e.account, p.IdempotencyKey, store.Idempotent{Digest: digest, IDs: joinIDs(q.ids)}, e.profileTime().UnixMilli())
 	}
 	return q, err
+}
+
+// checkReply refuses an answer to a message that this account does not have: the
+// recipient could not tell what it answers. A send that waited for a locked
+// profile is not checked, since by then nobody is there to correct the id.
+func (e *Engine) checkReply(tx *store.Tx, replyTo []byte) error {
+	if len(replyTo) == 0 {
+		return nil
+	}
+	id := store.MessageID(replyTo)
+	_, err := tx.MessageHead(e.account, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return local.Errorf(local.CodeNotFound, "there is no message %s to reply to", idText(id))
+	}
+	return err
 }
 
 // recipient is a resolved peer.

@@ -198,6 +198,9 @@ type Call struct {
 	Text string `json:"text,omitempty"`
 	// Stats are of the last second, and at the end of the whole call.
 	Stats *CallStats `json:"stats,omitempty"`
+	// Changed is set by the verbs that change a call: false if what was asked for
+	// held already.
+	Changed *bool `json:"changed,omitempty"`
 }
 
 // CallStats tell how a call goes.
