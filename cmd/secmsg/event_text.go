@@ -16,13 +16,18 @@ func (a *app) printEvent(e *local.Event) error {
 	if a.json() {
 		return a.printJSON(e)
 	}
-	return a.printf("%s", eventText(e))
+	text := eventText(e)
+	if a.stdoutTerminal() {
+		text = forTerminal(e, text, a.stdoutColumns())
+	}
+	return a.printf("%s", text)
 }
 
 // What this program says about an event, and what a peer wrote, cannot be taken
 // for each other: a peer's words stand behind saysMark, and their further lines
 // behind furtherMark; the program's stand behind tellsMark, on a line of their
-// own behind fileMark.
+// own behind fileMark. On a terminal a line that is too wide for it goes on behind
+// furtherMark, too (forTerminal).
 const (
 	saysMark    = ": "
 	furtherMark = "    | "

@@ -19,11 +19,14 @@ func newManCommand(a *app) *cobra.Command {
 		Use:   "man DIR",
 		Short: "Write the manual pages into a directory",
 		Args:  argsBetween(1, 1),
-		RunE:  func(cmd *cobra.Command, args []string) error { return runMan(cmd.Root(), args[0]) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			return runMan(newRootCommand(newApp(nil, a.stdin, a.stdout, a.stderr)), args[0])
+		},
 	}
 }
 
-// runMan writes a page for every command. cobra's own generator goes through a
+// runMan writes a page for every command of root, none of which has run: cobra gives
+// one that runs a further flag. cobra's own generator goes through a
 // Markdown library whose initialisation would slow down every start.
 func runMan(root *cobra.Command, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
