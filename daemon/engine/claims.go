@@ -8,6 +8,7 @@ import (
 	"secmsg/crypto/identity"
 	"secmsg/crypto/ratchet"
 	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
 	"secmsg/rpc/wire"
 )
 
@@ -45,15 +46,23 @@ type claim struct {
 // What strangers name is left alone: their manifest is fetched when something is
 // sealed for them, and no crowd of them is to cause look-ups or events.
 func (e *Engine) compareManifest(tx *store.Tx, in *incoming) error {
-	if contact, err := e.trust.IsContact(tx, e.account, in.peer); err != nil || !contact && in.addr != e.self {
-		return err
-	}
-	fetch, err := e.trust.Claimed(tx, e.account, in.peer, in.addr, in.opened.Manifest, e.profileTime())
-	if err != nil || !fetch {
-		return err
-	}
 	peer, addr, ref := in.peer, in.addr, in.opened.Manifest
-	tx.OnCommit(func() { e.recheck(peer, addr, ref) })
+	if last, ok := e.compared[peer]; ok && last == ref && !in.opened.New {
+		return nil // as with every message of a burst
+	}
+	if contact, err := e.trust.IsContact(tx, e.account, peer); err != nil || !contact && addr != e.self {
+		return err
+	}
+	claim, err := e.trust.Claimed(tx, e.account, peer, addr, ref, e.profileTime())
+	if err != nil {
+		return err
+	}
+	switch claim {
+	case trust.ClaimNewer:
+		tx.OnCommit(func() { e.recheck(peer, addr, ref) })
+	case trust.ClaimKnown:
+		tx.OnCommit(func() { e.compared[peer] = ref })
+	}
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
+	"secmsg/crypto/ratchet"
 	"secmsg/daemon/journal"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/store"
@@ -96,6 +97,7 @@ type Engine struct {
 	unscanned                  bool // the outbox may hold queued rows that the last look did not take
 	peers                      map[store.PeerID]*peerState
 	claims                     map[store.PeerID]*claim
+	compared                   map[store.PeerID]ratchet.ManifestRef // named last and known; a look at it again would tell nothing
 	waiters                    map[store.MessageID][]chan stateChange
 	probes                     map[store.MessageID]*probe
 	signals                    map[flightKey][16]byte // the call of each signal that is not answered
@@ -133,7 +135,8 @@ func New(o Options) *Engine {
 		calls: make(chan func()), jobs: newJobs(), sends: o.Sends, quit: make(chan struct{}),
 		stocked: make(chan struct{}), ready: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
 		flights: make(map[flightKey]*flight), pairs: make(map[pairKey]*pair), peers: make(map[store.PeerID]*peerState), claims: make(map[store.PeerID]*claim),
-		waiters: make(map[store.MessageID][]chan stateChange), probes: make(map[store.MessageID]*probe),
+		compared: make(map[store.PeerID]ratchet.ManifestRef),
+		waiters:  make(map[store.MessageID][]chan stateChange), probes: make(map[store.MessageID]*probe),
 		signals: make(map[flightKey][16]byte), callRates: make(map[store.PeerID]*callRate),
 		presence: make(map[string]local.Presence), announced: make(map[string]bool),
 		reseals: make(map[flightKey]int), tasks: make(map[task]time.Time),

@@ -142,6 +142,7 @@ func (e *Engine) learn(user string, chain, manifests [][]byte) error {
 		}
 		return e.requeue(tx, a.Peer, a.Devices)
 	})
+	clear(e.compared)
 	if err == nil && errors.Is(refused, trust.ErrChanged) {
 		refused = nil // the pump holds the messages
 	}

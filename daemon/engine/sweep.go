@@ -121,6 +121,7 @@ func (e *Engine) sweep() error {
 			delete(e.peers, id)
 		}
 	}
+	clear(e.compared)
 	err := e.update(func(tx *store.Tx) error {
 		if _, err := tx.DeleteSeen(e.account, now.Add(-e.cfg.DedupeKeep).UnixMilli()); err != nil {
 			return err

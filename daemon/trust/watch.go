@@ -112,31 +112,48 @@ func (t *Trust) newest(tx *store.Tx, account store.AccountID, peer store.PeerID,
 	return m, fingerprint(c.Pin), err
 }
 
+// Claim is what a manifest that a message names means beside the known one.
+type Claim int
+
+const (
+	// ClaimOpen: it cannot be compared, or contradicts what is known. The next
+	// message that names it is looked at again.
+	ClaimOpen Claim = iota
+	// ClaimNewer: it has to be fetched; [Trust.Rechecked] judges the answer.
+	ClaimNewer
+	// ClaimKnown: it was admitted under its version, which nothing changes.
+	ClaimKnown
+)
+
 // Claimed holds the manifest that a peer, or another own device, names inside a
-// message against the one that is known. It reports whether the named one is
-// newer: then it has to be fetched, and [Trust.Rechecked] judges the answer.
-// Another manifest of a known version is a fork, which is told.
-func (t *Trust) Claimed(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, ref ratchet.ManifestRef, now time.Time) (fetch bool, err error) {
+// message against the one that is known. Another manifest of a known version is a
+// fork, which is told.
+func (t *Trust) Claimed(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, ref ratchet.ManifestRef, now time.Time) (Claim, error) {
 	m, pin, err := t.newest(tx, account, peer, addr)
 	if errors.Is(err, ErrUnknownPeer) {
-		return false, nil // nothing is sealed for it before a look-up
+		return ClaimOpen, nil // nothing is sealed for it before a look-up
 	}
 	if err != nil {
-		return false, err
+		return ClaimOpen, err
 	}
 	if ref.Version > m.Version {
-		return true, nil
+		return ClaimNewer, nil
 	}
-	return false, t.forkClaimed(tx, account, peer, addr, ref, pin, now)
+	known, err := t.forkClaimed(tx, account, peer, addr, ref, pin, now)
+	if err != nil || !known {
+		return ClaimOpen, err
+	}
+	return ClaimKnown, nil
 }
 
 // forkClaimed tells that the manifest which a message names is not the one that
 // was admitted under that version: the server shows two histories, or the peer
-// has signed two. Versions that were never seen prove nothing.
-func (t *Trust) forkClaimed(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, ref ratchet.ManifestRef, pin string, now time.Time) error {
+// has signed two. Versions that were never seen prove nothing. It reports whether
+// they are the same.
+func (t *Trust) forkClaimed(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, ref ratchet.ManifestRef, pin string, now time.Time) (same bool, err error) {
 	a, err := tx.Account(account)
 	if err != nil {
-		return err
+		return false, err
 	}
 	hashes := peer
 	if a.Address == addr.String() {
@@ -144,16 +161,16 @@ func (t *Trust) forkClaimed(tx *store.Tx, account store.AccountID, peer store.Pe
 	}
 	known, _, err := tx.ManifestHash(account, hashes, ref.Version)
 	if errors.Is(err, store.ErrNotFound) || err == nil && known == ref.Hash {
-		return nil
+		return err == nil, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	due, err := oncePer(tx, account, peer, "fork", withheldPeriod, now)
 	if err != nil || !due {
-		return err
+		return false, err
 	}
-	return t.notify(tx, account, addr, local.Identity{
+	return false, t.notify(tx, account, addr, local.Identity{
 		Change: local.ChangeMismatch, Fingerprint: pin,
 		Text: "a message names another list of devices than the server has shown here; the list known first is kept",
 	})
@@ -183,7 +200,7 @@ func (t *Trust) Rechecked(tx *store.Tx, account store.AccountID, peer store.Peer
 			Text: fmt.Sprintf("a message names version %d of the list of devices, and the server shows version %d: it withholds the newer one", ref.Version, m.Version),
 		})
 	}
-	if err := t.forkClaimed(tx, account, peer, addr, ref, pin, now); err != nil || !m.Stale(now) {
+	if _, err := t.forkClaimed(tx, account, peer, addr, ref, pin, now); err != nil || !m.Stale(now) {
 		return true, err
 	}
 	due, err := oncePer(tx, account, peer, "stale", stalePeriod, now)
