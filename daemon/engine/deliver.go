@@ -93,10 +93,12 @@ func (e *Engine) receive(tx *store.Tx, env *wire.Envelope) error {
 // meets a damaged row is parked, counted and told; an error of the store ends
 // the batch.
 func (e *Engine) contain(tx *store.Tx, in *incoming, fn func() error) error {
+	known := in.peer
 	err := tx.Sub(fn)
 	if err == nil || isDisk(err) {
 		return err
 	}
+	in.peer = known // one that fn made a peer is undone with it
 	e.logger.Error("an envelope cannot be handled", "message", idText(in.id), "error", err)
 	if err := tx.Count(e.account, countCrashed); err != nil {
 		return err

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -396,6 +397,45 @@ func TestACrashIsContained(t *testing.T) {
 			return nil
 		})
 		p[1].send("alice", "goes on", waitFor(waitDelivered))
+	})
+}
+
+// A stranger whose first message meets a damaged row was made a peer by it. That is
+// undone too, and what is kept of him names a peer that exists.
+func TestDamageUnderAStrangersMessageIsContained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, p := world(t, "alice", "bob")
+		alice := p[0]
+		defer stopAll(p...)
+		who := identity.Address{User: "mallory", Domain: alice.addr.Domain}
+		in := &incoming{id: store.MessageID{1}, device: p[1].device, addr: who, class: wire.Class_CLASS_DURABLE, cipher: []byte("poison")}
+		err := alice.engine.do(t.Context(), func() error {
+			return alice.engine.update(func(tx *store.Tx) error {
+				return alice.engine.contain(tx, in, func() (err error) {
+					if in.peer, err = tx.Peer(alice.account, who.String()); err != nil {
+						return err
+					}
+					return &store.ValueError{Table: "prekeys", Column: "private", Err: errors.New("damaged")}
+				})
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = alice.st.View(t.Context(), func(tx *store.Tx) error {
+			peer, err := tx.FindPeer(alice.account, who.String())
+			if err != nil {
+				return err
+			}
+			list, err := tx.ParkedOf(alice.account, peer, store.ParkedUndecryptable, 10)
+			if len(list) != 1 {
+				t.Errorf("parked %+v", list)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	})
 }
 
