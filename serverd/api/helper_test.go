@@ -255,6 +255,7 @@ func (r *realm) do(req *http.Request) reply {
 	if json.Unmarshal(out.body, &e) == nil && e.Error != nil {
 		out.code = e.Error.Code
 	}
+	r.asDescribed(req, out)
 	return out
 }
 
