@@ -1,11 +1,15 @@
 package config
 
 import (
+	"encoding"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -179,7 +183,8 @@ func reason(err error) string {
 	if strings.Contains(text, "unconvertible type 'map[") {
 		return "a value is expected here, not a section"
 	}
-	if rest, ok := strings.CutPrefix(text, "'' "); ok {
+	// The name of the value, which the key says already, or of one in a list.
+	if at, rest, ok := strings.Cut(text, "' "); ok && strings.HasPrefix(at, "'") {
 		text = rest
 	}
 	return text
@@ -190,6 +195,7 @@ func decoder(c *mapstructure.DecoderConfig) {
 	c.TagName = tagName
 	c.DecodeHook = mapstructure.ComposeDecodeHookFunc(
 		durationHook,
+		plainHook,
 		mapstructure.TextUnmarshallerHookFunc(),
 		mapstructure.StringToSliceHookFunc(","),
 	)
@@ -206,4 +212,46 @@ func durationHook(from, to reflect.Type, value any) (any, error) {
 		return nil, fmt.Errorf("%v is not a duration such as 30s, 10m or 30d", value)
 	}
 	return ParseDuration(text)
+}
+
+// plainHook refuses what mapstructure would convert to something that nobody
+// wrote (true to the text 1, 1.7 to 1) or refuse in the words of Go.
+func plainHook(from, to reflect.Type, value any) (any, error) {
+	if reflect.PointerTo(to).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) || from == to {
+		return value, nil // it knows its own words
+	}
+	text, isText := value.(string)
+	text = strings.TrimSpace(text)
+	switch kind := to.Kind(); kind {
+	case reflect.String:
+		switch {
+		case from.Kind() == reflect.Bool:
+			return nil, fmt.Errorf("a text is expected here; write \"%v\" in quotes if that is meant", value)
+		case from == reflect.TypeFor[time.Time]():
+			return nil, errors.New("a text is expected here, not a date; write it in quotes if that is meant")
+		case from.Kind() == reflect.Slice:
+			return nil, errors.New("one value is expected here, not a list")
+		}
+	case reflect.Bool:
+		if _, err := strconv.ParseBool(text); from.Kind() != reflect.Bool && (!isText || err != nil) {
+			return nil, fmt.Errorf("%v is neither true nor false", value)
+		}
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		if from.Kind() == reflect.Slice {
+			return nil, errors.New("one number is expected here, not a list")
+		}
+		if isText {
+			// Of the environment; base 10 only, as a reader of the file would have it.
+			n, err := strconv.ParseInt(text, 10, to.Bits())
+			if err != nil || n < 0 && reflect.Uint <= kind && kind <= reflect.Uint64 {
+				return nil, fmt.Errorf("%q is not a whole number, or too large", text)
+			}
+			return n, nil
+		}
+		if f, ok := value.(float64); from.Kind() == reflect.Bool || from == reflect.TypeFor[time.Time]() || ok && (f != math.Trunc(f) || math.Abs(f) > 1<<53) {
+			return nil, fmt.Errorf("%v is not a whole number", value)
+		}
+	}
+	return value, nil
 }

@@ -156,6 +156,30 @@ func TestOddFiles(t *testing.T) {
 	}
 }
 
+// TestNothingIsConverted: a value of another type is refused, not turned into
+// something that nobody wrote, and in words of the file, not of Go.
+func TestNothingIsConverted(t *testing.T) {
+	for text, want := range map[string]string{
+		"listen: true": "a text is expected", "listen: 2024-01-01": "not a date", "listen: [a]": "not a list", "listen: {a: b}": "not a section",
+		"roles: [[api]]": "not a list", "roles: [true]": "a text is expected", "tls: {also: [{a: b}]}": "not a section",
+		"limits: {connections: {total: 1.7}}": "not a whole number", "limits: {connections: {total: true}}": "not a whole number",
+		"limits: {connections: {total: abc}}": "not a whole number", "limits: {connections: {total: [1]}}": "not a list",
+		"limits: {connections: {total: 1e30}}": "not a whole number", "limits: {connections: {total: 99999999999999999999}}": "not a whole number",
+		"limits: {connections: {total: 0x1z}}": "not a whole number", "limits: {connections: {total: -1}}": "limits.connections.total",
+	} {
+		t.Setenv("SECMSG_DOMAIN", "")
+		_, err := config.LoadServer("/d", write(t, "domain: d\n"+text+"\n"), nil)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), ":2: ") {
+			t.Errorf("%q: got %v, want %q and its line", text, err, want)
+		} else if strings.ContainsAny(err.Error(), "'") || strings.Contains(err.Error(), "interface") || strings.Contains(err.Error(), "strconv") {
+			t.Errorf("%q: words of Go: %v", text, err)
+		}
+	}
+	if cfg, err := config.LoadServer("/d", write(t, "domain: d\nlimits: {connections: {total: 1e3}}\n"), nil); err != nil || cfg.Limits.Connections.Total != 1000 {
+		t.Errorf("1e3: %v", err)
+	}
+}
+
 func TestRules(t *testing.T) {
 	for text, want := range map[string]string{
 		"listen: \"\"":                                  "domain: missing",

@@ -284,6 +284,9 @@ func (s *Server) Validate() error {
 	if s.Limits.Blobs.Size > maxBlob {
 		bad("limits.blobs.size: at most 31GiB")
 	}
+	if s.Limits.Connections.Total < 0 {
+		bad("limits.connections.total: not negative; 0 is a tenth of the file descriptors")
+	}
 	if b := s.Limits.Blobs.Bandwidth; b < 0 || b > 0 && b < minBandwidth {
 		bad("limits.blobs.bandwidth: 0 or at least 1MiB")
 	} else if b > 0 && s.Blob.S3.Endpoint != "" {
