@@ -59,10 +59,14 @@ func inWords(err error) error {
 		}
 	}
 	what, _, _ := strings.Cut(e.Value, " ")
-	if len(path) == 0 {
-		return fmt.Errorf("%s expected, not this %s", expected(e.Type), what)
+	text := fmt.Sprintf("%s expected, not this %s", expected(e.Type), what)
+	if k := e.Type.Kind(); what == "number" && (k == reflect.Float64 || k == reflect.Float32 || k == reflect.Interface) {
+		text = "a number is too large" // such as 1e400
 	}
-	return fmt.Errorf("%s: %s expected, not this %s", quote([]byte(strings.Join(path, "."))), expected(e.Type), what)
+	if len(path) == 0 {
+		return errors.New(text)
+	}
+	return fmt.Errorf("%s: %s", quote([]byte(strings.Join(path, "."))), text)
 }
 
 func expected(t reflect.Type) string {

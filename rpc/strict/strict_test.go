@@ -211,3 +211,16 @@ func FuzzUnmarshal(f *testing.F) {
 		}
 	})
 }
+
+// TestHugeNumbers: nobody is told that a number is no number.
+func TestHugeNumbers(t *testing.T) {
+	var known struct {
+		Timeout float64 `json:"timeout"`
+	}
+	var free any
+	for text, to := range map[string]any{`{"timeout":1e400}`: &known, `{"a":[-1e999999]}`: &free} {
+		if err := strict.Unmarshal([]byte(text), to, limits); err == nil || !strings.Contains(err.Error(), "a number is too large") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
