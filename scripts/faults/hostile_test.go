@@ -105,6 +105,7 @@ func TestHostileSlowloris(t *testing.T) {
 		"POST /v1/accounts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n",
 	}
 	n, every := sized(200, 2000), sized(1, 10)
+	before := r.stats().Counters["connections"]
 	conns := make([]net.Conn, 0, n)
 	defer func() {
 		for _, c := range conns {
@@ -141,8 +142,12 @@ func TestHostileSlowloris(t *testing.T) {
 			}
 		}
 	})
-	if open := r.stats().Counters["connections"]["without_token"]; open < int64(n*9/10) {
-		t.Errorf("%d slow connections are open, want about %d", open, n)
+	// How many are still open depends on how long it took to open them: the server
+	// closes each in its time. None of them may have been turned away.
+	after := r.stats().Counters["connections"]
+	t.Logf("%d of %d slow connections are still open", after["without_token"], n)
+	if taken, refused := after["accepted"]-before["accepted"], after["refused"]-before["refused"]; taken < int64(n) || refused != 0 {
+		t.Errorf("%d slow connections were accepted and %d refused, want %d and none", taken, refused, n)
 	}
 	r.served(fmt.Sprintf("beside %d slow connections", n))
 	start := time.Now()
