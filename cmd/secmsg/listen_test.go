@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -270,5 +271,43 @@ func TestListenDoesNotReplaceAProfile(t *testing.T) {
 	})
 	if got := l.read(l.out); !strings.Contains(got, "hello") {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestStoppedInTheMiddle stops a daemon by a signal while a command waits for its
+// answer: the command ends, too.
+func TestStoppedInTheMiddle(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells that a process is stopped")
+	}
+	w := newWorld(t, "", "")
+	w.join("alice")
+	w.join("bob")
+	if err := w.Befriend(t.Context(), "alice", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	w.must("bob", "", "daemon", "stop")
+	pid, err := w.DaemonPID("alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := w.Command(t.Context(), "alice", "send", "bob", "question", "--wait", "read", "--timeout", "1h")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the message is in the outbox", nil, func() bool {
+		return strings.Contains(w.must("alice", "", "history", "bob"), "question")
+	})
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Error(err)
+	}
+	if code := cmd.ProcessState.ExitCode(); code != 7 || !strings.Contains(stderr.String(), "SIGSTOP") {
+		t.Errorf("exit %d: %s", code, stderr.String())
 	}
 }

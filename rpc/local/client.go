@@ -111,20 +111,45 @@ func (c *Client) Start(method string, params any) (*Pending, error) {
 // Wait waits for the answer; result and error are those of Call. It is called once.
 func (p *Pending) Wait(ctx context.Context, result any) error {
 	defer p.c.forget(p.id)
-	select {
-	case f := <-p.answer:
-		return f.decode(p.method, result)
-	case <-p.c.done:
-		// The answer may have come just before the end.
+	look := time.NewTicker(stoppedPoll)
+	defer look.Stop()
+	for stopped := 0; ; {
 		select {
 		case f := <-p.answer:
 			return f.decode(p.method, result)
-		default:
-			return p.c.lost()
+		case <-p.c.done:
+			// The answer may have come just before the end.
+			select {
+			case f := <-p.answer:
+				return f.decode(p.method, result)
+			default:
+				return p.c.lost()
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-look.C:
+			h := ReadHolder(p.c.target.Lock)
+			if !h.Stopped {
+				stopped = 0
+			} else if stopped++; stopped == stoppedLooks {
+				return stoppedError(h.PID)
+			}
 		}
-	case <-ctx.Done():
-		return ctx.Err()
 	}
+}
+
+const (
+	// stoppedPoll is how often a call that waits looks whether the daemon was
+	// stopped by a signal, and stoppedLooks how many looks in a row must find it so:
+	// a debugger stops it for a moment.
+	stoppedPoll  = time.Second
+	stoppedLooks = 2
+)
+
+// stoppedError tells that the daemon exists and does nothing.
+func stoppedError(pid int) *Error {
+	return Errorf(CodeNoDaemon, "the daemon, pid %d, is stopped (SIGSTOP) and does not answer", pid).
+		WithHint("let it go on: kill -CONT %d; or end it: secmsg daemon stop --force", pid)
 }
 
 // decode stores a response's result, or returns its error.

@@ -249,8 +249,7 @@ func sameDir(a, b string) bool {
 func hanging(lock string, waited time.Duration) error {
 	h := ReadHolder(lock)
 	if h.Stopped && waited >= greetPoll {
-		return &dialError{cause: Errorf(CodeNoDaemon, "the daemon, pid %d, is stopped (SIGSTOP) and does not answer", h.PID).
-			WithHint("let it go on: kill -CONT %d; or end it: secmsg daemon stop --force", h.PID)}
+		return &dialError{cause: stoppedError(h.PID)}
 	}
 	limit := greetTimeout
 	if lock != "" && (!h.Held || h.State == HolderStarting) {
