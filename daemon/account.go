@@ -356,7 +356,7 @@ func (d *Daemon) sweep(ctx context.Context) {
 			return
 		}
 		for _, a := range d.running() {
-			err := d.store.Update(ctx, func(tx *store.Tx) error { return d.keys.Sweep(tx, a.id, d.store.ProfileTime()) })
+			err := d.store.Update(ctx, func(tx *store.Tx) error { return d.keys.Sweep(tx, a.id, d.store.KeyTime()) })
 			if err != nil && ctx.Err() == nil {
 				d.logger.Warn("sweep keys", slog.Int64("account", int64(a.id)), "error", err)
 			}

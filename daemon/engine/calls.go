@@ -233,7 +233,7 @@ func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]
 			if !has {
 				continue // it has no keys for now
 			}
-			cipher, err := e.keys.Seal(tx, t.Target, ratchet.ClassOnline, id, plain, e.profileTime())
+			cipher, err := e.keys.Seal(tx, t.Target, ratchet.ClassOnline, id, plain, e.keyTime())
 			if err != nil {
 				return err
 			}

@@ -53,7 +53,7 @@ func (e *Engine) compareManifest(tx *store.Tx, in *incoming) error {
 	if contact, err := e.trust.IsContact(tx, e.account, peer); err != nil || !contact && addr != e.self {
 		return err
 	}
-	claim, err := e.trust.Claimed(tx, e.account, peer, addr, ref, e.profileTime())
+	claim, err := e.trust.Claimed(tx, e.account, peer, addr, ref, e.keyTime())
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (e *Engine) checkClaim(peer store.PeerID, c *claim) {
 // judge asks trust what an answer that was taken, or refused with an error, says.
 func (e *Engine) judge(peer store.PeerID, addr identity.Address, named ratchet.ManifestRef, refused error) (settled bool, err error) {
 	err = e.update(func(tx *store.Tx) (err error) {
-		settled, err = e.trust.Rechecked(tx, e.account, peer, addr, named, e.profileTime())
+		settled, err = e.trust.Rechecked(tx, e.account, peer, addr, named, e.keyTime())
 		return err
 	})
 	if err != nil {
@@ -158,7 +158,7 @@ func (e *Engine) recheckStale() error {
 	}
 	var list []stale
 	err := e.store.View(e.work, func(tx *store.Tx) error {
-		peers, err := e.trust.StalePeers(tx, e.account, e.profileTime(), stalePerUpkeep)
+		peers, err := e.trust.StalePeers(tx, e.account, e.keyTime(), stalePerUpkeep)
 		if err != nil {
 			return err
 		}
@@ -183,7 +183,7 @@ func (e *Engine) renewManifest(shown []byte) error {
 	var next []byte
 	var previous [32]byte
 	err := e.update(func(tx *store.Tx) (err error) {
-		previous, next, err = e.keys.RenewManifest(tx, e.account, shown, e.profileTime())
+		previous, next, err = e.keys.RenewManifest(tx, e.account, shown, e.keyTime())
 		return err
 	})
 	if err != nil || next == nil {

@@ -301,19 +301,65 @@ func TestMessagesUnderAFastClockArrive(t *testing.T) {
 			t.Errorf("alice has %q", got)
 		}
 		alice.send("bob", "back", waitFor(waitDelivered))
-		err := alice.st.View(t.Context(), func(tx *store.Tx) error {
-			peer, err := tx.FindPeer(alice.account, bob.addr.String())
-			if err != nil {
-				return err
-			}
-			rebuilt, err := tx.Rebuilt(alice.account, peer, bob.device)
-			if rebuilt == 0 {
-				t.Error("alice has taken bob's session")
-			}
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
+		if alice.rebuilt(bob) == 0 {
+			t.Error("alice has taken bob's session")
 		}
 	})
+}
+
+// A server that told the wrong time for days has moved the clock of lifetimes, which
+// never goes back. Once it tells the right time, peers take the sessions of this
+// device, and the server its prekeys.
+func TestDeviceOutlivesAServerThatToldTheWrongTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, p := world(t, "alice", "bob")
+		defer stopAll(p...)
+		alice, bob := p[0], p[1]
+		for range 4 {
+			if err := bob.st.SetServerTime(t.Context(), time.Now().AddDate(1, 0, 0)); err != nil {
+				t.Fatal(err)
+			}
+			settleDown(day)
+		}
+		bob.link.disconnect()
+		bob.link.connect()
+		settleDown(time.Minute)
+		if ahead := bob.st.ProfileTime().Sub(time.Now()); ahead < 3*day {
+			t.Fatalf("the server has moved profile time by %s only", ahead)
+		}
+		settleDown(identity.PrekeyReplaceAfter + 2*day)
+		r.mu.Lock()
+		signed, err := identity.ParsePrekey(r.accounts["bob"].devices[bob.device].signed)
+		r.mu.Unlock()
+		if err != nil || signed.Expires.Before(time.Now().Add(identity.PrekeyLifetime-identity.PrekeyReplaceAfter-2*day)) {
+			t.Errorf("the server's prekey of the device expires at %s: %v", signed.Expires, err)
+		}
+		id := bob.send("alice", "hello").ID
+		settleDown(2 * time.Hour)
+		bob.wantState("alice", id, local.StateDelivered)
+		if n := alice.rebuilt(bob); n != 0 {
+			t.Error("alice did not take bob's session")
+		}
+		if m := bob.manifestOf(bob.addr); m.Time.After(time.Now()) {
+			t.Errorf("a manifest of %s", m.Time)
+		}
+	})
+}
+
+// rebuilt returns when p last began a session because something of other's did not
+// open, in Unix milliseconds; 0 if never.
+func (p *person) rebuilt(other *person) (ms int64) {
+	p.t.Helper()
+	err := p.st.View(p.t.Context(), func(tx *store.Tx) error {
+		peer, err := tx.FindPeer(p.account, other.addr.String())
+		if err != nil {
+			return err
+		}
+		ms, err = tx.Rebuilt(p.account, peer, other.device)
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return ms
 }

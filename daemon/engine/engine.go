@@ -252,6 +252,9 @@ func (e *Engine) worker(work func(ctx context.Context), done func()) {
 // profileTime is the clock of lifetimes.
 func (e *Engine) profileTime() time.Time { return e.store.ProfileTime() }
 
+// keyTime is the clock of sessions, prekeys and manifests.
+func (e *Engine) keyTime() time.Time { return e.store.KeyTime() }
+
 // update runs a transaction of the actor.
 func (e *Engine) update(fn func(tx *store.Tx) error) error {
 	return e.store.Update(context.WithoutCancel(e.work), fn)

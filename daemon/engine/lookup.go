@@ -259,7 +259,7 @@ func (e *Engine) startSessions(n need, b wire.Bundles, then func(tx *store.Tx, s
 				continue
 			}
 			t := keyring.Target{Account: e.account, Peer: n.peer, Address: to.Address, Device: d}
-			err := tx.Sub(func() error { return e.keys.Start(tx, t, bundleOf(b.Devices[i]), e.profileTime()) })
+			err := tx.Sub(func() error { return e.keys.Start(tx, t, bundleOf(b.Devices[i]), e.keyTime()) })
 			if err != nil && isDisk(err) {
 				return err
 			}

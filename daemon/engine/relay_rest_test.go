@@ -148,6 +148,15 @@ func (l *testLink) PutPrekeys(_ context.Context, p *wire.PutPrekeys) (wire.Preke
 	if err := l.check(); err != nil {
 		return wire.PrekeyCount{}, err
 	}
+	for _, signed := range append([][]byte{p.SignedPrekey, p.LastResortKEM}, slices.Concat(p.OneTimeExchange, p.OneTimeKEM)...) {
+		if signed == nil {
+			continue
+		}
+		k, err := identity.ParsePrekey(signed)
+		if now := time.Now(); err != nil || now.After(k.Expires) || k.Expires.After(now.Add(identity.PrekeyLifetime+identity.PrekeySkew)) {
+			return wire.PrekeyCount{}, &wire.Error{Code: wire.CodeMalformed, Message: "a prekey that is not of now"}
+		}
+	}
 	l.relay.mu.Lock()
 	defer l.relay.mu.Unlock()
 	a := l.relay.accounts[l.user]

@@ -31,7 +31,7 @@ const (
 // ago, that the device has not acknowledged. So who copies its state and has the
 // server's help cannot fetch what it read.
 func (e *Engine) retry(tx *store.Tx, in *incoming, r *e2e.Retry) error {
-	replaced, err := e.keys.Activate(tx, e.account, in.peer, in.device, in.opened.Session, e.profileTime())
+	replaced, err := e.keys.Activate(tx, e.account, in.peer, in.device, in.opened.Session, e.keyTime())
 	if err == nil && replaced {
 		err = e.sessionReplaced(tx, in)
 	}
@@ -191,7 +191,7 @@ func (e *Engine) sealAgain(tx *store.Tx, env store.Envelope) (*flight, error) {
 		}
 	}
 	env.Status, env.Manifest = store.EnvelopePending, t.version
-	if env.Ciphertext, err = e.keys.Seal(tx, t.Target, ratchet.ClassDurable, env.ID, plain, e.profileTime()); err != nil {
+	if env.Ciphertext, err = e.keys.Seal(tx, t.Target, ratchet.ClassDurable, env.ID, plain, e.keyTime()); err != nil {
 		return nil, err
 	}
 	if err := tx.PutEnvelope(&env); err != nil {

@@ -240,7 +240,7 @@ func (e *Engine) hollow(tx *store.Tx, f *flight) (*flight, error) {
 	if err != nil {
 		return nil, err
 	}
-	env.Ciphertext, err = e.keys.Seal(tx, t, ratchet.ClassDurable, f.key.id, plain, e.profileTime())
+	env.Ciphertext, err = e.keys.Seal(tx, t, ratchet.ClassDurable, f.key.id, plain, e.keyTime())
 	if err != nil {
 		return nil, err
 	}

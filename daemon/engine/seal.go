@@ -330,7 +330,7 @@ func (b *sealing) sealOne(o *store.Outgoing, t sealTarget, plain []byte) (*fligh
 	case e.pairs[pk] != nil && e.pairs[pk].full:
 		env.Status, env.Reason = store.EnvelopeRejected, int32(wire.Reason_REASON_QUOTA)
 	default:
-		env.Ciphertext, err = e.keys.Seal(tx, t.Target, ratchet.ClassDurable, o.ID, plain, e.profileTime())
+		env.Ciphertext, err = e.keys.Seal(tx, t.Target, ratchet.ClassDurable, o.ID, plain, e.keyTime())
 		if err != nil {
 			return nil, fmt.Errorf("seal for %s: %w", t.Device.ID, err)
 		}

@@ -172,7 +172,7 @@ func (e *Engine) sweep() error {
 		if err := e.retain(tx); err != nil {
 			return err
 		}
-		if err := e.keys.Sweep(tx, e.account, now); err != nil {
+		if err := e.keys.Sweep(tx, e.account, e.keyTime()); err != nil {
 			return err
 		}
 		return e.journal.Sweep(tx)

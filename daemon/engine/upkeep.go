@@ -74,7 +74,7 @@ func (e *Engine) fillUp(count wire.PrekeyCount) error {
 		if renew, err = e.renewalDue(tx); err != nil {
 			return err
 		}
-		up, err = e.keys.PrekeyUpload(tx, e.account, stockOf(count), e.profileTime())
+		up, err = e.keys.PrekeyUpload(tx, e.account, stockOf(count), e.keyTime())
 		return err
 	})
 	if err != nil {

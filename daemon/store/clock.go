@@ -36,6 +36,9 @@ type profileClock struct {
 	// by, since paid.
 	used time.Duration // guarded by mu
 	paid time.Time     // guarded by mu; with a monotonic reading
+	// said is the clock of the last server in this run, at the time heard.
+	said  time.Time // guarded by mu; zero: none yet
+	heard time.Time // guarded by mu; with a monotonic reading
 }
 
 // load begins with what is stored; ms is 0 for a new profile.
@@ -61,9 +64,26 @@ func (c *profileClock) nowLocked() time.Time {
 	return c.base.Add(max(time.Since(c.start), 0))
 }
 
+// keys returns the time that keys are dated by; see Store.KeyTime.
+func (c *profileClock) keys() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, limit := c.nowLocked(), time.Now()
+	if !c.said.IsZero() {
+		if server := c.said.Add(max(time.Since(c.heard), 0)); server.After(limit) {
+			limit = server
+		}
+	}
+	if now.After(limit) {
+		return limit.UTC().Round(0)
+	}
+	return now
+}
+
 func (c *profileClock) set(server time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.said, c.heard = server, time.Now()
 	now := c.nowLocked()
 	free := now
 	if wall := time.Now(); wall.After(free) {
@@ -118,6 +138,14 @@ func (c *profileClock) stored(t time.Time) {
 
 // ProfileTime returns the time that lifetimes run on.
 func (s *Store) ProfileTime() time.Time { return s.clock.now() }
+
+// KeyTime returns the time of sessions, prekeys and manifests: profile time, as
+// long as it is not ahead of both this machine's clock and that of the last server.
+// Others check what this device dates, and refuse what is too far ahead. Profile
+// time never goes back: after a server, or a wrong clock when the profile was made,
+// has once moved it ahead, no peer would take a session of this device and no server
+// its prekeys, for good.
+func (s *Store) KeyTime() time.Time { return s.clock.keys() }
 
 // SetServerTime sets profile time from an authenticated server's clock and
 // stores it. It never moves backwards.

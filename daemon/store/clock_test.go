@@ -80,3 +80,37 @@ func TestLeapsAreBoundedTogether(t *testing.T) {
 		}
 	})
 }
+
+// What others check is dated by a clock that recovers from a server, or from a wall
+// clock, that was far ahead, although profile time never does.
+func TestKeyTimeComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near := func(what string, got, want time.Time) {
+			t.Helper()
+			if d := got.Sub(want); d.Abs() > time.Millisecond {
+				t.Errorf("%s: %s off", what, d)
+			}
+		}
+		var c profileClock
+		c.load(time.Now().AddDate(3, 0, 0).UnixMilli(), 0) // made under a clock that was ahead
+		near("before a server is known", c.keys(), time.Now())
+		c.set(time.Now().Add(time.Hour)) // this machine's clock is slow
+		time.Sleep(time.Minute)
+		near("with a server", c.keys(), time.Now().Add(time.Hour))
+		c.set(time.Now().Add(-time.Hour)) // a server cannot set it back behind this machine's
+		near("with a slow server", c.keys(), time.Now())
+
+		c = profileClock{}
+		c.load(0, 0)
+		c.set(time.Now().AddDate(1, 0, 0))
+		near("while the server is ahead", c.keys(), c.now())
+		c.set(time.Now())
+		near("once it is right", c.keys(), time.Now())
+		if c.now().Before(time.Now().Add(maxLeap - time.Minute)) {
+			t.Error("profile time went back")
+		}
+		c = profileClock{}
+		c.load(time.Now().AddDate(0, 0, -5).UnixMilli(), 0)
+		near("never ahead of profile time", c.keys(), c.now())
+	})
+}
