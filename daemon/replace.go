@@ -246,6 +246,12 @@ func (a *account) replaceOnce(ctx context.Context) error {
 			return fmt.Errorf("newest manifest: %w", err)
 		}
 		r, err := a.prepareReplacement(ctx, addr, newest.Manifest)
+		if err == nil && r.Renewal {
+			if err := c.PutManifest(ctx, r.Previous, r.Manifest); err != nil {
+				return fmt.Errorf("manifest that was on its way: %w", err)
+			}
+			r, err = a.prepareReplacement(ctx, addr, r.Manifest)
+		}
 		if err != nil {
 			return err
 		}

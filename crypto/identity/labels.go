@@ -11,7 +11,7 @@ import (
 // Domain-separation labels. Every Ed25519 signature of the protocol is over
 // len(label) || label || body, so that a signature made for one purpose never
 // verifies for another. Certificates and CSRs, which the same keys sign, begin
-// with the ASN.1 tag 0x30 and a length; no label is 48 bytes long (SPEC
+// with the ASN.1 tag 0x30 and a length; no label has 32 or 48 bytes (SPEC
 // "Notation").
 const (
 	// labelManifest separates device manifests, signed by the account key.

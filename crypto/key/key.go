@@ -1,6 +1,6 @@
 // Package key holds one opaque type for each role that a key can have: Ed25519
 // for signatures, X25519 for key exchange, ML-KEM-768 for post-quantum key
-// encapsulation, and the device id that is derived from a signing key.
+// encapsulation, and the device id that is derived from a device's public keys.
 //
 // A value of a public type is either zero or was parsed strictly, so code that
 // holds one need not check it again. A private type keeps its secret [Hidden],

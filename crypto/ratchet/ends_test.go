@@ -18,6 +18,7 @@ type testEnd struct {
 	usedOnce bool // the one-time keys were used and are gone
 	shown    map[uint64]int
 	accepts  int
+	last     [32]byte // the session that opened the last letter
 }
 
 func newTestEnd(t *testing.T, dev, peer *testDevice) *testEnd {
@@ -116,6 +117,7 @@ func (e *testEnd) commit(l letter, id uint64, res OpenResult) {
 		e.t.Fatalf("opened %q as %q", l.text, res.Plaintext)
 	}
 	sid := res.Next.TranscriptHash()
+	e.last = sid
 	if e.keys[sid] == nil {
 		e.keys[sid] = testKeys{}
 	}

@@ -39,7 +39,7 @@ func (k SelfKeys) check() error {
 }
 
 // findDevice returns the entry of a device in a verified manifest, whose ids
-// are derived from the signing keys.
+// are derived from its keys.
 func findDevice(m identity.Manifest, id key.DeviceID) (identity.Device, error) {
 	d, ok := m.Device(id)
 	if !ok {

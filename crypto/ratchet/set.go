@@ -247,11 +247,19 @@ func (t Set) Sweep(now time.Time) Set {
 	})}
 }
 
+// Begun reports whether the peer has begun a session beside a confirmed one of
+// before. It has lost its state, or somebody else poses as it: the user is told.
+// Whether the new session sends makes no difference, since whoever poses as the peer
+// chooses its generation, and is read in a session that only receives as well.
+func Begun(before Set) bool {
+	return slices.ContainsFunc(before.entries, func(e Entry) bool { return e.Session.Confirmed() })
+}
+
 // Replaced reports whether another session sends in after than in before, although
-// before had a confirmed one. When the peer has caused that, it has lost its
-// state, or somebody else poses as it: the user is told. The confirmed one need not
-// be the one that sent: the server can make an end begin a session of its own, with
-// an envelope that does not open, and that one is not confirmed yet.
+// before had a confirmed one. When the peer has caused that, the user is told, as for
+// [Begun]. The confirmed one need not be the one that sent: the server can make an
+// end begin a session of its own, with an envelope that does not open, and that one
+// is not confirmed yet.
 func Replaced(before, after Set) bool {
 	was, is := before.Active(), after.Active()
 	if was == nil || is == nil || was.st.transcript == is.st.transcript {

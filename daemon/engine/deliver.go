@@ -237,7 +237,7 @@ func (e *Engine) unseal(tx *store.Tx, in *incoming) (err error) {
 	in.opened, err = e.keys.Open(tx, keyring.Incoming{
 		Account: e.account, Sender: in.addr, Peer: in.peer, SenderDevice: in.device,
 		Class: ratchet.Class(in.class), MessageID: in.id, Ciphertext: in.cipher,
-	}, verifier{e}, e.profileTime())
+	}, verifier{e}, e.keyTime())
 	if err == nil && in.peer == 0 {
 		in.peer, err = tx.FindPeer(e.account, in.addr.String())
 	}
@@ -284,7 +284,7 @@ func (e *Engine) again(tx *store.Tx, in *incoming) error {
 }
 
 // verifier gives trust the wall clock, on which certificates run; the keyring
-// passes on profile time, on which lifetimes run.
+// passes on the time that keys are dated by.
 type verifier struct{ e *Engine }
 
 // AdmitInitial implements keyring.Verifier.
@@ -364,7 +364,7 @@ func (e *Engine) heard(tx *store.Tx, in *incoming) error {
 	if in.opened.New {
 		tx.OnCommit(e.restock)
 	}
-	if in.opened.Replaced {
+	if in.opened.Beside {
 		if err := e.sessionReplaced(tx, in); err != nil {
 			return err
 		}
@@ -372,8 +372,8 @@ func (e *Engine) heard(tx *store.Tx, in *incoming) error {
 	return e.compareManifest(tx, in)
 }
 
-// sessionReplaced tells the user that the sender's device has caused another
-// session to take the place of one that worked.
+// sessionReplaced tells the user that the sender's device has begun another session
+// although one worked, or made another one send.
 func (e *Engine) sessionReplaced(tx *store.Tx, in *incoming) error {
 	return e.trust.SessionReplaced(tx, e.account, in.peer, in.addr, in.device, e.profileTime())
 }

@@ -111,7 +111,7 @@ func (k *Keyring) acceptAdmitted(tx *store.Tx, d *device, in Incoming, m ratchet
 	}
 	return Opened{
 		Plaintext: res.Plaintext, New: true, Session: res.Next.TranscriptHash(),
-		Replaced: ratchet.Replaced(before, after), Manifest: res.Manifest,
+		Beside: ratchet.Begun(before), Manifest: res.Manifest,
 	}, nil
 }
 

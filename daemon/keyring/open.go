@@ -38,8 +38,8 @@ type Opened struct {
 	New       bool // a new session began with it
 	// Session is the id of the session that opened it; see Activate.
 	Session [32]byte
-	// Replaced says that the new session took the place of a confirmed one.
-	Replaced bool
+	// Beside says that the new session was begun although a confirmed one exists.
+	Beside bool
 	// Manifest is the newest manifest that the sender knows of its account.
 	Manifest ratchet.ManifestRef
 }

@@ -17,7 +17,7 @@ type limits struct {
 	kept int // private halves that are kept, so that uploads whose answers are lost do not pile up
 }
 
-// stockLimits are those of protocol.md, Session.
+// stockLimits: a server keeps 100 keys of a kind (rpc/PROTOCOL.md).
 func stockLimits() limits { return limits{full: 100, low: 25, kept: 1000} }
 
 // Stock is what the server has of this device's prekeys.

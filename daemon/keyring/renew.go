@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
 	"secmsg/daemon/store"
 )
 
@@ -51,19 +52,33 @@ func (k *Keyring) renewManifest(tx *store.Tx, id store.AccountID, shown []byte, 
 		return previous, nil, nil
 	}
 	previous = identity.ManifestHash(a.Manifest)
-	next, err = tx.Meta(id, metaRenewal)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return previous, nil, err
-	}
-	if err == nil {
-		sent, err := identity.VerifyManifest(next, d.party.Address, account.Public())
-		if err == nil && sent.Previous == previous {
-			return previous, next, nil
-		}
+	if next, err = renewalAfter(tx, id, d, account.Public(), previous); next != nil || err != nil {
+		return previous, next, err
 	}
 	m.Version, m.Previous, m.Time = m.Version+1, previous, now
 	if next, err = m.Sign(account); err != nil {
 		return previous, nil, err
 	}
+	// The server may take it, and peers begin sessions with it, before this device
+	// gets the answer.
+	if err := tx.AddManifestHash(id, 0, m.Version, identity.ManifestHash(next), true); err != nil {
+		return previous, nil, err
+	}
 	return previous, next, tx.SetMeta(id, metaRenewal, next)
+}
+
+// renewalAfter returns the renewal that was signed on top of a manifest and may be
+// at the server, or nil.
+func renewalAfter(tx *store.Tx, id store.AccountID, d *device, account key.SigningPublic, previous [32]byte) ([]byte, error) {
+	next, err := tx.Meta(id, metaRenewal)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if m, err := identity.VerifyManifest(next, d.party.Address, account); err == nil && m.Previous == previous {
+		return next, nil
+	}
+	return nil, nil
 }

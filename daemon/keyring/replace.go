@@ -17,6 +17,11 @@ import (
 type Replacement struct {
 	Previous [32]byte // hash of the manifest that it follows
 	Manifest []byte
+	// Renewal says that Manifest is no replacement yet: it is one that this device
+	// signed before on top of the same manifest, with the same devices. The server
+	// gets it first, and the replacement goes on top of it, so that the account does
+	// not sign two manifests of one version.
+	Renewal bool
 }
 
 // PrepareReplacement makes the keys of a new device and the manifest that puts
@@ -46,6 +51,13 @@ func (k *Keyring) PrepareReplacement(tx *store.Tx, id store.AccountID, newest []
 		if err == nil && p.Previous == previous {
 			return Replacement{Previous: previous, Manifest: a.Pending}, nil
 		}
+	}
+	renewal, err := renewalAfter(tx, id, d, account.Public(), previous)
+	if err != nil {
+		return Replacement{}, fmt.Errorf("replace device: %w", err)
+	}
+	if renewal != nil {
+		return Replacement{Previous: previous, Manifest: renewal, Renewal: true}, nil
 	}
 	old := slices.IndexFunc(m.Devices, func(x identity.Device) bool { return x.ID == d.party.Device })
 	if old < 0 {

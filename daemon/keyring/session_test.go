@@ -370,8 +370,8 @@ func TestTakeoverIsReported(t *testing.T) {
 	ct := alice.seal(bob, 4, "d")
 	w.now = w.now.Add(time.Hour)
 	opened := bob.mustOpen(alice, 4, ct, "d")
-	if !opened.New || opened.Replaced {
-		t.Errorf("a session that is not preferred: new %v, replaced %v", opened.New, opened.Replaced)
+	if !opened.New || !opened.Beside {
+		t.Errorf("a session that is not preferred: new %v, told %v", opened.New, opened.Beside)
 	}
 	device := alice.device()
 	activate := func(session [32]byte) (replaced bool) {
@@ -394,7 +394,7 @@ func TestTakeoverIsReported(t *testing.T) {
 	forget()
 	w.now = w.now.Add(2 * time.Hour)
 	alice.startWith(bob, bob.bundle(false))
-	if opened := bob.mustOpen(alice, 5, alice.seal(bob, 5, "e"), "e"); !opened.Replaced {
+	if opened := bob.mustOpen(alice, 5, alice.seal(bob, 5, "e"), "e"); !opened.Beside {
 		t.Error("a preferred session that takes over is not reported")
 	}
 }

@@ -56,16 +56,16 @@ func toldName(kind string, peer store.PeerID) string {
 	return "told/" + kind + "/" + strconv.FormatInt(int64(peer), 10)
 }
 
-// SessionReplaced tells that a device of a peer, or of the own account, has
-// caused another session to take the place of a confirmed one. It does so after
-// it has lost its state; but so would somebody who has copied this device's
+// SessionReplaced tells that a device of a peer, or of the own account, has begun
+// another session although one is confirmed, or has made another one send. It does
+// so after it has lost its state; but so would somebody who has copied this device's
 // prekeys, or that device's keys. At most one event a peer and day.
 func (t *Trust) SessionReplaced(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, device key.DeviceID, now time.Time) error {
 	due, err := oncePer(tx, account, peer, "session", sessionPeriod, now)
 	if err != nil || !due {
 		return err
 	}
-	return t.tellDevice(tx, account, peer, addr, device, local.ChangeSession, "has begun a new session in the place of one that worked")
+	return t.tellDevice(tx, account, peer, addr, device, local.ChangeSession, "has begun a new session although there is one that works")
 }
 
 // NumberRepeated tells that a device has given one number to two messages, each
@@ -197,7 +197,7 @@ func (t *Trust) Rechecked(tx *store.Tx, account store.AccountID, peer store.Peer
 		}
 		return false, t.notify(tx, account, addr, local.Identity{
 			Change: local.ChangeWithheld, Fingerprint: pin,
-			Text: fmt.Sprintf("a message names version %d of the list of devices, and the server shows version %d: it withholds the newer one", ref.Version, m.Version),
+			Text: fmt.Sprintf("a message names version %d of the list of devices, and the server shows version %d: it withholds the newer one, or the message lies", ref.Version, m.Version),
 		})
 	}
 	if _, err := t.forkClaimed(tx, account, peer, addr, ref, pin, now); err != nil || !m.Stale(now) {

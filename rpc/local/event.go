@@ -124,7 +124,7 @@ const (
 	ChangeDeviceRemoved = "device_removed"
 	ChangeMismatch      = "mismatch"
 	ChangeCertificate   = "certificate"
-	// ChangeSession: a device has begun a session in the place of one that worked.
+	// ChangeSession: a device has begun a session although there is one that works.
 	ChangeSession = "session"
 	// ChangeClone: a device has given one number to two messages.
 	ChangeClone = "clone"
