@@ -88,7 +88,7 @@ func TestCompletionShowsNoBackquotes(t *testing.T) {
 			if code != 0 || strings.Contains(out, "`") {
 				t.Errorf("%v %q: exit %d, %q, %s", path, last, code, said, out)
 			}
-			if last == "--" && !strings.Contains(out, "--account\taccount to use") {
+			if last == "--" && !strings.Contains(out, "--account\tNAME of the account to use") {
 				t.Errorf("%v: no flags: %s", path, out)
 			}
 		}

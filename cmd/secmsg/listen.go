@@ -45,6 +45,10 @@ func newListenCommand(a *app) *cobra.Command {
 			"When the daemon is restarted, the command waits for it and goes on where it was:\n" +
 			"no event is left out or shown twice. Standard error tells when the daemon or the\n" +
 			"server goes and when it comes back.\n\n" +
+			"In text, what a peer wrote stands behind \"PEER: \", and its further lines behind\n" +
+			"\"    | \", also where a terminal is too narrow for them; what secmsg says stands\n" +
+			"behind \"PEER * \" and \"    * \". A terminal that is made narrower later breaks lines\n" +
+			"as it likes: use -o json where it matters who says what.\n\n" +
 			"--exec runs CMD by the shell for each event, with SECMSG_EVENT_ID, _TYPE, _PEER,\n" +
 			"_TIME, _SEQ and _TEXT in its environment and the event as JSON on its standard\n" +
 			"input. Exit status 0 acknowledges the event. Otherwise the same event is tried\n" +

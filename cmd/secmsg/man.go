@@ -53,7 +53,7 @@ func manPage(c *cobra.Command) string {
 	var b strings.Builder
 	name := strings.ReplaceAll(c.CommandPath(), " ", "-")
 	fmt.Fprintf(&b, ".TH %s 1\n.SH NAME\n%s \\- %s\n", strings.ToUpper(name), roff(name), roff(c.Short))
-	fmt.Fprintf(&b, ".SH SYNOPSIS\n%s\n", bold(c.UseLine()))
+	fmt.Fprintf(&b, ".SH SYNOPSIS\n%s\n", bold(synopsis(c)))
 	if c.Long != "" {
 		fmt.Fprintf(&b, ".SH DESCRIPTION\n%s\n", roff(c.Long))
 	}
@@ -82,6 +82,17 @@ func manPage(c *cobra.Command) string {
 		fmt.Fprintf(&b, ".SH SEE ALSO\n%s\n", roff(strings.Join(also, ", ")))
 	}
 	return b.String()
+}
+
+// synopsis is how a command is called.
+func synopsis(c *cobra.Command) string {
+	switch {
+	case len(shownCommands(c)) == 0:
+		return c.UseLine()
+	case c.Name() == "rpc": // the one that also does something by itself
+		return c.UseLine() + " [COMMAND]"
+	}
+	return c.CommandPath() + " COMMAND"
 }
 
 func options(b *strings.Builder, title string, flags *pflag.FlagSet) {

@@ -47,7 +47,7 @@ func newRootCommand(a *app) *cobra.Command {
 	root.SetHelpFunc(a.helpFunc(root.HelpFunc()))
 
 	f := root.PersistentFlags()
-	f.StringVarP(&a.account, "account", "a", "", "account to use (default: the only or the default account)")
+	f.StringVarP(&a.account, "account", "a", "", "`NAME` of the account to use (default: the only or the default account)")
 	f.BoolVar(&a.noAutostart, "no-autostart", false, "do not start the daemon when it is not running")
 	f.StringVar(&a.home, "home", "", "keep everything of one profile under `DIR` (default: XDG directories)")
 	f.StringVarP(&a.output, "output", "o", "", "output `FORMAT`, text or json (default text)")

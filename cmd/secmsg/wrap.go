@@ -20,14 +20,31 @@ func forTerminal(e *local.Event, text string, columns int) string {
 	}
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
-		lines[i] = wrapLine(line, columns)
+		head := 0
+		if i == 0 {
+			head = headEnd(line)
+		}
+		lines[i] = wrapLine(line, head, columns)
 	}
 	return strings.Join(lines, "\n")
 }
 
+// headEnd is where the time and the name end that an event begins with; neither
+// has a mark in it.
+func headEnd(line string) int {
+	end := 0
+	for _, mark := range []string{saysMark, tellsMark} {
+		if i := strings.Index(line, mark); i >= 0 && (end == 0 || i+len(mark) < end) {
+			end = i + len(mark)
+		}
+	}
+	return end
+}
+
 // wrapLine breaks a line so that none is wider than columns; those that follow
-// stand behind furtherMark. It breaks behind a space where one is near.
-func wrapLine(line string, columns int) string {
+// stand behind furtherMark. It breaks behind a space where one is near, and not
+// before the end of the head, which is this program's own and may be wider.
+func wrapLine(line string, head, columns int) string {
 	var b strings.Builder
 	for room := columns; ; room = columns - len(furtherMark) {
 		end, space, used := len(line), 0, 0
@@ -36,17 +53,19 @@ func wrapLine(line string, columns int) string {
 				end = i
 				break
 			}
-			if r == ' ' && used > room/2 {
+			if r == ' ' && used > room/2 && i >= head {
 				space = i + 1
 			}
 		}
-		if end == len(line) {
+		if max(end, head) == len(line) {
 			b.WriteString(line)
 			return b.String()
 		}
 		if space > 0 && line[end] != ' ' {
 			end = space
 		}
+		end = max(end, head)
+		head = 0
 		b.WriteString(line[:end] + "\n" + furtherMark)
 		line = line[end:]
 	}
