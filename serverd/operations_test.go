@@ -26,7 +26,7 @@ func TestProxyTakesAPart(t *testing.T) {
 			t.Errorf("%s is less than a part, which has %d bytes", m[0], wire.BlobPartSize)
 		}
 	}
-	if !regexp.MustCompile(`(?m)^        proxy_request_buffering off;$`).Match(text) {
+	if !regexp.MustCompile(`(?m)^ +proxy_request_buffering off;$`).Match(text) {
 		t.Error("the block of nginx buffers whole parts on the proxy's disk")
 	}
 }
