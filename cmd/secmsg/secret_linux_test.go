@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -90,6 +91,19 @@ func TestPassphraseOnATerminalIsNotShown(t *testing.T) {
 	chosen := func(a *app) (string, error) { return a.newSecretLine(t.Context(), "-") }
 	known := func(a *app) (string, error) { return a.secretLine(t.Context(), "-") }
 	const secret = "correct horse"
+	home := t.TempDir()
+	// It has the passphrase before it looks for a daemon, which is not there.
+	joins := func(a *app) (string, error) {
+		args := []string{"--home", home, "--no-autostart", "join", "secmsg://localhost:1/join#x", "--name", "alice", "--passphrase-file", "-"}
+		switch code := run(args, a.stdin, a.stdout, a.stderr); code {
+		case 7:
+			return secret, nil
+		case 1:
+			return "", usagef("the passphrases differ")
+		default:
+			return "", fmt.Errorf("exit %d", code)
+		}
+	}
 	for _, c := range []struct {
 		name  string
 		ask   func(*app) (string, error)
@@ -100,6 +114,8 @@ func TestPassphraseOnATerminalIsNotShown(t *testing.T) {
 		{"chosen, differs", chosen, []string{secret, secret + "!"}, "differ"},
 		{"chosen, empty", chosen, []string{""}, "empty"},
 		{"known", known, []string{secret}, ""},
+		{"join", joins, []string{secret, secret}, ""},
+		{"join, differs", joins, []string{secret, secret + "!"}, "differ"},
 	} {
 		got, shown, err := typist(t, c.ask, c.lines...)
 		switch {
@@ -109,7 +125,7 @@ func TestPassphraseOnATerminalIsNotShown(t *testing.T) {
 			t.Errorf("%s: %q, %v", c.name, got, err)
 		case c.bad != "" && (!isCode(err, local.CodeUsage) || !strings.Contains(err.Error(), c.bad)):
 			t.Errorf("%s: %v", c.name, err)
-		case strings.Count(shown, ":") != len(c.lines):
+		case strings.Count(shown, "Passphrase:")+strings.Count(shown, "Again:") != len(c.lines):
 			t.Errorf("%s: asked %q", c.name, shown)
 		}
 	}

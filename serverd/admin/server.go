@@ -139,7 +139,7 @@ func (s *Server) failure(r *http.Request, err error) *rpc.Error {
 	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return &rpc.Error{Code: rpc.CodeNotFound, Message: "not found"}
+		return &rpc.Error{Code: rpc.CodeNotFound, Message: missing(r)}
 	case errors.Is(err, store.ErrConflict):
 		return &rpc.Error{Code: rpc.CodeConflict, Message: "it was changed at the same time; try again"}
 	}
@@ -148,6 +148,14 @@ func (s *Server) failure(r *http.Request, err error) *rpc.Error {
 		return &rpc.Error{Code: rpc.CodeDisk, Message: "the server's storage is full or failing"}
 	}
 	return &rpc.Error{Code: rpc.CodeInternal, Message: "internal error; the server's log has the details"}
+}
+
+// missing says what it is that a request names and the store does not have.
+func missing(r *http.Request) string {
+	if name := r.PathValue("name"); name != "" {
+		return fmt.Sprintf("there is no account %q", name)
+	}
+	return fmt.Sprintf("there is no invite %q", r.PathValue("id"))
 }
 
 func malformed(format string, args ...any) error {
