@@ -123,9 +123,32 @@ func (c *commandOutput) Close() error {
 	return err
 }
 
+// knownPeers fails if there is no such peer, as far as that can be known before a
+// command runs, perhaps for hours, whose output it is to get. Without the server
+// only the contacts are known.
+func (a *app) knownPeers(ctx context.Context, c *local.Client, peers []string) error {
+	for _, peer := range peers {
+		p := local.PeerParams{AccountParam: a.accountParam(), Peer: peer}
+		_, err := c.Contact(ctx, p)
+		if isCode(err, local.CodeNotFound) {
+			_, err = c.Verify(ctx, local.VerifyParams{PeerParams: p})
+		}
+		if isCode(err, local.CodeNotFound) || isCode(err, local.CodeUsage) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // sendOutput sends what a command writes, and ends as the command does if that
 // failed: then nothing was sent.
 func (a *app) sendOutput(ctx context.Context, c *local.Client, p local.FileSendParams, o fileSendOptions) error {
+	if err := a.knownPeers(ctx, c, p.Peers); err != nil {
+		return err
+	}
 	out, err := a.startCommand(ctx, o.exec)
 	if err != nil {
 		return err
