@@ -116,7 +116,7 @@ func (a *app) openSource(ctx context.Context, path string) (local.FileSource, io
 		return local.FileSource{}, nil, sourceError(path, err)
 	}
 	name := strings.ToValidUTF8(filepath.Base(abs), "_")
-	if ownPath(abs) {
+	if descriptorPath(abs) {
 		name = streamName
 	}
 	return local.FileSource{Stream: true, Name: name}, f, nil
@@ -142,6 +142,13 @@ func openRegular(path string) (*os.File, error) {
 // ownPath reports whether a path means something else to every process.
 func ownPath(abs string) bool {
 	return strings.HasPrefix(abs, "/dev/") || strings.HasPrefix(abs, "/proc/")
+}
+
+// descriptorPath reports whether a path names an open descriptor, whose number is
+// no name for a file.
+func descriptorPath(abs string) bool {
+	dir := filepath.Dir(abs)
+	return abs == "/dev/stdin" || dir == "/dev/fd" || strings.HasPrefix(abs, "/proc/") && filepath.Base(dir) == "fd"
 }
 
 // absolute is filepath.Abs, which fails only without a working directory; then

@@ -101,7 +101,7 @@ func (e *Engine) received(tx *store.Tx, contact bool) func(*store.File) (string,
 			return store.FileOffered, nil
 		}
 		limit, err := e.trust.AutoAccept(tx, e.account, f.Peer, e.cfg.AutoAccept)
-		if err == nil && f.Size >= 0 && uint64(f.Size) <= limit {
+		if err == nil && limit > 0 && f.Size >= 0 && uint64(f.Size) <= limit { // an empty file is not under a limit of none
 			return store.FileFetching, nil
 		}
 		return store.FileOffered, err

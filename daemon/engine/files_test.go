@@ -31,8 +31,13 @@ func (p *person) queueFiles(params local.FileSendParams, names ...string) store.
 
 func (p *person) uploaded(transfer int64, life time.Duration) {
 	p.t.Helper()
+	p.uploadedSize(transfer, 10, life)
+}
+
+func (p *person) uploadedSize(transfer, size int64, life time.Duration) {
+	p.t.Helper()
 	err := p.engine.FileUploaded(context.Background(), transfer, store.UploadedFile{
-		Blob: "blob", Key: bytes.Repeat([]byte{1}, e2e.FileKeySize), Size: 10, SHA256: make([]byte, sha256.Size),
+		Blob: "blob", Key: bytes.Repeat([]byte{1}, e2e.FileKeySize), Size: size, SHA256: make([]byte, sha256.Size),
 		ExpiresMS: p.st.ProfileTime().Add(life).UnixMilli(),
 	})
 	if err != nil {
@@ -278,6 +283,14 @@ func TestAutoAccept(t *testing.T) {
 			}
 		}
 		send(alice, "none")
+		policy("0")
+		sendSized := func(name string, size int64) {
+			t.Helper()
+			q := alice.queueFiles(local.FileSendParams{Peers: []string{"bob"}}, name)
+			alice.uploadedSize(q.Transfers[0], size, blobLife)
+			settleDown(time.Minute)
+		}
+		sendSized("empty", 0) // is not taken for one that is small enough
 		policy("9")
 		send(alice, "too large")
 		policy("10")
@@ -293,9 +306,9 @@ func TestAutoAccept(t *testing.T) {
 		carol.link.connect()
 		settleDown(time.Minute)
 		send(carol, "stranger")
-		equal(t, "bob", bob.fileStates(), []string{"none offered", "too large offered", "small fetching", "stranger offered"})
+		equal(t, "bob", bob.fileStates(), []string{"none offered", "empty offered", "too large offered", "small fetching", "stranger offered"})
 		bob.add("carol")
 		settleDown(time.Minute)
-		equal(t, "bob", bob.fileStates()[3:], []string{"stranger fetching"})
+		equal(t, "bob", bob.fileStates()[4:], []string{"stranger fetching"})
 	})
 }
