@@ -52,7 +52,7 @@ func (a *app) handle(ctx context.Context, command string, e *local.Event) error 
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case ok:
-		return usagef("the handler ended with %v; the event stays for the next attempt", exit)
+		return usagef("the handler ended with %v", exit)
 	}
 	return local.IOError(err, "run the handler: %v", err)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -308,11 +309,19 @@ func (l *listener) consume(ctx context.Context, e *local.Event) error {
 			letter = ", see secmsg consumer list"
 		}
 		if dead {
-			l.a.notef("event %s: %v; given up after %d attempts%s", visible(e.ID), err, attempts, letter)
+			times := fmt.Sprintf("%d attempts", attempts)
+			if attempts == 1 {
+				times = "1 attempt"
+			}
+			l.a.notef("event %s: %v; given up after %s%s", visible(e.ID), err, times, letter)
 		}
 		switch {
 		case dead && letter != "":
 			return nil
+		case l.o.hasCount && l.o.consumer != "":
+			e := *local.As(err)
+			e.Message += "; the event stays for the next attempt"
+			return &e
 		case l.o.hasCount:
 			return err
 		case dead:

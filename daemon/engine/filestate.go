@@ -167,7 +167,7 @@ func (e *Engine) FetchFailed(ctx context.Context, id store.MessageID, state, tex
 		if isNotFound(err) {
 			return nil
 		}
-		if err != nil || f.Direction != store.In || f.State == store.FileFetched || f.State == state && f.Reason == text {
+		if err != nil || f.Direction != store.In || f.State == store.FileFetched || f.State == store.FileDeclined || f.State == state && f.Reason == text {
 			return err
 		}
 		m, err := e.messageOf(tx, f)

@@ -112,6 +112,9 @@ func (s *Service) fetchTo(ctx context.Context, f *store.File, p local.FileGetPar
 		if err := fe.run(ctx, 0, nil, streamSink{stream}); err != nil {
 			return "", err
 		}
+		if err := s.notDeclined(ctx, f.ID); err != nil {
+			return "", err
+		}
 		if err := stream.Close(); err != nil {
 			return "", fmt.Errorf("%w: %w", errGone, err)
 		}
@@ -215,7 +218,7 @@ func available(f *store.File, stranger bool, peer string, now int64) error {
 	case f.State == store.FileSending:
 		return fmt.Errorf("%w: %w", local.Errorf(local.CodeUsage, "the file is still being sent"), errNotYet)
 	case f.State == store.FileDeclined:
-		return local.Errorf(local.CodeNotFound, "the file was declined")
+		return errDeclined
 	case f.State == store.FileCancelled:
 		return local.Errorf(local.CodeNotFound, "the file was cancelled")
 	case f.State == store.FileExpired, f.ExpiresMS > 0 && f.ExpiresMS <= now:
@@ -224,6 +227,24 @@ func available(f *store.File, stranger bool, peer string, now int64) error {
 		return local.Errorf(local.CodeNotFound, "the file was never sent")
 	}
 	return nil
+}
+
+// errDeclined ends a fetch of a file that its user does not want.
+var errDeclined = local.Errorf(local.CodeNotFound, "the file was declined")
+
+// notDeclined fails with errDeclined if a file was declined while it was fetched:
+// its sender has been told that it is not wanted.
+func (s *Service) notDeclined(ctx context.Context, id store.MessageID) error {
+	return s.o.Store.View(ctx, func(tx *store.Tx) error {
+		f, err := tx.File(s.o.Account, id)
+		if err == nil && f.State == store.FileDeclined {
+			return errDeclined
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			return nil // its history was deleted
+		}
+		return err
+	})
 }
 
 // Texts of files that will not come.
@@ -243,6 +264,9 @@ func (s *Service) getError(ctx context.Context, f *store.File, err error) error 
 	}
 	if ctx.Err() != nil {
 		return err
+	}
+	if f != nil && s.notDeclined(ctx, f.ID) == errDeclined {
+		return errDeclined // why the server has it no more
 	}
 	if e := s.giveUp(ctx, f, err); e != nil {
 		return e

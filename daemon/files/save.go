@@ -140,9 +140,10 @@ func (d *save) seal() error {
 	return nil
 }
 
-// resumable reports whether what is there is of use to another try.
+// resumable reports whether what is there is of use to another try. It is not where
+// the name is taken: the next try is refused before it begins.
 func (d *save) resumable(ctx context.Context, err error) bool {
-	if errors.Is(err, errSpoiled) || final(err) {
+	if errors.Is(err, errSpoiled) || errors.Is(err, errDeclined) || errors.Is(err, os.ErrExist) || final(err) {
 		return false
 	}
 	return d.t.Parts > 0 || ctx.Err() != nil
@@ -244,6 +245,9 @@ func (d *save) note(ctx context.Context) error {
 // finish gives the verified file its name, which is noted before: a daemon that
 // is killed in between does not save the file twice.
 func (d *save) finish(ctx context.Context) (string, error) {
+	if err := d.s.notDeclined(ctx, d.file.ID); err != nil {
+		return "", err
+	}
 	if !d.t.leadsTo() {
 		return "", moved(d.t.Dir)
 	}
@@ -262,7 +266,7 @@ func (d *save) finish(ctx context.Context) (string, error) {
 	path := filepath.Join(d.t.Dir, d.t.Final)
 	switch {
 	case errors.Is(err, os.ErrExist):
-		return "", exists(path)
+		return "", fmt.Errorf("%w (%w)", exists(path), os.ErrExist)
 	case errors.Is(err, errMoved):
 		return "", local.Errorf(local.CodeIO, "%s: another file was put in the place of what was fetched", path)
 	case err != nil:
