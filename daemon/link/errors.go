@@ -164,7 +164,7 @@ func statusError(status int) error {
 		return &wire.Error{Code: wire.CodeRateLimited, Message: "the server limits requests"}
 	case status == http.StatusRequestEntityTooLarge:
 		return &wire.Error{Code: wire.CodeTooLarge, Message: "a proxy before the server does not let a body of this size through (HTTP status 413): its operator must allow 9 MiB, in nginx with client_max_body_size"}
-	case status >= http.StatusInternalServerError && status != http.StatusNetworkAuthenticationRequired:
+	case status == http.StatusRequestTimeout, status >= http.StatusInternalServerError && status != http.StatusNetworkAuthenticationRequired:
 		return &statusErr{kind: ErrUnreachable, status: status}
 	}
 	// 511 is the portal of a network that wants a login first.

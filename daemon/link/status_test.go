@@ -24,6 +24,10 @@ func TestStatusOfAProxy(t *testing.T) {
 		if err := storeError(t.Context(), resp, own); !errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), "405") {
 			t.Errorf("own %t: %v", own, err)
 		}
+		resp = &http.Response{StatusCode: http.StatusRequestTimeout, Body: io.NopCloser(strings.NewReader(page))}
+		if err := storeError(t.Context(), resp, own); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "408") {
+			t.Errorf("own %t: %v", own, err)
+		}
 		resp = &http.Response{StatusCode: http.StatusBadGateway, Body: io.NopCloser(strings.NewReader(page))}
 		if err := storeError(t.Context(), resp, own); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "502") {
 			t.Errorf("own %t: %v", own, err)

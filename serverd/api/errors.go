@@ -170,6 +170,8 @@ func codeOfStatus(status int) wire.Code {
 	switch {
 	case status == http.StatusRequestEntityTooLarge:
 		return wire.CodeTooLarge
+	case status == http.StatusRequestTimeout:
+		return wire.CodeUnavailable // the line stood still; the same request is good later
 	case status >= 500:
 		return wire.CodeInternal
 	}
@@ -189,8 +191,10 @@ func (c plainStatus) Unwrap() huma.Context { return c.humaContext }
 // SetStatus sets the status of the response.
 func (c plainStatus) SetStatus(status int) {
 	switch status {
-	case http.StatusUnprocessableEntity, http.StatusUnsupportedMediaType, http.StatusRequestTimeout, http.StatusNotAcceptable:
+	case http.StatusUnprocessableEntity, http.StatusUnsupportedMediaType, http.StatusNotAcceptable:
 		status = http.StatusBadRequest
+	case http.StatusRequestTimeout:
+		status = http.StatusServiceUnavailable
 	}
 	c.humaContext.SetStatus(status)
 }

@@ -255,5 +255,5 @@ func (d *Disk) receive(p *put, f *os.File, body io.Reader, size int64) error {
 	return nil
 }
 
-// errBody says that a part did not come whole.
-var errBody = errors.New("the part did not come whole")
+// errBody says that a part did not come whole, or not in time.
+var errBody = errors.New("the part did not come whole in time")

@@ -107,7 +107,8 @@ func (d *Disk) fail(w http.ResponseWriter, err error) {
 	case errors.Is(err, ErrConflict):
 		d.refuse(w, http.StatusConflict, &wire.Error{Code: wire.CodeConflict, Message: "the blob is complete"})
 	case errors.Is(err, errBody), errors.Is(err, context.Canceled):
-		d.refuse(w, http.StatusBadRequest, &wire.Error{Code: wire.CodeMalformed, Message: errBody.Error()})
+		// The line is at fault, not the client: the same part is good a second later.
+		d.refuse(w, http.StatusServiceUnavailable, &wire.Error{Code: wire.CodeUnavailable, Message: errBody.Error(), RetryAfter: 1})
 	case errors.Is(err, ErrFull):
 		d.opt.Logger.Error("a part could not be stored", "error", err)
 		d.refuse(w, http.StatusInsufficientStorage, &wire.Error{Code: wire.CodeUnavailable, Message: "the server's storage is full", RetryAfter: 10})

@@ -187,7 +187,8 @@ func TestDiskStalledTransfers(t *testing.T) {
 	})
 }
 
-// A refusal is heard though the transfer took longer than a whole request may.
+// A refusal is heard though the transfer took longer than a whole request may. It
+// says that the same part may come again: a line that stood still ends no upload.
 func TestDiskLateRefusal(t *testing.T) {
 	d, err := OpenDisk(DiskOptions{Dir: t.TempDir(), Key: make([]byte, KeySize), Stall: 300 * time.Millisecond})
 	must(t, err)
@@ -203,7 +204,7 @@ func TestDiskLateRefusal(t *testing.T) {
 	conn := b.halfPut(t, id)
 	answer, err := io.ReadAll(conn)
 	must(t, err)
-	if !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") {
+	if !strings.HasPrefix(string(answer), "HTTP/1.1 503 ") || !strings.Contains(string(answer), `"unavailable"`) {
 		t.Errorf("%q", answer)
 	}
 }
