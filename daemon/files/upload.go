@@ -395,7 +395,7 @@ func refusal(err error) error {
 	e, _ := errors.AsType[*wire.Error](err)
 	switch wire.CodeOf(err) {
 	case wire.CodeQuota:
-		return &failure{store.ReasonFileQuota, "the server has no room for the file: " + e.Message}
+		return &failure{store.ReasonFileQuota, "the server has no room for the file: " + e.Message + "; secmsg file gc frees what every recipient has fetched"}
 	case wire.CodeTooLarge:
 		return &failure{store.ReasonFileTooLarge, "the server does not take a file of this size: " + e.Message}
 	case wire.CodeNotFound, wire.CodeConflict:
