@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
@@ -54,7 +53,7 @@ func TestReplacementWithoutServer(t *testing.T) {
 	alice.stop()
 	alice.changeAccount(func(a *store.Account) { a.Pending, a.Server = []byte("not finished"), "127.0.0.1:1" })
 	alice.run()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	r, err := alice.client.Send(ctx, local.SendParams{Peers: []string{"bob"}, Text: "two", Wait: "queued"})
 	check(t, err)

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // server is a real server on loopback, which can be stopped and started again.
 type server struct {

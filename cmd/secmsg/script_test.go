@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds every wait of a script for something that must come true.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // TestScripts runs testdata/script/*.txtar against real processes. Besides the
 // commands of testscript there are:

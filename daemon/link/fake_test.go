@@ -388,7 +388,7 @@ func start(t *testing.T, o Options) (*Link, <-chan error, context.CancelFunc) {
 	return l, ended, cancel
 }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func get[T any](t *testing.T, c <-chan T, what string) T {
 	t.Helper()

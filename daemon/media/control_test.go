@@ -93,7 +93,7 @@ func TestBitRateFollowsTheNetwork(t *testing.T) {
 	p := join(t, side{options: Options{net: na}, sources: Sources{Video: src}}, side{options: Options{net: nb}, sinks: null()})
 	p.start(t)
 	reaches := func(what string, ok func(rate int) bool) int {
-		st := until(t, p.from[0], 3*time.Minute, func(s Stats) bool { return src.rate() > 0 && ok(src.rate()) })
+		st := until(t, p.from[0], 40*time.Second, func(s Stats) bool { return src.rate() > 0 && ok(src.rate()) })
 		t.Logf("%s: %d bit/s, target %d", what, src.rate(), st.Target)
 		return src.rate()
 	}

@@ -127,10 +127,14 @@ func (p *pair) close(t *testing.T) {
 	}
 }
 
+// slack is how much longer a test waits than the machine needs when nothing else
+// runs on it.
+const slack = 6
+
 // until waits for an event of a type, and a condition on it.
 func until[E Event](t *testing.T, c <-chan Event, within time.Duration, ok func(E) bool) E {
 	t.Helper()
-	limit := time.After(within)
+	limit := time.After(slack * within)
 	for {
 		select {
 		case e, open := <-c:
