@@ -123,21 +123,27 @@ func (c *commandOutput) Close() error {
 	return err
 }
 
-// knownPeers fails if there is no such peer, as far as that can be known before a
-// command runs, perhaps for hours, whose output it is to get. Without the server
-// only the contacts are known.
-func (a *app) knownPeers(ctx context.Context, c *local.Client, peers []string) error {
-	for _, peer := range peers {
+// checkPeers fails if the daemon would refuse a peer, as far as that can be known
+// before a command runs, perhaps for hours, whose output the peer is to get. Without
+// the server only those are known who were written to before.
+func (a *app) checkPeers(ctx context.Context, c *local.Client, send local.FileSendParams) error {
+	for _, peer := range send.Peers {
 		p := local.PeerParams{AccountParam: a.accountParam(), Peer: peer}
-		_, err := c.Contact(ctx, p)
-		if isCode(err, local.CodeNotFound) {
-			_, err = c.Verify(ctx, local.VerifyParams{PeerParams: p})
-		}
-		if isCode(err, local.CodeNotFound) || isCode(err, local.CodeUsage) {
-			return err
-		}
-		if ctx.Err() != nil {
+		known, err := c.Contact(ctx, p)
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case isCode(err, local.CodeNotFound):
+			// That this account itself cannot be verified is no reason to send it nothing.
+			if _, err := c.Verify(ctx, local.VerifyParams{PeerParams: p}); isCode(err, local.CodeNotFound) {
+				return err
+			}
+		case isCode(err, local.CodeUsage):
+			return err
+		case err == nil && known.Trust == local.TrustBlocked:
+			return usagef("you blocked %s", known.Peer).WithHint("secmsg unblock %s", known.Peer)
+		case err == nil && send.Require == local.TrustVerified && known.Trust != local.TrustVerified:
+			return local.Errorf(local.CodeUntrusted, "%s is not verified; nothing was sent", known.Peer).WithHint("secmsg verify %s", known.Peer)
 		}
 	}
 	return nil
@@ -146,7 +152,7 @@ func (a *app) knownPeers(ctx context.Context, c *local.Client, peers []string) e
 // sendOutput sends what a command writes, and ends as the command does if that
 // failed: then nothing was sent.
 func (a *app) sendOutput(ctx context.Context, c *local.Client, p local.FileSendParams, o fileSendOptions) error {
-	if err := a.knownPeers(ctx, c, p.Peers); err != nil {
+	if err := a.checkPeers(ctx, c, p); err != nil {
 		return err
 	}
 	out, err := a.startCommand(ctx, o.exec)

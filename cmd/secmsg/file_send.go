@@ -69,6 +69,8 @@ func newFileSendCommand(a *app) *cobra.Command {
 				return usagef("what is to be sent is missing: PATH, - or --exec CMD")
 			case o.exec != "" && len(args) > 1:
 				return usagef("--exec sends the output of CMD, and no other file")
+			case o.exec != "" && o.key != "":
+				return usagef("--exec has no idempotency key: what CMD writes is known at its end only")
 			case o.exec != "" && o.name == "":
 				return usagef("--exec needs --name")
 			}
