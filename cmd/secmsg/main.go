@@ -44,7 +44,7 @@ func exitTable() []exitRow {
 		{5, []local.Code{local.CodeRateLimited, local.CodeQuota}, "rate limit or quota"},
 		{6, []local.Code{local.CodeLocked}, "the profile is locked by its passphrase"},
 		{7, []local.Code{local.CodeNoDaemon}, "daemon unreachable"},
-		{8, []local.Code{local.CodeTimeout, local.CodeExpired}, "the wait that was asked for did not come true"},
+		{8, []local.Code{local.CodeTimeout, local.CodeExpired}, "timed out waiting for the requested state, or expired"},
 		{9, []local.Code{local.CodeNotFound}, "peer, message, file or call not found"},
 		{10, []local.Code{local.CodeRefused}, "refused by the other side"},
 		{130, []local.Code{local.CodeInterrupted}, "interrupted"},

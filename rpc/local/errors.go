@@ -23,7 +23,7 @@ const (
 	CodeQuota       Code = "quota"        // 5: a quota is used up
 	CodeLocked      Code = "locked"       // 6: the profile is locked by its passphrase
 	CodeNoDaemon    Code = "no_daemon"    // 7: daemon unreachable
-	CodeTimeout     Code = "timeout"      // 8: the wait did not come true in time
+	CodeTimeout     Code = "timeout"      // 8: timed out waiting for the requested state
 	CodeExpired     Code = "expired"      // 8: the message's own life ended first
 	CodeNotFound    Code = "not_found"    // 9: peer, message, file or call not found
 	CodeRefused     Code = "refused"      // 10: refused by the other side
