@@ -99,8 +99,9 @@ func (s *starter) connect(ctx context.Context) (*local.Client, error) {
 
 // step does what brings a daemon that listens nearer.
 func (s *starter) step(ctx context.Context) error {
-	h := local.ReadHolder(s.cfg.Paths.Lock)
-	if s.child != nil && s.child.ended() {
+	ended := s.child != nil && s.child.ended()
+	h := local.ReadHolder(s.cfg.Paths.Lock) // after that: else it may be the child that still held it
+	if ended {
 		failed := s.child.failed()
 		s.child = nil
 		if failed && !h.Held {

@@ -68,11 +68,22 @@ func checkDetached(t *testing.T, pid int) {
 	if err != nil {
 		return // a process that is not dumpable hides them
 	}
+	own := "" // the pipe to itself that catches what libraries write to standard error
+	if link, err := os.Readlink(proc + "/fd/2"); err == nil && strings.HasPrefix(link, "pipe:") {
+		own = link
+	}
+	ends := 0
 	for _, fd := range fds {
 		link, err := os.Readlink(proc + "/fd/" + fd.Name())
-		if err == nil && (strings.HasPrefix(link, "pipe:") || strings.HasSuffix(link, "/lock")) {
+		switch {
+		case err == nil && link == own:
+			ends++
+		case err == nil && (strings.HasPrefix(link, "pipe:") || strings.HasSuffix(link, "/lock")):
 			t.Errorf("descriptor %s is %s", fd.Name(), link)
 		}
+	}
+	if own != "" && ends != 2 {
+		t.Errorf("standard error is a pipe of which the daemon has %d ends: it is somebody else's", ends)
 	}
 }
 

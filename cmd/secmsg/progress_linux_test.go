@@ -91,8 +91,8 @@ func TestBarsOnATerminal(t *testing.T) {
 	}
 }
 
-// Without a terminal nothing is shown and the daemon is not asked; JSON is
-// printed where it was asked for, one report a line.
+// Without a terminal no bar is drawn, and only what keeps a transfer waiting is
+// told; JSON is printed with --progress json, one report a line.
 func TestProgressWithoutATerminal(t *testing.T) {
 	out, err := os.CreateTemp(t.TempDir(), "stdout")
 	if err != nil {
@@ -102,8 +102,15 @@ func TestProgressWithoutATerminal(t *testing.T) {
 	a := newApp(nil, out, out, out)
 	for _, mode := range []string{progressAuto, progressNone} {
 		p, err := a.newProgress(mode, false)
-		if err != nil || p.callback() != nil {
-			t.Errorf("%s: the daemon is asked (%v)", mode, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.callback()(local.FileProgress{ID: "1", Name: "a", Phase: local.PhaseFetching, Done: 5})
+		if err := p.end(); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := out.Stat(); err != nil || info.Size() != 0 {
+			t.Errorf("%s: %d bytes are shown, %v", mode, info.Size(), err)
 		}
 	}
 	p, err := a.newProgress(progressJSON, false)

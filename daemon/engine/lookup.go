@@ -241,10 +241,10 @@ func (e *Engine) requeue(tx *store.Tx, peer store.PeerID, devices []identity.Dev
 // startSessions starts sessions from bundles, each undone alone if it is bad.
 // Devices that the server left out have no keys for now.
 func (e *Engine) startSessions(n need, b wire.Bundles, then func(tx *store.Tx, started []key.DeviceID) error) error {
-	var started []key.DeviceID
+	var started, bad []key.DeviceID
 	var held bool
 	err := e.update(func(tx *store.Tx) error {
-		started, held = nil, false
+		started, bad, held = nil, nil, false
 		to, err := e.trust.CheckSend(tx, e.account, n.peer, false, e.now())
 		if errors.Is(err, trust.ErrChanged) || errors.Is(err, trust.ErrBlocked) || errors.Is(err, trust.ErrUnverified) {
 			held = true // the pump holds or fails the messages
@@ -265,6 +265,7 @@ func (e *Engine) startSessions(n need, b wire.Bundles, then func(tx *store.Tx, s
 			}
 			if err != nil {
 				e.logger.Warn("start session", "device", d.ID.String(), "error", err)
+				bad = append(bad, d.ID)
 				continue
 			}
 			started = append(started, d.ID)
@@ -285,7 +286,7 @@ func (e *Engine) startSessions(n need, b wire.Bundles, then func(tx *store.Tx, s
 		if slices.Contains(started, id) {
 			delete(p.noKeys, id)
 		} else {
-			e.absent(p, id)
+			e.absent(p, id, slices.Contains(bad, id))
 		}
 	}
 	return nil

@@ -18,16 +18,17 @@ const keysFollow = 24 * time.Hour
 type absence struct {
 	until time.Time
 	tries int
+	bad   bool // the server gave out keys that are not the device's, or not usable
 }
 
-// absent notes that a device had no usable bundle.
-func (e *Engine) absent(p *peerState, id key.DeviceID) {
+// absent notes that a device had no usable bundle; bad: it had one, of no use.
+func (e *Engine) absent(p *peerState, id key.DeviceID, bad bool) {
 	a := p.noKeys[id]
 	d := e.cfg.BackoffMin
 	for n := a.tries; n > 0 && d < e.cfg.NoKeysFor; n-- {
 		d *= 2
 	}
-	p.noKeys[id] = absence{until: time.Now().Add(min(d, e.cfg.NoKeysFor)), tries: a.tries + 1}
+	p.noKeys[id] = absence{until: time.Now().Add(min(d, e.cfg.NoKeysFor)), tries: a.tries + 1, bad: bad}
 }
 
 // lacking returns a need if a session must be started first. Devices that are
@@ -52,7 +53,8 @@ func (b *sealing) lacking(targets []sealTarget, peer store.PeerID, user string) 
 // keysWillCome reports how long a message waits because no device of its recipient
 // has keys to start a session with and one of them was added not long ago: a device
 // is listed a moment before its keys are at the server, and later if it was stopped
-// between the two. 0: it is sealed now, and what has no keys counts as rejected.
+// between the two. Keys that are there and of no use are not waited for. 0: it is
+// sealed now, and what has no keys counts as rejected.
 func (b *sealing) keysWillCome(targets []sealTarget, to trust.Target) (time.Duration, error) {
 	if len(targets) < len(to.Devices) {
 		return 0, nil
@@ -63,7 +65,7 @@ func (b *sealing) keysWillCome(targets []sealTarget, to trust.Target) (time.Dura
 		if has || err != nil {
 			return 0, err
 		}
-		if b.e.profileTime().Sub(t.Device.Added) >= keysFollow {
+		if b.e.peer(t.Peer).noKeys[t.Device.ID].bad || b.e.profileTime().Sub(t.Device.Added) >= keysFollow {
 			continue
 		}
 		if d := time.Until(b.e.peer(t.Peer).noKeys[t.Device.ID].until); wait == 0 || d < wait {

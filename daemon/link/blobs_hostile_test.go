@@ -91,6 +91,9 @@ func TestHostileStore(t *testing.T) {
 		})
 		client := NewClient(o.Endpoint, o.Account, o.Device, o.Signer)
 		client.timing.Request = 200 * time.Millisecond
+		if c.get != ErrUnreachable { // the answer decides, however long the machine takes for it
+			client.timing.Request = 10 * time.Second
+		}
 		ticket := wire.BlobTicket{Number: 1, URL: "http://" + l.Addr().String() + "/key", Size: size}
 		start := time.Now()
 		_, err = client.GetRange(t.Context(), ticket, 0, make([]byte, size))
@@ -100,7 +103,7 @@ func TestHostileStore(t *testing.T) {
 		if _, err := client.PutPart(t.Context(), ticket, size, bytes.NewReader(make([]byte, size))); err == nil || c.put != nil && !errors.Is(err, c.put) {
 			t.Errorf("put, %s: %v", c.name, err)
 		}
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%s: took %s", c.name, took)
 		}
 		client.Close()
