@@ -23,8 +23,9 @@ type listener struct {
 	o   listenOptions
 	p   local.SubscribeParams
 
-	c *local.Client
-	s *local.Stream
+	c      *local.Client
+	s      *local.Stream
+	cancel context.CancelFunc // of --timeout; nil without one
 
 	n       int             // events that were shown or handled
 	last    int64           // seq of the last of them; before that, where the subscription began
@@ -42,12 +43,12 @@ func (a *app) listen(ctx context.Context, o listenOptions, p local.SubscribePara
 	p.AccountParam, p.Links = a.accountParam(), true
 	l := &listener{a: a, cfg: cfg, o: o, p: p, away: map[string]bool{}}
 	defer l.close()
+	defer func() {
+		if l.cancel != nil {
+			l.cancel()
+		}
+	}()
 	until := ctx
-	if o.hasTimeout {
-		var cancel context.CancelFunc
-		until, cancel = context.WithTimeoutCause(ctx, o.timeout, errListenTimeout)
-		defer cancel()
-	}
 	if o.exec == "" {
 		var left func()
 		until, left = a.whileRead(until)
@@ -56,7 +57,9 @@ func (a *app) listen(ctx context.Context, o listenOptions, p local.SubscribePara
 	if l.c, err = a.dialAs(ctx, local.HelloParams{Version: config.Version(), Resumes: true}); err != nil {
 		return err
 	}
-	err = l.subscribe(until)
+	if until, err = l.begin(until); err != nil {
+		return l.end(ctx, until, err)
+	}
 	for err == nil {
 		err = l.events(ctx, until)
 		if err == nil || !isLost(err) {
@@ -65,6 +68,25 @@ func (a *app) listen(ctx context.Context, o listenOptions, p local.SubscribePara
 		err = l.resume(until)
 	}
 	return l.end(ctx, until, err)
+}
+
+// beginWithin is how long a subscription may take to begin even if --timeout is
+// shorter.
+const beginWithin = 10 * time.Second
+
+// begin subscribes, and returns a context that ends with --timeout. The time
+// counts from then on, so that a new consumer exists however short it is.
+func (l *listener) begin(ctx context.Context) (until context.Context, err error) {
+	if !l.o.hasTimeout {
+		return ctx, l.subscribe(ctx)
+	}
+	first, cancel := context.WithTimeoutCause(ctx, max(l.o.timeout, beginWithin), errListenTimeout)
+	defer cancel()
+	if err := l.subscribe(first); err != nil {
+		return first, err
+	}
+	until, l.cancel = context.WithTimeoutCause(ctx, l.o.timeout, errListenTimeout)
+	return until, nil
 }
 
 // close ends the connections.
