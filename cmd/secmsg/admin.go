@@ -203,7 +203,7 @@ func (a *adminApp) userResume(ctx context.Context, c *admin.Client, args []strin
 	return a.changeUser(ctx, c, args[0], c.Resume, "resumed")
 }
 
-// changeUser changes something about an account and prints what it is then.
+// changeUser changes an account and prints its new state.
 func (a *adminApp) changeUser(ctx context.Context, c *admin.Client, name string, change func(context.Context, string) error, what string) error {
 	before, err := c.User(ctx, name)
 	if err != nil {

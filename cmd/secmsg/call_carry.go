@@ -107,8 +107,8 @@ func (s *callShow) connected() bool {
 	return s.up
 }
 
-// event prints one event: as JSON all of them, as text changes of state. What is
-// said beside a change of state goes to standard error.
+// event prints one event. JSON output has every event, text output only changes of
+// state; notices go to standard error.
 func (s *callShow) event(e local.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,9 +9,9 @@ import (
 	"secmsg/rpc/local"
 )
 
-// printChanged prints what a verb that changes something has led to: as JSON the
-// object that show or list prints of it, with "changed", which is false if what
-// was asked for held already; as text one line.
+// printChanged prints the result of a verb that changes something. JSON output is
+// the object that show or list prints, with "changed": false means that it already
+// was as requested. Text output is one line.
 func (a *app) printChanged(v any, changed bool, format string, args ...any) error {
 	if !a.json() {
 		return a.printf(format, args...)
@@ -35,7 +35,7 @@ func differ(a, b any) bool {
 	return errX != nil || errY != nil || !bytes.Equal(x, y)
 }
 
-// changeContact changes something about a peer and prints what it is then.
+// changeContact changes a peer and prints its new state.
 func (a *app) changeContact(ctx context.Context, c *local.Client, peer string, change func() (local.Contact, error)) error {
 	before, err := c.Contact(ctx, a.peerParams(peer))
 	if err != nil && !isCode(err, local.CodeNotFound) {

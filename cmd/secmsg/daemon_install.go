@@ -148,8 +148,8 @@ func (a *app) enableUnits(ctx context.Context, m userManager, changed bool, r *i
 	return a.checkService(ctx)
 }
 
-// checkService asks the service's daemon for its greeting: one that cannot open
-// the profile is active for systemd, and answers with what is to be mended.
+// checkService asks the service's daemon for its greeting. To systemd a daemon that
+// cannot open the profile is active too; its greeting says what the user has to mend.
 func (a *app) checkService(ctx context.Context) error {
 	cfg, err := a.profile()
 	if err != nil {
