@@ -149,7 +149,7 @@ func TestFingerprintsOfTheSDPDoNotCount(t *testing.T) {
 func TestSignalsAreBounded(t *testing.T) {
 	t.Parallel()
 	a, b := opusOnly(t)
-	p := join(t, a, b)
+	p := strangers(t, a, b) // else the caller's own candidates come after the flood, and are refused with it
 	print := make([]byte, FingerprintSize)
 	for name, text := range map[string]string{
 		"empty": "", "large": "v=0\r\n" + strings.Repeat("a=x\r\n", MaxSDP/5+1), "noise": "hello", "no section": "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n",

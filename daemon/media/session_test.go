@@ -50,8 +50,20 @@ func newKeys() Keys {
 	return k
 }
 
-// join makes both sessions and lets them exchange signals.
+// join makes both sessions and hands each side's candidates to the other.
 func join(t *testing.T, a, b side) *pair {
+	t.Helper()
+	return newPair(t, a, b, true)
+}
+
+// strangers makes both sessions and drops their candidates: only the test itself
+// gives signals to either side.
+func strangers(t *testing.T, a, b side) *pair {
+	t.Helper()
+	return newPair(t, a, b, false)
+}
+
+func newPair(t *testing.T, a, b side, exchange bool) *pair {
 	t.Helper()
 	a.options.Loopback, b.options.Loopback = true, true
 	p := &pair{keys: newKeys()}
@@ -69,7 +81,7 @@ func join(t *testing.T, a, b side) *pair {
 		go func() {
 			defer close(p.from[i])
 			for e := range s.Events() {
-				if c, ok := e.(Candidate); ok {
+				if c, ok := e.(Candidate); ok && exchange {
 					if err := other.AddCandidate(c.SDP); err != nil && !errors.Is(err, ErrClosed) {
 						t.Errorf("candidate: %v", err)
 					}
