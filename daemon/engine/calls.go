@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	"secmsg/crypto/ratchet"
@@ -339,11 +341,13 @@ func (e *Engine) callCame(tx *store.Tx, in *incoming, content *e2e.Content) erro
 	if !contact {
 		return tx.Count(e.account, countCallRefused)
 	}
-	b, ok := e.admitSignal(in.peer, c.GetOffer() != nil, time.Now())
+	// The token is taken at once, since the next signals in this transaction must see
+	// it gone, and put back if this part of the transaction is undone.
+	giveBack, ok := e.admitSignal(in.peer, c.GetOffer() != nil)
 	if !ok {
 		return tx.Count(e.account, countCallLimited)
 	}
-	tx.OnUndo(b.give) // the others of this transaction are held against what is left
+	tx.OnUndo(giveBack)
 	s := CallSignal{Peer: in.addr, Device: in.device, Call: c, Late: e.offerIsLate(content)}
 	tx.OnCommit(func() { e.onCall.CallSignal(s) })
 	return nil
@@ -365,8 +369,8 @@ func (e *Engine) offerIsLate(c *e2e.Content) bool {
 	return age > time.Duration(o.GetRingMs())*time.Millisecond+offerSkew
 }
 
-// Rates at which a contact's signals are taken (attack F13): what a caller with
-// ten devices needs many times over, and too few to keep a daemon busy.
+// Limits on the call signals of one contact (attack F13): far more than a caller
+// with ten devices needs, and too few to keep a daemon busy.
 const (
 	offerBurst  = 8
 	offerEvery  = 2 * time.Second
@@ -374,43 +378,27 @@ const (
 	signalEvery = 50 * time.Millisecond
 )
 
-// callRate is what is left to a contact.
-type callRate struct{ offers, signals bucket }
+// callRate limits the call signals of one contact.
+type callRate struct{ offers, signals *rate.Limiter }
 
-// bucket holds what is left of a burst, and when it was counted.
-type bucket struct {
-	left float64
-	at   time.Time
-}
-
-// take takes one, if there is one.
-func (b *bucket) take(burst int, every time.Duration, now time.Time) bool {
-	if b.at.IsZero() {
-		b.left, b.at = float64(burst), now
-	}
-	b.left = min(float64(burst), b.left+float64(now.Sub(b.at))/float64(every))
-	b.at = now
-	if b.left < 1 {
-		return false
-	}
-	b.left--
-	return true
-}
-
-// give gives one back that was taken in vain.
-func (b *bucket) give() { b.left++ }
-
-// admitSignal takes a contact's signal if it is within its rate, and returns the
-// bucket that it was taken from. There is one rate for each contact, so that
-// their number bounds the memory.
-func (e *Engine) admitSignal(peer store.PeerID, offer bool, now time.Time) (b *bucket, ok bool) {
+// admitSignal takes a token for a contact's call signal. It reports false when the
+// contact has sent too many, and otherwise returns a function that puts the token
+// back. Limiters are kept for contacts only, so the number of contacts bounds
+// their memory.
+func (e *Engine) admitSignal(peer store.PeerID, offer bool) (giveBack func(), ok bool) {
 	r := e.callRates[peer]
 	if r == nil {
-		r = new(callRate)
+		r = &callRate{
+			offers:  rate.NewLimiter(rate.Every(offerEvery), offerBurst),
+			signals: rate.NewLimiter(rate.Every(signalEvery), signalBurst),
+		}
 		e.callRates[peer] = r
 	}
+	l := r.signals
 	if offer {
-		return &r.offers, r.offers.take(offerBurst, offerEvery, now)
+		l = r.offers
 	}
-	return &r.signals, r.signals.take(signalBurst, signalEvery, now)
+	// A reservation could be cancelled, too, but gives back less than the whole
+	// token when another one was taken after it.
+	return func() { l.AllowN(time.Now(), -1) }, l.Allow()
 }
