@@ -47,7 +47,7 @@ type ClientLog struct {
 	Level string `config:"level" doc:"debug, info, warn or error"`
 }
 
-// ClientIntervals are the times of the daemon (delivery.md); tests shorten them.
+// ClientIntervals are the daemon's intervals (rpc/DELIVERY.md, "Connections"); tests shorten them.
 type ClientIntervals struct {
 	ReconnectMin time.Duration `config:"reconnect_min" doc:"first wait before the server is tried again"`
 	ReconnectMax time.Duration `config:"reconnect_max" doc:"longest wait before the server is tried again"`
@@ -62,7 +62,7 @@ type ClientIntervals struct {
 	PrekeyRenew  time.Duration `config:"prekey_renew" doc:"how often the signed prekeys are replaced"`
 }
 
-// ClientLimits are the retentions of the daemon (delivery.md).
+// ClientLimits are the daemon's retention periods (rpc/DELIVERY.md, "Limits").
 type ClientLimits struct {
 	JournalAge    time.Duration `config:"journal_age" doc:"how long events are kept for consumers"`
 	JournalEvents int           `config:"journal_events" doc:"how many events are kept for consumers"`

@@ -78,7 +78,7 @@ type Rate struct {
 	Every time.Duration `config:"every" doc:"then one more per this long"`
 }
 
-// ServerLimits holds every limit, interval and retention that an operator may set (delivery.md, Limits).
+// ServerLimits holds every limit, interval and retention that an operator may set (rpc/DELIVERY.md, "Limits").
 type ServerLimits struct {
 	Messages     Rate          `config:"messages" doc:"messages an account may send"`
 	Mailbox      MailboxLimits `config:"mailbox"`
@@ -138,7 +138,7 @@ type ConnLimits struct {
 	New        Rate `config:"new" doc:"new connections per address"`
 }
 
-// DefaultServer returns the defaults of delivery.md.
+// DefaultServer returns the defaults (rpc/DELIVERY.md, "Limits").
 func DefaultServer() Server {
 	return Server{
 		Listen: ":8443",

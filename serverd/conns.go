@@ -13,7 +13,7 @@ import (
 
 // Fallbacks for the bound of connections without a token.
 const (
-	fdShare      = 10   // a tenth of the file descriptors (delivery.md, Limits)
+	fdShare      = 10   // a tenth of the file descriptors (rpc/DELIVERY.md, "Limits")
 	fdUnknown    = 1024 // when the system does not say
 	minStrangers = 16
 )

@@ -7,7 +7,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// The CA certifies another key for bob (attacks.md, F12). Alice calls nobody
+// The CA certifies another key for bob (crypto/ATTACKS.md, F12). Alice calls nobody
 // under his name, and bob's calls do not ring at hers.
 func TestEvilCallAfterKeySwap(t *testing.T) {
 	t.Parallel()

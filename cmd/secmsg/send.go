@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxText is the longest text of a message in bytes (delivery.md, Limits).
+// maxText is the longest text of a message in bytes (rpc/DELIVERY.md, "Limits").
 const maxText = 64 << 10
 
 // defaultWait bounds a wait that was asked for.

@@ -31,7 +31,7 @@ type Config struct {
 
 const day = 24 * time.Hour
 
-// Defaults of Config, from delivery.md and protocol.md.
+// Defaults of Config (rpc/DELIVERY.md, "Limits"; crypto/SPEC.md, "Limits").
 func (c Config) withDefaults() Config {
 	set := func(d *time.Duration, v time.Duration) {
 		if *d <= 0 {

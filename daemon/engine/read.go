@@ -208,7 +208,7 @@ func (e *Engine) unreadUpTo(tx *store.Tx, p local.ReadParams) ([]store.Message, 
 }
 
 // History returns the last messages with a peer, oldest first, in the order of
-// delivery.md, 6.
+// rpc/DELIVERY.md, promise 6.
 func (e *Engine) History(ctx context.Context, p local.HistoryParams) (local.Events, error) {
 	out := local.Events{Events: []local.Event{}}
 	limit, err := limitOf(p.Limit, defaultHistory)

@@ -11,7 +11,7 @@ import (
 
 const (
 	// requestText is the longest text, in bytes, that a stranger's first
-	// message may carry (delivery.md, 12): what is longer waits until a request
+	// message may carry (rpc/DELIVERY.md, promise 12): what is longer waits until a request
 	// without text is accepted.
 	requestText = 1024
 	// requestPatience is how long a long first message waits to learn from the

@@ -46,7 +46,7 @@ func (e *Engine) Send(ctx context.Context, p local.SendParams) (local.SendResult
 // the order in which Submit is called; those that come close together share
 // the wait for the disk. The function that it returns must be called: when it
 // returns, plaintext, id and recipient of each message are durable, and it has
-// waited as p.Wait says (cli.md). Errors of single recipients stand in their
+// waited as p.Wait says (cmd/secmsg/COMMANDS.md). Errors of single recipients stand in their
 // results; an error of its own means that nothing was queued. When ctx ends
 // before the message was queued, it is not.
 func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.SendResults, error) {

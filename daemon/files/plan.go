@@ -30,7 +30,7 @@ func newPlan(src source, size int64, lifeMS int64) plan {
 }
 
 // renew starts again under a new key, as whatever changed demands: no chunk is
-// sealed twice under one key (protocol.md, Files).
+// sealed twice under one key (crypto/SPEC.md, "File streams").
 func (p *plan) renew() {
 	k := seal.NewFileKey()
 	p.Key = k.Bytes()

@@ -15,7 +15,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Retention (delivery.md, Limits).
+// Retention (rpc/DELIVERY.md, "Limits").
 const (
 	// DefaultRetention is how long events are kept.
 	DefaultRetention = 30 * 24 * time.Hour

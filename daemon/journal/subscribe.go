@@ -63,7 +63,7 @@ type Subscription struct {
 	scanned int64   // guarded by mu; everything up to it was pushed or left out by the filter
 }
 
-// defaultTypes are shown when a subscriber names none (cli.md, listen).
+// defaultTypes are shown when a subscriber names none (cmd/secmsg/COMMANDS.md, listen).
 func defaultTypes() []string {
 	return []string{local.TypeMessage, local.TypeCall, local.TypeFile, local.TypeIdentity}
 }

@@ -76,7 +76,7 @@ type Timing struct {
 	Request    time.Duration // a REST call; 30 s
 }
 
-// Defaults of Timing (delivery.md, Connections).
+// Defaults of Timing (rpc/DELIVERY.md, "Connections").
 const (
 	defaultBackoffMin = time.Second
 	defaultBackoffMax = time.Minute

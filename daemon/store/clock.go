@@ -25,7 +25,7 @@ const maxLeap = 24 * time.Hour
 
 // profileClock is the clock that lifetimes run on: server time at the last
 // authenticated connection plus monotonic time since, stored, never backwards
-// (delivery.md, 9). The wall clock sets it only when a profile is new, so that
+// (rpc/DELIVERY.md, promise 9). The wall clock sets it only when a profile is new, so that
 // a wrong one expires nothing.
 type profileClock struct {
 	mu    sync.Mutex

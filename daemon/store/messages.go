@@ -132,7 +132,7 @@ func (tx *Tx) Unread(account AccountID, peers []PeerID, limit int) ([]Message, e
 }
 
 // reorderReach is how far apart the places of two messages may be that history
-// puts in the order of n: the skip limit of a session (protocol.md), beyond
+// puts in the order of n: the skip limit of a session (crypto/SPEC.md, "Limits"), beyond
 // which a late message cannot be opened.
 const reorderReach = 1000
 

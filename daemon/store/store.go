@@ -22,7 +22,7 @@ const (
 	// readers bounds the connections that read at the same time; a local daemon has few readers.
 	readers = 4
 	// defaultIdle is how long after the last write the WAL is truncated, so
-	// that deleted values do not linger in it (protocol.md, "At rest").
+	// that deleted values do not linger in it (crypto/SPEC.md, "At rest").
 	defaultIdle = time.Minute
 	// maxBusyTicks is after how many idle times at the latest it is truncated
 	// although writes go on, as they do where a bot never rests.

@@ -10,7 +10,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Keys of a contact's policy (cli.md, People).
+// Keys of a contact's policy (cmd/secmsg/COMMANDS.md).
 const (
 	PolicyTrust      = "trust"       // certified or verified is needed to send
 	PolicyAutoAccept = "auto-accept" // files up to this size are fetched unasked

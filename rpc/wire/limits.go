@@ -29,7 +29,7 @@ const (
 	// follows their number, not their bytes. The largest bodies, full of the
 	// shortest prekeys or of ETags, have about 4,000.
 	MaxValues = 4096
-	// MaxDevices bounds the devices of an account (protocol.md).
+	// MaxDevices bounds the devices of an account (crypto/SPEC.md, "Device manifest").
 	MaxDevices = 10
 	// PingInterval is how often the server pings an idle connection.
 	PingInterval = 25 * time.Second

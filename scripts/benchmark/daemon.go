@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// daemonGoal is the mark for an idle daemon's memory, in MiB (delivery.md).
+	// daemonGoal is the mark for an idle daemon's memory, in MiB (rpc/DELIVERY.md, "Speed and size").
 	daemonGoal = 40
 	// burstSenders is how many sends of the burst wait for the disk at a time.
 	burstSenders = 16

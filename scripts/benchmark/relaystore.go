@@ -13,7 +13,7 @@ import (
 	"secmsg/scripts/loadgen"
 )
 
-// Marks of delivery.md, Speed and size.
+// Marks of rpc/DELIVERY.md, "Speed and size".
 const (
 	offlineGoal = 8000     // envelopes per second into mailboxes, generator on the same cores
 	idleGoal    = 56 << 10 // bytes per idle client with own TLS

@@ -18,7 +18,7 @@ import (
 const sends = 300
 
 // eventGoal is the mark for p99 from the return of send to the event at the
-// recipient's consumer, in milliseconds (delivery.md).
+// recipient's consumer, in milliseconds (rpc/DELIVERY.md, "Speed and size").
 const eventGoal = 10
 
 // samples are durations of one thing.

@@ -140,7 +140,7 @@ func traces() []string {
 	return []string{"v=0\r\n", "m=audio", "a=fingerprint", "a=ice-ufrag", "a=ice-pwd", "a=setup", "candidate:", "typ host", "typ srflx", "typ relay", "sha-256", "opus/48000"}
 }
 
-// TestCallIsSealed (attacks.md, F2): a server that keeps all frames of a call,
+// TestCallIsSealed (crypto/ATTACKS.md, F2): a server that keeps all frames of a call,
 // and its directory after it, hold no SDP, no candidate and no fingerprint.
 func TestCallIsSealed(t *testing.T) {
 	t.Parallel()

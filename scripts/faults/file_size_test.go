@@ -18,7 +18,7 @@ import (
 const (
 	// filesEnv set to full runs what takes minutes or gigabytes of disk.
 	filesEnv = "SECMSG_FILES"
-	// hugeFile is beyond all that 32 bits can count (attacks.md, D1), in bytes.
+	// hugeFile is beyond all that 32 bits can count (crypto/ATTACKS.md, D1), in bytes.
 	hugeFile = 5 << 30
 	// maxMemory is the mark for each process's memory in bytes, whatever a file's size.
 	maxMemory = 100 << 20

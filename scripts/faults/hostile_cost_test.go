@@ -115,8 +115,8 @@ type cost struct {
 // of its processor.
 func TestHostileWorstInputs(t *testing.T) {
 	t.Parallel()
-	// aim is attacks.md's; most is what fails the test, as a busy machine's caches
-	// and a collection of garbage are counted too.
+	// aim is the goal of crypto/ATTACKS.md. The test fails only above most, since a busy
+	// machine's cold caches and garbage collections are counted, too.
 	const aim, most = 50 * time.Millisecond, 250 * time.Millisecond
 	r := newRig(t, options{alone: true, serverEnv: []string{"SECMSG_LIMITS_MANIFESTS_BURST=1000000"}})
 	pid := r.w.Server().PID()

@@ -43,7 +43,7 @@ type Hooks struct {
 	Authenticated func(ctx context.Context)
 }
 
-// Limits are the operator's options; a zero field takes the default of delivery.md.
+// Limits are the operator's options; a zero field takes its default (rpc/DELIVERY.md, "Limits").
 type Limits struct {
 	Lookups      Rate          // new names, per account
 	Bundles      Rate          // per requester and target
@@ -59,7 +59,7 @@ type Limits struct {
 	Body         time.Duration // bound for the arrival of a request's body
 }
 
-// DefaultLimits returns the defaults of delivery.md.
+// DefaultLimits returns the defaults (rpc/DELIVERY.md, "Limits").
 func DefaultLimits() Limits {
 	return Limits{
 		Lookups:      Rate{60, time.Minute},

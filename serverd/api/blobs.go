@@ -30,7 +30,7 @@ type BlobOptions struct {
 	Swept      func()        // called when a blob is to be deleted; may be nil
 }
 
-// Defaults of delivery.md, Limits.
+// Defaults (rpc/DELIVERY.md, "Limits").
 const (
 	defaultBlobQuota      = 10 << 30
 	defaultBlobSize       = 2 << 30

@@ -65,8 +65,8 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	}
 }
 
-// E23 and delivery.md: a store that cannot be read lets nobody new in, and a
-// known device for ten seconds only.
+// E23 (crypto/ATTACKS.md): when the store cannot be read, nobody new gets in, and a
+// known device is let in for ten seconds only.
 func TestFailsClosed(t *testing.T) {
 	r := newRealm(t, wide())
 	alice, bob := r.join("alice"), r.join("bob")

@@ -1,4 +1,4 @@
-// Package clock is the server's time (delivery.md, Promise 9): it follows the
+// Package clock is the server's time (rpc/DELIVERY.md, promise 9): it follows the
 // wall clock, but not its jumps. After a jump of over an hour, or a start at a
 // time that cannot be true, it goes on from the last time that was believed, at
 // the pace of the monotonic clock, until an administrator confirms the wall

@@ -21,7 +21,7 @@ import (
 	"secmsg/serverd/store"
 )
 
-// The load of delivery.md: 100 pairs, 1 KiB, 32 under way for each, an
+// The load of the benchmark (rpc/DELIVERY.md): 100 pairs, 1 KiB, 32 under way for each, an
 // acknowledgement back to the sender. Generators and server share the process,
 // so CPU per message counts both ends.
 const (

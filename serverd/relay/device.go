@@ -84,7 +84,7 @@ func (g *registry) all() []*device {
 // device is one device's state, kept while something refers to it: a
 // connection, an envelope on its way to it, a row to be deleted.
 //
-// Its envelopes are in one of two modes (delivery.md, Connections):
+// Its envelopes are in one of two modes (rpc/DELIVERY.md, "Connections"):
 //
 //	           replica open, mailbox drained
 //	 mailbox -------------------------------> direct

@@ -46,7 +46,7 @@ type Options struct {
 	Held func() bool
 }
 
-// Limits are the relay's bounds and intervals; a zero field has its default (delivery.md, Limits and Connections).
+// Limits are the relay's bounds and intervals; a zero field has its default (rpc/DELIVERY.md, "Limits" and "Connections").
 type Limits struct {
 	// MessageEvery and MessageBurst bound one account's messages: 100/s sustained, 5,000 at once.
 	// The envelopes of one message count once. Negative MessageBurst: no bound.

@@ -166,7 +166,7 @@ const (
 	NoticeExpired    uint8 = 11
 )
 
-// NoticeRetention is how long a notice waits for the sender's device (delivery.md, Promise 10).
+// NoticeRetention is how long a notice waits for the sender's device (rpc/DELIVERY.md, promise 10).
 const NoticeRetention = 30 * 24 * time.Hour
 
 // MailboxLimits bound one device's mailbox.
