@@ -9,7 +9,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// accountLimits holds one account's rates, over all its devices.
+// accountLimits holds the rate limits of one account, shared by all its devices.
 type accountLimits struct {
 	messages  *rate.Limiter // nil: no bound
 	strangers *rate.Limiter
@@ -17,7 +17,7 @@ type accountLimits struct {
 	refs      int // guarded by accounts.mu
 }
 
-// message takes one message; it returns how long to wait if there is none.
+// message charges one message. It returns how long to wait if the rate is used up, else 0.
 func (a *accountLimits) message() time.Duration {
 	if a.messages == nil {
 		return 0
@@ -25,10 +25,10 @@ func (a *accountLimits) message() time.Duration {
 	return take(a.messages)
 }
 
-// stranger counts a guess at a name that does not exist.
+// stranger charges one guess at an account name that does not exist.
 func (a *accountLimits) stranger() { take(a.strangers) }
 
-// strangerWait returns how long to wait for the next guess, 0 if it is free.
+// strangerWait returns how long to wait before the next guess, or 0.
 func (a *accountLimits) strangerWait() time.Duration {
 	if missing := 1 - a.strangers.Tokens(); missing > 0 {
 		return time.Duration(missing / float64(a.strangers.Limit()) * float64(time.Second))
@@ -36,7 +36,7 @@ func (a *accountLimits) strangerWait() time.Duration {
 	return 0
 }
 
-// watch takes n names of subscriptions; it returns how long to wait before they are looked up.
+// watch charges a subscription to n names. It returns how long to wait before they are looked up.
 func (a *accountLimits) watch(n int) time.Duration {
 	return a.watched.ReserveN(time.Now(), n).Delay()
 }
@@ -49,8 +49,8 @@ func take(l *rate.Limiter) time.Duration {
 	return max(time.Millisecond, time.Duration(missing/float64(l.Limit())*float64(time.Second)))
 }
 
-// accounts holds the rates of accounts that are connected, or were until their
-// buckets are full again: reconnecting earns nothing.
+// accounts holds the rate limits of connected accounts. A disconnected account stays until its buckets are full again,
+// so that reconnecting does not reset a rate.
 type accounts struct {
 	limits Limits
 
@@ -87,7 +87,7 @@ func (a *accounts) release(name string) {
 	a.m[name].refs--
 }
 
-// sweep forgets accounts that are gone and owe nothing.
+// sweep removes disconnected accounts whose buckets are full.
 func (a *accounts) sweep() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -15,20 +15,20 @@ const (
 	// commitItems and commitBytes bound one group of appends.
 	commitItems = 1000
 	commitBytes = 4 << 20
-	// deleteRows bounds one transaction of the deleter, which appends wait for.
+	// deleteRows bounds one transaction of the deleter, because appends wait for it.
 	deleteRows = 1000
-	// deleteRetry is how long the deleter waits after the store failed.
+	// deleteRetry is how long the deleter waits after a store error.
 	deleteRetry = time.Second
 )
 
-// errOrder marks an envelope whose predecessor of the same pair was refused.
+// errOrder refuses an envelope because an earlier one of its pair was refused.
 var errOrder = errors.New("an earlier envelope of the pair was refused")
 
-// committer appends envelopes to mailboxes in the order in which they were
-// added, in groups: one commit while the next group gathers.
+// committer appends envelopes to mailboxes in the order of add, in groups: while one group commits, the next one
+// gathers.
 type committer struct {
 	relay *Relay
-	some  chan struct{} // 1 buffered: there is work
+	some  chan struct{} // buffered, capacity 1: signals that the queue is not empty
 
 	mu       sync.Mutex // guards below
 	queue    []*item
@@ -37,7 +37,7 @@ type committer struct {
 	barriers []barrier
 }
 
-// barrier is closed when everything up to a count is done.
+// barrier's channel is closed once the first `after` items are committed or refused.
 type barrier struct {
 	after uint64
 	ch    chan struct{}
@@ -48,7 +48,7 @@ func (c *committer) init(r *Relay) {
 	c.some = make(chan struct{}, 1)
 }
 
-// add queues an item; the device's lock is held, which fixes its place.
+// add queues an item. The caller holds the device's lock, which fixes the item's place in the mailbox.
 func (c *committer) add(it *item) {
 	c.mu.Lock()
 	c.queue = append(c.queue, it)
@@ -60,7 +60,7 @@ func (c *committer) add(it *item) {
 	}
 }
 
-// barrier waits until all that was added before is committed or refused.
+// barrier waits until every item added so far is committed or refused.
 func (c *committer) barrier() {
 	c.mu.Lock()
 	if c.done == c.added {
@@ -73,7 +73,7 @@ func (c *committer) barrier() {
 	<-b.ch
 }
 
-// take returns the next group.
+// take removes the next group from the queue.
 func (c *committer) take() []*item {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,7 +105,7 @@ func (c *committer) finished(n int) {
 	c.barriers = kept
 }
 
-// run ends with ctx; by then nothing is added any more.
+// run commits groups until ctx ends. By then nobody calls add.
 func (c *committer) run(ctx context.Context) {
 	for {
 		select {
@@ -120,8 +120,8 @@ func (c *committer) run(ctx context.Context) {
 	}
 }
 
-// commit appends a group. An envelope of a pair that was refused since it was
-// admitted is left out: it would overtake the refused one.
+// commit appends a group. It leaves out an envelope whose pair has had a refusal since the envelope was admitted:
+// stored, it would overtake the refused one.
 func (c *committer) commit(group []*item) {
 	mails := make([]store.Mail, 0, len(group))
 	refs := make([]*store.Mail, 0, len(group))
@@ -154,13 +154,13 @@ func (c *committer) commit(group []*item) {
 			continue
 		}
 		if err := c.relay.bus.Wake(context.Background(), id); err != nil {
-			c.relay.log.Warn("bus", "error", err) // a hint is lost
+			c.relay.log.Warn("bus", "error", err) // the hint is lost; the device gets the mail when it next connects
 		}
 	}
 }
 
-// deleter deletes acknowledged rows in groups. A row that could not be deleted
-// stays and is tried again; at worst a device gets it twice.
+// deleter deletes acknowledged rows in groups. A row that cannot be deleted stays queued; at worst its device receives
+// it a second time.
 type deleter struct {
 	relay *Relay
 	some  chan struct{}
@@ -175,7 +175,7 @@ func (c *deleter) init(r *Relay) {
 	c.rows = make(map[*device][]int64)
 }
 
-// add queues a row; its device holds a reference for it.
+// add queues a row. The row holds a reference to its device until it is deleted.
 func (c *deleter) add(d *device, row int64) {
 	c.mu.Lock()
 	c.rows[d] = append(c.rows[d], row)
@@ -194,7 +194,7 @@ func (c *deleter) take() map[*device][]int64 {
 	return rows
 }
 
-// run ends with ctx, after a last try at what is queued.
+// run deletes rows until ctx ends, then tries once more with the rows still queued.
 func (c *deleter) run(ctx context.Context) {
 	for {
 		select {
@@ -213,7 +213,7 @@ func (c *deleter) run(ctx context.Context) {
 	}
 }
 
-// delete reports success; what failed is queued again.
+// delete deletes rows and queues those again that failed. It returns false if any failed.
 func (c *deleter) delete(rows map[*device][]int64) bool {
 	group, n, ok := make(map[*device][]int64), 0, true
 	for d, list := range rows {

@@ -10,10 +10,10 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// contactFrames bounds the bytes of stale manifests that wait for a slow contact connection.
+// contactFrames bounds the bytes of stale-manifest frames queued for a contact connection that reads slowly.
 const contactFrames = 256 << 10
 
-// contact is a device's sending connection.
+// contact is a device's sending connection. See the glossary in the package comment.
 type contact struct {
 	// constant
 	sock    *socket
@@ -26,7 +26,7 @@ type contact struct {
 	shown   uint64 // steps of the Fence
 	seq     uint64 // of the last envelope
 	lastID  [16]byte
-	lastFor int               // envelopes of lastID that were counted as one message
+	lastFor int               // envelopes counted as part of message lastID
 	told    map[string]uint64 // manifest versions that stale frames have told
 
 	superseded bool // a newer connection takes over; guarded by d.mu
@@ -36,21 +36,21 @@ type contact struct {
 	announce bool
 
 	mu         sync.Mutex // guards below
-	frames     [][]byte   // encoded, before any result
+	frames     [][]byte   // encoded; written before any result
 	frameBytes int
 	accepted   []uint64
 	rejected   []*wire.Rejected
 	states     map[string]*wire.PresenceState // to be told; the newest of each account
-	waiting    int                            // envelopes whose result is not on its way
-	waitBytes  int                            // of envelopes without a result
-	room       chan struct{}                  // 1 buffered: one of the three bounds of waitRoom fell
+	waiting    int                            // envelopes whose result is not written yet
+	waitBytes  int                            // their bytes
+	room       chan struct{}                  // buffered, capacity 1: one of the bounds of waitRoom has room again
 }
 
 func newContact(s *socket) *contact {
 	return &contact{sock: s, account: s.account, room: make(chan struct{}, 1)}
 }
 
-// serve runs on the reader goroutine.
+// serve runs on the reader goroutine until the connection ends.
 func (c *contact) serve() {
 	r := c.sock.relay
 	c.d = r.devices.acquire(c.sock.device)
@@ -66,7 +66,7 @@ func (c *contact) serve() {
 	c.sock.waitEnd()
 }
 
-// leave ends the connection's part in its device.
+// leave removes the connection from its device.
 func (c *contact) leave() {
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
@@ -78,7 +78,7 @@ func (c *contact) leave() {
 	}
 }
 
-// readFrame handles one frame; false when the connection ends.
+// readFrame handles one frame. It returns false when the connection ends.
 func (c *contact) readFrame() bool {
 	if !c.waitRoom() {
 		return false
@@ -110,8 +110,8 @@ func (c *contact) readFrame() bool {
 	return true
 }
 
-// subscribe takes a Subscribe frame; false when the connection ends. Each name
-// costs look-ups, by one worker for all connections: who names too many waits.
+// subscribe handles a Subscribe frame. It returns false when the connection ends. Every name costs store reads by the
+// one presence worker, so an account that subscribes to too many names waits.
 func (c *contact) subscribe(f *wire.Subscribe) bool {
 	if len(f.GetAccounts()) > wire.MaxSubscribe {
 		c.sock.fail("too many accounts in a Subscribe")
@@ -136,7 +136,8 @@ func (c *contact) subscribe(f *wire.Subscribe) bool {
 	return true
 }
 
-// waitRoom blocks while too much of this connection waits for results; false when the connection ended.
+// waitRoom blocks while this connection has too many unanswered envelopes or unwritten frames. It returns false when
+// the connection has ended.
 func (c *contact) waitRoom() bool {
 	l := &c.sock.relay.limits
 	defer c.sock.deaf.Store(false)
@@ -156,7 +157,7 @@ func (c *contact) waitRoom() bool {
 	}
 }
 
-// freed tells the reader that there may be room again.
+// freed wakes waitRoom.
 func (c *contact) freed() {
 	select {
 	case c.room <- struct{}{}:
@@ -172,7 +173,7 @@ func (c *contact) taken(size int) {
 	c.mu.Unlock()
 }
 
-// accept answers an envelope: it is durable somewhere.
+// accept queues the result "accepted": the recipient's device or its mailbox has the envelope.
 func (c *contact) accept(seq uint64, size int) {
 	c.mu.Lock()
 	c.waitBytes -= size
@@ -182,7 +183,7 @@ func (c *contact) accept(seq uint64, size int) {
 	c.sock.wake()
 }
 
-// reject answers an envelope: it was refused.
+// reject queues the result "refused".
 func (c *contact) reject(seq uint64, size int, reason wire.Reason, final bool, retry time.Duration) {
 	c.sock.relay.counters.reject(reason)
 	rejected := &wire.Rejected{Seq: seq, Reason: reason, Final: final, RetryAfterMs: retry.Milliseconds()}
@@ -194,7 +195,7 @@ func (c *contact) reject(seq uint64, size int, reason wire.Reason, final bool, r
 	c.sock.wake()
 }
 
-// queue adds a frame that goes out before later results.
+// queue adds a frame that is written before any later result.
 func (c *contact) queue(frame *wire.ContactServer) error {
 	b, err := wire.Marshal(frame)
 	if err != nil {
@@ -208,9 +209,8 @@ func (c *contact) queue(frame *wire.ContactServer) error {
 	return nil
 }
 
-// tell adds presence states; a newer one of an account replaces one that waits.
-// A snapshot replaces all that wait: they are of accounts that it holds too, or
-// that are watched no more. So at most wire.MaxSubscribe wait.
+// tell queues presence states. A newer state of an account replaces a queued one. A snapshot replaces all queued
+// states, because it covers every account still watched. So at most wire.MaxSubscribe states are queued.
 func (c *contact) tell(states []*wire.PresenceState, snapshot bool) {
 	c.mu.Lock()
 	if c.states == nil || snapshot {
@@ -223,7 +223,7 @@ func (c *contact) tell(states []*wire.PresenceState, snapshot bool) {
 	c.sock.wake()
 }
 
-// next appends the next frame: queued ones, results, then presence.
+// next appends the next frame: queued frames first, then results, then presence.
 func (c *contact) next(buf []byte) ([]byte, error) {
 	c.mu.Lock()
 	if len(c.frames) > 0 {
@@ -241,7 +241,7 @@ func (c *contact) next(buf []byte) ([]byte, error) {
 	switch {
 	case len(c.accepted)+len(c.rejected) > 0:
 		frame.Frame = &wire.ContactServer_Result{Result: &wire.SendResult{Accepted: c.accepted, Rejected: c.rejected}}
-		// Counted until here, so that a peer that does not read cannot pile up results.
+		// Results count as waiting until here, so that a peer that does not read cannot pile them up.
 		c.waiting -= len(c.accepted) + len(c.rejected)
 		c.accepted, c.rejected = nil, nil
 	case len(c.states) > 0:
@@ -261,19 +261,18 @@ func (c *contact) next(buf []byte) ([]byte, error) {
 	return append(buf, b...), err
 }
 
-// bye encodes the last frame.
+// bye encodes a Bye as the connection's last frame.
 func (c *contact) bye(b *wire.Bye) ([]byte, error) {
 	return wire.Marshal(&wire.ContactServer{Frame: &wire.ContactServer_Bye{Bye: b}})
 }
 
-// manifestsPage is how many manifests are read at once, staleBytes where one frame of them ends.
+// manifestsPage is how many manifests are read at once. A frame of them ends at staleBytes.
 const (
 	manifestsPage = 50
 	staleBytes    = 64 << 10
 )
 
-// tellStale queues the manifests after the version that a send named, once for
-// each version and connection.
+// tellStale queues the manifests newer than the version that a send named, once for each version and connection.
 func (c *contact) tellStale(ctx context.Context, account string, named, newest uint64) error {
 	after := max(named, c.told[account])
 	if after >= newest {
@@ -311,7 +310,7 @@ func (c *contact) tellStale(ctx context.Context, account string, named, newest u
 	return nil
 }
 
-// waitFrames blocks while too many frames wait to be written; false when the connection ended.
+// waitFrames blocks while too many frames wait to be written. It returns false when the connection has ended.
 func (c *contact) waitFrames() bool {
 	for {
 		c.mu.Lock()
@@ -328,7 +327,7 @@ func (c *contact) waitFrames() bool {
 	}
 }
 
-// deviceIDOf returns the id in b, and whether it has the right length.
+// deviceIDOf returns b as a device id, and false if b has the wrong length.
 func deviceIDOf(b []byte) (key.DeviceID, bool) {
 	id, err := key.DeviceIDFromBytes(b)
 	return id, err == nil

@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// retryStore and retryQuota are what a sender is told to wait when the
-	// store fails, and when a mailbox is full.
+	// retryStore and retryQuota are the retry delays sent with a refusal when the store fails and when a mailbox is
+	// full.
 	retryStore = time.Second
 	retryQuota = 5 * time.Second
 )
 
-// deliver takes over an admitted envelope and one reference to its device.
-// mutual allows handing it over from memory.
+// deliver takes over an admitted envelope and one reference to its device. It hands the envelope over from memory only
+// if mutual is set.
 func (d *device) deliver(it *item, mutual bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -29,7 +29,7 @@ func (d *device) deliver(it *item, mutual bool) {
 			it.finishLocked(wire.Reason_REASON_OFFLINE, true, 0)
 		case rep.online >= d.relay.limits.HandoffEnvelopes,
 			len(rep.out)+len(rep.sent) >= feedRows+2*d.relay.limits.HandoffEnvelopes:
-			// Mail that waits for its acknowledgement does not stand in the way.
+			// This bounds the whole queue; mail waiting for its acknowledgement alone cannot fill it.
 			it.finishLocked(wire.Reason_REASON_UNAVAILABLE, false, retryStore)
 		default:
 			it.handed = d.relay.since()
@@ -37,7 +37,7 @@ func (d *device) deliver(it *item, mutual bool) {
 			rep.push(it)
 		}
 	case it.from.pairs.outdated(it):
-		// An earlier one was refused between this one's admission and now.
+		// An earlier envelope of the pair was refused after this one was admitted.
 		it.finishLocked(wire.Reason_REASON_ORDER, false, 0)
 	case mutual && d.direct && rep != nil && d.roomLocked(it.size):
 		it.phase = phaseMemory
@@ -57,7 +57,7 @@ func (d *device) roomLocked(size int) bool {
 	return d.flight < l.HandoffEnvelopes && (d.flight == 0 || d.flightBytes+size <= l.HandoffBytes)
 }
 
-// finishLocked ends an item that is not stored.
+// finishLocked answers an item that is not stored and releases it.
 func (it *item) finishLocked(reason wire.Reason, final bool, retry time.Duration) {
 	it.answerLocked(reason, final, retry)
 	it.phase = phaseDone
@@ -65,15 +65,16 @@ func (it *item) finishLocked(reason wire.Reason, final bool, retry time.Duration
 	it.to.release()
 }
 
-// armLocked starts the handoff bound for the oldest envelope in flight, unless it runs.
+// armLocked starts the timer that bounds how long the oldest envelope in flight may stay unacknowledged, unless it is
+// running.
 func (d *device) armLocked(wait time.Duration) {
 	if d.bound == nil {
 		d.bound = time.AfterFunc(wait, d.boundPassed)
 	}
 }
 
-// boundPassed looks whether the oldest envelope in flight has waited too long.
-// The timer is not moved with each envelope: it is set again for the rest.
+// boundPassed leaves direct mode if the oldest envelope in flight has waited too long. The timer does not move with
+// each envelope: if the oldest has time left, the timer is set for the rest.
 func (d *device) boundPassed() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -105,9 +106,8 @@ func (d *device) oldestLocked() *item {
 	return nil
 }
 
-// leaveDirectLocked goes to mailbox mode: what is in flight from memory is
-// appended in order. What has no number yet is taken back from the connection,
-// and reaches it through the mailbox.
+// leaveDirectLocked switches to mailbox mode. Envelopes in flight from memory are appended in order. Those not written
+// to the connection yet are taken off its queue and reach it through the mailbox.
 func (d *device) leaveDirectLocked() {
 	if !d.direct {
 		return
@@ -140,16 +140,16 @@ func (d *device) leaveDirectLocked() {
 	d.flight, d.flightBytes = 0, 0
 }
 
-// appendLocked hands an item to the committer. Its place in the mailbox is
-// fixed here, by the order of calls under the device's lock.
+// appendLocked hands an item to the committer. The order of these calls under the device's lock is the order in the
+// mailbox.
 func (d *device) appendLocked(it *item) {
 	it.phase = phaseAppending
 	d.pending++
 	d.relay.commit.add(it)
 }
 
-// appended is called by the committer with the outcome of an append. It reports
-// whether the device may be connected to another node, which is to be woken.
+// appended receives the result of an append from the committer. It reports whether the device may be connected to
+// another node, which must then be woken.
 func (d *device) appended(it *item, row int64, err error) (elsewhere bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -179,7 +179,7 @@ func (d *device) appended(it *item, row int64, err error) (elsewhere bool) {
 	if err == nil && row != 0 {
 		switch {
 		case acked:
-			// The acknowledgement came during the commit: delete after it.
+			// The acknowledgement came during the commit, so the row can go.
 			d.deleteLocked(row)
 		case onConn:
 			it.phase, it.mail.Row = phaseStored, row
@@ -194,7 +194,7 @@ func (d *device) appended(it *item, row int64, err error) (elsewhere bool) {
 	return rep == nil && err == nil
 }
 
-// deleteLocked has a row deleted that the device has committed.
+// deleteLocked queues the deletion of a row that the device has acknowledged.
 func (d *device) deleteLocked(row int64) {
 	if d.acked == nil {
 		d.acked = make(map[int64]struct{})
@@ -204,12 +204,12 @@ func (d *device) deleteLocked(row int64) {
 	d.relay.delete.add(d, row)
 }
 
-// deleted is called by the deleter when rows are gone.
+// deleted is called by the deleter once the rows are deleted.
 func (d *device) deleted(rows []int64) {
 	d.mu.Lock()
 	for _, row := range rows {
 		delete(d.acked, row)
-		// A page that is being read may still show the row.
+		// The feeder may be reading a page that still holds the row.
 		if rep := d.replica; rep != nil && rep.feeding && row > rep.fed {
 			rep.skip[row] = struct{}{}
 		}
@@ -220,7 +220,7 @@ func (d *device) deleted(rows []int64) {
 	}
 }
 
-// mailboxGrew is a hint that rows came without this relay's doing.
+// mailboxGrew is a hint from the bus that another node has appended rows.
 func (d *device) mailboxGrew() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

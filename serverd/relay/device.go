@@ -9,10 +9,10 @@ import (
 	"secmsg/serverd/store"
 )
 
-// shards spreads the registry's locks.
+// shards is the number of locks in the registry.
 const shards = 64
 
-// registry holds the devices that have a connection or work under way.
+// registry holds the devices that have a connection or pending work.
 type registry struct {
 	relay  *Relay
 	shards [shards]struct {
@@ -28,7 +28,7 @@ func (g *registry) init(r *Relay) {
 	}
 }
 
-// acquire returns the device, made if need be; the caller releases it.
+// acquire returns the device, creating it if necessary. The caller releases it.
 func (g *registry) acquire(id key.DeviceID) *device {
 	sh := &g.shards[id[0]%shards]
 	sh.mu.Lock()
@@ -42,7 +42,7 @@ func (g *registry) acquire(id key.DeviceID) *device {
 	return d
 }
 
-// peek returns the device if it is there, else nil; the caller releases it.
+// peek returns the device, or nil if the registry does not have it. The caller releases it.
 func (g *registry) peek(id key.DeviceID) *device {
 	sh := &g.shards[id[0]%shards]
 	sh.mu.Lock()
@@ -66,7 +66,7 @@ func (g *registry) count() int {
 	return n
 }
 
-// all returns every device; the caller releases each.
+// all returns every device. The caller releases each.
 func (g *registry) all() []*device {
 	var out []*device
 	for i := range g.shards {
@@ -81,30 +81,29 @@ func (g *registry) all() []*device {
 	return out
 }
 
-// device is one device's state, kept while something refers to it: a
-// connection, an envelope on its way to it, a row to be deleted.
+// device is the state of one device. It lives as long as something refers to it: a connection, an envelope on its way
+// to it, or a row to be deleted.
 //
-// Its envelopes are in one of two modes (rpc/DELIVERY.md, "Connections"):
+// Its envelopes travel in one of two modes (rpc/DELIVERY.md):
 //
-//	           replica open, mailbox drained
-//	 mailbox -------------------------------> direct
-//	    ^                                        |
-//	    '----------------------------------------'
-//	bound missed, too much in flight, an envelope that must
-//	not be handed over from memory, or the connection ended
+//	          replica open, mailbox drained
+//	mailbox -------------------------------> direct
+//	   ^                                        |
+//	   '----------------------------------------'
+//	  bound missed, too much in flight, an envelope that must
+//	  not be handed over from memory, or the connection ended
 //
-// direct: nothing but notices waits in the mailbox, nothing is being appended;
-// envelopes go to the connection from memory. On leaving, all envelopes in
-// flight are appended to the mailbox in order, before anything later is; so at
-// every moment what is not acknowledged is either all in memory, or all in the
-// mailbox or on its way into it, in order.
+// In direct mode the mailbox holds nothing but notices and no append is pending; envelopes go from memory to the
+// connection. On leaving direct mode, all envelopes in flight are appended to the mailbox in order, before any later
+// one. So at every moment the unacknowledged envelopes are either all in memory, or all in the mailbox or on their way
+// into it, in order.
 type device struct {
 	// constant
 	relay *Relay
 	id    key.DeviceID
 	refs  int // guarded by the registry's shard
 
-	// opening serializes the opening of connections: fence, replacement.
+	// opening serializes the opening of connections (fence check, replacement of an older connection).
 	opening sync.Mutex
 
 	mu           sync.Mutex // guards below
@@ -119,10 +118,10 @@ type device struct {
 	flightBytes  int
 	pending      int // envelopes handed to the committer
 	bound        *time.Timer
-	acked        map[int64]struct{} // rows acknowledged, not yet deleted
+	acked        map[int64]struct{} // rows acknowledged but not deleted yet
 }
 
-// retain adds a reference; the caller holds one.
+// retain adds a reference. The caller already holds one.
 func (d *device) retain() {
 	sh := &d.relay.devices.shards[d.id[0]%shards]
 	sh.mu.Lock()
@@ -139,15 +138,15 @@ func (d *device) release() {
 	sh.mu.Unlock()
 }
 
-// raiseSteps keeps the highest count of session-changing transactions.
+// raiseSteps records a count of session-changing transactions if it is higher than the one kept.
 func (d *device) raiseSteps(steps uint64) {
 	d.mu.Lock()
 	d.steps = max(d.steps, steps)
 	d.mu.Unlock()
 }
 
-// sending takes the step count of a Send. It is false on a connection that a
-// newer one is taking over from: what it sends now would not be counted there.
+// sending records the step count of a Send. It returns false on a connection that a newer one is replacing: the newer
+// connection has already compared the counts, so this Send would be missed.
 func (d *device) sending(c *contact, steps uint64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -158,9 +157,9 @@ func (d *device) sending(c *contact, steps uint64) bool {
 	return true
 }
 
-// supersede stops the sending of the contact connection there is, for one that
-// showed a step count. It is false, and nothing stops, if more was sealed and
-// sent since: then the newer connection is an older copy's.
+// supersede stops the current contact connection from sending, in favour of one whose fence frame showed a step count.
+// If the current connection has sent with a higher count, the newer connection belongs to an older copy of the device:
+// then supersede stops nothing and returns false.
 func (d *device) supersede(shown uint64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -182,14 +181,13 @@ const (
 	phaseDone      uint8 = 5 // acknowledged or refused
 )
 
-// item is one envelope on its way to a device. An item holds a reference to its
-// device until it is done or stored.
+// item is one envelope on its way to a device. It holds a reference to the device until it is done or stored.
 type item struct {
 	// constant
 	to     *device
 	from   *contact // nil for one read from the mailbox
-	seq    uint64   // of the sender's connection
-	gen    uint32   // of the pair, see pairs
+	seq    uint64   // in the sender's connection
+	gen    uint32   // generation of the pair, see pairs
 	handed time.Duration
 
 	// guarded by to.mu
@@ -200,7 +198,7 @@ type item struct {
 	answered bool
 }
 
-// answerLocked tells the sender what became of the envelope, once.
+// answerLocked sends the result to the sender, once.
 func (it *item) answerLocked(reason wire.Reason, final bool, retry time.Duration) {
 	if it.answered || it.from == nil {
 		return

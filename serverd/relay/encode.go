@@ -7,7 +7,7 @@ import (
 	"secmsg/serverd/store"
 )
 
-// Field numbers of wire.proto that appendDeliver writes; a test compares with the generated code.
+// Field numbers of wire.proto that appendDeliver writes. A test compares them with the generated code.
 const (
 	fieldReplicaDeliver   = 2
 	fieldDeliverFirst     = 1
@@ -26,8 +26,8 @@ const (
 	fieldNoticeReason     = 4
 )
 
-// appendDeliver encodes a ReplicaServer frame with a Deliver. It is written by
-// hand because it is the hot path: one copy of each ciphertext, no allocation.
+// appendDeliver encodes a ReplicaServer frame with a Deliver. It is hand-written because it is the hot path: it copies
+// each ciphertext once and allocates nothing.
 func appendDeliver(buf []byte, first uint64, items []*item) []byte {
 	size := protowire.SizeTag(fieldDeliverFirst) + protowire.SizeVarint(first)
 	for _, it := range items {
@@ -45,7 +45,7 @@ func appendDeliver(buf []byte, first uint64, items []*item) []byte {
 	return buf
 }
 
-// All field numbers are below 16, so a tag is one byte.
+// All field numbers are below 16, so a tag takes one byte.
 func varintFieldSize(v uint64) int { return 1 + protowire.SizeVarint(v) }
 func bytesFieldSize(n int) int     { return 1 + protowire.SizeBytes(n) }
 

@@ -6,19 +6,19 @@ import (
 )
 
 const (
-	// feedRows bounds the rows of a mailbox that are on a connection and not acknowledged.
+	// feedRows bounds the unacknowledged mailbox rows on a connection.
 	feedRows = 512
-	// feedBytes bounds one page that is read from a mailbox, and so what waits in memory for one slow device.
+	// feedBytes bounds one page read from a mailbox, and with it the memory for a slow device.
 	feedBytes = 128 << 10
-	// feedShare is the part of Limits.MemoryBytes that pages may take when all
-	// devices come back at once, slow ones too; leastFeedBytes is a page then.
+	// feedShare is the divisor of Limits.MemoryBytes for the pages of all devices together, when all reconnect at once.
+	// A page never gets smaller than leastFeedBytes.
 	feedShare      = 4
 	leastFeedBytes = 8 << 10
-	// feedRetry is how long the feeder waits after the store failed.
+	// feedRetry is how long the feeder waits after a store error.
 	feedRetry = time.Second
 )
 
-// feedLocked starts the feeder if there may be rows that the connection lacks and it has room.
+// feedLocked starts the feeder if the mailbox may hold rows for the connection and the connection has room.
 func (d *device) feedLocked() {
 	rep := d.replica
 	if rep == nil || rep.feeding {
@@ -32,21 +32,19 @@ func (d *device) feedLocked() {
 		return
 	}
 	rep.feeding = true
-	// The connection's reader is counted and detaches under d.mu before it
-	// leaves, so the count is not zero.
+	// The count is not zero here: the connection's reader is counted, and it detaches under d.mu before it leaves.
 	d.relay.conns.Add(1)
 	go d.feed(rep)
 }
 
-// roomLocked reports whether the connection can take another page. While
-// envelopes that are on the connection already are being appended, their rows
-// cannot be told from new ones, so the feeder waits.
+// roomLocked reports whether the connection can take another page. It cannot while envelopes already on the connection
+// are being appended: until the append reports its row, the feeder could not tell that row from a new one.
 func (p *replica) roomLocked() bool {
 	return p.spilling == 0 && len(p.out) == 0 && len(p.sent) < feedRows
 }
 
-// enterDirectLocked goes to direct mode if the mailbox is drained: the last read
-// found nothing, nothing was appended since, and all rows are acknowledged.
+// enterDirectLocked switches to direct mode if the mailbox is drained: the last read found nothing,
+// nothing was appended since, and all rows are acknowledged.
 func (d *device) enterDirectLocked() {
 	rep := d.replica
 	if !d.direct && d.pending == 0 && rep.rows == 0 && rep.spilling == 0 {
@@ -54,13 +52,13 @@ func (d *device) enterDirectLocked() {
 	}
 }
 
-// pageBytes is the size of one device's page, by how many devices may have one.
+// pageBytes is the page size for one device, by the number of devices that may have a page.
 func (r *Relay) pageBytes() int {
 	each := r.limits.MemoryBytes / feedShare / max(1, r.counters.replicas.Load())
 	return int(min(feedBytes, max(leastFeedBytes, each)))
 }
 
-// feed is the feeder goroutine: it puts the mailbox's rows on the connection.
+// feed is the feeder goroutine. It puts the mailbox's rows on the connection.
 func (d *device) feed(rep *replica) {
 	defer d.relay.conns.Done()
 	for d.feedPage(rep) {
@@ -68,7 +66,7 @@ func (d *device) feed(rep *replica) {
 	}
 }
 
-// feedPage reads one page; it reports whether there is more to do.
+// feedPage reads one page. It returns false when the feeder should stop.
 func (d *device) feedPage(rep *replica) bool {
 	d.mu.Lock()
 	if d.replica != rep || !rep.more || !rep.roomLocked() {
@@ -116,12 +114,12 @@ func (d *device) feedPage(rep *replica) bool {
 	case len(mails) > 0:
 		rep.more = true
 	case !rep.more:
-		clear(rep.skip) // none of these rows is left
+		clear(rep.skip) // the mailbox holds none of these rows
 	}
 	return true
 }
 
-// feedAgain ends the pause after a failed read.
+// feedAgain ends the pause after a store error.
 func (d *device) feedAgain(rep *replica) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

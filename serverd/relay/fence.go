@@ -11,7 +11,7 @@ import (
 	"secmsg/serverd/store"
 )
 
-// fenceSize is the length of a fence value in bytes: out of reach of guessing.
+// fenceSize is the length of a fence value in bytes. 256 random bits cannot be guessed.
 const fenceSize = 32
 
 // open runs the opening of a contact connection (PROTOCOL.md, section 3.1):
@@ -49,7 +49,7 @@ func (c *contact) open() bool {
 	return true
 }
 
-// readOpening reads a frame of the opening; nil when the connection ends.
+// readOpening reads one frame of the opening. It returns nil when the connection ends.
 func (c *contact) readOpening() *wire.ContactClient {
 	buf, err := c.sock.read()
 	if err != nil {
@@ -66,9 +66,8 @@ func (c *contact) readOpening() *wire.ContactClient {
 	return frame
 }
 
-// issue checks the fence and issues a new value. A value that was issued and is
-// now shown has been stored by the device, so it counts as confirmed first: at
-// every moment the server holds the value that the device will show next.
+// issue checks the fence and issues a new value. If the device shows the value issued last, it has stored it, so issue
+// confirms that value first. At every moment the server therefore keeps the value that the device will show next.
 func (c *contact) issue(shown *wire.Fence) ([]byte, bool) {
 	r, d := c.sock.relay, c.d
 	ctx := context.Background()
@@ -97,7 +96,7 @@ func (c *contact) issue(shown *wire.Fence) ([]byte, bool) {
 		}
 	}
 	value := make([]byte, fenceSize)
-	rand.Read(value) // never fails (crypto/rand)
+	rand.Read(value) // crypto/rand: never fails
 	err = r.store.IssueFence(ctx, d.id, value, shown.GetSteps())
 	if errors.Is(err, store.ErrNotFound) {
 		c.sock.end(&wire.Bye{Reason: wire.Reason_REASON_REVOKED, Text: byeText(wire.Reason_REASON_REVOKED)})
@@ -114,7 +113,7 @@ func (c *contact) issue(shown *wire.Fence) ([]byte, bool) {
 	d.candidate = c
 	d.mu.Unlock()
 	if before != nil {
-		before.sock.kill() // its value can no longer be confirmed
+		before.sock.kill() // the value it was issued can no longer be confirmed
 	}
 	err = c.queue(&wire.ContactServer{Frame: &wire.ContactServer_Issued{Issued: &wire.FenceIssued{
 		Value: value, TimeMs: r.now().UnixMilli(),
@@ -122,7 +121,7 @@ func (c *contact) issue(shown *wire.Fence) ([]byte, bool) {
 	return value, err == nil
 }
 
-// stale refuses an old copy; other says that another one is connected.
+// stale refuses the connection of an older copy of the device. other adds that another copy is connected.
 func (c *contact) stale(other bool) {
 	c.sock.relay.counters.stale.Add(1)
 	text := "this copy of the device is old"
@@ -132,9 +131,8 @@ func (c *contact) stale(other bool) {
 	c.sock.end(&wire.Bye{Reason: wire.Reason_REASON_STALE_FENCE, Text: text})
 }
 
-// fenceFits reports whether a device may show value. Before the first
-// confirmation nothing was ever sealed under this fence, so every value fits;
-// a device whose server was restored from a backup shows an old one.
+// fenceFits reports whether a device may show value. Before the first confirmation nothing was sealed under this fence,
+// so any value fits: when a server is restored from a backup, its devices show values that it does not know.
 func fenceFits(kept store.Fence, value []byte) bool {
 	if len(kept.Confirmed) == 0 {
 		return true
@@ -143,8 +141,8 @@ func fenceFits(kept store.Fence, value []byte) bool {
 		(len(kept.Issued) > 0 && subtle.ConstantTimeCompare(kept.Issued, value) == 1)
 }
 
-// confirm makes the issued value the confirmed one and this connection the
-// device's, after the older ones have ended.
+// confirm confirms the issued value and makes this the device's contact connection, once the older connections have
+// ended.
 func (c *contact) confirm() bool {
 	r, d := c.sock.relay, c.d
 	d.opening.Lock()
@@ -158,9 +156,9 @@ func (c *contact) confirm() bool {
 	if !current {
 		return false
 	}
-	// The copy that is connected may have sealed since this one showed its
-	// steps. Only what was sent counts: a device whose contact connection broke
-	// goes on acknowledging on its replica connection.
+	// The connected copy may have sealed messages since this one sent its fence frame. Only what it sent counts: a
+	// device that lost its contact connection still acknowledges on its replica connection, which raises the same step
+	// count.
 	if !d.supersede(c.shown) {
 		c.stale(true)
 		return false
@@ -171,7 +169,7 @@ func (c *contact) confirm() bool {
 	if err := r.store.ConfirmFence(context.Background(), d.id); err != nil {
 		c.sock.storeFailed("confirm fence", err)
 		if old != nil {
-			old.sock.kill() // it can send no more; its device comes again
+			old.sock.kill() // it cannot send any longer; the device reconnects
 		}
 		return false
 	}
@@ -180,8 +178,8 @@ func (c *contact) confirm() bool {
 		<-old.sock.done
 	}
 	if replica != nil {
-		// It was opened under an older value. No farewell: for the device's
-		// own connection "replaced" would be wrong, it only opens it again.
+		// The replica connection was opened under an older value. It gets no Bye: this device opens it again, and
+		// "replaced" would tell it to stop.
 		replica.sock.kill()
 		<-replica.sock.done
 	}

@@ -11,13 +11,13 @@ import (
 	"secmsg/serverd/store"
 )
 
-// Tokens checks access tokens. Verify returns an error unless the token is
-// good for that role now and its device may connect; it fails closed.
+// Tokens checks access tokens. Verify returns an error unless the token is valid for the role now and its device may
+// connect. If it cannot find out, it returns an error too.
 type Tokens interface {
 	Verify(ctx context.Context, token string, role wire.Role) (account string, device key.DeviceID, err error)
 }
 
-// Store is what the relay needs of the server's store.
+// Store is the part of the server's store that the relay uses.
 type Store interface {
 	store.Fences
 	store.Mailboxes
@@ -40,62 +40,62 @@ type Options struct {
 	Node   string
 	Logger *slog.Logger
 	Limits Limits
-	// Now is the server's time: expiry and what clients are told. Intervals are measured by the monotonic clock.
+	// Now is the server's clock, used for expiry and for times sent to clients. Intervals use the monotonic clock.
 	Now func() time.Time
-	// Held says that Now is not to be trusted for deleting: nothing is swept. Default: never.
+	// Held reports that Now must not be trusted for deletion; nothing is swept then. Default: never.
 	Held func() bool
 }
 
-// Limits are the relay's bounds and intervals; a zero field has its default (rpc/DELIVERY.md, "Limits" and "Connections").
+// Limits are the relay's bounds and intervals. A zero field means its default (rpc/DELIVERY.md).
 type Limits struct {
-	// MessageEvery and MessageBurst bound one account's messages: 100/s sustained, 5,000 at once.
-	// The envelopes of one message count once. Negative MessageBurst: no bound.
+	// MessageEvery and MessageBurst bound one account's messages: 100/s sustained, 5,000 at once. All envelopes of one
+	// message count once. A negative MessageBurst removes the bound.
 	MessageEvery time.Duration
 	MessageBurst int
-	// StrangerEvery and StrangerBurst bound the guesses at names: after 60 unknown recipients
-	// within an hour an account reaches only its mutual contacts.
+	// StrangerEvery and StrangerBurst bound guesses at account names: after 60 unknown recipients within an hour an
+	// account can send only to its mutual contacts.
 	StrangerEvery time.Duration
 	StrangerBurst int
-	// WatchEvery and WatchBurst bound the names in one account's subscriptions to presence:
-	// 1,000/s sustained, 20,000 at once. Beyond it the relay reads that connection more slowly.
+	// WatchEvery and WatchBurst bound the names in one account's presence subscriptions: 1,000/s sustained, 20,000 at
+	// once. Above that the relay reads the connection more slowly.
 	WatchEvery time.Duration
 	WatchBurst int
 	// Mailbox bounds one device's mailbox: 10,000 envelopes, 100 MiB.
 	Mailbox store.MailboxLimits
-	// Retention is how long an envelope waits: 30 days.
+	// Retention is how long the mailbox keeps an envelope: 30 days.
 	Retention time.Duration
 
-	// HandoffEnvelopes and HandoffBytes bound what is in flight from memory to one device: 256, 1 MiB.
+	// HandoffEnvelopes and HandoffBytes bound the envelopes in flight from memory to one device: 256, 1 MiB.
 	HandoffEnvelopes int
 	HandoffBytes     int
-	// HandoffWait is how long a device may leave it unacknowledged: 250 ms.
+	// HandoffWait is how long a device may leave such an envelope unacknowledged: 250 ms.
 	HandoffWait time.Duration
-	// OnlineWait is how long a device may leave unacknowledged what is never stored: 10 s.
+	// OnlineWait is how long a device may leave an envelope of class ONLINE or PROBE unacknowledged: 10 s.
 	OnlineWait time.Duration
-	// SendWindow and SendBytes bound one connection's envelopes that wait for their result: 1,024, 1 MiB.
-	// Beyond it the relay stops reading from that connection.
+	// SendWindow and SendBytes bound one connection's envelopes without a result: 1,024, 1 MiB. Above that the relay
+	// stops reading from the connection.
 	SendWindow int
 	SendBytes  int
-	// MemoryBytes bounds all envelopes in memory: 256 MiB. Beyond it senders are told to wait.
+	// MemoryBytes bounds all envelopes in memory: 256 MiB. Above that the relay asks senders to retry later.
 	MemoryBytes int64
 
 	// Open bounds the time from the upgrade to an open connection: 30 s.
 	Open time.Duration
-	// Ping is how often a connection is pinged: 25 s. One that is silent for two is closed.
+	// Ping is the interval between pings on a connection: 25 s. A connection silent for two intervals is closed.
 	Ping time.Duration
 	// Write bounds one write: 10 s.
 	Write time.Duration
 	// Farewell bounds the time to write a Bye before the socket is closed: 1 s.
 	Farewell time.Duration
-	// Revocations is how often revocations and notices are looked for: 2 s.
+	// Revocations is how often the relay looks for revocations and notices: 2 s.
 	Revocations time.Duration
 	// StoreGrace is how long the store may be unreadable before upgrades are refused: 10 s.
 	StoreGrace time.Duration
-	// StepsFlush is how often step counts become durable: 5 s.
+	// StepsFlush is how often step counts are written to the store: 5 s.
 	StepsFlush time.Duration
-	// Sweep is how often expired envelopes are looked for: 1 min.
+	// Sweep is how often the relay looks for expired envelopes: 1 min.
 	Sweep time.Duration
-	// Directory is how long an account's devices and relations are believed; refusals are always fresh: 5 s.
+	// Directory is how long a cached account or relation is used: 5 s. Refusals always read the store.
 	Directory time.Duration
 }
 

@@ -6,8 +6,7 @@ import (
 	"secmsg/crypto/key"
 )
 
-// maxPairs bounds the pairs that one connection can have refused; a client that
-// has so many is told to come again, which starts all pairs anew.
+// maxPairs bounds the blocked pairs of one connection. A client with more must reconnect, which resets all pairs.
 const maxPairs = 4096
 
 // pair is the go-back-N state of one sending connection towards one device.
@@ -16,17 +15,17 @@ const maxPairs = 4096
 type pair struct {
 	blocked bool
 	id      [16]byte // the message that must come first
-	gen     uint32   // counts refusals of envelopes that were under way
+	gen     uint32   // number of refusals after admission
 }
 
-// pairs holds the pairs of one connection that were ever refused for a time.
+// pairs holds the pairs of one connection that have had a temporary refusal.
 type pairs struct {
 	mu sync.Mutex // guards m
 	m  map[key.DeviceID]*pair
 }
 
-// admit reports whether an envelope may pass, and the generation it belongs to.
-// resume says that the sender has given up what was refused.
+// admit reports whether an envelope may pass, and its pair's generation. resume says that the sender has given up the
+// refused envelope.
 func (p *pairs) admit(to key.DeviceID, id [16]byte, resume bool) (ok bool, gen uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -41,7 +40,7 @@ func (p *pairs) admit(to key.DeviceID, id [16]byte, resume bool) (ok bool, gen u
 	return true, st.gen
 }
 
-// block records a temporary refusal at admission: nothing later is under way yet.
+// block records a temporary refusal at admission, when no later envelope of the pair is under way.
 func (p *pairs) block(to key.DeviceID, id [16]byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,7 +51,7 @@ func (p *pairs) block(to key.DeviceID, id [16]byte) {
 	st.blocked, st.id = true, id
 }
 
-// outdated reports whether an earlier envelope of the pair was refused since it was admitted.
+// outdated reports whether an earlier envelope of the pair was refused after this one was admitted.
 func (p *pairs) outdated(it *item) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,9 +59,8 @@ func (p *pairs) outdated(it *item) bool {
 	return st != nil && st.gen != it.gen
 }
 
-// refused records a temporary refusal of an envelope that was under way. It
-// reports whether this is the one that the sender starts again from; the others
-// only follow it.
+// refused records the temporary refusal of an admitted envelope. It returns true for the envelope from which the sender
+// must start again, and false for those refused only because they follow it.
 func (p *pairs) refused(it *item) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -78,7 +76,7 @@ func (p *pairs) refused(it *item) bool {
 	return true
 }
 
-// get returns the pair's state, made if need be; nil when there are too many.
+// get returns the pair's state, creating it if necessary. It returns nil when there are too many pairs.
 func (p *pairs) get(to key.DeviceID) *pair {
 	st := p.m[to]
 	if st == nil && len(p.m) < maxPairs {
@@ -91,7 +89,7 @@ func (p *pairs) get(to key.DeviceID) *pair {
 	return st
 }
 
-// full reports whether no further pair could be blocked.
+// full reports whether no further pair can be blocked.
 func (p *pairs) full() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -9,10 +9,10 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// lastSeenEntries bounds the remembered times; a full map is emptied and filled from the store again.
+// lastSeenEntries bounds the cache of last-seen times. A full cache is emptied and refilled from the store.
 const lastSeenEntries = 100_000
 
-// subscription replaces what a connection watches.
+// subscription replaces the list of accounts that a connection watches.
 type subscription struct {
 	accounts []string
 	announce bool
@@ -20,23 +20,22 @@ type subscription struct {
 	was      bool // leaving: had announced in a subscription that nobody worked on
 }
 
-// presence tells mutual contacts who is online. One goroutine works on what has
-// changed, so that states reach a connection in the order in which they were
-// computed, each from the store's state after the change that caused it. What
-// waits for it is bounded by connections and pairs, since it is held in sets.
+// presence tells mutual contacts who is online. A single worker goroutine handles all changes. So states reach a
+// connection in the order in which they were computed, each from the store's state after the change that caused it.
+// Pending work is kept in sets, so connections and pairs bound it.
 type presence struct {
 	relay *Relay
-	some  chan struct{} // 1 buffered: there is work
+	some  chan struct{} // buffered, capacity 1: signals pending work
 
 	mu    sync.Mutex // guards below
 	subs  map[*contact]subscription
 	pairs map[direction]struct{}
-	names map[string]struct{} // accounts that were suspended, resumed or deleted
+	names map[string]struct{} // accounts suspended, resumed or deleted
 
 	// owned by the worker
 	failed   bool // the store failed in this round; what is missing is in pairs
 	watchers map[string]map[*contact]struct{}
-	online   map[string]map[*contact]struct{} // connections that announce
+	online   map[string]map[*contact]struct{} // connections that announce their account
 	lastSeen map[string]time.Time
 	unsaved  map[key.DeviceID]time.Time // last seen, not yet in the store
 }
@@ -67,17 +66,17 @@ func (p *presence) mark(change func()) {
 	}
 }
 
-// subscribe replaces what c watches and whether it announces its account.
+// subscribe replaces the accounts that c watches, and sets whether c announces its own.
 func (p *presence) subscribe(c *contact, accounts []string, announce bool) {
 	p.mark(func() { p.subs[c] = subscription{accounts: accounts, announce: announce} })
 }
 
-// leave ends a connection's part.
+// leave removes a connection.
 func (p *presence) leave(c *contact) {
 	p.mark(func() { p.subs[c] = subscription{leave: true, was: p.subs[c].announce} })
 }
 
-// pairChanged has the state between two accounts told to both.
+// pairChanged sends both accounts their state towards each other.
 func (p *presence) pairChanged(a, b string) {
 	p.mark(func() {
 		p.pairs[direction{a, b}] = struct{}{}
@@ -85,12 +84,12 @@ func (p *presence) pairChanged(a, b string) {
 	})
 }
 
-// accountChanged has those told whose mutual contact an account was or becomes.
+// accountChanged informs everybody who watches the account as a mutual contact.
 func (p *presence) accountChanged(name string) {
 	p.mark(func() { p.names[name] = struct{}{} })
 }
 
-// run is the worker; it ends with ctx, after a last round.
+// run is the worker. When ctx ends it does a last round.
 func (p *presence) run(ctx context.Context) {
 	for {
 		var again <-chan time.Time
@@ -109,14 +108,14 @@ func (p *presence) run(ctx context.Context) {
 	}
 }
 
-// round works on all that has changed.
+// round handles everything that has changed.
 func (p *presence) round() {
 	p.mu.Lock()
 	subs, pairs, names := p.subs, p.pairs, p.names
 	p.reset()
 	p.mu.Unlock()
 	p.failed = false
-	accounts := make(map[string]struct{}) // whose online state changes
+	accounts := make(map[string]struct{}) // accounts whose online state changes
 	for c, sub := range subs {
 		p.apply(c, sub, accounts)
 	}
@@ -145,7 +144,7 @@ func (p *presence) round() {
 	}
 }
 
-// apply takes over a subscription; accounts whose state changes are added to changed.
+// apply puts a subscription into effect and adds accounts whose online state changes to changed.
 func (p *presence) apply(c *contact, sub subscription, changed map[string]struct{}) {
 	for account := range c.watched {
 		unset(p.watchers, account, c)
@@ -174,7 +173,7 @@ func (p *presence) apply(c *contact, sub subscription, changed map[string]struct
 	}
 }
 
-// seen remembers when an announced connection was last there.
+// seen records the last-seen time of a connection that announced its account.
 func (p *presence) seen(c *contact) {
 	now := p.relay.now()
 	if len(p.lastSeen) >= lastSeenEntries {
@@ -184,7 +183,7 @@ func (p *presence) seen(c *contact) {
 	p.unsaved[c.sock.device] = now
 }
 
-// save stores when devices were last seen, many at once.
+// save writes the last-seen times of many devices to the store at once.
 func (p *presence) save() {
 	if len(p.unsaved) == 0 {
 		return
@@ -195,7 +194,7 @@ func (p *presence) save() {
 	p.unsaved = make(map[key.DeviceID]time.Time)
 }
 
-// snapshot tells a connection the state of all it watches.
+// snapshot sends a connection the state of every account that it watches.
 func (p *presence) snapshot(c *contact, accounts []string) {
 	states := make([]*wire.PresenceState, 0, len(accounts))
 	for _, account := range accounts {
@@ -209,9 +208,9 @@ func (p *presence) snapshot(c *contact, accounts []string) {
 	}
 }
 
-// tell tells one state if due says so, which gets whether c was told that they
-// are mutual contacts, and whether they are. A change of online state is
-// nothing to those who are not; a change of the relation is.
+// tell sends one state if due returns true. due gets whether c was last told that the two are mutual contacts, and
+// whether they are now. A change of online state concerns mutual contacts only; a change of the relation concerns
+// others too.
 func (p *presence) tell(c *contact, account string, due func(told, mutual bool) bool) {
 	st, ok := p.state(c, account)
 	if ok && due(c.watched[account], st.Mutual) {
@@ -220,9 +219,8 @@ func (p *presence) tell(c *contact, account string, due func(told, mutual bool) 
 	}
 }
 
-// state computes what c may know of account: nothing unless they are mutual
-// contacts and account is in use. If the store fails it is not told, since
-// nobody would correct it, but computed again later.
+// state computes what c may know about account: nothing unless they are mutual contacts and the account is in use. If
+// the store fails, it sends nothing and queues the pair again, because nobody would correct a wrong state.
 func (p *presence) state(c *contact, account string) (st *wire.PresenceState, ok bool) {
 	ctx := context.Background()
 	mutual, err := p.relay.dir.mutual(ctx, c.account, account)
@@ -252,7 +250,7 @@ func (p *presence) state(c *contact, account string) (st *wire.PresenceState, ok
 	return st, true
 }
 
-// when returns when an account was last seen, the zero time if never.
+// when returns when an account was last seen, or the zero time if never.
 func (p *presence) when(account string) time.Time {
 	if at, ok := p.lastSeen[account]; ok {
 		return at

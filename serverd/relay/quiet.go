@@ -11,23 +11,21 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// A reader that waits inside gorilla and crypto/tls holds a stack of 8 KiB, and
-// one that has opened a connection or handled a frame the stack that this took.
-// An idle client has two such readers, and that was more than all else of it.
-// So a reader waits for the first bytes itself, with next to nothing on its stack, and what needs a deep stack after a long wait runs on another
-// goroutine's, which is gone afterwards.
+// A reader that waits inside gorilla and crypto/tls holds a stack of 8 KiB. A reader that has opened a connection or
+// handled a frame keeps the larger stack which that took. Every idle client has two such readers, and their stacks were
+// the largest part of its memory. So a reader waits for the first bytes itself, with a shallow stack. After a long
+// wait, work that needs a deep stack runs on another goroutine, whose stack is freed afterwards.
 
 const (
-	// stageSize holds what a reader waits for. A short message in its TLS record
-	// fits, so that it costs no second system call; together with the rest of a
-	// quietConn it makes a size class of Go's allocator.
+	// stageSize is the buffer for the bytes a reader waits for. A short message in its TLS record fits, so it needs no
+	// second system call. Together with the other fields, a quietConn fills a size class of Go's allocator.
 	stageSize = 1216
-	// longWait is a wait after which a frame is handled on another stack.
+	// longWait is the wait after which a frame is handled on another goroutine's stack.
 	longWait = time.Second
 )
 
-// errWait is a Read that would have to wait. It is a temporary net.Error,
-// after which crypto/tls reads on.
+// errWait is returned by a Read that would have to wait. It is a temporary net.Error, after which crypto/tls allows
+// further reads.
 type errWait struct{}
 
 // Error implements net.Error.
@@ -39,18 +37,17 @@ func (errWait) Timeout() bool { return true }
 // Temporary implements net.Error.
 func (errWait) Temporary() bool { return true }
 
-// quietConn is a connection under TLS whose reader can wait outside of Read. Its
-// fields are the reader's.
+// quietConn is a connection under TLS whose reader can wait outside of Read. The reader owns its fields.
 type quietConn struct {
 	net.Conn
 
 	poll     bool // Read does not wait
-	from, to int  // what was read and not yet asked for, in stage
+	from, to int  // the unread bytes of stage
 	stage    [stageSize]byte
 }
 
-// Read returns what wait has read, then reads; while poll is set it fails with
-// errWait instead.
+// Read returns the bytes that wait has read, then reads from the connection. While poll is set it returns errWait
+// instead of blocking.
 func (c *quietConn) Read(p []byte) (int, error) {
 	if c.from < c.to {
 		n := copy(p, c.stage[c.from:c.to])
@@ -63,10 +60,10 @@ func (c *quietConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// NetConn returns the connection underneath.
+// NetConn returns the underlying connection.
 func (c *quietConn) NetConn() net.Conn { return c.Conn }
 
-// wait waits until there is something to read.
+// wait blocks until there is something to read.
 func (c *quietConn) wait() error {
 	n, err := c.Conn.Read(c.stage[:])
 	c.from, c.to = 0, n
@@ -78,8 +75,8 @@ func (c *quietConn) wait() error {
 
 type quietListener struct{ net.Listener }
 
-// Listener returns l with connections that cost a Relay less memory while they
-// are idle. It belongs under TLS; a connection without TLS needs it not.
+// Listener wraps l in a listener whose idle connections cost a Relay less memory. It belongs below TLS; connections
+// without TLS do not need it.
 func Listener(l net.Listener) net.Listener { return quietListener{l} }
 
 // Accept returns the next connection.
@@ -91,13 +88,13 @@ func (l quietListener) Accept() (net.Conn, error) {
 	return &quietConn{Conn: c}, nil
 }
 
-// quietWriter is a ResponseWriter that keeps hold of the connection and of the
-// buffer from which gorilla will read.
+// quietWriter is a ResponseWriter that keeps a reference to the connection and to the buffer from which gorilla will
+// read.
 type quietWriter struct {
 	http.ResponseWriter
 	reader  *bufio.Reader
 	quiet   *quietConn // nil without TLS
-	shallow bool       // not for TLS without a quietConn underneath
+	shallow bool       // false for TLS without a quietConn below it
 }
 
 // Hijack implements http.Hijacker.
@@ -114,8 +111,8 @@ func (w *quietWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return c, bufio.NewReadWriter(w.reader, brw.Writer), nil
 }
 
-// await returns when a frame begins or the connection fails, and whether that
-// took long. Nothing of gorilla or crypto/tls is on the stack while it waits.
+// await returns when a frame begins or the connection fails, and reports whether the wait was long. While it waits,
+// neither gorilla nor crypto/tls is on the stack.
 func (s *socket) await() (long bool, err error) {
 	if !s.shallow || s.reader.Buffered() > 0 {
 		return false, nil
@@ -137,14 +134,14 @@ func (s *socket) await() (long bool, err error) {
 	return s.relay.since()-start > longWait, err
 }
 
-// elsewhere runs f on a stack of its own and returns what it returns.
+// elsewhere runs f on a new goroutine and returns its result.
 func elsewhere(f func() bool) bool {
 	done := make(chan bool, 1)
 	go func() { done <- f() }()
 	return <-done
 }
 
-// frames calls each for every message, until it is false or the connection fails.
+// frames calls each for every message until it returns false or the connection fails.
 func (s *socket) frames(each func() bool) {
 	next := func() bool {
 		control, err := s.takeControl()
@@ -170,9 +167,9 @@ func (s *socket) frames(each func() bool) {
 	}
 }
 
-// Parts of a frame's header (RFC 6455, 5.2).
+// Parts of a frame's header (RFC 6455, section 5.2).
 const (
-	frameHeader = 2    // bytes of a short one
+	frameHeader = 2    // bytes of a short header
 	finAndRSV   = 0xf0 // of the first byte
 	opcodeBits  = 0x0f
 	fin         = 0x80
@@ -181,8 +178,8 @@ const (
 	maxControl  = 125 // bytes of a control frame's payload
 )
 
-// takeControl handles the next frame if it is a ping or a pong, and reports
-// whether it was. gorilla would handle it too, and then wait for a message.
+// takeControl handles the next frame if it is a ping or pong, and reports whether it was. gorilla would handle it too,
+// but would then block until a message comes.
 func (s *socket) takeControl() (bool, error) {
 	if !s.shallow {
 		return false, nil

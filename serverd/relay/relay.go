@@ -1,11 +1,55 @@
-// Package relay is the message server: the two WebSocket connections of each
-// device, forwarding, mailboxes, presence, and the limits on all of them
-// (PROTOCOL.md, sections 3 to 5). It never sees a plaintext.
+// Package relay is the message server: the two WebSocket connections of each device, forwarding, mailboxes, presence,
+// and the limits on all of them (rpc/PROTOCOL.md, sections 3 to 5). It never sees a plaintext.
 //
-// A Relay is safe for concurrent use and lives until Close. Each connection has
-// one reader goroutine, and a writer goroutine only while there is something to
-// write. Locks are taken in the order device, contact or socket, registry shard;
-// none is held during a store call, except a device's opening lock.
+// A Relay is safe for concurrent use and lives until Close. Each connection has one reader goroutine, and a writer
+// goroutine only while there is something to write. Locks are taken in the order device, contact or socket, registry
+// shard. No lock is held during a store call, except a device's opening lock.
+//
+// # Glossary
+//
+//   - contact: the connection on which a device sends (/v1/contact). Here it is the server's end of
+//     it; daemon/link has a type of the same name for the client's end. The word also means an entry
+//     in a user's address book; this package calls that a relation.
+//   - replica: the connection on which a device receives (/v1/replica), again the server's end.
+//   - conn: the interface that contact and replica share towards their socket.
+//   - item: one envelope from its admission until its result, with its place in a mailbox.
+//   - pair: a sending connection and one device that it sends to.
+//
+// # Inbound flow: an envelope from a sending device
+//
+//  1. socket.frames waits for a frame; contact.readFrame decodes it.
+//  2. contact.send checks the step count (device.sending) and the sequence numbers of a Send.
+//  3. contact.sendOne handles one envelope: checkShape looks at sizes, class and expiry, and
+//     pairs.admit at the pair's go-back-N state.
+//  4. contact.admit applies rates and contact.judge applies accounts, relations and devices, from the
+//     cached directory first; a refusal is repeated against the store before it counts.
+//  5. A refused envelope goes to contact.reject and ends here.
+//  6. device.deliver takes an admitted one: in direct mode, replica.push queues it for the
+//     recipient's connection; otherwise device.appendLocked hands it to the committer.
+//  7. committer.commit appends a group to the store (Store.Append), then calls device.appended for
+//     each, which starts the feeder, or reports that another node is to be woken through the bus.
+//  8. item.answerLocked queues the result: contact.accept after the commit or after the recipient's
+//     acknowledgement, contact.reject otherwise.
+//  9. contact.waitRoom and contact.waitFrames stop the reader while too much is unanswered.
+//  10. socket.write takes the results from contact.next and writes them.
+//
+// # Outbound flow: an envelope to a receiving device
+//
+//  1. replica.open checks the fence, ends an older connection, waits for committer.barrier, and
+//     attaches the connection to its device in mailbox mode.
+//  2. device.feedLocked starts device.feed, which reads the mailbox page by page (feedPage,
+//     Store.Read) into replica.out.
+//  3. device.enterDirectLocked switches to direct mode once the mailbox is drained; from then on
+//     device.deliver puts envelopes into replica.out itself (replica.push).
+//  4. socket.wake starts socket.write, which asks replica.next for frames; appendDeliver encodes
+//     them, and their envelopes move from out to sent.
+//  5. replica.readAck reads an Ack; replica.ack takes everything up to its number off sent.
+//  6. An envelope from memory is answered to its sender and done; a stored one is queued for
+//     deletion (device.deleteLocked), and deleter.delete removes its row.
+//  7. device.boundPassed ends direct mode if an acknowledgement takes too long:
+//     device.leaveDirectLocked appends everything in flight to the mailbox, in order.
+//  8. replica.overdue answers OFFLINE for envelopes that are never stored and not acknowledged.
+//  9. replica.detach does the same as step 7 when the connection ends, and detaches it.
 package relay
 
 import (
@@ -61,11 +105,11 @@ type Relay struct {
 	parts     sync.WaitGroup // committer, deleter, presence, upkeep
 	stopParts context.CancelFunc
 	stopWakes func()
-	closed    chan struct{} // closed when Close has done its work
+	closed    chan struct{} // closed when Close is complete
 	closeOnce sync.Once
 }
 
-// New starts a relay. It fails if the store cannot be read.
+// New starts a relay. It returns an error if the store cannot be read.
 func New(opts Options) (*Relay, error) {
 	if opts.Store == nil || opts.Tokens == nil {
 		return nil, errors.New("relay: store and tokens are required")
@@ -117,19 +161,18 @@ func New(opts Options) (*Relay, error) {
 	return r, nil
 }
 
-// since is the monotonic clock of this relay.
+// since returns the relay's monotonic time.
 func (r *Relay) since() time.Duration { return time.Since(r.started) }
 
-// ContactsChanged tells the relay that owner's entry for peer has changed in
-// the store; presence is pushed to both at once.
+// ContactsChanged tells the relay that owner's entry for peer has changed in the store. Both get a presence update at
+// once.
 func (r *Relay) ContactsChanged(owner, peer string) {
 	r.dir.forgetRelation(owner, peer)
 	r.presence.pairChanged(owner, peer)
 }
 
-// AccountChanged tells the relay that an account was suspended, resumed or
-// deleted or has a new manifest. Connections of a suspended or deleted account
-// are closed, and its mutual contacts are told.
+// AccountChanged tells the relay that an account was suspended, resumed or deleted, or has a new manifest. The
+// connections of a suspended or deleted account are closed, and its mutual contacts get a presence update.
 func (r *Relay) AccountChanged(ctx context.Context, name string) error {
 	r.dir.forgetAccount(name)
 	info, err := r.dir.account(ctx, name, true)
@@ -148,7 +191,7 @@ func (r *Relay) AccountChanged(ctx context.Context, name string) error {
 	return nil
 }
 
-// wake is called by the bus: the mailbox of a device that is connected here has grown.
+// wake is called by the bus when the mailbox of a device connected here has grown.
 func (r *Relay) wake(id key.DeviceID) {
 	if d := r.devices.peek(id); d != nil {
 		d.mailboxGrew()
@@ -175,7 +218,7 @@ func (r *Relay) remove(s *socket) {
 	r.unreserve(s.device)
 }
 
-// reserve counts a connection of a device that is about to be upgraded; false if it has too many.
+// reserve counts a connection that is about to be upgraded. It returns false if the device has too many.
 func (r *Relay) reserve(id key.DeviceID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -194,7 +237,7 @@ func (r *Relay) unreserve(id key.DeviceID) {
 	}
 }
 
-// endAll says goodbye to all sockets that match.
+// endAll sends a Bye to every socket that matches and ends it.
 func (r *Relay) endAll(match func(*socket) bool, reason wire.Reason) {
 	r.mu.Lock()
 	var list []*socket
@@ -209,9 +252,8 @@ func (r *Relay) endAll(match func(*socket) bool, reason wire.Reason) {
 	}
 }
 
-// Close ends all connections with Bye, commits what is in flight, and waits for
-// every goroutine. It returns ctx's error if that takes longer than ctx allows;
-// the work goes on, and a second Close waits for it again.
+// Close ends all connections with Bye, commits the envelopes in flight, and waits for every goroutine. If ctx ends
+// first, Close returns ctx's error; the work continues, and a second Close waits for it again.
 func (r *Relay) Close(ctx context.Context) error {
 	r.closeOnce.Do(func() {
 		r.mu.Lock()

@@ -8,23 +8,22 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// deliverBytes is where one Deliver frame ends: coalescing saves writes, and
-// beyond a few TLS records there is nothing more to save.
+// deliverBytes is where one Deliver frame ends. Coalescing saves writes, but not beyond a few TLS records.
 const deliverBytes = 64 << 10
 
-// replica is a device's receiving connection.
+// replica is a device's receiving connection. See the glossary in the package comment.
 type replica struct {
 	sock *socket
 	d    *device
 
 	// guarded by d.mu
-	opened   []byte  // the first frame, until it is written
+	opened   []byte  // the first frame; nil once it is written
 	out      []*item // to be written, without numbers yet
 	sent     []*item // numbered and not acknowledged: base, base+1, ...
 	base     uint64
-	rows     int                // rows of the mailbox in out and sent
+	rows     int                // mailbox rows in out and sent
 	fed      int64              // the last row read from the mailbox
-	skip     map[int64]struct{} // rows above fed that are on this connection already
+	skip     map[int64]struct{} // rows above fed that are already on this connection
 	spilling int                // envelopes in sent that are being appended
 	online   int                // envelopes in out and sent that are never stored
 	more     bool               // the mailbox may hold rows above fed
@@ -36,13 +35,13 @@ func newReplica(s *socket) *replica {
 	return &replica{sock: s, base: 1, skip: make(map[int64]struct{})}
 }
 
-// push queues an item for the writer; d.mu is held.
+// push queues an item for the writer. The caller holds d.mu.
 func (p *replica) push(it *item) {
 	p.out = append(p.out, it)
 	p.sock.wake()
 }
 
-// serve runs on the reader goroutine.
+// serve runs on the reader goroutine until the connection ends.
 func (p *replica) serve() {
 	r := p.sock.relay
 	p.d = r.devices.acquire(p.sock.device)
@@ -53,7 +52,7 @@ func (p *replica) serve() {
 	}
 	release, err := r.bus.Hold(context.Background(), p.d.id, r.node)
 	if err != nil {
-		r.log.Warn("bus", "error", err) // a hint is lost
+		r.log.Warn("bus", "error", err) // the hint is lost; this node gets no wake-ups for the device
 	} else {
 		defer release()
 	}
@@ -63,7 +62,7 @@ func (p *replica) serve() {
 	p.sock.waitEnd()
 }
 
-// readAck handles one frame; false when the connection ends.
+// readAck handles one frame. It returns false when the connection ends.
 func (p *replica) readAck() bool {
 	buf, err := p.sock.read()
 	if err != nil {
@@ -86,8 +85,8 @@ func (p *replica) readAck() bool {
 	return true
 }
 
-// open checks the fence, replaces an older connection, and attaches this one
-// when all that was in flight on the older one is committed.
+// open checks the fence, replaces an older connection, and attaches this one once everything in flight on the older one
+// is committed.
 func (p *replica) open() bool {
 	r, d := p.sock.relay, p.d
 	_ = p.sock.ws.SetReadDeadline(time.Now().Add(r.limits.Open))
@@ -152,8 +151,7 @@ func (p *replica) open() bool {
 	return true
 }
 
-// detach ends the connection's part in deliveries: what is in flight from
-// memory goes to the mailbox in order.
+// detach removes the connection from its device. Envelopes in flight from memory go to the mailbox in order.
 func (p *replica) detach() {
 	d := p.d
 	d.mu.Lock()
@@ -173,7 +171,7 @@ func (p *replica) detach() {
 	d.replica = nil
 }
 
-// ack takes a cumulative acknowledgement; false if it names what was never delivered.
+// ack handles a cumulative acknowledgement. It returns false if the number was never delivered.
 func (p *replica) ack(through uint64) bool {
 	d := p.d
 	d.mu.Lock()
@@ -196,7 +194,7 @@ func (p *replica) ack(through uint64) bool {
 			p.online--
 			it.finishLocked(wire.Reason_REASON_UNSPECIFIED, true, 0)
 		case phaseAppending:
-			// The device has it; its row is deleted once there is one.
+			// The device has the envelope; its row is deleted as soon as the append reports it.
 			it.acceptLocked()
 			it.phase = phaseDone
 		case phaseStored:
@@ -256,11 +254,11 @@ func (p *replica) next(buf []byte) ([]byte, error) {
 	return buf, nil
 }
 
-// overdue answers for the device where it does not acknowledge what is never
-// stored, since the sender's window would wait for it without end.
+// overdue answers OFFLINE for envelopes of class ONLINE or PROBE that the device does not acknowledge. Otherwise they
+// would occupy the sender's window for ever.
 func (p *replica) overdue(now time.Duration) {
 	r := p.sock.relay
-	d := r.devices.peek(p.sock.device) // p.d is the reader's
+	d := r.devices.peek(p.sock.device) // p.d belongs to the reader
 	if d == nil {
 		return
 	}
@@ -278,7 +276,7 @@ func (p *replica) overdue(now time.Duration) {
 	}
 }
 
-// bye encodes the last frame.
+// bye encodes a Bye as the connection's last frame.
 func (p *replica) bye(b *wire.Bye) ([]byte, error) {
 	return wire.Marshal(&wire.ReplicaServer{Frame: &wire.ReplicaServer_Bye{Bye: b}})
 }

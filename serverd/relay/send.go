@@ -10,10 +10,10 @@ import (
 	"secmsg/serverd/store"
 )
 
-// maxName bounds a recipient's name before it is looked up; names are shorter (identity.ValidUser).
+// maxName bounds a recipient's name before the look-up. Valid names are shorter (identity.ValidUser).
 const maxName = 64
 
-// verdict is what becomes of an envelope at admission. The zero Reason lets it pass.
+// verdict is the decision about an envelope at admission. A zero reason admits it.
 type verdict struct {
 	reason  wire.Reason
 	final   bool
@@ -27,7 +27,7 @@ type verdict struct {
 
 func refuse(reason wire.Reason) verdict { return verdict{reason: reason, final: true} }
 
-// send takes a Send frame. It returns an error for a peer that breaks the protocol.
+// send handles a Send frame. It returns an error if the peer violates the protocol.
 func (c *contact) send(f *wire.Send) error {
 	if !c.d.sending(c, f.GetSteps()) {
 		return nil // the connection ends without an answer
@@ -92,9 +92,8 @@ func (c *contact) sendOne(out *wire.Outgoing) {
 	}, v.mutual)
 }
 
-// checkShape checks what needs no look at the store. While the clock is not
-// believed (held), a sender's time cannot be compared with it: nothing is called
-// expired by it, and the relay's own retention is what holds.
+// checkShape makes the checks that need no store. While the server's clock is not trusted (held), the sender's expiry
+// cannot be compared with it: checkShape then ignores that expiry and uses the relay's own retention.
 func checkShape(out *wire.Outgoing, now time.Time, retention time.Duration, held bool) (to key.DeviceID, expires time.Time, v verdict) {
 	to, ok := deviceIDOf(out.GetDevice())
 	size := len(out.GetCiphertext())
@@ -121,12 +120,12 @@ func checkShape(out *wire.Outgoing, now time.Time, retention time.Duration, held
 	return to, expires, verdict{}
 }
 
-// admit applies the rules that depend on accounts and rates.
+// admit applies the rules about accounts and rates.
 func (c *contact) admit(out *wire.Outgoing, to key.DeviceID, size int) verdict {
 	if wait := c.countMessage([16]byte(out.GetMessageId())); wait > 0 {
 		return verdict{reason: wire.Reason_REASON_RATE, retry: wait, blocks: true}
 	}
-	// Nobody is refused on the word of a cache.
+	// A refusal is never based on the cache: it is confirmed against the store.
 	v, err := c.judge(out, to, size, false)
 	if err == nil && v.reason != wire.Reason_REASON_UNSPECIFIED && !v.fresh {
 		v, err = c.judge(out, to, size, true)
@@ -141,9 +140,8 @@ func (c *contact) admit(out *wire.Outgoing, to key.DeviceID, size int) verdict {
 	return v
 }
 
-// countMessage counts a message against the account's rate; the envelopes of
-// one message, for up to the devices of two accounts, are one. It returns how
-// long to wait.
+// countMessage charges a message to the account's rate and returns how long to wait. All envelopes of one message, for
+// the devices of both accounts, count once.
 func (c *contact) countMessage(id [16]byte) time.Duration {
 	if c.lastFor > 0 && c.lastFor < 2*wire.MaxDevices && c.lastID == id {
 		c.lastFor++
@@ -156,7 +154,7 @@ func (c *contact) countMessage(id [16]byte) time.Duration {
 	return wait
 }
 
-// judge decides by accounts, relations and classes; fresh reads them anew.
+// judge decides by account, relation and class. fresh reads them from the store instead of the cache.
 func (c *contact) judge(out *wire.Outgoing, to key.DeviceID, size int, fresh bool) (verdict, error) {
 	ctx := context.Background()
 	dir := &c.sock.relay.dir
@@ -187,7 +185,7 @@ func (c *contact) judge(out *wire.Outgoing, to key.DeviceID, size int, fresh boo
 	}
 	mutual := theirs == store.RelationContact && mine == store.RelationContact
 	if !mutual {
-		// Who has guessed too many names learns no more of them.
+		// An account that has guessed too many names gets no further answers about names.
 		if wait := c.limiter.strangerWait(); wait > 0 {
 			return verdict{reason: wire.Reason_REASON_RATE, retry: wait, fresh: true, blocks: true}, nil
 		}
@@ -207,7 +205,7 @@ func (c *contact) judge(out *wire.Outgoing, to key.DeviceID, size int, fresh boo
 		return refused(wire.Reason_REASON_SUSPENDED, true)
 	}
 	if out.GetClass() == wire.Class_CLASS_ONLINE && !mutual {
-		// Its answer would tell whether the device is connected.
+		// The answer would reveal whether the device is connected.
 		return refused(wire.Reason_REASON_REQUEST, false)
 	}
 	v := verdict{mutual: mutual, version: peer.version, fresh: fresh}
@@ -222,7 +220,7 @@ func (c *contact) judge(out *wire.Outgoing, to key.DeviceID, size int, fresh boo
 		return refused(wire.Reason_REASON_REQUEST, false)
 	}
 	if !fresh {
-		// A relation that is a moment old must not make a stranger of a contact.
+		// The cached relation may be outdated; a new contact must not be treated as a stranger.
 		return c.judge(out, to, size, true)
 	}
 	ok, err := c.sock.relay.store.AddRequest(ctx, c.account, name, [16]byte(out.GetMessageId()))
@@ -236,8 +234,8 @@ func (c *contact) judge(out *wire.Outgoing, to key.DeviceID, size int, fresh boo
 	return v, nil
 }
 
-// judgeOwn decides on envelopes within the sender's own account: probes to this
-// device, everything else to the other ones.
+// judgeOwn decides about envelopes within the sender's own account: probes must go to the sending device itself,
+// everything else to the other devices.
 func (c *contact) judgeOwn(out *wire.Outgoing, to key.DeviceID, own accountInfo, fresh bool) verdict {
 	probe := out.GetClass() == wire.Class_CLASS_PROBE
 	if probe != (to == c.d.id) {

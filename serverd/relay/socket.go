@@ -17,49 +17,48 @@ import (
 )
 
 const (
-	// frameBuffer is the first size of a pooled frame buffer.
+	// frameBuffer is the initial size of a pooled frame buffer.
 	frameBuffer = 4 << 10
-	// controlRate and controlBurst bound a peer's pings and pongs: an honest one
-	// answers a ping each 25 s and may send some of its own.
+	// controlRate and controlBurst bound the pings and pongs of a peer. An honest peer answers one ping every 25 s and
+	// may send some of its own.
 	controlRate  = 5 // per second
 	controlBurst = 50
 )
 
-// errProtocol is a peer that breaks the protocol.
+// errProtocol means that the peer violates the protocol.
 var errProtocol = errors.New("peer breaks the protocol")
 
-// source gives a socket what to write. next appends one whole frame to buf, or
-// returns buf unchanged when there is none; it is called by the writer only.
+// source provides the frames of a socket. next appends one whole frame to buf, or returns buf unchanged when there is
+// none. Only the writer calls it.
 type source interface {
 	next(buf []byte) ([]byte, error)
-	// bye encodes the last frame.
+	// bye encodes a Bye as the last frame.
 	bye(b *wire.Bye) ([]byte, error)
 }
 
-// conn is a connection of one role on its socket.
+// conn is the connection (contact or replica) that runs on a socket.
 type conn interface {
 	source
 	// serve runs on the reader goroutine until the connection ends.
 	serve()
 }
 
-// socket is one WebSocket with its reader goroutine, and a writer goroutine
-// while there is something to write.
+// socket is one WebSocket with its reader goroutine, and a writer goroutine while there is something to write.
 type socket struct {
-	// constant after the reader started
+	// constant after the reader has started
 	relay   *Relay
 	ws      *websocket.Conn
 	account string
 	device  key.DeviceID
 	source  source
 	reader  *bufio.Reader // the reader's, under ws
-	quiet   *quietConn    // under TLS
-	shallow bool          // the reader need not wait in ws
+	quiet   *quietConn    // the connection below TLS
+	shallow bool          // the reader can wait outside of ws
 	dead    chan struct{} // closed by kill
-	done    chan struct{} // closed when the reader has ended and cleaned up
+	done    chan struct{} // closed when the reader has cleaned up
 
 	heard atomic.Int64 // when the peer was last heard, as relay.since()
-	deaf  atomic.Bool  // the reader waits for room, so that the peer is not heard
+	deaf  atomic.Bool  // the reader waits for room, so it does not read from the peer
 
 	// owned by the reader
 	controls     float64
@@ -91,7 +90,7 @@ func newSocket(r *Relay, ws *websocket.Conn, account string, device key.DeviceID
 	return s
 }
 
-// ping takes a ping of the peer. Only the newest is answered (RFC 6455, 5.5.3).
+// ping handles a peer's ping. Only the newest is answered (RFC 6455, section 5.5.3).
 func (s *socket) ping(data []byte) error {
 	if err := s.control(); err != nil {
 		return err
@@ -103,7 +102,7 @@ func (s *socket) ping(data []byte) error {
 	return nil
 }
 
-// control counts a control frame; too many end the connection.
+// control counts a control frame. Too many end the connection.
 func (s *socket) control() error {
 	now := s.relay.since()
 	s.heard.Store(int64(now))
@@ -116,7 +115,7 @@ func (s *socket) control() error {
 	return nil
 }
 
-// read returns the next frame in a pooled buffer that the caller gives back with free.
+// read returns the next frame in a pooled buffer. The caller gives the buffer back with free.
 func (s *socket) read() (*[]byte, error) {
 	kind, r, err := s.ws.NextReader()
 	if err != nil {
@@ -153,14 +152,14 @@ func (s *socket) read() (*[]byte, error) {
 
 func (s *socket) free(buf *[]byte) { s.relay.buffers.Put(buf) }
 
-// ended reports whether the connection was said goodbye to or closed.
+// ended reports whether the connection was closed or is ending with a Bye.
 func (s *socket) ended() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.last != nil || s.killed
 }
 
-// wake starts the writer unless it runs.
+// wake starts the writer unless it is running.
 func (s *socket) wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,13 +172,12 @@ func (s *socket) wakeLocked() {
 		return
 	}
 	s.writing = true
-	// The reader, which conns counts, is still there or about to wait in
-	// kill, so the count cannot have dropped to zero.
+	// The count cannot be zero here: the reader is counted, and it still runs or is about to wait in kill.
 	s.relay.conns.Add(1)
 	go s.write()
 }
 
-// end says goodbye: bye is the last frame, then the socket is closed.
+// end makes bye the last frame and closes the socket after it.
 func (s *socket) end(bye *wire.Bye) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,13 +189,13 @@ func (s *socket) end(bye *wire.Bye) {
 	s.wakeLocked()
 }
 
-// fail ends the connection of a peer that breaks the protocol.
+// fail ends the connection of a peer that violates the protocol.
 func (s *socket) fail(text string) {
 	s.relay.counters.protocol.Add(1)
 	s.end(&wire.Bye{Reason: wire.Reason_REASON_PROTOCOL, Text: text})
 }
 
-// readFailed ends the connection after a read error; a peer that broke the protocol is told.
+// readFailed ends the connection after a read error. A peer that violated the protocol gets a Bye.
 func (s *socket) readFailed(err error) {
 	var closed *websocket.CloseError
 	var network net.Error
@@ -208,14 +206,14 @@ func (s *socket) readFailed(err error) {
 	s.fail("only binary frames within the limits are taken")
 }
 
-// storeFailed ends a connection that cannot be opened now.
+// storeFailed ends a connection that cannot be opened because the store failed.
 func (s *socket) storeFailed(op string, err error) {
 	s.relay.log.Error("open connection", "op", op, "error", err)
 	s.end(&wire.Bye{Reason: wire.Reason_REASON_UNAVAILABLE, RetryAfterMs: retryStore.Milliseconds(), Text: byeText(wire.Reason_REASON_UNAVAILABLE)})
 }
 
-// mayOpen ends a connection whose account was suspended after its token was
-// checked: who is suspended later than this is found among the sockets.
+// mayOpen ends the connection if its account was suspended after the token was checked. An account suspended later than
+// this is found among the registered sockets.
 func (s *socket) mayOpen(ctx context.Context) bool {
 	info, err := s.relay.dir.account(ctx, s.account, true)
 	if err != nil {
@@ -229,7 +227,7 @@ func (s *socket) mayOpen(ctx context.Context) bool {
 	return true
 }
 
-// waitEnd lets a farewell that was begun be written before the reader closes the socket.
+// waitEnd lets a Bye that has been started be written before the reader closes the socket.
 func (s *socket) waitEnd() {
 	s.mu.Lock()
 	saying := s.last != nil
@@ -252,7 +250,7 @@ func (s *socket) kill() {
 	}
 	s.mu.Unlock()
 	close(s.dead)
-	_ = s.ws.Close() // the peer may have closed it
+	_ = s.ws.Close() // the peer may have closed it already
 }
 
 // write is the writer goroutine.
@@ -281,7 +279,7 @@ func (s *socket) write() {
 	}
 }
 
-// writeSome writes control frames and all that the source has.
+// writeSome writes control frames, then every frame that the source has.
 func (s *socket) writeSome(buf *[]byte, pong []byte, pongDue, pingDue bool, last *wire.Bye) error {
 	if pongDue {
 		if err := s.ws.WriteControl(websocket.PongMessage, pong, time.Now().Add(s.relay.limits.Write)); err != nil {
@@ -331,8 +329,8 @@ func (s *socket) writeFrame(frame []byte) error {
 	return s.ws.WriteMessage(websocket.BinaryMessage, frame)
 }
 
-// tick is called by the upkeep: it pings the peer when that is due, and closes a peer that is silent for two intervals.
-// While nobody listens to the peer it is not called silent.
+// tick is called by the upkeep. It pings the peer when that is due, and closes the connection of a peer that has been
+// silent for two intervals. The silence does not count while the reader itself does not read.
 func (s *socket) tick(now time.Duration) {
 	if s.deaf.Load() {
 		s.heard.Store(int64(now))
@@ -352,7 +350,7 @@ func (s *socket) tick(now time.Duration) {
 	}
 }
 
-// byeText is the safe text of a farewell.
+// byeText is the text of a Bye; it contains no internals.
 func byeText(reason wire.Reason) string {
 	switch reason {
 	case wire.Reason_REASON_REPLACED:

@@ -8,7 +8,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// counters count since the relay started.
+// counters count since the relay's start.
 type counters struct {
 	contacts, replicas atomic.Int64
 
@@ -19,7 +19,7 @@ type counters struct {
 	rejected                           [reasons]atomic.Uint64
 }
 
-// reasons is one above the highest wire.Reason; a test holds it.
+// reasons is one above the highest wire.Reason. A test checks it.
 const reasons = 19
 
 func (c *counters) opened(role wire.Role) { c.gauge(role).Add(1) }
@@ -41,7 +41,7 @@ func (c *counters) reject(reason wire.Reason) {
 // Stats is a snapshot of a relay's counters (since its start) and gauges (now).
 type Stats struct {
 	Contacts, Replicas int   // gauges: open connections
-	Devices            int   // gauge: devices with a connection or work under way
+	Devices            int   // gauge: devices with a connection or pending work
 	MemoryBytes        int64 // gauge: ciphertext that waits for a result
 
 	Refused        uint64 // upgrades
@@ -76,7 +76,7 @@ func (r *Relay) Stats() Stats {
 	return s
 }
 
-// Connected reports whether a device has a connection at this moment.
+// Connected reports whether a device is connected now.
 func (r *Relay) Connected(id key.DeviceID) bool {
 	d := r.devices.peek(id)
 	if d == nil {

@@ -14,31 +14,29 @@ import (
 )
 
 const (
-	// readBuffer and writeBuffer are gorilla's buffers for a connection: the
-	// first is kept while idle and so small, the second comes from a pool and
-	// is the size of a TLS record.
+	// readBuffer and writeBuffer are gorilla's buffers for a connection. An idle connection keeps the first, so it is
+	// small; the second comes from a pool and has the size of a TLS record.
 	readBuffer  = 512
 	writeBuffer = 16 << 10
-	// protocolHeader names the protocol version of a request (PROTOCOL.md).
+	// protocolHeader names the protocol version of a request (rpc/PROTOCOL.md).
 	protocolHeader = "Secmsg-Protocol"
-	// handshakeTimeout bounds writing the answer to the upgrade.
+	// handshakeTimeout bounds writing the response to the upgrade.
 	handshakeTimeout = 10 * time.Second
-	// maxSockets bounds a device's connections together with those that are
-	// being opened or ended: two are in use, and a network that loses answers
-	// leaves a few more behind. A token is no right to every file descriptor.
+	// maxSockets bounds a device's open, opening and closing connections. A device uses two; a network that loses
+	// answers leaves a few more open. Without the bound, one token could use up the server's file descriptors.
 	maxSockets = 16
 )
 
 func newUpgrader(c *counters) websocket.Upgrader {
 	return websocket.Upgrader{
 		HandshakeTimeout: handshakeTimeout,
-		ReadBufferSize:   0, // the one of quietWriter
+		ReadBufferSize:   0, // uses the buffer of quietWriter
 		WriteBufferSize:  writeBuffer,
 		WriteBufferPool:  new(sync.Pool),
-		// Compression would make lengths tell of contents and inputs of 1 KiB
-		// grow to megabytes; it is never agreed on.
+		// Compression is never negotiated: the lengths would reveal something about the contents, and inputs of 1 KiB
+		// could grow to megabytes.
 		EnableCompression: false,
-		// Only browsers send Origin, and no page speaks this protocol.
+		// Only browsers send Origin, and no web page speaks this protocol.
 		CheckOrigin: func(req *http.Request) bool { return req.Header.Get("Origin") == "" },
 		Error: func(w http.ResponseWriter, _ *http.Request, status int, _ error) {
 			c.refused.Add(1)
@@ -51,8 +49,8 @@ func newUpgrader(c *counters) websocket.Upgrader {
 	}
 }
 
-// upgrade authenticates a request, makes it a WebSocket, and serves
-// it on a goroutine of its own, so that the HTTP server's memory for it is freed.
+// upgrade authenticates a request, upgrades it to a WebSocket, and serves that on its own goroutine, so that the HTTP
+// server's memory for the request is freed.
 func (r *Relay) upgrade(w http.ResponseWriter, req *http.Request, role wire.Role, open func(*socket) conn) {
 	refuse := func(status int, code wire.Code, text string) {
 		r.counters.refused.Add(1)
@@ -112,10 +110,10 @@ func (r *Relay) upgrade(w http.ResponseWriter, req *http.Request, role wire.Role
 	}()
 }
 
-// writeError writes the body that every failed call has.
+// writeError writes the error body that all failed calls share.
 func writeError(w http.ResponseWriter, status int, code wire.Code, text string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	// The peer may be gone; there is nobody else to tell.
+	// An error means that the peer is gone; nobody else needs to know.
 	_ = json.NewEncoder(w).Encode(wire.ErrorBody{Error: &wire.Error{Code: code, Message: text}})
 }

@@ -10,20 +10,20 @@ import (
 )
 
 const (
-	// pingRounds is how many rounds over all connections one ping interval has, which spreads the pings.
+	// pingRounds is the number of rounds in one ping interval, which spreads the pings of all connections.
 	pingRounds = 10
-	// sweepPage bounds one transaction of the sweep.
+	// sweepPage bounds the rows of one sweep transaction.
 	sweepPage = 500
 )
 
-// upkeep is the relay's work by the clock.
+// upkeep is the relay's periodic work.
 type upkeep struct {
 	relay   *Relay
 	revoked int64 // last row of the revocations
 	noticed int64 // last row of the notices
 }
 
-// init finds where revocations and notices stand; who connects later is checked then.
+// init records the current position of revocations and notices. Devices that connect later are checked then.
 func (u *upkeep) init(ctx context.Context) error {
 	for {
 		page, err := u.relay.store.Revocations(ctx, u.revoked)
@@ -44,7 +44,7 @@ func (u *upkeep) init(ctx context.Context) error {
 	}
 }
 
-// every calls f each interval until ctx ends.
+// every calls f at each interval until ctx ends.
 func every(ctx context.Context, interval time.Duration, f func()) {
 	t := time.NewTicker(interval)
 	defer t.Stop()
@@ -105,7 +105,7 @@ func (u *upkeep) poll(ctx context.Context) error {
 		accounts[rev.Account] = struct{}{}
 	}
 	for name := range accounts {
-		// With its last device the account may be gone, and with it all relations.
+		// Without its last device the account may be deleted, and with it all its relations.
 		info, err := r.dir.account(ctx, name, true)
 		if err == nil && info.exists {
 			continue
@@ -117,7 +117,7 @@ func (u *upkeep) poll(ctx context.Context) error {
 		r.endAll(func(s *socket) bool { _, ok := revoked[s.device]; return ok }, wire.Reason_REASON_REVOKED)
 	}
 	for more := true; more && ctx.Err() == nil; {
-		// A full disk must not keep revocations from being seen: this waits.
+		// An error does not end the poll: a full disk must not hide revocations.
 		if more, err = r.store.DropMail(ctx, r.now(), sweepPage); err != nil && ctx.Err() == nil {
 			r.log.Error("drop mail of devices that are gone", "error", err)
 		}
@@ -130,13 +130,13 @@ func (u *upkeep) poll(ctx context.Context) error {
 	for _, id := range ids {
 		r.wake(id)
 		if err := r.bus.Wake(ctx, id); err != nil {
-			r.log.Warn("bus", "error", err) // a hint is lost
+			r.log.Warn("bus", "error", err) // the hint is lost; the device gets the mail when it next connects
 		}
 	}
 	return nil
 }
 
-// flushes makes step counts durable.
+// flushes writes step counts to the store periodically.
 func (u *upkeep) flushes(ctx context.Context) {
 	r := u.relay
 	every(ctx, r.limits.StepsFlush, func() {
@@ -148,7 +148,7 @@ func (u *upkeep) flushes(ctx context.Context) {
 	})
 }
 
-// flushSteps stores the counts that have grown.
+// flushSteps stores the step counts that have grown.
 func (r *Relay) flushSteps(devices []*device) {
 	grown := make(map[key.DeviceID]uint64)
 	for _, d := range devices {
@@ -172,7 +172,7 @@ func (r *Relay) flushSteps(devices []*device) {
 	}
 }
 
-// sweeps removes expired envelopes, unless the time is not to be trusted.
+// sweeps removes expired envelopes periodically, unless the clock is not trusted.
 func (u *upkeep) sweeps(ctx context.Context) {
 	r := u.relay
 	every(ctx, r.limits.Sweep, func() {
