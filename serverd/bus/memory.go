@@ -8,10 +8,10 @@ import (
 	"secmsg/crypto/key"
 )
 
-// hold is one Hold; its address tells it from a later one.
+// hold is one Hold. Its address distinguishes it from a later one.
 type hold struct{ node string }
 
-// Memory is the bus inside one process.
+// Memory is a bus inside one process.
 type Memory struct {
 	mu        sync.Mutex // guards below
 	holders   map[key.DeviceID]*hold
@@ -40,7 +40,7 @@ func (m *Memory) Hold(_ context.Context, device key.DeviceID, node string) (func
 	}, nil
 }
 
-// Holder returns the node that holds the device's session, "" if none does.
+// Holder returns the node that holds the device's session, or "" if none does.
 func (m *Memory) Holder(_ context.Context, device key.DeviceID) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,11 +1,10 @@
-// Package clock is the server's time (rpc/DELIVERY.md, promise 9): it follows the
-// wall clock, but not its jumps. After a jump of over an hour, or a start at a
-// time that cannot be true, it goes on from the last time that was believed, at
-// the pace of the monotonic clock, until an administrator confirms the wall
-// clock; so nothing expires early, and no client is told a wrong time. The state
-// outlives a restart, so that starting again confirms nothing.
+// Package clock is the server's clock (rpc/DELIVERY.md, promise 9). It follows the wall clock but not
+// its jumps. After a jump of over an hour, or a start at an implausible time, it continues from the
+// last trusted time at the pace of the monotonic clock until an administrator confirms the wall clock.
+// So nothing expires early, and no client is sent a wrong time. The state survives a restart, so
+// restarting does not confirm a wrong time.
 //
-// A Clock may be used concurrently; Run saves it until its context ends.
+// A Clock is safe for concurrent use. Run saves its state until the context ends.
 package clock
 
 import (
@@ -19,23 +18,23 @@ import (
 )
 
 const (
-	// Jump is how far the wall clock may move against the monotonic clock between two looks.
+	// Jump is how far the wall clock may move against the monotonic clock between two readings.
 	Jump = time.Hour
-	// Away is how long a server may have stood when it starts. A wall clock that
-	// is further ahead is more probably wrong, and believing it would expire
-	// mail (retention: 30 days) that much too early.
+	// Away is the longest time that a server may have been down when it starts. If the wall clock is
+	// further ahead, it is more likely wrong, and trusting it would expire mail (retention: 30 days)
+	// too early by that much.
 	Away = 7 * 24 * time.Hour
-	// saveEvery is how often the time is saved, and looked at when nobody asks.
+	// saveEvery is how often the time is saved, and checked when nobody reads it.
 	saveEvery = time.Minute
 )
 
-// Store keeps the state over restarts.
+// Store keeps the state across restarts.
 type Store interface {
 	ClockState(ctx context.Context) (store.ClockState, error)
 	SetClockState(ctx context.Context, c store.ClockState) error
 }
 
-// Clock is the server's time.
+// Clock is the server's clock.
 type Clock struct {
 	// constant
 	store   Store
@@ -44,12 +43,12 @@ type Clock struct {
 	log     *slog.Logger
 
 	mu   sync.Mutex // guards below
-	base time.Time  // the server's time at the monotonic time at
+	base time.Time  // the server's time at monotonic time `at`
 	at   time.Duration
 	held bool
 }
 
-// Open continues from the saved state.
+// Open restores the saved state and continues from it.
 func Open(ctx context.Context, st Store, wall func() time.Time, log *slog.Logger) (*Clock, error) {
 	saved, err := st.ClockState(ctx)
 	if err != nil {
@@ -62,7 +61,7 @@ func Open(ctx context.Context, st Store, wall func() time.Time, log *slog.Logger
 	away := c.base.Round(0).Sub(saved.At)
 	if c.held = saved.Held || away < -Jump || away > Away; c.held {
 		c.base = saved.At
-		log.Error("the wall clock is not believed until an administrator confirms it: nothing is swept", "ahead", away)
+		log.Error("the wall clock is not trusted until an administrator confirms it; nothing expires until then", "ahead", away)
 	}
 	return c, nil
 }
@@ -75,14 +74,14 @@ func (c *Clock) Now() time.Time {
 	return now
 }
 
-// nowLocked returns the server's time and how far the wall clock is ahead of what it should be.
+// nowLocked returns the server's time, and how far the wall clock is ahead of it.
 func (c *Clock) nowLocked() (now time.Time, ahead time.Duration) {
 	elapsed, wall := time.Since(c.started), c.wall()
 	expected := c.base.Add(elapsed - c.at)
 	ahead = wall.Round(0).Sub(expected.Round(0))
 	if !c.held && (ahead > Jump || ahead < -Jump) {
 		c.held = true
-		c.log.Error("the wall clock jumped: nothing is swept until an administrator confirms it", "by", ahead)
+		c.log.Error("the wall clock jumped; nothing expires until an administrator confirms it", "by", ahead)
 	}
 	if c.held {
 		return expected, ahead
@@ -91,8 +90,8 @@ func (c *Clock) nowLocked() (now time.Time, ahead time.Duration) {
 	return wall, 0
 }
 
-// Held reports whether the wall clock is not believed, and how far it is ahead
-// of the time that goes on instead.
+// Held reports whether the wall clock is currently not trusted, and how far it is ahead of the server's
+// time.
 func (c *Clock) Held() (ahead time.Duration, held bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,24 +99,24 @@ func (c *Clock) Held() (ahead time.Duration, held bool) {
 	return ahead, c.held
 }
 
-// Confirm believes the wall clock as it stands, and makes that durable. It
-// returns how far the server's time has moved.
+// Confirm trusts the wall clock as it is now and saves that. It returns how far the server's time has
+// moved.
 func (c *Clock) Confirm(ctx context.Context) (time.Duration, error) {
 	c.mu.Lock()
 	_, ahead := c.nowLocked()
 	c.mu.Unlock()
-	// Saved first: when that fails nothing has changed.
+	// Save first: if that fails, nothing has changed.
 	if err := c.store.SetClockState(ctx, store.ClockState{At: c.wall()}); err != nil {
 		return 0, fmt.Errorf("confirm clock: %w", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.base, c.at, c.held = c.wall(), time.Since(c.started), false
-	c.log.Info("the wall clock is confirmed", "moved", ahead)
+	c.log.Info("wall clock confirmed", "moved", ahead)
 	return ahead, nil
 }
 
-// Save makes the present time durable.
+// Save stores the current time.
 func (c *Clock) Save(ctx context.Context) error {
 	c.mu.Lock()
 	now, _ := c.nowLocked()
@@ -140,7 +139,7 @@ func (c *Clock) Run(ctx context.Context) {
 			running = false
 		}
 		if err := c.Save(context.WithoutCancel(ctx)); err != nil {
-			c.log.Warn("the time could not be saved", "error", err)
+			c.log.Warn("could not save the time", "error", err)
 		}
 	}
 }

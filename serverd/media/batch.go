@@ -8,27 +8,25 @@ import (
 )
 
 const (
-	// clientBatch and relayBatch bound the packets that one call of the kernel
-	// reads, from all clients and from the peers of one allocation. A reader begins
-	// with one and takes more when more are waiting, so that a quiet allocation
-	// keeps two buffers only.
+	// clientBatch and relayBatch bound the packets read by one system call, from all clients and from
+	// the peers of one allocation. A reader starts with one buffer and adds more when more packets are
+	// waiting, so a quiet allocation keeps only two.
 	clientBatch = 32
 	relayBatch  = 16
-	// channelHeader is the length of a ChannelData header in bytes (RFC 8656, 12.4).
+	// channelHeader is the length of a ChannelData header in bytes (RFC 8656, section 12.4).
 	channelHeader = 4
-	// readErrors is how many errors in a row are taken for those of packets before
-	// each more waits for readPause.
+	// readErrors is how many consecutive errors are attributed to single packets. After that, each
+	// further error waits for readPause.
 	readErrors = 64
 	readPause  = 10 * time.Millisecond
 )
 
-// failures counts the errors of a socket in a row.
+// failures counts consecutive errors of a socket.
 type failures int
 
-// pass reports whether reading goes on after err. Only a closed socket is at its
-// end: the others are of a packet, such as an ICMP answer to one that was sent, or
-// one that is too long, which Windows tells as an error; or of the kernel's memory.
-// A stranger must not be able to end the server with a packet.
+// pass reports whether reading continues after err. Only a closed socket ends it. Other errors concern
+// one packet (an ICMP answer to a packet sent, or a packet that is too long, which Windows reports as
+// an error) or the kernel's memory. A stranger's packet must never stop the server.
 func (f *failures) pass(err error) bool {
 	switch {
 	case err == nil:
@@ -43,15 +41,15 @@ func (f *failures) pass(err error) bool {
 	return true
 }
 
-// packet is a buffer that was read into.
+// packet is a buffer that has been read into.
 type packet struct {
 	room []byte // a ChannelData header in front, the packet, and what was not filled
-	n    int    // length of the packet in bytes; over maxPacket, it was cut
+	n    int    // length of the packet in bytes; above maxPacket it was truncated
 	from netip.AddrPort
 }
 
-// data is the packet.
+// data returns the packet's contents.
 func (p packet) data() []byte { return p.room[channelHeader : channelHeader+p.n] }
 
-// newRoom makes a buffer of a packet. The byte beyond maxPacket tells what is cut.
+// newRoom allocates the buffer of a packet. One byte more than maxPacket reveals truncation.
 func newRoom() []byte { return make([]byte, channelHeader+maxPacket+1) }

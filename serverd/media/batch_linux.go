@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// maxSegments and maxSegmented bound the packets, and their bytes together,
-	// that the kernel takes as one (UDP_MAX_SEGMENTS of Linux 4.18; 64 KiB less headers).
+	// maxSegments and maxSegmented bound the packets, and their total bytes, that the kernel accepts as
+	// one send (UDP_MAX_SEGMENTS of Linux 4.18; 64 KiB minus headers).
 	maxSegments  = 64
 	maxSegmented = 65_000
 )
@@ -23,12 +23,11 @@ type mmsghdr struct {
 	n uint32
 }
 
-// mmsg calls recvmmsg or sendmmsg. It may be replaced in tests.
+// mmsg calls recvmmsg or sendmmsg. Tests replace it.
 type mmsg func(trap, fd uintptr, hs []mmsghdr) (int, syscall.Errno)
 
-// callMmsg never waits: sockets of Go's do not block. So the scheduler need not
-// know: it would take such a call of several packets for one that blocks, and wake
-// another thread each time.
+// callMmsg never blocks, because Go's sockets are non-blocking. So it bypasses the scheduler, which
+// would take a call with several packets for a blocking one and wake another thread each time.
 func callMmsg(trap, fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 	n, _, errno := unix.RawSyscall6(trap, fd, uintptr(unsafe.Pointer(&hs[0])), uintptr(len(hs)), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
@@ -40,7 +39,7 @@ func callMmsg(trap, fd uintptr, hs []mmsghdr) (int, syscall.Errno) {
 // name is a struct sockaddr_in or sockaddr_in6.
 type name [unix.SizeofSockaddrInet6]byte
 
-// set writes an address and returns its length in bytes.
+// set stores an address and returns its length in bytes.
 func (s *name) set(a netip.AddrPort) uint32 {
 	clear(s[:])
 	binary.BigEndian.PutUint16(s[2:], a.Port())
@@ -56,8 +55,8 @@ func (s *name) set(a netip.AddrPort) uint32 {
 	return unix.SizeofSockaddrInet6
 }
 
-// get reads an address; it is invalid if it is of another family. Scopes of
-// link-local addresses are left out: they are never peers.
+// get returns the address, which is invalid if its family is unknown. Scopes of link-local addresses
+// are dropped: such addresses are never peers.
 func (s *name) get() netip.AddrPort {
 	port := binary.BigEndian.Uint16(s[2:])
 	switch binary.NativeEndian.Uint16(s[:]) {
@@ -69,7 +68,7 @@ func (s *name) get() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// rawOf is how the kernel is called for a socket; nil: it is closed.
+// rawOf returns the raw connection of a socket, or nil if the socket is closed.
 func rawOf(c *net.UDPConn) syscall.RawConn {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -78,8 +77,7 @@ func rawOf(c *net.UDPConn) syscall.RawConn {
 	return raw
 }
 
-// reader reads the packets of a socket, as many at once as are waiting. It
-// belongs to one goroutine.
+// reader reads the packets of a socket, as many at once as are waiting. It belongs to one goroutine.
 type reader struct {
 	raw  syscall.RawConn
 	call mmsg
@@ -89,7 +87,7 @@ type reader struct {
 	names []*name
 	iov   []*unix.Iovec
 	hs    []mmsghdr // points to those
-	at, n int       // the next of how many
+	at, n int       // index of the next packet, and the number of packets
 
 	once  func(fd uintptr) bool // made once, since it is for each call
 	errno syscall.Errno
@@ -114,8 +112,8 @@ func (r *reader) grow() {
 	}
 }
 
-// next returns the next packet that was read; false: fill reads more, and
-// takes the buffers of those before.
+// next returns the next packet already read. If it returns false, fill reads more and reuses the
+// buffers.
 func (r *reader) next() (packet, bool) {
 	if r.at == r.n {
 		return packet{}, false
@@ -143,7 +141,7 @@ func (r *reader) fill() error {
 	return nil
 }
 
-// read reads what is there; false: nothing is, and fill waits.
+// read reads the packets that have arrived. It returns false if there are none, so that fill waits.
 func (r *reader) read(fd uintptr) bool {
 	for i := range r.hs {
 		r.hs[i].Namelen = unix.SizeofSockaddrInet6
@@ -152,21 +150,20 @@ func (r *reader) read(fd uintptr) bool {
 	return r.errno != unix.EAGAIN
 }
 
-// message is packets of one length, of which the last may be shorter, for one address.
+// message is a run of packets for one address, all of one length except for a shorter last one.
 type message struct {
 	to     netip.AddrPort
 	name   name
 	oob    [32]byte // what unix.CmsgSpace(2) is at most
-	first  int      // of iov
+	first  int      // index into iov
 	count  int
 	length int // of the first packet in bytes
 	size   int // of all
 	full   bool
 }
 
-// writer gathers packets for a socket. Those of one length for one address, one
-// behind the other, go through the kernel as one (UDP_SEGMENT). It belongs to one
-// goroutine; several may have the same socket.
+// writer collects packets for a socket. Consecutive packets of one length for one address pass through
+// the kernel as one (UDP_SEGMENT). A writer belongs to one goroutine; several may share a socket.
 type writer struct {
 	raw      syscall.RawConn
 	call     mmsg
@@ -187,7 +184,7 @@ func newWriter(c *net.UDPConn) *writer {
 	return w
 }
 
-// canSegment asks the kernel whether it knows UDP_SEGMENT.
+// canSegment reports whether the kernel supports UDP_SEGMENT.
 func canSegment(raw syscall.RawConn) bool {
 	if raw == nil {
 		return false
@@ -200,7 +197,7 @@ func canSegment(raw syscall.RawConn) bool {
 // empty reports whether there is nothing to send.
 func (w *writer) empty() bool { return len(w.ms) == 0 }
 
-// add takes a packet, whose bytes must stay as they are until flush.
+// add takes a packet. Its bytes must not change until flush.
 func (w *writer) add(b []byte, to netip.AddrPort) {
 	iov := unix.Iovec{}
 	if len(b) > 0 {
@@ -220,15 +217,15 @@ func (w *writer) add(b []byte, to netip.AddrPort) {
 	w.ms = append(w.ms, message{to: to, first: len(w.iov) - 1, count: 1, length: len(b), size: len(b), full: len(b) == 0})
 }
 
-// flush sends what was added, and returns how many packets the kernel did not
-// take. It does not wait: who sends too much loses packets, as on any path.
+// flush sends the collected packets and returns how many the kernel refused. It does not wait: a sender
+// that exceeds the socket's capacity loses packets, as on any network path.
 func (w *writer) flush() (failed int) {
 	if len(w.ms) == 0 {
 		return 0
 	}
 	w.failed = 0
 	if w.raw == nil || w.raw.Write(w.once) != nil {
-		w.failed = len(w.iov) // it is closed
+		w.failed = len(w.iov) // the socket is closed
 	}
 	clear(w.iov)
 	clear(w.hs)
@@ -259,8 +256,8 @@ func (w *writer) write(fd uintptr) {
 	}
 }
 
-// apart sends the packets of a message that could not be sent as one: the
-// network card cannot, or they are longer than the path's MTU.
+// apart sends the packets of a message one by one, after the kernel refused it as a whole: the network
+// card cannot segment, or the packets exceed the path's MTU.
 func (w *writer) apart(fd uintptr, at int) (failed int) {
 	m := &w.ms[at]
 	if m.count == 1 {
@@ -282,8 +279,8 @@ func (w *writer) apart(fd uintptr, at int) (failed int) {
 	return failed
 }
 
-// segmentControl writes the control message of UDP_SEGMENT, udp(7) and cmsg(3),
-// and returns its length in bytes.
+// segmentControl writes the control message of UDP_SEGMENT (udp(7), cmsg(3)) and returns its length in
+// bytes.
 func segmentControl(b []byte, length int) int {
 	if unix.SizeofPtr == 8 {
 		binary.NativeEndian.PutUint64(b, uint64(unix.CmsgLen(2)))

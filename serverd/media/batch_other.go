@@ -7,8 +7,7 @@ import (
 	"net/netip"
 )
 
-// reader reads the packets of a socket, one after the other. It belongs to one
-// goroutine.
+// reader reads the packets of a socket one by one. It belongs to one goroutine.
 type reader struct {
 	conn *net.UDPConn
 	last packet
@@ -19,7 +18,7 @@ func newReader(c *net.UDPConn, _ int) *reader {
 	return &reader{conn: c, last: packet{room: newRoom()}}
 }
 
-// next returns the packet that was read; false: fill reads another.
+// next returns the packet already read. If it returns false, fill reads another.
 func (r *reader) next() (packet, bool) {
 	have := r.have
 	r.have = false
@@ -33,8 +32,7 @@ func (r *reader) fill() error {
 	return err
 }
 
-// writer sends packets, each at once. It belongs to one goroutine; several may
-// have the same socket.
+// writer sends each packet at once. It belongs to one goroutine; several may share a socket.
 type writer struct {
 	udp    *net.UDPConn
 	failed int
@@ -52,7 +50,7 @@ func (w *writer) add(b []byte, to netip.AddrPort) {
 	}
 }
 
-// flush returns how many packets the kernel did not take.
+// flush returns how many packets the kernel refused.
 func (w *writer) flush() (failed int) {
 	failed, w.failed = w.failed, 0
 	return failed

@@ -2,8 +2,8 @@ package media
 
 import "net"
 
-// packetConn is a UDP socket that clients talk to, behind guard. It passes the
-// packets of channels on itself.
+// packetConn is a client-facing UDP socket. Requests pass guard before pion sees them; packets of
+// channels are forwarded here, without pion.
 type packetConn struct {
 	*net.UDPConn
 	s *Server
@@ -38,21 +38,21 @@ func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		}
 		pass, answer := c.s.guard(p.data(), endpoint{addr: p.from})
 		if answer != nil {
-			_, _ = c.WriteToUDPAddrPort(answer, p.from) // lost like any packet
+			_, _ = c.WriteToUDPAddrPort(answer, p.from) // best effort, as for any packet
 		}
 		if pass != nil {
-			c.flush() // in the order that they came in
+			c.flush() // keep the order of arrival
 			return copy(b, pass), net.UDPAddrFromAddrPort(p.from), nil
 		}
 	}
 }
 
-// forward sends ChannelData to the peer of its channel, with the next flush.
+// forward queues ChannelData for the peer of its channel; the next flush sends it.
 func (c *packetConn) forward(p packet) {
 	e := c.s.sessions.at(endpoint{addr: p.from})
 	number, data, ok := parseChannelData(p.data())
-	// An allocation belongs to the socket too that it was made through (RFC 8656,
-	// section 2.1), whose reader has its packets.
+	// An allocation also belongs to the socket through which it was made (RFC 8656, section 2.1); that
+	// socket's reader owns its outgoing packets.
 	if e == nil || !ok || e.relay.via != c.UDPConn {
 		return
 	}

@@ -15,27 +15,27 @@ import (
 )
 
 const (
-	// clockSkew is how far the clocks of the server that hands out credentials
-	// and of the one that takes them may be apart.
+	// clockSkew is the tolerated difference between the clocks of the server that issues credentials
+	// and the one that accepts them.
 	clockSkew = time.Minute
-	// maxUsername bounds a username in bytes: expiry, an account name of at most
-	// 64 and 16 digits; STUN itself allows 508 (RFC 8489, 14.3).
+	// maxUsername bounds a username in bytes: expiry, an account name of at most 64, and 16 hexadecimal
+	// digits. STUN itself allows 508 (RFC 8489, section 14.3).
 	maxUsername = 128
-	// usernameNonce is the length of the random part of a username in bytes. It
-	// keeps two credentials of one second apart.
+	// usernameNonce is the length of the random part of a username in bytes. It makes two credentials
+	// issued within one second different.
 	usernameNonce = 8
-	// selfAccount is the account of the self-test. No account has a name like it.
+	// selfAccount is the account name of the self-test. It is not a valid account name, so no user has
+	// it.
 	selfAccount = "!self-test"
 )
 
-// errCredential says that a username cannot be one of ours, or is expired.
-var errCredential = errors.New("media: the username is not one that is good now")
+// errCredential refuses a username that is not in our format or has expired.
+var errCredential = errors.New("media: the username is invalid or has expired")
 
-// Mint makes credentials of account that are good for life after now: a username
-// "<unix time of expiry>:<account>:<random>" and the base64 of its HMAC-SHA1
-// under secret. That is the "REST API for TURN" (draft-uberti-behave-turn-rest-00),
-// which coturn takes with use-auth-secret. SHA-1 is what the others speak; as a
-// MAC it is not broken.
+// Mint issues credentials for account that are valid for life after now: a username "<unix time of
+// expiry>:<account>:<random>" and, as the password, the base64 of its HMAC-SHA1 under secret. This is
+// the "REST API for TURN" (draft-uberti-behave-turn-rest-00), which coturn implements as
+// use-auth-secret. SHA-1 is required for compatibility; as a MAC it is not broken.
 func Mint(secret []byte, account string, now time.Time, life time.Duration) (username, password string, expires time.Time) {
 	var random [usernameNonce]byte
 	rand.Read(random[:])
@@ -50,12 +50,12 @@ func macOf(secret []byte, username string) string {
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// longTermKey is the key of RFC 8489, 9.2.2, which signs the messages of a username.
+// longTermKey is the key of RFC 8489, section 9.2.2, which authenticates messages under a username.
 func (s *Server) longTermKey(username string) []byte {
 	return turn.GenerateAuthKey(username, s.opt.Realm, macOf(s.opt.Secret, username))
 }
 
-// parseUsername reads account and expiry of a username.
+// parseUsername returns the account and the expiry of a username.
 func parseUsername(username string) (account string, expires time.Time, err error) {
 	if len(username) > maxUsername {
 		return "", time.Time{}, errCredential
@@ -69,9 +69,9 @@ func parseUsername(username string) (account string, expires time.Time, err erro
 	return account, time.Unix(seconds, 0), nil
 }
 
-// mayBegin says whether a username is good for a new allocation, and whose it
-// is: it is not expired, would not have been made for longer than MaxLifetime,
-// and was not made before its account was dropped.
+// mayBegin reports whether a username may create an allocation, and returns its account. The username
+// must not have expired, must not be valid for longer than MaxLifetime, and must have been issued after
+// the account was last dropped.
 func (s *Server) mayBegin(username string) (account string, err error) {
 	account, expires, err := parseUsername(username)
 	if err != nil {
@@ -84,16 +84,15 @@ func (s *Server) mayBegin(username string) (account string, err error) {
 	return account, nil
 }
 
-// mayContinue says whether the username of a session may still refresh it.
-// Credentials are for beginning: a call may last longer than they do, with the
-// same username from the same address, as with coturn, but not for ever.
+// mayContinue reports whether the username of a session may still refresh it. Credentials only limit
+// the start: as with coturn, a call may outlast them with the same username and address, but not for
+// ever.
 func (s *Server) mayContinue(e *session, username string) bool {
 	return e != nil && e.username == username && s.opt.Now().Sub(e.created) < s.opt.Limits.Session
 }
 
-// authorize is what pion asks for the key of a request. The username is also the
-// user id, so that other credentials, even of the same account, are no good for
-// an allocation (RFC 8656, 7.2 and 5).
+// authorize returns the key of a request to pion. The username is also the user id, so other
+// credentials cannot use the allocation, even those of the same account (RFC 8656, sections 7.2 and 5).
 func (s *Server) authorize(ra *turn.RequestAttributes) (userID string, key []byte, ok bool) {
 	from, known := endpointOf(ra.SrcAddr)
 	if !known || !s.authorized(ra.Realm, ra.Username, s.sessions.at(from)) {

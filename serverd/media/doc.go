@@ -1,20 +1,18 @@
-// Package media is the streaming media server: TURN and STUN (RFC 8656, RFC
-// 8489) over UDP and TCP, for calls whose two devices cannot reach each other.
-// It relays sealed packets and knows neither calls nor keys.
+// Package media is the media relay: TURN and STUN (RFC 8656, RFC 8489) over UDP and TCP, for calls
+// whose two devices cannot reach each other directly. It relays sealed packets and knows neither calls
+// nor keys.
 //
-// pion/turn speaks the protocol. What it leaves open is decided here, because an
-// unguarded TURN server is an open door into the operator's network: who may
-// allocate (credentials.go), which peers may be reached (policy.go, checked for
-// each request in guard.go and again for each packet in relay.go), how much
-// (sessions.go, limit.go), and what an unknown sender can make us answer
+// pion/turn implements the protocol. This package makes the decisions that pion leaves open, because an
+// unguarded TURN server is an open door into the operator's network: who may allocate (credentials.go),
+// which peers may be reached (policy.go, checked for each request in guard.go and again for each packet
+// in relay.go), how much (sessions.go, limit.go), and what an unknown sender can make the server answer
 // (guard.go, stream.go). Relaying of TCP (RFC 6062) is off.
 //
-// Requests are pion's, and so are Send and Data indications, by which a call
-// begins. The packets of channels, which are nearly all, do not go through it:
-// client.go, stream.go and relay.go pass them on by the table of channels that
-// pion's events keep (table.go), over UDP several with each call of the kernel
-// where several are waiting (batch.go). Only those to a client over TCP are pion's.
+// pion handles requests, and the Send and Data indications with which a call begins. Packets of
+// channels, which are nearly all packets, bypass it: client.go, stream.go and relay.go forward them by
+// the table of channels that pion's events maintain (table.go), over UDP several per system call when
+// several are waiting (batch.go). Only channel packets to a client over TCP go through pion.
 //
-// A Server may be used concurrently. Open makes its sockets, Run keeps it and
-// tests it until its context ends, Close ends everything and waits.
+// A Server is safe for concurrent use. Open opens its sockets, Run keeps them open and runs the
+// self-test until its context ends, and Close ends everything and waits.
 package media

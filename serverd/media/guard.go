@@ -10,17 +10,17 @@ import (
 )
 
 const (
-	// maxPacket bounds a packet in bytes; what is longer fits no path's MTU. It is
-	// one less than pion's, which takes a full buffer for a cut packet.
+	// maxPacket bounds a packet in bytes; a longer one exceeds every path's MTU. It is one less than
+	// pion's buffer, because pion treats a full buffer as a truncated packet.
 	maxPacket = 1599
-	// stunHeader is the length of a STUN header in bytes (RFC 8489, 5).
+	// stunHeader is the length of a STUN header in bytes (RFC 8489, section 5).
 	stunHeader = 20
-	// protocolTCP is TCP in REQUESTED-TRANSPORT (RFC 8656, 18.8).
+	// protocolTCP is TCP in REQUESTED-TRANSPORT (RFC 8656, section 18.8).
 	protocolTCP = 6
 )
 
-// guard looks at what arrives, except ChannelData, before pion does. It returns what pion is to
-// see, nil for nothing, and what is to be answered instead, nil for nothing.
+// guard inspects every incoming message except ChannelData before pion sees it. It returns the message
+// to hand to pion and the answer to send instead; each is nil for none.
 func (s *Server) guard(b []byte, from endpoint) (pass, answer []byte) {
 	if len(b) == 0 || len(b) > maxPacket {
 		return nil, nil
@@ -38,8 +38,7 @@ func (s *Server) guard(b []byte, from endpoint) (pass, answer []byte) {
 	}
 	e := s.sessions.at(from)
 	if (e == nil || t.Method == stun.MethodBinding) && !s.requests.take(from.addr.Addr()) {
-		// Answers to senders that are not known may go to a forged address, and
-		// are up to four times as long as the question.
+		// The sender's address may be forged, and an answer is up to four times as long as the request.
 		s.counters.droppedRequests.Add(1)
 		return nil, nil
 	}
@@ -61,9 +60,8 @@ func (s *Server) guard(b []byte, from endpoint) (pass, answer []byte) {
 	return s.shorten(m, b, key), nil
 }
 
-// keyOf returns the key of a request whose credentials and signature are good,
-// else nil. The nonce is pion's to check; a request that is repeated gets the
-// same refusal.
+// keyOf returns the key of a request whose credentials and signature are valid, else nil. pion checks
+// the nonce; a repeated request gets the same refusal.
 func (s *Server) keyOf(m *stun.Message, e *session) []byte {
 	username, err := m.Get(stun.AttrUsername)
 	if err != nil {
@@ -80,7 +78,7 @@ func (s *Server) keyOf(m *stun.Message, e *session) []byte {
 	return key
 }
 
-// refusal returns the error code for an authentic request, or 0.
+// refusal returns the error code that an authentic request gets, or 0.
 func (s *Server) refusal(m *stun.Message, e *session, from endpoint) stun.ErrorCode {
 	switch m.Type.Method {
 	case stun.MethodAllocate:
@@ -102,7 +100,7 @@ func (s *Server) refusal(m *stun.Message, e *session, from endpoint) stun.ErrorC
 	return 0
 }
 
-// isOriginal reports whether an authentic Allocate request comes from who made it.
+// isOriginal reports whether an authentic Allocate request comes from its first sender.
 func (s *Server) isOriginal(m *stun.Message, from endpoint) bool {
 	username, err1 := m.Get(stun.AttrUsername)
 	signature, err2 := m.Get(stun.AttrMessageIntegrity)
@@ -113,7 +111,7 @@ func (s *Server) isOriginal(m *stun.Message, from endpoint) bool {
 	return s.sessions.original(account, [sha1.Size]byte(signature), from)
 }
 
-// peerRefusal looks at the peers that a request names (attack F6).
+// peerRefusal checks the peers that a request names (attack F6, crypto/ATTACKS.md).
 func (s *Server) peerRefusal(m *stun.Message, e *session) stun.ErrorCode {
 	var t *table
 	if e != nil {
@@ -130,8 +128,7 @@ func (s *Server) peerRefusal(m *stun.Message, e *session) stun.ErrorCode {
 		if t != nil && !t.permitted[peer.Addr()] {
 			fresh++
 		}
-		// Permissions are for addresses, and a client may leave out the port
-		// (RFC 8656, 9.2).
+		// Permissions are for addresses; a client may leave out the port (RFC 8656, section 9.2).
 		anyPort := m.Type.Method == stun.MethodCreatePermission && x.Port == 0
 		if !s.mayReach(peer) && !(anyPort && s.mayReachAddress(peer.Addr())) {
 			forbidden = true
@@ -157,9 +154,9 @@ func (s *Server) peerRefusal(m *stun.Message, e *session) stun.ErrorCode {
 	return 0
 }
 
-// shorten makes a lifetime that is asked for at most ours: pion grants whatever
-// is below an hour. The message is signed anew, since the lifetime is under the
-// signature. Others are returned as they are.
+// shorten reduces a requested lifetime to our maximum; pion would grant anything below an hour. It
+// signs the message again, since the signature covers the lifetime. Other messages are returned
+// unchanged.
 func (s *Server) shorten(m *stun.Message, b, key []byte) []byte {
 	if m.Type.Method != stun.MethodAllocate && m.Type.Method != stun.MethodRefresh {
 		return b
@@ -186,7 +183,7 @@ func (s *Server) shorten(m *stun.Message, b, key []byte) []byte {
 	return out.Raw
 }
 
-// signed makes an answer to m.
+// signed makes a signed answer to m.
 func signed(m *stun.Message, key []byte, t stun.MessageType, more ...stun.Setter) []byte {
 	setters := append([]stun.Setter{stun.NewTransactionIDSetter(m.TransactionID), t}, more...)
 	out, err := stun.Build(append(setters, stun.MessageIntegrity(key))...)

@@ -7,23 +7,21 @@ import (
 )
 
 const (
-	// maxBuckets bounds the memory of a limiter: about 6 MiB when full.
+	// maxBuckets bounds the memory of a limiter to about 6 MiB.
 	maxBuckets = 1 << 16
-	// minPrune is the least time between two walks over a full limiter.
+	// minPrune is the least time between two passes over a full limiter.
 	minPrune = time.Second
-	// ipv6Site is the prefix that counts as one IPv6 address.
+	// ipv6Site is the length of the prefix that counts as one IPv6 address.
 	ipv6Site = 64
-	// bandwidthBurst is how much of a bandwidth may come at once: the key frames
-	// of a video are bursts.
+	// bandwidthBurst is how many seconds of a bandwidth may pass at once: video key frames are bursts.
 	bandwidthBurst = 2 * time.Second
-	// packetHeaders is what a packet costs of a bandwidth beside its content, in
-	// bytes: the headers of IPv4 and UDP. Else small packets would be nearly free,
-	// and empty ones quite.
+	// packetHeaders is the number of bytes charged for a packet beside its content: the headers of IPv4
+	// and UDP. Without it small packets would cost almost nothing, and empty ones nothing.
 	packetHeaders = 28
 )
 
-// requestLimiter bounds what each address is answered. It fails closed: when it
-// has no room for a new address, the new one is not answered.
+// requestLimiter bounds the answers to each address. It fails closed: if there is no room for a new
+// address, that address gets no answer.
 type requestLimiter struct {
 	rate Rate // constant
 	now  func() time.Time
@@ -46,12 +44,12 @@ func site(addr netip.Addr) netip.Prefix {
 	}
 	p, err := addr.Prefix(bits)
 	if err != nil {
-		return netip.Prefix{} // all that is no address is one
+		return netip.Prefix{} // all invalid addresses share one key
 	}
 	return p
 }
 
-// take reports whether addr may be answered once more.
+// take reports whether addr may get one more answer.
 func (l *requestLimiter) take(addr netip.Addr) bool {
 	key, now := site(addr), l.now()
 	l.mu.Lock()
@@ -83,7 +81,7 @@ func (l *requestLimiter) pruneLocked(now time.Time) bool {
 	return len(l.full) < maxBuckets
 }
 
-// byteBucket bounds the bytes of one account.
+// byteBucket bounds the bytes per second of one account.
 type byteBucket struct {
 	perSecond int64 // constant
 	now       func() time.Time
@@ -92,7 +90,7 @@ type byteBucket struct {
 	full time.Time // when the bucket is full again; guarded by mu
 }
 
-// take reports whether a packet of n more bytes may pass.
+// take reports whether another packet of n bytes may pass.
 func (b *byteBucket) take(n int) bool {
 	cost := time.Duration(int64(n+packetHeaders) * int64(time.Second) / b.perSecond)
 	now := b.now()

@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// listenTries is how often a free port is looked for that both UDP and TCP have.
+	// listenTries is how many ports are tried to find one that is free for both UDP and TCP.
 	listenTries = 16
-	// socketBuffer is asked for on the sockets that all clients write to, in
-	// bytes; the kernel gives what net.core.rmem_max allows.
+	// socketBuffer is the buffer size requested for the sockets that all clients write to, in bytes.
+	// The kernel grants up to net.core.rmem_max.
 	socketBuffer = 4 << 20
 )
 
-// The addresses that routes are asked for: of the root servers a and k, which
-// do not move. Nothing is sent to them.
+// Addresses whose routes are looked up: the root servers a and k, which do not move. Nothing is sent to
+// them.
 const (
 	far4 = "198.41.0.4:53"
 	far6 = "[2001:7fd::1]:53"
@@ -33,7 +33,7 @@ type sockets struct {
 	ip  netip.Addr
 }
 
-// addr is where this machine reaches the sockets.
+// addr is the address at which this machine reaches the sockets.
 func (k sockets) addr() netip.AddrPort {
 	port := unmapped(k.udp.LocalAddr().(*net.UDPAddr).AddrPort()).Port()
 	switch {
@@ -88,7 +88,7 @@ func listen(ctx context.Context, address string) ([]sockets, error) {
 	return []sockets{four}, nil // this machine has no IPv6
 }
 
-// listenBoth opens UDP and TCP of one port; port 0 is a free one.
+// listenBoth opens UDP and TCP on one port; port 0 picks a free one.
 func listenBoth(ctx context.Context, ip netip.Addr, port int) (sockets, error) {
 	var lc net.ListenConfig
 	v := "4"
@@ -106,7 +106,7 @@ func listenBoth(ctx context.Context, ip netip.Addr, port int) (sockets, error) {
 			return sockets{}, err
 		}
 		k := sockets{udp: pc.(*net.UDPConn), ip: ip}
-		_ = k.udp.SetReadBuffer(socketBuffer) // less is not wrong
+		_ = k.udp.SetReadBuffer(socketBuffer) // a smaller buffer also works
 		_ = k.udp.SetWriteBuffer(socketBuffer)
 		taken := k.udp.LocalAddr().(*net.UDPAddr).Port
 		if k.tcp, failed = lc.Listen(ctx, "tcp"+v, net.JoinHostPort(ip.String(), strconv.Itoa(taken))); failed == nil {
@@ -117,8 +117,8 @@ func listenBoth(ctx context.Context, ip netip.Addr, port int) (sockets, error) {
 	return sockets{}, failed
 }
 
-// lookAround learns this host's addresses: those that are never peers, and
-// those that allocations are bound to.
+// lookAround determines this host's addresses: those that are never allowed as peers, and those that
+// allocations are bound to.
 func (s *Server) lookAround(ctx context.Context, socks []sockets) error {
 	own, broadcast, err := hostAddresses()
 	if err != nil {
@@ -154,8 +154,8 @@ func (s *Server) lookAround(ctx context.Context, socks []sockets) error {
 	return nil
 }
 
-// anyAddress returns an address of this machine that others may reach, for one
-// without a route to the world; invalid if it has none.
+// anyAddress returns an address of this machine that others may reach, for a machine without a route to
+// the Internet. It is invalid if there is none.
 func anyAddress(own []netip.Addr, four bool) netip.Addr {
 	for _, a := range own {
 		if a.Is4() == four && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsUnspecified() {
@@ -165,8 +165,8 @@ func anyAddress(own []netip.Addr, four bool) netip.Addr {
 	return netip.Addr{}
 }
 
-// routeAddress returns the address of this machine that the world sees, as far
-// as its routes tell; invalid if there is no route.
+// routeAddress returns the address that this machine uses towards the Internet, according to its
+// routes. It is invalid if there is no route.
 func (s *Server) routeAddress(ctx context.Context, network, far string) netip.Addr {
 	if s.opt.Loopback {
 		if network == "udp4" {

@@ -11,33 +11,32 @@ import (
 )
 
 const (
-	// MaxLifetime bounds credentials and the time that one refresh adds to an
-	// allocation (attack F8). It is the default of RFC 8656, section 3.2.
+	// MaxLifetime bounds the validity of credentials and the time that one refresh adds to an
+	// allocation (attack F8, crypto/ATTACKS.md). It is the default of RFC 8656, section 3.2.
 	MaxLifetime = 10 * time.Minute
-	// secretSize is the length of the secret that a server makes for itself, in bytes.
+	// secretSize is the length of the secret that a server generates for itself, in bytes.
 	secretSize = 32
 )
 
-// Rate is a token bucket: Burst at once, then one more per Every.
+// Rate is a token bucket: Burst at once, then one more each Every.
 type Rate struct {
 	Burst int
 	Every time.Duration
 }
 
-// Limits bound what accounts and strangers may use; a zero field takes the
-// default of DefaultLimits.
+// Limits bound the use by accounts and strangers. A zero field means the default of DefaultLimits.
 type Limits struct {
 	Allocations int           // of one account at a time
-	Total       int           // of all accounts at a time: each is a socket
-	Bandwidth   int64         // bytes a second that an account may relay, both directions together, with the packets' headers
+	Total       int           // of all accounts at a time; each needs a socket
+	Bandwidth   int64         // bytes per second that an account may relay, both directions together, packet headers included
 	Lifetime    time.Duration // what one refresh adds, at most MaxLifetime
 	Session     time.Duration // how long an allocation may be refreshed altogether
-	Requests    Rate          // what is answered to an address (/64 for IPv6) without an allocation
+	Requests    Rate          // answers to an address (/64 for IPv6) without an allocation
 }
 
-// DefaultLimits returns the defaults. A call of a device behind a strict NAT
-// takes two allocations, UDP and TCP, and two more for a moment when its network
-// changes; video of good quality takes 0.4 MiB a second each way.
+// DefaultLimits returns the defaults. A device behind a strict NAT needs two allocations for a call,
+// UDP and TCP, and two more for a moment when its network changes. Good video takes 0.4 MiB per second
+// each way.
 func DefaultLimits() Limits {
 	return Limits{
 		Allocations: 5, Total: 2_000, Bandwidth: 2 << 20, Lifetime: MaxLifetime, Session: 24 * time.Hour,
@@ -68,32 +67,30 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Options are what a Server is made of.
+// Options configure a Server.
 type Options struct {
-	// Realm is the TURN realm: the domain. Needed.
+	// Realm is the TURN realm: the server's domain. Required.
 	Realm string
-	// Secret is shared with who hands out the credentials; nil: a random one.
+	// Secret is shared with the issuer of the credentials. Nil means a random one.
 	Secret []byte
-	// Listen is HOST:PORT for UDP and TCP alike. Without a host it means both
-	// IPv4 and IPv6; port 0 is a free one.
+	// Listen is HOST:PORT for both UDP and TCP. Without a host it means IPv4 and IPv6; port 0 picks a
+	// free port.
 	Listen string
-	// Public are the addresses that relayed packets come from as the world sees
-	// them, at most one of each family. A family without one uses the address of
-	// Listen, or that of the route to the world.
+	// Public lists the public addresses of relayed packets, at most one of each family. A family
+	// without one uses the address of Listen, or that of the route to the Internet.
 	Public []netip.Addr
-	// MinPort and MaxPort bound the relayed ports, both included; 0: the dynamic
-	// ports of RFC 6335, 49152 to 65535.
+	// MinPort and MaxPort bound the relayed ports, both included. 0 means the dynamic ports of RFC
+	// 6335, 49152 to 65535.
 	MinPort, MaxPort uint16
-	// Loopback makes this the server of one machine: it relays from and to
-	// loopback addresses.
+	// Loopback allows relaying from and to loopback addresses, for a server whose clients are all on
+	// the same machine.
 	Loopback bool
-	// Allow are further peers that may be reached, such as the operator's own
-	// private network. This host's own addresses, loopback, multicast and the
-	// metadata addresses of clouds stay refused.
+	// Allow lists further peers that may be reached, such as the operator's own private network. This
+	// host's own addresses, loopback, multicast and clouds' metadata addresses stay refused.
 	Allow  []netip.Prefix
 	Limits Limits
 	Now    func() time.Time // nil: time.Now
-	Logger *slog.Logger     // nil: none
+	Logger *slog.Logger     // nil for none
 }
 
 const (
@@ -101,7 +98,7 @@ const (
 	lastPort         = 65535
 )
 
-// withDefaults checks the options and fills in what is missing.
+// withDefaults checks the options and fills in defaults.
 func (o Options) withDefaults() (Options, error) {
 	if o.Realm == "" {
 		return o, errors.New("media: the realm is missing")
@@ -117,7 +114,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	for i, a := range o.Public {
 		if !a.IsValid() || a.IsUnspecified() || a.Zone() != "" {
-			return o, errors.New("media: a public address is none")
+			return o, errors.New("media: a public address is invalid")
 		}
 		o.Public[i] = a.Unmap()
 	}

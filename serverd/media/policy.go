@@ -16,9 +16,9 @@ func prefixes(texts ...string) []netip.Prefix {
 	return list
 }
 
-// policy says which peers the relay may send to: public unicast addresses of
-// others, and what the operator allows (attack F6). Checks are by address;
-// ports matter only on our own relayed address, see relayed ports in sessions.
+// policy decides which peers the relay may send to: public unicast addresses of other hosts, and those
+// that the operator allows (attack F6, crypto/ATTACKS.md). It checks addresses only; ports matter only
+// for our own relayed address, see mayReach.
 type policy struct {
 	// constant
 	loopback bool
@@ -30,7 +30,7 @@ type policy struct {
 	nat64    netip.Prefix
 	sixTo4   netip.Prefix
 
-	own atomic.Pointer[map[netip.Addr]bool] // this host's addresses, and those of its networks' broadcasts
+	own atomic.Pointer[map[netip.Addr]bool] // this host's addresses, and the broadcast addresses of its networks
 }
 
 func newPolicy(loopback bool, allow []netip.Prefix) *policy {
@@ -38,17 +38,17 @@ func newPolicy(loopback bool, allow []netip.Prefix) *policy {
 		loopback: loopback, allow: allow,
 		never: prefixes(
 			"0.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "ff00::/8",
-			"169.254.169.254/32", "fd00:ec2::254/128", // metadata of clouds: credentials for who can ask
-			"64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96", // IPv4 within IPv6 in ways that hide which
+			"169.254.169.254/32", "fd00:ec2::254/128", // cloud metadata services, which hand out credentials to any local client
+			"64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96", // IPv4 embedded in IPv6 in forms that do not reveal the address
 		),
 		// IANA IPv4 Special-Purpose Address Registry (RFC 6890 and successors).
 		special4: prefixes(
 			"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
 			"192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
 		),
-		// 2001::/23 holds Teredo, benchmarking and ORCHID (RFC 2928); then documentation twice.
+		// 2001::/23 holds Teredo, benchmarking and ORCHID (RFC 2928); the other two are documentation.
 		special6: prefixes("2001::/23", "2001:db8::/32", "3fff::/20"),
-		global6:  netip.MustParsePrefix("2000::/3"), // RFC 4291, 2.4: all global unicast so far
+		global6:  netip.MustParsePrefix("2000::/3"), // RFC 4291, section 2.4: all global unicast so far
 		nat64:    netip.MustParsePrefix("64:ff9b::/96"),
 		sixTo4:   netip.MustParsePrefix("2002::/16"),
 	}
@@ -57,7 +57,7 @@ func newPolicy(loopback bool, allow []netip.Prefix) *policy {
 	return p
 }
 
-// setOwn replaces the addresses that are this host's, or everybody's beside it.
+// setOwn replaces this host's addresses and its networks' broadcast addresses.
 func (p *policy) setOwn(list []netip.Addr) {
 	own := make(map[netip.Addr]bool, len(list))
 	for _, a := range list {
@@ -66,8 +66,7 @@ func (p *policy) setOwn(list []netip.Addr) {
 	p.own.Store(&own)
 }
 
-// allows reports whether packets may be relayed to addr, which may be IPv4 in
-// any of its disguises.
+// allows reports whether packets may be relayed to addr, including an IPv4 address embedded in IPv6.
 func (p *policy) allows(addr netip.Addr) bool {
 	addr = addr.Unmap()
 	if !addr.IsValid() || addr.Zone() != "" {
@@ -91,8 +90,8 @@ func (p *policy) allows(addr netip.Addr) bool {
 	return p.global6.Contains(addr) && !contains(p.special6, addr)
 }
 
-// embedded returns the IPv4 address that a translator or a tunnel would send to
-// (RFC 6052, 2.2; RFC 3056, 2).
+// embedded returns the IPv4 address to which a translator or tunnel would forward (RFC 6052, section
+// 2.2; RFC 3056, section 2).
 func (p *policy) embedded(addr netip.Addr) (netip.Addr, bool) {
 	b := addr.As16()
 	switch {
@@ -114,8 +113,8 @@ func contains(list []netip.Prefix, addr netip.Addr) bool {
 	return false
 }
 
-// hostAddresses returns the addresses of all interfaces, and those that reach
-// everybody in the networks of these: Go's sockets may send there.
+// hostAddresses returns the addresses of all interfaces and the broadcast addresses of their networks,
+// to which Go's sockets may send.
 func hostAddresses() (own, broadcast []netip.Addr, err error) {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -137,9 +136,9 @@ func hostAddresses() (own, broadcast []netip.Addr, err error) {
 	return own, broadcast, nil
 }
 
-// broadcastOf returns the last address of an IPv4 network and the first, which
-// some systems take for the same (RFC 1122, 3.2.1.3); none for one of a link's two
-// ends (RFC 3021), and for IPv6.
+// broadcastOf returns the last and the first address of an IPv4 network; some systems treat the first
+// as broadcast too (RFC 1122, section 3.2.1.3). It returns none for a point-to-point link (RFC 3021)
+// and for IPv6.
 func broadcastOf(ip netip.Addr, bits int) []netip.Addr {
 	p, err := ip.Prefix(bits)
 	if err != nil || !ip.Is4() || bits >= ip.BitLen()-1 {

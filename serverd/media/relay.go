@@ -15,23 +15,23 @@ import (
 // portTries is how many random ports are tried before an allocation fails.
 const portTries = 32
 
-// errNoRelay refuses what is not relayed: TCP (RFC 6062, attack F9), reserved and
-// even ports (which WebRTC does not use), and a family without an address.
-var errNoRelay = errors.New("media: this is not relayed")
+// errNoRelay refuses unsupported allocations: TCP (RFC 6062; attack F9, crypto/ATTACKS.md), reserved
+// and even ports (WebRTC does not use them), and a family without an address.
+var errNoRelay = errors.New("media: this kind of relaying is not supported")
 
-// relayAddress says where relayed sockets of a family are bound, and as what the
-// world knows that address. Both are invalid if the family is not relayed.
+// relayAddress holds the address to which a family's relayed sockets are bound, and that address as the
+// outside sees it. Both are invalid if the family is not relayed.
 type relayAddress struct {
 	bound, told netip.Addr
 }
 
-// generator makes the sockets of allocations; it is pion's RelayAddressGenerator.
+// generator opens the sockets of allocations. It is pion's RelayAddressGenerator.
 type generator struct {
 	s   *Server
 	udp *net.UDPConn // what its clients talk to; nil if that is TCP
 }
 
-// Validate does nothing: New has checked the options.
+// Validate does nothing: New has already checked the options.
 func (g generator) Validate() error { return nil }
 
 // AllocateListener refuses: TCP is not relayed.
@@ -42,9 +42,9 @@ func (g generator) AllocateListener(turn.AllocateListenerConfig) (net.Listener, 
 // AllocateConn refuses: TCP is not relayed.
 func (g generator) AllocateConn(turn.AllocateConnConfig) (net.Conn, error) { return nil, errNoRelay }
 
-// AllocatePacketConn makes the socket of one allocation.
+// AllocatePacketConn opens the socket of one allocation.
 func (g generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.PacketConn, net.Addr, error) {
-	account, expires, err := parseUsername(c.UserID) // "" for a search for an even port
+	account, expires, err := parseUsername(c.UserID) // "" when pion looks for an even port
 	if err != nil || c.RequestedPort != 0 {
 		return nil, nil, errNoRelay
 	}
@@ -74,7 +74,7 @@ func (g generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.Packet
 	return r, net.UDPAddrFromAddrPort(r.told), nil
 }
 
-// listenRelay opens a socket at a random port, so that ports cannot be guessed.
+// listenRelay opens a socket on a random port, so that ports cannot be guessed.
 func listenRelay(network string, addr netip.Addr, first, last uint16) (*net.UDPConn, error) {
 	var failed error
 	for range portTries {
@@ -92,8 +92,8 @@ func listenRelay(network string, addr netip.Addr, first, last uint16) (*net.UDPC
 	return nil, fmt.Errorf("no free port for an allocation: %w", failed)
 }
 
-// relayConn is the socket of one allocation. What the client sends is written by
-// the goroutine that reads the client's socket; one of pion's reads what peers send.
+// relayConn is the socket of one allocation. The goroutine that reads the client's socket writes the
+// client's packets to it; a goroutine of pion reads the peers' packets.
 type relayConn struct {
 	*net.UDPConn
 	// constant
@@ -112,18 +112,18 @@ type relayConn struct {
 	once sync.Once
 }
 
-// forward sends ChannelData that came by TCP.
+// forward sends ChannelData that came over TCP.
 func (r *relayConn) forward(b []byte) {
 	number, data, ok := parseChannelData(b)
 	if !ok {
 		return
 	}
 	if ch := r.session.table.Load().channels[number]; ch != nil {
-		_, _ = r.WriteTo(data, net.UDPAddrFromAddrPort(ch.peer)) // it counts what fails
+		_, _ = r.WriteTo(data, net.UDPAddrFromAddrPort(ch.peer)) // WriteTo counts failures
 	}
 }
 
-// WriteTo sends what comes by a Send indication, or by TCP.
+// WriteTo sends the data of a Send indication, or of a client over TCP.
 func (r *relayConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	u, ok := to.(*net.UDPAddr)
 	if !ok {
@@ -134,13 +134,13 @@ func (r *relayConn) WriteTo(b []byte, to net.Addr) (int, error) {
 		return len(b), nil
 	}
 	if _, err := r.WriteToUDPAddrPort(b, r.behind(peer)); err != nil {
-		r.s.counters.failedPackets.Add(1) // no route, or the peer's port is closed: not an error of the client's
+		r.s.counters.failedPackets.Add(1) // no route, or the peer's port is closed; not the client's fault
 	}
 	return len(b), nil
 }
 
-// admits reports whether a packet may go to peer: that peer may be reached, and
-// the account has bandwidth left. Else the packet is lost, as packets are.
+// admits reports whether a packet may go to peer: the policy allows the peer, and the account has
+// bandwidth left. A packet that may not go is dropped.
 func (r *relayConn) admits(peer netip.AddrPort, n int) bool {
 	c := &r.s.counters
 	if !r.s.mayReach(peer) {
@@ -156,9 +156,9 @@ func (r *relayConn) admits(peer netip.AddrPort, n int) bool {
 	return true
 }
 
-// behind returns where packets for a peer are sent to. Another allocation of
-// ours is reached at the address that we have: a NAT in front of us need not send
-// back what goes to our own public address.
+// behind translates a peer's address to the one that packets are sent to. Another allocation of this
+// server is reached at its local address, because a NAT in front of us may not loop packets to our
+// public address back.
 func (r *relayConn) behind(peer netip.AddrPort) netip.AddrPort {
 	if peer.Addr() == r.told.Addr() {
 		return netip.AddrPortFrom(r.bound, peer.Port())
@@ -166,8 +166,8 @@ func (r *relayConn) behind(peer netip.AddrPort) netip.AddrPort {
 	return peer
 }
 
-// ReadFrom passes packets of channels on to a client that speaks UDP, and returns
-// the next one that is another's.
+// ReadFrom forwards packets of channels to a client that uses UDP. It returns the next packet of any
+// other kind to pion.
 func (r *relayConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		p, ok := r.in.next()
@@ -191,9 +191,8 @@ func (r *relayConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-// accepts reports whether a packet of a peer is for the client, and by which
-// channel if there is one. Nobody whom the client did not name can use up the
-// account's bandwidth.
+// accepts reports whether a peer's packet is for the client, and the number of its channel if there is
+// one. A peer that the client has not permitted cannot use up the account's bandwidth.
 func (r *relayConn) accepts(from netip.AddrPort, p packet) (number uint16, bound, ok bool) {
 	c, t := &r.s.counters, r.session.table.Load()
 	number, bound = t.numbers[from]
@@ -210,7 +209,7 @@ func (r *relayConn) accepts(from netip.AddrPort, p packet) (number uint16, bound
 	return number, bound, true
 }
 
-// front undoes behind.
+// front is the inverse of behind.
 func (r *relayConn) front(from netip.AddrPort) netip.AddrPort {
 	if from.Addr() == r.bound && r.bound != r.told.Addr() {
 		if told := netip.AddrPortFrom(r.told.Addr(), from.Port()); r.s.sessions.relayed(told) {
@@ -226,8 +225,8 @@ func (r *relayConn) flushBack() {
 	}
 }
 
-// Close ends the allocation's part in the table. Closing again is no error:
-// pion would leave the other allocations open after one.
+// Close removes the allocation from the table. A second Close is no error: on an error, pion would
+// leave the other allocations open.
 func (r *relayConn) Close() error {
 	var err error
 	r.once.Do(func() {
@@ -237,9 +236,9 @@ func (r *relayConn) Close() error {
 	return err
 }
 
-// mayReach reports whether packets may be relayed to a peer. Our own relayed
-// address is open for the ports that are allocated now, so that two devices
-// that both relay here can talk, and for nothing else of this host.
+// mayReach reports whether packets may be relayed to a peer. On our own relayed address only the ports
+// of current allocations may be reached, so that two devices that both relay here can talk, and nothing
+// else on this host.
 func (s *Server) mayReach(peer netip.AddrPort) bool {
 	if peer.Port() == 0 {
 		return false
@@ -247,13 +246,13 @@ func (s *Server) mayReach(peer netip.AddrPort) bool {
 	return s.policy.allows(peer.Addr()) || s.isTold(peer.Addr()) && s.sessions.relayed(peer)
 }
 
-// isTold reports whether addr is what allocations are told to be at.
+// isTold reports whether addr is the relayed address that clients are given.
 func (s *Server) isTold(addr netip.Addr) bool {
 	return addr.IsValid() && (addr == s.relay4.Load().told || addr == s.relay6.Load().told)
 }
 
-// mayPermit is pion's own check, by address alone: requests come here only after
-// guard has looked at them with their ports, and packets before WriteTo does.
+// mayPermit is pion's check by address alone. Requests reach it only after guard has checked them with
+// their ports; WriteTo checks the packets again.
 func (s *Server) mayPermit(_ net.Addr, ip net.IP) bool {
 	addr, ok := netip.AddrFromSlice(ip)
 	if ok && s.mayReachAddress(addr.Unmap()) {

@@ -14,21 +14,20 @@ import (
 )
 
 const (
-	// testEvery is how often the server tests itself, and looks for new addresses
-	// of its host.
+	// testEvery is how often the server tests itself and rereads its host's addresses.
 	testEvery = 5 * time.Minute
-	// retryEvery is how often it does so when something is wrong.
+	// retryEvery is the same interval while something is wrong.
 	retryEvery = 30 * time.Second
-	// testTimeout bounds one self-test: it is on this machine.
+	// testTimeout bounds one self-test, which stays on this machine.
 	testTimeout = 5 * time.Second
 	// probeSize is the length of the packet that a self-test relays, in bytes.
 	probeSize = 32
-	// probes is how often a packet that is lost is sent again.
+	// probes is how often a lost packet is sent again.
 	probes = 5
 )
 
-// Run tests the server from time to time, and opens it if it is not open, until
-// ctx ends. It does not close it.
+// Run tests the server periodically, and opens it if it is not open, until ctx ends. It does not close
+// the server.
 func (s *Server) Run(ctx context.Context) {
 	var failed error
 	for first := true; ; first = false {
@@ -62,7 +61,7 @@ func (s *Server) Run(ctx context.Context) {
 	}
 }
 
-// refresh looks for addresses of the host that came and went.
+// refresh rereads the host's addresses.
 func (s *Server) refresh(ctx context.Context) {
 	s.mu.Lock()
 	socks := append([]sockets(nil), s.socks...)
@@ -71,12 +70,12 @@ func (s *Server) refresh(ctx context.Context) {
 		return
 	}
 	if err := s.lookAround(ctx, socks); err != nil {
-		s.opt.Logger.Warn("addresses of this machine could not be read", "error", err)
+		s.opt.Logger.Warn("could not read the addresses of this machine", "error", err)
 	}
 }
 
-// Test is the self-test: over UDP and over TCP it asks for the own address
-// (STUN), allocates, and relays a packet to itself. Its result stands in Status.
+// Test is the self-test: over UDP and TCP it asks for its own address (STUN), allocates, and relays a
+// packet to itself. Status reports the result.
 func (s *Server) Test(ctx context.Context) error {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, testTimeout)
@@ -113,12 +112,12 @@ func (s *Server) testAll(ctx context.Context, socks []sockets) error {
 		}
 	}
 	if !tested {
-		return errors.New("this machine has no address to relay from: it has none but loopback")
+		return errors.New("this machine has no address to relay from, only loopback addresses")
 	}
 	return errors.Join(errs...)
 }
 
-// relayOf returns where allocations of the family of ip are.
+// relayOf returns the relayed address of the family of ip.
 func (s *Server) relayOf(ip netip.Addr) relayAddress {
 	if ip.Is4() {
 		return *s.relay4.Load()
@@ -140,7 +139,7 @@ func (s *Server) test(ctx context.Context, network, to string) error {
 		return err
 	}
 	defer client.Close()
-	// What waits without a context fails when the socket is closed.
+	// Closing the socket unblocks calls that take no context.
 	stop := context.AfterFunc(ctx, func() { client.Close(); _ = conn.Close() })
 	defer stop()
 	if err := client.Listen(); err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/pion/turn/v5"
 )
 
-// counters are what the server has done since it was made.
+// counters count since the server was created.
 type counters struct {
 	allocations, refusedLogin, refusedQuota, refusedPeers, refusedTCP, refusedStreams atomic.Int64
 
@@ -43,17 +43,17 @@ type Server struct {
 	status  Status
 }
 
-// Status says how the server is.
+// Status is the server's state.
 type Status struct {
-	Open   bool          // it has its sockets
+	Open   bool          // its sockets are open
 	Listen string        // their address and port
 	Relay  []string      // the addresses that relayed packets come from
-	Err    error         // why it has no sockets, or what the last self-test found; nil: all is well
-	Tested time.Time     // when the last self-test ended; zero: there was none
+	Err    error         // why the sockets could not be opened, or the error of the last self-test; nil if all is well
+	Tested time.Time     // end of the last self-test; zero if there was none
 	Took   time.Duration // how long it took
 }
 
-// New makes a server. It fails if the options make no sense; it opens nothing.
+// New creates a server. It returns an error if the options are invalid. It opens nothing.
 func New(opt Options) (*Server, error) {
 	opt, err := opt.withDefaults()
 	if err != nil {
@@ -68,8 +68,8 @@ func New(opt Options) (*Server, error) {
 	return s, nil
 }
 
-// Open makes the server's sockets and begins to serve. It fails if a port is
-// taken; then it may be called again. When it is open already it does nothing.
+// Open opens the server's sockets and starts serving. It returns an error if a port is taken, and may
+// then be called again. On an open server it does nothing.
 func (s *Server) Open(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,8 +120,8 @@ func (s *Server) openLocked(ctx context.Context) error {
 	return nil
 }
 
-// quiet makes pion silent: what it would log are addresses of clients, which
-// are nobody's business, and counters tell the rest.
+// quiet silences pion: its log would contain clients' addresses, which are private, and the counters
+// cover the rest.
 func quiet() logging.LoggerFactory {
 	return &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}
 }
@@ -136,8 +136,8 @@ func (s *Server) mayAllocate(username, _ string, _ net.Addr) bool {
 	return true
 }
 
-// events keep the table of sessions in step with pion. What changes is named by
-// its relayed address: no other allocation has it while pion speaks of it.
+// events keep the table of sessions in step with pion. They identify an allocation by its relayed
+// address, which no other allocation has during pion's callback.
 func (s *Server) events() turn.EventHandler {
 	change := func(relay net.Addr, f func(*session, *table)) {
 		if told, ok := relay.(*net.UDPAddr); ok {
@@ -168,15 +168,15 @@ func (s *Server) events() turn.EventHandler {
 	}
 }
 
-// Addr returns the address at which this machine reaches the server; invalid
-// while it is not open.
+// Addr returns the address at which this machine reaches the server. It is invalid while the server is
+// not open.
 func (s *Server) Addr() netip.AddrPort {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.addr
 }
 
-// Status returns how the server is.
+// Status returns the server's state.
 func (s *Server) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,7 +189,7 @@ func (s *Server) Status() Status {
 	return st
 }
 
-// Problems returns what an administrator should know, for the statistics.
+// Problems returns warnings for the administrator, for the statistics.
 func (s *Server) Problems() []string {
 	st := s.Status()
 	var list []string
@@ -210,8 +210,7 @@ func (s *Server) Problems() []string {
 	return list
 }
 
-// isWorldly reports whether an address of ours is public, or in a network that
-// the operator serves.
+// isWorldly reports whether one of our addresses is public, or in a network that the operator serves.
 func (s *Server) isWorldly(a netip.Addr) bool {
 	return newPolicy(false, s.opt.Allow).allows(a)
 }
@@ -235,11 +234,10 @@ func (s *Server) Counters() map[string]int64 {
 	}
 }
 
-// Drop ends an account's allocations and makes the credentials bad that were
-// handed out to it so far.
+// Drop ends an account's allocations and invalidates the credentials issued to it so far.
 func (s *Server) Drop(account string) { s.sessions.drop(account) }
 
-// Mint makes credentials of account for this server, of at most MaxLifetime.
+// Mint issues credentials for account on this server, valid for at most MaxLifetime.
 func (s *Server) Mint(account string) (username, password string, expires time.Time) {
 	return Mint(s.opt.Secret, account, s.opt.Now(), s.opt.Limits.Lifetime)
 }

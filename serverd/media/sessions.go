@@ -11,18 +11,17 @@ import (
 )
 
 const (
-	// maxPermissions and maxChannels bound what one allocation can make us keep,
-	// and the search for a packet's channel, which is linear in pion. ICE takes
-	// one of each for each candidate of the other side.
+	// maxPermissions and maxChannels bound the memory of one allocation, and pion's search for a
+	// packet's channel, which is linear. ICE uses one of each for every candidate of the other side.
 	maxPermissions = 128
 	maxChannels    = 64
-	// maxSeen bounds the Allocate requests of an account that are remembered,
-	// and so those that it can make within the life of credentials.
+	// maxSeen bounds the remembered Allocate requests of an account, and with it the requests that the
+	// account can make within the lifetime of credentials.
 	maxSeen = 256
 )
 
-// errQuota says that there is no room for another allocation.
-var errQuota = errors.New("media: no allocation is left")
+// errQuota refuses an allocation beyond the limits.
+var errQuota = errors.New("media: the limit of allocations is reached")
 
 // endpoint is a client's transport address.
 type endpoint struct {
@@ -30,7 +29,7 @@ type endpoint struct {
 	addr   netip.AddrPort
 }
 
-// endpointOf reads the addresses that Go's sockets give.
+// endpointOf converts an address of Go's sockets.
 func endpointOf(a net.Addr) (endpoint, bool) {
 	switch a := a.(type) {
 	case *net.UDPAddr:
@@ -57,17 +56,17 @@ type session struct {
 
 	from endpoint // guarded by sessions.mu; zero until pion has said whose it is
 
-	table atomic.Pointer[table] // replaced under sessions.mu, never changed
+	table atomic.Pointer[table] // replaced under sessions.mu; immutable
 }
 
-// usage is what an account uses.
+// usage is the current use by an account.
 type usage struct {
 	count int
 	bytes *byteBucket
 	seen  map[[sha1.Size]byte]sighting // by the signatures of its Allocate requests
 }
 
-// sighting says who sent an Allocate request, and until when it could be sent again.
+// sighting records the sender of an Allocate request, and until when the request could be replayed.
 type sighting struct {
 	from  endpoint
 	until time.Time
@@ -110,8 +109,8 @@ func (t *sessions) roomLocked(account string) bool {
 	return len(t.byRelay) < t.limits.Total && (u == nil || u.count < t.limits.Allocations)
 }
 
-// add notes an allocation that was just made; it fails with errQuota, and with
-// errCredential if the account was dropped while it was made.
+// add records a new allocation. It returns errQuota beyond the limits, and errCredential if the account
+// was dropped while the allocation was being made.
 func (t *sessions) add(e *session) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -138,9 +137,9 @@ func (t *sessions) usageLocked(account string) *usage {
 	return u
 }
 
-// original notes an Allocate request by its signature, and reports whether it
-// was never seen from another address. Requests cross the network in clear: who
-// listens could send one again, and use up what its account may have (attack F8).
+// original records an Allocate request by its signature, and reports whether it has never come from
+// another address. Requests cross the network in clear, so an eavesdropper could replay one and use up
+// the account's quota (attack F8, crypto/ATTACKS.md).
 func (t *sessions) original(account string, signature [sha1.Size]byte, from endpoint) bool {
 	now := t.now()
 	t.mu.Lock()
@@ -159,7 +158,7 @@ func (t *sessions) original(account string, signature [sha1.Size]byte, from endp
 	return true
 }
 
-// forget drops requests whose credentials are expired.
+// forget removes requests whose credentials have expired.
 func (u *usage) forget(now time.Time) {
 	for k, s := range u.seen {
 		if !now.Before(s.until) {
@@ -168,7 +167,7 @@ func (u *usage) forget(now time.Time) {
 	}
 }
 
-// bind notes whose allocation the one at told is.
+// bind records the client of the allocation with relayed address told.
 func (t *sessions) bind(told netip.AddrPort, from endpoint) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -179,7 +178,7 @@ func (t *sessions) bind(told netip.AddrPort, from endpoint) {
 	}
 }
 
-// change replaces the table of the allocation at told.
+// change replaces the table of the allocation with relayed address told.
 func (t *sessions) change(told netip.AddrPort, f func(*session, *table)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -190,7 +189,7 @@ func (t *sessions) change(told netip.AddrPort, f func(*session, *table)) {
 	}
 }
 
-// remove forgets an allocation whose socket is closed.
+// remove removes an allocation whose socket is closed.
 func (t *sessions) remove(e *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -198,11 +197,11 @@ func (t *sessions) remove(e *session) {
 	if t.byFrom[e.from] == e {
 		delete(t.byFrom, e.from)
 	}
-	t.accounts[e.account].count-- // its bucket stays, else a new allocation would fill it
+	t.accounts[e.account].count-- // its bucket stays, or a new allocation would start with a full one
 	t.open.Done()
 }
 
-// prune forgets accounts that use nothing, and drops that are over.
+// prune removes idle accounts and expired drops.
 func (t *sessions) prune() {
 	now := t.now()
 	t.mu.Lock()
@@ -227,22 +226,22 @@ func (t *sessions) at(from endpoint) *session {
 	return t.byFrom[from]
 }
 
-// relayed reports whether an address is one of ours that is allocated now.
+// relayed reports whether an address is the relayed address of a current allocation.
 func (t *sessions) relayed(told netip.AddrPort) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.byRelay[told] != nil
 }
 
-// len returns how many allocations there are.
+// len returns the number of allocations.
 func (t *sessions) len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.byRelay)
 }
 
-// dropped reports whether credentials with this expiry may be older than the
-// account's last drop.
+// dropped reports whether credentials with this expiry may have been issued before the account's last
+// drop.
 func (t *sessions) dropped(account string, expires time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -254,7 +253,7 @@ func (t *sessions) droppedLocked(account string, expires time.Time) bool {
 	return ok && !expires.After(until)
 }
 
-// drop ends an account's allocations and makes its credentials bad.
+// drop ends an account's allocations and invalidates its credentials.
 func (t *sessions) drop(account string) {
 	t.mu.Lock()
 	t.drops[account] = t.now().Add(t.limits.Lifetime)
@@ -262,7 +261,7 @@ func (t *sessions) drop(account string) {
 	t.end(func(e *session) bool { return e.account == account })
 }
 
-// end closes the sockets of allocations; pion forgets one whose socket fails.
+// end closes the sockets of the selected allocations; pion removes an allocation whose socket fails.
 func (t *sessions) end(which func(*session) bool) {
 	var ended []*session
 	t.mu.Lock()
@@ -277,7 +276,7 @@ func (t *sessions) end(which func(*session) bool) {
 	}
 }
 
-// close ends all allocations, takes no new ones, and waits.
+// close ends all allocations, refuses new ones, and waits.
 func (t *sessions) close() {
 	t.mu.Lock()
 	t.shut = true

@@ -11,21 +11,21 @@ import (
 )
 
 const (
-	// streamGrace is how long a TCP connection may be without an allocation.
+	// streamGrace is how long a TCP connection may be open without an allocation.
 	streamGrace = 30 * time.Second
-	// streamWrite bounds one write to a TCP connection. Who does not read loses
-	// the connection: media that are late are worth nothing.
+	// streamWrite bounds one write to a TCP connection. A client that does not read loses the
+	// connection, because late media are worthless.
 	streamWrite = 5 * time.Second
 	// streamsPerSite bounds the TCP connections of an address (/64 for IPv6).
 	streamsPerSite = 64
-	// streamsPerAllocation makes the bound of all TCP connections of that of allocations.
+	// streamsPerAllocation times the bound of allocations is the bound of TCP connections.
 	streamsPerAllocation = 2
 )
 
-// errFrame ends a stream that is not made of STUN messages and ChannelData.
-var errFrame = errors.New("media: the stream holds what is no message, or one that is too long")
+// errFrame ends a stream that contains anything but STUN messages and ChannelData.
+var errFrame = errors.New("media: the stream contains an invalid or oversized message")
 
-// streamListener is a TCP listener that clients talk to, behind guard.
+// streamListener is a client-facing TCP listener. guard checks its messages before pion sees them.
 type streamListener struct {
 	net.Listener
 	s *Server
@@ -41,7 +41,7 @@ func newStreamListener(l net.Listener, s *Server) *streamListener {
 	return &streamListener{Listener: l, s: s, conns: map[endpoint]*stream{}, sites: map[netip.Prefix]int{}}
 }
 
-// Accept returns the next connection that is within the bounds.
+// Accept returns the next connection within the bounds.
 func (l *streamListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
@@ -62,9 +62,8 @@ func (l *streamListener) Accept() (net.Conn, error) {
 	}
 }
 
-// add takes a connection within the bounds. A client's address has one only: on
-// a machine with several addresses there could be more, and a session is found by
-// the client's.
+// add registers a connection within the bounds. A client's address may have only one: sessions are
+// found by that address alone, and on a machine with several addresses it could have more.
 func (l *streamListener) add(c *stream) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,7 +89,7 @@ func (l *streamListener) remove(c *stream) {
 	l.open.Done()
 }
 
-// len returns how many connections there are.
+// len returns the number of connections.
 func (l *streamListener) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,13 +107,13 @@ func (l *streamListener) Close() error {
 	}
 	l.mu.Unlock()
 	for _, c := range open {
-		_ = c.Close() // the client finds out
+		_ = c.Close() // the client notices
 	}
 	return err
 }
 
-// stream is a client's TCP connection. It hands pion one whole message at each
-// Read, so that pion keeps no more of a client than that.
+// stream is a client's TCP connection. Each Read returns one whole message to pion, so pion buffers no
+// more than that for a client.
 type stream struct {
 	net.Conn
 	// constant
@@ -122,9 +121,9 @@ type stream struct {
 	from endpoint
 	site netip.Prefix
 
-	seen  time.Time       // when there was an allocation last; owned by the reader
+	seen  time.Time       // when it last had an allocation; owned by the reader
 	frame [maxPacket]byte // owned by the reader
-	rest  []byte          // what the last Read had no room for; owned by the reader
+	rest  []byte          // the part that did not fit into the last Read; owned by the reader
 }
 
 // Read returns the next message for pion.
@@ -134,10 +133,11 @@ func (c *stream) Read(b []byte) (int, error) {
 		deadline := c.seen.Add(streamGrace)
 		e := c.l.s.sessions.at(c.from)
 		if e != nil {
-			// An allocation is refreshed or gone by then.
+			// By then, an allocation is refreshed or gone.
 			c.seen, deadline = now, now.Add(c.l.s.opt.Limits.Lifetime)
 		}
-		// One deadline for a whole message: a byte now and then keeps nothing open.
+		// One deadline for a whole message, so that a slow trickle of bytes does not keep a connection
+		// open.
 		if err := c.SetReadDeadline(deadline); err != nil {
 			return 0, err
 		}
@@ -164,8 +164,8 @@ func (c *stream) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// readFrame reads one STUN message or ChannelData with its padding (RFC 8656,
-// 12.5) into b and returns its length.
+// readFrame reads one STUN message, or ChannelData with its padding (RFC 8656, section 12.5), into b
+// and returns its length.
 func readFrame(r io.Reader, b []byte) (int, error) {
 	if _, err := io.ReadFull(r, b[:channelHeader]); err != nil {
 		return 0, err
@@ -188,8 +188,8 @@ func readFrame(r io.Reader, b []byte) (int, error) {
 	return length, nil
 }
 
-// Write sends one message. A message that is cut off would spoil all that
-// follow, so then the connection ends.
+// Write sends one message. A truncated message would corrupt all that follow, so the connection ends
+// then.
 func (c *stream) Write(b []byte) (int, error) {
 	err := c.SetWriteDeadline(time.Now().Add(streamWrite))
 	if err != nil {

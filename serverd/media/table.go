@@ -7,15 +7,15 @@ import (
 	"net/netip"
 )
 
-// table is whom an allocation's client may hear, and its channels, as pion tells.
-// It is read for each packet without a lock.
+// table holds the peers that an allocation's client may hear from, and its channels, as pion reports
+// them. It is read for each packet without a lock.
 type table struct {
 	permitted map[netip.Addr]bool
 	channels  map[uint16]*boundChannel
 	numbers   map[netip.AddrPort]uint16
 }
 
-// boundChannel is a channel (RFC 8656, 12).
+// boundChannel is a channel (RFC 8656, section 12).
 type boundChannel struct {
 	peer netip.AddrPort
 	to   netip.AddrPort // where packets for peer are sent to
@@ -56,11 +56,11 @@ func (t *table) close(number uint16) {
 	}
 }
 
-// isChannelData reports whether b, which is not empty, is ChannelData and not STUN.
+// isChannelData reports whether b is ChannelData and not STUN. b must not be empty.
 func isChannelData(b []byte) bool { return b[0]&0xC0 == 0x40 }
 
-// parseChannelData returns channel and content of ChannelData (RFC 8656, 12.4);
-// behind the content there may be padding.
+// parseChannelData returns the channel and the content of ChannelData (RFC 8656, section 12.4). Padding
+// may follow the content.
 func parseChannelData(b []byte) (number uint16, data []byte, ok bool) {
 	if len(b) < channelHeader {
 		return 0, nil, false
@@ -72,8 +72,7 @@ func parseChannelData(b []byte) (number uint16, data []byte, ok bool) {
 	return binary.BigEndian.Uint16(b), b[channelHeader : channelHeader+length], true
 }
 
-// channelData puts the header in front of a packet, without padding: that is for
-// streams.
+// channelData puts the header in front of a packet. It adds no padding, which only streams need.
 func channelData(p packet, number uint16) []byte {
 	binary.BigEndian.PutUint16(p.room, number)
 	binary.BigEndian.PutUint16(p.room[2:], uint16(p.n))

@@ -10,15 +10,15 @@ import (
 	"secmsg/serverd/store"
 )
 
-// directoryEntries bounds each cache; a full one is emptied.
+// directoryEntries bounds each cache. A full cache is emptied.
 const directoryEntries = 100_000
 
-// accountInfo is what admission needs of an account.
+// accountInfo is the part of an account that admission uses.
 type accountInfo struct {
 	exists    bool
 	suspended bool
 	version   uint64
-	devices   map[key.DeviceID]struct{} // never changed once made
+	devices   map[key.DeviceID]struct{} // immutable
 }
 
 type accountEntry struct {
@@ -34,15 +34,15 @@ type relationEntry struct {
 	at       time.Duration
 }
 
-// directory caches accounts and relations for a short time. What the API changes
-// on this node is forgotten at once.
+// directory caches accounts and relations for a short time. A change made through this node's API
+// removes the entry at once.
 type directory struct {
 	relay *Relay
 
 	mu        sync.RWMutex // guards below
 	accounts  map[string]accountEntry
 	relations map[direction]relationEntry
-	changes   uint64 // counts what was forgotten: a read that began before is not kept
+	changes   uint64 // number of removals; a read that began before one is not cached
 }
 
 func (d *directory) init(r *Relay) {
@@ -55,7 +55,7 @@ func (d *directory) valid(at time.Duration) bool {
 	return d.relay.since()-at < d.relay.limits.Directory
 }
 
-// account returns an account; fresh reads it from the store.
+// account returns an account. fresh reads it from the store instead of the cache.
 func (d *directory) account(ctx context.Context, name string, fresh bool) (accountInfo, error) {
 	d.mu.RLock()
 	e, ok := d.accounts[name]
@@ -101,7 +101,7 @@ func (d *directory) readAccount(ctx context.Context, name string) (accountInfo, 
 	return info, nil
 }
 
-// relation returns how owner stands to peer; fresh reads it from the store.
+// relation returns owner's relation to peer. fresh reads it from the store instead of the cache.
 func (d *directory) relation(ctx context.Context, owner, peer string, fresh bool) (store.Relation, error) {
 	k := direction{owner, peer}
 	d.mu.RLock()
@@ -154,8 +154,8 @@ func (d *directory) forgetAccount(name string) {
 	delete(d.accounts, name)
 }
 
-// forgetRelationsOf forgets how all stand to an account that was deleted: who
-// takes its name is somebody else.
+// forgetRelationsOf removes all relations to a deleted account: its name may be registered again by
+// somebody else.
 func (d *directory) forgetRelationsOf(name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -1,6 +1,5 @@
-// Package stats gathers what the roles of a server say about themselves:
-// counters and health checks. Roles hand it functions; it knows none of them.
+// Package stats collects counters and health checks from the roles of a server. Roles register
+// functions; the package knows none of them.
 //
-// A Registry may be used concurrently. It starts no goroutine and lives as long
-// as the server.
+// A Registry is safe for concurrent use. It starts no goroutine and lives as long as the server.
 package stats

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// healthFresh is how long the result of the checks is believed. Anybody may ask
-// /healthz, and one check waits for an fsync, so it must not run for each request.
+// healthFresh is how long a result of the checks is reused. Anybody may ask /healthz, and one of the
+// checks waits for an fsync, so they must not run for every request.
 const healthFresh = time.Second
 
-// checkTimeout bounds all checks together: a store that takes longer is not healthy.
+// checkTimeout bounds all checks together; a slower store counts as unhealthy.
 const checkTimeout = 5 * time.Second
 
-// ErrUnhealthy is what Healthy wraps.
+// ErrUnhealthy is wrapped by the error of Healthy.
 var ErrUnhealthy = errors.New("not healthy")
 
 // Result is the outcome of one check.
@@ -43,27 +43,26 @@ type check struct {
 	f    func(context.Context) error
 }
 
-// New makes an empty registry.
+// New creates an empty registry.
 func New(now func() time.Time) *Registry {
 	return &Registry{now: now, groups: map[string]func() map[string]int64{}}
 }
 
-// Counters adds a group of counters and gauges; collect must be quick and is
-// called for each snapshot.
+// Counters adds a group of counters and gauges. collect is called for every snapshot and must be quick.
 func (r *Registry) Counters(group string, collect func() map[string]int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.groups[group] = collect
 }
 
-// Check adds a part of the server's health. An error makes /healthz say 503.
+// Check adds a health check. An error from it makes /healthz return 503.
 func (r *Registry) Check(name string, f func(context.Context) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.checks = append(r.checks, check{name, f})
 }
 
-// Warnings adds a source of what an administrator should know.
+// Warnings adds a source of warnings for the administrator.
 func (r *Registry) Warnings(f func() []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,7 +84,7 @@ func (r *Registry) Snapshot() map[string]map[string]int64 {
 	return out
 }
 
-// Problems collects all warnings; the list is never nil.
+// Problems collects all warnings. The list is never nil.
 func (r *Registry) Problems() []string {
 	r.mu.Lock()
 	sources := append([]func() []string(nil), r.warnings...)
@@ -97,8 +96,8 @@ func (r *Registry) Problems() []string {
 	return out
 }
 
-// Health runs the checks, at most once a second; between two runs it returns
-// the last results. The checks do not end with the caller's context.
+// Health runs the checks, at most once a second; in between it returns the last results. The checks do
+// not end with the caller's context.
 func (r *Registry) Health(ctx context.Context) []Result {
 	r.mu.Lock()
 	checks := append([]check(nil), r.checks...)
@@ -119,14 +118,14 @@ func (r *Registry) Health(ctx context.Context) []Result {
 	return results
 }
 
-// Forget drops the last results, after something was put right.
+// Forget drops the last results, after a problem was fixed.
 func (r *Registry) Forget() {
 	r.run.Lock()
 	defer r.run.Unlock()
 	r.last = nil
 }
 
-// Healthy returns nil, or an error that wraps ErrUnhealthy and names what failed.
+// Healthy returns nil, or an error that wraps ErrUnhealthy and names the failed checks.
 func (r *Registry) Healthy(ctx context.Context) error {
 	var failed []error
 	for _, res := range r.Health(ctx) {
