@@ -43,7 +43,7 @@ func (f *failures) pass(err error) bool {
 
 // packet is a buffer that has been read into.
 type packet struct {
-	room []byte // a ChannelData header in front, the packet, and what was not filled
+	room []byte // room for a ChannelData header, then the packet, then unused bytes
 	n    int    // length of the packet in bytes; above maxPacket it was truncated
 	from netip.AddrPort
 }

@@ -89,7 +89,7 @@ type reader struct {
 	hs    []mmsghdr // points to those
 	at, n int       // index of the next packet, and the number of packets
 
-	once  func(fd uintptr) bool // made once, since it is for each call
+	once  func(fd uintptr) bool // allocated once, since every call needs it
 	errno syscall.Errno
 }
 
@@ -154,7 +154,7 @@ func (r *reader) read(fd uintptr) bool {
 type message struct {
 	to     netip.AddrPort
 	name   name
-	oob    [32]byte // what unix.CmsgSpace(2) is at most
+	oob    [32]byte // the largest unix.CmsgSpace(2)
 	first  int      // index into iov
 	count  int
 	length int // of the first packet in bytes
@@ -167,7 +167,7 @@ type message struct {
 type writer struct {
 	raw      syscall.RawConn
 	call     mmsg
-	segments bool // the kernel can
+	segments bool // the kernel supports segmentation
 
 	ms  []message
 	iov []unix.Iovec
@@ -274,7 +274,7 @@ func (w *writer) apart(fd uintptr, at int) (failed int) {
 		}
 	}
 	if failed == 0 {
-		w.segments = false // it is the form, not the peer
+		w.segments = false // the kernel refuses segmentation, not the peer
 	}
 	return failed
 }

@@ -11,7 +11,7 @@ type packetConn struct {
 	// owned by the reader
 	in      *reader
 	failed  failures
-	waiting []*relayConn // those that have packets to send
+	waiting []*relayConn // those with packets to send
 }
 
 func newPacketConn(c *net.UDPConn, s *Server) *packetConn {

@@ -32,9 +32,9 @@ func (s *Server) guard(b []byte, from endpoint) (pass, answer []byte) {
 	t.ReadValue(binary.BigEndian.Uint16(b))
 	switch {
 	case t == stun.NewType(stun.MethodSend, stun.ClassIndication):
-		return b, nil // relayConn looks at the peer
+		return b, nil // relayConn checks the peer
 	case t.Class != stun.ClassRequest:
-		return nil, nil // we ask nobody, and answer no other indication
+		return nil, nil // we send no requests, so we expect no answers; other indications get none
 	}
 	e := s.sessions.at(from)
 	if (e == nil || t.Method == stun.MethodBinding) && !s.requests.take(from.addr.Addr()) {
@@ -142,7 +142,7 @@ func (s *Server) peerRefusal(m *stun.Message, e *session) stun.ErrorCode {
 		s.counters.refusedPeers.Add(1)
 		return stun.CodeForbidden
 	case t == nil:
-		return 0 // pion says that there is no allocation
+		return 0 // pion answers that there is no allocation
 	case len(t.permitted)+fresh > maxPermissions:
 		return stun.CodeInsufficientCapacity
 	case m.Type.Method == stun.MethodChannelBind && len(t.channels) >= maxChannels:

@@ -144,7 +144,7 @@ func (s *Server) lookAround(ctx context.Context, socks []sockets) error {
 			}
 			r.told = p
 			if k.ip.IsUnspecified() && slices.Contains(own, p) {
-				r.bound = p // one of several addresses, by choice
+				r.bound = p // the operator chose one of several addresses
 			}
 		}
 	}

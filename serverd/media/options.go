@@ -29,8 +29,8 @@ type Limits struct {
 	Allocations int           // of one account at a time
 	Total       int           // of all accounts at a time; each needs a socket
 	Bandwidth   int64         // bytes per second that an account may relay, both directions together, packet headers included
-	Lifetime    time.Duration // what one refresh adds, at most MaxLifetime
-	Session     time.Duration // how long an allocation may be refreshed altogether
+	Lifetime    time.Duration // time that one refresh adds, at most MaxLifetime
+	Session     time.Duration // total time for which an allocation may be refreshed
 	Requests    Rate          // answers to an address (/64 for IPv6) without an allocation
 }
 

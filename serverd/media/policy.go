@@ -23,7 +23,7 @@ type policy struct {
 	// constant
 	loopback bool
 	allow    []netip.Prefix
-	never    []netip.Prefix // whatever the operator allows
+	never    []netip.Prefix // refused even if the operator allows them
 	special4 []netip.Prefix // IPv4 that is not public unicast
 	special6 []netip.Prefix // IPv6 in 2000::/3 that is not public unicast
 	global6  netip.Prefix

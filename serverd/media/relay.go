@@ -28,7 +28,7 @@ type relayAddress struct {
 // generator opens the sockets of allocations. It is pion's RelayAddressGenerator.
 type generator struct {
 	s   *Server
-	udp *net.UDPConn // what its clients talk to; nil if that is TCP
+	udp *net.UDPConn // the client-facing socket; nil for TCP
 }
 
 // Validate does nothing: New has already checked the options.
@@ -105,7 +105,7 @@ type relayConn struct {
 	via     *net.UDPConn   // the client's socket; nil if it speaks TCP
 
 	out    *writer // to peers; owned by the client's reader
-	in     *reader // owned by our reader, as what follows
+	in     *reader // owned by our reader, like the fields below
 	failed failures
 	back   *writer // to the client; nil if it speaks TCP
 

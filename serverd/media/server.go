@@ -50,7 +50,7 @@ type Status struct {
 	Relay  []string      // the addresses that relayed packets come from
 	Err    error         // why the sockets could not be opened, or the error of the last self-test; nil if all is well
 	Tested time.Time     // end of the last self-test; zero if there was none
-	Took   time.Duration // how long it took
+	Took   time.Duration // duration of the last self-test
 }
 
 // New creates a server. It returns an error if the options are invalid. It opens nothing.

@@ -49,12 +49,12 @@ type session struct {
 	// constant
 	account  string
 	username string
-	expires  time.Time // of the credentials that it began with
+	expires  time.Time // expiry of the credentials that it began with
 	created  time.Time
 	relay    *relayConn
 	bytes    *byteBucket // the account's
 
-	from endpoint // guarded by sessions.mu; zero until pion has said whose it is
+	from endpoint // guarded by sessions.mu; zero until pion has reported the client
 
 	table atomic.Pointer[table] // replaced under sessions.mu; immutable
 }
@@ -79,7 +79,7 @@ type sessions struct {
 
 	mu       sync.Mutex // guards below; nothing of pion is called under it
 	byFrom   map[endpoint]*session
-	byRelay  map[netip.AddrPort]*session // by the address that is told to others
+	byRelay  map[netip.AddrPort]*session // by relayed address
 	accounts map[string]*usage
 	drops    map[string]time.Time // the latest expiry of credentials made before the account was dropped
 

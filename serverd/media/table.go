@@ -18,7 +18,7 @@ type table struct {
 // boundChannel is a channel (RFC 8656, section 12).
 type boundChannel struct {
 	peer netip.AddrPort
-	to   netip.AddrPort // where packets for peer are sent to
+	to   netip.AddrPort // the address that packets for peer are sent to
 }
 
 func (t *table) clone() *table {

@@ -11,7 +11,7 @@ import (
 
 // accountLimits holds the rate limits of one account, shared by all its devices.
 type accountLimits struct {
-	messages  *rate.Limiter // nil: no bound
+	messages  *rate.Limiter // nil for no limit
 	strangers *rate.Limiter
 	watched   *rate.Limiter
 	refs      int // guarded by accounts.mu

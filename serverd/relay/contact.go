@@ -20,19 +20,19 @@ type contact struct {
 	d       *device
 	account string
 	limiter *accountLimits
-	pairs   pairs // has a lock of its own
+	pairs   pairs // has its own lock
 
 	// owned by the reader
-	shown   uint64 // steps of the Fence
-	seq     uint64 // of the last envelope
+	shown   uint64 // step count of the Fence frame
+	seq     uint64 // sequence number of the last envelope
 	lastID  [16]byte
 	lastFor int               // envelopes counted as part of message lastID
-	told    map[string]uint64 // manifest versions that stale frames have told
+	told    map[string]uint64 // newest manifest version sent in a stale frame, by account
 
 	superseded bool // a newer connection takes over; guarded by d.mu
 
 	// owned by presence
-	watched  map[string]bool // whether it was told that they are mutual contacts
+	watched  map[string]bool // whether c was last told that the account is a mutual contact
 	announce bool
 
 	mu         sync.Mutex // guards below
@@ -40,7 +40,7 @@ type contact struct {
 	frameBytes int
 	accepted   []uint64
 	rejected   []*wire.Rejected
-	states     map[string]*wire.PresenceState // to be told; the newest of each account
+	states     map[string]*wire.PresenceState // unsent; the newest of each account
 	waiting    int                            // envelopes whose result is not written yet
 	waitBytes  int                            // their bytes
 	room       chan struct{}                  // buffered, capacity 1: one of the bounds of waitRoom has room again

@@ -156,7 +156,7 @@ func (d *device) appended(it *item, row int64, err error) (elsewhere bool) {
 	defer d.release()
 	d.pending--
 	rep := d.replica
-	onConn := rep != nil && it.sentOn == rep // the device has it, or will, on this connection
+	onConn := rep != nil && it.sentOn == rep // the device has it, or will get it, on this connection
 	if onConn {
 		rep.spilling--
 	}

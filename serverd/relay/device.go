@@ -108,10 +108,10 @@ type device struct {
 
 	mu           sync.Mutex // guards below
 	contact      *contact
-	candidate    *contact // passed the fence's check, not yet confirmed
+	candidate    *contact // has passed the fence check but is not confirmed
 	replica      *replica
-	steps        uint64 // highest heard
-	sealed       uint64 // highest heard in a Send
+	steps        uint64 // highest count received
+	sealed       uint64 // highest count received in a Send
 	flushedSteps uint64
 	direct       bool
 	flight       int // envelopes in memory mode
@@ -185,7 +185,7 @@ const (
 type item struct {
 	// constant
 	to     *device
-	from   *contact // nil for one read from the mailbox
+	from   *contact // nil if read from the mailbox
 	seq    uint64   // in the sender's connection
 	gen    uint32   // generation of the pair, see pairs
 	handed time.Duration

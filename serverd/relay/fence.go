@@ -156,7 +156,7 @@ func (c *contact) confirm() bool {
 	if !current {
 		return false
 	}
-	// The connected copy may have sealed messages since this one sent its fence frame. Only what it sent counts: a
+	// The connected copy may have sealed messages since this one sent its fence frame. Only messages sent count: a
 	// device that lost its contact connection still acknowledges on its replica connection, which raises the same step
 	// count.
 	if !d.supersede(c.shown) {

@@ -14,7 +14,7 @@ const maxPairs = 4096
 //	open --(temporary refusal of m)--> blocked(m) --(m comes again, or resume)--> open
 type pair struct {
 	blocked bool
-	id      [16]byte // the message that must come first
+	id      [16]byte // the message that must come again first
 	gen     uint32   // number of refusals after admission
 }
 

@@ -17,7 +17,7 @@ type subscription struct {
 	accounts []string
 	announce bool
 	leave    bool
-	was      bool // leaving: had announced in a subscription that nobody worked on
+	was      bool // when leaving: the connection had announced in a subscription that the worker never handled
 }
 
 // presence tells mutual contacts who is online. A single worker goroutine handles all changes. So states reach a
@@ -33,11 +33,11 @@ type presence struct {
 	names map[string]struct{} // accounts suspended, resumed or deleted
 
 	// owned by the worker
-	failed   bool // the store failed in this round; what is missing is in pairs
+	failed   bool // the store failed in this round; the states not sent are in pairs
 	watchers map[string]map[*contact]struct{}
 	online   map[string]map[*contact]struct{} // connections that announce their account
 	lastSeen map[string]time.Time
-	unsaved  map[key.DeviceID]time.Time // last seen, not yet in the store
+	unsaved  map[key.DeviceID]time.Time // last-seen times not yet in the store
 }
 
 func (p *presence) init(r *Relay) {

@@ -41,7 +41,7 @@ func (errWait) Temporary() bool { return true }
 type quietConn struct {
 	net.Conn
 
-	poll     bool // Read does not wait
+	poll     bool // Read must not block
 	from, to int  // the unread bytes of stage
 	stage    [stageSize]byte
 }
@@ -68,7 +68,7 @@ func (c *quietConn) wait() error {
 	n, err := c.Conn.Read(c.stage[:])
 	c.from, c.to = 0, n
 	if n > 0 {
-		return nil // an error comes again
+		return nil // the next read returns the error again
 	}
 	return err
 }
@@ -101,7 +101,7 @@ type quietWriter struct {
 func (w *quietWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c, brw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err != nil || brw.Reader.Buffered() > 0 {
-		return c, brw, err // who sends before the answer is refused by gorilla
+		return c, brw, err // gorilla refuses a client that sends before the answer
 	}
 	w.shallow = true
 	if t, ok := c.(*tls.Conn); ok {
@@ -192,7 +192,7 @@ func (s *socket) takeControl() (bool, error) {
 	whole := frameHeader + maskSize + size
 	if op != websocket.PingMessage && op != websocket.PongMessage ||
 		head[0]&finAndRSV != fin || head[1]&masked == 0 || size > maxControl {
-		return false, nil // a message, a farewell, or something that gorilla refuses
+		return false, nil // a message, a close frame, or something that gorilla refuses
 	}
 	frame, err := s.reader.Peek(whole)
 	if err != nil {

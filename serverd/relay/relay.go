@@ -91,9 +91,9 @@ type Relay struct {
 	commit   committer
 	delete   deleter
 	counters counters
-	buffers  sync.Pool // of *[]byte: frames on their way in or out
+	buffers  sync.Pool // of *[]byte: incoming and outgoing frames
 
-	memory   atomic.Int64 // bytes of ciphertext that wait for a result
+	memory   atomic.Int64 // bytes of ciphertext without a result
 	lastPoll atomic.Int64 // when the store was last read, as since()
 
 	mu        sync.Mutex // guards below

@@ -18,10 +18,10 @@ type verdict struct {
 	reason  wire.Reason
 	final   bool
 	retry   time.Duration
-	blocks  bool // the pair goes back to this one
+	blocks  bool // blocks the pair until this message comes again
 	mutual  bool // it may be handed over from memory
 	request bool // it is a stranger's request
-	fresh   bool // the directory had nothing newer
+	fresh   bool // decided with data read from the store
 	version uint64
 }
 

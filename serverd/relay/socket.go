@@ -51,7 +51,7 @@ type socket struct {
 	account string
 	device  key.DeviceID
 	source  source
-	reader  *bufio.Reader // the reader's, under ws
+	reader  *bufio.Reader // the reader's buffer, below ws
 	quiet   *quietConn    // the connection below TLS
 	shallow bool          // the reader can wait outside of ws
 	dead    chan struct{} // closed by kill
@@ -66,14 +66,14 @@ type socket struct {
 
 	mu      sync.Mutex // guards below
 	writing bool
-	again   bool // there is more to write than the writer has seen
+	again   bool // more to write came while the writer ran
 	pong    []byte
 	pongDue bool
 	pingDue bool
 	pinged  time.Duration
-	last    *wire.Bye // the farewell; nothing is read or written after it
+	last    *wire.Bye // the Bye; nothing is read or written after it
 	killed  bool
-	timer   *time.Timer // kills a socket that cannot be said goodbye to
+	timer   *time.Timer // kills a socket whose Bye cannot be written
 }
 
 func newSocket(r *Relay, ws *websocket.Conn, account string, device key.DeviceID) *socket {
@@ -316,7 +316,7 @@ func (s *socket) writeSome(buf *[]byte, pong []byte, pongDue, pingDue bool, last
 			return err
 		}
 		if s.ended() {
-			return nil // the farewell is due
+			return nil // the Bye is due
 		}
 	}
 }

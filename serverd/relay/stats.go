@@ -42,13 +42,13 @@ func (c *counters) reject(reason wire.Reason) {
 type Stats struct {
 	Contacts, Replicas int   // gauges: open connections
 	Devices            int   // gauge: devices with a connection or pending work
-	MemoryBytes        int64 // gauge: ciphertext that waits for a result
+	MemoryBytes        int64 // gauge: ciphertext without a result
 
 	Refused        uint64 // upgrades
-	ProtocolErrors uint64 // connections ended for breaking the protocol
+	ProtocolErrors uint64 // connections ended for violating the protocol
 	StaleFences    uint64
-	Direct         uint64 // envelopes accepted by the device's own commit, from memory
-	Stored         uint64 // envelopes accepted by a mailbox
+	Direct         uint64 // envelopes from memory, acknowledged by the device
+	Stored         uint64 // envelopes accepted into a mailbox
 	Delivered      uint64 // envelopes written to replica connections
 	Expired        uint64 // envelopes swept from mailboxes
 	BoundMissed    uint64 // times a device left direct mode by the handoff bound

@@ -33,7 +33,7 @@ type Registry struct {
 	checks   []check                            // guarded by mu
 	warnings []func() []string                  // guarded by mu
 
-	run     sync.Mutex // held while the checks run, so that they run once
+	run     sync.Mutex // held while the checks run, so that only one run is active
 	last    []Result   // guarded by run
 	checked time.Time  // guarded by run
 }
