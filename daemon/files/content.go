@@ -16,81 +16,82 @@ var errSpool = errors.New("the spool cannot be read")
 // sealedPart is a part on its way to the server.
 type sealedPart struct {
 	store.TransferPart
-	loan *loan // nil: only the spool has it
+	mem *memCopy // nil: only the spool has it
 }
 
-// loan is the memory of a part that the spool has too. Whoever lent it may take
-// it back until it is in use. A nil loan is of no memory.
-type loan struct {
+// memCopy is the copy in memory of a spooled part. Either its reader releases the buffer,
+// or the sealing stage reclaims it before a reader has acquired it. A nil memCopy is valid
+// and empty.
+type memCopy struct {
 	free func([]byte) // constant
 
 	mu   sync.Mutex
-	data []byte // nil: given back; guarded by mu
-	used bool   // guarded by mu
+	data []byte // nil: released; guarded by mu
+	used bool   // a reader has acquired it; guarded by mu
 }
 
-// use returns the memory, or nil, and has it stay until giveBack.
-func (l *loan) use() []byte {
-	if l == nil {
+// acquire returns the data, which stays valid until release, or nil if there is none.
+func (m *memCopy) acquire() []byte {
+	if m == nil {
 		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.used = true
-	return l.data
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.used = true
+	return m.data
 }
 
-func (l *loan) giveBack() {
-	if l == nil {
+func (m *memCopy) release() {
+	if m == nil {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.giveBackLocked()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.releaseLocked()
 }
 
-func (l *loan) giveBackLocked() {
-	if l.data != nil {
-		l.free(l.data)
-		l.data = nil
+func (m *memCopy) releaseLocked() {
+	if m.data != nil {
+		m.free(m.data)
+		m.data = nil
 	}
 }
 
-// takeBack takes the memory back unless it is in use.
-func (l *loan) takeBack() {
-	if l == nil {
+// reclaim releases the buffer unless a reader has acquired it.
+func (m *memCopy) reclaim() {
+	if m == nil {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.used {
-		l.giveBackLocked()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.used {
+		m.releaseLocked()
 	}
 }
 
-// content reads a part: from memory the first time, and then from the spool. A
-// retry, or a transport that repeats a request, need not find it in memory. It
-// is for one goroutine at a time.
+// content reads a part: from memory at first, and from the spool after the memory copy was
+// released. So retries, and transports that repeat a request, need no memory copy. It is
+// not safe for concurrent use.
 type content struct {
 	u    *upload
 	part sealedPart
-	data []byte // nil: the spool is read
+	data []byte // nil: read the spool
 	file *os.File
 }
 
-// forget gives the memory back.
+// forget releases the memory copy.
 func (c *content) forget() {
 	c.data = nil
-	c.part.loan.giveBack()
+	c.part.mem.release()
 }
 
-// open finds the part in memory or in the spool: errLost if it is in
-// neither, or errSpool.
+// open finds the part in memory or in the spool. It fails with errLost if neither has it,
+// or with errSpool.
 func (c *content) open() (err error) {
 	if c.file != nil {
 		return nil
 	}
-	if c.data = c.part.loan.use(); c.data != nil {
+	if c.data = c.part.mem.acquire(); c.data != nil {
 		return nil
 	}
 	c.file, err = c.u.s.spool.open(c.u.id, c.part.Number, c.part.Size)
@@ -118,6 +119,6 @@ func (c *content) ReadAt(b []byte, off int64) (int, error) {
 func (c *content) close() {
 	c.forget()
 	if c.file != nil {
-		_ = c.file.Close() // it was only read
+		_ = c.file.Close() // read only
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"secmsg/daemon/store"
 )
 
-// A part is read from memory while that is lent, from the spool when it was
-// given back or taken back, and the memory comes back exactly once.
+// A part is read from its memory copy until that is released or reclaimed, then from the
+// spool. The buffer is freed exactly once.
 func TestContentFromMemoryAndSpool(t *testing.T) {
 	inMemory, inSpool := bytes.Repeat([]byte{1}, 3*directAlign+5), bytes.Repeat([]byte{2}, 3*directAlign+5)
 	s := spool{filepath.Join(t.TempDir(), "spool")}
@@ -22,7 +22,7 @@ func TestContentFromMemoryAndSpool(t *testing.T) {
 		freed = 0
 		part := sealedPart{
 			TransferPart: store.TransferPart{Transfer: 1, Number: number, Size: int64(len(inMemory))},
-			loan:         &loan{data: inMemory, free: func([]byte) { freed++ }},
+			mem:          &memCopy{data: inMemory, free: func([]byte) { freed++ }},
 		}
 		return &content{u: &upload{s: &Service{spool: s}, id: 1}, part: part}
 	}
@@ -39,7 +39,7 @@ func TestContentFromMemoryAndSpool(t *testing.T) {
 
 	c := fresh(1)
 	read(c, inMemory)
-	c.part.loan.takeBack() // too late
+	c.part.mem.reclaim() // no effect: it is in use
 	read(c, inMemory)
 	if freed != 0 {
 		t.Error("memory in use was given back")
@@ -52,7 +52,7 @@ func TestContentFromMemoryAndSpool(t *testing.T) {
 	}
 
 	c = fresh(1)
-	c.part.loan.takeBack()
+	c.part.mem.reclaim()
 	read(c, inSpool)
 	c.close()
 	if freed != 1 {

@@ -19,35 +19,36 @@ import (
 )
 
 const (
-	// lendPatience is how long a part of a file waits to be sealed because those
-	// before it have not left: 32 MiB a second are faster than that.
-	lendPatience = 250 * time.Millisecond
-	// streamPatience is the same for a stream, in front of the spool.
-	streamPatience = time.Millisecond
-	// streamBuffers is how many sealed parts of a stream are in memory: one leaves
-	// while the next one goes to the spool.
+	// reclaimAfter is how long sealing a part of a file waits for memory before it reclaims
+	// the memory copy of the part spooled last. At 32 MiB/s a part is sent within that
+	// time.
+	reclaimAfter = 250 * time.Millisecond
+	// streamReclaimAfter is the same for a stream, whose writer should not wait.
+	streamReclaimAfter = time.Millisecond
+	// streamBuffers is the number of sealed parts of a stream in memory: one is sent while
+	// the next one is spooled.
 	streamBuffers = 2
 )
 
-// plainPart is one part of a source.
+// plainPart is one plaintext part of a source.
 type plainPart struct {
 	data []byte
 	last bool
-	mark mark // Offset and Last
+	mark mark // only Offset and Last are set
 }
 
-// sealAll seals from behind the parts that are durable to the end of the
-// source, and leaves in last what was reached.
-func (u *upload) sealAll(ctx context.Context, l *line, parts []store.TransferPart, last *mark) error {
+// sealAll passes on the parts that are already spooled, and then seals the source from the
+// end of the last durable part. It updates last for each part it spools.
+func (u *upload) sealAll(ctx context.Context, l *pipeline, parts []store.TransferPart, last *mark) error {
 	defer close(l.ready)
 	for _, p := range parts {
 		if p.State != store.PartSpooled {
 			continue
 		}
-		if err := l.take(ctx); err != nil {
+		if err := l.takeSlot(ctx); err != nil {
 			return err
 		}
-		l.ready <- sealedPart{TransferPart: p} // has room for all of them
+		l.ready <- sealedPart{TransferPart: p} // never blocks: ready has room for all of them
 	}
 	if last.Last {
 		return nil
@@ -56,10 +57,10 @@ func (u *upload) sealAll(ctx context.Context, l *line, parts []store.TransferPar
 	if err != nil {
 		return err
 	}
-	l.in = in // its buffers may still be on their way to the server when all is sealed
+	l.in = in // attempt closes it: its buffers may still be in use by sendAll
 	l.memory = make(chan struct{}, in.sealedBuffers())
 	if in.file == nil {
-		// The caller of a stream that fails may say nothing for hours.
+		// A read from a stream may block for hours. Interrupt it when the attempt fails.
 		defer context.AfterFunc(ctx, u.stream.interrupt)()
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -72,7 +73,7 @@ func (u *upload) sealAll(ctx context.Context, l *line, parts []store.TransferPar
 	return g.Wait()
 }
 
-func (l *line) take(ctx context.Context) error { return take(ctx, l.slots) }
+func (l *pipeline) takeSlot(ctx context.Context) error { return take(ctx, l.slots) }
 
 func take(ctx context.Context, of chan<- struct{}) error {
 	select {
@@ -83,14 +84,13 @@ func take(ctx context.Context, of chan<- struct{}) error {
 	}
 }
 
-// lend takes the right to a sealed part in memory. If none comes back in time,
-// that of the last part in the spool is taken back, unless it has begun to leave:
-// what is sealed needs its source no more, and whoever writes a stream is not
-// kept waiting.
-func (l *line) lend(ctx context.Context) error {
-	patience := lendPatience
+// takeMemory takes the token for one sealed part in memory. When none is returned in time,
+// it reclaims the memory copy of the part spooled last, unless that is being sent: the
+// spool has the part, and the source can be read on.
+func (l *pipeline) takeMemory(ctx context.Context) error {
+	patience := reclaimAfter
 	if l.in.file == nil {
-		patience = streamPatience
+		patience = streamReclaimAfter
 	}
 	select {
 	case l.memory <- struct{}{}:
@@ -104,40 +104,40 @@ func (l *line) lend(ctx context.Context) error {
 		case l.memory <- struct{}{}:
 			return nil
 		case <-late.C:
-			l.kept.Load().takeBack()
+			l.newest.Load().reclaim()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// sealedData is a sealed part that nothing but memory has.
+// sealedData is a sealed part that is not in the spool yet.
 type sealedData struct {
 	number int
 	data   []byte
 	mark   mark
-	loan   *loan
+	mem    *memCopy
 }
 
-// sealRest seals parts as they are read, while the one before is kept. It tells
-// sealed when the next may be read.
-func (u *upload) sealRest(ctx context.Context, l *line, number int, read <-chan plainPart, sealed chan<- struct{}, last *mark) error {
+// sealRest seals parts as they are read, while spoolAll spools the previous one. It sends a
+// token on sealed when the next part may be read.
+func (u *upload) sealRest(ctx context.Context, l *pipeline, number int, read <-chan plainPart, sealed chan<- struct{}, last *mark) error {
 	cipher, err := u.plan.cipher()
 	if err != nil {
 		return err
 	}
 	defer cipher.Wipe()
 	g, ctx := errgroup.WithContext(ctx)
-	keep := make(chan sealedData)
-	g.Go(func() error { return u.keepAll(ctx, l, keep, last) })
+	toSpool := make(chan sealedData)
+	g.Go(func() error { return u.spoolAll(ctx, l, toSpool, last) })
 	g.Go(func() error {
-		defer close(keep)
+		defer close(toSpool)
 		for p := range read {
 			number++
-			if err := l.take(ctx); err != nil {
+			if err := l.takeSlot(ctx); err != nil {
 				return err
 			}
-			if err := l.lend(ctx); err != nil {
+			if err := l.takeMemory(ctx); err != nil {
 				return err
 			}
 			data, err := cipher.SealPart(l.in.buffer(), p.data, number, p.last)
@@ -145,10 +145,10 @@ func (u *upload) sealRest(ctx context.Context, l *line, number int, read <-chan 
 			if err != nil {
 				return err
 			}
-			sealed <- struct{}{} // has room
-			lent := &loan{data: data, free: func(b []byte) { l.in.put(b); <-l.memory }}
+			sealed <- struct{}{} // never blocks
+			mem := &memCopy{data: data, free: func(b []byte) { l.in.put(b); <-l.memory }}
 			select {
-			case keep <- sealedData{number, data, p.mark, lent}:
+			case toSpool <- sealedData{number, data, p.mark, mem}:
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
@@ -158,23 +158,23 @@ func (u *upload) sealRest(ctx context.Context, l *line, number int, read <-chan 
 	return g.Wait()
 }
 
-// keepAll keeps sealed parts, in order, and lets them go to the server.
-func (u *upload) keepAll(ctx context.Context, l *line, sealed <-chan sealedData, last *mark) error {
+// spoolAll spools sealed parts in order and passes them to sendAll.
+func (u *upload) spoolAll(ctx context.Context, l *pipeline, sealed <-chan sealedData, last *mark) error {
 	sum, err := loadHash(last.Sealed)
 	if err != nil {
 		return err
 	}
 	for p := range sealed {
-		part, err := u.keep(ctx, p, sum)
+		part, err := u.spoolPart(ctx, p, sum)
 		if err != nil {
 			return err
 		}
 		if *last, err = decodeMark(part.Body); err != nil {
 			return err
 		}
-		l.kept.Store(p.loan)
+		l.newest.Store(p.mem)
 		select {
-		case l.ready <- sealedPart{part, p.loan}:
+		case l.ready <- sealedPart{part, p.mem}:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -182,9 +182,9 @@ func (u *upload) keepAll(ctx context.Context, l *line, sealed <-chan sealedData,
 	return nil
 }
 
-// keep makes a sealed part durable: the spool first, then its record. Without
-// space it waits: the part is sealed, and is not sealed again.
-func (u *upload) keep(ctx context.Context, p sealedData, sum hash.Hash) (store.TransferPart, error) {
+// spoolPart makes a sealed part durable: first its spool file, then its row. If the disk is
+// full it waits, so that the part need not be sealed again.
+func (u *upload) spoolPart(ctx context.Context, p sealedData, sum hash.Hash) (store.TransferPart, error) {
 	part := store.TransferPart{Transfer: u.id, Number: p.number, State: store.PartSpooled, Size: int64(len(p.data))}
 	var g errgroup.Group
 	g.Go(func() (err error) {
@@ -192,14 +192,14 @@ func (u *upload) keep(ctx context.Context, p sealedData, sum hash.Hash) (store.T
 		p.mark.Sealed, err = saveHash(sum)
 		return err
 	})
-	err := u.insist(ctx, func() error { return u.s.spool.write(u.id, p.number, p.data, u.plan.Stream) })
+	err := u.retryLocal(ctx, func() error { return u.s.spool.write(u.id, p.number, p.data, u.plan.Stream) })
 	if err := errors.Join(err, g.Wait()); err != nil {
 		return part, err
 	}
 	if part.Body, err = json.Marshal(p.mark); err != nil {
 		return part, fmt.Errorf("encode part: %w", err)
 	}
-	return part, u.insist(ctx, func() error {
+	return part, u.retryLocal(ctx, func() error {
 		return u.s.o.Store.Update(ctx, func(tx *store.Tx) error {
 			if _, err := tx.Transfer(u.id); err != nil {
 				return err
@@ -209,8 +209,10 @@ func (u *upload) keep(ctx context.Context, p sealedData, sum hash.Hash) (store.T
 	})
 }
 
-// insist tries something local until it succeeds, on a full disk for example.
-func (u *upload) insist(ctx context.Context, do func() error) error {
+// retryLocal repeats a local operation until it succeeds: the disk may be full for a while.
+// It gives up when the directory is not writable, and returns errWithdrawn if the upload is
+// gone.
+func (u *upload) retryLocal(ctx context.Context, do func() error) error {
 	b := backoff{s: u.s}
 	for {
 		err := do()
@@ -226,7 +228,7 @@ func (u *upload) insist(ctx context.Context, do func() error) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if barred(err) {
+		if unwritable(err) {
 			return &failure{store.ReasonFileSpool, "the daemon may not write where it keeps what is to be sent: " + err.Error()}
 		}
 		u.waits(err)
@@ -240,11 +242,11 @@ func (u *upload) insist(ctx context.Context, do func() error) error {
 type input struct {
 	u    *upload
 	file *os.File // nil: a stream
-	src  source   // as it was when it was opened
+	src  source   // state of the file when it was opened
 	res  *reservation
 }
 
-// openInput opens the source where the last durable part ends.
+// openInput opens the source at the end of the last durable part.
 func (u *upload) openInput(ctx context.Context, at mark) (*input, error) {
 	if u.plan.Stream {
 		if u.stream == nil || u.stream.taken || at.Offset > 0 {
@@ -260,7 +262,7 @@ func (u *upload) openInput(ctx context.Context, at mark) (*input, error) {
 	in := &input{u: u, file: f, src: now}
 	if !u.plan.Source.Unsized && (now.Unsized || now.Size < u.plan.Size) {
 		in.close()
-		return nil, errChanged // it has less than its message says
+		return nil, errChanged // shorter than the size in its message
 	}
 	most := uploadBuffers
 	if u.single() {
@@ -276,10 +278,10 @@ func (u *upload) openInput(ctx context.Context, at mark) (*input, error) {
 	return in, nil
 }
 
-// verify reads the source up to where its durable parts end, and checks that it
-// is what they were sealed from: sealed again, in memory and for nothing else,
-// it gives the same digest. A digest of the plaintext would cost every upload
-// what only one that goes on, or whose source was touched, needs.
+// verify checks that the source up to the last durable part is still what those parts were
+// sealed from: it seals the source again, in memory, and compares the digest of the
+// ciphertext. A digest of the plaintext would be simpler, but every upload would have to
+// compute it, and only a resumed one, or one whose source was touched, needs it.
 func (in *input) verify(ctx context.Context, at mark) error {
 	if at.Offset == 0 {
 		return nil
@@ -302,7 +304,7 @@ func (in *input) verify(ctx context.Context, at mark) error {
 		offset += int64(len(data))
 		sealed, err := cipher.SealPart(in.buffer(), data, number, last)
 		if err != nil {
-			return errChanged // a part that ends too early
+			return errChanged // the part ends too early
 		}
 		got.Write(sealed)
 		in.put(data)
@@ -314,10 +316,9 @@ func (in *input) verify(ctx context.Context, at mark) error {
 	return nil
 }
 
-// unchanged checks, when all of the source is sealed, that what was sealed is
-// what stood in the file at one time. A file that was not touched since it was
-// opened is; of one that was, a log that only grew for example, what was sealed
-// is compared with what stands there now.
+// unchanged checks, after the last part, that the file has not changed while it was sealed.
+// If its size and modification time are unchanged, it has not. Otherwise, for example when
+// a log file has only grown, the sealed content is compared with the present content.
 func (in *input) unchanged(ctx context.Context, all mark) error {
 	if in.file == nil || in.src.Unsized {
 		return nil
@@ -337,15 +338,15 @@ func (in *input) unchanged(ctx context.Context, all mark) error {
 
 func (in *input) close() {
 	if in.file != nil {
-		_ = in.u.closeSource(in.file) // it was only read
+		_ = in.u.closeSource(in.file) // read only
 	}
 	if in.res != nil {
 		in.res.release()
 	}
 }
 
-// buffer returns an empty buffer. A stream's grow with what came: its writer may
-// be slow, and then it holds little.
+// buffer returns an empty buffer. A stream's buffer grows with its content, so that a slow
+// writer ties up little memory.
 func (in *input) buffer() []byte {
 	if in.res != nil {
 		return in.res.get()
@@ -353,8 +354,8 @@ func (in *input) buffer() []byte {
 	return in.u.stream.buffer()
 }
 
-// sealedBuffers is how many sealed parts may be in memory: all buffers but the
-// one that is read into.
+// sealedBuffers is the number of sealed parts that may be in memory: all buffers but the
+// one that the source is read into.
 func (in *input) sealedBuffers() int {
 	if in.res != nil {
 		return in.res.count - 1
@@ -370,7 +371,7 @@ func (in *input) put(b []byte) {
 	in.u.stream.put(b)
 }
 
-// readAll reads part after part, each when the one before it is sealed.
+// readAll reads the source part by part, each after the previous one has been sealed.
 func (in *input) readAll(ctx context.Context, at mark, out chan<- plainPart, sealed <-chan struct{}) error {
 	for offset, last := at.Offset, false; !last; {
 		data, end, err := in.next(ctx, offset)
@@ -407,10 +408,10 @@ func (in *input) next(ctx context.Context, offset int64) (data []byte, last bool
 	}
 	most := int64(seal.FilePartPlain)
 	if in.u.plan.Size >= 0 {
-		most = min(most, in.u.plan.Size-offset) // what stands behind that came later
+		most = min(most, in.u.plan.Size-offset) // ignore what was appended later
 	}
 	data = in.res.get()[:most]
-	// Where the descriptor stands is its caller's, too: it is not moved.
+	// The caller shares the descriptor's position: do not move it.
 	n, err := io.ReadFull(readerCtx{ctx, io.NewSectionReader(in.file, offset, most)}, data)
 	switch {
 	case err == nil && in.u.plan.Size >= 0:

@@ -14,8 +14,8 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// sendAll makes the blob and uploads the parts of the line.
-func (u *upload) sendAll(ctx context.Context, l *line, parts []store.TransferPart) error {
+// sendAll creates the blob and uploads the parts of the pipeline.
+func (u *upload) sendAll(ctx context.Context, l *pipeline, parts []store.TransferPart) error {
 	stored, err := u.prepare(ctx, parts)
 	if err != nil {
 		return err
@@ -46,8 +46,8 @@ func (u *upload) sendAll(ctx context.Context, l *line, parts []store.TransferPar
 	return g.Wait()
 }
 
-// prepare makes the blob, or asks how the one stands that an earlier attempt
-// made. It returns the ETags of spooled parts that the server has.
+// prepare creates the blob, or asks for the state of the one an earlier attempt created. It
+// returns the ETags of spooled parts that the server already has.
 func (u *upload) prepare(ctx context.Context, parts []store.TransferPart) (map[int]string, error) {
 	if u.blob == "" {
 		return nil, u.create(ctx)
@@ -75,7 +75,7 @@ func (u *upload) prepare(ctx context.Context, parts []store.TransferPart) (map[i
 	return out, nil
 }
 
-// create makes a new blob.
+// create creates a new blob.
 func (u *upload) create(ctx context.Context) error {
 	readers, err := u.readers(ctx)
 	if err != nil {
@@ -89,7 +89,7 @@ func (u *upload) create(ctx context.Context) error {
 	}
 	blob, err := retry(ctx, u, func() (wire.Blob, error) { return u.s.o.Blobs.CreateBlob(ctx, c) })
 	for b := (backoff{s: u.s}); isQuota(err) && b.tries < quotaTries; {
-		// What was just withdrawn may still be on its way out, or be gone by now.
+		// Blobs withdrawn just now may still be in the queue of deletions, or just gone.
 		more, e := u.s.freeing(ctx)
 		if e == nil && more {
 			e = b.wait(ctx, err)
@@ -103,7 +103,7 @@ func (u *upload) create(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		if errors.Is(err, errLost) { // nothing was there to lose
+		if errors.Is(err, errLost) { // a new blob cannot be lost
 			return &failure{store.ReasonFileRefused, "the server refused the file: a recipient is unknown"}
 		}
 		return err
@@ -112,8 +112,8 @@ func (u *upload) create(ctx context.Context) error {
 	next := u.plan
 	next.Blob = blob.ID
 	if !u.single() {
-		// A stream cannot be read again because the disk was full for a moment.
-		if err := u.insist(ctx, func() error { return u.save(ctx, next, false) }); err != nil {
+		// Retry on a full disk: a stream cannot be read again.
+		if err := u.retryLocal(ctx, func() error { return u.save(ctx, next, false) }); err != nil {
 			return errors.Join(err, u.s.unwanted(ctx, u.id, blob.ID))
 		}
 	}
@@ -121,8 +121,8 @@ func (u *upload) create(ctx context.Context) error {
 	return nil
 }
 
-// quotaTries bounds how often an upload without room waits for own blobs that are
-// being deleted.
+// quotaTries bounds how often an upload over the quota waits for pending deletions of the
+// account's blobs.
 const quotaTries = 6
 
 func isQuota(err error) bool {
@@ -130,7 +130,7 @@ func isQuota(err error) bool {
 	return ok && f.reason == store.ReasonFileQuota
 }
 
-// freeing reports whether blobs of the account are to be deleted, and has that done.
+// freeing reports whether deletions of blobs are pending, and triggers them.
 func (s *Service) freeing(ctx context.Context) (bool, error) {
 	var list []store.Transfer
 	err := s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
@@ -141,7 +141,7 @@ func (s *Service) freeing(ctx context.Context) (bool, error) {
 	return len(list) > 0, err
 }
 
-// put uploads one part, as often as it takes.
+// put uploads one part and retries until the server has it.
 func (u *upload) put(ctx context.Context, p sealedPart) error {
 	c := &content{u: u, part: p}
 	defer c.close()
@@ -182,8 +182,8 @@ func (u *upload) putOnce(ctx context.Context, p store.TransferPart, c *content) 
 	if len(tickets) != 1 {
 		return "", errors.New("the server sent no ticket")
 	}
-	// One part's bytes leave at a time, while those before it are being stored:
-	// what a crash finds half sent is one part.
+	// Only one request reads part bytes at a time; the store processes the previous ones
+	// meanwhile. After a crash at most one part is half sent.
 	select {
 	case u.leaving <- struct{}{}:
 	case <-ctx.Done():
@@ -198,11 +198,11 @@ func (u *upload) putOnce(ctx context.Context, p store.TransferPart, c *content) 
 	return u.s.o.Blobs.PutPart(ctx, tickets[0], p.Size, countingAt{c, u.track, p, left})
 }
 
-// isStored records that the server has a part, which leaves the spool. A single
-// part waits for the end, so that a try from the beginning can send it again.
+// isStored records that the server has a part and removes its spool file. The state of a
+// single part is not recorded, so that a retry can send it again from the beginning.
 func (u *upload) isStored(ctx context.Context, p store.TransferPart, etag string) error {
 	if !u.single() {
-		err := u.insist(ctx, func() error {
+		err := u.retryLocal(ctx, func() error {
 			return u.s.o.Store.Update(ctx, func(tx *store.Tx) error { return tx.PartIsStored(u.id, p.Number, etag) })
 		})
 		if err != nil {
@@ -216,8 +216,7 @@ func (u *upload) isStored(ctx context.Context, p store.TransferPart, etag string
 	return nil
 }
 
-// refused ends an upload whose server, or what stands before it, answers what
-// makes no sense, again and again.
+// refused ends an upload after repeated nonsensical answers of the server or of a proxy.
 func refused(err error) error {
 	return &failure{store.ReasonFileRefused, fmt.Sprintf("the server, or a proxy before it, does not take the file: %v", err)}
 }
@@ -236,7 +235,7 @@ func (u *upload) done(p store.TransferPart, etag string) {
 	u.track.through(sealed)
 }
 
-// countingAt tells the tracker how far a part is, and calls left when all of it was read.
+// countingAt reports the progress of a part, and calls left when its last byte was read.
 type countingAt struct {
 	r     *content
 	track *tracker

@@ -19,29 +19,28 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// maxLate bounds how often the server is asked for the parts that it has after it
-// did not know those that were sent: once for each part that may still have been
-// on its way.
+// maxLate bounds how often complete asks the server for its list of parts after a conflict:
+// once for each part that may still have been in flight.
 const maxLate = partsParallel
 
 var (
-	// errWithdrawn ends an upload that nobody waits for any more.
+	// errWithdrawn ends an upload whose messages were all withdrawn.
 	errWithdrawn = errors.New("nobody waits for the upload")
-	// errLost says that the server, or the spool, has lost what it had.
+	// errLost says that the server or the spool has lost parts of the upload.
 	errLost = errors.New("what was uploaded is lost")
 )
 
-// failure ends an upload and the messages that wait for it.
+// failure is an error that ends an upload and fails the messages that wait for it.
 type failure struct {
 	reason string
 	text   string
 }
 
-// Error returns the text.
+// Error implements error.
 func (f *failure) Error() string { return f.text }
 
-// upload seals one source into a blob. One goroutine reads, one seals and
-// spools, some carry parts to the server; all of them end with run.
+// upload seals one source into a blob and uploads it. run starts all of its goroutines and
+// waits for them. The package comment describes the stages and who owns which buffer:
 //
 //	read -> seal -> spool, fsync, record -> ticket, put -> record, remove -> complete -> message
 type upload struct {
@@ -49,25 +48,25 @@ type upload struct {
 	s       *Service
 	id      int64
 	cancel  context.CancelCauseFunc
-	track   *tracker      // nil: nobody watches
-	stream  *liveStream   // nil: a path, or a stream that is lost
-	held    *os.File      // the source that its caller handed over; nil: its path is opened
-	leaving chan struct{} // holds the one whose part is leaving
+	track   *tracker      // nil: no caller watches
+	stream  *liveStream   // nil: the source is a file, or the stream is lost
+	held    *os.File      // source handed over by the caller; nil: open the path
+	leaving chan struct{} // semaphore of one token: the request that reads its part's bytes
 
-	plan plan   // owned by run between attempts, and not changed in one
-	blob string // owned by sendAll while an attempt runs
+	plan plan   // owned by run; constant during an attempt
+	blob string // id of the blob; owned by sendAll during an attempt
 
 	mu     sync.Mutex
-	stored map[int]wire.BlobPart // guarded by mu
+	stored map[int]wire.BlobPart // parts on the server by number; guarded by mu
 }
 
-// run carries out the upload until it is done, has failed, or ctx ends.
+// run retries the upload until it succeeds, fails for good, or ctx ends.
 func (u *upload) run(ctx context.Context) {
 	b := backoff{s: u.s}
 	for {
 		err := u.attempt(ctx)
 		if err == nil || errors.Is(err, errWithdrawn) && ctx.Err() == nil {
-			return // done, here or before
+			return // done, now or by an earlier attempt
 		}
 		if errors.Is(err, errChanged) || errors.Is(err, errLost) {
 			if err = u.restart(ctx, err); err == nil {
@@ -103,7 +102,7 @@ func (u *upload) withdrawn(ctx context.Context) {
 	}
 }
 
-// fail tells the messages, and removes what is left.
+// fail marks the upload's messages as failed and removes its parts and blob.
 func (u *upload) fail(ctx context.Context, f *failure) error {
 	u.s.o.Logger.Warn("upload failed", "transfer", u.id, "reason", f.reason, "error", f.text)
 	if err := u.s.o.Engine.UploadFailed(ctx, u.id, f.reason, f.text); err != nil {
@@ -112,8 +111,8 @@ func (u *upload) fail(ctx context.Context, f *failure) error {
 	return u.s.discard(ctx, u.id, u.plan.Blob)
 }
 
-// restart begins again under a new key with the source as it is now. Whoever
-// waits is told each time.
+// restart begins again under a new key, with the source as it is now. The progress of a
+// watching caller shows each restart with its reason.
 func (u *upload) restart(ctx context.Context, why error) error {
 	note := "the server lost what it had of the file"
 	if errors.Is(why, errChanged) {
@@ -140,8 +139,8 @@ func (u *upload) restart(ctx context.Context, why error) error {
 	next.Note = note
 	next.renew()
 	u.s.o.Logger.Warn("upload starts again", "transfer", u.id, "restart", next.Restarts, "of", local.MaxRestarts, "why", why.Error())
-	// First what the old key sealed: a part of the new one that finds it there
-	// would be taken for one of a source that has changed once more.
+	// Remove the parts sealed under the old key first: write would compare a part sealed
+	// under the new key with them, and report that the source changed once more.
 	if err := u.s.spool.clear(u.id); err != nil {
 		return err
 	}
@@ -154,9 +153,9 @@ func (u *upload) restart(ctx context.Context, why error) error {
 	return nil
 }
 
-// openSource opens the source and says how it stands now: the file that was
-// handed over, or the one at its path if that is still the same. The error is a
-// *local.Error, or errReplaced. closeSource closes it.
+// openSource opens the source and returns its present state. The source is the file that
+// the caller handed over, or else the file at its path, if that is still the same file. The
+// error is a *local.Error or errReplaced. closeSource closes the file.
 func (u *upload) openSource() (*os.File, source, error) {
 	was := u.plan.Source
 	if u.held != nil {
@@ -172,12 +171,13 @@ func (u *upload) openSource() (*os.File, source, error) {
 
 func (u *upload) closeSource(f *os.File) error {
 	if f == u.held {
-		return nil // it may be read again
+		return nil // another attempt may read it again
 	}
 	return f.Close()
 }
 
-// save writes the plan. With fresh it forgets the parts and has the old blob deleted.
+// save writes the plan. With fresh it also deletes the part rows and schedules the deletion
+// of the old blob.
 func (u *upload) save(ctx context.Context, p plan, fresh bool) error {
 	body, err := p.encode()
 	if err != nil {
@@ -207,12 +207,12 @@ func (u *upload) save(ctx context.Context, p plan, fresh bool) error {
 	})
 }
 
-// damagedUpload ends an upload of which the disk has kept nothing that can be used.
+// damagedUpload ends an upload whose row is damaged on disk.
 func damagedUpload() *failure {
 	return &failure{store.ReasonFileSource, "what is stored of the upload is damaged on disk"}
 }
 
-// sourceFailure ends an upload whose source cannot be read.
+// sourceFailure returns the failure of an upload whose source cannot be read.
 func sourceFailure(err error) error {
 	if errors.Is(err, errReplaced) {
 		return &failure{store.ReasonFileSource, "another file has taken the place of the one that was to be sent: send it again"}
@@ -223,12 +223,11 @@ func sourceFailure(err error) error {
 	return err
 }
 
-// attempt goes on from what is durable until the upload is done or something
-// stops it.
+// attempt continues from the durable state until the upload is complete or an error occurs.
 func (u *upload) attempt(ctx context.Context) error {
 	var parts []store.TransferPart
 	err := u.s.o.Store.View(ctx, func(tx *store.Tx) error {
-		t, err := tx.Transfer(u.id) // what was read before may be old
+		t, err := tx.Transfer(u.id) // u.plan may be outdated
 		if t != nil && t.Damaged != nil {
 			return damagedUpload()
 		}
@@ -240,12 +239,12 @@ func (u *upload) attempt(ctx context.Context) error {
 			return err
 		}
 		if p.Blob == "" && bytes.Equal(p.Key, u.plan.Key) {
-			p.Blob = u.plan.Blob // of a single part, which is not recorded
+			p.Blob = u.plan.Blob // the blob of a single-part upload is not recorded
 		}
 		u.plan, u.blob = p, p.Blob
 		parts, err = tx.Parts(u.id)
 		if _, ok := errors.AsType[*store.ValueError](err); ok {
-			return errLost // where it stands is not known: it begins again
+			return errLost // the position is unknown: start again
 		}
 		return err
 	})
@@ -264,7 +263,7 @@ func (u *upload) attempt(ctx context.Context) error {
 	u.mu.Lock()
 	u.stored = make(map[int]wire.BlobPart)
 	u.mu.Unlock()
-	l := &line{
+	l := &pipeline{
 		ready: make(chan sealedPart, max(u.s.o.SpoolParts, len(parts))), slots: make(chan struct{}, u.s.o.SpoolParts),
 	}
 	g, gctx := errgroup.WithContext(ctx)
@@ -287,20 +286,20 @@ func (u *upload) attempt(ctx context.Context) error {
 	return u.finish(ctx, last)
 }
 
-// line is what connects sealing and sending.
-type line struct {
-	ready  chan sealedPart      // spooled parts, in order; closed behind the last one
-	slots  chan struct{}        // one for each part that is spooled and not stored
-	memory chan struct{}        // one for each part that is in memory, sealed
-	kept   atomic.Pointer[loan] // of the last part in the spool; nil: there is none
-	in     *input               // nil until sealing begins; owned by sealAll, and then by attempt
+// pipeline connects the stages of an attempt.
+type pipeline struct {
+	ready  chan sealedPart         // spooled parts in order; closed after the last one
+	slots  chan struct{}           // semaphore: one token for each part that is spooled and not yet stored
+	memory chan struct{}           // semaphore: one token for each sealed part in memory
+	newest atomic.Pointer[memCopy] // memory copy of the part spooled last; nil: none
+	in     *input                  // nil until sealing begins; owned by sealAll, then by attempt
 }
 
-// single reports whether all of the source is one part: then nothing is recorded
-// that a second try would not find again by itself.
+// single reports whether the whole source fits into one part. Then neither the blob nor the
+// stored part is recorded: a retry seals and uploads the part again.
 func (u *upload) single() bool { return u.plan.Size >= 0 && u.plan.Size <= seal.FilePartPlain }
 
-// finish completes the blob and hands the reference to the messages.
+// finish completes the blob and passes its reference to the messages.
 func (u *upload) finish(ctx context.Context, last mark) error {
 	sum, err := loadHash(last.Sealed)
 	if err != nil {
@@ -339,11 +338,11 @@ func (u *upload) finish(ctx context.Context, last mark) error {
 	return nil
 }
 
-// complete makes the parts a blob. A part that an earlier daemon had on its way
-// when it was killed may have come once more after its second sending was
-// answered: the same bytes, for a part is sealed once, under another ETag. Then
-// the server is asked what it has, and its parts are taken if they have the sizes
-// of those that were sent.
+// complete makes the uploaded parts a blob. If an earlier daemon was killed during an
+// upload, its request for a part may have reached the store after the repeated one. The
+// content is the same, since a part is sealed once, but the ETag differs and the server
+// answers with a conflict. Then complete asks for the server's list of parts and uses that,
+// provided that all sizes match.
 func (u *upload) complete(ctx context.Context, parts []wire.BlobPart) (wire.Blob, error) {
 	complete := func() (wire.Blob, error) { return u.s.o.Blobs.CompleteBlob(ctx, u.plan.Blob, parts) }
 	blob, err := retry(ctx, u, complete)
@@ -365,7 +364,8 @@ func (u *upload) complete(ctx context.Context, parts []wire.BlobPart) (wire.Blob
 	return blob, err
 }
 
-// retry asks the server until it answers; what is final is a failure or a new start.
+// retry repeats a request until the server answers. A final error becomes a failure or
+// errLost (see refusal).
 func retry[R any](ctx context.Context, u *upload, ask func() (R, error)) (R, error) {
 	b := backoff{s: u.s}
 	for {
@@ -390,7 +390,7 @@ func retry[R any](ctx context.Context, u *upload, ask func() (R, error)) (R, err
 	}
 }
 
-// refusal says what a final answer of the server means.
+// refusal translates a final error of the server.
 func refusal(err error) error {
 	e, _ := errors.AsType[*wire.Error](err)
 	switch wire.CodeOf(err) {
@@ -404,7 +404,7 @@ func refusal(err error) error {
 	return &failure{store.ReasonFileRefused, "the server refused the file: " + e.Message}
 }
 
-// readers are the accounts that may fetch the blob.
+// readers returns the users that may fetch the blob.
 func (u *upload) readers(ctx context.Context) ([]string, error) {
 	var out []string
 	err := u.s.o.Store.View(ctx, func(tx *store.Tx) error {
