@@ -11,8 +11,8 @@ import (
 	"secmsg/daemon/store"
 )
 
-// lookFetches ends the unasked fetches that are not wanted any more, starts
-// those that are due, oldest first, and returns when to look again.
+// lookFetches ends automatic fetches that are no longer allowed and starts those that are
+// due, oldest first. It returns the time until the next scan.
 func (s *Service) lookFetches(ctx context.Context) (time.Duration, error) {
 	if err := s.endFetches(ctx); err != nil {
 		return 0, err
@@ -41,14 +41,14 @@ func (s *Service) lookFetches(ctx context.Context) (time.Duration, error) {
 			next = min(next, wait)
 		}
 		if !running && wait <= 0 && !s.startFetch(ctx, f) {
-			break // the end of another one looks again
+			break // the end of a running fetch triggers the next scan
 		}
 	}
 	return next, nil
 }
 
-// endFetches ends those unasked fetches that run and are not wanted any more. It
-// does not wait for their end.
+// endFetches cancels the running automatic fetches that are no longer allowed. It does not
+// wait for them to end.
 func (s *Service) endFetches(ctx context.Context) error {
 	s.mu.Lock()
 	running := maps.Clone(s.fetches)
@@ -64,7 +64,7 @@ func (s *Service) endFetches(ctx context.Context) error {
 	return nil
 }
 
-// startFetch starts an unasked fetch and reports whether there was room for it.
+// startFetch starts an automatic fetch and reports whether there was room for it.
 func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 	select {
 	case s.down <- struct{}{}:
@@ -77,7 +77,7 @@ func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 	s.mu.Unlock()
 	s.wg.Go(func() {
 		defer cancel(nil)
-		// Looked at again now that endFetches can end it: what was read before may be old.
+		// Check again now that endFetches can cancel it: f may be outdated.
 		err := s.wanted(fctx, f.ID)
 		if err == nil {
 			err = s.fetchUnasked(fctx, f)
@@ -111,12 +111,12 @@ func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 	return true
 }
 
-// errNotNow keeps a file waiting whose sender was blocked, or has another key
-// than before, since it was decided to fetch it.
+// errNotNow defers a fetch because the sender was blocked, or changed its key, after the
+// fetch had been decided.
 var errNotNow = errors.New("its sender is not trusted at present")
 
-// wanted fails with errWithdrawn or errNotNow if a file is not to be fetched
-// unasked, for good or at present.
+// wanted fails with errWithdrawn if a file is no longer to be fetched automatically, or
+// with errNotNow if its fetch is deferred.
 func (s *Service) wanted(ctx context.Context, id store.MessageID) error {
 	return s.o.Store.View(ctx, func(tx *store.Tx) error {
 		now, err := tx.File(s.o.Account, id)
@@ -134,8 +134,8 @@ func (s *Service) wanted(ctx context.Context, id store.MessageID) error {
 	})
 }
 
-// dropUnasked removes what an unasked fetch has begun. What a caller fetches, or
-// has begun to fetch elsewhere, stays.
+// dropUnasked removes the partial download of an automatic fetch. It leaves downloads that
+// a caller runs, or has begun to another place.
 func (s *Service) dropUnasked(ctx context.Context, f *store.File) error {
 	var rows []store.Transfer
 	err := s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
@@ -145,7 +145,7 @@ func (s *Service) dropUnasked(ctx context.Context, f *store.File) error {
 	if err != nil {
 		return err
 	}
-	mine := target{Dir: filepath.Clean(s.o.Downloads), Name: SafeName(f.Name)} // that of fetchUnasked
+	mine := target{Dir: filepath.Clean(s.o.Downloads), Name: SafeName(f.Name)} // the target that fetchUnasked uses
 	for _, row := range rows {
 		t, err := decodeTarget(row.Body)
 		if err != nil || !t.likewise(mine) || !s.claim(row.ID) {
@@ -160,8 +160,8 @@ func (s *Service) dropUnasked(ctx context.Context, f *store.File) error {
 	return nil
 }
 
-// fetchUnasked fetches one file into the directory for that. It returns an
-// error if it is to be tried again.
+// fetchUnasked fetches one file into the configured directory. It returns an error if the
+// fetch should be retried.
 func (s *Service) fetchUnasked(ctx context.Context, f *store.File) error {
 	err := checkReference(f)
 	var fe *fetch

@@ -11,8 +11,8 @@ import (
 	"secmsg/daemon/store"
 )
 
-// TestBlockEndsUnaskedFetch blocks a peer in the middle of a fetch: the unasked
-// one ends, and leaves nothing; what the user asks for comes all the same.
+// TestBlockEndsUnaskedFetch blocks a peer during a fetch. The automatic fetch ends and
+// leaves no file; a fetch that the user requested completes.
 func TestBlockEndsUnaskedFetch(t *testing.T) {
 	w := newWorld(t)
 	w.start()
@@ -60,8 +60,8 @@ func TestBlockEndsUnaskedFetch(t *testing.T) {
 	wantFile(t, path, pattern(size, 1))
 }
 
-// TestBlockDuringAskedFetch holds that a block does not end a fetch into the
-// very directory of unasked ones, if the user asked for it.
+// TestBlockDuringAskedFetch checks that a block does not end a fetch that the user
+// requested, even into the directory of automatic fetches.
 func TestBlockDuringAskedFetch(t *testing.T) {
 	w := newWorld(t)
 	gate, began := make(chan struct{}), make(chan struct{}, 1)
@@ -85,7 +85,7 @@ func TestBlockDuringAskedFetch(t *testing.T) {
 	}()
 	<-began
 	w.relate(store.RelationBlocked)
-	w.offer(f.ID, store.FileFetching) // as if it were also fetched unasked
+	w.offer(f.ID, store.FileFetching) // as if it were also fetched automatically
 	w.s.Changed()
 	w.until("it was looked at", func() bool {
 		w.s.mu.Lock()

@@ -8,7 +8,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// failingBox does not open the values of one row, as after damage to the disk.
+// failingBox fails to decrypt the values of one row, as after disk damage.
 type failingBox struct {
 	plainBox
 	table string
@@ -22,8 +22,8 @@ func (b failingBox) Open(table, column, row string, sealed []byte) ([]byte, erro
 	return b.plainBox.Open(table, column, row, sealed)
 }
 
-// An upload whose row is damaged fails and is told; the upload behind it goes. A
-// blob of a damaged row that is to be deleted is left to its expiry.
+// An upload whose row is damaged fails with a reason, and the next upload proceeds. If the
+// row of a deletion is damaged, its blob is left to expire.
 func TestDamagedTransferStopsNoOther(t *testing.T) {
 	w := newWorld(t)
 	w.blobs.create = func() error { return &wire.Error{Code: wire.CodeUnavailable} }

@@ -15,7 +15,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// discard is a stream that tells whether its end came.
+// discard is a stream that records whether it was closed.
 type discard struct {
 	io.Writer
 	ended bool
@@ -26,9 +26,9 @@ func (d *discard) Close() error {
 	return nil
 }
 
-// TestDeclinedWhileItIsFetched makes sure that a file whose sender was told that it
-// is not wanted is not saved, and that it stays declined when the server, which has
-// it no more, says so.
+// TestDeclinedWhileItIsFetched checks that a file which is declined during its fetch is not
+// saved, since its sender has been notified. It stays declined when the server answers that
+// it no longer has the file.
 func TestDeclinedWhileItIsFetched(t *testing.T) {
 	for name, gone := range map[string]bool{"the server still has it": false, "the server has it no more": true} {
 		t.Run(name, func(t *testing.T) {
@@ -63,8 +63,8 @@ func TestDeclinedWhileItIsFetched(t *testing.T) {
 	}
 }
 
-// TestNameTakenWhileItIsFetched makes sure that nothing stays beside a file that
-// has taken the name meanwhile, however much of the other was durable.
+// TestNameTakenWhileItIsFetched checks that no partial file stays when another file takes
+// the name during the fetch, however many parts were durable.
 func TestNameTakenWhileItIsFetched(t *testing.T) {
 	w := newWorld(t)
 	w.start()

@@ -6,27 +6,25 @@ import (
 	"syscall"
 )
 
-// directAlign is what past the system's cache must start at and be a multiple
-// of, in the file and in memory, in bytes: the page, which no disk's block
-// exceeds that a file system accepts for this.
+// directAlign is the alignment of direct writes in the file and in memory, in bytes. It is
+// the page size: file systems that support direct writes need no larger one.
 const directAlign = 4096
 
-// directFrom is from which size on a file that was fetched is written past the
-// system's cache, in bytes. Smaller ones are often read at once.
+// directFrom is the size from which on a downloaded file is written past the page cache, in
+// bytes. Smaller files are often read soon.
 const directFrom = 64 << 20
 
-// direct writes large pieces of a file past the system's cache. A file that
-// passes once would push out of the cache what is read all the time, and in a
-// virtual machine each new page of the cache costs several times the copy into
-// it. Where the system or the file system cannot, it writes as always. It is
-// for one goroutine at a time.
+// direct writes large pieces of a file past the page cache. A file that is written once
+// would push out of the cache what is read all the time. And in a virtual machine each new
+// page of the cache costs several times as much as the copy into it. Where the system or
+// the file system does not support this, direct writes normally. It is not safe for
+// concurrent use.
 type direct struct {
 	f   *os.File
-	off bool // the file system cannot
+	off bool // not supported by the file system, or not wanted
 }
 
-// WriteAt implements io.WriterAt. What it has written is as little durable as
-// by any other write.
+// WriteAt implements io.WriterAt. The data is not durable before a sync.
 func (d *direct) WriteAt(b []byte, off int64) (n int, err error) {
 	whole := len(b) &^ (directAlign - 1)
 	if !d.off && whole > 0 && off%directAlign == 0 && setDirect(d.f, true) == nil {
@@ -37,7 +35,7 @@ func (d *direct) WriteAt(b []byte, off int64) (n int, err error) {
 		if err != nil && !errors.Is(err, syscall.EINVAL) {
 			return n, err
 		}
-		if err != nil { // memory or disk want another alignment
+		if err != nil { // memory or disk need another alignment
 			d.off, n = true, 0
 		}
 	}

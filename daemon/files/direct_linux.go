@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setDirect has the writes of a file go past the system's cache (O_DIRECT), or
-// through it again. It fails where the file system cannot.
+// setDirect turns O_DIRECT on or off for a file. It fails if the file system does not
+// support it.
 func setDirect(f *os.File, on bool) error {
 	c, err := f.SyscallConn()
 	if err != nil {

@@ -7,5 +7,5 @@ import (
 	"os"
 )
 
-// setDirect fails: no such thing is known of this system.
+// setDirect fails: direct writes are implemented for Linux only.
 func setDirect(*os.File, bool) error { return errors.ErrUnsupported }

@@ -8,15 +8,15 @@ import (
 	"testing"
 )
 
-// Whatever the place, the length and the alignment in memory, what is in the
-// file is what was written, and what stands beside it stays.
+// For any offset, length and alignment in memory, the file contains what was written, and
+// the bytes around it are unchanged.
 func TestDirectWritesAnyPiece(t *testing.T) {
 	const size = 1 << 20
 	content := make([]byte, size+1)
 	rand.Read(content)
 	for _, tt := range []struct {
 		name          string
-		shift         int // of the buffer, against a page
+		shift         int // offset of the buffer from a page boundary
 		offset, bytes int
 	}{
 		{"pages", 0, 0, size},
@@ -40,7 +40,7 @@ func TestDirectWritesAnyPiece(t *testing.T) {
 			}
 			d := direct{f: f}
 			piece := content[tt.shift : tt.shift+tt.bytes]
-			for range 2 { // the second time what the first has learned is in force
+			for range 2 { // the second write uses what the first one learned about the file system
 				n, err := d.WriteAt(piece, int64(tt.offset))
 				if err != nil || n != len(piece) {
 					t.Fatalf("wrote %d of %d bytes: %v", n, len(piece), err)

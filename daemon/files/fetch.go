@@ -17,54 +17,54 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// errSpoiled says that what the server has is not what the sender sealed.
-var errSpoiled = errors.New("the content is not what its sender sealed")
+// errBadContent says that the server's content is not what the sender sealed.
+var errBadContent = errors.New("the content is not what its sender sealed")
 
-// fetch fetches one file and opens it, part after part. Some goroutines fetch,
-// one verifies and opens in order, and hands the plaintext to a sink.
+// fetch downloads and decrypts one file, part by part. Several goroutines download parts;
+// one verifies and opens them in order; one passes the plaintext to a sink.
 type fetch struct {
 	s     *Service
 	file  *store.File
 	track *tracker
-	// patience is how long the server may be away; 0: for ever.
+	// patience is how long the server may be unreachable; 0: forever.
 	patience time.Duration
-	// first is the same until the server has answered once.
+	// first replaces patience until the server has answered once; 0: use patience.
 	first time.Duration
-	// most is how many buffers it takes if there is room.
+	// most is the number of buffers it takes if memory is available.
 	most int
 
-	total int64 // sealed, in bytes
-	count int   // of parts
+	total int64 // sealed size in bytes
+	count int   // number of parts
 }
 
-// sink takes plaintext in order. state is the digest of the blob up to the end
+// sink receives the plaintext in order. state is the digest's state of the blob at the end
 // of the part.
 type sink interface {
 	part(ctx context.Context, number int, plain, state []byte) error
 }
 
-// piece is a part on its way.
+// piece is a part being downloaded.
 type piece struct {
 	number int
 	buf    []byte
 	done   chan error
 }
 
-// newFetch checks what the reference claims before anything is asked for.
+// newFetch checks the size that the reference claims before anything is requested.
 func (s *Service) newFetch(f *store.File, track *tracker) (*fetch, error) {
 	total, err := seal.SealedFileSize(f.Size)
 	if err != nil {
-		return nil, fmt.Errorf("%w: a size of %d bytes", errSpoiled, f.Size)
+		return nil, fmt.Errorf("%w: a size of %d bytes", errBadContent, f.Size)
 	}
 	count, err := seal.FileParts(total)
 	if err != nil || count > wire.MaxBlobParts {
-		return nil, fmt.Errorf("%w: a size of %d bytes", errSpoiled, f.Size)
+		return nil, fmt.Errorf("%w: a size of %d bytes", errBadContent, f.Size)
 	}
 	return &fetch{s: s, file: f, track: track, most: fetchBuffers, total: total, count: int(count)}, nil
 }
 
-// run fetches the parts behind the first done ones, whose digest has a state.
-// Only when it returns nil is the whole file what its sender sealed.
+// run downloads the parts after the first done ones; state is the digest's state at that
+// point. The file is what its sender sealed only if run returns nil.
 func (f *fetch) run(ctx context.Context, done int, state []byte, out sink) error {
 	sum, err := loadHash(state)
 	if err != nil {
@@ -85,18 +85,19 @@ func (f *fetch) run(ctx context.Context, done int, state []byte, out sink) error
 		}
 	}
 	if !bytes.Equal(sum.Sum(nil), f.file.SHA256) {
-		return fmt.Errorf("%w: the digest differs", errSpoiled)
+		return fmt.Errorf("%w: the digest differs", errBadContent)
 	}
 	return nil
 }
 
-// parts runs the line of fetching and opening.
+// parts runs the stages: download, open, hand on.
 func (f *fetch) parts(parent context.Context, done int, t *ticket, res *reservation, sum hash.Hash, out sink) error {
 	g, ctx := errgroup.WithContext(parent)
-	// Of the buffers one is open, and one more is written if there are three.
+	// One buffer holds the part being opened, and with three or more buffers another one
+	// holds the part being written. The rest hold downloaded parts.
 	open := min(2, res.count-1)
 	ahead := res.count - open
-	line := make(chan *piece, ahead-1) // one more is with the opener
+	line := make(chan *piece, ahead-1) // and one more is with openAll
 	free, plain := make(chan struct{}, ahead), make(chan struct{}, open)
 	g.Go(func() error {
 		defer close(line)
@@ -136,7 +137,7 @@ type openPart struct {
 	plain, state []byte
 }
 
-// handOn gives a sink what is open, while the next part is opened.
+// handOn passes plaintext to the sink, while the next part is opened.
 func (f *fetch) handOn(ctx context.Context, opened <-chan openPart, plain <-chan struct{}, res *reservation, out sink) error {
 	for p := range opened {
 		if err := out.part(ctx, p.number, p.plain, p.state); err != nil {
@@ -149,12 +150,12 @@ func (f *fetch) handOn(ctx context.Context, opened <-chan openPart, plain <-chan
 	return nil
 }
 
-// openAll verifies and opens in order.
+// openAll verifies and opens the parts in order.
 func (f *fetch) openAll(ctx context.Context, line <-chan *piece, free <-chan struct{}, open chan<- struct{}, res *reservation, sum hash.Hash, out chan<- openPart) error {
 	defer close(out)
 	cipher, err := cipherOf(f.file.Key)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errSpoiled, err)
+		return fmt.Errorf("%w: %w", errBadContent, err)
 	}
 	defer cipher.Wipe()
 	for p := range line {
@@ -177,7 +178,7 @@ func (f *fetch) openAll(ctx context.Context, line <-chan *piece, free <-chan str
 		plain, err := cipher.OpenPart(res.get(), p.buf, p.number, p.number == f.count)
 		<-hashed
 		if err != nil {
-			return fmt.Errorf("%w: %w", errSpoiled, err)
+			return fmt.Errorf("%w: %w", errBadContent, err)
 		}
 		res.put(p.buf)
 		<-free
@@ -194,12 +195,12 @@ func (f *fetch) openAll(ctx context.Context, line <-chan *piece, free <-chan str
 	return nil
 }
 
-// fetchPart fetches one part, as often as it takes. What has come when a
-// connection breaks stays: the next request asks for the rest.
+// fetchPart downloads one part with retries. Bytes received before a connection broke are
+// kept: the next request asks for the rest.
 func (f *fetch) fetchPart(ctx context.Context, t *ticket, p *piece) error {
 	offset, length, err := seal.SealedPart(p.number, f.total)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errSpoiled, err)
+		return fmt.Errorf("%w: %w", errBadContent, err)
 	}
 	p.buf = p.buf[:length]
 	w, got := f.waiting(), 0
@@ -213,16 +214,16 @@ func (f *fetch) fetchPart(ctx context.Context, t *ticket, p *piece) error {
 				return nil
 			}
 			if n > 0 {
-				w = f.waiting() // it goes on
+				w = f.waiting() // there was progress: start patience anew
 			}
 			if errors.Is(err, ErrSize) {
-				return fmt.Errorf("%w: %w", errSpoiled, err)
+				return fmt.Errorf("%w: %w", errBadContent, err)
 			}
 			if errors.Is(err, ErrTicket) {
 				t.drop(at)
 			}
 			if w.b.limited(err) {
-				w.began = time.Now() // the server is there
+				w.began = time.Now() // the server is reachable
 			}
 		}
 		if err := w.after(ctx, err); err != nil {
@@ -231,7 +232,7 @@ func (f *fetch) fetchPart(ctx context.Context, t *ticket, p *piece) error {
 	}
 }
 
-// waiting bounds how long one thing is tried.
+// waiting returns a bound on how long one request is retried.
 func (f *fetch) waiting() *waiting {
 	return &waiting{f: f, began: time.Now(), patience: f.patience, b: backoff{s: f.s}}
 }
@@ -239,17 +240,17 @@ func (f *fetch) waiting() *waiting {
 type waiting struct {
 	f        *fetch
 	began    time.Time
-	patience time.Duration // 0: for ever
+	patience time.Duration // 0: forever
 	b        backoff
 }
 
-// after waits after a failure. It returns the error if trying again makes no
-// sense, or if patience has ended.
+// after waits after a failure. It returns err if a retry is pointless or patience has run
+// out.
 func (w *waiting) after(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case final(err), errors.Is(err, errSpoiled):
+	case final(err), errors.Is(err, errBadContent):
 		return err
 	case w.b.enough(err):
 		return err
@@ -263,14 +264,14 @@ func (w *waiting) after(ctx context.Context, err error) error {
 	return w.b.wait(ctx, err)
 }
 
-// ticket is the ticket that the goroutines of a fetch share.
+// ticket is the download ticket that the goroutines of a fetch share.
 type ticket struct {
 	f   *fetch
-	now chan wire.BlobTicket // at most one
+	now chan wire.BlobTicket // capacity 1: holds the ticket, which doubles as the lock; an empty URL: used up
 }
 
-// renew asks for a ticket and checks that the blob has exactly the size that
-// the reference claims (attack D9): nothing of another size is fetched.
+// renew requests a ticket and checks that the blob has exactly the size that the reference
+// claims (attack D9 in crypto/ATTACKS.md). A blob of another size is not fetched.
 func (t *ticket) renew(ctx context.Context) error {
 	if t.now == nil {
 		t.now = make(chan wire.BlobTicket, 1)
@@ -282,7 +283,7 @@ func (t *ticket) renew(ctx context.Context) error {
 	for {
 		d, err := t.f.s.o.Blobs.DownloadBlob(ctx, t.f.file.Blob)
 		if err == nil && d.Size != t.f.total {
-			return fmt.Errorf("%w: the server has %d bytes instead of %d", errSpoiled, d.Size, t.f.total)
+			return fmt.Errorf("%w: the server has %d bytes instead of %d", errBadContent, d.Size, t.f.total)
 		}
 		if err == nil {
 			d.Ticket.Size = t.f.total
@@ -295,13 +296,14 @@ func (t *ticket) renew(ctx context.Context) error {
 	}
 }
 
-// get returns the present ticket; the first one to find none asks for it.
+// get returns the current ticket. The first goroutine that finds it used up requests a new
+// one.
 func (t *ticket) get(ctx context.Context) (wire.BlobTicket, error) {
 	select {
 	case at := <-t.now:
 		if at.URL == "" {
 			if err := t.renew(ctx); err != nil {
-				t.now <- at // the next one tries
+				t.now <- at // let the next caller try
 				return at, err
 			}
 			at = <-t.now
@@ -322,10 +324,10 @@ func (t *ticket) drop(at wire.BlobTicket) {
 	t.now <- now
 }
 
-// checkReference refuses a reference that cannot be opened.
+// checkReference rejects a reference that cannot be opened.
 func checkReference(f *store.File) error {
 	if f.Blob == "" || len(f.SHA256) != sha256.Size {
-		return fmt.Errorf("%w: no reference", errSpoiled)
+		return fmt.Errorf("%w: no reference", errBadContent)
 	}
 	return nil
 }

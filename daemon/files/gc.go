@@ -12,22 +12,21 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Collect removes what transfers have left behind: spooled parts of uploads
-// that are over, and files that were never fetched to their end and that
-// nothing fetches now. Fetched files stay.
+// Collect removes leftovers of transfers: spooled parts of uploads that have ended, and
+// partial downloads that nothing continues now. Fetched files stay.
 func (s *Service) Collect(ctx context.Context) (local.FileGC, error) {
 	return s.collect(ctx, 0)
 }
 
 const (
-	// tidyEvery is how often a service collects by itself; it begins with that.
+	// tidyEvery is the interval of automatic collections. The first one is at the start.
 	tidyEvery = 6 * time.Hour
-	// downloadKept is how long a download that stopped can go on where it was
-	// before a service collects it by itself.
+	// downloadKept is how long an interrupted download can be resumed before it is
+	// collected automatically.
 	downloadKept = 7 * 24 * time.Hour
 )
 
-// tidy collects what nobody can want any more.
+// tidy collects automatically.
 func (s *Service) tidy(ctx context.Context) {
 	out, err := s.collect(ctx, downloadKept)
 	switch {
@@ -38,14 +37,14 @@ func (s *Service) tidy(ctx context.Context) {
 	}
 }
 
-// collect is Collect for downloads that began at least age ago, or whose file
-// history holds no more.
+// collect is Collect, restricted to downloads that began at least age ago or whose file is
+// no longer in the history.
 func (s *Service) collect(ctx context.Context, age time.Duration) (local.FileGC, error) {
 	out, err := s.collectDownloads(ctx, age)
 	if err != nil {
 		return out, err
 	}
-	parts, err := s.spool.list() // before the rows are read: a part comes after its row
+	parts, err := s.spool.list() // list before reading the rows: a row precedes its parts
 	if err != nil {
 		return out, err
 	}
@@ -70,8 +69,8 @@ func (s *Service) collect(ctx context.Context, age time.Duration) (local.FileGC,
 	return out, nil
 }
 
-// Forget removes from the disk what the transfers of the account have there,
-// before the account itself is removed. Nothing may run any more.
+// Forget removes the files on disk that belong to the account's transfers, before the
+// account itself is removed. No transfer may be running.
 func (s *Service) Forget(ctx context.Context) error {
 	var uploads, downloads []store.Transfer
 	err := s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
@@ -95,8 +94,8 @@ func (s *Service) Forget(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// collectDownloads ends the downloads that no call carries on, but for the
-// unasked ones and those that are younger than age.
+// collectDownloads removes downloads, except those that a call is running, automatic ones,
+// and those younger than age.
 func (s *Service) collectDownloads(ctx context.Context, age time.Duration) (local.FileGC, error) {
 	var out local.FileGC
 	var list []store.Transfer
@@ -140,8 +139,8 @@ func (s *Service) collectDownloads(ctx context.Context, age time.Duration) (loca
 	return out, nil
 }
 
-// drop removes a download, and returns how much of it there was; -1: nothing. If
-// its directory is not where it was, nothing but its row is removed.
+// drop removes a download and returns the size of its partial file; -1: there was none. If
+// the directory was moved or replaced, only the row is removed.
 func (s *Service) drop(ctx context.Context, id int64, t target) (int64, error) {
 	size := int64(-1)
 	root, err := t.reopen()

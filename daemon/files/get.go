@@ -19,13 +19,13 @@ import (
 )
 
 const (
-	// getPatience is how long a fetch that does not wait tries one thing while
-	// the server is away: a restart of the server passes unnoticed.
+	// getPatience is how long a fetch without wait retries one request while the server is
+	// unreachable: long enough for a restart of the server.
 	getPatience = 30 * time.Second
-	// firstPatience is the same for the first question: who asks while there is
-	// no server is told soon.
+	// firstPatience is the same for the first request: without a server the caller learns
+	// that soon.
 	firstPatience = 3 * time.Second
-	// waitEvery is how often a file that is not here yet is looked for.
+	// waitEvery is the interval at which a file that is not here yet is looked up.
 	waitEvery = 250 * time.Millisecond
 )
 
@@ -62,20 +62,20 @@ func (s *Service) Get(ctx context.Context, p local.FileGetParams, stream io.Writ
 	return got, s.getError(ctx, f, err)
 }
 
-// elsewhere reports whether a fetch failed since the daemon cannot write where its
-// caller may be able to: it sees another directory there, or may not write in it.
+// elsewhere reports whether a fetch failed because the daemon cannot write to a place where
+// its caller may be able to: the daemon sees another directory there, or lacks permission.
 func elsewhere(err error) bool {
 	return errors.Is(err, errElsewhere) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
 }
 
-// errTimeout ends a fetch whose caller wanted it sooner.
+// errTimeout ends a fetch after its caller's timeout.
 var errTimeout = errors.New("the time is over")
 
 func seconds(n float64) time.Duration {
 	return time.Duration(min(n, float64(deleteKept/time.Second)) * float64(time.Second))
 }
 
-// report runs work and tells of its progress.
+// report runs work and reports its progress.
 func (s *Service) report(id string, track *tracker, progress func(local.FileProgress), work func() error) error {
 	if progress == nil {
 		return work()
@@ -95,7 +95,7 @@ func (s *Service) report(id string, track *tracker, progress func(local.FileProg
 	}
 }
 
-// fetchTo fetches to where the caller wants it and records that it is here.
+// fetchTo fetches a file to the place the caller asked for and records it as fetched.
 func (s *Service) fetchTo(ctx context.Context, f *store.File, p local.FileGetParams, stream io.WriteCloser, track *tracker) (string, error) {
 	if err := checkReference(f); err != nil {
 		return "", err
@@ -108,7 +108,7 @@ func (s *Service) fetchTo(ctx context.Context, f *store.File, p local.FileGetPar
 		fe.patience, fe.first = getPatience, firstPatience
 	}
 	if stream != nil {
-		fe.most = leastBuffers // whoever reads may stop for hours
+		fe.most = leastBuffers // the reader may stall for hours
 		if err := fe.run(ctx, 0, nil, streamSink{stream}); err != nil {
 			return "", err
 		}
@@ -133,7 +133,7 @@ func (s *Service) fetchTo(ctx context.Context, f *store.File, p local.FileGetPar
 	return s.saveTo(ctx, f, fe, at)
 }
 
-// saveTo fetches to a target and records that it is here.
+// saveTo fetches a file to a path and records it as fetched.
 func (s *Service) saveTo(ctx context.Context, f *store.File, fe *fetch, at where) (string, error) {
 	t, root, err := chooseTarget(at, f.Name)
 	if err != nil {
@@ -155,10 +155,11 @@ func (s *Service) fetched(ctx context.Context, f *store.File, path string, trans
 	return s.o.Engine.FileFetched(context.WithoutCancel(ctx), f.ID, path, transfer)
 }
 
-// find finds the file that an id means, see journal.FileNamed. With wait it waits until there is one that can be fetched.
+// find returns the file that text names (see journal.FileNamed). With wait it waits until
+// there is one that can be fetched.
 func (s *Service) find(ctx context.Context, text string, wait bool) (*store.File, string, error) {
 	if _, err := uuid.Parse(text); err != nil {
-		return nil, "", local.NotOneFile(0, text) // it will never be one
+		return nil, "", local.NotOneFile(0, text) // not an id: waiting is pointless
 	}
 	tick := time.NewTicker(waitEvery)
 	defer tick.Stop()
@@ -168,7 +169,7 @@ func (s *Service) find(ctx context.Context, text string, wait bool) (*store.File
 			return f, peer, err
 		}
 		if f != nil && f.State != store.FileSending {
-			return nil, "", err // it will not come
+			return nil, "", err // waiting is pointless
 		}
 		select {
 		case <-tick.C:
@@ -178,7 +179,7 @@ func (s *Service) find(ctx context.Context, text string, wait bool) (*store.File
 	}
 }
 
-// errNotYet comes with an error that time may mend.
+// errNotYet marks an error that may pass with time.
 var errNotYet = errors.New("not yet")
 
 func (s *Service) lookUp(ctx context.Context, text string) (f *store.File, peer string, err error) {
@@ -210,7 +211,7 @@ func (s *Service) lookUp(ctx context.Context, text string) (f *store.File, peer 
 	return f, peer, err
 }
 
-// available tells why a file cannot be fetched.
+// available returns an error if a file cannot be fetched.
 func available(f *store.File, stranger bool, peer string, now int64) error {
 	switch {
 	case stranger:
@@ -229,11 +230,11 @@ func available(f *store.File, stranger bool, peer string, now int64) error {
 	return nil
 }
 
-// errDeclined ends a fetch of a file that its user does not want.
+// errDeclined ends a fetch of a file that its user declined.
 var errDeclined = local.Errorf(local.CodeNotFound, "the file was declined")
 
-// notDeclined fails with errDeclined if a file was declined while it was fetched:
-// its sender has been told that it is not wanted.
+// notDeclined fails with errDeclined if a file was declined while it was fetched: its
+// sender has already been notified.
 func (s *Service) notDeclined(ctx context.Context, id store.MessageID) error {
 	return s.o.Store.View(ctx, func(tx *store.Tx) error {
 		f, err := tx.File(s.o.Account, id)
@@ -241,20 +242,20 @@ func (s *Service) notDeclined(ctx context.Context, id store.MessageID) error {
 			return errDeclined
 		}
 		if errors.Is(err, store.ErrNotFound) {
-			return nil // its history was deleted
+			return nil // removed from the history
 		}
 		return err
 	})
 }
 
-// Texts of files that will not come.
+// Texts for files that cannot be fetched.
 const (
-	textGone    = "the server has the file no more; its sender may have withdrawn it"
-	textSpoiled = "what the server has is not what the sender sent; nothing was saved"
+	textGone       = "the server has the file no more; its sender may have withdrawn it"
+	textBadContent = "what the server has is not what the sender sent; nothing was saved"
 )
 
-// getError gives an error the code with which it is told. A file that will
-// never come is marked as such.
+// getError translates an error for the caller. If the file can never be fetched, it also
+// marks it as failed.
 func (s *Service) getError(ctx context.Context, f *store.File, err error) error {
 	if err == nil {
 		return nil
@@ -266,7 +267,7 @@ func (s *Service) getError(ctx context.Context, f *store.File, err error) error 
 		return err
 	}
 	if f != nil && s.notDeclined(ctx, f.ID) == errDeclined {
-		return errDeclined // why the server has it no more
+		return errDeclined // the reason why the server does not have it
 	}
 	if e := s.giveUp(ctx, f, err); e != nil {
 		return e
@@ -292,7 +293,8 @@ func (s *Service) getError(ctx context.Context, f *store.File, err error) error 
 	return fmt.Errorf("%w (%w)", &told, err)
 }
 
-// giveUp records that a file will not come, if that is what err means.
+// giveUp marks a file as failed or expired if err is final, and returns the error for the
+// caller, else nil.
 func (s *Service) giveUp(ctx context.Context, f *store.File, err error) *local.Error {
 	var text string
 	var e *local.Error
@@ -305,8 +307,8 @@ func (s *Service) giveUp(ctx context.Context, f *store.File, err error) *local.E
 		if f.ExpiresMS > 0 && f.ExpiresMS <= s.o.Store.ProfileTime().UnixMilli() {
 			state = store.FileExpired
 		}
-	case errors.Is(err, errSpoiled):
-		text, e = textSpoiled, local.Errorf(local.CodeIO, textSpoiled)
+	case errors.Is(err, errBadContent):
+		text, e = textBadContent, local.Errorf(local.CodeIO, textBadContent)
 		e.Retryable = false
 	default:
 		return nil

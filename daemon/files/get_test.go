@@ -17,7 +17,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// offered uploads n bytes and offers them to the same account.
+// offered uploads n bytes and offers the file to the same account.
 func (w *world) offered(name string, n int) *store.File {
 	w.t.Helper()
 	id := w.send(w.source(name, n))
@@ -26,15 +26,15 @@ func (w *world) offered(name string, n int) *store.File {
 	return w.file(id)
 }
 
-// TestSpoiledBlobD4 lets the server change what it has, in every way that leaves
-// the length alone, and otherwise (D9, D11). Nothing ever stands under the final
-// name, and nothing beside it.
-func TestSpoiledBlobD4(t *testing.T) {
+// TestChangedBlobD4 lets the server change a blob, in every way that keeps its length and
+// in some that do not (D9, D11 in crypto/ATTACKS.md). Nothing ever appears under the final
+// name or beside it.
+func TestChangedBlobD4(t *testing.T) {
 	w := newWorld(t)
 	w.start()
 	const small, large = 3*seal.FileChunkSize + 77, seal.FilePartPlain + 77
 	other := w.offered("other", small)
-	for name, spoil := range map[string]func(b *fakeBlob){
+	for name, change := range map[string]func(b *fakeBlob){
 		"the first byte":     func(b *fakeBlob) { b.data[0] ^= 1 },
 		"the commitment":     func(b *fakeBlob) { b.data[1] ^= 1 },
 		"a chunk":            func(b *fakeBlob) { b.data[2*seal.FileChunkSize] ^= 1 },
@@ -55,13 +55,13 @@ func TestSpoiledBlobD4(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			size := small
 			if name == "the last byte" {
-				size = large // in another part than all the others
+				size = large // so that each change is in another part
 			}
 			f := w.offered("f", size)
 			w.blobs.mu.Lock()
 			b := w.blobs.blobs[f.Blob]
 			good := bytes.Clone(b.data)
-			spoil(b)
+			change(b)
 			w.blobs.mu.Unlock()
 			dir := t.TempDir()
 			_, err := w.get(f.ID, filepath.Join(dir, "x"))
@@ -69,7 +69,7 @@ func TestSpoiledBlobD4(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 			nothingIn(t, dir)
-			if now := w.file(f.ID); now.State != store.FileFailed || now.Reason != textSpoiled {
+			if now := w.file(f.ID); now.State != store.FileFailed || now.Reason != textBadContent {
 				t.Errorf("the file is %s: %s", now.State, now.Reason)
 			}
 			var s taker
@@ -79,7 +79,7 @@ func TestSpoiledBlobD4(t *testing.T) {
 			if !bytes.HasPrefix(pattern(size, 1), s.Bytes()) {
 				t.Error("the stream has bytes that were not sent")
 			}
-			// The server comes to its senses.
+			// Now the server sends the right content.
 			w.blobs.mu.Lock()
 			b.data = good
 			w.blobs.mu.Unlock()
@@ -97,8 +97,8 @@ func TestSpoiledBlobD4(t *testing.T) {
 	nothingIn(t, dir)
 }
 
-// TestDigestIsChecked serves an old version that opens well: another file sealed
-// under the same key, which only a sender could make.
+// TestDigestIsChecked serves another file sealed under the same key, which only the sender
+// could have made: it decrypts, but has another digest.
 func TestDigestIsChecked(t *testing.T) {
 	w := newWorld(t)
 	w.start()
@@ -119,8 +119,8 @@ func TestDigestIsChecked(t *testing.T) {
 	nothingIn(t, dir)
 }
 
-// TestFetchGoesOn kills the daemon while it fetches; the next one goes on behind
-// what was durable.
+// TestFetchGoesOn kills the daemon during a fetch. The next one continues after the durable
+// parts.
 func TestFetchGoesOn(t *testing.T) {
 	const parts = 3
 	w := newWorld(t)
@@ -165,8 +165,8 @@ func TestFetchGoesOn(t *testing.T) {
 	w.settled()
 }
 
-// TestBrokenRange breaks each connection in the middle of what is left of a
-// part: no byte is fetched twice.
+// TestBrokenRange breaks each connection in the middle of the remaining range: no byte is
+// fetched twice.
 func TestBrokenRange(t *testing.T) {
 	w := newWorld(t)
 	w.start()
@@ -180,7 +180,7 @@ func TestBrokenRange(t *testing.T) {
 		broken[offset] = true
 		return n / 2
 	}
-	defer w.hurry()()
+	defer w.skipWaits()()
 	out := filepath.Join(w.dir, "got")
 	if _, err := w.get(f.ID, out); err != nil {
 		t.Fatal(err)
@@ -191,7 +191,7 @@ func TestBrokenRange(t *testing.T) {
 	}
 }
 
-// durable returns how many parts of a download are durable.
+// durable returns the number of durable parts of a download.
 func (w *world) durable(id store.MessageID) int {
 	n := 0
 	err := w.st.View(context.Background(), func(tx *store.Tx) error {
@@ -211,8 +211,8 @@ func (w *world) durable(id store.MessageID) int {
 	return n
 }
 
-// TestKilledBeforeTheEnd ends the daemon between the final name and the note of
-// it: the file is not saved twice.
+// TestKilledBeforeTheEnd ends the daemon after it renamed the file and before it recorded
+// that: the file is not saved twice.
 func TestKilledBeforeTheEnd(t *testing.T) {
 	w := newWorld(t)
 	w.start()
@@ -253,7 +253,7 @@ func TestKilledBeforeTheEnd(t *testing.T) {
 			t.Errorf("%v, %v", list, err)
 		}
 	}
-	// The same name and size, and no temporary file any more: not what was fetched.
+	// Same name and size and no temporary file, but not the fetched file.
 	other := pattern(10, 2)
 	target.Overwrite, target.Exact = true, true
 	w.update(func(tx *store.Tx) error {
@@ -274,7 +274,7 @@ func TestKilledBeforeTheEnd(t *testing.T) {
 	w.settled()
 }
 
-// TestTargetsD7 holds where files go and what is never touched.
+// TestTargetsD7 checks where files go, and which files are never touched.
 func TestTargetsD7(t *testing.T) {
 	w := newWorld(t)
 	w.start()
@@ -341,9 +341,9 @@ func TestUnaskedFetch(t *testing.T) {
 	w.settled()
 }
 
-// TestBlockedMeanwhile holds that nothing is fetched unasked from a peer who was
-// blocked after it was decided, and that a stranger's file can be fetched when
-// the stranger has become a contact, not before.
+// TestBlockedMeanwhile checks that nothing is fetched automatically from a peer who was
+// blocked after the fetch was decided, and that a stranger's file can only be fetched once
+// the stranger is a contact.
 func TestBlockedMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	var asked atomic.Int64
@@ -445,9 +445,8 @@ func TestCollect(t *testing.T) {
 	w.settled()
 }
 
-// TestCollectsByItself holds what a service collects unasked: parts that belong
-// to no upload, and downloads that stopped long ago, not those of today; and
-// that nothing is left of an account that is removed.
+// TestCollectsByItself checks the automatic collection: it removes parts without an upload
+// and old interrupted downloads, but not recent ones. Removing an account leaves nothing.
 func TestCollectsByItself(t *testing.T) {
 	w := newWorld(t)
 	w.start()

@@ -9,16 +9,16 @@ import (
 	"io"
 )
 
-// upright is the orientation of a picture that is shown as it is stored.
+// upright is the EXIF orientation of a picture that needs no rotation.
 const upright = 1
 
-// pictureInfo is what a picture's header says that the standard library does not tell.
+// pictureInfo holds header fields that the standard library does not return.
 type pictureInfo struct {
-	bytesPerPixel float64 // of memory, while it is decoded
+	bytesPerPixel float64 // memory needed for decoding
 	orientation   int     // EXIF, 1 to 8
 }
 
-// Markers of a JPEG (ITU-T T.81, table B.1).
+// JPEG markers (ITU-T T.81, table B.1).
 const (
 	markerSOF0 = 0xc0 // baseline
 	markerSOF1 = 0xc1 // extended sequential
@@ -26,8 +26,7 @@ const (
 	markerAPP1 = 0xe1 // EXIF, among others
 )
 
-// scanJPEG reads the segments of a JPEG up to the frame's header. It fails with
-// [ErrPicture].
+// scanJPEG reads the segments of a JPEG up to the frame header. It fails with [ErrPicture].
 func scanJPEG(r io.Reader) (pictureInfo, error) {
 	info := pictureInfo{orientation: upright}
 	in := bufio.NewReader(r)
@@ -54,7 +53,7 @@ func scanJPEG(r io.Reader) (pictureInfo, error) {
 	}
 }
 
-// readSegment reads a marker and what belongs to it, at most 65,533 bytes.
+// readSegment reads a marker and its segment, at most 65,533 bytes.
 func readSegment(in *bufio.Reader) (marker byte, segment []byte, err error) {
 	if marker, err = in.ReadByte(); err != nil {
 		return 0, nil, err
@@ -80,13 +79,12 @@ func readSegment(in *bufio.Reader) (marker byte, segment []byte, err error) {
 	return marker, segment, err
 }
 
-// frameMemory returns the bytes for each pixel that decoding takes: a byte for
-// each sample, of a component that may be subsampled; four more of each sample for
-// the coefficients that a progressive picture keeps; four of each pixel if it may
-// be stored as RGB or CMYK, which is converted. It returns 0 for a frame header
-// that is malformed.
+// frameMemory returns the memory in bytes for each pixel that decoding takes: one byte for
+// each sample, of components that may be subsampled; four more for each sample of a
+// progressive picture, whose coefficients are kept; four for each pixel if it may be RGB or
+// CMYK, which is converted. It returns 0 for a malformed frame header.
 func frameMemory(frame []byte, progressive bool) float64 {
-	const fixed, each = 6, 3 // precision, sides, number; id, sampling, table
+	const fixed, each = 6, 3 // precision, sides, component count; id, sampling, table
 	if len(frame) < fixed || len(frame) != fixed+each*int(frame[fixed-1]) {
 		return 0
 	}
@@ -109,8 +107,8 @@ func frameMemory(frame []byte, progressive bool) float64 {
 	return perPixel + converted
 }
 
-// exifOrientation returns the orientation that an APP1 segment names, 1 to 8, or
-// 0 (EXIF 2.3, 4.6.4; TIFF 6.0, section 2).
+// exifOrientation returns the orientation in an APP1 segment, 1 to 8, or 0 if there is none
+// (EXIF 2.3, 4.6.4; TIFF 6.0, section 2).
 func exifOrientation(segment []byte) int {
 	const (
 		tagOrientation = 0x0112
@@ -125,7 +123,7 @@ func exifOrientation(segment []byte) int {
 	if string(tiff[:2]) == "II" {
 		order = binary.LittleEndian
 	}
-	at := int64(order.Uint32(tiff[4:])) // of the first directory
+	at := int64(order.Uint32(tiff[4:])) // offset of the first directory
 	if at+2 > int64(len(tiff)) {
 		return 0
 	}
@@ -145,13 +143,13 @@ func exifOrientation(segment []byte) int {
 	return 0
 }
 
-// orient turns and mirrors a stored picture as its orientation says.
+// orient rotates and mirrors a stored picture according to its orientation.
 func orient(pic *image.RGBA, orientation int) *image.RGBA {
 	if orientation <= upright || orientation > 8 {
 		return pic
 	}
 	w, h := pic.Rect.Dx(), pic.Rect.Dy()
-	turned := orientation >= 5 // the sides change places
+	turned := orientation >= 5 // width and height are swapped
 	out := image.NewRGBA(image.Rect(0, 0, w, h))
 	if turned {
 		out = image.NewRGBA(image.Rect(0, 0, h, w))
@@ -162,17 +160,17 @@ func orient(pic *image.RGBA, orientation int) *image.RGBA {
 			switch orientation {
 			case 2: // mirrored
 				tx = w - 1 - x
-			case 3: // half a turn
+			case 3: // rotated by 180 degrees
 				tx, ty = w-1-x, h-1-y
-			case 4: // upside down
+			case 4: // mirrored vertically
 				ty = h - 1 - y
 			case 5: // transposed
 				tx, ty = y, x
-			case 6: // a quarter clockwise
+			case 6: // rotated by 90 degrees clockwise
 				tx, ty = h-1-y, x
 			case 7: // transposed along the other diagonal
 				tx, ty = h-1-y, w-1-x
-			case 8: // a quarter the other way
+			case 8: // rotated by 90 degrees counterclockwise
 				tx, ty = y, w-1-x
 			}
 			out.SetRGBA(tx, ty, pic.RGBAAt(x, y))

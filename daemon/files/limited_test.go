@@ -11,9 +11,9 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// TestFetchWaitsForABusyServer makes sure that a fetch, which gives up soon when
-// the server is away, goes on when the server says that it has no room for one
-// more part at the moment, and that it looks again every few seconds.
+// TestFetchWaitsForABusyServer checks that a fetch without wait, which gives up soon when
+// the server is unreachable, keeps trying every few seconds when the server answers that it
+// has no room for another part at the moment.
 func TestFetchWaitsForABusyServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const busy = 5 * time.Minute

@@ -12,47 +12,45 @@ import (
 )
 
 const (
-	// partBuffer has room for any part, plain or sealed.
+	// partBuffer is enough for any part, plain or sealed.
 	partBuffer = seal.FilePartPlain + seal.FilePartChunks*seal.TagSize + seal.FileHeaderSize
-	// leastBuffers is how many parts a transfer must be able to hold: one that is
-	// sealed and one that is plain.
+	// leastBuffers is the minimum for a transfer: one sealed part and one plain part.
 	leastBuffers = 2
-	// uploadBuffers is how many parts an upload holds if there is room: one is read
-	// and sealed, of two that are sealed one leaves while the other goes to the spool.
+	// uploadBuffers is the number of buffers of an upload if memory is available: one is
+	// read into and sealed, one is being spooled, and one is being sent.
 	uploadBuffers = 3
-	// fetchBuffers is how many parts a fetch holds if there is room: two plain ones,
-	// of which one is opened while the other is written, and three sealed ones, of
-	// which one is opened while the others come.
+	// fetchBuffers is the number of buffers of a fetch if memory is available: two for
+	// plaintext (one being opened, one being written) and three for sealed parts (one being
+	// opened, the others being downloaded).
 	fetchBuffers = 5
-	// memoryLimit bounds the buffers that transfers share, in bytes: what makes the
-	// first fetch fast, and the least of a second one beside it. With the first upload and the
-	// first fetch of an account and with what a daemon needs besides, one transfer
-	// stays below 100 MiB for files of any size.
+	// memoryLimit bounds the buffers that all transfers share, in bytes. It lets the first
+	// fetch run at full speed and leaves the minimum for a second one. With the reserved
+	// buffers of the first upload and first fetch of an account, and the daemon's other
+	// memory, one transfer stays below 100 MiB for files of any size.
 	memoryLimit = fetchBuffers * partBuffer
 )
 
-// Memory bounds the buffers of the transfers of a daemon. Its methods may be
-// used concurrently.
+// Memory bounds the buffers of all transfers of a daemon. Its methods may be called
+// concurrently.
 //
-// The first upload and the first fetch of each account have what they need at
-// least: a transfer that stands still, since its server is away or since nobody
-// reads what it prints, keeps no other account and no other direction from its
-// memory.
+// The first upload and the first fetch of each account always get their minimum. So a
+// stalled transfer, whose server is unreachable or whose reader does not read, cannot take
+// the memory of other accounts or of the other direction.
 type Memory struct {
 	shared *semaphore.Weighted
 
 	mu   sync.Mutex
-	free [][]byte // of partBuffer bytes; guarded by mu
-	used int      // reservations; guarded by mu
+	free [][]byte // buffers of partBuffer bytes; guarded by mu
+	used int      // number of reservations; guarded by mu
 }
 
-// NewMemory makes the bound that all services of a daemon share.
+// NewMemory returns the bound that all services of a daemon share.
 func NewMemory() *Memory { return &Memory{shared: semaphore.NewWeighted(memoryLimit)} }
 
-// reserve waits for room for leastBuffers buffers of size bytes, and takes up to
-// most of them if nobody else needs the room now. own holds the one transfer that
-// needs not wait. Whoever reserves holds all that it will need, so that nobody
-// waits for another's half.
+// reserve waits for leastBuffers buffers of size bytes and takes up to most of them if they
+// are available now. own is the semaphore of the transfer with reserved memory, which does
+// not wait. A transfer reserves all its buffers at once, so two transfers cannot deadlock
+// with half of their buffers each.
 func (m *Memory) reserve(ctx context.Context, own chan struct{}, most, size int) (*reservation, error) {
 	r := &reservation{m: m, size: size, count: leastBuffers}
 	select {
@@ -67,25 +65,25 @@ func (m *Memory) reserve(ctx context.Context, own chan struct{}, most, size int)
 	for ; r.count < most && m.shared.TryAcquire(int64(size)); r.count++ {
 		r.weight += int64(size)
 	}
-	r.buffers = make(chan []byte, 2*r.count) // a test finds what is more than count
+	r.buffers = make(chan []byte, 2*r.count) // room for more than count, so that a test can detect an excess
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.used++
 	return r, nil
 }
 
-// reservation is the buffers of one transfer.
+// reservation holds the buffers of one transfer.
 type reservation struct {
 	m       *Memory
-	own     <-chan struct{} // nil: all of it is shared
+	own     <-chan struct{} // nil: all of it counts against the shared limit
 	size    int
 	count   int
 	weight  int64
-	buffers chan []byte // that are not in use
+	buffers chan []byte // free buffers
 }
 
-// get returns a buffer of no length and the reserved capacity. It is the
-// transfer that sees to it that no more than count are in use.
+// get returns a buffer of length 0 and capacity size. The caller makes sure that at most
+// count buffers are in use.
 func (r *reservation) get() []byte {
 	select {
 	case b := <-r.buffers:
@@ -102,7 +100,7 @@ func (r *reservation) get() []byte {
 	return make([]byte, 0, r.size)
 }
 
-// put gives a buffer back.
+// put returns a buffer.
 func (r *reservation) put(b []byte) {
 	if cap(b) == r.size {
 		select {
@@ -112,9 +110,8 @@ func (r *reservation) put(b []byte) {
 	}
 }
 
-// release ends the reservation. When nobody has one any more, the buffers are
-// collected at once: garbage of tens of MiB beside the next transfer's buffers
-// would be twice what is bounded here.
+// release ends the reservation. When no reservation is left, it runs the garbage collector:
+// otherwise the garbage and the next transfer's buffers together would be twice the limit.
 func (r *reservation) release() {
 	r.m.mu.Lock()
 	for len(r.buffers) > 0 {
@@ -137,7 +134,7 @@ func (r *reservation) release() {
 	}
 }
 
-// bufferSize is the size of the buffers for a file of size bytes (-1: unknown).
+// bufferSize returns the buffer size for a file of size bytes (-1: unknown).
 func bufferSize(size int64) int {
 	if size < 0 || size >= seal.FilePartPlain {
 		return partBuffer

@@ -16,8 +16,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Transfers that stand still keep no other account, and no other direction, from
-// its memory; what is shared is bounded, and all of it comes back.
+// Stalled transfers do not take the memory of other accounts or of the other direction. The
+// shared memory is bounded, and all of it is returned.
 func TestMemoryOfStalledTransfers(t *testing.T) {
 	m := NewMemory()
 	own := func() chan struct{} { return make(chan struct{}, 1) }
@@ -37,7 +37,7 @@ func TestMemoryOfStalledTransfers(t *testing.T) {
 		held = append(held, r)
 	}
 	take(alice, fetchBuffers, fetchBuffers) // three of them shared
-	take(alice, fetchBuffers, leastBuffers) // the rest of what is shared
+	take(alice, fetchBuffers, leastBuffers) // the rest of the shared memory
 	if r, err := m.reserve(gone(t), alice, fetchBuffers, partBuffer); !errors.Is(err, context.Canceled) {
 		t.Fatalf("a third fetch has %v (%v)", r, err)
 	}
@@ -60,8 +60,8 @@ func gone(t *testing.T) context.Context {
 	return ctx
 }
 
-// A transfer makes do with what it has, from the least to the most, and holds no
-// more parts at a time than that.
+// A transfer works with any number of buffers from the minimum to the maximum, and never
+// uses more than it reserved.
 func TestTransfersKeepToTheirMemory(t *testing.T) {
 	const size = 5*seal.FilePartPlain + 3
 	for shared := range fetchBuffers - leastBuffers + 1 {
@@ -72,7 +72,7 @@ func TestTransfersKeepToTheirMemory(t *testing.T) {
 			if !m.shared.TryAcquire(int64(fetchBuffers-shared) * partBuffer) {
 				t.Fatal("somebody has memory")
 			}
-			// Somebody else has a reservation, so that what is given back stays.
+			// Another reservation keeps returned buffers from being freed.
 			other, err := m.reserve(t.Context(), make(chan struct{}, 1), leastBuffers, partBuffer)
 			if err != nil {
 				t.Fatal(err)

@@ -11,36 +11,36 @@ import (
 )
 
 const (
-	// MaxName bounds a safe name in bytes. File systems take 255; the rest is
-	// room for a number and for the suffix of a file that is not yet whole.
+	// MaxName bounds a safe name in bytes. File systems allow 255; the rest is room for a
+	// number and for the suffix of a partial file.
 	MaxName = 200
-	// noName is what a file is called whose name has nothing safe in it.
+	// noName replaces a name without any safe character.
 	noName = "file"
 )
 
-// SafeName makes a name that a peer sent, or a path that a user gave, into one
-// that can do no harm as an element of a directory on any system:
+// SafeName converts a name that a peer sent, or a path that a user gave, into a file name
+// that is harmless on any system:
 //
-//   - the last element, whether the separators are / or \;
-//   - without what a terminal would not be given as it is: control, direction,
-//     invisible and separator characters, and combining marks beyond a few (see
-//     package screen; joiners stay where a script needs them);
-//   - without leading dots, dashes and spaces (nothing hidden, no option) and
-//     without trailing dots and spaces (Windows drops them);
+//   - only the last element, with / and \ as separators;
+//   - without characters that a terminal should not get unescaped: control, direction,
+//     invisible and separator characters, and excessive combining marks (see package screen;
+//     joiners stay where a script needs them);
+//   - without leading dots, dashes and spaces (hidden files, options) and without trailing
+//     dots and spaces (Windows drops them);
 //   - with _ for :*?"<>| and for bytes that are not UTF-8;
-//   - with _ before the names of devices on Windows;
-//   - at most [MaxName] bytes, cut between two characters, keeping a short extension;
+//   - with _ before the names of Windows devices;
+//   - at most [MaxName] bytes, cut between two characters, with a short extension kept;
 //   - "file" if nothing is left.
 //
-// SafeName of a safe name is the same name.
+// SafeName is idempotent.
 func SafeName(name string) string {
 	name = strings.ToValidUTF8(name, "_")
 	name = strings.TrimRight(name, `/\`)
 	if i := strings.LastIndexAny(name, `/\`); i >= 0 {
 		name = name[i+1:]
 	}
-	// What one step leaves out can bring an end together that another step takes
-	// off; each round is shorter but for one underscore.
+	// A step can expose an end that another step trims, so repeat until nothing changes.
+	// Each round shortens the name, except for one added underscore.
 	for range maxRounds {
 		next := safeRound(name)
 		if next == name {
@@ -54,8 +54,8 @@ func SafeName(name string) string {
 	return name
 }
 
-// maxRounds is more than a name can need: an end has dots, marks and joiners in
-// turn only as far as the first character that is none of them.
+// maxRounds is more than any name needs: an end alternates dots, marks and joiners only up
+// to the first character that is none of them.
 const maxRounds = 4 * MaxName
 
 func safeRound(name string) string {
@@ -64,13 +64,13 @@ func safeRound(name string) string {
 	name = strings.TrimRight(name, ". ")
 	name = notDevice(name)
 	if len(name) > MaxName {
-		// A name that was cut may have become a device's: one byte of room.
+		// Cutting may produce the name of a device, so leave one byte for the underscore.
 		name = notDevice(cutName(name, MaxName-1))
 	}
 	return name
 }
 
-// safeRune returns r, or what stands for it.
+// safeRune returns r or its replacement.
 func safeRune(r rune) rune {
 	switch {
 	case unicode.Is(unicode.Zs, r):
@@ -81,9 +81,8 @@ func safeRune(r rune) rune {
 	return r
 }
 
-// notDevice returns name, behind an underscore if Windows takes it for a device,
-// which it does whatever extension the name has ("Naming Files, Paths, and
-// Namespaces", Microsoft).
+// notDevice returns name, with a leading underscore if Windows takes it for a device. It
+// does so whatever the extension is ("Naming Files, Paths, and Namespaces", Microsoft).
 func notDevice(name string) string {
 	base, _, _ := strings.Cut(name, ".")
 	base = strings.ToUpper(strings.TrimRight(base, " "))
@@ -99,7 +98,7 @@ func notDevice(name string) string {
 	return name
 }
 
-// cutName cuts what stands before the extension so that name has at most limit bytes.
+// cutName shortens name to at most limit bytes and keeps its extension.
 func cutName(name string, limit int) string {
 	if len(name) <= limit {
 		return name

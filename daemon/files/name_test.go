@@ -12,7 +12,7 @@ import (
 	"secmsg/rpc/local/place"
 )
 
-// D5: names from hell.
+// D5 in crypto/ATTACKS.md: hostile names.
 func TestSafeNameD5(t *testing.T) {
 	long := strings.Repeat("a", 300)
 	for _, v := range []struct{ name, want string }{
@@ -28,7 +28,7 @@ func TestSafeNameD5(t *testing.T) {
 		{".bashrc", "bashrc"}, {"-rf", "rf"}, {"--force", "force"}, {" -rf", "rf"}, {".-. x", "x"}, {"...", "file"}, {"- -", "file"}, {"\u00a0-rf", "rf"},
 		// Ends that Windows drops.
 		{"x.", "x"}, {"x. . ", "x"}, {"x.txt ", "x.txt"}, {"x.txt\u3000", "x.txt"}, {"x.exe.", "x.exe"},
-		// Controls, direction, invisible.
+		// Control, direction and invisible characters.
 		{"a\x00b", "ab"}, {"x.txt\x00.exe", "x.txt.exe"}, {"a\nb\r\tc", "abc"}, {"\x1b[31mred\x07", "[31mred"}, {"a\u0085b\u2028c\u2029d", "abcd"}, {"\x7f", "file"},
 		{"cod\u202egpj.exe", "codgpj.exe"}, {"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061cx", "x"},
 		{"a\u200bb\ufeffc\u2060d\u00ade", "abcde"}, {"\u200b", "file"}, {".\u200b./x", "x"}, {"\u200b../..", "file"}, {"\u200b.bashrc", "bashrc"}, {"\u202e-rf", "rf"},
@@ -36,7 +36,7 @@ func TestSafeNameD5(t *testing.T) {
 		// Joiners stay where a script needs them; combining marks have a bound.
 		{"می\u200cخواهم.pdf", "می\u200cخواهم.pdf"}, {"क्\u200dष.txt", "क्\u200dष.txt"}, {"a\u200db\u200cc.txt", "abc.txt"}, {"می\u200c", "می"},
 		{"e" + strings.Repeat("\u0301", 100) + ".txt", "e" + strings.Repeat("\u0301", 8) + ".txt"}, {"\u0301x", "x"}, {".\u0301.x", "x"},
-		// What shells and Windows do not take.
+		// Characters that shells and Windows do not accept.
 		{`a:b*c?d"e<f>g|h`, "a_b_c_d_e_f_g_h"}, {"???", "___"},
 		// Devices.
 		{"CON", "_CON"}, {"con", "_con"}, {"NUL.txt", "_NUL.txt"}, {"nul.tar.gz", "_nul.tar.gz"}, {"Com1.log", "_Com1.log"}, {"LPT9", "_LPT9"}, {"COM¹", "_COM¹"},
@@ -60,7 +60,7 @@ func TestSafeNameD5(t *testing.T) {
 	}
 }
 
-// unsafeName says what is wrong with a name, in terms that are not SafeName's own.
+// unsafeName describes what is unsafe about a name, independently of SafeName's code.
 func unsafeName(name string) error {
 	switch {
 	case name == "" || len(name) > MaxName || !utf8.ValidString(name):

@@ -19,7 +19,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// readFunc is a stream.
+// readFunc implements io.Reader.
 type readFunc func(b []byte) (int, error)
 
 func (f readFunc) Read(b []byte) (int, error) { return f(b) }
@@ -28,9 +28,8 @@ func streamTo(name string) local.FileSendParams {
 	return local.FileSendParams{Peers: []string{"bob"}, Sources: []local.FileSource{{Stream: true, Name: name}}}
 }
 
-// TestStreamIsSentFromItsBeginning lets the store refuse the blob's name when a
-// part of the stream is read already: what was read is neither lost nor sealed
-// as another part.
+// TestStreamIsSentFromItsBeginning lets the store refuse to save the blob's id after a part
+// of the stream has been read. That part is neither lost nor sealed as another part.
 func TestStreamIsSentFromItsBeginning(t *testing.T) {
 	w := newWorld(t)
 	w.start()
@@ -75,8 +74,8 @@ func TestStreamIsSentFromItsBeginning(t *testing.T) {
 	}
 }
 
-// TestStreamIsTakenOnce holds that no second attempt reads on where the first
-// one has stopped: it would seal the middle as the beginning, under one key.
+// TestStreamIsTakenOnce checks that no second attempt continues reading the stream: it
+// would seal the middle as the beginning, under the same key.
 func TestStreamIsTakenOnce(t *testing.T) {
 	u := &upload{plan: newPlan(source{}, -1, 0), stream: newLiveStream(bytes.NewReader(pattern(100, 1)))}
 	if _, err := u.openInput(t.Context(), mark{}); err != nil {
@@ -87,8 +86,8 @@ func TestStreamIsTakenOnce(t *testing.T) {
 	}
 }
 
-// TestIdleStreamEnds ends uploads whose caller says nothing: the server refuses
-// one, the user withdraws the other. Who sends is told at once.
+// TestIdleStreamEnds ends uploads whose caller writes nothing: the server refuses one, the
+// user withdraws the other. The caller learns that at once.
 func TestIdleStreamEnds(t *testing.T) {
 	for _, withdrawn := range []bool{false, true} {
 		w := newWorld(t)
@@ -134,8 +133,8 @@ func TestIdleStreamEnds(t *testing.T) {
 	}
 }
 
-// TestWithdrawnWhileItBegins withdraws an upload when the server has just made
-// its blob, of which no row knows yet: the blob is deleted.
+// TestWithdrawnWhileItBegins withdraws an upload when the server has just created its blob
+// and no row has its id yet: the blob is deleted.
 func TestWithdrawnWhileItBegins(t *testing.T) {
 	w := newWorld(t)
 	w.start()
@@ -160,7 +159,7 @@ func TestWithdrawnWhileItBegins(t *testing.T) {
 	}
 }
 
-// A blob that its upload knows is not taken for one that it does not.
+// A blob that is recorded in its upload's plan is not deleted.
 func TestNotedBlobStays(t *testing.T) {
 	w := newWorld(t)
 	w.start()
@@ -196,10 +195,10 @@ func TestNotedBlobStays(t *testing.T) {
 	}
 }
 
-// TestPartIsSealedOnce changes a source so that nothing but its content tells,
-// behind the last part that is recorded, where a part is sealed already: what
-// is sealed then takes another key. A part of which a crash has left only the
-// beginning, of a source that did not change, goes on under the same key.
+// TestPartIsSealedOnce changes the content of a source, but not its size and time, after
+// the last recorded part, where one more part is already sealed. The upload then uses
+// another key. If the source did not change and a crash left only the beginning of a part,
+// the upload continues under the same key.
 func TestPartIsSealedOnce(t *testing.T) {
 	for _, changed := range []bool{false, true} {
 		w := newWorld(t)
@@ -214,7 +213,7 @@ func TestPartIsSealedOnce(t *testing.T) {
 		w.stop()
 		key := w.plan(id).Key
 		transfer := w.file(id).Transfer
-		w.update(func(tx *store.Tx) error { // the daemon died before it could record two parts
+		w.update(func(tx *store.Tx) error { // the daemon was killed before it recorded two parts
 			parts, err := tx.Parts(transfer)
 			if err != nil {
 				return err
@@ -261,7 +260,7 @@ func TestPartIsSealedOnce(t *testing.T) {
 	}
 }
 
-// recorded returns how many parts of an upload have a record.
+// recorded returns the number of recorded parts of an upload.
 func (w *world) recorded(id store.MessageID) int {
 	n := 0
 	err := w.st.View(context.Background(), func(tx *store.Tx) error {
@@ -279,7 +278,7 @@ func (w *world) recorded(id store.MessageID) int {
 	return n
 }
 
-// markBehind makes the record's body of the first part of a source.
+// markBehind returns the body of the row of a source's first part.
 func (w *world) markBehind(path string, fileKey []byte) []byte {
 	w.t.Helper()
 	plain, err := os.ReadFile(path)
@@ -297,8 +296,8 @@ func (w *world) markBehind(path string, fileKey []byte) []byte {
 	return markOf(w.t, sealed, seal.FilePartPlain)
 }
 
-// TestTwoFetchAtOnce fetches one file to one directory by several callers: each
-// gets it whole, under a name of its own, and nothing else is left.
+// TestTwoFetchAtOnce lets several callers fetch one file into one directory: each gets all
+// of it under its own name, and nothing else is left.
 func TestTwoFetchAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.start()
@@ -329,8 +328,8 @@ func TestTwoFetchAtOnce(t *testing.T) {
 	w.settled()
 }
 
-// TestRowsOfDownloadsAreClaimed lets many begin the same download at once: no
-// two have one row, and with it one temporary file.
+// TestRowsOfDownloadsAreClaimed begins the same download many times concurrently: no two
+// calls share a row, and with it a temporary file.
 func TestRowsOfDownloadsAreClaimed(t *testing.T) {
 	w := newWorld(t)
 	w.start()
@@ -364,7 +363,7 @@ func TestRowsOfDownloadsAreClaimed(t *testing.T) {
 		}
 		seen[id] = true
 	}
-	// What its last owner has ended meanwhile is nobody's to go on with.
+	// A row that its last owner has finished cannot be taken over.
 	for id := range seen {
 		w.s.unclaim(id)
 		w.update(func(tx *store.Tx) error { return tx.DeleteTransfer(id) })

@@ -10,27 +10,27 @@ import (
 	"secmsg/crypto/seal"
 )
 
-// plan is what an upload needs to go on after a restart.
+// plan is the durable state of an upload, from which it continues after a restart.
 type plan struct {
 	Key      []byte `json:"key"`
 	Size     int64  `json:"size"` // of the plaintext in bytes; -1: a stream
 	Stream   bool   `json:"stream,omitempty"`
 	Source   source `json:"source"`
 	Blob     string `json:"blob,omitempty"`
-	Restarts int    `json:"restarts,omitempty"` // because the source changed or the blob was gone
-	Note     string `json:"note,omitempty"`     // why the last of them
-	LifeMS   int64  `json:"life_ms,omitempty"`  // how long the blob is wanted; 0: as long as the server keeps it
+	Restarts int    `json:"restarts,omitempty"` // number of restarts, because the source changed or the blob was lost
+	Note     string `json:"note,omitempty"`     // reason of the last restart
+	LifeMS   int64  `json:"life_ms,omitempty"`  // requested lifetime of the blob; 0: the server's limit
 }
 
-// newPlan makes the plan of a source, with a new key.
+// newPlan returns the plan for a source, with a new key.
 func newPlan(src source, size int64, lifeMS int64) plan {
 	p := plan{Size: size, Stream: src.Path == "", Source: src, LifeMS: lifeMS}
 	p.renew()
 	return p
 }
 
-// renew starts again under a new key, as whatever changed demands: no chunk is
-// sealed twice under one key (crypto/SPEC.md, "File streams").
+// renew starts over under a new key. Changed content demands that: no chunk may be sealed
+// twice under one key (crypto/SPEC.md, Files).
 func (p *plan) renew() {
 	k := seal.NewFileKey()
 	p.Key = k.Bytes()
@@ -54,7 +54,7 @@ func decodePlan(b []byte) (plan, error) {
 	return p, nil
 }
 
-// cipher makes the cipher of the plan's key. The caller wipes it.
+// cipher returns the cipher for the plan's key. The caller wipes it.
 func (p *plan) cipher() (*seal.FileCipher, error) { return cipherOf(p.Key) }
 
 func cipherOf(keyBytes []byte) (*seal.FileCipher, error) {
@@ -66,11 +66,11 @@ func cipherOf(keyBytes []byte) (*seal.FileCipher, error) {
 	return seal.NewFileCipher(k)
 }
 
-// mark is where an upload stands behind a part; it goes on from there.
+// mark is the position of an upload after a part.
 type mark struct {
-	Offset int64  `json:"offset"` // of the source, in bytes
+	Offset int64  `json:"offset"` // bytes of the source
 	Last   bool   `json:"last,omitempty"`
-	Sealed []byte `json:"sealed"` // state of the digest of the blob
+	Sealed []byte `json:"sealed"` // state of the ciphertext's digest
 }
 
 func decodeMark(b []byte) (mark, error) {
@@ -90,7 +90,7 @@ func saveHash(h hash.Hash) ([]byte, error) {
 	return m.MarshalBinary()
 }
 
-// loadHash goes on from a state; nil is the beginning.
+// loadHash restores a digest's state; nil is the initial one.
 func loadHash(state []byte) (hash.Hash, error) {
 	h := sha256.New()
 	if state == nil {

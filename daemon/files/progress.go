@@ -8,26 +8,25 @@ import (
 )
 
 const (
-	// progressEvery is how often a caller is told.
+	// progressEvery is the interval of progress reports.
 	progressEvery = 250 * time.Millisecond
-	// rateOver is the time over which a rate is measured.
+	// rateOver is the period over which the rate is averaged.
 	rateOver = 5 * time.Second
 )
 
-// tracker knows how far one transfer is. A nil tracker takes everything and
-// tells nothing.
+// tracker holds the progress of one transfer. A nil tracker is valid and ignores updates.
 type tracker struct {
 	mu      sync.Mutex
 	name    string
 	phase   string
 	done    int64
-	total   int64 // -1: not known
+	total   int64 // -1: unknown
 	started bool
-	restart int    // how often it had to begin again
-	note    string // why the last time
-	why     string // it waits
+	restart int    // number of restarts
+	note    string // reason of the last restart
+	why     string // why it waits; empty: it does not
 	moving  map[int]int64
-	samples []sample // of the last rateOver
+	samples []sample // from the last rateOver
 }
 
 type sample struct {
@@ -39,7 +38,7 @@ func newTracker(name, phase string, total int64) *tracker {
 	return &tracker{name: name, phase: phase, total: total, moving: make(map[int]int64)}
 }
 
-// set sets the bytes that are through, and starts the rate anew.
+// set sets the transferred and total bytes and resets the rate.
 func (t *tracker) set(done, total int64) {
 	if t == nil {
 		return
@@ -50,7 +49,7 @@ func (t *tracker) set(done, total int64) {
 	clear(t.moving)
 }
 
-// restarted tells that the transfer begins again.
+// restarted records the n-th restart.
 func (t *tracker) restarted(n int, note string) {
 	if t == nil {
 		return
@@ -60,7 +59,7 @@ func (t *tracker) restarted(n int, note string) {
 	t.restart, t.note, t.started = n, note, true
 }
 
-// setTotal tells how long a source is whose end has been read.
+// setTotal sets the length of a source whose end has been read.
 func (t *tracker) setTotal(n int64) {
 	if t == nil {
 		return
@@ -70,8 +69,8 @@ func (t *tracker) setTotal(n int64) {
 	t.total = n
 }
 
-// through tells how many bytes are through. Sealing adds so little (0.03 per
-// cent) that what is sealed and what is not need not be told apart.
+// through sets the transferred bytes. Sealed and plain sizes may be mixed: they differ by
+// 0.03 per cent.
 func (t *tracker) through(n int64) {
 	if t == nil {
 		return
@@ -81,7 +80,7 @@ func (t *tracker) through(n int64) {
 	t.done = n
 }
 
-// move tells how much of a part is on its way; 0 when it is through or failed.
+// move sets how many bytes of a part are transferred; 0 when the part is done or failed.
 func (t *tracker) move(part int, n int64) {
 	if t == nil {
 		return
@@ -111,7 +110,7 @@ func (t *tracker) setPhase(phase string) {
 	t.phase, t.started, t.why = phase, true, ""
 }
 
-// waits tells why the transfer does not go on.
+// waits records why the transfer does not proceed.
 func (t *tracker) waits(why string) {
 	if t == nil {
 		return
@@ -121,7 +120,7 @@ func (t *tracker) waits(why string) {
 	t.phase, t.started, t.why = local.PhaseWaiting, true, why
 }
 
-// report returns what a caller is told at a moment.
+// report returns the progress at a moment.
 func (t *tracker) report(id string, now time.Time) local.FileProgress {
 	t.mu.Lock()
 	defer t.mu.Unlock()

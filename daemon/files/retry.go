@@ -12,27 +12,26 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Waits between tries.
+// Bounds of the delay between tries.
 const (
 	retryMin = 500 * time.Millisecond
 	retryMax = 30 * time.Second
 )
 
-// lastingTries is how often an answer that makes no sense is met before what was
-// asked is given up: over two minutes, in which a proxy or a store that is just
-// being changed comes to its senses.
+// lastingTries bounds how often a request that got a nonsensical answer is repeated. It
+// takes over two minutes, enough for a proxy or a store that is being reconfigured.
 const lastingTries = 9
 
-// lasting reports whether an error is one that rarely passes: see lastingTries.
+// lasting reports whether an error rarely passes, see lastingTries.
 func lasting(err error) bool { return errors.Is(err, ErrAnswer) || errors.Is(err, ErrTicket) }
 
-// barred reports whether a local error will not pass by itself: the spool, or what
-// else belongs to the profile, must not be written.
-func barred(err error) bool {
+// unwritable reports whether a local error is permanent: the profile's directory must not
+// be written.
+func unwritable(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
 }
 
-// final reports whether trying the same again makes no sense.
+// final reports whether a retry is pointless.
 func final(err error) bool {
 	switch wire.CodeOf(err) {
 	case wire.CodeNotFound, wire.CodeQuota, wire.CodeTooLarge, wire.CodeConflict, wire.CodeMalformed:
@@ -41,15 +40,14 @@ func final(err error) bool {
 	return false
 }
 
-// backoff waits longer after each failure, and no longer once the server can be
-// reached again.
+// backoff waits longer after each failure, but only until the server can be reached again.
 type backoff struct {
 	s     *Service
 	tries int
-	odd   int // failures that rarely pass
+	odd   int // number of lasting failures
 }
 
-// enough reports whether a failure is one that rarely passes, and has come often enough.
+// enough reports whether there were too many lasting failures, err included.
 func (b *backoff) enough(err error) bool {
 	if lasting(err) {
 		b.odd++
@@ -57,8 +55,8 @@ func (b *backoff) enough(err error) bool {
 	return b.odd >= lastingTries
 }
 
-// limitedTries bounds how long a part waits that the server has no room for at the
-// moment, to a few seconds: it may be all that the account has on its way.
+// limitedTries bounds the delay to a few seconds when the server has no room for a part at
+// the moment: that part may be the only one the account is sending.
 const limitedTries = 3
 
 // limited reports whether the server has no room for a part at the moment.
@@ -70,8 +68,8 @@ func (b *backoff) limited(err error) bool {
 	return true
 }
 
-// wait waits after a failure: for twice as long as the last time, with up to
-// half of it by chance, and at least as long as the server asked for.
+// wait waits after a failure: twice as long as the last time, with random jitter of up to a
+// quarter in both directions, and at least as long as the server asked for.
 func (b *backoff) wait(ctx context.Context, err error) error {
 	d := retryMin << min(b.tries, 10)
 	b.tries++

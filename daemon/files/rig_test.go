@@ -24,8 +24,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// templateEnv names a database as it is before anything happens: making one
-// takes longer than many a test.
+// templateEnv names a fresh database: copying it is faster than creating one for each test.
 const templateEnv = "SECMSG_FILES_TEST_TEMPLATE"
 
 func TestMain(m *testing.M) {
@@ -79,25 +78,25 @@ type fakePart struct {
 	etag string
 }
 
-// fakeBlobs is a server in memory, with faults.
+// fakeBlobs is a server in memory that can inject faults.
 type fakeBlobs struct {
 	mu      sync.Mutex
 	n       int
 	blobs   map[string]*fakeBlob
-	puts    map[int]int // that were carried out, by part
+	puts    map[int]int // completed puts, by part
 	gets    map[int64]int
 	deleted []string
 
 	create func() error
 	remove func(id string) error
-	made   func(ctx context.Context)                 // after a blob is made, before that is answered
-	put    func(ctx context.Context, part int) error // before it is stored
-	stored func(part int)                            // after it is stored, before it is answered
+	made   func(ctx context.Context)                 // called after a blob is created, before the answer
+	put    func(ctx context.Context, part int) error // called before the part is stored
+	stored func(part int)                            // called after the part is stored, before the answer
 	get    func(ctx context.Context, offset int64) error
-	cut    func(offset int64, n int) int // how much of n bytes comes before the connection breaks; at n it does not
-	bytes  int64                         // that were fetched
-	late   func(part int) bool           // whether the part comes once more, later, under another ETag
-	again  map[string]string             // of such parts, by the ETag of their bytes
+	cut    func(offset int64, n int) int // returns how many of n bytes arrive before the connection breaks; n: it does not break
+	bytes  int64                         // bytes fetched
+	late   func(part int) bool           // whether the part arrives again later, with another ETag
+	again  map[string]string             // the new ETags of such parts, by their first ETag
 }
 
 func newBlobs() *fakeBlobs {
@@ -167,7 +166,7 @@ func (f *fakeBlobs) PutPart(ctx context.Context, t wire.BlobTicket, size int64, 
 	return tag, ctx.Err()
 }
 
-// tag is the ETag that a part has now.
+// tag returns the present ETag of a part.
 func (f *fakeBlobs) tag(p fakePart) string { return cmp.Or(f.again[p.etag], p.etag) }
 
 func etag(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
@@ -254,8 +253,8 @@ func (f *fakeBlobs) GetRange(ctx context.Context, t wire.BlobTicket, offset int6
 	return n, ctx.Err()
 }
 
-// world is one account: a store that outlives its services, and what an engine
-// would do with its rows.
+// world is one account: a store that outlives its services, with a fake engine on the same
+// rows.
 type world struct {
 	t     *testing.T
 	st    *store.Store
@@ -311,7 +310,7 @@ func (w *world) update(fn func(tx *store.Tx) error) {
 	}
 }
 
-// relate makes the peer a contact, or something else.
+// relate sets the peer's relation.
 func (w *world) relate(r store.Relation) {
 	w.t.Helper()
 	w.update(func(tx *store.Tx) error {
@@ -339,7 +338,7 @@ func (w *world) start() {
 	}()
 }
 
-// stop ends the service where it stands. What was not made durable is lost.
+// stop ends the service at once. State that is not durable is lost.
 func (w *world) stop() {
 	if w.cancel != nil {
 		w.cancel()
@@ -348,9 +347,9 @@ func (w *world) stop() {
 	}
 }
 
-// hurry spares the service that runs now the waits between tries, until the
-// function that it returns is called.
-func (w *world) hurry() (end func()) {
+// skipWaits removes the delays between retries of the running service, until the returned
+// function is called.
+func (w *world) skipWaits() (end func()) {
 	s, over := w.s, make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -371,7 +370,7 @@ func (w *world) hurry() (end func()) {
 	}
 }
 
-// source writes a file of n bytes that differ.
+// source writes a file of n bytes that do not repeat by chunk or part.
 func (w *world) source(name string, n int) string {
 	w.t.Helper()
 	path := filepath.Join(w.dir, name)
@@ -381,7 +380,7 @@ func (w *world) source(name string, n int) string {
 	return path
 }
 
-// pattern repeats with a period that no chunk and no part has.
+// pattern repeats with a period that divides no chunk or part.
 func pattern(n int, seed byte) []byte {
 	const period = 65_521
 	b := make([]byte, n)
@@ -418,7 +417,7 @@ func (w *world) file(id store.MessageID) *store.File {
 	return f
 }
 
-// wait waits until the file has a state, which is looked for in the store.
+// wait waits until the store has the file in a state.
 func (w *world) wait(id store.MessageID, state string) *store.File {
 	w.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -438,8 +437,8 @@ func (w *world) wait(id store.MessageID, state string) *store.File {
 	}
 }
 
-// offer makes the file that was sent one that was received: both ends of a
-// transfer live in one store here.
+// offer turns a sent file into a received one: both ends of a transfer share one store
+// here.
 func (w *world) offer(id store.MessageID, state string) {
 	w.update(func(tx *store.Tx) error {
 		f, err := tx.File(1, id)
@@ -459,7 +458,7 @@ func (w *world) spooled() int {
 	return len(list)
 }
 
-// The engine's part, on the same rows.
+// The fake engine, on the same rows.
 
 func (w *world) QueueFiles(ctx context.Context, p local.FileSendParams, files []store.FileDetails, plans [][]byte, _ []byte) (store.QueuedFiles, error) {
 	var q store.QueuedFiles
@@ -505,8 +504,8 @@ func (w *world) each(ctx context.Context, transfer int64, fn func(f *store.File)
 	})
 }
 
-// FileUploaded is one transaction, as of the engine: a look in between would
-// find an upload that nobody waits for, and have its blob deleted.
+// FileUploaded is one transaction, as in the engine: a scan in between would find an upload
+// without messages and delete its blob.
 func (w *world) FileUploaded(ctx context.Context, transfer int64, u store.UploadedFile) error {
 	return w.each(ctx, transfer, func(f *store.File) {
 		f.State, f.Blob, f.Key, f.Size, f.SHA256 = store.FileSent, u.Blob, u.Key, u.Size, u.SHA256
@@ -561,13 +560,13 @@ func (w *world) AwaitFiles(ctx context.Context, ids []store.MessageID, p local.F
 	return out, nil
 }
 
-// edges are the sizes at which something of the format changes.
+// edges are sizes at the boundaries of the format.
 func edges() []int {
 	return []int{0, 1, seal.FileChunkSize - 1, seal.FileChunkSize, seal.FileChunkSize + 1,
 		seal.FilePartPlain - 1, seal.FilePartPlain, seal.FilePartPlain + 1, 2*seal.FilePartPlain + 5}
 }
 
-// tickOnce waits for one turn of a clock.
+// tickOnce waits for one tick of the clock.
 func tickOnce() {
 	t := time.NewTimer(5 * time.Millisecond)
 	<-t.C

@@ -16,27 +16,27 @@ import (
 	"secmsg/rpc/local/place"
 )
 
-// save is a download to a file on this machine.
+// save is a download to a local file.
 type save struct {
 	s    *Service
 	file *store.File
-	id   int64 // of its row
+	id   int64 // id of its row
 	t    target
 	root *os.Root
 	f    *os.File
-	to   io.WriterAt // writes f
+	to   io.WriterAt // writes to f
 
-	durable chan progressMark // what is written and not yet durable
+	durable chan progressMark // parts that are written and not synced yet
 }
 
-// progressMark is where a download stands behind a part.
+// progressMark is the position of a download after a part.
 type progressMark struct {
 	parts int
 	state []byte
 }
 
-// begin finds the row of an earlier try at the same target, or makes one. root is
-// its directory, which run closes.
+// begin finds the row of an earlier try with the same target, or inserts one. root is the
+// target's directory.
 func (s *Service) begin(ctx context.Context, f *store.File, t target, root *os.Root) (*save, error) {
 	d := &save{s: s, file: f, t: t, root: root}
 	var old []store.Transfer
@@ -60,8 +60,8 @@ func (s *Service) begin(ctx context.Context, f *store.File, t target, root *os.R
 			return d, nil
 		}
 	}
-	// Until the row is there and claimed nobody else may look for one: two that
-	// write one temporary file would give its name to what is not whole.
+	// Nobody else may look for a row until this one is inserted and claimed. Two calls that
+	// write the same temporary file could rename a partial file to its final name.
 	s.beginning.Lock()
 	defer s.beginning.Unlock()
 	err = s.o.Store.Update(ctx, func(tx *store.Tx) error {
@@ -82,8 +82,8 @@ func (s *Service) begin(ctx context.Context, f *store.File, t target, root *os.R
 	return d, nil
 }
 
-// takeOver claims the row of an earlier try, if nobody has it, and reads how it
-// stands now: whoever had it may have gone on, or ended it, since it was found.
+// takeOver claims the row of an earlier try, if no call is using it, and reads it again:
+// the last call may have continued or finished it meanwhile.
 func (s *Service) takeOver(ctx context.Context, id int64, d *save) (bool, error) {
 	if !s.claim(id) {
 		return false, nil
@@ -108,12 +108,12 @@ func (s *Service) takeOver(ctx context.Context, id int64, d *save) (bool, error)
 	return true, nil
 }
 
-// run fetches the file and gives it its name. On an error that another try can
-// mend, what is durable stays for it; else nothing stays.
+// run fetches the file and gives it its final name. After an error that may pass, the
+// durable part of the download stays for the next try. After any other error it is removed.
 func (d *save) run(ctx context.Context, f *fetch) (path string, err error) {
 	defer d.s.unclaim(d.id)
 	if d.t.placed(d.root, d.file.Size) {
-		return filepath.Join(d.t.Dir, d.t.Final), nil // an earlier daemon ended just then
+		return filepath.Join(d.t.Dir, d.t.Final), nil // an earlier daemon ended right after renaming
 	}
 	if err := d.open(ctx); err != nil {
 		return "", errors.Join(err, d.forget(ctx))
@@ -132,7 +132,7 @@ func (d *save) run(ctx context.Context, f *fetch) (path string, err error) {
 	return path, err
 }
 
-// seal makes the whole file durable.
+// seal syncs the whole file.
 func (d *save) seal() error {
 	if err := d.f.Sync(); err != nil {
 		return writeError(d.t.Dir, err)
@@ -140,16 +140,16 @@ func (d *save) seal() error {
 	return nil
 }
 
-// resumable reports whether what is there is of use to another try. It is not where
-// the name is taken: the next try is refused before it begins.
+// resumable reports whether another try can use the partial file. It cannot if the name is
+// taken, because the next try fails before it begins.
 func (d *save) resumable(ctx context.Context, err error) bool {
-	if errors.Is(err, errSpoiled) || errors.Is(err, errDeclined) || errors.Is(err, os.ErrExist) || final(err) {
+	if errors.Is(err, errBadContent) || errors.Is(err, errDeclined) || errors.Is(err, os.ErrExist) || final(err) {
 		return false
 	}
 	return d.t.Parts > 0 || ctx.Err() != nil
 }
 
-// open opens the file where the last durable part ends, or begins it.
+// open opens the file at the end of its last durable part, or creates it.
 func (d *save) open(ctx context.Context) (err error) {
 	if d.t.Parts > 0 {
 		d.f, err = d.t.open(d.root, true)
@@ -171,8 +171,8 @@ func (d *save) open(ctx context.Context) (err error) {
 	return err
 }
 
-// fill fetches what is missing. One goroutine makes durable what has come while
-// the next parts come.
+// fill fetches the missing parts. One goroutine syncs written parts while the next parts
+// are downloaded.
 func (d *save) fill(ctx context.Context, f *fetch) error {
 	d.durable = make(chan progressMark, f.count+1)
 	d.to = d.f
@@ -194,12 +194,12 @@ func (d *save) part(_ context.Context, number int, plain, state []byte) error {
 	if _, err := d.to.WriteAt(plain, int64(number-1)*seal.FilePartPlain); err != nil {
 		return writeError(d.t.Dir, err)
 	}
-	d.durable <- progressMark{number, state} // has room for all of them
+	d.durable <- progressMark{number, state} // never blocks
 	return nil
 }
 
-// record makes durable all that has come since the last time. What comes with
-// the last part needs no record: the file's end has one of its own.
+// record syncs the file and records the position, for all parts written since the last
+// time. It skips the last part: finish records the end of the file.
 func (d *save) record(ctx context.Context, count int) error {
 	for at := range d.durable {
 		for more := true; more; {
@@ -226,7 +226,7 @@ func (d *save) record(ctx context.Context, count int) error {
 	return nil
 }
 
-// note records where the download stands.
+// note saves the target, with the position of the download, in its row.
 func (d *save) note(ctx context.Context) error {
 	body, err := d.t.encode()
 	if err != nil {
@@ -242,8 +242,8 @@ func (d *save) note(ctx context.Context) error {
 	})
 }
 
-// finish gives the verified file its name, which is noted before: a daemon that
-// is killed in between does not save the file twice.
+// finish gives the verified file its final name. It records the name first, so that the
+// next daemon does not save the file twice if this one is killed in between.
 func (d *save) finish(ctx context.Context) (string, error) {
 	if err := d.s.notDeclined(ctx, d.file.ID); err != nil {
 		return "", err
@@ -275,7 +275,7 @@ func (d *save) finish(ctx context.Context) (string, error) {
 	return path, place.SyncDir(d.root)
 }
 
-// taken fails with os.ErrExist for a name that is in use.
+// taken fails with os.ErrExist if the name is in use.
 func (d *save) taken(name string) error {
 	_, err := d.root.Lstat(name)
 	if err == nil {
@@ -287,7 +287,7 @@ func (d *save) taken(name string) error {
 	return err
 }
 
-// forget removes the file that is not whole and its row.
+// forget removes the partial file and its row.
 func (d *save) forget(ctx context.Context) error {
 	if err := d.t.remove(d.root); err != nil {
 		return fmt.Errorf("remove what was fetched: %w", err)
@@ -295,7 +295,7 @@ func (d *save) forget(ctx context.Context) error {
 	return d.s.o.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error { return tx.DeleteTransfer(d.id) })
 }
 
-// claim marks a row as in use by a call, and reports whether it was free.
+// claim marks a row as in use by a call and reports whether it was free.
 func (s *Service) claim(id int64) bool {
 	s.beginning.Lock()
 	defer s.beginning.Unlock()
@@ -312,10 +312,10 @@ func (s *Service) unclaim(id int64) {
 	delete(s.claims, id)
 }
 
-// streamSink hands plaintext to a caller, in order.
+// streamSink writes plaintext to a caller's stream.
 type streamSink struct{ w io.Writer }
 
-// errGone says that the caller took no more.
+// errGone says that the caller has closed its stream.
 var errGone = errors.New("the caller took no more")
 
 // part implements sink.

@@ -17,16 +17,16 @@ import (
 )
 
 const (
-	// maxSources bounds the files of one call.
+	// maxSources bounds the files in one call.
 	maxSources = 10_000
 	waitQueued = "queued"
 )
 
-// Send queues files, uploads them and waits as p.Wait says. stream is the
-// content of the source that is one, else nil. Failures of single messages are
-// in their results; an error of its own means that nothing was queued. When ctx
-// ends because the caller left (local.ErrCallerLeft), what is not accepted yet
-// is withdrawn; when the daemon stops, it goes on with the next one.
+// Send queues files, uploads them and waits as p.Wait says. stream is the content of the
+// streamed source, or nil. Failures of single messages are in their results; a returned
+// error means that nothing was queued. If ctx ends because the caller left
+// (local.ErrCallerLeft), messages that the server has not accepted yet are withdrawn. If
+// the daemon stops, the next one continues the uploads.
 func (s *Service) Send(ctx context.Context, p local.FileSendParams, stream io.Reader, progress func(local.FileProgress)) (local.SendResults, error) {
 	sources, err := s.prepare(ctx, p)
 	if err != nil {
@@ -53,25 +53,25 @@ func (s *Service) Send(ctx context.Context, p local.FileSendParams, stream io.Re
 	return out, err
 }
 
-// prepared is the sources of a call, checked.
+// prepared holds the checked sources of a call.
 type prepared struct {
 	details     []store.FileDetails
 	plans       [][]byte
-	held        []*os.File // of each; nil: its path is opened again
+	held        []*os.File // one for each source; nil: open its path again
 	fingerprint []byte
 }
 
-// close closes what is still held.
+// close closes the files that no upload has taken over.
 func (p *prepared) close() {
 	for i, f := range p.held {
 		if f != nil {
-			_ = f.Close() // it was only read
+			_ = f.Close() // read only
 			p.held[i] = nil
 		}
 	}
 }
 
-// prepare checks all that can be checked before anything is queued.
+// prepare does all checks that are possible before anything is queued.
 func (s *Service) prepare(ctx context.Context, p local.FileSendParams) (out prepared, err error) {
 	if err := checkSend(p); err != nil {
 		return out, err
@@ -107,19 +107,19 @@ func (s *Service) prepare(ctx context.Context, p local.FileSendParams) (out prep
 		if err != nil {
 			return out, err
 		}
-		_, _ = io.WriteString(print, file.fingerprint(d.Name)) // a hash takes everything
+		_, _ = io.WriteString(print, file.fingerprint(d.Name)) // a hash's Write never fails
 		out.details, out.plans = append(out.details, d), append(out.plans, body)
 	}
 	out.fingerprint = print.Sum(nil)
 	return out, nil
 }
 
-// maxHeld bounds the open files of an account that wait to be sent. Of what is
-// beyond it only the path is kept, and what stands there when its turn comes
-// must be the same file.
+// maxHeld bounds the open files of an account that wait to be sent. Beyond it only the path
+// is kept, and must still lead to the same file when its turn comes.
 const maxHeld = 256
 
-// hold returns the file if it stays open until it is sent, or closes it.
+// hold returns f if it may stay open until it is sent. Otherwise it closes f and returns
+// nil, after a check that the daemon can open the same file by its path.
 func (s *Service) hold(f *os.File, src source, more int) (*os.File, error) {
 	if f == nil {
 		return nil, nil // a stream
@@ -140,7 +140,7 @@ func (s *Service) hold(f *os.File, src source, more int) (*os.File, error) {
 	return nil, errors.Join(err, f.Close())
 }
 
-// checkSend holds what can be checked without looking at the sources.
+// checkSend checks the parameters without looking at the sources.
 func checkSend(p local.FileSendParams) error {
 	streams := 0
 	for _, src := range p.Sources {
@@ -172,7 +172,7 @@ func (s *Service) thumbnail(r io.ReaderAt, size int64) ([]byte, int, int, bool) 
 	return Thumbnail(r, size)
 }
 
-// checkSize refuses early what the server would refuse, once that is known.
+// checkSize refuses a file that is larger than the server's limit, if that is known.
 func (s *Service) checkSize(d store.FileDetails, path string) error {
 	if d.Size < 0 {
 		return nil
@@ -187,16 +187,16 @@ func (s *Service) checkSize(d store.FileDetails, path string) error {
 	return local.Errorf(local.CodeQuota, "%s has %d bytes; the server takes files of at most %d", path, d.Size, limit)
 }
 
-// learnLimit remembers how much the server takes.
+// learnLimit remembers the server's size limit.
 func (s *Service) learnLimit(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.largest = max(n, 0)
 }
 
-// watch is the uploads of one call.
+// watch holds the uploads of one call.
 type watch struct {
-	ids   []string // of the first message of each upload
+	ids   []string // id of the first message of each upload
 	list  []*watched
 	close func()
 }
@@ -210,10 +210,10 @@ func (w *watch) live() *liveStream {
 	return nil
 }
 
-// queue has the engine queue the messages, and makes the uploads known before
-// one of them can start: one with a stream that nobody has is lost.
+// queue has the engine queue the messages, and registers the uploads before any of them can
+// start. An upload that starts without its stream fails.
 func (s *Service) queue(ctx context.Context, p local.FileSendParams, src prepared, stream io.Reader) (store.QueuedFiles, *watch, error) {
-	defer src.close() // what no upload has taken
+	defer src.close() // those not handed over to an upload
 	var live *liveStream
 	if stream != nil {
 		live = newLiveStream(stream)
@@ -260,7 +260,7 @@ func (s *Service) queue(ctx context.Context, p local.FileSendParams, src prepare
 	return q, w, nil
 }
 
-// drain waits until the stream is read to its end, or its upload has ended.
+// drain waits until the stream has been read to its end, or its upload has ended.
 func (s *Service) drain(ctx context.Context, live *liveStream, w *watch, progress func(local.FileProgress)) error {
 	defer w.close()
 	var ended chan struct{}
@@ -276,7 +276,7 @@ func (s *Service) drain(ctx context.Context, live *liveStream, w *watch, progres
 		case <-live.done:
 			return nil
 		case <-ended:
-			return nil // the message says why
+			return nil // the message's result says why
 		case <-tick.C:
 			w.report(progress)
 		case <-ctx.Done():
@@ -287,7 +287,7 @@ func (s *Service) drain(ctx context.Context, live *liveStream, w *watch, progres
 	}
 }
 
-// await waits for the messages and tells of progress.
+// await waits for the messages and reports progress.
 func (s *Service) await(ctx context.Context, q store.QueuedFiles, w *watch, p local.FileSendParams, progress func(local.FileProgress)) (local.SendResults, error) {
 	type answer struct {
 		out local.SendResults
@@ -311,7 +311,7 @@ func (s *Service) await(ctx context.Context, q store.QueuedFiles, w *watch, p lo
 	}
 }
 
-// report tells of every upload that has begun and whose state has changed.
+// report reports every upload that has begun and has not been reported as ended.
 func (w *watch) report(progress func(local.FileProgress)) {
 	if progress == nil {
 		return
@@ -324,15 +324,15 @@ func (w *watch) report(progress func(local.FileProgress)) {
 			ended = true
 		default:
 		}
-		if x.told(ended) {
+		if x.due(ended) {
 			progress(x.track.report(w.ids[i], now))
 		}
 	}
 }
 
-// told reports whether the caller is to be told again: not of what waits its
-// turn, and of what has ended only once.
-func (x *watched) told(ended bool) bool {
+// due reports whether there is progress to report: none before an upload begins, and its
+// end once.
+func (x *watched) due(ended bool) bool {
 	if x.over {
 		return false
 	}
@@ -340,8 +340,8 @@ func (x *watched) told(ended bool) bool {
 	return ended || x.track.begun()
 }
 
-// withdraw cancels what is not accepted yet, if the caller has left. Messages
-// of a daemon that stops go on with the next one.
+// withdraw cancels messages that are not accepted yet, if the caller has left. If the
+// daemon stops instead, the next one continues with them.
 func (s *Service) withdraw(ctx context.Context, ids []store.MessageID) {
 	if !errors.Is(context.Cause(ctx), local.ErrCallerLeft) {
 		return

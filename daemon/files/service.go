@@ -12,89 +12,91 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Defaults of Options.
+// Limits and defaults.
 const (
-	// defaultParallel is how many uploads, and how many unasked fetches, run at once.
+	// defaultParallel is the number of uploads, and of automatic fetches, that run at once.
 	defaultParallel = 8
-	// defaultSpoolParts is how many sealed parts of an upload wait for the server
-	// before sealing pauses: 64 MiB.
+	// defaultSpoolParts is the number of sealed parts of an upload that may wait for the
+	// server before sealing pauses: 64 MiB.
 	defaultSpoolParts = 8
-	// partsParallel is how many parts of an upload are on their way at once.
+	// partsParallel is the number of parts of an upload that are sent at once.
 	partsParallel = 3
-	// maxStreams bounds the streams that are sent at once; each holds the buffers
-	// that it needs for as long as its writer likes.
+	// maxStreams bounds the streams that are sent at once: each holds its buffers for as
+	// long as its writer takes.
 	maxStreams = 3
-	// scanEvery is how often the store is looked at without being told to.
+	// scanEvery is the longest time between two scans of the store.
 	scanEvery = time.Minute
-	// scanAfterError is how soon it is looked at again when it failed.
+	// scanAfterError is the delay before the next scan after a scan has failed.
 	scanAfterError = 5 * time.Second
-	// transfersAtOnce bounds how many rows one look reads beyond those that run.
+	// transfersAtOnce bounds the rows that one scan reads in addition to those that are
+	// running.
 	transfersAtOnce = 32
 )
 
-// Options make a Service.
+// Options configure a Service.
 type Options struct {
 	Account    store.AccountID
 	Store      *store.Store
 	Blobs      Blobs
 	Engine     Engine
-	Spool      string  // directory of sealed parts, made if needed
-	Downloads  string  // where files go that are fetched unasked, made if needed
-	Memory     *Memory // shared by the services of a daemon
+	Spool      string  // directory for sealed parts, created if needed
+	Downloads  string  // directory for automatically fetched files, created if needed
+	Memory     *Memory // shared by all services of a daemon
 	Parallel   int     // 0: 8
 	SpoolParts int     // 0: 8
-	KeepFree   int64   // bytes that unasked fetches leave free on the disk
+	KeepFree   int64   // bytes that automatic fetches leave free on the disk
 	Logger     *slog.Logger
-	// Explain says in words for a caller what an error of Blobs means, with cause
-	// and host; it may be nil.
+	// Explain turns an error of Blobs into an error for callers, with its cause and the
+	// server's host. It may be nil.
 	Explain func(error) *local.Error
 }
 
-// Service runs the transfers of one account. Its methods may be used
-// concurrently while Run runs; everything that must survive is in the store, so
-// that another Service goes on where one has ended.
+// Service runs the transfers of one account. Its methods may be called concurrently while
+// Run runs. All state that must survive is in the store, so a new Service continues where
+// the previous one ended.
 type Service struct {
 	// constant
 	o     Options
 	spool spool
 	kick  chan struct{}
 	quit  chan struct{} // closed when Run ends
-	up    chan struct{} // one for each upload that runs, but for streams
-	down  chan struct{} // one for each unasked fetch
-	// The upload and the fetch that have memory of their own.
+	up    chan struct{} // semaphore: one token for each running upload, except streams
+	down  chan struct{} // semaphore: one token for each automatic fetch
+	// Semaphores of one token: the upload and the fetch with reserved memory, see Memory.
 	ownUpload, ownFetch chan struct{}
 
 	wg sync.WaitGroup
 
-	// pictures is held while a thumbnail is made, which takes much memory.
+	// pictures is held while a thumbnail is made, because that takes much memory.
 	pictures sync.Mutex
-	// queueing is held shared by looks at the store, and alone by a send from
-	// when its stream's upload is in the store until the stream is known.
+	// queueing is held shared by scans of the store. A send holds it exclusively from the
+	// insertion of an upload until its stream is in watched, so that no scan starts the
+	// upload without its stream.
 	queueing sync.RWMutex
 
-	// beginning is held while the row of a download is made and claimed.
+	// beginning is held while the row of a download is inserted and claimed.
 	beginning sync.Mutex
-	claims    map[int64]bool // downloads to files that run; guarded by beginning
+	claims    map[int64]bool // rows of downloads in use by a running call; guarded by beginning
 
 	mu       sync.Mutex
-	uploads  map[int64]*upload                           // that run; guarded by mu
-	fetches  map[store.MessageID]context.CancelCauseFunc // unasked ones that run; guarded by mu
-	paused   map[store.MessageID]pause                   // unasked ones that failed; guarded by mu
+	uploads  map[int64]*upload                           // running uploads; guarded by mu
+	fetches  map[store.MessageID]context.CancelCauseFunc // running automatic fetches; guarded by mu
+	paused   map[store.MessageID]pause                   // automatic fetches that failed and will be retried; guarded by mu
 	deleting bool                                        // guarded by mu
 	streams  int                                         // guarded by mu
-	watched  map[int64]*watched                          // of callers; guarded by mu
-	why      map[int64]*local.Error                      // for which uploads wait; guarded by mu
-	held     map[int64]*os.File                          // sources of uploads that have not ended; guarded by mu
+	watched  map[int64]*watched                          // uploads that a caller of Send watches; guarded by mu
+	why      map[int64]*local.Error                      // why an upload waits; guarded by mu
+	held     map[int64]*os.File                          // open sources of unfinished uploads; guarded by mu
 	wake     chan struct{}                               // closed and replaced by Reached; guarded by mu
-	largest  int64                                       // that the server takes, sealed; 0: not known; guarded by mu
+	largest  int64                                       // largest sealed size that the server accepts; 0: unknown; guarded by mu
 }
 
-// watched is what a caller of Send knows of an upload.
+// watched is an upload as a caller of Send sees it.
 type watched struct {
 	track  *tracker
 	stream *liveStream // nil: a path
 	ended  chan struct{}
-	over   bool // the caller was told of the end; owned by its goroutine
+	over   bool // the end has been reported to the caller; owned by the caller's goroutine
 }
 
 type pause struct {
@@ -103,7 +105,7 @@ type pause struct {
 	why   *local.Error
 }
 
-// New makes a Service. Run starts it.
+// New returns a Service that Run starts.
 func New(o Options) *Service {
 	if o.Parallel <= 0 {
 		o.Parallel = defaultParallel
@@ -129,8 +131,8 @@ func New(o Options) *Service {
 	}
 }
 
-// Kick tells that the store may hold something to do, or that the server can be
-// reached again. It never waits.
+// Kick requests a scan of the store, because there may be new work or because the server
+// can be reached again. It never blocks.
 func (s *Service) Kick() {
 	select {
 	case s.kick <- struct{}{}:
@@ -138,8 +140,8 @@ func (s *Service) Kick() {
 	}
 }
 
-// Reached tells that the server can be reached again: what waits for it tries
-// at once.
+// Reached reports that the server can be reached again. Transfers that wait for it try at
+// once.
 func (s *Service) Reached() {
 	s.mu.Lock()
 	close(s.wake)
@@ -149,8 +151,8 @@ func (s *Service) Reached() {
 	s.Kick()
 }
 
-// Changed tells that contacts or their keys have changed: unasked fetches that
-// are not wanted any more end, and those that waited for it begin.
+// Changed reports that contacts or their keys have changed. Automatic fetches that are no
+// longer allowed end, and those that have become allowed begin.
 func (s *Service) Changed() {
 	s.mu.Lock()
 	clear(s.paused)
@@ -164,8 +166,8 @@ func (s *Service) reached() <-chan struct{} {
 	return s.wake
 }
 
-// Run carries out transfers until ctx ends, and returns when everything that it
-// started has ended. A Service runs once.
+// Run runs transfers until ctx ends, and returns when everything it started has ended. A
+// Service runs once.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.letGoAll()
@@ -198,8 +200,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// look starts what is due and ends what nobody wants any more. It returns when
-// to look again.
+// look scans the store: it starts transfers that are due and ends those that have been
+// withdrawn. It returns the time until the next scan.
 func (s *Service) look(ctx context.Context) (time.Duration, error) {
 	s.queueing.RLock()
 	defer s.queueing.RUnlock()
@@ -257,10 +259,10 @@ func (s *Service) lookUploads(ctx context.Context) error {
 				return err
 			}
 			s.mu.Lock()
-			s.endWatch(t.ID) // it was withdrawn before it began
+			s.endWatch(t.ID) // withdrawn before it started
 			s.letGo(t.ID)
 			s.mu.Unlock()
-			s.Kick() // there may be more behind them
+			s.Kick() // the rows after these may have work, too
 		default:
 			s.startUpload(ctx, t.Transfer)
 		}
@@ -268,11 +270,11 @@ func (s *Service) lookUploads(ctx context.Context) error {
 	return nil
 }
 
-// startUpload starts an upload if there is room for one more.
+// startUpload starts an upload if fewer than Options.Parallel are running.
 func (s *Service) startUpload(ctx context.Context, t store.Transfer) {
 	p, err := decodePlan(t.Body)
 	if err != nil {
-		// Its messages are told; those behind it go on.
+		// Its messages fail. The uploads after it are not affected.
 		s.o.Logger.Error("upload", "transfer", t.ID, "error", errors.Join(t.Damaged, err))
 		u := &upload{s: s, id: t.ID}
 		if err := u.fail(ctx, damagedUpload()); err != nil {
@@ -286,7 +288,7 @@ func (s *Service) startUpload(ctx context.Context, t store.Transfer) {
 		case s.up <- struct{}{}:
 			slot = s.up
 		default:
-			return // the end of another one looks again
+			return // the end of a running upload triggers the next scan
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -294,7 +296,7 @@ func (s *Service) startUpload(ctx context.Context, t store.Transfer) {
 	s.mu.Lock()
 	if w := s.watched[t.ID]; w != nil {
 		u.track, u.stream = w.track, w.stream
-		if p.Restarts > 0 { // of an earlier daemon
+		if p.Restarts > 0 { // counted by an earlier daemon
 			u.track.restarted(p.Restarts, p.Note)
 		}
 	}
@@ -319,7 +321,8 @@ func (s *Service) startUpload(ctx context.Context, t store.Transfer) {
 	})
 }
 
-// endWatch tells who watches an upload that it has ended. The caller holds mu.
+// endWatch tells the caller that watches an upload that it has ended. The caller of
+// endWatch holds mu.
 func (s *Service) endWatch(id int64) {
 	if w := s.watched[id]; w != nil {
 		close(w.ended)
@@ -327,15 +330,15 @@ func (s *Service) endWatch(id int64) {
 	}
 }
 
-// letGo closes the source of an upload that has ended. The caller holds mu.
+// letGo closes the held source of an upload that has ended. The caller holds mu.
 func (s *Service) letGo(id int64) {
 	if f := s.held[id]; f != nil {
-		_ = f.Close() // it was only read
+		_ = f.Close() // read only
 		delete(s.held, id)
 	}
 }
 
-// letGoAll closes the sources of uploads that the next daemon goes on with.
+// letGoAll closes all held sources. The next daemon opens them by path.
 func (s *Service) letGoAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -344,16 +347,16 @@ func (s *Service) letGoAll() {
 	}
 }
 
-// discard removes an upload that nobody waits for: its spooled parts here, and
-// its blob, now or when the server can be reached. blob is what the caller knows
-// of it; that of a single part is not recorded.
+// discard removes a withdrawn upload: its spooled parts now, and its blob as soon as the
+// server can be reached. blob is the blob's id if the caller knows it: the blob of a
+// single-part upload is not recorded in the plan.
 func (s *Service) discard(ctx context.Context, id int64, blob string) error {
 	err := s.o.Store.Update(ctx, func(tx *store.Tx) error {
 		t, err := tx.Transfer(id)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
-		if t == nil { // a damaged body tells no blob, and goes with the row
+		if t == nil { // a damaged body does not name its blob; delete the row
 			return err
 		}
 		if p, err := decodePlan(t.Body); err == nil && p.Blob != "" {
@@ -368,15 +371,16 @@ func (s *Service) discard(ctx context.Context, id int64, blob string) error {
 		}
 		return tx.SaveTransfer(t)
 	})
-	// A part may be there that was never recorded.
+	// A crash may have left a part file without a row.
 	if err := s.spool.clear(id); err != nil {
 		s.o.Logger.Warn("remove spooled parts", "error", err)
 	}
 	return err
 }
 
-// unwanted has a blob deleted of which the upload could not take note, unless it
-// has: a transaction that was interrupted may have been committed.
+// unwanted schedules the deletion of a blob whose id could not be saved in the plan. It
+// does nothing if the plan has the id after all: an interrupted transaction may have been
+// committed.
 func (s *Service) unwanted(ctx context.Context, id int64, blob string) error {
 	return s.o.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		t, err := tx.Transfer(id)
@@ -394,7 +398,7 @@ func (s *Service) unwanted(ctx context.Context, id int64, blob string) error {
 	})
 }
 
-// lookDeletes deletes blobs that nobody wants, one after the other.
+// lookDeletes deletes unwanted blobs, one at a time, in a goroutine.
 func (s *Service) lookDeletes(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -419,8 +423,8 @@ func (s *Service) lookDeletes(ctx context.Context) error {
 	return nil
 }
 
-// deleteKept is after how long a blob that could not be deleted is forgotten:
-// no server keeps one longer.
+// deleteKept is the age at which a blob that could not be deleted is forgotten. No server
+// keeps a blob longer.
 const deleteKept = 366 * 24 * time.Hour
 
 func (s *Service) deleteAll(ctx context.Context, list []store.Transfer) {
@@ -428,7 +432,7 @@ func (s *Service) deleteAll(ctx context.Context, list []store.Transfer) {
 	failed := false
 	for _, t := range list {
 		for {
-			var err error // without its name the blob is left to its expiry at the server
+			var err error // without its name the blob cannot be deleted and expires on the server
 			if t.Damaged == nil {
 				err = s.o.Blobs.DeleteBlob(ctx, string(t.Body))
 			}
@@ -441,7 +445,7 @@ func (s *Service) deleteAll(ctx context.Context, list []store.Transfer) {
 				break
 			}
 			if b.enough(err) {
-				// It is tried again with the next look; those behind it are not kept.
+				// The next scan tries again. The other deletions go on.
 				s.o.Logger.Warn("delete a blob", "error", err)
 				failed = true
 				b = backoff{s: s}

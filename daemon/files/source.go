@@ -18,29 +18,30 @@ import (
 	"secmsg/rpc/local"
 )
 
-// sniffSize is how much of a file tells its type (WHATWG MIME Sniffing, section 5.2).
+// sniffSize is the number of bytes from which a file's type is detected (WHATWG MIME
+// Sniffing, section 5.2).
 const sniffSize = 512
 
 var (
-	// errChanged says that a source is not what it was when its upload began.
+	// errChanged says that the source has changed since its upload began.
 	errChanged = errors.New("the file changed while it was sent")
-	// errReplaced says that another file stands where the source was.
+	// errReplaced says that another file has taken the source's place.
 	errReplaced = errors.New("another file has taken its place")
 )
 
-// source is a file on this machine as it was when its upload began.
+// source is the state of a local file when its upload began.
 type source struct {
 	Path   string `json:"path,omitempty"` // empty: a stream
-	Size   int64  `json:"size"`           // as the file system states it
+	Size   int64  `json:"size"`           // as stated by the file system
 	MTime  int64  `json:"mtime"`          // Unix nanoseconds
 	Device uint64 `json:"device,omitempty"`
 	Inode  uint64 `json:"inode,omitempty"`
-	// Unsized: the stated size is not how much can be read, as in /sys. Such a file
+	// Unsized says that the stated size is not the readable size, as in /sys. Such a file
 	// is read to its end, like a stream.
 	Unsized bool `json:"unsized,omitempty"`
 }
 
-// length is how many bytes of the source are sent; -1: that shows at its end.
+// length is the number of bytes to send, or -1 if only reading to the end tells.
 func (s source) length() int64 {
 	if s.Unsized {
 		return -1
@@ -53,7 +54,7 @@ func openSource(path string) (*os.File, source, error) {
 	if !filepath.IsAbs(path) {
 		return nil, source{}, local.Errorf(local.CodeUsage, "the path of a file must be absolute: %q", path)
 	}
-	// Opening a FIFO would wait for its writer.
+	// O_NONBLOCK: opening a FIFO would wait for its writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, source{}, sourceError(path, err)
@@ -65,9 +66,9 @@ func openSource(path string) (*os.File, source, error) {
 	return f, src, nil
 }
 
-// openGiven opens the source that a caller means. What the caller may read
-// counts, and what a path means to the caller: one that is handed over is taken
-// as it is, and one that is only named must be the one that was meant.
+// openGiven opens the source that a caller named, with the caller's permissions and view of
+// the file system. A file that the caller handed over is used as it is. A file that is only
+// named must be the one the caller sees at that path.
 func openGiven(s local.FileSource) (*os.File, source, error) {
 	if s.Open == nil {
 		f, src, err := openSource(s.Path)
@@ -114,9 +115,8 @@ func stat(path string, f *os.File) (source, error) {
 	return src, nil
 }
 
-// unsized reports whether a file states another size than it has: its last byte
-// is not there, or there is something behind nothing. Files that the kernel makes
-// up as they are read are such.
+// unsized reports whether a file's stated size is wrong: its last byte cannot be read, or
+// an empty file has content. Files that the kernel generates are like this.
 func unsized(f *os.File, size int64) (bool, error) {
 	var b [1]byte
 	n, err := f.ReadAt(b[:], max(size-1, 0))
@@ -139,17 +139,16 @@ func sourceError(path string, err error) *local.Error {
 	return local.Errorf(local.CodeIO, "%s cannot be read: %v", path, err)
 }
 
-// same reports whether now is the file that s was, changed or not.
+// same reports whether now is the same file as s, changed or not.
 func (s source) same(now source) bool { return s.Device == now.Device && s.Inode == now.Inode }
 
-// touched reports whether a file that is the same may have other content than
-// it had. One that only grew shows that by its size too: what is sent of it has
-// to be compared.
+// touched reports whether the same file may have other content now. A file that has only
+// grown counts, too: its content has to be compared.
 func (s source) touched(now source) bool {
 	return !s.Unsized && (now.Size != s.Size || now.MTime != s.MTime)
 }
 
-// readerCtx ends with its context.
+// readerCtx is a Reader that fails after its context has ended.
 type readerCtx struct {
 	ctx context.Context
 	r   io.Reader
@@ -163,8 +162,8 @@ func (r readerCtx) Read(b []byte) (int, error) {
 	return r.r.Read(b)
 }
 
-// describe checks a source and says what the peer is told of it. It returns the
-// open file too, which the caller closes; nil for a stream.
+// describe checks a source and returns the details that its peer gets. It also returns the
+// open file, or nil for a stream; the caller closes it.
 func describe(s local.FileSource, picture func(io.ReaderAt, int64) ([]byte, int, int, bool)) (store.FileDetails, *os.File, source, error) {
 	d := store.FileDetails{Name: SafeName(s.Name), Size: -1}
 	switch {
@@ -201,7 +200,8 @@ func describe(s local.FileSource, picture func(io.ReaderAt, int64) ([]byte, int,
 	return d, f, src, nil
 }
 
-// typeOf names the media type of a file by its name, or else by how it begins.
+// typeOf returns the media type for a file's extension, or else the one detected from its
+// first bytes.
 func typeOf(name string, head []byte) string {
 	t := mime.TypeByExtension(filepath.Ext(name))
 	if t == "" && len(head) > 0 {
@@ -215,7 +215,7 @@ func typeOf(name string, head []byte) string {
 	return t
 }
 
-// fingerprint says for an idempotency key what a source was.
+// fingerprint identifies a source for an idempotency key.
 func (s source) fingerprint(name string) string {
 	return fmt.Sprintf("%q %q %d %d\n", s.Path, name, s.Size, s.MTime)
 }

@@ -18,7 +18,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// sendSources sends without waiting, and returns the ids of the files.
+// sendSources sends without waiting and returns the ids of the files.
 func (w *world) sendSources(sources ...local.FileSource) []store.MessageID {
 	w.t.Helper()
 	out, err := w.s.Send(w.t.Context(), local.FileSendParams{Peers: []string{"bob"}, Sources: sources, Wait: waitQueued}, nil, nil)
@@ -32,7 +32,7 @@ func (w *world) sendSources(sources ...local.FileSource) []store.MessageID {
 	return ids
 }
 
-// fetched fetches a file that was sent and returns its content.
+// fetched fetches a sent file and returns its content.
 func (w *world) fetched(id store.MessageID) []byte {
 	w.t.Helper()
 	w.offer(id, store.FileOffered)
@@ -47,13 +47,13 @@ func (w *world) fetched(id store.MessageID) []byte {
 	return b
 }
 
-// handed is a source whose caller has the file at path open, and names it as is.
+// handed is a source whose caller has opened the file at path and calls it as.
 func handed(path, as string) local.FileSource {
 	return local.FileSource{Path: as, Open: func() (*os.File, error) { return os.Open(path) }}
 }
 
-// What the caller has open is sent, whatever the daemon finds under the path:
-// nothing, another file, or what it may not read.
+// The caller's open file is sent, whatever the daemon finds at the path: nothing, another
+// file, or an unreadable one.
 func TestSentIsWhatTheCallerHasOpen(t *testing.T) {
 	w := newWorld(t)
 	w.start()
@@ -76,7 +76,7 @@ func TestSentIsWhatTheCallerHasOpen(t *testing.T) {
 	}
 }
 
-// A file that was only named must be the one that its caller means.
+// A file that was only named must be the one the caller sees.
 func TestNamedFileMustBeTheOneThatIsMeant(t *testing.T) {
 	w := newWorld(t)
 	w.start()
@@ -101,13 +101,13 @@ func TestNamedFileMustBeTheOneThatIsMeant(t *testing.T) {
 	}
 }
 
-// Of files beyond those that stay open only the path is kept; what has taken
-// their place since is not sent.
+// Beyond the limit of open files only paths are kept. A file that was replaced since then
+// is not sent.
 func TestFilesBeyondThoseThatAreHeld(t *testing.T) {
 	w := newWorld(t)
 	w.blobs.create = func() error { return errors.New("the server is away") }
 	w.start()
-	end := w.hurry()
+	end := w.skipWaits()
 	defer end()
 	first := w.source("first", 3)
 	var sources []local.FileSource
@@ -133,8 +133,8 @@ func TestFilesBeyondThoseThatAreHeld(t *testing.T) {
 	}
 }
 
-// A log that grows all the time that it is sent is sent once, as long as it was
-// at the start, and nothing of it is uploaded twice.
+// A log that keeps growing while it is sent is sent once, with the length it had at the
+// start, and no part is uploaded twice.
 func TestFileThatGrows(t *testing.T) {
 	w := newWorld(t)
 	path := w.source("log", 2*seal.FilePartPlain+77)
@@ -167,8 +167,8 @@ func TestFileThatGrows(t *testing.T) {
 	}
 }
 
-// A file that grows and whose beginning changes under the reader too is not
-// taken for a log: nobody gets a mixture of two states.
+// A file that grows and whose beginning also changes does not count as a log: nobody
+// receives a mixture of two states.
 func TestFileThatGrowsAndChanges(t *testing.T) {
 	const size = 2*seal.FilePartPlain + 77
 	w := newWorld(t)
@@ -185,7 +185,7 @@ func TestFileThatGrowsAndChanges(t *testing.T) {
 	})
 	w.blobs.put = func(context.Context, int) error { change(); return nil }
 	w.start()
-	end := w.hurry()
+	end := w.skipWaits()
 	defer end()
 	id := w.sendSources(handed(path, path))[0]
 	f := w.wait(id, store.FileSent)
@@ -194,8 +194,8 @@ func TestFileThatGrowsAndChanges(t *testing.T) {
 	}
 }
 
-// A file that changes each time is sent so often and no more, its caller is told
-// of each time, and in the end of what to do.
+// A file that changes at every attempt is retried up to the limit. Its caller sees each
+// restart, and at the end a hint what to do.
 func TestFileThatChangesAgainAndAgain(t *testing.T) {
 	w := newWorld(t)
 	const size = seal.FilePartPlain + 9
@@ -210,7 +210,7 @@ func TestFileThatChangesAgainAndAgain(t *testing.T) {
 	}
 	w.spoolParts = 1
 	w.start()
-	end := w.hurry()
+	end := w.skipWaits()
 	defer end()
 	told := map[int]string{}
 	p := local.FileSendParams{Peers: []string{"bob"}, Sources: []local.FileSource{handed(path, path)}}
@@ -234,7 +234,7 @@ func TestFileThatChangesAgainAndAgain(t *testing.T) {
 	}
 }
 
-// Files that state another size than they have are read to their end, at once.
+// Files whose stated size is wrong are read to their end without restarts.
 func TestFileThatStatesAnotherSize(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("this system has no such files")
@@ -245,7 +245,7 @@ func TestFileThatStatesAnotherSize(t *testing.T) {
 	for _, path := range []string{"/sys/kernel/mm/transparent_hugepage/enabled", "/sys/kernel/notes", "/proc/version", "/proc/self/maps", "/sys/class/net/lo/mtu"} {
 		want, err := os.ReadFile(path)
 		if err != nil {
-			continue // not on this kernel
+			continue // not available on this kernel
 		}
 		n++
 		id := w.sendSources(handed(path, path))[0]

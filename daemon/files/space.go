@@ -5,15 +5,15 @@ import (
 	"fmt"
 )
 
-// errNoSpace keeps a file waiting that would fill the disk. Nobody asked for it.
+// errNoSpace defers an automatic fetch that would fill the disk.
 var errNoSpace = errors.New("too little space is left to fetch it without being asked")
 
-// keepShare is the part of a file system that unasked fetches leave free, where
-// that is less than Options.KeepFree: on a small one a fixed size would leave no room at all.
+// keepShare: automatic fetches leave a twentieth of the file system free if that is less
+// than Options.KeepFree. On a small file system a fixed size would leave no room for them.
 const keepShare = 20
 
-// room fails with errNoSpace if size bytes more in dir would leave less free than
-// keep bytes, or than a twentieth of the file system if that is less.
+// room fails with errNoSpace if storing size bytes in dir would leave less space than keep
+// bytes, or than a twentieth of the file system if that is less.
 func room(dir string, size, keep int64) error {
 	free, total, err := space(dir)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// An unasked fetch never takes the last space: contacts could fill the disk with
+// An automatic fetch never uses the last space: otherwise contacts could fill the disk with
 // many files of an accepted size.
 func TestRoomForUnaskedFiles(t *testing.T) {
 	dir := t.TempDir()

@@ -8,8 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// space returns the bytes that are free to this user in the file system of dir,
-// and its size.
+// space returns the bytes available to this user in the file system of dir, and its size.
 func space(dir string) (free, total int64, err error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {

@@ -15,28 +15,29 @@ import (
 	"secmsg/rpc/local/place"
 )
 
-// dirMode keeps a directory of the profile to its user.
+// dirMode allows access to a directory of the profile only for its user.
 const dirMode fs.FileMode = 0o700
 
-// compareSize is how much of a part is compared at once, in bytes.
+// compareSize is the size of the reads that compare a part, in bytes.
 const compareSize = 256 << 10
 
-// spool is the directory of the sealed parts that are not yet at the server, a
-// file each: TRANSFER.PART. What is in there is ciphertext.
+// spool is the directory of the sealed parts that the server does not have yet. Each is a
+// file named TRANSFER.PART and contains ciphertext only.
 type spool struct{ dir string }
 
 func (s spool) path(transfer int64, number int) string {
 	return filepath.Join(s.dir, strconv.FormatInt(transfer, 10)+"."+strconv.Itoa(number))
 }
 
-// write stores a part; when it returns, the part is on the disk. A power cut
-// may still lose its name: then the upload starts again under a new key.
+// write stores a part and syncs its content. A power failure may still lose the directory
+// entry; then the upload starts again under a new key.
 //
-// soon says that it will probably be read from there.
+// soon says that the part will probably be read from the spool, and so should stay in the
+// page cache.
 //
-// What an earlier attempt has left of the part must be how b begins: the same
-// place sealed under the same key from other plaintext would give both away to
-// whoever has both. Else the error is errChanged, and nothing is written.
+// If an earlier attempt has left a file for the part, its content must be a prefix of b:
+// sealing different plaintext at the same position under the same key would reveal both to
+// somebody who has both. Otherwise write fails with errChanged and writes nothing.
 func (s spool) write(transfer int64, number int, b []byte, soon bool) (err error) {
 	path := s.path(transfer, number)
 	if err := begins(path, b); err != nil {
@@ -63,7 +64,7 @@ func (s spool) write(transfer int64, number int, b []byte, soon bool) (err error
 	return nil
 }
 
-// begins fails with errChanged unless the file, if there is one, is a beginning of b.
+// begins fails with errChanged if the file exists and is not a prefix of b.
 func begins(path string, b []byte) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -89,7 +90,7 @@ func begins(path string, b []byte) error {
 	}
 }
 
-// open opens a part of a known size.
+// open opens a part and checks its size.
 func (s spool) open(transfer int64, number int, size int64) (*os.File, error) {
 	f, err := os.Open(s.path(transfer, number))
 	if err != nil {
@@ -105,7 +106,7 @@ func (s spool) open(transfer int64, number int, size int64) (*os.File, error) {
 	return f, nil
 }
 
-// remove removes one part.
+// remove removes one part, if it exists.
 func (s spool) remove(transfer int64, number int) error {
 	err := os.Remove(s.path(transfer, number))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -121,7 +122,7 @@ type spooled struct {
 	size     int64
 }
 
-// list returns what is in the spool.
+// list returns the parts in the spool.
 func (s spool) list() ([]spooled, error) {
 	list, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -137,14 +138,14 @@ func (s spool) list() ([]spooled, error) {
 		if err != nil || !e.Type().IsRegular() {
 			continue
 		}
-		if info, err := e.Info(); err == nil { // else it is gone meanwhile
+		if info, err := e.Info(); err == nil { // otherwise it has been removed meanwhile
 			out = append(out, spooled{id, e.Name(), info.Size()})
 		}
 	}
 	return out, nil
 }
 
-// clear removes all parts of a transfer, those too that were never recorded.
+// clear removes all parts of a transfer, including those without a row.
 func (s spool) clear(transfer int64) error {
 	list, err := s.list()
 	errs := []error{err}

@@ -7,5 +7,5 @@ import (
 	"syscall"
 )
 
-// isFull reports whether an error means that there is no space left.
+// isFull reports whether an error means that the disk is full.
 func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) }

@@ -10,19 +10,19 @@ import (
 	"secmsg/daemon/store"
 )
 
-// firstRead is the size of a stream's buffer before anything has come, in bytes.
+// firstRead is the initial size of a stream's buffer in bytes.
 const firstRead = 64 << 10
 
-// liveStream is the stream of a caller who is still there.
+// liveStream is the stream of a connected caller.
 type liveStream struct {
 	r    io.Reader
-	done chan struct{} // closed when all of it is read
+	done chan struct{} // closed when it has been read to its end
 
-	// taken says that an attempt has begun to read, which no other one can do
-	// again. It is owned by the upload.
+	// taken says that an attempt has begun to read the stream. No second one can. It is
+	// owned by the upload.
 	taken bool
 
-	ahead  [1]byte // a byte behind the part that was read last
+	ahead  [1]byte // the byte after the last part
 	peeked bool
 
 	mu   sync.Mutex
@@ -31,10 +31,10 @@ type liveStream struct {
 
 func newLiveStream(r io.Reader) *liveStream { return &liveStream{r: r, done: make(chan struct{})} }
 
-// interrupt ends a read that waits for the caller, if the stream knows how.
+// interrupt closes the stream, to end a blocked read, if the stream is an io.Closer.
 func (s *liveStream) interrupt() {
 	if c, ok := s.r.(io.Closer); ok {
-		_ = c.Close() // what it had to say is lost with the stream
+		_ = c.Close() // the stream is lost anyway
 	}
 }
 
@@ -57,7 +57,7 @@ func (s *liveStream) put(b []byte) {
 	}
 }
 
-// next reads one part. Whether it is the last one shows one byte behind it.
+// next reads one part, and one byte more to learn whether the part is the last one.
 func (s *liveStream) next(ctx context.Context) (data []byte, last bool, err error) {
 	data = s.buffer()
 	if s.peeked {
@@ -104,7 +104,7 @@ func (s *liveStream) read(ctx context.Context, b []byte) (int, error) {
 	return n, &failure{store.ReasonFileStream, "the stream broke off; nothing was sent"}
 }
 
-// finished tells that the stream has been read to its end.
+// finished reports that the stream has been read to its end.
 func (s *liveStream) finished(size int64, t *tracker) {
 	t.setTotal(size)
 	close(s.done)

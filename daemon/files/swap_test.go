@@ -18,8 +18,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// swapper puts a link to a directory outside in the place of a directory, and
-// back, again and again.
+// swapper repeatedly replaces a directory by a link to a directory outside, and back.
 type swapper struct {
 	dir, aside, outside string
 
@@ -44,7 +43,7 @@ func (s *swapper) back() error {
 	return errors.Join(os.Remove(s.dir), os.Rename(s.aside, s.dir))
 }
 
-// run swaps until the function that it returns is called.
+// run swaps until the returned function is called.
 func (s *swapper) run(t *testing.T) (end func()) {
 	over, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -56,7 +55,7 @@ func (s *swapper) run(t *testing.T) (end func()) {
 			default:
 			}
 			for range rand.N(5000) {
-				runtime.Gosched() // so that some fetches meet no swap, and some one at any moment
+				runtime.Gosched() // let fetches hit any moment of the swap
 			}
 			if err := errors.Join(s.away(), s.back()); err != nil {
 				t.Error(err)
@@ -84,9 +83,9 @@ func (s *swapper) nothingOutside(t *testing.T) {
 	}
 }
 
-// While a directory becomes a link to another one and back, thousands of times,
-// nothing that is fetched into it ever lands behind the link, whether the caller
-// says which directory it means or only names its path; a temporary file neither.
+// A directory becomes a link to another one and back, thousands of times. No fetched or
+// temporary file ever lands in the link's target, whether the caller identified the
+// directory or only named its path.
 func TestTargetThatIsSwapped(t *testing.T) {
 	w := newWorld(t)
 	w.start()
@@ -100,7 +99,8 @@ func TestTargetThatIsSwapped(t *testing.T) {
 	saved, tries := 0, 0
 	for i := 0; i < 300 || s.count() < 3000; i++ {
 		tries++
-		// Between two swaps nothing is there: without the slash it would be a file's name.
+		// Between two swaps the path does not exist. Without the slash it would name a
+		// file.
 		p := local.FileGetParams{ID: uuid.UUID(f.ID).String(), Path: s.dir + "/"}
 		if i%2 == 0 {
 			p.Device, p.Inode = device, inode
@@ -108,7 +108,7 @@ func TestTargetThatIsSwapped(t *testing.T) {
 		if i%4 > 1 {
 			p.Path = filepath.Join(s.dir, "named")
 			p.Overwrite = true
-			p.Device, p.Inode = device, inode // a path whose parent is a link is the caller's choice
+			p.Device, p.Inode = device, inode // a path through a linked parent is the caller's choice
 		}
 		if _, err := w.s.Get(t.Context(), p, nil, nil); err == nil {
 			saved++
@@ -133,8 +133,8 @@ func TestTargetThatIsSwapped(t *testing.T) {
 	t.Logf("%d of %d were saved during %d swaps", saved, tries, s.count())
 }
 
-// A download that was interrupted goes on in its own directory and file only: a
-// link in the place of the one, or of the other, is not followed.
+// An interrupted download continues only in its own directory and file. A link in place of
+// either one is not followed.
 func TestResumeAfterASwap(t *testing.T) {
 	const size = 3*seal.FilePartPlain + 5
 	for _, tt := range []struct {
@@ -143,7 +143,7 @@ func TestResumeAfterASwap(t *testing.T) {
 		want int // parts that a third try finds
 	}{
 		{"the directory is a link", func(t *testing.T, s *swapper, temp string) {
-			// Behind the link waits a file under the temporary name.
+			// The link's target has a file with the temporary name.
 			if err := errors.Join(os.WriteFile(filepath.Join(s.outside, temp), make([]byte, 2*seal.FilePartPlain), 0o600), s.away()); err != nil {
 				t.Fatal(err)
 			}
@@ -197,7 +197,7 @@ func TestResumeAfterASwap(t *testing.T) {
 	}
 }
 
-// interruptAfter begins a download and stops the daemon when parts of it are durable.
+// interruptAfter begins a download and stops the daemon when that many parts are durable.
 func (w *world) interruptAfter(f *store.File, path string, parts int) {
 	w.t.Helper()
 	w.blobs.get = func(ctx context.Context, offset int64) error {
@@ -219,7 +219,7 @@ func (w *world) interruptAfter(f *store.File, path string, parts int) {
 	w.stop()
 }
 
-// temp is the name of the file of a download that is not whole.
+// temp returns the name of a download's partial file.
 func (w *world) temp(id store.MessageID) (name string) {
 	w.t.Helper()
 	err := w.st.View(context.Background(), func(tx *store.Tx) error {
@@ -237,8 +237,8 @@ func (w *world) temp(id store.MessageID) (name string) {
 	return name
 }
 
-// What the daemon cannot write in the caller's directory, the caller is asked to
-// take as a stream, if it can; else it is told.
+// If the daemon cannot write in the caller's directory, it asks a caller that can to take
+// the file as a stream. Other callers get an error.
 func TestDirectoryOfTheCallerOnly(t *testing.T) {
 	w := newWorld(t)
 	w.start()

@@ -15,51 +15,51 @@ import (
 	"secmsg/rpc/local/place"
 )
 
-// tempPrefix begins the hidden names of files that are not whole yet.
+// tempPrefix begins the hidden names of partial files.
 const tempPrefix = ".secmsg-part-"
 
-// target is where a download goes, as it stands in the store: what a daemon
-// that was killed goes on with.
+// target is the destination of a download, as stored in its row: a later daemon continues
+// from it.
 type target struct {
 	Dir string `json:"dir"`
-	// Device and Directory (its inode) tell which directory Dir was when the
-	// download began. Another one, a link for example, is not used to go on.
+	// Device and Directory (its inode) identify the directory Dir. If Dir leads to another
+	// directory later, for example through a link, the download is not continued there.
 	Device    uint64 `json:"device,omitempty"`
 	Directory uint64 `json:"directory,omitempty"`
-	Name      string `json:"name"`  // that is wanted
-	Temp      string `json:"temp"`  // in Dir, until the file is whole
-	Exact     bool   `json:"exact"` // no numbered form of Name will do
+	Name      string `json:"name"`  // wanted name
+	Temp      string `json:"temp"`  // name in Dir of the partial file
+	Exact     bool   `json:"exact"` // Name must not be numbered
 	Overwrite bool   `json:"overwrite,omitempty"`
-	// Final is the name that the whole file is about to get.
+	// Final is the name that the complete file is about to get.
 	Final string `json:"final,omitempty"`
-	// Inode tells the file from another one under its name.
+	// Inode identifies the partial file.
 	Inode uint64 `json:"inode,omitempty"`
-	// Parts are durable in Temp; Digest is the state of the blob's digest behind them.
+	// Parts is the number of durable parts in Temp; Digest is the state of the blob's
+	// digest after them.
 	Parts  int    `json:"parts"`
 	Digest []byte `json:"digest,omitempty"`
 }
 
-// where is what a caller says of the place for a file.
+// where is the destination that a caller asked for.
 type where struct {
-	path      string // of a directory that is there, or of a file
+	path      string // of an existing directory, or of a file
 	overwrite bool
-	// Device and inode of the directory that path leads to, as the caller sees it;
-	// inode 0: not said.
+	// device and inode of the directory as the caller sees it; inode 0: not given.
 	device, inode uint64
-	// own says that path is a directory of the configuration, which may be a link.
+	// own says that path is a configured directory, which may be a link.
 	own bool
 }
 
 var (
-	// errElsewhere says that the daemon finds another directory than the caller.
+	// errElsewhere says that the daemon sees another directory than the caller.
 	errElsewhere = errors.New("it is another directory for the daemon than for you")
-	// errMoved says that a directory is not where it was when it was opened.
+	// errMoved says that a directory was moved or replaced after it was opened.
 	errMoved = errors.New("the directory was moved or replaced meanwhile")
 )
 
-// chooseTarget says where a file goes, and opens that directory, once: everything
-// that follows happens in it, whatever its path leads to later. An existing file
-// is never replaced unless overwrite says so. The caller closes the root.
+// chooseTarget decides where a file goes and opens that directory, once: all later
+// operations use the open directory, whatever its path leads to by then. An existing file
+// is replaced only with overwrite. The caller closes the root.
 func chooseTarget(w where, name string) (t target, root *os.Root, err error) {
 	if !filepath.IsAbs(w.path) {
 		return t, nil, local.Errorf(local.CodeUsage, "the path of a file must be absolute: %q", w.path)
@@ -73,7 +73,7 @@ func chooseTarget(w where, name string) (t target, root *os.Root, err error) {
 	case errors.Is(err, fs.ErrPermission), strings.HasSuffix(w.path, string(filepath.Separator)):
 		return t, nil, w.unopened(w.path, err)
 	default:
-		// It is no directory: then it is to be a file in one.
+		// Not a directory: path names a file in one.
 		asFile = true
 		t.Dir, t.Name, t.Exact = filepath.Dir(t.Dir), filepath.Base(t.Dir), true
 		if root, err = os.OpenRoot(t.Dir); err != nil {
@@ -86,8 +86,8 @@ func chooseTarget(w where, name string) (t target, root *os.Root, err error) {
 	return t, root, nil
 }
 
-// unopened is what a caller is told of a directory that cannot be opened. One that
-// the caller sees is another one for the daemon, or hidden from it.
+// unopened returns the error for a directory that cannot be opened. If the caller sees one
+// there, the daemon sees another file system.
 func (w where) unopened(path string, err error) error {
 	told := local.Errorf(local.CodeUsage, "there is no directory %s", path)
 	if errors.Is(err, fs.ErrPermission) {
@@ -99,7 +99,7 @@ func (w where) unopened(path string, err error) error {
 	return fmt.Errorf("%w (%w)", told, err)
 }
 
-// check notes which directory root is, and looks at what stands under the name.
+// check records which directory root is, and checks what exists under the name.
 func (t *target) check(root *os.Root, w where, asFile bool) (err error) {
 	if t.Device, t.Directory, err = identityOf(root); err != nil {
 		return writeError(t.Dir, err)
@@ -109,8 +109,8 @@ func (t *target) check(root *os.Root, w where, asFile bool) (err error) {
 			return fmt.Errorf("%w (%w)", local.Errorf(local.CodeUsage, "%s: %v", t.Dir, errElsewhere), errElsewhere)
 		}
 	} else if !w.own && !asFile {
-		// Nobody has said which directory is meant: then the path must not be a link
-		// to one, which may have taken its place just now.
+		// The caller did not identify the directory. Then the path must not be a link,
+		// which somebody may have just put there.
 		info, err := os.Lstat(t.Dir)
 		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
 			return local.Errorf(local.CodeUsage, "%s is a symbolic link to a directory: name the directory itself, or its device and inode", t.Dir)
@@ -138,7 +138,7 @@ func (t *target) check(root *os.Root, w where, asFile bool) (err error) {
 	return nil
 }
 
-// identityOf says which directory a root is.
+// identityOf identifies the directory of a root.
 func identityOf(root *os.Root) (device, inode uint64, err error) {
 	d, err := root.Open(".")
 	if err != nil {
@@ -148,7 +148,7 @@ func identityOf(root *os.Root) (device, inode uint64, err error) {
 	return device, inode, errors.Join(err, d.Close())
 }
 
-// leadsTo reports whether the path still leads to the directory that was opened.
+// leadsTo reports whether the path still leads to the opened directory.
 func (t *target) leadsTo() bool {
 	device, inode, err := local.PathIdentity(t.Dir)
 	return err == nil && device == t.Device && inode == t.Directory
@@ -178,18 +178,19 @@ func decodeTarget(b []byte) (target, error) {
 	return t, nil
 }
 
-// same reports whether two downloads of a file want the same, in the same directory.
+// same reports whether two downloads of a file have the same destination, in the same
+// directory.
 func (t *target) same(o target) bool {
 	return t.likewise(o) && t.Device == o.Device && t.Directory == o.Directory
 }
 
-// likewise is same but for which directory it is that stands under the path.
+// likewise is like same, but compares only the path of the directory, not its identity.
 func (t *target) likewise(o target) bool {
 	return t.Dir == o.Dir && t.Name == o.Name && t.Exact == o.Exact && t.Overwrite == o.Overwrite
 }
 
-// reopen opens the directory of a download that an earlier try has begun:
-// errMoved if its path leads elsewhere now.
+// reopen opens the directory of an earlier try. It fails with errMoved if the path leads to
+// another directory now.
 func (t *target) reopen() (*os.Root, error) {
 	root, err := os.OpenRoot(t.Dir)
 	if err != nil {
@@ -205,8 +206,8 @@ func (t *target) reopen() (*os.Root, error) {
 	return root, nil
 }
 
-// open opens the file that is not whole yet; with resume the one that is there,
-// if that is the one which an earlier try has made.
+// open creates the partial file. With resume it opens the existing one, if an earlier try
+// of this download created it.
 func (t *target) open(root *os.Root, resume bool) (*os.File, error) {
 	flags := os.O_RDWR
 	if !resume {
@@ -220,20 +221,20 @@ func (t *target) open(root *os.Root, resume bool) (*os.File, error) {
 	}
 	_, inode, err := local.FileIdentity(f)
 	if err == nil && resume && inode != t.Inode {
-		err = fs.ErrNotExist // a link has taken its place just now
+		err = fs.ErrNotExist // replaced after the check
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	t.Inode = inode
 	if info, err := f.Stat(); err == nil && info.Mode().Perm() != place.Mode {
-		_ = f.Chmod(place.Mode) // a umask took something; some file systems have no modes
+		_ = f.Chmod(place.Mode) // umask cleared bits; some file systems have no modes
 	}
 	return f, nil
 }
 
-// mine fails with fs.ErrNotExist unless the name in root is the file that this
-// download has made.
+// mine fails with fs.ErrNotExist unless name in root is the file that this download
+// created.
 func (t *target) mine(root *os.Root, name string) error {
 	info, err := root.Lstat(name)
 	if err != nil || !info.Mode().IsRegular() {
@@ -250,10 +251,9 @@ func (t *target) mine(root *os.Root, name string) error {
 	return nil
 }
 
-// place gives the whole file the name Final, or a numbered one if that was taken
-// meanwhile and one will do. The caller syncs the directory. The error is
-// fs.ErrExist if the name is taken, or errMoved if somebody has put another file
-// in the place of the temporary one.
+// place renames the complete file to Final, or to a numbered name if that is taken and
+// Exact is not set. The caller syncs the directory. It fails with fs.ErrExist if the name
+// is taken, or with errMoved if somebody replaced the temporary file.
 func (t *target) place(root *os.Root) (err error) {
 	if err := t.mine(root, t.Temp); err != nil {
 		return errMoved
@@ -272,8 +272,8 @@ func (t *target) place(root *os.Root) (err error) {
 	return err
 }
 
-// placed reports whether an earlier daemon has already given the file, of size
-// bytes, its final name, and ended before it could say so.
+// placed reports whether an earlier daemon renamed the file, of size bytes, to its final
+// name, and ended before it recorded that.
 func (t *target) placed(root *os.Root, size int64) bool {
 	if t.Final == "" || t.mine(root, t.Final) != nil {
 		return false
@@ -289,7 +289,7 @@ func (t *target) placed(root *os.Root, size int64) bool {
 	return err == nil && os.SameFile(info, temp) && root.Remove(t.Temp) == nil
 }
 
-// remove removes the file that is not whole.
+// remove removes the partial file.
 func (t *target) remove(root *os.Root) error {
 	if err := root.Remove(t.Temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -297,7 +297,7 @@ func (t *target) remove(root *os.Root) error {
 	return nil
 }
 
-// writeError is what a caller is told of a target that cannot be written.
+// writeError returns the error for a destination that cannot be written.
 func writeError(path string, err error) *local.Error {
 	switch {
 	case isFull(err):
@@ -313,7 +313,7 @@ func writeError(path string, err error) *local.Error {
 	return local.Errorf(local.CodeIO, "%s cannot be written: %v", path, err)
 }
 
-// download is a row of the store.
+// row returns the download's row.
 func (t *target) row(account store.AccountID, file store.MessageID, now int64) (*store.Transfer, error) {
 	body, err := t.encode()
 	return &store.Transfer{Account: account, Kind: store.TransferDownload, File: file, CreatedMS: now, Body: body}, err

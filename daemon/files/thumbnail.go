@@ -15,32 +15,32 @@ import (
 )
 
 const (
-	// maxPictureFile bounds the file that a thumbnail is made of, in bytes.
+	// maxPictureFile bounds the size of a picture's file in bytes.
 	maxPictureFile = 32 << 20
-	// maxPicturePixels bounds its picture; cameras of telephones make 12 to 50 million.
+	// maxPicturePixels bounds its pixels; phone cameras make 12 to 50 million.
 	maxPicturePixels = 40_000_000
-	// maxPictureMemory bounds what decoding it takes, in bytes, as its header tells.
+	// maxPictureMemory bounds the memory for decoding it in bytes, as computed from its
+	// header.
 	maxPictureMemory = 160 << 20
-	// thumbnailSide is the longer side of a thumbnail that is made, in pixels.
+	// thumbnailSide is the longer side of a thumbnail in pixels.
 	thumbnailSide = 160
-	// boxSamples bounds the samples of one pixel of a thumbnail along each axis, so
-	// that the time does not grow with the picture.
+	// boxSamples bounds the samples for one pixel of the thumbnail along each axis, so that
+	// the time does not grow with the picture.
 	boxSamples = 16
 )
 
-// ErrPicture says that data is not a picture that may be decoded: another
-// format, damaged, or larger than its bounds.
+// ErrPicture says that data is not an acceptable picture: it has another format, is
+// damaged, or is too large.
 var ErrPicture = errors.New("not a picture within bounds")
 
 // Thumbnail makes a small JPEG, at most 160 pixels wide and high and at most
-// [e2e.MaxThumbnail] bytes, of a PNG, JPEG or GIF (its first frame) of size
-// bytes. It returns the thumbnail's own width and height; ok is false if r is no
-// such picture or one too large. The sides and the memory it takes are checked
-// before anything is decoded. Nothing of the picture but pixels is in the
-// thumbnail: no place, time or camera. The orientation that a camera noted
-// (EXIF) is applied.
+// [e2e.MaxThumbnail] bytes, from a PNG, JPEG or GIF (its first frame) of size bytes. It
+// returns the thumbnail with its width and height; ok is false if r is not an acceptable
+// picture. Dimensions and memory are checked before anything is decoded. The thumbnail
+// contains only pixels: no place, time or camera. The camera's orientation (EXIF) is
+// applied.
 //
-// One call may hold 160 MiB for a moment: make one at a time.
+// One call may use 160 MiB: call it from one goroutine at a time.
 func Thumbnail(r io.ReaderAt, size int64) (thumbnail []byte, width, height int, ok bool) {
 	if size <= 0 || size > maxPictureFile {
 		return nil, 0, 0, false
@@ -63,9 +63,9 @@ func Thumbnail(r io.ReaderAt, size int64) (thumbnail []byte, width, height int, 
 	return nil, 0, 0, false
 }
 
-// OpenThumbnail decodes a thumbnail that a peer sent: a JPEG of at most
-// [e2e.MaxThumbnail] bytes and [e2e.MaxThumbnailSide] pixels a side, which is
-// checked before anything is decoded. It fails with [ErrPicture].
+// OpenThumbnail decodes a thumbnail from a peer: a JPEG of at most [e2e.MaxThumbnail] bytes
+// and [e2e.MaxThumbnailSide] pixels a side, which is checked before decoding. It fails with
+// [ErrPicture].
 func OpenThumbnail(data []byte) (image.Image, error) {
 	if len(data) > e2e.MaxThumbnail {
 		return nil, fmt.Errorf("%w: thumbnail of %d bytes", ErrPicture, len(data))
@@ -84,15 +84,15 @@ func OpenThumbnail(data []byte) (image.Image, error) {
 	return pic, nil
 }
 
-// decodePicture decodes a picture whose header is within bounds, and returns the
-// orientation that it is to be shown in (1 to 8, as in EXIF).
+// decodePicture decodes a picture whose header is within bounds, and returns its
+// orientation (1 to 8, as in EXIF).
 func decodePicture(r io.ReaderAt, size int64) (image.Image, int, error) {
 	open := func() io.Reader { return io.NewSectionReader(r, 0, size) }
-	start := make([]byte, pngHeaderEnd) // what a shorter file lacks stays zero
+	start := make([]byte, pngHeaderEnd) // the rest stays zero for a shorter file
 	if _, err := r.ReadAt(start, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, 0, fmt.Errorf("read picture: %w", err)
 	}
-	info := pictureInfo{bytesPerPixel: 2, orientation: upright} // GIF: a palette; twice while it is deinterlaced
+	info := pictureInfo{bytesPerPixel: 2, orientation: upright} // GIF: a palette index, twice during deinterlacing
 	header, decode := gif.DecodeConfig, gif.Decode
 	switch {
 	case bytes.HasPrefix(start, []byte("GIF8")):
@@ -123,13 +123,12 @@ func decodePicture(r io.ReaderAt, size int64) (image.Image, int, error) {
 	return pic, info.orientation, nil
 }
 
-// pngHeaderEnd is where the fields of a PNG's first chunk end (PNG, 11.2.2).
+// pngHeaderEnd is the offset after the fields of a PNG's first chunk (PNG, 11.2.2).
 const pngHeaderEnd = 29
 
-// pngMemory returns the bytes for each pixel that decoding a PNG takes, from the
-// fields of its first chunk: a sample of 8 or 16 bits for each of four channels,
-// unless it has a palette; twice if it is interlaced, since a pass is kept beside
-// the whole.
+// pngMemory returns the memory in bytes for each pixel that decoding a PNG takes: four
+// channels of 8 or 16 bits, or one byte with a palette; twice that if it is interlaced,
+// since a pass is decoded separately.
 func pngMemory(start []byte) float64 {
 	const (
 		depthAt, typeAt, interlaceAt = 24, 25, 28
@@ -148,9 +147,9 @@ func pngMemory(start []byte) float64 {
 	return perPixel
 }
 
-// shrink scales a picture down so that neither side is longer than side, each
-// new pixel being the mean of those that it covers, or of a grid of them; what is
-// transparent becomes white. A picture that is small enough keeps its size.
+// shrink scales a picture down so that neither side is longer than side. Each new pixel is
+// the mean of the pixels it covers, or of a grid of samples. Transparency becomes white. A
+// small picture keeps its size.
 func shrink(pic image.Image, side int) *image.RGBA {
 	b := pic.Bounds()
 	w, h := b.Dx(), b.Dy()
@@ -159,7 +158,7 @@ func shrink(pic image.Image, side int) *image.RGBA {
 	}
 	at := func(x, y int) color.RGBA64 { return color.RGBA64Model.Convert(pic.At(x, y)).(color.RGBA64) }
 	if fast, ok := pic.(image.RGBA64Image); ok {
-		at = fast.RGBA64At // without an allocation for each pixel
+		at = fast.RGBA64At // avoids an allocation for each pixel
 	}
 	out := image.NewRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
@@ -172,7 +171,7 @@ func shrink(pic image.Image, side int) *image.RGBA {
 	return out
 }
 
-// mean is the mean colour of a box on white.
+// mean returns the mean colour of a box over white.
 func mean(at func(x, y int) color.RGBA64, box image.Rectangle) color.RGBA {
 	stepX, stepY := (box.Dx()+boxSamples-1)/boxSamples, (box.Dy()+boxSamples-1)/boxSamples
 	var r, g, b, n uint64

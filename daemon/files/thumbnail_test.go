@@ -48,7 +48,7 @@ func encodeGIF(t testing.TB, pic image.Image) []byte {
 	return b.Bytes()
 }
 
-// quarters is a picture whose quarters are red, green, blue and white.
+// quarters returns a picture whose quarters are red, green, blue and white.
 func quarters(w, h int) *image.RGBA {
 	pic := image.NewRGBA(image.Rect(0, 0, w, h))
 	for i, c := range []color.RGBA{{0xff, 0, 0, 0xff}, {0, 0xff, 0, 0xff}, {0, 0, 0xff, 0xff}, {0xff, 0xff, 0xff, 0xff}} {
@@ -74,7 +74,7 @@ func thumbnailOf(t *testing.T, data []byte) image.Image {
 	return pic
 }
 
-// letter names the colour at a place: r, g, b, w or ?.
+// letter names the colour of a pixel: r, g, b, w or ?.
 func letter(pic image.Image, x, y int) byte {
 	r, g, b, _ := pic.At(x, y).RGBA()
 	const low, high = 0x3000, 0xc000
@@ -101,7 +101,7 @@ func TestThumbnail(t *testing.T) {
 	pic := quarters(400, 200)
 	paletted := image.NewPaletted(pic.Rect, palette.Plan9)
 	draw.Draw(paletted, pic.Rect, pic, image.Point{}, draw.Src)
-	moved := pic.SubImage(image.Rect(20, 10, 380, 190)) // bounds that do not begin at 0
+	moved := pic.SubImage(image.Rect(20, 10, 380, 190)) // bounds that do not start at 0
 	for name, data := range map[string][]byte{
 		"png": encodePNG(t, pic), "jpeg": encodeJPEG(t, pic), "gif": encodeGIF(t, paletted), "paletted png": encodePNG(t, paletted), "part": encodePNG(t, moved),
 	} {
@@ -120,7 +120,7 @@ func TestThumbnail(t *testing.T) {
 	if small := thumbnailOf(t, encodePNG(t, image.NewNRGBA(image.Rect(0, 0, 400, 400)))); letters(small) != "wwww" {
 		t.Errorf("transparent: %s", letters(small))
 	}
-	// What compresses worst fits by its quality.
+	// Noise compresses worst; a lower quality makes it fit.
 	noise := image.NewRGBA(image.Rect(0, 0, 160, 160))
 	random := rand.NewChaCha8([32]byte{1})
 	for i := range noise.Pix {
@@ -129,7 +129,7 @@ func TestThumbnail(t *testing.T) {
 	thumbnailOf(t, encodePNG(t, noise))
 }
 
-// withEXIF puts an APP1 segment behind the start of a JPEG.
+// withEXIF inserts an APP1 segment at the start of a JPEG.
 func withEXIF(jpg []byte, order binary.AppendByteOrder, orientation uint16) []byte {
 	tiff := []byte("II*\x00")
 	if order == binary.AppendByteOrder(binary.BigEndian) {
@@ -164,7 +164,7 @@ func TestThumbnailOrientation(t *testing.T) {
 	}
 }
 
-// What a camera notes beside the pixels does not leave with the thumbnail.
+// The camera's metadata is not in the thumbnail.
 func TestThumbnailHasNoMetadata(t *testing.T) {
 	jpg := withAPP1(encodeJPEG(t, quarters(400, 200)), []byte("Exif\x00\x00CANARY 52.5N 13.4E"))
 	small, _, _, ok := Thumbnail(bytes.NewReader(jpg), int64(len(jpg)))
@@ -173,8 +173,8 @@ func TestThumbnailHasNoMetadata(t *testing.T) {
 	}
 }
 
-// bombPNG is a PNG that claims sides, and holds 1 MiB of zeros, compressed, and
-// padding up to n bytes.
+// bombPNG returns a PNG that claims the given sides, and holds 1 MiB of compressed zeros
+// with padding up to n bytes.
 func bombPNG(t testing.TB, w, h uint32, n int) []byte {
 	t.Helper()
 	var data bytes.Buffer
@@ -197,8 +197,8 @@ func bombPNG(t testing.TB, w, h uint32, n int) []byte {
 	return slices.Concat([]byte("\x89PNG\r\n\x1a\n"), chunk("IHDR", ihdr), chunk("IDAT", data.Bytes()), chunk("IDAT", make([]byte, n)), chunk("IEND", nil))
 }
 
-// D8: a PNG of about 1 MiB that claims 50,000 x 50,000 pixels (10 GB) is refused
-// by its header; nothing of that size is allocated.
+// D8 in crypto/ATTACKS.md: a PNG of about 1 MiB that claims 50,000 x 50,000 pixels (10 GB)
+// is refused because of its header. Nothing of that size is allocated.
 func TestDecompressionBombD8(t *testing.T) {
 	bomb := bombPNG(t, 50_000, 50_000, 1<<20)
 	jpg := encodeJPEG(t, quarters(16, 16))
@@ -256,7 +256,7 @@ func withSampling(t *testing.T, sampling byte) []byte {
 	return jpg
 }
 
-// What a peer sends as a thumbnail is bounded before it is decoded.
+// A peer's thumbnail is checked before it is decoded.
 func TestOpenThumbnailD8(t *testing.T) {
 	good := encodeJPEG(t, quarters(e2e.MaxThumbnailSide, 8))
 	if pic, err := OpenThumbnail(good); err != nil || pic.Bounds().Dx() != e2e.MaxThumbnailSide {
@@ -303,7 +303,7 @@ func FuzzThumbnail(f *testing.F) {
 	})
 }
 
-// BenchmarkThumbnail makes one of a photograph of 12 million pixels.
+// BenchmarkThumbnail makes the thumbnail of a photo with 12 million pixels.
 func BenchmarkThumbnail(b *testing.B) {
 	jpg := encodeJPEG(b, quarters(4000, 3000))
 	for b.Loop() {

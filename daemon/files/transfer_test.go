@@ -47,7 +47,7 @@ func wantFile(t *testing.T, path string, want []byte) {
 	}
 }
 
-// nothingIn fails if a directory holds anything, hidden or not.
+// nothingIn fails if a directory contains anything, hidden or not.
 func nothingIn(t *testing.T, dir string) {
 	t.Helper()
 	list, err := os.ReadDir(dir)
@@ -61,7 +61,7 @@ func TestRoundTrips(t *testing.T) {
 	w.start()
 	for _, n := range edges() {
 		if n > seal.FilePartPlain+1 {
-			continue // TestUploadGoesOn and TestFetchGoesOn have a part in the middle
+			continue // TestUploadGoesOn and TestFetchGoesOn cover a middle part
 		}
 		want := pattern(n, 1)
 		path := w.source(fmt.Sprintf("f%d", n), n)
@@ -115,7 +115,7 @@ func TestStreams(t *testing.T) {
 			t.Errorf("%d bytes: %d came back, %v", n, s.Len(), err)
 		}
 	}
-	// A stream that breaks off is not sent, and its blob does not stay.
+	// A stream that breaks off is not sent, and its blob is deleted.
 	broken := io.MultiReader(bytes.NewReader(pattern(seal.FilePartPlain+7, 1)), iotest.ErrReader(io.ErrUnexpectedEOF))
 	out, err := w.s.Send(t.Context(), p, broken, nil)
 	if err != nil {
@@ -152,13 +152,13 @@ func (w *world) settled() {
 		}
 		return true
 	})
-	// The row of an upload goes before its parts.
+	// An upload's row is deleted before its parts.
 	w.until("parts are left in the spool", func() bool { return w.spooled() == 0 })
 }
 
-// TestUploadGoesOn kills the daemon in each part, before the server has it and
-// between its storing it and its answer. Every part is stored once, under the
-// same key, but for the ones that were on their way.
+// TestUploadGoesOn kills the daemon in each part, before the server has stored it and
+// between storing it and the answer. Every part is stored once, under the same key, except
+// for parts in flight.
 func TestUploadGoesOn(t *testing.T) {
 	const parts = 3
 	w := newWorld(t)
@@ -215,9 +215,8 @@ func TestUploadGoesOn(t *testing.T) {
 	w.settled()
 }
 
-// TestPartThatComesOnceMore: the server gets a part again after it has answered
-// for it, as it does from a daemon that was killed meanwhile. The upload is
-// neither lost nor begun anew.
+// TestPartThatComesOnceMore: the server receives a part again after it has answered for it,
+// as it may from a daemon that was killed. The upload is neither lost nor restarted.
 func TestPartThatComesOnceMore(t *testing.T) {
 	w := newWorld(t)
 	path := w.source("f", seal.FilePartPlain+99)
@@ -255,9 +254,9 @@ func TestChangedSourceStartsAgain(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // they share nothing
+			t.Parallel() // the cases are independent
 			w := newWorld(t)
-			w.spoolParts = 1 // what is sealed needs its source no more
+			w.spoolParts = 1 // seal at most one part ahead of the server
 			path := w.source("f", size)
 			stuck := make(chan struct{}, 9)
 			w.blobs.put = func(ctx context.Context, part int) error {
@@ -278,7 +277,7 @@ func TestChangedSourceStartsAgain(t *testing.T) {
 			}
 			w.blobs.put = nil
 			w.start()
-			defer w.hurry()()
+			defer w.skipWaits()()
 			f := w.wait(id, store.FileSent)
 			if bytes.Equal(before.Key, f.Key) || before.Blob == f.Blob {
 				t.Error("another content goes under the same key, or into the same blob")
@@ -328,8 +327,8 @@ func TestUploadEnds(t *testing.T) {
 			t.Errorf("reason %q instead of %s", f.Reason, reason)
 		}
 	}
-	defer w.hurry()()
-	// The server is away for a while, and its tickets expire.
+	defer w.skipWaits()()
+	// The server is unreachable for a while, and its tickets expire.
 	tries := 0
 	w.blobs.create = func() error {
 		if tries++; tries < 2 {
@@ -347,7 +346,7 @@ func TestUploadEnds(t *testing.T) {
 	}
 	path = w.source("f", seal.FilePartPlain+1)
 	w.wait(w.send(path), store.FileSent)
-	// Withdrawn while it is sent.
+	// Withdrawn during the upload.
 	w.blobs.create = nil
 	begun := make(chan struct{}, 9)
 	w.blobs.put = func(ctx context.Context, _ int) error {
@@ -364,8 +363,8 @@ func TestUploadEnds(t *testing.T) {
 	w.settled()
 }
 
-// TestCallerLeaves withdraws what its caller does not wait for to the end, but
-// not when it is the daemon that ends.
+// TestCallerLeaves: the daemon withdraws messages whose caller leaves before the end, but
+// not when the daemon itself stops.
 func TestCallerLeaves(t *testing.T) {
 	w := newWorld(t)
 	path := w.source("f", 10)
@@ -398,8 +397,8 @@ func TestCallerLeaves(t *testing.T) {
 	}
 }
 
-// TestWithdrawnBeforeItBegan withdraws an upload that waits for its turn: who
-// watches it is told.
+// TestWithdrawnBeforeItBegan withdraws a queued upload: its watching caller learns that it
+// ended.
 func TestWithdrawnBeforeItBegan(t *testing.T) {
 	w := newWorld(t)
 	w.blobs.put = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
@@ -425,7 +424,7 @@ func TestWithdrawnBeforeItBegan(t *testing.T) {
 	}
 }
 
-// until waits for a condition that another goroutine makes true.
+// until waits until a condition holds.
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
 	for range 2000 {

@@ -13,10 +13,10 @@ import (
 	"secmsg/rpc/local"
 )
 
-// maxReason bounds what is shown of an error in bytes.
+// maxReason bounds the text of an error in bytes.
 const maxReason = 300
 
-// whyWaiting says in words for a caller why a transfer does not go on.
+// whyWaiting returns the error that a caller sees while a transfer waits.
 func (s *Service) whyWaiting(err error) *local.Error {
 	var told *local.Error
 	switch {
@@ -26,7 +26,7 @@ func (s *Service) whyWaiting(err error) *local.Error {
 		told = local.Errorf(local.CodeDiskFull, "%v", err)
 	case errors.Is(err, errNotNow):
 		told = local.Errorf(local.CodeUntrusted, "%v", err)
-	case errors.Is(err, errSpool), barred(err):
+	case errors.Is(err, errSpool), unwritable(err):
 		told = local.Errorf(local.CodeIO, "%v", err)
 	default:
 		if e, ok := errors.AsType[*local.Error](err); ok {
@@ -42,7 +42,7 @@ func (s *Service) whyWaiting(err error) *local.Error {
 	return told
 }
 
-// waits notes why an upload does not go on, and logs it the first time.
+// waits records why an upload waits, and logs each new reason.
 func (u *upload) waits(err error) {
 	why := u.s.whyWaiting(err)
 	u.track.waits(why.Message)
@@ -55,7 +55,7 @@ func (u *upload) waits(err error) {
 	}
 }
 
-// moves notes that an upload goes on.
+// moves records that an upload proceeds.
 func (u *upload) moves() {
 	u.track.setPhase(local.PhaseSending)
 	u.s.mu.Lock()
@@ -63,8 +63,8 @@ func (u *upload) moves() {
 	delete(u.s.why, u.id)
 }
 
-// Waiting says why transfers that nobody looks at do not go on at present, by
-// the ids of their files, and of the messages that these belong to.
+// Waiting returns the reasons why unwatched transfers wait, by the ids of their files and
+// of the messages with those files.
 func (s *Service) Waiting(ctx context.Context) (map[string]*local.Error, error) {
 	out := make(map[string]*local.Error)
 	s.mu.Lock()

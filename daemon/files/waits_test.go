@@ -17,14 +17,14 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// What does not pass is not tried for ever, and the message says what it was.
+// Permanent errors are not retried forever, and the message's result gives the reason.
 func TestConditionsThatStay(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		put  error
 		make error
-		want string // in the reason
-		most int32  // tries
+		want string // part of the reason
+		most int32  // bound on the number of tries
 	}{
 		{"a proxy takes no such body", &wire.Error{Code: wire.CodeTooLarge, Message: "413"}, nil, "413", 1},
 		{"a proxy answers nonsense", fmt.Errorf("%w: status 405", ErrAnswer), nil, "405", lastingTries},
@@ -46,7 +46,7 @@ func TestConditionsThatStay(t *testing.T) {
 				return tt.put
 			}
 			w.start()
-			defer w.hurry()()
+			defer w.skipWaits()()
 			f := w.wait(w.send(w.source("f", 100)), store.FileFailed)
 			if !strings.Contains(f.Reason, tt.want) {
 				t.Errorf("reason %q", f.Reason)
@@ -58,18 +58,17 @@ func TestConditionsThatStay(t *testing.T) {
 	}
 }
 
-// The spool that must not be written ends an upload; one whose disk is full does
-// not, and both say so.
+// A spool that is not writable ends an upload; a full disk does not. Both give a reason.
 func TestSpoolThatCannotBeWritten(t *testing.T) {
 	u := &upload{s: New(Options{})}
 	u.s.Reached()
 	ctx, cancel := context.WithCancel(t.Context())
-	err := u.insist(ctx, func() error { return fmt.Errorf("spool: %w", syscall.EROFS) })
+	err := u.retryLocal(ctx, func() error { return fmt.Errorf("spool: %w", syscall.EROFS) })
 	if f, ok := errors.AsType[*failure](err); !ok || f.reason != store.ReasonFileSpool {
 		t.Errorf("read-only: %v", err)
 	}
 	tries := 0
-	err = u.insist(ctx, func() error {
+	err = u.retryLocal(ctx, func() error {
 		if tries++; tries > 1 {
 			cancel()
 		}
@@ -83,8 +82,8 @@ func TestSpoolThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// Why a transfer waits can be asked, by its file and by its message, and is told
-// to whoever waits for it; when it goes on there is nothing to tell.
+// The reason why a transfer waits can be queried, by its file and by its message, and its
+// waiting caller sees it. When the transfer proceeds there is no reason.
 func TestWhyATransferWaits(t *testing.T) {
 	w := newWorld(t)
 	refuse := make(chan struct{})
@@ -133,7 +132,7 @@ func TestWhyATransferWaits(t *testing.T) {
 	})
 }
 
-// A blob that cannot be deleted does not keep those behind it.
+// A blob that cannot be deleted does not block later deletions.
 func TestBlobThatCannotBeDeleted(t *testing.T) {
 	w := newWorld(t)
 	w.blobs.remove = func(id string) error {
@@ -143,7 +142,7 @@ func TestBlobThatCannotBeDeleted(t *testing.T) {
 		return nil
 	}
 	w.start()
-	defer w.hurry()()
+	defer w.skipWaits()()
 	for _, id := range []string{"stays", "goes"} {
 		w.update(func(tx *store.Tx) error {
 			return tx.InsertTransfer(&store.Transfer{Account: 1, Kind: store.TransferDelete, CreatedMS: w.st.ProfileTime().UnixMilli(), Body: []byte(id)})
