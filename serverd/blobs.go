@@ -19,6 +19,7 @@ import (
 	"secmsg/config"
 	"secmsg/serverd/api"
 	"secmsg/serverd/blob"
+	"secmsg/serverd/limit"
 	"secmsg/serverd/store"
 )
 
@@ -84,7 +85,7 @@ func (s *Server) openBlobs(tokenKey []byte) (*api.BlobOptions, error) {
 	l := s.cfg.Limits.Blobs
 	return &api.BlobOptions{
 		Store: b.store, Retention: l.Retention, Unfinished: l.Unfinished, Swept: b.wake,
-		New:    api.Rate{Burst: l.New.Burst, Every: l.New.Every},
+		New:    limit.Rate(l.New),
 		Limits: store.BlobLimits{Quota: int64(l.Quota), Size: int64(l.Size), Count: l.Count, Unfinished: l.Uploads},
 	}, nil
 }

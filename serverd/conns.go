@@ -9,6 +9,7 @@ import (
 
 	"secmsg/config"
 	"secmsg/serverd/api"
+	"secmsg/serverd/limit"
 )
 
 // Fallbacks for the bound of connections without a token.
@@ -23,7 +24,7 @@ const (
 // closed at once, before a TLS handshake costs anything.
 type gate struct {
 	limits config.ConnLimits // constant
-	fresh  *api.Limiter
+	fresh  *limit.Keyed[string]
 
 	mu        sync.Mutex
 	strangers map[string]int // by address key; guarded by mu
@@ -37,8 +38,7 @@ func newGate(limits config.ConnLimits, now func() time.Time) *gate {
 	if limits.Total <= 0 {
 		limits.Total = max(fileDescriptors()/fdShare, minStrangers)
 	}
-	rate := api.Rate{Burst: limits.New.Burst, Every: limits.New.Every}
-	return &gate{limits: limits, fresh: api.NewLimiter(rate, 0, now), strangers: map[string]int{}}
+	return &gate{limits: limits, fresh: limit.NewKeyed[string](limit.Rate(limits.New), 0, now), strangers: map[string]int{}}
 }
 
 // listener returns l with the gate in front.

@@ -20,6 +20,7 @@ import (
 	"secmsg/serverd/api"
 	"secmsg/serverd/ca"
 	"secmsg/serverd/clock"
+	"secmsg/serverd/limit"
 	"secmsg/serverd/media"
 	"secmsg/serverd/relay"
 	"secmsg/serverd/stats"
@@ -163,7 +164,7 @@ func (s *Server) paths(list []string) []string {
 
 // apiLimits picks the API's part of the configuration.
 func apiLimits(l config.ServerLimits) api.Limits {
-	rate := func(r config.Rate) api.Rate { return api.Rate{Burst: r.Burst, Every: r.Every} }
+	rate := func(r config.Rate) limit.Rate { return limit.Rate(r) }
 	return api.Limits{
 		Lookups: rate(l.Lookups), Bundles: rate(l.Bundles), Registration: rate(l.Registration), Manifests: rate(l.Manifests), Logins: rate(l.Logins),
 		Contacts: l.Contacts, OneTimeKeys: l.OneTimeKeys, TokenLife: l.TokenLife, NonceLife: l.NonceLife,

@@ -13,6 +13,7 @@ import (
 	"secmsg/config"
 	"secmsg/rpc/wire"
 	"secmsg/serverd/api"
+	"secmsg/serverd/limit"
 	"secmsg/serverd/media"
 )
 
@@ -28,8 +29,7 @@ func (s *Server) openTurn(ctx context.Context) (*api.TurnOptions, error) {
 	if err != nil {
 		return nil, err
 	}
-	rate := s.cfg.Limits.Turn.Credentials
-	opt := &api.TurnOptions{Rate: api.Rate{Burst: rate.Burst, Every: rate.Every}}
+	opt := &api.TurnOptions{Rate: limit.Rate(s.cfg.Limits.Turn.Credentials)}
 	if external := s.cfg.Turn.External; len(external) > 0 {
 		opt.Credentials = func(account string) (wire.TurnCredentials, error) {
 			username, password, expires := media.Mint(secret, account, s.wall(), s.cfg.Limits.Turn.Lifetime)
@@ -93,7 +93,7 @@ func (s *Server) mediaOptions(secret []byte) (media.Options, error) {
 		Public: public, MinPort: first, MaxPort: last, Allow: allow,
 		Limits: media.Limits{
 			Allocations: l.Allocations, Total: l.Total, Bandwidth: int64(l.Bandwidth), Lifetime: l.Lifetime, Session: l.Session,
-			Requests: media.Rate{Burst: l.Requests.Burst, Every: l.Requests.Every},
+			Requests: limit.Rate(l.Requests),
 		},
 		Now: s.wall, Logger: s.logger.With("part", "media"),
 	}, nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"secmsg/scripts/loadgen"
+	"secmsg/serverd/limit"
 	"secmsg/serverd/media"
 )
 
@@ -17,7 +18,7 @@ func mediaServer(t testing.TB) string {
 	t.Helper()
 	s, err := media.New(media.Options{
 		Realm: "bench.example.com", Secret: []byte(turnSecret), Listen: "127.0.0.1:0", Loopback: true,
-		Limits: media.Limits{Allocations: 1000, Bandwidth: 1 << 40, Requests: media.Rate{Burst: 1 << 20, Every: time.Microsecond}},
+		Limits: media.Limits{Allocations: 1000, Bandwidth: 1 << 40, Requests: limit.Rate{Burst: 1 << 20, Every: time.Microsecond}},
 	})
 	if err != nil {
 		t.Fatal(err)

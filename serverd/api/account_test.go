@@ -9,6 +9,7 @@ import (
 	"secmsg/crypto/identity"
 	"secmsg/rpc/wire"
 	"secmsg/serverd/api"
+	"secmsg/serverd/limit"
 )
 
 func TestManifestRules(t *testing.T) {
@@ -82,8 +83,8 @@ func TestManifestRules(t *testing.T) {
 // manifests are; dropping a device is not held up by the first.
 func TestLinkingIsLimited(t *testing.T) {
 	limits := wide()
-	limits.Registration = api.Rate{Burst: 3, Every: time.Hour}
-	limits.Manifests = api.Rate{Burst: 4, Every: time.Hour}
+	limits.Registration = limit.Rate{Burst: 3, Every: time.Hour}
+	limits.Manifests = limit.Rate{Burst: 4, Every: time.Hour}
 	r := newRealm(t, limits)
 	alice := r.join("alice") // the first of the three
 	token := alice.token(wire.RoleAPI)

@@ -5,11 +5,9 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-)
 
-// ipv6Site is the prefix that counts as one IPv6 address in limits: a site gets
-// at least a /64, so single addresses cost an attacker nothing.
-const ipv6Site = 64
+	"secmsg/serverd/limit"
+)
 
 type proxyKey struct{}
 
@@ -31,15 +29,14 @@ func AddressKey(remote string) string {
 		}
 		ip = ap.Addr()
 	}
-	ip = ip.Unmap().WithZone("")
-	if ip.Is4() {
-		return ip.String()
-	}
-	p, err := ip.Prefix(ipv6Site)
-	if err != nil {
+	switch site := limit.Site(ip); {
+	case !site.IsValid():
 		return "local"
+	case site.IsSingleIP():
+		return site.Addr().String()
+	default:
+		return site.String()
 	}
-	return p.String()
 }
 
 // clientKey returns the limit key of a request's sender. Behind a proxy that is

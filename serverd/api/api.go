@@ -11,6 +11,7 @@ import (
 
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
+	"secmsg/serverd/limit"
 	"secmsg/serverd/store"
 )
 
@@ -45,11 +46,11 @@ type Hooks struct {
 
 // Limits are the operator's options; a zero field takes its default (rpc/DELIVERY.md, "Limits").
 type Limits struct {
-	Lookups      Rate          // new names, per account
-	Bundles      Rate          // per requester and target
-	Registration Rate          // accounts, and devices linked to them; per address
-	Manifests    Rate          // new manifests, per account: the server keeps each
-	Logins       Rate          // challenges and token requests, per address
+	Lookups      limit.Rate    // new names, per account
+	Bundles      limit.Rate    // per requester and target
+	Registration limit.Rate    // accounts, and devices linked to them; per address
+	Manifests    limit.Rate    // new manifests, per account: the server keeps each
+	Logins       limit.Rate    // challenges and token requests, per address
 	Contacts     int           // entries of an account's list
 	OneTimeKeys  int           // of each kind, per device
 	TokenLife    time.Duration // of an access token
@@ -62,11 +63,11 @@ type Limits struct {
 // DefaultLimits returns the defaults (rpc/DELIVERY.md, "Limits").
 func DefaultLimits() Limits {
 	return Limits{
-		Lookups:      Rate{60, time.Minute},
-		Bundles:      Rate{6, 10 * time.Minute},
-		Registration: Rate{6, 2 * time.Minute},
-		Manifests:    Rate{60, time.Minute},
-		Logins:       Rate{600, 100 * time.Millisecond},
+		Lookups:      limit.Rate{Burst: 60, Every: time.Minute},
+		Bundles:      limit.Rate{Burst: 6, Every: 10 * time.Minute},
+		Registration: limit.Rate{Burst: 6, Every: 2 * time.Minute},
+		Manifests:    limit.Rate{Burst: 60, Every: time.Minute},
+		Logins:       limit.Rate{Burst: 600, Every: 100 * time.Millisecond},
 		Contacts:     10_000,
 		OneTimeKeys:  100,
 		TokenLife:    10 * time.Minute,
@@ -109,7 +110,7 @@ type API struct {
 	// describeErr is a route that is not described; of New only.
 	describeErr error
 
-	lookups, bundles, registration, manifests, logins, turns, uploads *Limiter
+	lookups, bundles, registration, manifests, logins, turns, uploads *limit.Keyed[string]
 
 	names   *nameCache
 	nonces  *nonces
@@ -141,11 +142,11 @@ func New(opt Options) (*API, error) {
 	a := &API{
 		opt:          opt,
 		hosts:        allowedHosts(opt.Domain, opt.Hosts),
-		lookups:      NewLimiter(l.Lookups, 0, opt.Now),
-		bundles:      NewLimiter(l.Bundles, 0, opt.Now),
-		registration: NewLimiter(l.Registration, 0, opt.Now),
-		manifests:    NewLimiter(l.Manifests, 0, opt.Now),
-		logins:       NewLimiter(l.Logins, 0, opt.Now),
+		lookups:      limit.NewKeyed[string](l.Lookups, 0, opt.Now),
+		bundles:      limit.NewKeyed[string](l.Bundles, 0, opt.Now),
+		registration: limit.NewKeyed[string](l.Registration, 0, opt.Now),
+		manifests:    limit.NewKeyed[string](l.Manifests, 0, opt.Now),
+		logins:       limit.NewKeyed[string](l.Logins, 0, opt.Now),
 		names:        newNameCache(),
 		nonces:       newNonces(l.NonceLife, opt.Now),
 		devices:      newDeviceCache(),
@@ -154,14 +155,14 @@ func New(opt Options) (*API, error) {
 	if opt.Turn != nil {
 		rate := opt.Turn.Rate
 		if rate.Burst <= 0 || rate.Every <= 0 {
-			rate = Rate{30, 10 * time.Second}
+			rate = limit.Rate{Burst: 30, Every: 10 * time.Second}
 		}
-		a.turns = NewLimiter(rate, 0, opt.Now)
+		a.turns = limit.NewKeyed[string](rate, 0, opt.Now)
 	}
 	if opt.Blobs != nil {
 		b := opt.Blobs.withDefaults()
 		a.blobs = &b
-		a.uploads = NewLimiter(b.New, 0, opt.Now)
+		a.uploads = limit.NewKeyed[string](b.New, 0, opt.Now)
 	}
 	if err := a.build(); err != nil {
 		return nil, err
@@ -190,7 +191,7 @@ func (a *API) Counters() map[string]int64 {
 
 func withDefaults(l Limits) Limits {
 	d := DefaultLimits()
-	rate := func(r *Rate, d Rate) {
+	rate := func(r *limit.Rate, d limit.Rate) {
 		if r.Burst <= 0 || r.Every <= 0 {
 			*r = d
 		}

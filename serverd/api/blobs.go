@@ -10,6 +10,7 @@ import (
 	"secmsg/crypto/identity"
 	"secmsg/rpc/wire"
 	"secmsg/serverd/blob"
+	"secmsg/serverd/limit"
 	"secmsg/serverd/store"
 )
 
@@ -24,7 +25,7 @@ type BlobOptions struct {
 	Store blob.Store
 	// Limits are the operator's: a zero field takes its default.
 	Limits     store.BlobLimits
-	New        Rate          // blobs that an account may begin
+	New        limit.Rate    // blobs that an account may begin
 	Retention  time.Duration // how long a complete blob is kept
 	Unfinished time.Duration // how long an upload is kept after its last ticket
 	Swept      func()        // called when a blob is to be deleted; may be nil
@@ -58,7 +59,7 @@ func (o BlobOptions) withDefaults() BlobOptions {
 		o.Limits.Unfinished = defaultBlobUnfinished
 	}
 	if o.New.Burst <= 0 || o.New.Every <= 0 {
-		o.New = Rate{1_000, 100 * time.Millisecond}
+		o.New = limit.Rate{Burst: 1_000, Every: 100 * time.Millisecond}
 	}
 	// What the parts of a blob can hold.
 	o.Limits.Size = min(o.Limits.Size, wire.MaxBlobParts*wire.BlobPartSize)

@@ -15,6 +15,7 @@ import (
 	"secmsg/rpc/wire"
 	"secmsg/serverd/api"
 	"secmsg/serverd/blob"
+	"secmsg/serverd/limit"
 	"secmsg/serverd/store"
 )
 
@@ -119,7 +120,7 @@ func (u *user) download(id string) (d wire.BlobDownload, rep reply) {
 // TestBlobsBegunAreLimited bounds what one account's calls cost the store's only
 // writer: how many blobs it begins, also refused ones, and a repeated completion.
 func TestBlobsBegunAreLimited(t *testing.T) {
-	r := newBlobRealm(t, wide(), api.BlobOptions{New: api.Rate{Burst: 3, Every: time.Second}, Limits: store.BlobLimits{Count: 1}})
+	r := newBlobRealm(t, wide(), api.BlobOptions{New: limit.Rate{Burst: 3, Every: time.Second}, Limits: store.BlobLimits{Count: 1}})
 	alice, bob := r.join("alice"), r.join("bob")
 	begin := func(u *user) reply {
 		return r.call("POST", "/v1/blobs", u.token(wire.RoleAPI), wire.CreateBlob{Readers: []string{}}, nil)

@@ -22,6 +22,7 @@ import (
 	"secmsg/serverd/api"
 	"secmsg/serverd/blob"
 	"secmsg/serverd/ca"
+	"secmsg/serverd/limit"
 	"secmsg/serverd/store"
 )
 
@@ -124,7 +125,7 @@ func (s *syncBuffer) String() string {
 
 // wide are limits that do not bite.
 func wide() api.Limits {
-	r := api.Rate{Burst: 1 << 20, Every: time.Millisecond}
+	r := limit.Rate{Burst: 1 << 20, Every: time.Millisecond}
 	return api.Limits{Lookups: r, Bundles: r, Registration: r, Logins: r, TokenLife: time.Hour}
 }
 
@@ -182,7 +183,7 @@ func newBlobRealm(t testing.TB, limits api.Limits, blobs api.BlobOptions) *realm
 		},
 		Blobs: &blobs,
 		Turn: &api.TurnOptions{
-			Rate: api.Rate{Burst: 3, Every: time.Minute},
+			Rate: limit.Rate{Burst: 3, Every: time.Minute},
 			Credentials: func(account string) (wire.TurnCredentials, error) {
 				if r.noTurn.Load() {
 					return wire.TurnCredentials{}, api.ErrNoTurn

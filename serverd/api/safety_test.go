@@ -18,6 +18,7 @@ import (
 	"secmsg/crypto/identity"
 	"secmsg/rpc/wire"
 	"secmsg/serverd/api"
+	"secmsg/serverd/limit"
 )
 
 // E18: what a log at debug level must not hold.
@@ -124,42 +125,6 @@ func TestNonceIsUsedOnce(t *testing.T) {
 	}
 }
 
-func TestLimiter(t *testing.T) {
-	c := &clock{t: time.Unix(1e9, 0)}
-	l := api.NewLimiter(api.Rate{Burst: 3, Every: time.Minute}, 2, c.now)
-	take := func(key string, good bool, wait time.Duration) {
-		t.Helper()
-		if ok, w := l.Take(key); ok != good || w != wait {
-			t.Errorf("%s: %v %v", key, ok, w)
-		}
-	}
-	for range 3 {
-		take("a", true, 0)
-	}
-	take("a", false, time.Minute)
-	c.advance(30 * time.Second)
-	take("a", false, 30*time.Second)
-	c.advance(30 * time.Second)
-	take("a", true, 0)
-	take("a", false, time.Minute)
-	take("b", true, 0)
-	take("c", false, time.Minute) // no room: fails closed
-	c.advance(time.Minute)        // b's bucket is full again
-	take("c", true, 0)
-	if l.Len() != 2 {
-		t.Errorf("%d keys", l.Len())
-	}
-	c.advance(-time.Hour) // a clock that goes back opens nothing
-	if ok, _ := l.Take("a"); ok {
-		t.Error("the clock went back and opened the bucket")
-	}
-	c.advance(10 * time.Hour)
-	for range 3 {
-		take("a", true, 0)
-	}
-	take("a", false, time.Minute)
-}
-
 func TestAddressKeys(t *testing.T) {
 	for in, want := range map[string]string{
 		"192.0.2.7:4711": "192.0.2.7", "192.0.2.7": "192.0.2.7", "[::ffff:192.0.2.7]:1": "192.0.2.7",
@@ -174,7 +139,7 @@ func TestAddressKeys(t *testing.T) {
 // X-Forwarded-For counts on the proxy's listener only, and there its last entry.
 func TestForwardedFor(t *testing.T) {
 	l := wide()
-	l.Logins = api.Rate{Burst: 1, Every: time.Hour}
+	l.Logins = limit.Rate{Burst: 1, Every: time.Hour}
 	r := newRealm(t, l)
 	try := func(proxy bool, values ...string) int {
 		req := request("POST", "/v1/challenges", "", wire.Challenge{Account: "a", Device: "b"})

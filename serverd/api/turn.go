@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"secmsg/rpc/wire"
+	"secmsg/serverd/limit"
 )
 
 // ErrNoTurn says that calls cannot be relayed at the moment.
@@ -19,7 +20,7 @@ type TurnOptions struct {
 	// Credentials makes credentials of an account. It fails with ErrNoTurn.
 	Credentials func(account string) (wire.TurnCredentials, error)
 	// Rate bounds how many an account gets; zero: 30, then one per 10 s.
-	Rate Rate
+	Rate limit.Rate
 }
 
 // postTurn serves POST /v1/turn. Who may call it has an account that is not

@@ -12,6 +12,7 @@ import (
 	"github.com/pion/stun/v4"
 	"github.com/pion/turn/v5"
 
+	"secmsg/serverd/limit"
 	"secmsg/serverd/media"
 )
 
@@ -437,7 +438,7 @@ func TestSameClientTwice(t *testing.T) {
 
 // Whatever an account signs, and whatever a stranger sends, the server lives.
 func TestHostilePackets(t *testing.T) {
-	s, _ := server(t, func(o *media.Options) { o.Limits.Requests = media.Rate{Burst: 1 << 30, Every: 1} })
+	s, _ := server(t, func(o *media.Options) { o.Limits.Requests = limit.Rate{Burst: 1 << 30, Every: 1} })
 	username, password, _ := s.Mint("alice")
 	r := newRaw(t, s, username, password)
 	if code, _ := r.do(stun.MethodAllocate, transport(17)); code != 0 {

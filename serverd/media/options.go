@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"secmsg/serverd/limit"
 )
 
 const (
@@ -18,20 +20,15 @@ const (
 	secretSize = 32
 )
 
-// Rate is a token bucket: Burst at once, then one more each Every.
-type Rate struct {
-	Burst int
-	Every time.Duration
-}
-
-// Limits bound the use by accounts and strangers. A zero field means the default of DefaultLimits.
+// Limits bound what accounts and strangers may use; a zero field takes the
+// default of DefaultLimits.
 type Limits struct {
 	Allocations int           // of one account at a time
 	Total       int           // of all accounts at a time; each needs a socket
 	Bandwidth   int64         // bytes per second that an account may relay, both directions together, packet headers included
 	Lifetime    time.Duration // time that one refresh adds, at most MaxLifetime
 	Session     time.Duration // total time for which an allocation may be refreshed
-	Requests    Rate          // answers to an address (/64 for IPv6) without an allocation
+	Requests    limit.Rate    // answers to an address (/64 for IPv6) without an allocation
 }
 
 // DefaultLimits returns the defaults. A device behind a strict NAT needs two allocations for a call,
@@ -40,7 +37,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		Allocations: 5, Total: 2_000, Bandwidth: 2 << 20, Lifetime: MaxLifetime, Session: 24 * time.Hour,
-		Requests: Rate{Burst: 100, Every: 50 * time.Millisecond},
+		Requests: limit.Rate{Burst: 100, Every: 50 * time.Millisecond},
 	}
 }
 

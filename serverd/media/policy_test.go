@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/pion/stun/v4"
+
+	"secmsg/serverd/limit"
 )
 
 func TestPolicyPublic(t *testing.T) {
@@ -51,24 +53,9 @@ func TestPolicyForms(t *testing.T) {
 	}
 }
 
-// The table of requests and buckets does not grow with what is not used.
-func TestLimiterBounds(t *testing.T) {
+// The tables of requests and accounts do not keep what is not used.
+func TestSessionBounds(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	l := newRequestLimiter(Rate{Burst: 2, Every: time.Second}, func() time.Time { return now })
-	a, b := netip.MustParseAddr("2001:db8:1:2::1"), netip.MustParseAddr("2001:db8:1:2:ffff::9")
-	if !l.take(a) || !l.take(b) || l.take(a) {
-		t.Error("a /64 is not one address")
-	}
-	for i := range maxBuckets {
-		l.take(netip.AddrFrom4([4]byte{1, byte(i >> 16), byte(i >> 8), byte(i)}))
-	}
-	if l.take(netip.MustParseAddr("9.9.9.9")) || len(l.full) > maxBuckets {
-		t.Error("a full table takes more")
-	}
-	now = now.Add(3 * time.Second)
-	if !l.take(netip.MustParseAddr("9.9.9.9")) || len(l.full) > 1 {
-		t.Errorf("%d buckets are left", len(l.full))
-	}
 	s := newSessions(DefaultLimits(), func() time.Time { return now })
 	from := endpoint{addr: netip.MustParseAddrPort("1.1.1.1:1")}
 	for i := range maxSeen {
@@ -92,7 +79,7 @@ func TestLimiterBounds(t *testing.T) {
 }
 
 func FuzzGuard(f *testing.F) {
-	s, err := New(Options{Realm: "r", Secret: []byte("s"), Listen: "127.0.0.1:0", Limits: Limits{Requests: Rate{Burst: 1 << 30, Every: 1}}})
+	s, err := New(Options{Realm: "r", Secret: []byte("s"), Listen: "127.0.0.1:0", Limits: Limits{Requests: limit.Rate{Burst: 1 << 30, Every: 1}}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -147,7 +147,7 @@ func (r *relayConn) admits(peer netip.AddrPort, n int) bool {
 		c.refusedPackets.Add(1)
 		return false
 	}
-	if !r.session.bytes.take(n) {
+	if !mayRelay(r.session.bytes, n) {
 		c.droppedPackets.Add(1)
 		return false
 	}
@@ -200,7 +200,7 @@ func (r *relayConn) accepts(from netip.AddrPort, p packet) (number uint16, bound
 		c.strangePackets.Add(1)
 		return 0, false, false
 	}
-	if !r.session.bytes.take(p.n) {
+	if !mayRelay(r.session.bytes, p.n) {
 		c.droppedPackets.Add(1)
 		return 0, false, false
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pion/stun/v4"
 
+	"secmsg/serverd/limit"
 	"secmsg/serverd/media"
 )
 
@@ -361,7 +362,7 @@ func TestStreamSmall(t *testing.T) {
 // What is answered to unknown addresses is bounded: the answers may go to
 // somebody else, and are longer than the questions.
 func TestAmplification(t *testing.T) {
-	s, clock := server(t, func(o *media.Options) { o.Limits.Requests = media.Rate{Burst: 4, Every: time.Second} })
+	s, clock := server(t, func(o *media.Options) { o.Limits.Requests = limit.Rate{Burst: 4, Every: time.Second} })
 	username, password, _ := s.Mint("alice")
 	r := newRaw(t, s, username, password) // took one
 	binding := stun.MustBuild(stun.TransactionID, stun.BindingRequest)

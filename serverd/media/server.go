@@ -13,6 +13,8 @@ import (
 
 	"github.com/pion/logging"
 	"github.com/pion/turn/v5"
+
+	"secmsg/serverd/limit"
 )
 
 // counters count since the server was created.
@@ -29,7 +31,7 @@ type Server struct {
 	opt      Options // constant
 	policy   *policy
 	sessions *sessions
-	requests *requestLimiter
+	requests *limit.Keyed[netip.Prefix]
 	counters counters
 
 	relay4, relay6 atomic.Pointer[relayAddress]
@@ -61,7 +63,7 @@ func New(opt Options) (*Server, error) {
 	}
 	s := &Server{
 		opt: opt, policy: newPolicy(opt.Loopback, opt.Allow),
-		sessions: newSessions(opt.Limits, opt.Now), requests: newRequestLimiter(opt.Limits.Requests, opt.Now),
+		sessions: newSessions(opt.Limits, opt.Now), requests: limit.NewKeyed[netip.Prefix](opt.Limits.Requests, 0, opt.Now),
 	}
 	s.relay4.Store(&relayAddress{})
 	s.relay6.Store(&relayAddress{})

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"secmsg/serverd/limit"
 )
 
 const (
@@ -52,7 +54,7 @@ type session struct {
 	expires  time.Time // expiry of the credentials that it began with
 	created  time.Time
 	relay    *relayConn
-	bytes    *byteBucket // the account's
+	bytes    *limit.Bucket // the account's
 
 	from endpoint // guarded by sessions.mu; zero until pion has reported the client
 
@@ -62,7 +64,7 @@ type session struct {
 // usage is the current use by an account.
 type usage struct {
 	count int
-	bytes *byteBucket
+	bytes *limit.Bucket
 	seen  map[[sha1.Size]byte]sighting // by the signatures of its Allocate requests
 }
 
@@ -131,7 +133,7 @@ func (t *sessions) add(e *session) error {
 func (t *sessions) usageLocked(account string) *usage {
 	u := t.accounts[account]
 	if u == nil {
-		u = &usage{bytes: &byteBucket{perSecond: t.limits.Bandwidth, now: t.now}, seen: map[[sha1.Size]byte]sighting{}}
+		u = &usage{bytes: limit.NewBytes(t.limits.Bandwidth, bandwidthBurst, t.now), seen: map[[sha1.Size]byte]sighting{}}
 		t.accounts[account] = u
 	}
 	return u
@@ -208,7 +210,7 @@ func (t *sessions) prune() {
 	defer t.mu.Unlock()
 	for name, u := range t.accounts {
 		u.forget(now)
-		if u.count == 0 && len(u.seen) == 0 && u.bytes.idle() {
+		if u.count == 0 && len(u.seen) == 0 && u.bytes.Full() {
 			delete(t.accounts, name)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"secmsg/serverd/limit"
 )
 
 const (
@@ -52,7 +54,7 @@ func (l *streamListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		from, ok := endpointOf(conn.RemoteAddr())
-		c := &stream{Conn: conn, l: l, from: from, site: site(from.addr.Addr()), seen: time.Now()}
+		c := &stream{Conn: conn, l: l, from: from, site: limit.Site(from.addr.Addr()), seen: time.Now()}
 		if !ok || !l.add(c) {
 			l.s.counters.refusedStreams.Add(1)
 			_ = conn.Close()
