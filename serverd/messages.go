@@ -8,6 +8,7 @@ import (
 	"secmsg/config"
 	"secmsg/crypto/key"
 	"secmsg/serverd/api"
+	"secmsg/serverd/limit"
 	"secmsg/serverd/relay"
 	"secmsg/serverd/store"
 )
@@ -27,8 +28,7 @@ func (s *Server) openRelay() error {
 	r, err := relay.New(relay.Options{
 		Store: s.store, Tokens: s.api, Logger: s.logger.With("part", "relay"), Now: s.clock.Now, Held: s.clockHeld,
 		Limits: relay.Limits{
-			MessageEvery: l.Messages.Every, MessageBurst: l.Messages.Burst,
-			StrangerEvery: l.Lookups.Every, StrangerBurst: l.Lookups.Burst,
+			Messages: limit.Rate(l.Messages), Strangers: limit.Rate(l.Lookups),
 			Mailbox:   store.MailboxLimits{Envelopes: l.Mailbox.Envelopes, Bytes: int64(l.Mailbox.Bytes)},
 			Retention: l.Mailbox.Retention, HandoffEnvelopes: l.HandoffSize, HandoffWait: l.HandoffWait,
 			Ping: l.Ping, Write: l.Write, Revocations: l.Revocations, StoreGrace: l.StoreGrace,

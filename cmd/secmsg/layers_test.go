@@ -73,6 +73,7 @@ func layers() []layer {
 			"roles hand their collectors to it"},
 		{"serverd/store", []string{"secmsg/rpc/...", "net/http"}, false, "the store keeps rows"},
 		{"serverd/blob", []string{"secmsg/serverd/store", "secmsg/serverd/api"}, false, "blobs are bytes"},
+		{"serverd/limit", []string{"secmsg/..."}, false, "a limiter knows no role"},
 		{"serverd/bus", []string{"secmsg/serverd/relay", "secmsg/serverd/store"}, false, "the bus is a hint"},
 	}
 }

@@ -20,8 +20,7 @@ const (
 	secretSize = 32
 )
 
-// Limits bound what accounts and strangers may use; a zero field takes the
-// default of DefaultLimits.
+// Limits bound the use by accounts and strangers. A zero field means the default of DefaultLimits.
 type Limits struct {
 	Allocations int           // of one account at a time
 	Total       int           // of all accounts at a time; each needs a socket

@@ -4,17 +4,16 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"secmsg/rpc/wire"
+	"secmsg/serverd/limit"
 )
 
 // accountLimits holds the rate limits of one account, shared by all its devices.
 type accountLimits struct {
-	messages  *rate.Limiter // nil for no limit
-	strangers *rate.Limiter
-	watched   *rate.Limiter
-	refs      int // guarded by accounts.mu
+	messages  *limit.Bucket // nil for no limit
+	strangers *limit.Bucket
+	watched   *limit.Bucket
+	refs      int // connections; guarded by accounts.mu
 }
 
 // message charges one message. It returns how long to wait if the rate is used up, else 0.
@@ -22,35 +21,26 @@ func (a *accountLimits) message() time.Duration {
 	if a.messages == nil {
 		return 0
 	}
-	return take(a.messages)
+	_, wait := a.messages.Take()
+	return wait
 }
 
 // stranger charges one guess at an account name that does not exist.
-func (a *accountLimits) stranger() { take(a.strangers) }
+func (a *accountLimits) stranger() { a.strangers.Allow(1) }
 
 // strangerWait returns how long to wait before the next guess, or 0.
-func (a *accountLimits) strangerWait() time.Duration {
-	if missing := 1 - a.strangers.Tokens(); missing > 0 {
-		return time.Duration(missing / float64(a.strangers.Limit()) * float64(time.Second))
-	}
-	return 0
-}
+func (a *accountLimits) strangerWait() time.Duration { return a.strangers.Wait() }
 
 // watch charges a subscription to n names. It returns how long to wait before they are looked up.
-func (a *accountLimits) watch(n int) time.Duration {
-	return a.watched.ReserveN(time.Now(), n).Delay()
-}
+func (a *accountLimits) watch(n int) time.Duration { return a.watched.Reserve(n) }
 
-func take(l *rate.Limiter) time.Duration {
-	if l.Allow() {
-		return 0
-	}
-	missing := 1 - l.Tokens()
-	return max(time.Millisecond, time.Duration(missing/float64(l.Limit())*float64(time.Second)))
+// full reports whether new buckets would allow no more than these.
+func (a *accountLimits) full() bool {
+	return a.strangers.Full() && a.watched.Full() && (a.messages == nil || a.messages.Full())
 }
 
 // accounts holds the rate limits of connected accounts. A disconnected account stays until its buckets are full again,
-// so that reconnecting does not reset a rate.
+// so that reconnecting does not reset a rate. Only accounts of this server get here, so their number bounds the memory.
 type accounts struct {
 	limits Limits
 
@@ -63,17 +53,20 @@ func (a *accounts) init(l Limits) {
 	a.m = make(map[string]*accountLimits)
 }
 
+// acquire returns the buckets of an account for one connection.
 func (a *accounts) acquire(name string) *accountLimits {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	al := a.m[name]
 	if al == nil {
+		watched := a.limits.Watched
+		watched.Burst = max(watched.Burst, 1+wire.MaxSubscribe) // one subscription is always possible
 		al = &accountLimits{
-			strangers: rate.NewLimiter(rate.Every(a.limits.StrangerEvery), a.limits.StrangerBurst),
-			watched:   rate.NewLimiter(rate.Every(a.limits.WatchEvery), max(a.limits.WatchBurst, 1+wire.MaxSubscribe)),
+			strangers: limit.NewBucket(a.limits.Strangers, time.Now),
+			watched:   limit.NewBucket(watched, time.Now),
 		}
-		if a.limits.MessageBurst > 0 {
-			al.messages = rate.NewLimiter(rate.Every(a.limits.MessageEvery), a.limits.MessageBurst)
+		if a.limits.Messages.Burst > 0 {
+			al.messages = limit.NewBucket(a.limits.Messages, time.Now)
 		}
 		a.m[name] = al
 	}
@@ -81,6 +74,7 @@ func (a *accounts) acquire(name string) *accountLimits {
 	return al
 }
 
+// release ends a connection's use of the buckets.
 func (a *accounts) release(name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -92,9 +86,7 @@ func (a *accounts) sweep() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for name, al := range a.m {
-		full := al.strangers.Tokens() >= float64(a.limits.StrangerBurst) && al.watched.Tokens() >= float64(al.watched.Burst()) &&
-			(al.messages == nil || al.messages.Tokens() >= float64(a.limits.MessageBurst))
-		if al.refs == 0 && full {
+		if al.refs == 0 && al.full() {
 			delete(a.m, name)
 		}
 	}

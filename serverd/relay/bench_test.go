@@ -61,7 +61,7 @@ func benchLoad(b *testing.B, senders, receivers []func(total int) error) {
 
 func benchWorld(b *testing.B) *world {
 	return newWorld(b, func(o *Options) {
-		o.Limits.MessageBurst = -1
+		o.Limits.Messages.Burst = -1
 		o.Limits.HandoffWait = 5 * time.Second
 		o.Limits.Mailbox = store.MailboxLimits{Envelopes: 1 << 30, Bytes: 1 << 50}
 	})

@@ -154,7 +154,7 @@ func TestAckSpoofing(t *testing.T) {
 func TestSlowConsumer(t *testing.T) {
 	w, alice, bob, ac, _ := pairOf(t, func(o *Options) {
 		o.Limits.HandoffWait = 10 * time.Millisecond
-		o.Limits.MessageBurst = -1
+		o.Limits.Messages.Burst = -1
 		o.Limits.Mailbox = store.MailboxLimits{Envelopes: 1 << 20, Bytes: 1 << 40}
 	})
 	carol := w.account("carol")

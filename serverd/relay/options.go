@@ -8,6 +8,7 @@ import (
 	"secmsg/crypto/key"
 	"secmsg/rpc/wire"
 	"secmsg/serverd/bus"
+	"secmsg/serverd/limit"
 	"secmsg/serverd/store"
 )
 
@@ -48,18 +49,15 @@ type Options struct {
 
 // Limits are the relay's bounds and intervals. A zero field means its default (rpc/DELIVERY.md).
 type Limits struct {
-	// MessageEvery and MessageBurst bound one account's messages: 100/s sustained, 5,000 at once. All envelopes of one
-	// message count once. A negative MessageBurst removes the bound.
-	MessageEvery time.Duration
-	MessageBurst int
-	// StrangerEvery and StrangerBurst bound guesses at account names: after 60 unknown recipients within an hour an
-	// account can send only to its mutual contacts.
-	StrangerEvery time.Duration
-	StrangerBurst int
-	// WatchEvery and WatchBurst bound the names in one account's presence subscriptions: 1,000/s sustained, 20,000 at
-	// once. Above that the relay reads the connection more slowly.
-	WatchEvery time.Duration
-	WatchBurst int
+	// Messages limits the messages of one account: 100/s sustained, 5,000 at once.
+	// The envelopes of one message count once. A negative Burst means no limit.
+	Messages limit.Rate
+	// Strangers limits one account's messages to unknown names: 60, then one a minute.
+	// Beyond it the account reaches only its mutual contacts.
+	Strangers limit.Rate
+	// Watched limits the names in one account's subscriptions to presence: 1,000/s
+	// sustained, 20,000 at once. Beyond it the relay reads that connection more slowly.
+	Watched limit.Rate
 	// Mailbox bounds one device's mailbox: 10,000 envelopes, 100 MiB.
 	Mailbox store.MailboxLimits
 	// Retention is how long the mailbox keeps an envelope: 30 days.
@@ -108,12 +106,12 @@ func def[T comparable](field *T, value T) {
 }
 
 func (l *Limits) setDefaults() {
-	def(&l.MessageEvery, 10*time.Millisecond)
-	def(&l.MessageBurst, 5000)
-	def(&l.StrangerEvery, time.Minute)
-	def(&l.StrangerBurst, 60)
-	def(&l.WatchEvery, time.Millisecond)
-	def(&l.WatchBurst, 20_000)
+	def(&l.Messages.Every, 10*time.Millisecond)
+	def(&l.Messages.Burst, 5000)
+	def(&l.Strangers.Every, time.Minute)
+	def(&l.Strangers.Burst, 60)
+	def(&l.Watched.Every, time.Millisecond)
+	def(&l.Watched.Burst, 20_000)
 	def(&l.Mailbox.Envelopes, 10_000)
 	def(&l.Mailbox.Bytes, 100<<20)
 	def(&l.Retention, wire.MailboxRetention)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"secmsg/rpc/wire"
+	"secmsg/serverd/limit"
 	"secmsg/serverd/store"
 )
 
@@ -218,7 +219,7 @@ func TestStatesDoNotPileUp(t *testing.T) {
 
 // TestSubscribeFlood: names beyond the rate are not looked up.
 func TestSubscribeFlood(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.Limits.WatchEvery = never; o.Limits.WatchBurst = 2 * wire.MaxSubscribe })
+	w := newWorld(t, func(o *Options) { o.Limits.Watched = limit.Rate{Burst: 2 * wire.MaxSubscribe, Every: never} })
 	alice := w.account("alice")
 	ac := w.contact(alice)
 	ac.states(false, manyNames("a")...)

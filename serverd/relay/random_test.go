@@ -115,7 +115,7 @@ func randomCrashes(t *testing.T, seed uint64) {
 		o.Limits.HandoffWait = 3 * time.Millisecond
 		o.Limits.HandoffEnvelopes = 8
 		o.Limits.SendWindow = 16
-		o.Limits.MessageBurst = -1
+		o.Limits.Messages.Burst = -1
 		o.Limits.Mailbox = store.MailboxLimits{Envelopes: 25}
 		o.Store = &failing{faultyStore: o.Store.(*faultyStore), h: h}
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"secmsg/rpc/wire"
+	"secmsg/serverd/limit"
 	"secmsg/serverd/store"
 )
 
@@ -127,7 +128,7 @@ func TestStrangerLeavesOneRequest(t *testing.T) {
 }
 
 func TestGuessesAtNamesAreBounded(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.Limits.StrangerBurst, o.Limits.StrangerEvery = 5, never })
+	w := newWorld(t, func(o *Options) { o.Limits.Strangers = limit.Rate{Burst: 5, Every: never} })
 	alice, bob, carol := w.account("alice"), w.account("bob"), w.account("carol")
 	w.mutual("alice", "bob")
 	ac := w.contact(alice)
@@ -193,7 +194,7 @@ func TestNewDeviceIsNeverGone(t *testing.T) {
 }
 
 func TestRateOfAnAccount(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.Limits.MessageBurst, o.Limits.MessageEvery = 3, never })
+	w := newWorld(t, func(o *Options) { o.Limits.Messages = limit.Rate{Burst: 3, Every: never} })
 	alice, bob := w.account("alice"), w.account("bob")
 	second := w.devices("bob", bob, nil)
 	w.mutual("alice", "bob")
