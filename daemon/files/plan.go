@@ -30,7 +30,7 @@ func newPlan(src source, size int64, lifeMS int64) plan {
 }
 
 // renew starts over under a new key. Changed content demands that: no chunk may be sealed
-// twice under one key (crypto/SPEC.md, Files).
+// twice under one key (crypto/SPEC.md, "File streams").
 func (p *plan) renew() {
 	k := seal.NewFileKey()
 	p.Key = k.Bytes()
