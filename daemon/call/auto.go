@@ -8,21 +8,21 @@ import (
 	"secmsg/rpc/local"
 )
 
-// waiter waits for a call that it may take.
+// waiter is a request to answer the next call, without an id.
 type waiter struct {
-	from []string // addresses; empty: whoever's policy says so
+	from []string // callers' addresses; empty: any peer whose policy allows it
 	got  chan taken
 }
 
-// taken is what a waiter gets.
+// taken is a waiter's result.
 type taken struct {
 	id  ID
 	err error
 }
 
-func (w *waiter) give(id ID, err error) { w.got <- taken{id, err} } // once: it has room for one
+func (w *waiter) give(id ID, err error) { w.got <- taken{id, err} } // never blocks: called once, and the channel has room for one
 
-// await waits for the next call that may be taken unasked, and claims it.
+// await waits for the next call that may be answered automatically, and claims it.
 func (s *Service) await(ctx context.Context, p local.CallAnswerParams) (ID, error) {
 	w := &waiter{got: make(chan taken, 1)}
 	for _, name := range p.From {
@@ -65,7 +65,7 @@ func (s *Service) await(ctx context.Context, p local.CallAnswerParams) (ID, erro
 	return ID{}, err
 }
 
-// leave takes a waiter away; a call that it was given rings on.
+// leave removes a waiter. A call that it has been given keeps ringing.
 func (s *Service) leave(w *waiter) {
 	s.waiters = slices.DeleteFunc(s.waiters, func(x *waiter) bool { return x == w })
 	select {
@@ -75,8 +75,8 @@ func (s *Service) leave(w *waiter) {
 	}
 }
 
-// unclaim lets a call that somebody was about to take ring on, for the next who
-// waits; alone: or for the device itself.
+// unclaim lets a claimed call ring again and offers it to the next waiter. With alone, it
+// may be answered by the device itself.
 func (s *Service) unclaim(id ID, alone bool) {
 	l := s.live[id]
 	if l == nil || l.ops != nil {
@@ -88,9 +88,9 @@ func (s *Service) unclaim(id ID, alone bool) {
 	}
 }
 
-// assign looks for somebody who takes a call that rings unasked: who waits for
-// its caller, else, if the caller's policy says so, who waits for such calls, or,
-// with alone, the device itself.
+// assign finds somebody to answer a ringing call automatically: first a waiter that named
+// its caller; else, if the caller's policy allows it, a waiter for any caller, or with
+// alone the device itself.
 func (s *Service) assign(l *live, alone bool) {
 	if s.give(l, func(w *waiter) bool { return slices.Contains(w.from, l.call.Peer) }) {
 		return
@@ -120,7 +120,7 @@ func (s *Service) assign(l *live, alone bool) {
 	})
 }
 
-// give hands a call to the first waiter that takes it.
+// give hands a call to the first waiter that accepts it.
 func (s *Service) give(l *live, takes func(w *waiter) bool) bool {
 	i := slices.IndexFunc(s.waiters, takes)
 	if i < 0 || s.state.Active() != nil {
@@ -133,8 +133,8 @@ func (s *Service) give(l *live, takes func(w *waiter) bool) bool {
 	return true
 }
 
-// answerAlone takes a call with microphone and loudspeaker, because its caller's
-// policy says so and nobody waits for it. Where there are none it rings on.
+// answerAlone answers a call with microphone and loudspeaker, because its caller's policy
+// allows it and nobody waits for it. If there are none, the call keeps ringing.
 func (s *Service) answerAlone(id ID) {
 	if _, err := s.take(s.work, id, local.CallMedia{}, nil); err != nil {
 		s.logger.Warn("a call is not answered by itself", "error", err)

@@ -1,7 +1,8 @@
-// Package call makes calls: a state machine that is a pure function (Next), and
-// the Service that feeds it with what users, peers, media and time do and carries
-// out the effects that it asks for. It knows neither the network nor the media
-// library: both are interfaces. A Service belongs to one account on one device;
-// its methods may be called from any goroutine, and Run owns everything until it
-// returns.
+// Package call makes voice and video calls. Its core is a state machine that is a pure
+// function, Next. A Service feeds it the actions of users, signals of peers, events of
+// media, and timers, and carries out the resulting effects. Network and media library are
+// behind interfaces (seams.go).
+//
+// A Service belongs to one account on one device. Its methods may be called from any
+// goroutine. All state is owned by the loop in Run.
 package call

@@ -21,7 +21,7 @@ func steps(t *testing.T, s State, list ...Event) (State, []Effect) {
 	return s, all
 }
 
-// told is how a call ended, among effects.
+// told returns how a call ended, according to the effects.
 func told(list []Effect) (end Tell, ended int) {
 	for _, f := range list {
 		if x, ok := f.(Tell); ok && x.Reason != "" {
@@ -32,7 +32,7 @@ func told(list []Effect) (end Tell, ended int) {
 	return end, ended
 }
 
-// calling are the events of a call that has gone out to devices 1 and 2.
+// calling returns the events of a call that was offered to devices 1 and 2.
 func calling(id ID) []Event {
 	return []Event{
 		Start{ID: id, Peer: "bob@x", Ring: time.Minute},
@@ -45,8 +45,8 @@ func signalOf(d int, c *e2e.Call) Signal {
 	return Signal{Peer: "bob@x", Device: deviceOf(d), Call: c}
 }
 
-// A device that is busy may say so before it is known to which devices the offer
-// went: the others may still take it.
+// A busy answer may arrive before it is known which devices got the offer: another one may
+// still answer the call.
 func TestBusyBeforeTheOthersAreKnown(t *testing.T) {
 	id := idOf(1)
 	list := calling(id)
@@ -58,7 +58,7 @@ func TestBusyBeforeTheOthersAreKnown(t *testing.T) {
 	if c := s.Find(id); c == nil || c.Phase != Ringing {
 		t.Fatal("the other device does not ring")
 	}
-	// And when it was the only one, the call ends as soon as that is known.
+	// If it was the only device, the call ends as soon as that is known.
 	_, effects := steps(t, State{}, list[0], list[1], signalOf(1, endSignal(id, e2e.CallReason_CALL_REASON_BUSY)), Sent{ID: id, Devices: []Device{deviceOf(1)}})
 	if end, _ := told(effects); end.Reason != local.CallBusy {
 		t.Errorf("ended %q", end.Reason)
@@ -69,8 +69,8 @@ func TestBusyBeforeTheOthersAreKnown(t *testing.T) {
 	}
 }
 
-// A device that rang and is not heard any more is called anew: its daemon was
-// restarted, or it was away for a moment. One that is heard is not.
+// A device that rang and then stays silent gets the offer again: its daemon was restarted,
+// or it was disconnected for a moment. A device that keeps reporting does not.
 func TestSilentDeviceIsCalledAnew(t *testing.T) {
 	w := newWorld(t, 5, 0, 1, 2)
 	a, b := w.nodes[0], w.nodes[1]
@@ -91,8 +91,8 @@ func TestSilentDeviceIsCalledAnew(t *testing.T) {
 	}
 }
 
-// A device that has missed that another one took the call learns that, also once
-// that call is over: it is not a missed one.
+// A device that missed the signal that another one took the call learns it later, even
+// after that call: it is not a missed call.
 func TestAnsweredElsewhereAfterTheEnd(t *testing.T) {
 	id := idOf(1)
 	s, _ := steps(t, State{}, append(calling(id), signalOf(1, answerFor(id, 2)), MediaUp{ID: id}, Hangup{ID: id})...)
@@ -108,8 +108,8 @@ func TestAnsweredElsewhereAfterTheEnd(t *testing.T) {
 	}
 }
 
-// A connection that the peer has ended ends the call, whether or not the signal
-// that says so comes, once; before it was taken there is none.
+// If the peer closes the connection, the call ends once, with or without the end signal.
+// Before the call is answered there is no connection.
 func TestClosedConnection(t *testing.T) {
 	id := idOf(1)
 	s, _ := steps(t, State{}, append(calling(id), signalOf(1, answerFor(id, 2)), MediaUp{ID: id})...)
@@ -140,7 +140,7 @@ func TestClosedConnection(t *testing.T) {
 	}
 }
 
-// Who is blocked, or no contact any more, is not heard: its calls end at once.
+// When a peer is blocked or removed from the contacts, its calls end at once.
 func TestUnwanted(t *testing.T) {
 	for name, tc := range map[string]struct {
 		events []Event
@@ -162,7 +162,7 @@ func TestUnwanted(t *testing.T) {
 	}
 }
 
-// Why a call could not be made reaches who made it with its own code.
+// The error of a call that could not be made reaches the caller with its code.
 func TestServiceCodes(t *testing.T) {
 	for _, code := range []local.Code{local.CodeRateLimited, local.CodeNotFound, local.CodeRefused, local.CodeUnreachable} {
 		two(t, func(t *testing.T, alice, _ *desk) {
@@ -174,7 +174,7 @@ func TestServiceCodes(t *testing.T) {
 			}
 		})
 	}
-	two(t, func(t *testing.T, alice, bob *desk) { // the relay does not forward it
+	two(t, func(t *testing.T, alice, bob *desk) { // the relay does not forward the signal
 		bob.mute = true
 		out := alice.start("bob@x")
 		settle(time.Second)
@@ -190,7 +190,7 @@ func TestServiceCodes(t *testing.T) {
 	})
 }
 
-// A daemon that stops takes no call any more, and so does not wait for its end.
+// A daemon that stops accepts no calls, so it does not wait for their end.
 func TestServiceStopsThoughCalled(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		out := alice.start("bob@x")
@@ -211,7 +211,7 @@ func TestServiceStopsThoughCalled(t *testing.T) {
 	})
 }
 
-// Who hangs up means the call that he has, not the one that rings beside it.
+// Without an id, a hangup means the active call, not one that rings at the same time.
 func TestServiceHangsUpItsOwn(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		alice.s.Signal("carol@x", deviceOf(7), offerFor(idOf(77), 1))
@@ -227,7 +227,7 @@ func TestServiceHangsUpItsOwn(t *testing.T) {
 	})
 }
 
-// Who does not read what becomes of a call still learns how it ended.
+// An owner that reads no events still learns how the call ended.
 func TestServiceSlowOwnerSeesTheEnd(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		read := make(chan struct{})
@@ -256,7 +256,7 @@ func TestServiceSlowOwnerSeesTheEnd(t *testing.T) {
 	})
 }
 
-// The peer closes the connection, and its signal is lost.
+// The peer closes the connection, and its end signal is lost.
 func TestServiceConnectionClosed(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		out := alice.start("bob@x")

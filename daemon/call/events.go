@@ -7,11 +7,10 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Event is what happens to the machine; the types of this file implement it.
+// Event is an input of the machine. The types in this file implement it.
 type Event interface{ event() }
 
-// Start is the user's wish to call a peer. Secret and Spare are fresh random
-// bytes.
+// Start: the user calls a peer. Secret and Spare are fresh random bytes.
 type Start struct {
 	ID            ID
 	Peer          string
@@ -20,45 +19,44 @@ type Start struct {
 	Secret, Spare [e2e.CallSecretSize]byte
 }
 
-// Accept is the user's, or a policy's, consent to take a call. Secret is fresh
-// random bytes.
+// Accept: the user, or a policy, accepts a call. Secret is fresh random bytes.
 type Accept struct {
 	ID     ID
 	Secret [e2e.CallSecretSize]byte
 }
 
-// Hangup ends a call, or declines it if it rings here.
+// Hangup: the user ends a call, or declines it while it rings here.
 type Hangup struct{ ID ID }
 
-// Signal came from a device of a peer, through the ratchet.
+// Signal is a signal from a peer's device, received through the ratchet.
 type Signal struct {
 	Peer   string
 	Device Device
 	Call   *e2e.Call
-	Late   bool // an offer that was held back: a missed call
+	Late   bool // an offer that was delayed: a missed call
 }
 
-// Sent says to which devices a signal for all of them went.
+// Sent lists the devices to which a broadcast signal was sent.
 type Sent struct {
 	ID      ID
 	Devices []Device
 }
 
-// Undelivered says that a signal did not reach a device. Gone: the device is not
-// connected, or there is none of that id. Denied: its user takes none from this
-// account. Else it may reach it later.
+// Undelivered: a signal did not reach a device. Gone: the device is not connected or does
+// not exist. Denied: its user does not accept signals from this account. Otherwise a
+// repetition may still reach it.
 type Undelivered struct {
 	ID           ID
 	Device       Device
 	Gone, Denied bool
 }
 
-// Unsendable says that a signal could not be sent at all: because of the peer's
-// identity, or because nobody can be reached.
+// Unsendable: a signal could not be sent at all, because of the peer's identity or because
+// no device can be reached.
 type Unsendable struct {
 	ID       ID
 	Identity bool
-	Err      *local.Error // nil: nothing more is known
+	Err      *local.Error // details, or nil
 }
 
 func (e Unsendable) text() string {
@@ -68,62 +66,61 @@ func (e Unsendable) text() string {
 	return e.Err.Message
 }
 
-// Expired says that a timer has run out.
+// Expired: a timer has expired.
 type Expired struct {
 	ID     ID
 	Timer  Timer
 	Serial uint64
 }
 
-// KeyChanged says that a peer's key is not the pinned one any more.
+// KeyChanged: a peer's key no longer matches the pinned one.
 type KeyChanged struct{ Peer string }
 
-// Unwanted says that the user wants nothing more of a peer: it is blocked, or no
-// contact any more.
+// Unwanted: the user has blocked a peer or removed the contact.
 type Unwanted struct{ Peer string }
 
-// NetworkChanged says that this device has other addresses.
+// NetworkChanged: this device has new addresses.
 type NetworkChanged struct{}
 
-// Shutdown ends everything.
+// Shutdown ends all calls.
 type Shutdown struct{}
 
-// Described is the answer of media to MakeOffer or MakeAnswer.
+// Described is the result of MakeOffer or MakeAnswer.
 type Described struct {
 	ID          ID
 	SDP         string
 	Fingerprint []byte
 }
 
-// Restarted is the answer of media to MakeRestart or AnswerRestart.
+// Restarted is the result of MakeRestart or AnswerRestart.
 type Restarted struct {
 	ID         ID
 	Generation uint32
 	SDP        string
 }
 
-// Candidate is an address of this device.
+// Candidate is an ICE candidate of this device.
 type Candidate struct {
 	ID         ID
 	Generation uint32
 	Candidate  string
 }
 
-// MediaUp says that media can flow.
+// MediaUp: the media connection is established.
 type MediaUp struct{ ID ID }
 
-// MediaDown says that nothing is heard of the peer, or that there is no way.
+// MediaDown: the media connection is interrupted or could not be established.
 type MediaDown struct {
 	ID ID
-	// Lost: media have given up this way; else it may come back by itself.
+	// Lost: ICE has failed. Otherwise the connection may recover by itself.
 	Lost bool
-	// Closed: the peer has ended the connection, which cannot come back. The
-	// signal that says so may still come.
+	// Closed: the peer has closed the connection, so it cannot recover. The peer's end
+	// signal may still arrive.
 	Closed bool
-	// Identity: the connection was another's. Text says more.
+	// Identity: the connection is not with the expected device. Text has details.
 	Identity bool
 	Text     string
-	// Err is what the user of this side is told; nil: what the reason says.
+	// Err is the error for the user of this side; nil: derived from the reason.
 	Err *local.Error
 }
 
@@ -148,11 +145,11 @@ func (Candidate) event()      {}
 func (MediaUp) event()        {}
 func (MediaDown) event()      {}
 
-// Effect is what the machine asks for; the types below implement it. They are
-// carried out in order.
+// Effect is an output of the machine. The types below implement it. Effects are carried out
+// in order.
 type Effect interface{ effect() }
 
-// Send sends a signal to devices of a peer; nil is all of them.
+// Send sends a signal to devices of a peer; nil: to all of them.
 type Send struct {
 	ID   ID
 	Peer string
@@ -160,38 +157,37 @@ type Send struct {
 	Call *e2e.Call
 }
 
-// MakeOffer opens the connection of a call that the user starts, and makes its
-// offer.
+// MakeOffer opens the connection of an outgoing call and creates its offer.
 type MakeOffer struct{ ID ID }
 
-// MakeAnswer opens the connection of a call that the user took.
+// MakeAnswer opens the connection of an accepted call and creates its answer.
 type MakeAnswer struct {
 	ID    ID
 	Offer Description
 }
 
-// TakeAnswer gives media the answer of the device that took the call.
+// TakeAnswer applies the answer of the device that accepted the call.
 type TakeAnswer struct {
 	ID     ID
 	Answer Description
 }
 
-// SetKeys lets media flow, sealed under the keys of both secrets.
+// SetKeys starts the flow of media, encrypted with keys derived from both secrets.
 type SetKeys struct {
 	ID            ID
 	Out           bool
-	Device        Device // the peer's
+	Device        Device // the peer's device
 	Offer, Answer [e2e.CallSecretSize]byte
 }
 
-// AddCandidates gives media addresses of the peer.
+// AddCandidates adds ICE candidates of the peer.
 type AddCandidates struct {
 	ID         ID
 	Candidates []string
 }
 
-// MakeRestart looks for a new path; AnswerRestart answers the peer's wish for
-// one, and TakeRestart gives media the peer's answer.
+// MakeRestart starts an ICE restart. AnswerRestart answers the peer's restart, and
+// TakeRestart applies the peer's answer.
 type MakeRestart struct {
 	ID         ID
 	Generation uint32
@@ -202,7 +198,7 @@ type AnswerRestart struct {
 	ID         ID
 	Generation uint32
 	SDP        string
-	// Fingerprint is the peer's, which stays.
+	// Fingerprint is the peer's certificate fingerprint, which a restart does not change.
 	Fingerprint []byte
 }
 
@@ -213,7 +209,7 @@ type TakeRestart struct {
 	Fingerprint []byte
 }
 
-// StartTimer starts a timer, in the place of one of the same name.
+// StartTimer starts a timer and replaces a running one with the same name.
 type StartTimer struct {
 	ID     ID
 	Timer  Timer
@@ -221,18 +217,19 @@ type StartTimer struct {
 	After  time.Duration
 }
 
-// Tell says that a call is new or in another phase. With a Reason it has ended:
-// its connection is closed and its timers are stopped.
+// Tell reports that a call is new or has changed its phase. With a Reason the call has
+// ended: its connection is closed and its timers are stopped.
 type Tell struct {
 	Call   Call
-	Reason string // of local.Call
+	Reason string // one of the reasons in local.Call
 	Text   string
-	// Err is what the end means to who waits, if Reason does not say it; or nil.
+	// Err is the error for the caller that waits for the call, if Reason is not enough; or
+	// nil.
 	Err *local.Error
 }
 
-// Adopt makes that who waits for one call waits for the other: both sides have
-// called each other. The connection of the former is closed.
+// Adopt moves the waiting caller from one call to another, because both sides have called
+// each other. The connection of From is closed.
 type Adopt struct{ From, To ID }
 
 func (Send) effect()          {}

@@ -11,8 +11,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// A call goes on without a source that failed, and is a failure in the end. What
-// media say while they are closed is told before the end, which is told once.
+// A call continues without a source that failed, and its outcome is an error. Notices of
+// media during Close are reported before the end, which is reported once.
 func TestServiceFaultIsTheOutcome(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		var told []local.Call
@@ -59,8 +59,8 @@ func TestServiceFaultIsTheOutcome(t *testing.T) {
 	})
 }
 
-// Two sides that have no medium in common: refused for both, though the user of
-// one has said yes.
+// Without a common medium the call is refused on both sides, although the callee accepted
+// it.
 func TestServiceNothingInCommon(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		bob.nothing = local.Errorf(local.CodeRefused, "nothing that one side sends is taken by the other")
@@ -72,7 +72,7 @@ func TestServiceNothingInCommon(t *testing.T) {
 	})
 }
 
-// pipe is a stream of a caller that is read once.
+// pipe is a caller's stream that can be read once.
 type pipe struct {
 	io.Reader
 	opened int
@@ -85,8 +85,8 @@ func (p *pipe) Input(string) (io.ReadCloser, error) {
 }
 func (p *pipe) Output(string) (io.WriteCloser, error) { return nil, errors.ErrUnsupported }
 
-// A stream that was looked at before the ring is whole when the call that takes
-// the first one's place opens it again.
+// A stream whose beginning was read before the ring is complete when the call that replaces
+// the first one opens it again.
 func TestReplayedStream(t *testing.T) {
 	p := &pipe{Reader: strings.NewReader("OggS and so on")}
 	s := newReplay(p).(*replay)
@@ -116,14 +116,13 @@ func TestReplayedStream(t *testing.T) {
 	}
 }
 
-// deserted are the streams of a caller who has left, though its context has not
+// deserted are the streams of a caller that has disconnected but whose context has not
 // ended yet.
 type deserted struct{ pipe }
 
 func (*deserted) Left() bool { return true }
 
-// A call is not taken for a caller who has left a moment ago: the next one who
-// waits has it.
+// A call is not answered for a caller that has just disconnected: the next waiter gets it.
 func TestServiceTakesNothingForTheGone(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		gone := carry(func(ctx context.Context, events func(local.Event)) (local.Call, error) {

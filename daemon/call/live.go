@@ -11,64 +11,63 @@ import (
 )
 
 const (
-	// opQueue bounds what waits for a connection to be done with.
+	// opQueue bounds the pending operations of a connection.
 	opQueue = 64
-	// opTimeout bounds the opening of sources and one step of the connection.
+	// opTimeout bounds the opening of sources and each operation of a connection.
 	opTimeout = 15 * time.Second
-	// drainFor is how long a call goes on after the last of its sources was sent:
-	// the peer's jitter buffer is still playing.
+	// drainFor is the delay between the end of the last source and the hangup: the peer's
+	// jitter buffer is still playing.
 	drainFor = time.Second
-	// ownerBuffer is how many events wait for who carries a call.
+	// ownerBuffer is the number of events buffered for the caller that waits for a call.
 	ownerBuffer = 128
 )
 
-// ErrIdentity is what media fail with when the other end of a connection is not
-// the device that the ratchet named.
+// ErrIdentity is returned by media when the other end of a connection is not the device
+// that the ratchet authenticated.
 var ErrIdentity = errors.New("the media connection is not that of the peer's device")
 
-// op is one step of a connection. The event, if there is one, is fed to the
-// machine.
+// op is one operation of a connection. Its event, unless nil, is fed to the machine.
 type op func(ctx context.Context, x Session) (Event, error)
 
-// live is what a call has beside its state. The loop owns it; its connection
-// belongs to a worker.
+// live is the runtime state of a call. The loop owns it; the connection belongs to a
+// worker.
 type live struct {
 	id         ID
 	began      time.Time
-	call       Call   // as the machine told last
-	reason     string // set when it has ended
+	call       Call   // as last reported by the machine
+	reason     string // set when the call has ended
 	text       string
-	because    *local.Error // why it has ended, if that says more
-	fault      *local.Error // the first failure that it survived
-	up         time.Time    // connected since; zero if it is not
+	because    *local.Error // why it has ended, if reason is not enough
+	fault      *local.Error // first fault that did not end the call
+	up         time.Time    // start of the current connection; zero: not connected
 	upFor      time.Duration
 	wasUp      bool
 	stats      *local.CallStats
 	timers     [timers]*time.Timer
 	drain      *time.Timer
 	owner      *owner
-	claimed    bool // somebody is about to take it
+	claimed    bool // somebody is about to answer it
 	media      local.CallMedia
 	streams    Streams
 	generation atomic.Uint32
-	muted      [2]bool // sound, pictures: what the user asked for
+	muted      [2]bool // sound, video: as requested by the user
 
-	// The connection; nil ops: there is none.
+	// The connection; a nil ops means none.
 	ops    chan op
 	cancel context.CancelFunc
 	closed chan struct{}
-	// gone: another call has taken its place, and nobody is told of its end.
+	// gone: replaced by another call; its end is not reported.
 	gone bool
 }
 
-// owner is who waits for a call: the caller of call.start or call.answer.
+// owner is the caller of call.start or call.answer that waits for a call to end.
 type owner struct {
 	events chan local.Event
 	done   chan struct{} // closed when result is set
 
 	id     ID         // owned by the loop
-	result local.Call // constant once done is closed
-	err    error      // as result: what it means to who waits
+	result local.Call // constant after done is closed
+	err    error      // as result: the outcome for the caller
 }
 
 func (o *owner) end(c local.Call, err error) {
@@ -86,8 +85,8 @@ func (s *Service) newLive(c Call) *live {
 	return l
 }
 
-// connect starts the worker of a call's connection: x, or, if that is nil, one
-// that is opened once after is closed.
+// connect starts the worker of a call's connection. The connection is x, or if that is nil,
+// a new one opened after the channel after is closed.
 func (s *Service) connect(l *live, x Session, after <-chan struct{}) {
 	var ctx context.Context
 	ctx, l.cancel = context.WithCancel(s.work)
@@ -117,7 +116,7 @@ func (s *Service) connect(l *live, x Session, after <-chan struct{}) {
 	})
 }
 
-// serve serves one connection until ctx ends, and returns what it was.
+// serve runs one connection until ctx ends, and returns its statistics.
 func (s *Service) serve(ctx context.Context, l *live, x Session) *local.CallStats {
 	events := make(chan struct{})
 	go func() {
@@ -150,8 +149,8 @@ func (s *Service) serve(ctx context.Context, l *live, x Session) *local.CallStat
 	}
 }
 
-// discard closes a connection that no call has got. Its last events are read, since
-// it waits for that, and concern nobody.
+// discard closes an unused connection and drops its last events, because Close waits until
+// they are read.
 func (s *Service) discard(x Session) {
 	read := make(chan struct{})
 	go func() {
@@ -165,7 +164,7 @@ func (s *Service) discard(x Session) {
 	<-read
 }
 
-// op queues a step of a call's connection.
+// op queues an operation of a call's connection.
 func (s *Service) op(id ID, f op) {
 	l := s.live[id]
 	if l == nil || l.ops == nil {
@@ -191,7 +190,8 @@ func (s *Service) mediaFailedNow(id ID, err error) {
 	s.step(down)
 }
 
-// mediaEvent takes what happens in a connection, in its own goroutine.
+// mediaEvent passes an event of a connection to the loop. It runs in the connection's
+// goroutine.
 func (s *Service) mediaEvent(l *live, e MediaEvent) {
 	generation := l.generation.Load()
 	s.post(func() {
@@ -224,7 +224,7 @@ func (s *Service) mediaEvent(l *live, e MediaEvent) {
 	})
 }
 
-// tell takes a call that is new, in another phase, or over.
+// tell updates a call that is new, has changed its phase, or has ended.
 func (s *Service) tell(f Tell) {
 	l := s.live[f.Call.ID]
 	fresh := l == nil
@@ -263,7 +263,7 @@ func (s *Service) tell(f Tell) {
 	}
 }
 
-// over ends a call: its connection first, then who waits is told.
+// over ends a call. Its end is reported after its connection is closed.
 func (s *Service) over(l *live, reason, text string) {
 	l.reason, l.text = reason, text
 	for _, t := range append(slices.Clone(l.timers[:]), l.drain) {
@@ -278,7 +278,7 @@ func (s *Service) over(l *live, reason, text string) {
 	l.cancel()
 }
 
-// disconnected is the end of a worker.
+// disconnected handles the end of a worker.
 func (s *Service) disconnected(l *live, stats *local.CallStats) {
 	if stats != nil {
 		l.stats = stats
@@ -290,7 +290,7 @@ func (s *Service) disconnected(l *live, stats *local.CallStats) {
 	s.finish(l)
 }
 
-// finish tells everybody that a call is over.
+// finish reports the end of a call to its owner and records it.
 func (s *Service) finish(l *live) {
 	if s.live[l.id] != l {
 		return
@@ -311,7 +311,7 @@ func (s *Service) finish(l *live) {
 	told := s.records.put(func(ctx context.Context) {
 		s.keep(ctx, r)
 		if o != nil {
-			o.end(r.Call, err) // whoever learns of the end finds it in history
+			o.end(r.Call, err) // after recording: the owner finds the call in the history
 		}
 	})
 	if !told && o != nil {
@@ -319,7 +319,7 @@ func (s *Service) finish(l *live) {
 	}
 }
 
-// adopt lets who waits for one call wait for another.
+// adopt moves the owner of one call to another.
 func (s *Service) adopt(f Adopt) {
 	from := s.live[f.From]
 	if from == nil {
@@ -343,7 +343,7 @@ func (s *Service) adopt(f Adopt) {
 	s.connect(to, nil, from.closed)
 }
 
-// body shows a call.
+// body returns the call for the local API.
 func (l *live) body(text string) local.Call {
 	c := local.Call{
 		ID: l.id.Text(), State: l.call.Phase.String(), Direction: local.DirectionIn, Reason: l.reason,
@@ -368,7 +368,7 @@ func (l *live) asRecord(text string) Record {
 	return Record{Peer: l.call.Peer, Device: l.call.Device, Began: l.began, Call: l.body(text)}
 }
 
-// record has journal and history keep how a call stands.
+// record queues a record of the call's state for journal and history.
 func (s *Service) record(l *live) {
 	r := l.asRecord(l.text)
 	s.records.put(func(ctx context.Context) { s.keep(ctx, r) })
@@ -380,13 +380,13 @@ func (s *Service) keep(ctx context.Context, r Record) {
 	}
 }
 
-// publish tells who carries a call. An owner that does not keep up misses some,
-// but never the end.
+// publish sends the call's state to its owner. A slow owner may miss changes, but never the
+// end.
 func (s *Service) publish(l *live, text string) { s.publishRecord(l, l.asRecord(text)) }
 
-// notice tells who carries a call something that is no change of its state. The
-// last notices come while an ended call is being closed, before its end is told:
-// the end is told once.
+// notice sends a text to the owner that is not a change of state. The last notices may come
+// while an ended call's connection is being closed. They show the call's last phase, so
+// that the end is reported once.
 func (s *Service) notice(l *live, text string) {
 	r := l.asRecord(text)
 	if l.reason != "" {

@@ -26,7 +26,7 @@ func answerFor(id ID, n int) *e2e.Call {
 	return answerSignal(&c)
 }
 
-// anySignal is one of every signal that a peer can send.
+// anySignal returns a random signal that a peer can send.
 func anySignal(r *rand.Rand, id ID) *e2e.Call {
 	switch r.IntN(8) {
 	case 0, 1:
@@ -45,8 +45,8 @@ func anySignal(r *rand.Rand, id ID) *e2e.Call {
 	return endSignal(id, e2e.CallReason(1+r.IntN(9)))
 }
 
-// anyEvent is one of every event, about few calls, peers and devices, so that
-// they meet.
+// anyEvent returns a random event. It draws from few calls, peers and devices, so that
+// events interact.
 func anyEvent(r *rand.Rand, armed map[[17]byte]Expired) Event {
 	id := idOf(1 + r.IntN(6))
 	peer := fmt.Sprintf("peer%d@x", r.IntN(3))
@@ -97,12 +97,12 @@ func anyEvent(r *rand.Rand, armed map[[17]byte]Expired) Event {
 	return Signal{Peer: peer, Device: d, Call: anySignal(r, id)}
 }
 
-// observer checks what must hold after every step.
+// observer checks the invariants after every step.
 type observer struct {
 	t        *testing.T
-	accepted map[ID]bool           // the local user has said yes
-	armed    map[[17]byte]Expired  // timers that run, by call and name
-	due      map[[17]byte]deadline // and when they end
+	accepted map[ID]bool           // the local user has accepted
+	armed    map[[17]byte]Expired  // running timers, by call and name
+	due      map[[17]byte]deadline // and when they expire
 	now      time.Duration
 	ended    map[ID]int
 }
@@ -113,7 +113,7 @@ func newObserver(t *testing.T) *observer {
 	return &observer{t: t, accepted: map[ID]bool{}, armed: map[[17]byte]Expired{}, due: map[[17]byte]deadline{}, ended: map[ID]int{}}
 }
 
-// mediaOf returns the call whose media an effect touches.
+// mediaOf returns the call whose media an effect starts or reveals.
 func mediaOf(f Effect) (ID, bool) {
 	switch f := f.(type) {
 	case MakeOffer:
@@ -133,7 +133,7 @@ func mediaOf(f Effect) (ID, bool) {
 	case TakeRestart:
 		return f.ID, true
 	case Send:
-		// What lets media flow, or tells an address, is as much.
+		// Signals that let media flow or reveal an address count, too.
 		return f.ID, f.Call.GetOffer() != nil || f.Call.GetAnswer() != nil || f.Call.GetCandidates() != nil || f.Call.GetRestart() != nil
 	}
 	return ID{}, false
@@ -227,7 +227,7 @@ func (o *observer) check(s State) {
 	}
 }
 
-// drain lets time pass until nothing happens, and returns the state then.
+// drain advances time until nothing happens, and returns the final state.
 func (o *observer) drain(s State) State {
 	for range 10_000 {
 		var first Expired
@@ -247,9 +247,9 @@ func (o *observer) drain(s State) State {
 	return s
 }
 
-// Every event in every state (attack F3): no media, and nothing that lets them
-// flow, before the local accept; one active call; every call has a timer that
-// ends it, and ends once.
+// Every event in every state (F3 in crypto/ATTACKS.md): no media flow, and nothing that
+// lets them flow, before the local user accepts; one active call; every call has a timer
+// that ends it, and ends once.
 func TestRandomEvents(t *testing.T) {
 	for seed := range uint64(150) {
 		r := rand.New(rand.NewPCG(seed, 5))
@@ -272,8 +272,8 @@ func TestRandomEvents(t *testing.T) {
 	}
 }
 
-// Each signal in each phase of an incoming call that nobody took makes no
-// effect of media: the cases of the random test, one by one.
+// In each phase of an incoming call that was not accepted, no signal has an effect on
+// media: the cases of the random test, one by one.
 func TestSignalsBeforeAccept(t *testing.T) {
 	id := idOf(3)
 	for i := range 8 {

@@ -9,9 +9,9 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Next returns the state after an event and what is to be done. It is pure: it
-// changes nothing that it was given, and the same arguments give the same
-// results. An event that makes no sense in its state changes nothing.
+// Next returns the state after an event and the effects to carry out. It is pure: it does
+// not modify its arguments, and its results depend only on them. An event that does not fit
+// the state has no effect.
 func Next(s State, e Event) (State, []Effect) {
 	m := &machine{State: s.clone()}
 	switch e := e.(type) {
@@ -46,7 +46,7 @@ func Next(s State, e Event) (State, []Effect) {
 	case NetworkChanged:
 		for _, id := range m.ids() {
 			if c := m.Find(id); c.Phase >= Connected {
-				m.look(c)
+				m.searchPath(c)
 			}
 		}
 	case Shutdown:
@@ -69,16 +69,17 @@ func Next(s State, e Event) (State, []Effect) {
 	return m.State, m.effects
 }
 
-// machine is one step of the state.
+// machine is one application of Next.
 type machine struct {
 	State
 	effects []Effect
-	because *local.Error // why calls end in this step, if that says more than their reason
+	because *local.Error // why calls end in this step, if their reason is not enough
 }
 
 func (m *machine) do(e Effect) { m.effects = append(m.effects, e) }
 
-// ids returns the ids of all calls; ending one moves the others.
+// ids returns the ids of all calls. Loops that end calls use it, since that moves the
+// others.
 func (m *machine) ids() []ID {
 	var out []ID
 	for i := range m.Calls {
@@ -93,7 +94,7 @@ func (m *machine) timer(c *Call, t Timer, d time.Duration) {
 	m.do(StartTimer{ID: c.ID, Timer: t, Serial: m.serial, After: d})
 }
 
-// stop makes that a timer, when it runs out, is not heard.
+// stop cancels timers: their expiry will be ignored.
 func (c *Call) stop(timers ...Timer) {
 	for _, t := range timers {
 		c.timers[t] = 0
@@ -105,7 +106,8 @@ func (m *machine) enter(c *Call, p Phase) {
 	m.do(Tell{Call: *c})
 }
 
-// send sends to the device that the call is with, or to all that are not gone.
+// send sends a signal to the device the call is with or, for a call not answered yet, to
+// all devices that are not absent.
 func (m *machine) send(c *Call, call *e2e.Call) {
 	if c.Out && c.Phase < Connecting {
 		to := c.devices(func(t target) bool { return t.state != absent })
@@ -125,8 +127,8 @@ func (c *Call) devices(which func(t target) bool) []Device {
 	return out
 }
 
-// end forgets a call. What the peer is told is sent now, and again if it does
-// not seem to know; 0 tells it nothing now.
+// end removes a call. It sends the end signal with reason tell now, and again when the peer
+// still sends signals of the call. If tell is 0, nothing is sent now.
 func (m *machine) end(c *Call, reason, text string, tell e2e.CallReason) {
 	id := c.ID
 	if tell != 0 && (!c.Out || c.Offer.SDP != "") {
@@ -151,10 +153,10 @@ func (m *machine) remember(p past) {
 	m.past = append(m.past, p)
 }
 
-// farewell is what the peer is told when this side ends a call.
+// farewell returns the reason in the end signal when this side ends a call.
 func farewell(c *Call) e2e.CallReason {
 	switch {
-	case !c.Accepted: // others of the own devices may still take it
+	case !c.Accepted: // other devices of this account may still answer it
 		return 0
 	case c.Out && c.Phase < Connecting:
 		return e2e.CallReason_CALL_REASON_CANCELLED
@@ -167,7 +169,7 @@ func (m *machine) start(e Start) {
 		return
 	}
 	for i := range m.Calls {
-		// Whom I call calls me already: that is the call.
+		// The called peer is already calling: answer that call.
 		if c := &m.Calls[i]; c.Peer == e.Peer && !c.Accepted && m.Active() == nil {
 			m.do(Adopt{From: e.ID, To: c.ID})
 			m.accept(Accept{ID: c.ID, Secret: e.Spare})
@@ -207,7 +209,7 @@ func (m *machine) accept(e Accept) {
 	m.refuseOthers()
 }
 
-// refuseOthers ends what else rings here, since this device is busy now.
+// refuseOthers ends the other calls ringing here, because this device is busy now.
 func (m *machine) refuseOthers() {
 	for {
 		i := slices.IndexFunc(m.Calls, func(c Call) bool { return !c.Accepted })
@@ -243,7 +245,7 @@ func (m *machine) sent(e Sent) {
 	}
 	if !c.sent && c.Offer.SDP != "" {
 		c.sent = true
-		m.nobody(c) // all may have answered before
+		m.endIfUnreachable(c) // all may have answered already
 	}
 }
 
@@ -263,13 +265,13 @@ func (m *machine) undelivered(e Undelivered) {
 		m.end(c, local.CallDeclined, "the peer has not accepted you as a contact, or blocks you", 0)
 	case e.Gone:
 		m.mark(c, e.Device, absent)
-		m.nobody(c)
+		m.endIfUnreachable(c)
 	}
-	// What was lost is said again.
+	// Otherwise the signal was lost and will be repeated.
 }
 
-// nobody ends a call that no device can take any more.
-func (m *machine) nobody(c *Call) {
+// endIfUnreachable ends a call that no device can answer.
+func (m *machine) endIfUnreachable(c *Call) {
 	if !c.sent || len(c.targets) == 0 || slices.ContainsFunc(c.targets, func(t target) bool { return t.state == reached || t.state == rings }) {
 		return
 	}
@@ -337,7 +339,7 @@ func (m *machine) expired(e Expired) {
 	}
 }
 
-// repeat says again what the peer has not answered.
+// repeat repeats a signal that the peer has not answered.
 func (m *machine) repeat(c *Call) {
 	again := repeatEvery
 	switch {
@@ -348,7 +350,7 @@ func (m *machine) repeat(c *Call) {
 				t.state = reached
 			}
 		}
-		// Also to those who were away: they may have come back.
+		// Include absent devices: they may be connected again.
 		to := c.devices(func(t target) bool { return t.state == reached || t.state == absent })
 		if len(to) > 0 || len(c.targets) == 0 {
 			m.do(Send{ID: c.ID, Peer: c.Peer, To: to, Call: offerSignal(c)})

@@ -5,10 +5,10 @@ import (
 	"log/slog"
 )
 
-// queueSize bounds what waits to be written.
+// queueSize bounds the pending operations.
 const queueSize = 256
 
-// queue carries out what may block, in order, away from the loop.
+// queue runs blocking operations in order, outside of the loop.
 type queue struct {
 	logger *slog.Logger
 	list   chan func(ctx context.Context)
@@ -18,8 +18,8 @@ func newQueue(l *slog.Logger) *queue {
 	return &queue{logger: l, list: make(chan func(context.Context), queueSize)}
 }
 
-// put adds something. What finds no room is lost, like a signal on its way, and
-// put says so; the loop never waits.
+// put queues an operation. If the queue is full, it drops the operation, as the network may
+// drop a signal, and returns false. It never blocks.
 func (q *queue) put(fn func(ctx context.Context)) bool {
 	select {
 	case q.list <- fn:
@@ -30,12 +30,12 @@ func (q *queue) put(fn func(ctx context.Context)) bool {
 	}
 }
 
-// run carries out everything until end.
+// run runs the queued operations until end.
 func (q *queue) run(ctx context.Context) {
 	for fn := range q.list {
 		fn(ctx)
 	}
 }
 
-// end says that nothing is put any more.
+// end closes the queue.
 func (q *queue) end() { close(q.list) }

@@ -6,19 +6,19 @@ import (
 	"sync"
 )
 
-// replay are the streams of a caller whose beginning can be read again. A call is
-// rung only once its sources have something to send, which reads the beginning of
-// a stream; if the call then gives way to one that the peer has begun at the same
-// time, the sources are opened anew and must find it there.
+// replay wraps the streams of a caller so that their beginning can be read again. A call
+// rings only once its sources have something to send, which reads the beginning of a
+// stream. If the call is then replaced by one that the peer started at the same time, the
+// sources are opened again and must start at the same place.
 type replay struct {
 	Streams
 
 	mu     sync.Mutex
-	begun  map[string]*bytes.Buffer // guarded by mu; what was read so far, by stream
+	begun  map[string]*bytes.Buffer // content read so far, by stream; guarded by mu
 	forgot bool                     // guarded by mu
 }
 
-// newReplay is nil for a caller that has no streams.
+// newReplay returns nil for a caller without streams.
 func newReplay(s Streams) Streams {
 	if s == nil {
 		return nil
@@ -42,7 +42,7 @@ func (r *replay) Input(name string) (io.ReadCloser, error) {
 	return &replayed{r: r, in: in, again: bytes.Clone(was.Bytes()), keep: was}, nil
 }
 
-// forget ends the keeping: the call is connected, and no other takes its place.
+// forget drops the kept content: the call is connected, so no other replaces it.
 func (r *replay) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -53,7 +53,7 @@ func (r *replay) forget() {
 type replayed struct {
 	r     *replay
 	in    io.ReadCloser
-	again []byte // owned by the reader
+	again []byte // kept content to read first; owned by the reader
 	keep  *bytes.Buffer
 }
 

@@ -5,17 +5,16 @@ import (
 	"secmsg/rpc/local"
 )
 
-// A way that is lost, or a network that has changed, makes a restart: the
-// caller's offer of a new generation, the callee's answer, and new candidates of
-// both. The callee, when it is the first to see it, only wishes for one, so that
-// two restarts never meet.
+// ICE restarts. When the connection is lost or the network changes, the caller sends an
+// offer of a new generation, the callee answers, and both send new candidates. If the
+// callee notices first, it asks the caller for a restart, so two restarts never collide.
 
 func (m *machine) mediaUp(e MediaUp) {
 	c := m.Find(e.ID)
 	if c == nil || c.Phase != Connecting && c.Phase != Reconnecting || c.Answer.SDP == "" {
 		return
 	}
-	c.Confirmed = true // only the caller's device has the other end
+	c.Confirmed = true // only the caller's device has the other end of the connection
 	c.stop(TimerConnect, TimerRepeat)
 	m.enter(c, Connected)
 }
@@ -34,8 +33,8 @@ func (m *machine) mediaDown(e MediaDown) {
 	case c.Phase < Connecting && e.Lost:
 		m.end(c, local.CallFailed, e.Text, farewell(c))
 	case c.Phase == Connecting && e.Lost && e.refused():
-		// The user has said yes, but to nothing that the peer could send or take:
-		// to the peer it is a refusal.
+		// The user accepted the call, but the two sides have no medium in common. To the
+		// peer this is a declined call.
 		m.because = e.Err
 		m.end(c, local.CallFailed, e.Text, e2e.CallReason_CALL_REASON_DECLINED)
 	case c.Phase == Connecting && e.Lost:
@@ -43,14 +42,14 @@ func (m *machine) mediaDown(e MediaDown) {
 	case c.Phase == Connected:
 		m.timer(c, TimerConnect, connectFor)
 		m.enter(c, Reconnecting)
-		m.look(c)
+		m.searchPath(c)
 	case c.Phase == Reconnecting && e.Lost && c.Out && c.restarted:
-		m.look(c)
+		m.searchPath(c)
 	}
 }
 
-// look begins the search for a new path.
-func (m *machine) look(c *Call) {
+// searchPath starts an ICE restart, or asks the caller for one.
+func (m *machine) searchPath(c *Call) {
 	c.repeats = 0
 	m.timer(c, TimerRepeat, repeatEvery)
 	if !c.Out {
@@ -58,14 +57,14 @@ func (m *machine) look(c *Call) {
 		return
 	}
 	if c.generation > 0 && c.restart == "" || c.generation >= maxRestarts {
-		return // one is being made
+		return // one is being created
 	}
 	c.generation++
 	c.restart, c.restarted, c.mine, c.theirs = "", false, nil, nil
 	m.do(MakeRestart{ID: c.ID, Generation: c.generation})
 }
 
-// restarted takes the SDP that media made for a restart.
+// restarted handles the SDP that media created for a restart.
 func (m *machine) restarted(e Restarted) {
 	c := m.Find(e.ID)
 	if c == nil || c.Phase < Connected || e.Generation != c.generation || c.generation == 0 || c.restart != "" || e.SDP == "" {
@@ -78,8 +77,8 @@ func (m *machine) restarted(e Restarted) {
 	}
 }
 
-// restartCame takes the peer's part of a restart.
-func (m *machine) restartCame(c *Call, e Signal) {
+// peerRestart handles the peer's signal of a restart.
+func (m *machine) peerRestart(c *Call, e Signal) {
 	r := e.Call.GetRestart()
 	if c.Phase < Connected || c.Device != e.Device {
 		return
@@ -87,7 +86,7 @@ func (m *machine) restartCame(c *Call, e Signal) {
 	if c.Out {
 		switch {
 		case r.GetSdp() == "" && (c.generation == 0 || c.restarted):
-			m.look(c)
+			m.searchPath(c)
 		case r.GetSdp() != "" && r.GetGeneration() == c.generation && c.restart != "" && !c.restarted:
 			c.restarted, c.repeats = true, 0
 			m.do(TakeRestart{ID: c.ID, SDP: r.GetSdp(), Fingerprint: c.Answer.Fingerprint})
@@ -107,8 +106,7 @@ func (m *machine) restartCame(c *Call, e Signal) {
 	}
 }
 
-// repeatRestart says again what belongs to a restart, and reports whether there
-// is anything to be said later.
+// repeatRestart repeats signals of a restart and reports whether to keep repeating.
 func (m *machine) repeatRestart(c *Call) bool {
 	if c.Phase == Connected && (c.restarted || c.repeats > restartAgain) {
 		return false
@@ -124,8 +122,8 @@ func (m *machine) repeatRestart(c *Call) bool {
 	case c.restart != "" && !c.restarted:
 		m.send(c, restartSignal(c.ID, c.generation, c.restart))
 	case c.restarted && c.repeats >= restartAgain:
-		m.look(c)
-		return false // it has started the timer
+		m.searchPath(c)
+		return false // searchPath has started the timer
 	case c.restarted:
 		m.sendCandidates(c)
 	}

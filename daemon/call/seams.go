@@ -9,109 +9,108 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Signals carry what a call says to the peer, and keep what is to be known of it
-// later. They may block.
+// Signals sends the signals of calls to peers and records calls. Its methods may block.
 type Signals interface {
-	// Check resolves a peer's name and reports whether it may be called.
+	// Check resolves a peer's name and checks that the peer may be called.
 	Check(ctx context.Context, name string) (peer string, err error)
-	// Reachable waits a moment for the server, through which signals go. It fails
-	// with unreachable if there is no connection then.
+	// Reachable waits briefly for a connection to the server. Without one it fails with the
+	// code unreachable.
 	Reachable(ctx context.Context) error
-	// Send seals a signal for a device of a peer, or for all if it is nil, and
-	// returns those that it went to. An error of code untrusted is about the
-	// peer's identity. What is not delivered is told to [Service.Undelivered].
+	// Send seals a signal for a device of a peer, or for all devices if to is nil, and
+	// returns the devices it was sent to. The code untrusted means a problem with the
+	// peer's identity. Delivery failures are reported to [Service.Undelivered].
 	Send(ctx context.Context, peer string, to *Device, c *e2e.Call) ([]Device, error)
-	// AutoAnswer reports whether the peer's calls are taken unasked.
+	// AutoAnswer reports whether the peer's calls are answered automatically.
 	AutoAnswer(ctx context.Context, peer string) (bool, error)
-	// Record keeps a change of a call in journal and history.
+	// Record saves a change of a call in journal and history.
 	Record(ctx context.Context, r Record) error
-	// Event makes the event that shows a call, for who carries it.
+	// Event returns the event that shows a call to its owner.
 	Event(r Record) local.Event
 }
 
-// Record is a change of a call that others are to know of.
+// Record is a change of a call.
 type Record struct {
 	Peer   string
-	Device Device // zero while it is not known
+	Device Device // zero: unknown
 	Began  time.Time
 	Call   local.Call
 }
 
-// Streams are the ends of a caller's own media, by the names of rpc/local; nil
-// if it has none. Media may open each several times, one after the other.
+// Streams are the media streams of a caller, by the names of rpc/local. A nil Streams has
+// none. Media may open each stream several times, one after the other.
 type Streams interface {
-	// Input opens a stream that the caller sends.
+	// Input opens a stream that the caller writes.
 	Input(name string) (io.ReadCloser, error)
-	// Output opens a stream that the caller takes.
+	// Output opens a stream that the caller reads.
 	Output(name string) (io.WriteCloser, error)
 }
 
-// leaver is a caller's streams that can tell at once whether the caller is still
-// there. That the caller has left ends its context, too, but a moment later; a call
-// that is taken in that moment would be taken for nobody.
+// leaver is implemented by streams that know at once whether the caller has disconnected.
+// Its context ends too, but a moment later, and in between a call could be answered for
+// nobody.
 type leaver interface {
 	Left() bool
 }
 
-// hasLeft reports whether the caller whose streams these are has left.
+// hasLeft reports whether the caller of the streams has disconnected.
 func hasLeft(s Streams) bool {
 	l, ok := s.(leaver)
 	return ok && l.Left()
 }
 
-// Media make the connections of calls.
+// Media opens the media connections of calls.
 type Media interface {
-	// Open prepares a connection: sources and destinations are opened, nothing is
-	// sent, and no socket is opened.
+	// Open prepares a connection: it opens sources and destinations, but no socket, and
+	// sends nothing.
 	Open(ctx context.Context, caller bool, m local.CallMedia, s Streams) (Session, error)
 }
 
-// Keys are what the keys of a call's media come from.
+// Keys is the input from which the keys of a call's media are derived.
 type Keys struct {
 	Call           ID
 	Caller, Callee Device
 	Offer, Answer  [e2e.CallSecretSize]byte
 }
 
-// Session is the connection of one call. Its methods but Mute, Events and Close
-// are called by one goroutine.
+// Session is the media connection of one call. One goroutine calls its methods, except
+// Mute, Events and Close.
 type Session interface {
-	// Offers says which kinds of media it has a source or a destination for.
+	// Offers reports for which media there is a source or a destination.
 	Offers() (audio, video bool)
 	Offer(ctx context.Context) (sdp string, fingerprint []byte, err error)
-	// Accept answers the peer's offer, also that of a restart.
+	// Accept answers the peer's offer, including one of a restart.
 	Accept(ctx context.Context, sdp string, fingerprint []byte) (answer string, own []byte, err error)
-	// Answer takes the peer's answer, also that of a restart.
+	// Answer applies the peer's answer, including one of a restart.
 	Answer(sdp string, fingerprint []byte) error
 	SetKeys(k Keys) error
 	AddCandidate(c string) error
 	Restart(ctx context.Context) (sdp string, err error)
-	// Mute stops or continues what is sent of sound or pictures.
+	// Mute pauses or resumes sending of sound or video.
 	Mute(video, on bool)
-	// Events are read until they end, which Close makes.
+	// Events must be read until Close closes the channel.
 	Events() <-chan MediaEvent
-	// Close ends the connection and returns what it was.
+	// Close ends the connection and returns its statistics.
 	Close() (*local.CallStats, error)
 }
 
-// MediaEvent is what happens in a session: exactly one field is set, but for
-// Fault, which goes with a Notice.
+// MediaEvent is an event of a session. Exactly one field is set, except that Fault comes
+// with a Notice and Identity with Failed.
 type MediaEvent struct {
 	Candidate string
 	Connected bool
-	// Closed says that the peer has ended the connection.
+	// Closed: the peer has closed the connection.
 	Closed bool
-	// Lost and Failed say that the way is lost: for the moment, or for good.
+	// Lost: the connection is interrupted. Failed: it is lost for good.
 	Lost   bool
 	Failed error
-	// Identity, with Failed: the connection is not that of the peer's device.
+	// Identity: the connection is not with the peer's device.
 	Identity bool
-	// Ended says that all sources have ended and what they gave is sent.
+	// Ended: all sources have ended and all their data is sent.
 	Ended bool
-	// Notice is a sentence for the user. The last ones may come during Close.
+	// Notice is a text for the user. The last ones may come during Close.
 	Notice string
-	// Fault is a failure that the call survives, and that is the outcome of a call
-	// which ends well otherwise.
+	// Fault is a fault that does not end the call. It is the outcome of a call that has no
+	// other error.
 	Fault *local.Error
 	Stats *local.CallStats
 }

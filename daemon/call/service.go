@@ -15,29 +15,29 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Options make a Service.
+// Options configure a Service.
 type Options struct {
-	// Self is this device.
+	// Self is the id of this device.
 	Self    Device
 	Signals Signals
 	Media   Media
 	Logger  *slog.Logger
-	// Stopping reports whether the daemon is ending, so that who leaves a call
-	// then has not hung up; nil: never.
+	// Stopping reports whether the daemon is stopping: callers that are disconnected then
+	// have not hung up. nil: never.
 	Stopping func() bool
 }
 
 const (
-	// inboxSize bounds what waits for the loop. Signals beyond it are dropped, and
-	// said again by their senders.
+	// inboxSize bounds the functions that wait for the loop. Further signals are dropped,
+	// and repeated by their senders.
 	inboxSize = 256
-	// signalTimeout bounds one signal, with the look-up that it may need.
+	// signalTimeout bounds the sending of one signal, including a look-up of the peer.
 	signalTimeout = 15 * time.Second
-	// stopFor bounds what is said to peers when the service ends.
+	// stopFor bounds the sending of end signals when the service stops.
 	stopFor = 2 * time.Second
 )
 
-// Service makes the calls of an account on this device.
+// Service runs the calls of an account on this device.
 type Service struct {
 	// constant
 	self     Device
@@ -47,11 +47,11 @@ type Service struct {
 	stopping func() bool
 	inbox    chan func()
 	outbox   *queue        // signals, in order
-	records  *queue        // what journal and history keep, in order
-	wake     chan struct{} // changed is not empty
+	records  *queue        // writes to journal and history, in order
+	wake     chan struct{} // signals that changed is not empty
 	quit     chan struct{} // closed when Run ends
 	wg       sync.WaitGroup
-	work     context.Context // of workers
+	work     context.Context // context of workers
 
 	// owned by the loop
 	state   State
@@ -60,13 +60,13 @@ type Service struct {
 	stopped bool
 
 	mu      sync.Mutex
-	changed map[string]bool // guarded by mu; peers whose key has changed
+	changed map[string]bool // peers whose key has changed; guarded by mu
 }
 
-// errStopped is a request to a service that does not run.
+// errStopped is returned when the service is not running.
 var errStopped = local.Errorf(local.CodeNoDaemon, "the account is not running")
 
-// New makes a service. Run starts it.
+// New returns a service that Run starts.
 func New(o Options) *Service {
 	s := &Service{
 		self: o.Self, signals: o.Signals, media: o.Media, logger: o.Logger,
@@ -82,8 +82,8 @@ func New(o Options) *Service {
 	return s
 }
 
-// Run carries out calls until ctx ends; then it ends them all, tells their peers
-// and waits for everything that it started. A Service runs once.
+// Run runs calls until ctx ends. Then it ends all calls, notifies the peers and waits for
+// everything it started. A Service runs once.
 func (s *Service) Run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.work = work
@@ -145,7 +145,7 @@ func (s *Service) do(ctx context.Context, fn func() error) error {
 	}
 }
 
-// post has fn run in the loop; it is for the service's own goroutines.
+// post queues fn for the loop. It is for the service's own goroutines.
 func (s *Service) post(fn func()) {
 	select {
 	case s.inbox <- fn:
@@ -153,7 +153,7 @@ func (s *Service) post(fn func()) {
 	}
 }
 
-// offer has fn run in the loop if there is room; it never waits.
+// offer queues fn for the loop if there is room, else drops it. It never blocks.
 func (s *Service) offer(fn func()) {
 	select {
 	case s.inbox <- fn:
@@ -162,25 +162,25 @@ func (s *Service) offer(fn func()) {
 	}
 }
 
-// Signal takes a signal of a contact. It does not wait.
+// Signal handles a signal from a contact. It never blocks.
 func (s *Service) Signal(peer string, device Device, c *e2e.Call) {
 	s.offer(func() { s.step(Signal{Peer: peer, Device: device, Call: c}) })
 }
 
-// LateOffer takes an offer that was held back on its way: if its call is not known,
-// it is a missed one. It does not wait.
+// LateOffer handles an offer that was delayed: if its call is unknown, it becomes a missed
+// call. It never blocks.
 func (s *Service) LateOffer(peer string, device Device, c *e2e.Call) {
 	s.offer(func() { s.step(Signal{Peer: peer, Device: device, Call: c, Late: true}) })
 }
 
-// Undelivered says that a signal did not reach a device; gone: nor will the
-// next; denied: its user takes none from this account. It does not wait.
+// Undelivered reports that a signal did not reach a device. gone: later signals will not
+// either. denied: its user accepts no signals from this account. It never blocks.
 func (s *Service) Undelivered(call ID, device Device, gone, denied bool) {
 	s.offer(func() { s.step(Undelivered{ID: call, Device: device, Gone: gone, Denied: denied}) })
 }
 
-// Unwanted ends all calls with a peer that the user has blocked, or that is no
-// contact any more.
+// Unwanted ends all calls with a peer that the user has blocked or removed from the
+// contacts.
 func (s *Service) Unwanted(ctx context.Context, peer string) error {
 	return s.do(ctx, func() error {
 		s.step(Unwanted{Peer: peer})
@@ -188,7 +188,7 @@ func (s *Service) Unwanted(ctx context.Context, peer string) error {
 	})
 }
 
-// KeyChanged ends all calls with a peer. It does not wait.
+// KeyChanged ends all calls with a peer. It never blocks.
 func (s *Service) KeyChanged(peer string) {
 	s.mu.Lock()
 	s.changed[peer] = true
@@ -210,10 +210,10 @@ func (s *Service) endChanged() {
 	}
 }
 
-// NetworkChanged makes calls look for another path. It does not wait.
+// NetworkChanged restarts ICE in all calls. It never blocks.
 func (s *Service) NetworkChanged() { s.offer(func() { s.step(NetworkChanged{}) }) }
 
-// step feeds the machine and carries out what it asks for.
+// step feeds an event to the machine and carries out the effects.
 func (s *Service) step(e Event) {
 	var effects []Effect
 	s.state, effects = Next(s.state, e)
@@ -222,7 +222,7 @@ func (s *Service) step(e Event) {
 	}
 }
 
-// run carries out one effect. It never waits.
+// run carries out one effect. It never blocks.
 func (s *Service) run(f Effect) {
 	switch f := f.(type) {
 	case Send:
@@ -285,7 +285,7 @@ func (s *Service) setGeneration(id ID, generation uint32) {
 	}
 }
 
-// send queues a signal. One that finds no room is lost like one on the way.
+// send queues a signal. If the queue is full, the signal is lost and will be repeated.
 func (s *Service) send(f Send) {
 	to := make([]*Device, 0, max(1, len(f.To)))
 	for _, d := range f.To {
@@ -332,10 +332,10 @@ func newID() (ID, error) {
 	return ID(u), nil
 }
 
-// Text returns the id as it stands in events.
+// Text returns the id as it appears in events.
 func (id ID) Text() string { return uuid.UUID(id).String() }
 
-// ParseID reads an id as events have it.
+// ParseID parses an id as it appears in events.
 func ParseID(s string) (ID, error) {
 	u, err := uuid.Parse(s)
 	if err != nil {
@@ -349,5 +349,5 @@ func secret() (out [e2e.CallSecretSize]byte) {
 	return out
 }
 
-// notFound tells that there is no call that could be meant.
+// notFound returns an error for a call that does not exist.
 func notFound(what string) error { return local.Errorf(local.CodeNotFound, "%s", what) }

@@ -18,8 +18,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// desk is a device with a Service, whose signals reach the other desks at once
-// and whose media connect those that have each other's keys.
+// desk is a device with a Service. Its signals reach other desks at once, and its media
+// connect to media with the same keys.
 type desk struct {
 	t       *testing.T
 	net     *desks
@@ -32,17 +32,17 @@ type desk struct {
 	mu      sync.Mutex
 	records []local.Call
 	auto    map[string]bool
-	fail    error // of opening media
+	fail    error // when opening media
 	opened  int
 	closed  int
 	last    *fakeSession
-	refuse  error  // of sending and checking
-	sends   error  // of sending
-	mute    bool   // its service hears nothing
-	away    error  // of reaching the server
+	refuse  error  // when sending and checking
+	sends   error  // when sending
+	mute    bool   // its service receives nothing
+	away    error  // when connecting to the server
 	deaf    bool   // its media never connect
-	nothing error  // of answering an offer
-	onClose func() // a connection
+	nothing error  // when answering an offer
+	onClose func() // when a connection is closed
 	onOpen  func(local.CallMedia) error
 	checks  func()
 	ending  atomic.Bool
@@ -122,7 +122,7 @@ func (d *desk) Send(_ context.Context, peer string, to *Device, c *e2e.Call) ([]
 	return sent, nil
 }
 
-// lastID is the call that this desk has.
+// lastID returns this desk's call.
 func (d *desk) lastID() ID {
 	list, err := d.s.Status(context.Background())
 	if err != nil || len(list.Calls) != 1 {
@@ -172,7 +172,7 @@ func (d *desk) Open(_ context.Context, caller bool, m local.CallMedia, _ Streams
 	return d.last, nil
 }
 
-// fakeSession connects with the session that has the same keys.
+// fakeSession connects to the session with the same keys.
 type fakeSession struct {
 	desk   *desk
 	caller bool
@@ -320,8 +320,8 @@ func settle(d time.Duration) {
 	synctest.Wait()
 }
 
-// Nothing is opened at the callee before it answers; then media flow, can be
-// muted, and either side ends the call for both, with its events kept.
+// The callee opens nothing before it answers. Then media flow and can be muted, and either
+// side ends the call for both; the events are recorded.
 func TestServiceCall(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		out := alice.start("bob@x")
@@ -359,7 +359,7 @@ func TestServiceCall(t *testing.T) {
 	})
 }
 
-// Each way not to connect has its reason and its code.
+// Each way to fail has its own reason and code.
 func TestServiceRefusals(t *testing.T) {
 	t.Run("declined", func(t *testing.T) {
 		two(t, func(t *testing.T, alice, bob *desk) {
@@ -393,7 +393,7 @@ func TestServiceRefusals(t *testing.T) {
 			if n := len(bob.records); n != 1 || !bob.records[0].Missed || bob.records[0].State != local.CallEnded {
 				t.Errorf("an offer that was held back leaves %+v", bob.records)
 			}
-			// A call that is alive is none the worse, and gives way to none.
+			// An existing call is not affected and is not replaced.
 			out := alice.start("bob@x")
 			settle(time.Second)
 			bob.s.LateOffer("alice@x", alice.device, offerFor(idOf(1), 1))
@@ -468,7 +468,7 @@ func TestServiceRefusals(t *testing.T) {
 			if _, err := bob.s.Answer(context.Background(), local.CallAnswerParams{}, nil, nil); err == nil {
 				t.Error("answered without media")
 			}
-			bob.fail = nil // it rings on
+			bob.fail = nil // it keeps ringing
 			in := bob.answer(local.CallAnswerParams{})
 			settle(time.Second)
 			in.cancel()
@@ -485,8 +485,8 @@ func TestServiceRefusals(t *testing.T) {
 	})
 }
 
-// Who waits for calls of a peer gets them, and only of that peer; the policy of
-// a contact does without anybody waiting.
+// A waiter for a peer's calls gets only that peer's calls. With the contact's policy a call
+// is answered without a waiter.
 func TestServiceAutoAnswer(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		others := bob.answer(local.CallAnswerParams{Auto: true, From: []string{"carol@x"}})
@@ -512,7 +512,7 @@ func TestServiceAutoAnswer(t *testing.T) {
 		policy.want(t, local.CallHangup, "")
 		out.want(t, local.CallHangup, "")
 
-		out = alice.start("bob@x") // nobody waits: the device takes it itself
+		out = alice.start("bob@x") // no waiter: the device answers it
 		settle(time.Second)
 		out.cancel()
 		out.want(t, local.CallHangup, "", "initiating", "ringing", "connecting", "connected", "ended")
@@ -524,8 +524,8 @@ func TestServiceAutoAnswer(t *testing.T) {
 	})
 }
 
-// A device that was about to take a call by itself, and cannot, leaves it to who
-// began to wait meanwhile.
+// A device that fails to answer a call automatically leaves it to a waiter that came
+// meanwhile.
 func TestServiceCannotAnswerAlone(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		bob.auto["alice@x"] = true
@@ -548,7 +548,7 @@ func TestServiceCannotAnswerAlone(t *testing.T) {
 	})
 }
 
-// Both call each other at once: both commands carry the same call.
+// Two users call each other at the same time: both commands get the same call.
 func TestServiceGlare(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		a := alice.start("bob@x")
@@ -563,7 +563,7 @@ func TestServiceGlare(t *testing.T) {
 	})
 }
 
-// A daemon that stops ends its calls, tells the peer, and leaves nothing.
+// A daemon that stops ends its calls, notifies the peers and leaves no goroutine.
 func TestServiceStops(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		out := alice.start("bob@x")
@@ -580,8 +580,7 @@ func TestServiceStops(t *testing.T) {
 	})
 }
 
-// A call that is given to somebody who leaves at that moment rings on, for the
-// next who waits.
+// A call given to a waiter that disconnects at that moment keeps ringing for the next one.
 func TestServiceGivesBack(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		bob.auto["alice@x"] = true
@@ -602,7 +601,7 @@ func TestServiceGivesBack(t *testing.T) {
 	})
 }
 
-// Who is ended by a daemon that stops has not hung up.
+// A call ended by a stopping daemon was not hung up by its caller.
 func TestServiceCallerOfStoppingDaemon(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
 		out := alice.start("bob@x")

@@ -9,7 +9,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// The signals of a call.
+// Signals of the machine: constructors, and handlers for those that peers send.
 
 func offerSignal(c *Call) *e2e.Call {
 	return &e2e.Call{Id: c.ID[:], What: &e2e.Call_Offer{Offer: &e2e.CallOffer{
@@ -42,8 +42,7 @@ func endSignal(id ID, reason e2e.CallReason) *e2e.Call {
 	return &e2e.Call{Id: id[:], What: &e2e.Call_End{End: &e2e.CallEnd{Reason: reason}}}
 }
 
-// signal takes what a device of a peer said. The bounds of its fields were
-// checked when it was decoded.
+// signal handles a signal from a peer's device. Its fields were validated by the decoder.
 func (m *machine) signal(e Signal) {
 	id := ID(e.Call.GetId())
 	c := m.Find(id)
@@ -52,7 +51,7 @@ func (m *machine) signal(e Signal) {
 		return
 	}
 	if c.Peer != e.Peer || !c.Out && c.Device != e.Device {
-		return // not theirs to speak of
+		return // neither this peer's call nor this device's
 	}
 	switch {
 	case e.Call.GetOffer() != nil:
@@ -64,14 +63,14 @@ func (m *machine) signal(e Signal) {
 	case e.Call.GetCandidates() != nil:
 		m.candidates(c, e)
 	case e.Call.GetRestart() != nil:
-		m.restartCame(c, e)
+		m.peerRestart(c, e)
 	case e.Call.GetEnd() != nil:
 		m.ended(c, e)
 	}
 }
 
-// stray takes a signal of a call that is not, or no longer, known. Whoever still
-// speaks of it is told that it has ended; an end is never answered.
+// stray handles a signal of an unknown or ended call. It answers with an end signal, except
+// to an end signal.
 func (m *machine) stray(id ID, e Signal) {
 	if e.Call.GetEnd() != nil {
 		return
@@ -82,7 +81,7 @@ func (m *machine) stray(id ID, e Signal) {
 	case i >= 0 && m.past[i].peer != e.Peer:
 		return
 	case i >= 0 && m.past[i].device != (Device{}) && m.past[i].device != e.Device:
-		reason = e2e.CallReason_CALL_REASON_TAKEN // it missed that
+		reason = e2e.CallReason_CALL_REASON_TAKEN // this device missed that another one took the call
 	case i >= 0:
 		reason = m.past[i].reason
 	case e.Call.GetOffer() != nil:
@@ -96,10 +95,10 @@ func (m *machine) reply(id ID, e Signal, call *e2e.Call) {
 	m.do(Send{ID: id, Peer: e.Peer, To: []Device{e.Device}, Call: call})
 }
 
-// offered begins a call that a peer makes.
+// offered handles a new call from a peer.
 func (m *machine) offered(id ID, e Signal) {
 	if m.closed {
-		return // the user's other devices may take it, or this one when it is back
+		return // other devices may answer it, or this one after its restart
 	}
 	o := e.Call.GetOffer()
 	c := Call{
@@ -120,7 +119,7 @@ func (m *machine) offered(id ID, e Signal) {
 		m.refuse(c)
 		return
 	}
-	// A device has one call at a time: an older one is one whose end was lost.
+	// A device has one call at a time, so an older one must have ended without our notice.
 	if i := slices.IndexFunc(m.Calls, func(x Call) bool { return x.Peer == e.Peer && x.Device == e.Device }); i >= 0 {
 		m.end(&m.Calls[i], local.CallCancelled, "", 0)
 	}
@@ -142,9 +141,9 @@ func (m *machine) refuse(c Call) {
 	m.end(&m.Calls[len(m.Calls)-1], local.CallBusy, "", e2e.CallReason_CALL_REASON_BUSY)
 }
 
-// glare settles that two peers call each other: on both sides the call with the
-// smaller id wins, which the other side's offer or the repeated own one tells.
-// Whoever gives way has said yes by calling.
+// glare resolves two peers calling each other: on both sides the call with the smaller id
+// wins. Each side learns both ids from the other's offer or its repetition. The user whose
+// call is given up has already agreed to talk, so the other call is accepted.
 func (m *machine) glare(mine *Call, theirs Call) {
 	if bytes.Compare(mine.ID[:], theirs.ID[:]) < 0 {
 		return
@@ -170,7 +169,7 @@ func (m *machine) offeredAgain(c *Call) {
 	}
 }
 
-// elsewhere tells a device that another has the call.
+// elsewhere tells a device that another one has the call, and reports whether that is so.
 func (m *machine) elsewhere(c *Call, e Signal) bool {
 	if c.Phase < Connecting || c.Device == e.Device {
 		return false
@@ -189,7 +188,7 @@ func (m *machine) ringing(c *Call, e Signal) {
 	}
 }
 
-// mark notes what a device said, also one that was not called by its id.
+// mark records the state of a device, even if the offer was not addressed to it by id.
 func (m *machine) mark(c *Call, d Device, s targetState) {
 	if t := c.target(d); t != nil {
 		t.state, t.quiet = s, 0
@@ -198,17 +197,17 @@ func (m *machine) mark(c *Call, d Device, s targetState) {
 	}
 }
 
-// maxTargets bounds the devices of one call: an account has ten, and some may
-// be replaced meanwhile.
+// maxTargets bounds the devices of one call: an account has at most ten, and some may be
+// replaced during the call.
 const maxTargets = 32
 
-// answered takes the first answer; the other devices stop ringing.
+// answered accepts the first answer; the other devices stop ringing.
 func (m *machine) answered(c *Call, e Signal) {
 	if !c.Out || m.elsewhere(c, e) || c.Offer.SDP == "" {
 		return
 	}
 	if c.Phase >= Connecting {
-		m.sendCandidates(c) // it has not heard that it is the one
+		m.sendCandidates(c) // it missed the confirmation
 		return
 	}
 	a := e.Call.GetAnswer()
@@ -227,8 +226,9 @@ func (m *machine) answered(c *Call, e Signal) {
 	m.timer(c, TimerRepeat, repeatEvery)
 }
 
-// sendCandidates tells the peer's device the own addresses. Neither side tells
-// them before both have said yes: then the caller does, also if it has none yet.
+// sendCandidates sends this device's candidates to the peer. They reveal addresses, so
+// neither side sends them before both have agreed. The caller's first one, even if empty,
+// confirms to the callee that its answer was accepted.
 func (m *machine) sendCandidates(c *Call) {
 	c.stop(TimerGather)
 	m.send(c, candidatesSignal(c))
@@ -252,7 +252,7 @@ func (m *machine) candidates(c *Call, e Signal) {
 	}
 	if !c.Out && !c.Confirmed {
 		if c.Answer.SDP == "" {
-			return // nothing was answered yet that could be confirmed
+			return // there is no answer to confirm yet
 		}
 		c.Confirmed = true
 		if len(c.mine) > 0 {
@@ -260,7 +260,7 @@ func (m *machine) candidates(c *Call, e Signal) {
 		}
 	}
 	if e.Call.GetCandidates().GetGeneration() != c.generation {
-		return // of another restart; they are said again
+		return // from another restart; they will be repeated
 	}
 	var fresh []string
 	for _, s := range e.Call.GetCandidates().GetCandidates() {
@@ -274,7 +274,7 @@ func (m *machine) candidates(c *Call, e Signal) {
 	}
 }
 
-// ended takes the peer's end of a call.
+// ended handles the peer's end signal.
 func (m *machine) ended(c *Call, e Signal) {
 	reason := e.Call.GetEnd().GetReason()
 	if c.Out && c.Phase < Connecting {
@@ -288,12 +288,12 @@ func (m *machine) ended(c *Call, e Signal) {
 	m.end(c, reasonOf(c, reason), "", 0)
 }
 
-// refused takes what a device says that was called and has not answered.
+// refused handles the end signal of a device that has not answered the call.
 func (m *machine) refused(c *Call, d Device, reason e2e.CallReason) {
 	switch reason {
 	case e2e.CallReason_CALL_REASON_BUSY:
 		m.mark(c, d, busy)
-		m.nobody(c)
+		m.endIfUnreachable(c)
 	case e2e.CallReason_CALL_REASON_DECLINED:
 		m.end(c, local.CallDeclined, "", e2e.CallReason_CALL_REASON_TAKEN)
 	case e2e.CallReason_CALL_REASON_FAILED:
@@ -301,10 +301,11 @@ func (m *machine) refused(c *Call, d Device, reason e2e.CallReason) {
 	case e2e.CallReason_CALL_REASON_IDENTITY:
 		m.end(c, local.CallIdentity, "", e2e.CallReason_CALL_REASON_TAKEN)
 	}
-	// One that has forgotten the call does not end it for the others.
+	// HANGUP means that the device has forgotten the call. It does not end the call for the
+	// others.
 }
 
-// reasonOf is why a call ended, as this side sees it.
+// reasonOf translates the reason in the peer's end signal for this side.
 func reasonOf(c *Call, r e2e.CallReason) string {
 	switch r {
 	case e2e.CallReason_CALL_REASON_DECLINED:
@@ -323,7 +324,7 @@ func reasonOf(c *Call, r e2e.CallReason) string {
 		return local.CallIdentity
 	}
 	if !c.Accepted {
-		return local.CallCancelled // the caller has forgotten it
+		return local.CallCancelled // the caller has forgotten the call
 	}
 	return local.CallHangup
 }

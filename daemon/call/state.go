@@ -8,13 +8,14 @@ import (
 	"secmsg/rpc/local"
 )
 
-// ID names a call: the caller's UUIDv7, so that of two the earlier is smaller.
+// ID identifies a call. It is the caller's UUIDv7, so the earlier of two calls has the
+// smaller id.
 type ID [16]byte
 
-// Device is a device's id.
+// Device is a device id.
 type Device [16]byte
 
-// Phase is where a call is:
+// Phase is the phase of a call:
 //
 //	out:  Initiating ---> Ringing ---+
 //	          |              |       |  a device answers
@@ -25,20 +26,20 @@ type Device [16]byte
 //	                     v           v               v               v
 //	                  Ended        Ended           Ended           Ended
 //
-// A call can end in every phase, and each phase but Connected ends by its timer.
-// Ended calls are forgotten but for what their peers are told if they go on.
+// A call can end in every phase, and every phase except Connected has a time limit. Of an
+// ended call only the reason is kept, for peers that still send signals of it.
 type Phase uint8
 
-// The phases.
+// Phases of a call.
 const (
-	Initiating   Phase = 1 // out: no device of the peer has said that it rings
+	Initiating   Phase = 1 // out: no device of the peer has reported that it rings
 	Ringing      Phase = 2
-	Connecting   Phase = 3 // somebody took it; media look for a way
+	Connecting   Phase = 3 // accepted; ICE is looking for a path
 	Connected    Phase = 4
-	Reconnecting Phase = 5 // the way was lost, and another is looked for
+	Reconnecting Phase = 5 // the path was lost; ICE is looking for another one
 )
 
-// String returns the name that events have.
+// String returns the name used in events.
 func (p Phase) String() string {
 	switch p {
 	case Initiating:
@@ -55,55 +56,56 @@ func (p Phase) String() string {
 	return "unknown"
 }
 
-// Bounds of the machine.
+// Limits.
 const (
-	// maxRinging bounds the calls that ring here at once.
+	// maxRinging bounds the calls ringing here at once.
 	maxRinging = 4
 	// maxPast bounds the ended calls that are remembered.
 	maxPast = 64
-	// maxRemote bounds the candidates of a peer in one generation.
+	// maxRemote bounds the peer's candidates in one generation.
 	maxRemote = 48
-	// maxRestarts bounds the restarts of one call.
+	// maxRestarts bounds the ICE restarts of one call.
 	maxRestarts = 1000
 )
 
-// Times of the machine.
+// Times.
 const (
-	// DefaultRing is how long a call rings unless its caller says otherwise.
+	// DefaultRing is how long a call rings by default.
 	DefaultRing = time.Minute
-	// ringGrace is how much longer the callee waits than the caller said: the
-	// caller's end is to come first.
+	// ringGrace is how much longer the callee rings than the caller asked for, so that the
+	// caller's end signal normally arrives first.
 	ringGrace = 5 * time.Second
-	// connectFor bounds the search for a way, at the start and after a loss: ICE
-	// has then tried every pair several times.
+	// connectFor bounds the search for a path, at the start and after a loss. In that time
+	// ICE tries every pair several times.
 	connectFor = 30 * time.Second
-	// repeatEvery is how often a signal is said again that nothing has answered.
+	// repeatEvery is the interval at which an unanswered signal is repeated.
 	repeatEvery = 2 * time.Second
-	// ringEvery is how often a device says again that it rings, so that it learns
-	// soon of an end that was lost.
+	// ringEvery is the interval at which a device repeats that it rings. The answer tells
+	// it when it missed the end signal.
 	ringEvery = 5 * time.Second
-	// gather is how long candidates are collected before they are sent.
+	// gather is how long candidates are collected before they are sent together.
 	gather = 20 * time.Millisecond
-	// restartAgain is after how many repetitions another restart begins.
+	// restartAgain is the number of repetitions after which another restart begins.
 	restartAgain = 4
-	// silent is after how many repetitions a device that rang, and has not said so
-	// again, is called anew: two of its signals were lost, or it was restarted.
+	// silent is the number of the caller's repetitions after which a device that has not
+	// repeated that it rings gets the offer again: two of its signals were lost, or it was
+	// restarted.
 	silent = 6
-	// closedFor is how long the peer's hangup may take after its connection has
-	// ended; without it the end of the connection is as good.
+	// closedFor is how long to wait for the peer's end signal after its connection was
+	// closed. Then the call ends as if the signal had arrived.
 	closedFor = 2 * time.Second
 )
 
 // Timer names a timer of a call.
 type Timer uint8
 
-// The timers; each call has one of each at most.
+// Timers. A call has at most one of each.
 const (
-	TimerRing    Timer = 1 // bounds Initiating and Ringing
-	TimerConnect Timer = 2 // bounds Connecting and Reconnecting
-	TimerRepeat  Timer = 3 // says a signal again
-	TimerGather  Timer = 4 // sends candidates
-	TimerClosed  Timer = 5 // ends a call whose connection the peer has ended
+	TimerRing    Timer = 1 // limits Initiating and Ringing
+	TimerConnect Timer = 2 // limits Connecting and Reconnecting
+	TimerRepeat  Timer = 3 // repeats a signal
+	TimerGather  Timer = 4 // sends collected candidates
+	TimerClosed  Timer = 5 // ends a call whose connection the peer has closed
 	timers             = 6
 )
 
@@ -114,20 +116,20 @@ type Description struct {
 	Secret      [e2e.CallSecretSize]byte
 }
 
-// target is what is known of a device that was called.
+// target is the state of a called device.
 type target struct {
 	device Device
 	state  targetState
-	quiet  int // repetitions since it said that it rings
+	quiet  int // repetitions since it last reported that it rings
 }
 
 type targetState uint8
 
 const (
-	reached targetState = 1 // the offer is on its way
+	reached targetState = 1 // the offer was sent
 	rings   targetState = 2
 	busy    targetState = 3
-	absent  targetState = 4 // offline, or it takes none
+	absent  targetState = 4 // offline, or does not accept calls
 )
 
 // Call is a call that has not ended.
@@ -136,46 +138,46 @@ type Call struct {
 	Peer  string // user@domain
 	Out   bool
 	Phase Phase
-	// Audio and Video are what the caller offers.
+	// Audio and Video are the media that the caller offers.
 	Audio, Video bool
-	// Device is the peer's: the caller's, or the one that took the call.
+	// Device is the peer's device: the caller's, or the one that accepted the call.
 	Device Device
-	// Offer and Answer are complete once their SDP is set.
+	// Offer and Answer are complete when their SDP is set.
 	Offer, Answer Description
-	// Accepted: the user of this side, or a policy, has said yes. A caller has.
+	// Accepted: the user of this side, or a policy, has agreed. True for a caller.
 	Accepted bool
-	// Confirmed: the caller has said that this device is the one, or is it itself.
+	// Confirmed: the caller has confirmed this device's answer. True for a caller.
 	Confirmed bool
-	// PeerEnded: the peer has ended it.
+	// PeerEnded: the peer has ended the call.
 	PeerEnded bool
 
 	ring       time.Duration
-	sent       bool                     // out: the offer has left, and targets are all devices it went to
-	spare      [e2e.CallSecretSize]byte // the answer's secret if this call gives way to the peer's own
+	sent       bool                     // out: the offer was sent, and targets lists all devices it was sent to
+	spare      [e2e.CallSecretSize]byte // secret of the answer if the peer's own call replaces this one
 	targets    []target
 	mine       []string // own candidates of this generation
-	theirs     []string // the peer's
+	theirs     []string // the peer's candidates of this generation
 	generation uint32
-	restart    string // the restart's SDP of this side, once it is made
-	restarted  bool   // out: the restart of this generation is answered
-	repeats    int    // since the phase, or the restart, began
+	restart    string // SDP of this side for the restart; empty: not created yet
+	restarted  bool   // out: the restart of this generation was answered
+	repeats    int    // number of repetitions since the phase or the restart began
 	timers     [timers]uint64
 }
 
-// past is an ended call: what its peer is told if it still speaks of it.
+// past is an ended call, kept to answer peers that still send its signals.
 type past struct {
 	id     ID
 	peer   string
-	device Device // that took it; the others are told so
+	device Device // that accepted the call; zero: none
 	reason e2e.CallReason
 }
 
-// State is all calls of a device. The zero State has none.
+// State is the state of all calls of a device. The zero State has no calls.
 type State struct {
 	Calls  []Call
 	past   []past
 	serial uint64 // of the last timer
-	closed bool   // after Shutdown nothing begins
+	closed bool   // after Shutdown: no new calls
 }
 
 func (s State) clone() State {
@@ -188,7 +190,7 @@ func (s State) clone() State {
 	return s
 }
 
-// Active returns the call that is not just ringing here; nil if there is none.
+// Active returns the call that is outgoing or accepted, or nil.
 func (s *State) Active() *Call {
 	for i := range s.Calls {
 		if c := &s.Calls[i]; c.Accepted {
@@ -198,7 +200,7 @@ func (s *State) Active() *Call {
 	return nil
 }
 
-// Find returns a call; nil if it is not known.
+// Find returns a call, or nil.
 func (s *State) Find(id ID) *Call {
 	for i := range s.Calls {
 		if s.Calls[i].ID == id {

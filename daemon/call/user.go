@@ -9,18 +9,18 @@ import (
 	"secmsg/rpc/local"
 )
 
-// errBusyHere is a call that is made or taken beside another.
+// errBusyHere rejects a second call on this device.
 var errBusyHere = local.Errorf(local.CodeUsage, "this device has a call already").WithHint("secmsg call status; secmsg call hangup")
 
-// Start calls a peer and returns when the call has ended. events gets each
-// change and the statistics; when ctx ends it hangs up. A call that never
-// connected is an error; see local.MethodCallStart.
+// Start calls a peer and returns when the call has ended. events receives each change and
+// the statistics. When ctx ends, the call is hung up. A call that was never connected is an
+// error; see local.MethodCallStart.
 func (s *Service) Start(ctx context.Context, p local.CallStartParams, streams Streams, events func(local.Event)) (local.Call, error) {
 	ring := DefaultRing
 	if p.Ring != 0 {
 		ring = time.Duration(p.Ring * float64(time.Second))
 	}
-	if ring < time.Millisecond || ring > e2e.MaxRing { // the unit of ring_ms
+	if ring < time.Millisecond || ring > e2e.MaxRing { // e2e.CallOffer counts in milliseconds
 		return local.Call{}, local.Errorf(local.CodeUsage, "a call rings for %s to %s", time.Millisecond, e2e.MaxRing)
 	}
 	peer, err := s.signals.Check(ctx, p.Peer)
@@ -61,7 +61,7 @@ func (s *Service) Start(ctx context.Context, p local.CallStartParams, streams St
 	return s.carry(ctx, o, events)
 }
 
-// Answer takes a call that rings, or with p.Auto the next that may be taken, and
+// Answer answers a ringing call, or with p.Auto the next one that may be answered, and
 // returns when it has ended, as Start does.
 func (s *Service) Answer(ctx context.Context, p local.CallAnswerParams, streams Streams, events func(local.Event)) (local.Call, error) {
 	id, err := s.choose(ctx, p)
@@ -75,7 +75,7 @@ func (s *Service) Answer(ctx context.Context, p local.CallAnswerParams, streams 
 	return s.carry(ctx, o, events)
 }
 
-// choose returns the call that an answer means, and claims it.
+// choose returns the call to answer, and claims it.
 func (s *Service) choose(ctx context.Context, p local.CallAnswerParams) (ID, error) {
 	if p.Auto {
 		if p.ID != "" {
@@ -98,7 +98,7 @@ func (s *Service) choose(ctx context.Context, p local.CallAnswerParams) (ID, err
 	return id, err
 }
 
-// named returns the call of this id, or the only one of a kind.
+// named returns the call with this id or, without an id, the only call that matches.
 func (s *Service) named(id, none string, which func(l *live) bool) (*live, error) {
 	if id != "" {
 		want, err := ParseID(id)
@@ -128,12 +128,12 @@ func (s *Service) named(id, none string, which func(l *live) bool) (*live, error
 	return nil, local.Errorf(local.CodeUsage, "there is more than one; name its id").WithHint("secmsg call status").WithCandidates(ids...)
 }
 
-// take opens media and takes a claimed call.
+// take opens media and answers a claimed call.
 func (s *Service) take(ctx context.Context, id ID, m local.CallMedia, streams Streams) (*owner, error) {
 	o := newOwner(id)
 	peer := ""
 	unclaim := func() {
-		left := ctx.Err() != nil || hasLeft(streams) // then somebody else may want it
+		left := ctx.Err() != nil || hasLeft(streams) // then somebody else may answer it
 		s.post(func() { s.unclaim(id, left) })
 	}
 	err := s.do(ctx, func() error {
@@ -144,10 +144,10 @@ func (s *Service) take(ctx context.Context, id ID, m local.CallMedia, streams St
 		return notFound("the call has ended")
 	})
 	if err == nil {
-		err = ctx.Err() // the call may have been given to somebody who has just left
+		err = ctx.Err() // the call may have been given to a caller that has just left
 	}
 	if err == nil {
-		_, err = s.signals.Check(ctx, peer) // its key may have changed since it rang
+		_, err = s.signals.Check(ctx, peer) // the peer's key may have changed since the call began
 	}
 	if err != nil {
 		unclaim()
@@ -164,7 +164,7 @@ func (s *Service) take(ctx context.Context, id ID, m local.CallMedia, streams St
 		case s.stopped:
 			return errStopped
 		case ctx.Err() != nil:
-			return ctx.Err() // it was not accepted yet
+			return ctx.Err() // not accepted yet
 		case hasLeft(streams):
 			return context.Canceled
 		case l == nil || c == nil || c.Accepted:
@@ -185,7 +185,7 @@ func (s *Service) take(ctx context.Context, id ID, m local.CallMedia, streams St
 	return o, nil
 }
 
-// carry passes the events of a call on until it has ended.
+// carry passes on the events of a call until it has ended.
 func (s *Service) carry(ctx context.Context, o *owner, events func(local.Event)) (local.Call, error) {
 	if events == nil {
 		events = func(local.Event) {}
@@ -212,8 +212,8 @@ func (s *Service) carry(ctx context.Context, o *owner, events func(local.Event))
 	}
 }
 
-// leaveCall ends the call of somebody who does not carry it any more. A daemon
-// that stops ends its callers first, who have not hung up then.
+// leaveCall ends the call of an owner that has disconnected. A stopping daemon disconnects
+// its callers first; then the call has not been hung up.
 func (s *Service) leaveCall(id ID) {
 	if s.stopping() {
 		s.step(Shutdown{})
@@ -222,8 +222,8 @@ func (s *Service) leaveCall(id ID) {
 	s.step(Hangup{ID: id})
 }
 
-// outcome is what a call's end means to who made or took it; nil if it was
-// connected and then ended by either side. byPeer: the peer has ended it.
+// outcome returns the error that a call's end means to its owner: nil if it was connected
+// and then ended by either side. byPeer: the peer has ended it.
 func outcome(c local.Call, connected, byPeer bool) error {
 	out := c.Direction == local.DirectionOut
 	text := func(s string) string {
@@ -267,8 +267,8 @@ func outcome(c local.Call, connected, byPeer bool) error {
 	return local.Errorf(local.CodeUnreachable, "%s", text("the call failed"))
 }
 
-// Hangup ends a call, or declines one that rings; an empty id is the one that
-// was taken or made here, else the only one.
+// Hangup ends a call, or declines a ringing one. An empty id means the active call, or else
+// the only one.
 func (s *Service) Hangup(ctx context.Context, id string) (local.Call, error) {
 	return s.finishBy(ctx, id, "there is no call", func(l *live) bool {
 		a := s.state.Active()
@@ -276,7 +276,7 @@ func (s *Service) Hangup(ctx context.Context, id string) (local.Call, error) {
 	})
 }
 
-// Reject declines a call that rings.
+// Reject declines a ringing call.
 func (s *Service) Reject(ctx context.Context, id string) (local.Call, error) {
 	return s.finishBy(ctx, id, "no call rings", func(l *live) bool { return l.reason == "" && !l.call.Accepted })
 }
@@ -296,7 +296,7 @@ func (s *Service) finishBy(ctx context.Context, id, none string, which func(l *l
 	return out, err
 }
 
-// Mute stops or continues what this side sends of sound or pictures.
+// Mute pauses or resumes sending of sound or video.
 func (s *Service) Mute(ctx context.Context, id string, video, on bool) (out local.Call, err error) {
 	err = s.do(ctx, func() error {
 		l, err := s.named(id, "there is no call", func(l *live) bool { return l.ops != nil && l.reason == "" && !l.gone })
@@ -320,7 +320,7 @@ func (s *Service) Mute(ctx context.Context, id string, video, on bool) (out loca
 	return out, err
 }
 
-// Status lists the calls that have not ended, the oldest first.
+// Status lists the calls that have not ended, oldest first.
 func (s *Service) Status(ctx context.Context) (local.Calls, error) {
 	out := local.Calls{Calls: []local.CallEntry{}}
 	err := s.do(ctx, func() error {

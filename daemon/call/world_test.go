@@ -13,9 +13,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// world is devices of two accounts, a network that loses, repeats and delays
-// what they say, and media that connect whoever has the same keys and each
-// other's addresses. Its time is its own.
+// world has devices of two accounts, a network that loses, repeats and delays signals, and
+// media that connect when keys and addresses match. It has its own clock.
 type world struct {
 	t       *testing.T
 	r       *rand.Rand
@@ -25,13 +24,13 @@ type world struct {
 	nodes   []*node
 	loss    float64
 	calls   int
-	restart int // daemons that were restarted
+	restart int // number of restarted daemons
 }
 
 // node is one device.
 type node struct {
 	w      *world
-	peer   string // whom it calls
+	peer   string // the account it calls
 	name   string
 	device Device
 	o      *observer
@@ -44,10 +43,10 @@ type node struct {
 // wire is one device's end of a connection.
 type wire struct {
 	keys  *SetKeys
-	got   bool // addresses of the peer
+	got   bool // has addresses of the peer
 	up    bool
-	broke bool // its path is lost until a restart
-	// generation of the last restart: both ends must be at the same.
+	broke bool // the path is lost until a restart
+	// generation of the last restart: must be equal at both ends.
 	generation uint32
 }
 
@@ -57,7 +56,7 @@ type task struct {
 	run func()
 }
 
-// agenda is what is still to happen in the world, in order of time: a heap.
+// agenda is a heap of pending events, in order of time.
 type agenda []task
 
 func (t agenda) Len() int { return len(t) }
@@ -90,7 +89,7 @@ func (w *world) after(d time.Duration, f func()) {
 	heap.Push(&w.agenda, task{w.now + d, w.serial, f})
 }
 
-// run lets time pass until then.
+// run advances time.
 func (w *world) run(until time.Duration) {
 	for len(w.agenda) > 0 && w.agenda[0].at <= until {
 		x := heap.Pop(&w.agenda).(task)
@@ -104,7 +103,7 @@ func (n *node) step(e Event) {
 	n.o.now = n.w.now
 	before := n.s
 	n.s = n.o.step(n.s, e)
-	_, effects := Next(before, e) // pure: the same as those that were checked
+	_, effects := Next(before, e) // pure: equal to the effects checked before
 	for _, f := range effects {
 		n.do(f)
 	}
@@ -164,7 +163,7 @@ func (n *node) gather(id ID, generation uint32) {
 	}
 }
 
-// drop ends a connection; the other end hears nothing more.
+// drop ends a connection. The other end receives nothing more.
 func (n *node) drop(id ID) {
 	delete(n.media, id)
 	for _, m := range n.w.nodes {
@@ -175,7 +174,7 @@ func (n *node) drop(id ID) {
 	}
 }
 
-// join connects two ends that fit.
+// join connects two matching ends.
 func (w *world) join(id ID) {
 	for _, a := range w.nodes {
 		for _, b := range w.nodes {
@@ -194,7 +193,7 @@ func (w *world) join(id ID) {
 	}
 }
 
-// send carries a signal, or loses it.
+// send delivers or loses a signal.
 func (n *node) send(f Send) {
 	var to []*node
 	var all []Device
@@ -213,7 +212,7 @@ func (n *node) send(f Send) {
 	}
 	n.later(0, Sent{ID: f.ID, Devices: all})
 	for _, m := range to {
-		for range 1 + n.w.r.IntN(5)/4 { // some twice
+		for range 1 + n.w.r.IntN(5)/4 { // duplicate some
 			if n.w.r.Float64() < n.w.loss {
 				continue
 			}
@@ -223,7 +222,7 @@ func (n *node) send(f Send) {
 	}
 }
 
-// call has a device call the other account.
+// call makes a device call the other account.
 func (n *node) call() ID {
 	n.w.calls++
 	id := idOf(n.w.calls)
@@ -237,7 +236,7 @@ func (n *node) call() ID {
 	return id
 }
 
-// takeAny accepts something that rings.
+// takeAny accepts a ringing call.
 func (n *node) takeAny() {
 	for _, c := range n.s.Calls {
 		if !c.Accepted {
@@ -249,7 +248,7 @@ func (n *node) takeAny() {
 	}
 }
 
-// crash is a daemon that starts again with nothing.
+// crash restarts a daemon without its state.
 func (n *node) crash() {
 	n.w.restart++
 	n.life++
@@ -259,13 +258,13 @@ func (n *node) crash() {
 	n.s, n.o = State{}, newObserver(n.w.t)
 }
 
-// breaks loses the path of a call on both sides.
+// breaks cuts the path of a call on both sides.
 func (w *world) breaks(id ID) {
 	for _, m := range w.nodes {
 		if x := m.media[id]; x != nil && x.up {
 			x.up, x.broke = false, true
 			w.after(time.Duration(4000+w.r.IntN(2000))*time.Millisecond, func() {
-				if m.media[id] == x && x.broke { // else a restart was quicker
+				if m.media[id] == x && x.broke { // else a restart was faster
 					m.step(MediaDown{ID: id})
 				}
 			})
@@ -273,8 +272,8 @@ func (w *world) breaks(id ID) {
 	}
 }
 
-// settled checks that all devices see the same: no call is between two phases,
-// and a connected one is so on exactly two devices that name each other.
+// settled checks that all devices agree: no call is between two phases, and a connected
+// call is connected on exactly two devices, which name each other.
 func (w *world) settled() error {
 	ends := map[ID][]*node{}
 	for _, n := range w.nodes {
@@ -293,9 +292,9 @@ func (w *world) settled() error {
 	return nil
 }
 
-// Devices of two people, over a network that loses a fifth of what they say,
-// repeats some and delivers it in any order, agree in the end, whatever they do:
-// calls from both sides at once, answers on two devices, restarts, lost paths.
+// Devices of two users agree in the end, over a network that loses a fifth of the signals,
+// duplicates and reorders them, whatever the users do: calls from both sides at once,
+// answers on two devices, restarts, lost paths.
 func TestDevicesConverge(t *testing.T) {
 	connected, glare := 0, 0
 	for seed := range uint64(40) {
@@ -343,8 +342,8 @@ func TestDevicesConverge(t *testing.T) {
 	t.Logf("%d ends of calls stand, %d were begun at once", connected, glare)
 }
 
-// On a network that loses nothing, two who call each other at once are
-// connected by the call with the smaller id, on both sides.
+// On a reliable network, two users that call each other at once are connected by the call
+// with the smaller id, on both sides.
 func TestGlareConnects(t *testing.T) {
 	for seed := range uint64(10) {
 		w := newWorld(t, seed, 0, 1, 1)
@@ -366,7 +365,7 @@ func TestGlareConnects(t *testing.T) {
 	}
 }
 
-// All devices of the callee ring; one takes the call, the others stop.
+// All devices of the callee ring; one answers, and the others stop.
 func TestAnotherDeviceAnswers(t *testing.T) {
 	w := newWorld(t, 1, 0, 1, 3)
 	id := w.nodes[0].call()
@@ -432,7 +431,7 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// A path that is lost is found again, whoever loses it, also over a bad network.
+// A lost path is replaced, whichever side loses it, even over a lossy network.
 func TestPathIsFoundAgain(t *testing.T) {
 	for seed := range uint64(10) {
 		w := newWorld(t, seed, 0, 1, 1)
@@ -453,8 +452,8 @@ func TestPathIsFoundAgain(t *testing.T) {
 	}
 }
 
-// A device with a call answers a further one with busy, and the caller, whose
-// peer has no other device, learns it.
+// A device in a call answers another offer with busy. If the peer has no other device, the
+// caller learns that.
 func TestBusy(t *testing.T) {
 	w := newWorld(t, 3, 0, 2, 1)
 	first := w.nodes[0].call()
@@ -471,7 +470,7 @@ func TestBusy(t *testing.T) {
 	}
 }
 
-// Nobody is online: the caller learns it from the relay's answers.
+// Nobody is online: the caller learns that from the relay's answers.
 func TestOffline(t *testing.T) {
 	w := newWorld(t, 4, 1, 1, 2)
 	a := w.nodes[0]
