@@ -1,9 +1,8 @@
-// Package daemon puts the parts of the user's daemon together: it takes the
-// profile's lock, opens store and keyring, runs an engine and a link for each
-// account, serves the local socket, tells systemd how it is, and takes
-// everything down in reverse order. It holds no logic of messages.
+// Package daemon starts and stops the user's daemon: it takes the profile's
+// lock, opens store and keyring, serves the local socket, reports to the service
+// manager, and takes everything down in reverse order. It holds no logic of
+// messages or accounts: requests go to package backend, accounts are run by
+// package account.
 //
-// Run owns every goroutine that it starts and waits for all of them. The
-// Daemon's methods, which the socket's handlers call, are safe for concurrent
-// use while Run runs.
+// Run owns every goroutine that it starts and waits for all of them.
 package daemon

@@ -64,8 +64,8 @@ func (d *Daemon) tellClients(state string) {
 	}
 }
 
-// Hello implements localapi.Backend.
-func (d *Daemon) Hello() local.Hello {
+// hello introduces this process to a client.
+func (d *Daemon) hello() local.Hello {
 	h := local.Hello{
 		PID: os.Getpid(), Version: config.Version(), Profile: d.cfg.Paths.Data, Program: program(), Activated: d.activated,
 	}
@@ -141,24 +141,13 @@ func unitOf(cgroup string) (name, manager string) {
 	return "", ""
 }
 
-// CheckIdle implements localapi.Backend. Transfers from and to paths go on
-// after a restart, and those of callers' streams are callers' connections.
-func (d *Daemon) CheckIdle(ctx context.Context) error {
-	for _, a := range d.running() {
-		calls, err := a.callService().Status(ctx)
-		if err != nil {
-			return toLocal(err)
-		}
-		if len(calls.Calls) > 0 {
-			return local.Errorf(local.CodeRefused, "a call is going on")
-		}
+// staysUnlocked reports whether the profile would be unlocked after a restart of
+// the daemon as it is now.
+func (d *Daemon) staysUnlocked() bool {
+	if !d.keys.Protected() || d.keys.Locked() {
+		return true
 	}
-	if d.keys.Protected() && !d.keys.Locked() {
-		passphrase, err := startPassphrase(d.cfg.PassphraseFile)
-		clear(passphrase)
-		if err != nil || passphrase == nil {
-			return local.Errorf(local.CodeRefused, "its profile was unlocked by hand and would be locked again")
-		}
-	}
-	return nil
+	passphrase, err := startPassphrase(d.cfg.PassphraseFile)
+	clear(passphrase)
+	return err == nil && passphrase != nil
 }

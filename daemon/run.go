@@ -14,13 +14,12 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
 	"secmsg/config"
-	"secmsg/crypto/identity"
-	"secmsg/daemon/files"
+	"secmsg/daemon/backend"
+	"secmsg/daemon/codes"
 	"secmsg/daemon/journal"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/localapi"
 	"secmsg/daemon/store"
-	"secmsg/daemon/trust"
 	"secmsg/rpc/local"
 )
 
@@ -46,23 +45,28 @@ func runProfile(ctx context.Context, cfg config.Client, given *socket, logger *s
 	}
 	for _, dir := range []string{cfg.Paths.Data, cfg.Paths.State} {
 		if err := config.EnsurePrivateDir(dir); err != nil {
-			return toLocal(err)
+			return codes.Local(err)
 		}
 	}
 	lock, err := takeLock(ctx, cfg, logger)
 	if err != nil {
-		return toLocal(err)
+		return codes.Local(err)
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
-	d, err := open(ctx, cfg, lock, logger)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(errStop)
+	d, err := open(ctx, stop, cfg, lock, logger)
 	if err != nil {
-		return toLocal(err)
+		return codes.Local(err)
 	}
-	defer func() { err = errors.Join(err, toLocal(d.close())) }()
-	return toLocal(d.run(ctx, given))
+	defer func() { err = errors.Join(err, codes.Local(d.close())) }()
+	return codes.Local(d.run(ctx, given))
 }
 
-// Daemon is a running daemon. It implements localapi.Backend.
+// errStop is the cause of an end that a caller asked for.
+var errStop = localapi.ErrStop
+
+// Daemon is a running daemon.
 type Daemon struct {
 	// constant
 	cfg     config.Client
@@ -70,31 +74,18 @@ type Daemon struct {
 	logger  *slog.Logger
 	store   *store.Store
 	keys    *keyring.Keyring
-	trust   *trust.Trust
 	journal *journal.Journal
-	memory  *files.Memory   // of the transfers of all accounts
-	work    context.Context // of accounts; ends before the store is closed
-	stop    context.CancelCauseFunc
-	changed changes         // of the state of accounts
-	ending  <-chan struct{} // closed before callers and accounts are ended; nil before run
+	backend *backend.Backend
+	stop    context.CancelCauseFunc // ends the daemon
+	endWork context.CancelFunc      // ends the accounts; before the store is closed
 
 	activated bool // the service manager made the socket; constant after listen
-
-	// life is held while accounts come and go: join, remove, lock, unlock.
-	life sync.Mutex
-
-	mu       sync.Mutex
-	accounts []*account // guarded by mu; in the order of their ids
 }
 
-var _ localapi.Backend = (*Daemon)(nil)
-
-// errStop is why a daemon ends that a caller stopped.
-var errStop = localapi.ErrStop
-
-// open opens what the daemon works on.
-func open(ctx context.Context, cfg config.Client, lock *local.Lock, logger *slog.Logger) (*Daemon, error) {
-	d := &Daemon{cfg: cfg, lock: lock, logger: logger, memory: files.NewMemory()}
+// open opens the profile: its store, its keys, and what runs on them. stop ends
+// ctx, which is the life of the daemon.
+func open(ctx context.Context, stop context.CancelCauseFunc, cfg config.Client, lock *local.Lock, logger *slog.Logger) (*Daemon, error) {
+	d := &Daemon{cfg: cfg, lock: lock, logger: logger, stop: stop}
 	if err := checkFile(cfg.Paths.Database); err != nil {
 		return nil, err
 	}
@@ -109,9 +100,16 @@ func open(ctx context.Context, cfg config.Client, lock *local.Lock, logger *slog
 	d.journal = journal.New(d.store, journal.Options{
 		Logger: logger, Retention: cfg.Limits.JournalAge, Events: cfg.Limits.JournalEvents, Attempts: cfg.Limits.Attempts, DeadAfter: cfg.Limits.DeadLetterAfter,
 	})
-	d.trust = trust.New(trust.Options{Logger: logger, Notify: d.identityEvent})
-	d.work, d.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	// Accounts end after their callers, so their context does not end with ctx.
+	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
+	d.endWork = endWork
+	d.backend = backend.New(backend.Options{
+		Config: cfg, Store: d.store, Keyring: d.keys, Journal: d.journal, Logger: logger, Work: work,
+		Stop: func() { stop(errStop) }, Fail: d.fail, Stopping: func() bool { return ctx.Err() != nil },
+		Hello: d.hello, StaysUnlocked: d.staysUnlocked,
+	})
 	if err := d.unlockAtStart(); err != nil {
+		endWork()
 		return nil, errors.Join(err, d.store.Close())
 	}
 	return d, nil
@@ -192,30 +190,26 @@ func (d *Daemon) unlockAtStart() error {
 
 // run starts the accounts, listens, and waits for the end.
 func (d *Daemon) run(ctx context.Context, given *socket) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stopWork := d.stop
-	d.stop, d.ending = cancel, ctx.Done()
-	defer stopWork(errStop)
+	defer d.endWork()
 	door, err := d.listen(given)
 	if err != nil {
 		return err
 	}
-	if err := d.startAccounts(ctx); err != nil {
+	if err := d.backend.Start(ctx); err != nil {
 		return errors.Join(err, door.Close())
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer d.stopAccounts()
-	defer cancel(errStop)
-	wg.Go(func() { watch(ctx, d.logger, d.alive) })
+	defer d.backend.StopAccounts()
+	defer d.stop(errStop)
+	wg.Go(func() { watch(ctx, d.logger, d.backend.Alive) })
 	wg.Go(func() { d.tellStatus(ctx) })
-	wg.Go(func() { d.sweep(ctx) })
 	wg.Go(func() { door.Watch(ctx) })
 	wg.Go(func() { d.watchLock(ctx) })
 	d.logger.Info("daemon runs", "pid", os.Getpid(), "version", config.Version(), "socket", door.Addr().String())
 	d.tellClients(local.HolderRunning)
 	tell(d.logger, sd.SdNotifyReady)
-	err = localapi.Serve(ctx, door, d, d.logger)
+	err = localapi.Serve(ctx, door, d.backend, d.logger)
 	d.tellClients(local.HolderStopping)
 	tell(d.logger, sd.SdNotifyStopping)
 	d.logger.Info("daemon stops")
@@ -244,53 +238,3 @@ func (f *failure) Unwrap() error { return f.err }
 
 // fail ends the daemon.
 func (d *Daemon) fail(err error) { d.stop(&failure{err}) }
-
-// stopping reports whether the daemon is ending.
-func (d *Daemon) stopping() bool {
-	select {
-	case <-d.ending:
-		return true
-	default:
-		return false
-	}
-}
-
-// alive asks store and engines whether they answer.
-func (d *Daemon) alive(ctx context.Context) error {
-	if err := d.store.View(ctx, func(tx *store.Tx) error {
-		_, err := tx.AccountRefs()
-		return err
-	}); err != nil {
-		return err
-	}
-	for _, a := range d.running() {
-		e, _ := a.parts()
-		if err := e.Ping(ctx); err != nil {
-			return fmt.Errorf("account %d: %w", a.id, err)
-		}
-	}
-	return nil
-}
-
-// identityEvent appends an identity event that trust found.
-func (d *Daemon) identityEvent(tx *store.Tx, id store.AccountID, peer identity.Address, change local.Identity) error {
-	row, err := tx.Account(id)
-	if err != nil {
-		return err
-	}
-	now := local.Time{Time: time.Now()}
-	ev := local.Event{
-		Type: local.TypeIdentity, Account: row.Address, Peer: peer.String(), Direction: local.DirectionIn,
-		Time: now, Received: now, Identity: &change,
-	}
-	if p, err := tx.FindPeer(id, peer.String()); err == nil {
-		if ev.Trust, err = d.trust.State(tx, id, p); err != nil {
-			return err
-		}
-	}
-	if change.Change == local.ChangeKey {
-		tx.OnCommit(func() { d.callKeyChanged(id, peer) })
-	}
-	_, err = d.journal.Append(tx, id, ev)
-	return err
-}

@@ -11,6 +11,7 @@ import (
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	"secmsg/crypto/ratchet"
+	"secmsg/daemon/codes"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
@@ -306,7 +307,7 @@ func askError(err error, user string) error {
 		out.RetryAfter = w.Seconds()
 		return out
 	}
-	if out := ServerError(err); out != nil {
+	if out := codes.Server(err); out != nil {
 		return out
 	}
 	return err

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"secmsg/daemon/codes"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
 )
@@ -187,4 +189,16 @@ func (e *Engine) awaitPresence(ctx context.Context) error {
 			return errStopped
 		}
 	}
+}
+
+// connectionError is the reason that status shows for a connection that has
+// ended, nil if this side ended it.
+func connectionError(err error) *local.Error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	if e := codes.Server(err); e != nil {
+		return e
+	}
+	return local.Errorf(local.CodeUnreachable, "the connection to the server failed on this side; the daemon's log has the details")
 }

@@ -1,17 +1,14 @@
-package engine
+package codes
 
 import (
-	"context"
-	"errors"
-
 	"secmsg/daemon/link"
 	"secmsg/rpc/local"
 )
 
-// ServerError says in the words and codes of the local RPC what the server, or
-// the way to it, said: with host, port and cause as far as they are known. It
-// returns nil for an error of another origin and for one that only a join has.
-func ServerError(err error) *local.Error {
+// Server describes a failed request to the server, or a failed connection, in
+// the codes of the local RPC, with host, port and cause as far as they are
+// known. It returns nil for an error of another origin.
+func Server(err error) *local.Error {
 	kind := link.KindOf(err)
 	cause, host := link.CauseOf(err)
 	server := "the server"
@@ -47,20 +44,13 @@ func ServerError(err error) *local.Error {
 		e = local.Errorf(local.CodeRefused, "%s refuses this account or device", server)
 	case kind == link.KindCanceled:
 		e = local.Errorf(local.CodeInterrupted, "interrupted")
+	case kind == link.KindInvite:
+		e = local.Errorf(local.CodeRefused, "the invite is unknown, used, expired or revoked").WithHint("ask for a new invite")
+	case kind == link.KindNameTaken:
+		e = local.Errorf(local.CodeUsage, "the name is taken").WithHint("choose another --name")
 	default:
 		return nil
 	}
 	e.Cause, e.Host, e.RetryAfter = local.Cause(cause), host, link.Wait(err).Seconds()
 	return e
-}
-
-// connectionError gives the end of a connection the code that status shows.
-func connectionError(err error) *local.Error {
-	if err == nil || errors.Is(err, context.Canceled) {
-		return nil
-	}
-	if e := ServerError(err); e != nil {
-		return e
-	}
-	return local.Errorf(local.CodeUnreachable, "the connection to the server failed on this side; the daemon's log has the details")
 }

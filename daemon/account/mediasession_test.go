@@ -1,4 +1,4 @@
-package daemon
+package account
 
 import (
 	"context"
@@ -44,7 +44,7 @@ func TestEndlessSources(t *testing.T) {
 	for _, tc := range []struct {
 		audio, video string
 		want         int
-	}{{"media/tone.ogg", "", 1}, {"media/tone.ogg", "test", 1}, {"test", "", 0}} {
+	}{{"../media/tone.ogg", "", 1}, {"../media/tone.ogg", "test", 1}, {"test", "", 0}} {
 		if got := session(t, local.CallMedia{AudioIn: tc.audio, VideoIn: tc.video}).sources; got != tc.want {
 			t.Errorf("%+v: %d sources end", tc, got)
 		}
@@ -54,7 +54,7 @@ func TestEndlessSources(t *testing.T) {
 // The media servers are asked anew for a restart once their credentials are old,
 // and those that are known stay if there is no answer.
 func TestServersAreAskedAnew(t *testing.T) {
-	s := session(t, local.CallMedia{AudioIn: "media/tone.ogg"})
+	s := session(t, local.CallMedia{AudioIn: "../media/tone.ogg"})
 	asked := 0
 	var fail error
 	s.servers = func(context.Context) ([]media.ICEServer, error) {

@@ -1,4 +1,4 @@
-package engine
+package codes
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// TestServerError: code, cause and host of what the server or the way to it
+// TestServer: code, cause and host of what the server or the way to it
 // said cross the socket, and nothing of how this program is built.
-func TestServerError(t *testing.T) {
+func TestServer(t *testing.T) {
 	const host = "chat.example.com:8443"
 	at := func(cause link.Cause, err error) error {
 		return fmt.Errorf("GET /v1/accounts/bob: %w", &link.HostError{Host: host, Cause: cause, Err: err})
@@ -41,7 +41,7 @@ func TestServerError(t *testing.T) {
 		{at(link.CauseRevoked, &link.ByeError{Reason: wire.Reason_REASON_REVOKED}), local.CodeRefused, local.CauseRevoked},
 		{at("", link.ErrUnreachable), local.CodeUnreachable, ""},
 	} {
-		e := ServerError(x.err)
+		e := Server(x.err)
 		if e == nil || e.Code != x.code || e.Cause != x.cause || e.Host != host {
 			t.Errorf("%v: %+v", x.err, e)
 			continue
@@ -58,7 +58,7 @@ func TestServerError(t *testing.T) {
 		}
 	}
 	for _, err := range []error{errors.New("anything"), context.DeadlineExceeded} {
-		if e := ServerError(err); e != nil && e.Code != local.CodeInterrupted {
+		if e := Server(err); e != nil && e.Code != local.CodeInterrupted {
 			t.Errorf("%v: %+v", err, e)
 		}
 	}

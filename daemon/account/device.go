@@ -1,4 +1,4 @@
-package daemon
+package account
 
 import (
 	"context"
@@ -56,7 +56,7 @@ type ending struct {
 //	stale, the other copy is connected ---> stopped until the next start
 //	stale, linked device -----------------> stopped until the next start
 //	stale, primary -----------------------> new device, manifest without the old one
-func (a *account) refused(ctx context.Context, bye *link.ByeError) *ending {
+func (a *Account) refused(ctx context.Context, bye *link.ByeError) *ending {
 	if bye.Reason == wire.Reason_REASON_REVOKED {
 		if a.removed() {
 			return a.halt(stoppedRevoked, true)
@@ -68,7 +68,7 @@ func (a *account) refused(ctx context.Context, bye *link.ByeError) *ending {
 		// new device.
 		return a.halt(stoppedCopy, false)
 	}
-	err := a.daemon.store.View(context.Background(), func(tx *store.Tx) error {
+	err := a.shared.Store.View(context.Background(), func(tx *store.Tx) error {
 		_, err := tx.Key(a.id, store.KeyIdentity)
 		return err
 	})
@@ -79,21 +79,21 @@ func (a *account) refused(ctx context.Context, bye *link.ByeError) *ending {
 }
 
 // removed reports whether the account's newest known manifest omits this device.
-func (a *account) removed() bool {
+func (a *Account) removed() bool {
 	var removed bool
-	err := a.daemon.store.View(context.Background(), func(tx *store.Tx) (err error) {
-		removed, err = a.daemon.trust.Removed(tx, a.id)
+	err := a.shared.Store.View(context.Background(), func(tx *store.Tx) (err error) {
+		removed, err = a.shared.Trust.Removed(tx, a.id)
 		return err
 	})
 	if err != nil {
-		a.daemon.logger.Error("look for this device in its manifest", "account", int64(a.id), "error", err)
+		a.shared.Logger.Error("look for this device in its manifest", "account", int64(a.id), "error", err)
 	}
 	return err == nil && removed
 }
 
 // unproven is the end of a connection because of what the server alone says. It
 // is told once until a connection stands again.
-func (a *account) unproven() *ending {
+func (a *Account) unproven() *ending {
 	a.mu.Lock()
 	told := a.told
 	a.told = true
@@ -106,17 +106,17 @@ func (a *account) unproven() *ending {
 	return &ending{err: e, again: true}
 }
 
-func (a *account) tellWhy(why string) {
-	err := a.daemon.store.Update(context.WithoutCancel(a.daemon.work), func(tx *store.Tx) error { return a.system(tx, why) })
+func (a *Account) tellWhy(why string) {
+	err := a.shared.Store.Update(context.WithoutCancel(a.shared.Work), func(tx *store.Tx) error { return a.system(tx, why) })
 	if err != nil {
-		a.daemon.logger.Error("tell why the account is stopped", "account", int64(a.id), "error", err)
+		a.shared.Logger.Error("tell why the account is stopped", "account", int64(a.id), "error", err)
 	}
 }
 
 // halt records why this device does not connect any more; for good, if keep.
-func (a *account) halt(why string, keep bool) *ending {
-	ctx := context.WithoutCancel(a.daemon.work)
-	err := a.daemon.store.Update(ctx, func(tx *store.Tx) error {
+func (a *Account) halt(why string, keep bool) *ending {
+	ctx := context.WithoutCancel(a.shared.Work)
+	err := a.shared.Store.Update(ctx, func(tx *store.Tx) error {
 		if keep {
 			if err := setStopped(tx, a.id, why, store.AccountStopped); err != nil {
 				return err
@@ -125,22 +125,22 @@ func (a *account) halt(why string, keep bool) *ending {
 		return a.system(tx, why)
 	})
 	if err == nil {
-		err = a.reload(ctx)
+		err = a.Reload(ctx)
 	}
 	if err != nil {
-		a.daemon.logger.Error("stop account", "account", int64(a.id), "error", err)
+		a.shared.Logger.Error("stop account", "account", int64(a.id), "error", err)
 	}
 	return &ending{err: stoppedError(why)}
 }
 
 // resume takes a stop back that no manifest proves.
-func (a *account) resume() error {
-	ctx := context.WithoutCancel(a.daemon.work)
-	err := a.daemon.store.Update(ctx, func(tx *store.Tx) error { return setStopped(tx, a.id, "", store.AccountActive) })
+func (a *Account) resume() error {
+	ctx := context.WithoutCancel(a.shared.Work)
+	err := a.shared.Store.Update(ctx, func(tx *store.Tx) error { return setStopped(tx, a.id, "", store.AccountActive) })
 	if err != nil {
 		return err
 	}
-	return a.reload(ctx)
+	return a.Reload(ctx)
 }
 
 func setStopped(tx *store.Tx, id store.AccountID, why string, state store.AccountState) error {
@@ -156,18 +156,18 @@ func setStopped(tx *store.Tx, id store.AccountID, why string, state store.Accoun
 }
 
 // system appends a system event of the account.
-func (a *account) system(tx *store.Tx, text string) error {
+func (a *Account) system(tx *store.Tx, text string) error {
 	now := local.Time{Time: time.Now()}
-	_, err := a.daemon.journal.Append(tx, a.id, local.Event{
-		Type: local.TypeSystem, Account: a.current().Address, Time: now, Received: now, System: &local.System{Text: text},
+	_, err := a.shared.Journal.Append(tx, a.id, local.Event{
+		Type: local.TypeSystem, Account: a.Row().Address, Time: now, Received: now, System: &local.System{Text: text},
 	})
 	return err
 }
 
 // identity appends an identity event of the own account.
-func (a *account) identity(tx *store.Tx, change local.Identity) error {
-	now, addr := local.Time{Time: time.Now()}, a.current().Address
-	_, err := a.daemon.journal.Append(tx, a.id, local.Event{
+func (a *Account) identity(tx *store.Tx, change local.Identity) error {
+	now, addr := local.Time{Time: time.Now()}, a.Row().Address
+	_, err := a.shared.Journal.Append(tx, a.id, local.Event{
 		Type: local.TypeIdentity, Account: addr, Peer: addr, Time: now, Received: now, Trust: local.TrustVerified, Identity: &change,
 	})
 	return err
@@ -177,19 +177,19 @@ func (a *account) identity(tx *store.Tx, change local.Identity) error {
 // the server has answered. It returns nil when the new device is in use.
 // Meanwhile, which is long when the server is away, an engine without a
 // connection queues and shows history; it seals nothing.
-func (a *account) replaceDevice(parent context.Context) *ending {
+func (a *Account) replaceDevice(parent context.Context) *ending {
 	ctx, cancel := context.WithCancel(parent)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 	a.build()
-	e, _ := a.parts()
+	e, _ := a.Parts()
 	wg.Go(func() { a.ended("engine", ctx, e.Run(ctx)) })
 	return a.replaceUntilDone(parent)
 }
 
-func (a *account) replaceUntilDone(ctx context.Context) *ending {
-	timing := a.daemon.cfg.Intervals
+func (a *Account) replaceUntilDone(ctx context.Context) *ending {
+	timing := a.shared.Config.Intervals
 	wait := backoff.ExponentialBackOff{
 		InitialInterval: timing.ReconnectMin, MaxInterval: timing.ReconnectMax,
 		Multiplier: backoff.DefaultMultiplier, RandomizationFactor: backoff.DefaultRandomizationFactor,
@@ -207,7 +207,7 @@ func (a *account) replaceUntilDone(ctx context.Context) *ending {
 		case errors.Is(err, keyring.ErrOlder):
 			a.shown(shownOlder)
 		}
-		a.daemon.logger.Warn("enrol as a new device", "account", int64(a.id), "error", err)
+		a.shared.Logger.Warn("enrol as a new device", "account", int64(a.id), "error", err)
 		t := time.NewTimer(max(wait.NextBackOff(), link.Wait(err)))
 		select {
 		case <-t.C:
@@ -219,7 +219,7 @@ func (a *account) replaceUntilDone(ctx context.Context) *ending {
 }
 
 // shown makes a reason the account's error and tells it once.
-func (a *account) shown(why string) {
+func (a *Account) shown(why string) {
 	a.mu.Lock()
 	told := a.stopped != nil && a.stopped.Message == why
 	a.stopped = stoppedError(why)
@@ -229,8 +229,8 @@ func (a *account) shown(why string) {
 	}
 }
 
-func (a *account) replaceOnce(ctx context.Context) error {
-	d := a.daemon
+func (a *Account) replaceOnce(ctx context.Context) error {
+	s := a.shared
 	a.mu.Lock()
 	endpoint, addr, old := a.endpointLocked(), a.address, key.DeviceID(a.row.Device)
 	a.mu.Unlock()
@@ -239,7 +239,7 @@ func (a *account) replaceOnce(ctx context.Context) error {
 		return err
 	}
 	if !taken {
-		c := link.NewClient(endpoint, addr.User, old, signer{d.keys, a.id})
+		c := link.NewClient(endpoint, addr.User, old, signer{s.Keyring, a.id})
 		defer c.Close()
 		newest, err := c.Account(ctx, addr.User)
 		if err != nil {
@@ -259,11 +259,11 @@ func (a *account) replaceOnce(ctx context.Context) error {
 			return fmt.Errorf("new manifest: %w", err)
 		}
 	}
-	err = d.store.Update(ctx, func(tx *store.Tx) error {
+	err = s.Store.Update(ctx, func(tx *store.Tx) error {
 		if err := tx.Restart(a.id); err != nil {
 			return err
 		}
-		if err := d.keys.FinishReplacement(tx, a.id); err != nil {
+		if err := s.Keyring.FinishReplacement(tx, a.id); err != nil {
 			return err
 		}
 		return a.system(tx, "this copy of the device was old; it goes on as a new device of the account")
@@ -271,18 +271,18 @@ func (a *account) replaceOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.reload(ctx)
+	return a.Reload(ctx)
 }
 
 // prepareReplacement admits the manifest that the server shows as the account's
 // newest, and makes the one that follows it. What was admitted stays, also if
 // nothing can be made on top of it.
-func (a *account) prepareReplacement(ctx context.Context, addr identity.Address, newest []byte) (r keyring.Replacement, err error) {
-	d := a.daemon
+func (a *Account) prepareReplacement(ctx context.Context, addr identity.Address, newest []byte) (r keyring.Replacement, err error) {
+	s := a.shared
 	var refused error
-	err = d.store.Update(ctx, func(tx *store.Tx) error {
+	err = s.Store.Update(ctx, func(tx *store.Tx) error {
 		refused = nil
-		admitted, err := d.trust.Admit(tx, a.id, addr, nil, [][]byte{newest}, time.Now())
+		admitted, err := s.Trust.Admit(tx, a.id, addr, nil, [][]byte{newest}, time.Now())
 		for _, change := range admitted.Changes {
 			if err := a.identity(tx, change); err != nil {
 				return err
@@ -295,7 +295,7 @@ func (a *account) prepareReplacement(ctx context.Context, addr identity.Address,
 		if err != nil {
 			return err
 		}
-		r, err = d.keys.PrepareReplacement(tx, a.id, newest, time.Now())
+		r, err = s.Keyring.PrepareReplacement(tx, a.id, newest, time.Now())
 		if errors.Is(err, keyring.ErrOlder) || errors.Is(err, keyring.ErrRevoked) {
 			refused = err
 			return nil
@@ -311,23 +311,23 @@ func (a *account) prepareReplacement(ctx context.Context, addr identity.Address,
 // replacementTaken reports whether the server already has the manifest of a
 // replacement that was prepared before: then the old device buys no token any
 // more, and the new one does.
-func (a *account) replacementTaken(ctx context.Context, endpoint link.Endpoint, addr identity.Address) (bool, error) {
-	d := a.daemon
+func (a *Account) replacementTaken(ctx context.Context, endpoint link.Endpoint, addr identity.Address) (bool, error) {
+	s := a.shared
 	var pending []byte
 	var device key.DeviceID
-	err := d.store.View(ctx, func(tx *store.Tx) error {
+	err := s.Store.View(ctx, func(tx *store.Tx) error {
 		row, err := tx.Account(a.id)
 		if err != nil || len(row.Pending) == 0 {
 			return err
 		}
 		pending = row.Pending
-		device, err = d.keys.NextDevice(tx, a.id)
+		device, err = s.Keyring.NextDevice(tx, a.id)
 		return err
 	})
 	if err != nil || len(pending) == 0 {
 		return false, err
 	}
-	c := link.NewClient(endpoint, addr.User, device, nextSigner{d.keys, a.id})
+	c := link.NewClient(endpoint, addr.User, device, nextSigner{s.Keyring, a.id})
 	defer c.Close()
 	newest, err := c.Account(ctx, addr.User)
 	if link.KindOf(err) == link.KindRefused {

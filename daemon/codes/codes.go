@@ -1,28 +1,32 @@
-package daemon
+// Package codes turns the errors of the daemon's parts (store, keyring, trust,
+// link) into the stable codes and messages of the local RPC. It is the only
+// package that does so: the parts return their own errors, package backend
+// converts them where they leave the daemon, and the engine where an error is
+// part of a result. It has no state.
+package codes
 
 import (
 	"errors"
 	"fmt"
 
 	"secmsg/config"
-	"secmsg/daemon/engine"
 	"secmsg/daemon/keyring"
-	"secmsg/daemon/link"
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
 	"secmsg/rpc/local"
 )
 
-// toLocal gives an error the code with which it crosses the socket. What it
-// does not know stays as it is: that is logged whole and leaves as "internal".
-func toLocal(err error) error {
+// Local gives an error the code with which it crosses the socket. An error of
+// unknown origin is returned unchanged; the socket's server logs it in full and
+// answers "internal".
+func Local(err error) error {
 	if err == nil {
 		return nil
 	}
 	if e, ok := errors.AsType[*local.Error](err); ok {
 		return e
 	}
-	for _, conv := range []func(error) *local.Error{storeError, keyringError, trustError, linkError} {
+	for _, conv := range []func(error) *local.Error{storeError, keyringError, trustError, Server} {
 		if e := conv(err); e != nil {
 			return fmt.Errorf("%w (%w)", e, err)
 		}
@@ -39,7 +43,7 @@ func storeError(err error) *local.Error {
 	}
 	switch {
 	case errors.Is(err, store.ErrLocked):
-		return lockedError()
+		return Locked()
 	case errors.Is(err, store.ErrDiskFull):
 		return local.Errorf(local.CodeDiskFull, "no space left where the profile lives; nothing was lost").WithCause(local.CauseDisk)
 	case errors.Is(err, store.ErrTooNew):
@@ -52,14 +56,15 @@ func storeError(err error) *local.Error {
 	return nil
 }
 
-func lockedError() *local.Error {
+// Locked is the error of everything that needs an unlocked profile.
+func Locked() *local.Error {
 	return local.Errorf(local.CodeLocked, "the profile is locked").WithHint("secmsg unlock")
 }
 
 func keyringError(err error) *local.Error {
 	switch {
 	case errors.Is(err, keyring.ErrLocked):
-		return lockedError()
+		return Locked()
 	case errors.Is(err, keyring.ErrPassphrase):
 		return local.Errorf(local.CodeLocked, "the passphrase is wrong")
 	case errors.Is(err, keyring.ErrNoPassphrase):
@@ -86,19 +91,4 @@ func trustError(err error) *local.Error {
 		return local.Errorf(local.CodeUntrusted, "%v", err)
 	}
 	return nil
-}
-
-// linkError maps what the server or the way to it said.
-func linkError(err error) *local.Error {
-	var e *local.Error
-	switch link.KindOf(err) {
-	case link.KindInvite:
-		e = local.Errorf(local.CodeRefused, "the invite is unknown, used, expired or revoked").WithHint("ask for a new invite")
-	case link.KindNameTaken:
-		e = local.Errorf(local.CodeUsage, "the name is taken").WithHint("choose another --name")
-	default:
-		return engine.ServerError(err)
-	}
-	_, e.Host = link.CauseOf(err)
-	return e
 }

@@ -1,4 +1,4 @@
-package daemon
+package account
 
 import (
 	"context"
@@ -17,32 +17,57 @@ import (
 	"secmsg/crypto/key"
 	"secmsg/crypto/seal"
 	"secmsg/daemon/call"
+	"secmsg/daemon/codes"
 	"secmsg/daemon/engine"
 	"secmsg/daemon/files"
+	"secmsg/daemon/journal"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
 	"secmsg/rpc/local"
 	"secmsg/rpc/wire"
 )
 
-// account runs one own account: its engine for as long as the profile is
+// Shared is what the accounts of a profile have in common.
+type Shared struct {
+	Config  config.Client
+	Store   *store.Store
+	Keyring *keyring.Keyring
+	Trust   *trust.Trust
+	Journal *journal.Journal
+	Memory  *files.Memory // for the transfers of all accounts together
+	Logger  *slog.Logger
+	// Work ends every account. The store stays open until they have ended.
+	Work context.Context
+	// Fail ends the daemon, which cannot go on after err.
+	Fail func(err error)
+	// Changed reports a change of an account's connections. It must not wait.
+	Changed func()
+	// Stopping reports whether the daemon is about to end.
+	Stopping func() bool
+	// Identity appends an identity event of a peer, in a transaction.
+	Identity func(tx *store.Tx, account store.AccountID, peer identity.Address, change local.Identity) error
+}
+
+// Account runs one own account: its engine for as long as the profile is
 // unlocked, and its link for as long as this copy of the device is good.
-type account struct {
+type Account struct {
 	// constant
-	daemon *Daemon
+	shared *Shared
 	id     store.AccountID
 	cancel context.CancelFunc
 	done   chan struct{} // closed when supervise has ended
 	sends  *engine.Sends // what waits for an engine, whichever it is
 
-	mu      sync.Mutex
-	row     store.Account    // guarded by mu
-	address identity.Address // guarded by mu
-	engine  *engine.Engine   // guarded by mu
-	link    *link.Link       // guarded by mu
-	files   *files.Service   // guarded by mu
-	calls   *call.Service    // guarded by mu
+	address identity.Address
+
+	mu     sync.Mutex
+	row    store.Account  // guarded by mu
+	engine *engine.Engine // guarded by mu
+	link   *link.Link     // guarded by mu
+	files  *files.Service // guarded by mu
+	calls  *call.Service  // guarded by mu
 	// addresses are this machine's when the server was reached last; guarded by mu.
 	addresses string
 	// contactUp and replicaUp tell which connections stand; guarded by mu.
@@ -51,14 +76,14 @@ type account struct {
 	told                 bool         // guarded by mu; the user knows of an end that is not proven
 }
 
-// startAccount starts an account in a goroutine of its own.
-func (d *Daemon) startAccount(row store.Account) (*account, error) {
+// Start starts an account in a goroutine of its own.
+func (s *Shared) Start(row store.Account) (*Account, error) {
 	addr, err := identity.ParseAddress(row.Address)
 	if err != nil {
 		return nil, fmt.Errorf("account %d: %w", row.ID, err)
 	}
-	ctx, cancel := context.WithCancel(d.work)
-	a := &account{daemon: d, id: row.ID, cancel: cancel, done: make(chan struct{}), sends: engine.NewSends(), row: row, address: addr}
+	ctx, cancel := context.WithCancel(s.Work)
+	a := &Account{shared: s, id: row.ID, cancel: cancel, done: make(chan struct{}), sends: engine.NewSends(), row: row, address: addr}
 	a.build()
 	go func() {
 		defer close(a.done)
@@ -68,50 +93,62 @@ func (d *Daemon) startAccount(row store.Account) (*account, error) {
 	return a, nil
 }
 
-// stop ends an account and waits for it.
-func (a *account) stop() {
+// ID returns the account's number in the store.
+func (a *Account) ID() store.AccountID { return a.id }
+
+// Address returns the account's address, which never changes.
+func (a *Account) Address() identity.Address { return a.address }
+
+// Cancel makes the account end. It does not wait.
+func (a *Account) Cancel() { a.cancel() }
+
+// Done is closed when the account has ended.
+func (a *Account) Done() <-chan struct{} { return a.done }
+
+// Stop ends the account and waits for it.
+func (a *Account) Stop() {
 	a.cancel()
 	<-a.done
 }
 
 // build makes engine and link for the account's present device.
-func (a *account) build() {
-	d := a.daemon
-	logger := d.logger.With("account", int64(a.id))
+func (a *Account) build() {
+	s := a.shared
+	logger := s.Logger.With("account", int64(a.id))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.contactUp, a.replicaUp = false, false
 	a.engine = engine.New(engine.Options{
 		Account: a.id, Address: a.address, Device: key.DeviceID(a.row.Device),
-		Store: d.store, Keyring: d.keys, Trust: d.trust, Journal: d.journal, Sends: a.sends,
-		Logger: logger, Config: engineConfig(d.cfg), SafeName: files.SafeName,
-		OnFiles: func() { a.fileService().Kick() }, OnUp: a.reached,
+		Store: s.Store, Keyring: s.Keyring, Trust: s.Trust, Journal: s.Journal, Sends: a.sends,
+		Logger: logger, Config: engineConfig(s.Config), SafeName: files.SafeName,
+		OnFiles: func() { a.Files().Kick() }, OnUp: a.reached,
 		Calls: callHandler{a},
 	})
 	a.link = link.New(link.Options{
 		Endpoint: a.endpointLocked(), Account: a.address.User, Device: key.DeviceID(a.row.Device),
-		Signer: signer{d.keys, a.id}, Handler: linkWatch{a.engine, a}, Logger: logger, Network: addresses,
+		Signer: signer{s.Keyring, a.id}, Handler: linkWatch{a.engine, a}, Logger: logger, Network: addresses,
 	})
 	a.engine.SetLink(a.link)
 	a.files = files.New(files.Options{
-		Account: a.id, Store: d.store, Blobs: blobs{a.link.Client}, Engine: a.engine, Memory: d.memory, Logger: logger,
-		Spool: filepath.Join(d.cfg.Paths.Data, spoolDir), Downloads: d.downloads(),
-		Parallel: d.cfg.Files.Parallel, SpoolParts: int(d.cfg.Files.Spool / seal.FilePartPlain),
-		KeepFree: int64(d.cfg.Files.KeepFree), Explain: linkError,
+		Account: a.id, Store: s.Store, Blobs: blobs{a.link.Client}, Engine: a.engine, Memory: s.Memory, Logger: logger,
+		Spool: filepath.Join(s.Config.Paths.Data, spoolDir), Downloads: s.downloads(),
+		Parallel: s.Config.Files.Parallel, SpoolParts: int(s.Config.Files.Spool / seal.FilePartPlain),
+		KeepFree: int64(s.Config.Files.KeepFree), Explain: codes.Server,
 	})
 	a.calls = call.New(call.Options{
 		Self: call.Device(a.row.Device), Signals: callSignals{a.engine}, Logger: logger,
 		Media:    callMedia{link: a.link, server: a.row.Server, logger: logger},
-		Stopping: d.stopping,
+		Stopping: s.Stopping,
 	})
 }
 
 // reached is told that the server can be reached again: perhaps from another
 // network, which calls then must know.
-func (a *account) reached() {
-	a.fileService().Reached()
+func (a *Account) reached() {
+	a.Files().Reached()
 	now := addresses()
-	e, _ := a.parts()
+	e, _ := a.Parts()
 	up := e.Connected() // else a user is in a hurry
 	a.mu.Lock()
 	changed := a.addresses != "" && a.addresses != now
@@ -121,20 +158,20 @@ func (a *account) reached() {
 	}
 	a.mu.Unlock()
 	if changed {
-		a.callService().NetworkChanged()
+		a.Calls().NetworkChanged()
 	}
 }
 
-func (a *account) callService() *call.Service {
+func (a *Account) Calls() *call.Service {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.calls
 }
 
-func (a *account) endpointLocked() link.Endpoint {
+func (a *Account) endpointLocked() link.Endpoint {
 	return link.Endpoint{
 		Server: a.row.Server, Realm: identity.Fingerprint(a.row.Realm), Domain: a.address.Domain,
-		Timing: linkTiming(a.daemon.cfg), Proxy: proxyOf(a.daemon.cfg),
+		Timing: linkTiming(a.shared.Config), Proxy: proxyOf(a.shared.Config),
 	}
 }
 
@@ -152,21 +189,21 @@ func (s signer) SignChallenge(role wire.Role, nonce []byte) ([]byte, error) {
 // supervise runs the account until ctx ends: connected; or, once this copy of
 // the device is found to be old, as a new device; or without a connection, so
 // that history can still be read.
-func (a *account) supervise(ctx context.Context) {
-	wait := newPatience(a.daemon.cfg.Intervals.ReconnectMax)
+func (a *Account) supervise(ctx context.Context) {
+	wait := newPatience(a.shared.Config.Intervals.ReconnectMax)
 	for ctx.Err() == nil {
 		began := time.Now()
 		var end *ending
 		switch {
-		case a.current().State == store.AccountStopped && a.removed():
-			end = &ending{err: stoppedError(a.current().Stopped)}
-		case a.current().State == store.AccountStopped:
+		case a.Row().State == store.AccountStopped && a.removed():
+			end = &ending{err: stoppedError(a.Row().Stopped)}
+		case a.Row().State == store.AccountStopped:
 			err := a.resume()
 			if err == nil {
 				continue
 			}
-			end = &ending{err: local.As(toLocal(err))}
-		case len(a.current().Pending) > 0:
+			end = &ending{err: local.As(codes.Local(err))}
+		case len(a.Row().Pending) > 0:
 			end = a.replaceDevice(ctx)
 		default:
 			end = a.connected(ctx)
@@ -196,7 +233,7 @@ func (a *account) supervise(ctx context.Context) {
 }
 
 // rest runs the engine without a connection for a while.
-func (a *account) rest(ctx context.Context, d time.Duration) {
+func (a *Account) rest(ctx context.Context, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	a.runEngine(ctx)
@@ -204,7 +241,7 @@ func (a *account) rest(ctx context.Context, d time.Duration) {
 
 // connected runs engine and link until ctx ends or the server refuses this copy
 // of the device. It returns nil when a new device is to take over.
-func (a *account) connected(parent context.Context) *ending {
+func (a *Account) connected(parent context.Context) *ending {
 	// Calls end first: their peers are told through engine and link.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
 	defer cancel()
@@ -212,8 +249,8 @@ func (a *account) connected(parent context.Context) *ending {
 	defer endCalls()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	e, l := a.parts()
-	f, c := a.fileService(), a.callService()
+	e, l := a.Parts()
+	f, c := a.Files(), a.Calls()
 	wg.Go(func() {
 		defer cancel()
 		a.ended("calls", callCtx, c.Run(callCtx))
@@ -232,51 +269,51 @@ func (a *account) connected(parent context.Context) *ending {
 }
 
 // runEngine runs the engine without a connection until ctx ends.
-func (a *account) runEngine(ctx context.Context) {
+func (a *Account) runEngine(ctx context.Context) {
 	a.build()
-	e, _ := a.parts()
+	e, _ := a.Parts()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	c := a.callService()
+	c := a.Calls()
 	wg.Go(func() { a.ended("calls", ctx, c.Run(ctx)) })
 	a.ended("engine", ctx, e.Run(ctx))
 }
 
-func (a *account) ended(what string, ctx context.Context, err error) {
+func (a *Account) ended(what string, ctx context.Context, err error) {
 	if ctx.Err() == nil {
-		a.daemon.logger.Error(what+" ended by itself", "account", int64(a.id), "error", err)
-		a.daemon.fail(fmt.Errorf("%s of account %d ended: %w", what, a.id, err))
+		a.shared.Logger.Error(what+" ended by itself", "account", int64(a.id), "error", err)
+		a.shared.Fail(fmt.Errorf("%s of account %d ended: %w", what, a.id, err))
 	}
 }
 
-// parts returns the present engine and link.
-func (a *account) parts() (*engine.Engine, *link.Link) {
+// Parts returns the present engine and link.
+func (a *Account) Parts() (*engine.Engine, *link.Link) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.engine, a.link
 }
 
-func (a *account) fileService() *files.Service {
+func (a *Account) Files() *files.Service {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.files
 }
 
-func (a *account) current() store.Account {
+func (a *Account) Row() store.Account {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.row
 }
 
-func (a *account) stoppedWhy() *local.Error {
+func (a *Account) Stopped() *local.Error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.stopped
 }
 
-// reload reads the account's row again.
-func (a *account) reload(ctx context.Context) error {
-	return a.daemon.store.View(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+// Reload reads the account's row again.
+func (a *Account) Reload(ctx context.Context) error {
+	return a.shared.Store.View(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		row, err := tx.Account(a.id)
 		if err != nil {
 			return err
@@ -288,8 +325,8 @@ func (a *account) reload(ctx context.Context) error {
 	})
 }
 
-// describe shows an account as the local RPC does.
-func describe(row store.Account) (local.Account, error) {
+// Describe shows an account as the local RPC does.
+func Describe(row store.Account) (local.Account, error) {
 	addr, err := identity.ParseAddress(row.Address)
 	if err != nil {
 		return local.Account{}, err
@@ -342,24 +379,34 @@ func engineConfig(c config.Client) engine.Config {
 	}
 }
 
-// sweepInterval is how often the keyring deletes what time has ended.
-const sweepInterval = time.Hour
+const (
+	// spoolDir is where sealed parts wait, in the profile's data directory.
+	spoolDir = "spool"
+	// downloadsDir is where files go unless the configuration says otherwise.
+	downloadsDir = "downloads"
+)
 
-// sweep deletes old sessions, message keys and prekeys now and then.
-func (d *Daemon) sweep(ctx context.Context) {
-	t := time.NewTicker(sweepInterval)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
-		}
-		for _, a := range d.running() {
-			err := d.store.Update(ctx, func(tx *store.Tx) error { return d.keys.Sweep(tx, a.id, d.store.KeyTime()) })
-			if err != nil && ctx.Err() == nil {
-				d.logger.Warn("sweep keys", slog.Int64("account", int64(a.id)), "error", err)
-			}
-		}
+func (s *Shared) downloads() string {
+	if s.Config.Files.Dir != "" {
+		return s.Config.Files.Dir
 	}
+	return filepath.Join(s.Config.Paths.Data, downloadsDir)
+}
+
+// AwaitMail waits a little until what waited at the server is here, and says
+// why it is not. A daemon that was started for this very question has not been
+// connected yet; one that is known to be offline has nothing to wait for.
+func (a *Account) AwaitMail(ctx context.Context) *local.Error {
+	if why := a.Stopped(); why != nil {
+		return why
+	}
+	e, _ := a.Parts()
+	if e.Tried() && !e.Connected() {
+		e.Kick() // for the next question
+		return e.Away()
+	}
+	if err := e.Connect(ctx, engine.StageMail); err != nil {
+		return local.As(codes.Local(err))
+	}
+	return nil
 }

@@ -1,0 +1,146 @@
+// Package backend implements localapi.Backend: it finds the account that a
+// request is about and asks its parts, and it owns the list of accounts.
+//
+// A method of the local RPC lives in five files: its name, parameters and result
+// in rpc/local (methods.go and a file of types), its row in
+// daemon/localapi/methods.go with its line in localapi/backend.go, and its
+// implementation here.
+package backend
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"secmsg/config"
+	"secmsg/crypto/identity"
+	"secmsg/daemon/account"
+	"secmsg/daemon/codes"
+	"secmsg/daemon/files"
+	"secmsg/daemon/journal"
+	"secmsg/daemon/keyring"
+	"secmsg/daemon/localapi"
+	"secmsg/daemon/store"
+	"secmsg/daemon/trust"
+	"secmsg/rpc/local"
+)
+
+// Options make a Backend.
+type Options struct {
+	Config  config.Client
+	Store   *store.Store
+	Keyring *keyring.Keyring
+	Journal *journal.Journal
+	Logger  *slog.Logger
+	// Work ends every account. The store stays open until they have ended.
+	Work context.Context
+	// Stop ends the daemon because a caller asked for it; Fail, because it cannot
+	// go on after err. Both return at once.
+	Stop func()
+	Fail func(err error)
+	// Stopping reports whether the daemon is about to end.
+	Stopping func() bool
+	// Hello introduces the daemon's process.
+	Hello func() local.Hello
+	// StaysUnlocked reports whether an unlocked profile would be unlocked after a
+	// restart of the daemon.
+	StaysUnlocked func() bool
+}
+
+// Backend answers the requests of the local socket.
+type Backend struct {
+	// constant
+	shared        *account.Shared
+	store         *store.Store
+	keys          *keyring.Keyring
+	trust         *trust.Trust
+	journal       *journal.Journal
+	logger        *slog.Logger
+	stop          func()
+	hello         func() local.Hello
+	staysUnlocked func() bool
+
+	changed changes // of the accounts' connections
+
+	// life is held while accounts come and go: join, remove, lock, unlock.
+	life sync.Mutex
+
+	mu       sync.Mutex
+	accounts []*account.Account // guarded by mu; in the order of their ids
+}
+
+var _ localapi.Backend = (*Backend)(nil)
+
+// New makes a Backend without accounts. Start starts them.
+func New(o Options) *Backend {
+	b := &Backend{
+		store: o.Store, keys: o.Keyring, journal: o.Journal, logger: o.Logger,
+		stop: o.Stop, hello: o.Hello, staysUnlocked: o.StaysUnlocked,
+	}
+	b.trust = trust.New(trust.Options{Logger: o.Logger, Notify: b.identityEvent})
+	b.shared = &account.Shared{
+		Config: o.Config, Store: o.Store, Keyring: o.Keyring, Trust: b.trust, Journal: o.Journal, Memory: files.NewMemory(),
+		Logger: o.Logger, Work: o.Work, Fail: o.Fail, Stopping: o.Stopping, Changed: b.changed.tell, Identity: b.identityEvent,
+	}
+	return b
+}
+
+// Alive checks that the store and every engine answer.
+func (b *Backend) Alive(ctx context.Context) error {
+	if err := b.store.View(ctx, func(tx *store.Tx) error {
+		_, err := tx.AccountRefs()
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, a := range b.running() {
+		e, _ := a.Parts()
+		if err := e.Ping(ctx); err != nil {
+			return fmt.Errorf("account %d: %w", a.ID(), err)
+		}
+	}
+	return nil
+}
+
+// CheckIdle implements localapi.Backend. Transfers from and to paths resume
+// after a restart; those from and to a caller's stream hold its connection open.
+func (b *Backend) CheckIdle(ctx context.Context) error {
+	for _, a := range b.running() {
+		calls, err := a.Calls().Status(ctx)
+		if err != nil {
+			return codes.Local(err)
+		}
+		if len(calls.Calls) > 0 {
+			return local.Errorf(local.CodeRefused, "a call is going on")
+		}
+	}
+	if !b.staysUnlocked() {
+		return local.Errorf(local.CodeRefused, "its profile was unlocked by hand and would be locked again")
+	}
+	return nil
+}
+
+// identityEvent appends an identity event that trust founb.
+func (b *Backend) identityEvent(tx *store.Tx, id store.AccountID, peer identity.Address, change local.Identity) error {
+	row, err := tx.Account(id)
+	if err != nil {
+		return err
+	}
+	now := local.Time{Time: time.Now()}
+	ev := local.Event{
+		Type: local.TypeIdentity, Account: row.Address, Peer: peer.String(), Direction: local.DirectionIn,
+		Time: now, Received: now, Identity: &change,
+	}
+	if p, err := tx.FindPeer(id, peer.String()); err == nil {
+		if ev.Trust, err = b.trust.State(tx, id, p); err != nil {
+			return err
+		}
+	}
+	if change.Change == local.ChangeKey {
+		tx.OnCommit(func() { b.callKeyChanged(id, peer) })
+	}
+	_, err = b.journal.Append(tx, id, ev)
+	return err
+}

@@ -1,0 +1,67 @@
+package backend
+
+import (
+	"sync"
+
+	"secmsg/rpc/local"
+)
+
+// Links implements localapi.Backend.
+func (b *Backend) Links() ([]local.Link, <-chan struct{}) {
+	changed := b.changed.next()
+	var out []local.Link
+	for _, a := range b.running() {
+		e, _ := a.Parts()
+		l := local.Link{Account: a.Address().String(), Connected: a.Receives()}
+		switch why := a.Stopped(); {
+		case l.Connected:
+		case why != nil:
+			l.Error = why
+		case e.Tried():
+			l.Error = e.Away()
+		default:
+			continue // not known yet
+		}
+		out = append(out, l)
+	}
+	return out, changed
+}
+
+// changes tells any number of watchers that something has changed. A watcher
+// takes the channel first and looks then, so that it misses nothing.
+type changes struct {
+	mu sync.Mutex
+	ch chan struct{} // guarded by mu; closed at the next change; nil if nobody asked
+}
+
+// next returns the channel that is closed at the next change.
+func (c *changes) next() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ch == nil {
+		c.ch = make(chan struct{})
+	}
+	return c.ch
+}
+
+func (c *changes) tell() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ch != nil {
+		close(c.ch)
+		c.ch = nil
+	}
+}
+
+// Connected counts the accounts, and those of them with both connections. The
+// channel is closed at the next change.
+func (b *Backend) Connected() (accounts, up int, changed <-chan struct{}) {
+	changed = b.changed.next()
+	list := b.running()
+	for _, a := range list {
+		if a.Up() {
+			up++
+		}
+	}
+	return len(list), up, changed
+}
