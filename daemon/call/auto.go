@@ -99,7 +99,7 @@ func (s *Service) assign(l *live, alone bool) {
 	s.wg.Go(func() {
 		yes, err := s.signals.AutoAnswer(s.work, peer)
 		if err != nil {
-			s.logger.Warn("policy of a call", "error", err)
+			s.logger.Warn("read the policy for a call", "error", err)
 		}
 		if err != nil || !yes {
 			return
@@ -137,6 +137,6 @@ func (s *Service) give(l *live, takes func(w *waiter) bool) bool {
 // allows it and nobody waits for it. If there are none, the call keeps ringing.
 func (s *Service) answerAlone(id ID) {
 	if _, err := s.take(s.work, id, local.CallMedia{}, nil); err != nil {
-		s.logger.Warn("a call is not answered by itself", "error", err)
+		s.logger.Warn("automatic answer failed", "error", err)
 	}
 }

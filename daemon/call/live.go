@@ -130,7 +130,7 @@ func (s *Service) serve(ctx context.Context, l *live, x Session) *local.CallStat
 		case <-ctx.Done():
 			stats, err := x.Close()
 			if err != nil {
-				s.logger.Info("end of a call", "error", err)
+				s.logger.Info("close a call's media", "error", err)
 			}
 			<-events
 			return stats
@@ -173,7 +173,7 @@ func (s *Service) op(id ID, f op) {
 	select {
 	case l.ops <- f:
 	default:
-		s.mediaFailedNow(id, errors.New("its connection does not follow"))
+		s.mediaFailedNow(id, errors.New("its media connection does not respond"))
 	}
 }
 
@@ -182,7 +182,7 @@ func (s *Service) mediaFailed(id ID, err error) {
 }
 
 func (s *Service) mediaFailedNow(id ID, err error) {
-	s.logger.Info("media of a call", "error", err)
+	s.logger.Info("call media failed", "error", err)
 	down := MediaDown{ID: id, Lost: true, Identity: errors.Is(err, ErrIdentity), Text: err.Error()}
 	if e, ok := errors.AsType[*local.Error](err); ok {
 		down.Text, down.Err = e.Message, e

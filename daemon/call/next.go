@@ -327,7 +327,7 @@ func (m *machine) expired(e Expired) {
 		}
 		m.end(c, local.CallNoAnswer, "", tell)
 	case TimerConnect:
-		m.end(c, local.CallFailed, "no way to the peer was found", e2e.CallReason_CALL_REASON_FAILED)
+		m.end(c, local.CallFailed, "no network path to the peer was found", e2e.CallReason_CALL_REASON_FAILED)
 	case TimerRepeat:
 		c.repeats++
 		m.repeat(c)

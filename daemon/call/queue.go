@@ -25,7 +25,7 @@ func (q *queue) put(fn func(ctx context.Context)) bool {
 	case q.list <- fn:
 		return true
 	default:
-		q.logger.Warn("a call signal or record is dropped: too many wait")
+		q.logger.Warn("call signal or record dropped: the queue is full")
 		return false
 	}
 }

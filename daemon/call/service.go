@@ -158,7 +158,7 @@ func (s *Service) offer(fn func()) {
 	select {
 	case s.inbox <- fn:
 	default:
-		s.logger.Warn("a call signal is dropped: too many wait")
+		s.logger.Warn("call signal dropped: the queue is full")
 	}
 }
 
@@ -257,7 +257,7 @@ func (s *Service) run(f Effect) {
 		s.op(f.ID, func(_ context.Context, x Session) (Event, error) {
 			for _, c := range f.Candidates {
 				if err := x.AddCandidate(c); err != nil {
-					s.logger.Debug("a candidate of the peer is not usable", "error", err)
+					s.logger.Debug("peer's candidate rejected", "error", err)
 				}
 			}
 			return nil, nil

@@ -108,7 +108,7 @@ func (m *machine) offered(id ID, e Signal) {
 	}
 	if e.Late {
 		m.Calls = append(m.Calls, c)
-		m.end(&m.Calls[len(m.Calls)-1], local.CallNoAnswer, "the call was held back on its way", 0)
+		m.end(&m.Calls[len(m.Calls)-1], local.CallNoAnswer, "the call was delayed on the way", 0)
 		return
 	}
 	if a := m.Active(); a != nil {

@@ -21,7 +21,7 @@ func (s *Service) Start(ctx context.Context, p local.CallStartParams, streams St
 		ring = time.Duration(p.Ring * float64(time.Second))
 	}
 	if ring < time.Millisecond || ring > e2e.MaxRing { // e2e.CallOffer counts in milliseconds
-		return local.Call{}, local.Errorf(local.CodeUsage, "a call rings for %s to %s", time.Millisecond, e2e.MaxRing)
+		return local.Call{}, local.Errorf(local.CodeUsage, "ring must be between %s and %s", time.Millisecond, e2e.MaxRing)
 	}
 	peer, err := s.signals.Check(ctx, p.Peer)
 	if err != nil {
@@ -125,7 +125,7 @@ func (s *Service) named(id, none string, which func(l *live) bool) (*live, error
 		return found, nil
 	}
 	slices.Sort(ids)
-	return nil, local.Errorf(local.CodeUsage, "there is more than one; name its id").WithHint("secmsg call status").WithCandidates(ids...)
+	return nil, local.Errorf(local.CodeUsage, "more than one call matches: give its id").WithHint("secmsg call status").WithCandidates(ids...)
 }
 
 // take opens media and answers a claimed call.
@@ -260,7 +260,7 @@ func outcome(c local.Call, connected, byPeer bool) error {
 		}
 		return local.Errorf(local.CodeUnreachable, "no device of the peer is online")
 	case local.CallIdentity:
-		return local.Errorf(local.CodeUntrusted, "%s", text("the peer is not who it was"))
+		return local.Errorf(local.CodeUntrusted, "%s", text("the peer's identity has changed"))
 	case local.CallDaemonRestart:
 		return local.Errorf(local.CodeNoDaemon, "the daemon stopped during the call")
 	}

@@ -87,7 +87,7 @@ func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 		}
 		if errors.Is(err, errNotNow) || errors.Is(err, errWithdrawn) {
 			if err := s.dropUnasked(ctx, f); err != nil && ctx.Err() == nil {
-				s.o.Logger.Warn("remove a file that is not fetched any more", "error", err)
+				s.o.Logger.Warn("remove a cancelled download", "error", err)
 			}
 		}
 		if errors.Is(err, errWithdrawn) {

@@ -18,7 +18,7 @@ import (
 )
 
 // errBadContent says that the server's content is not what the sender sealed.
-var errBadContent = errors.New("the content is not what its sender sealed")
+var errBadContent = errors.New("the content differs from the sealed file")
 
 // fetch downloads and decrypts one file, part by part. Several goroutines download parts;
 // one verifies and opens them in order; one passes the plaintext to a sink.

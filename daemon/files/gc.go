@@ -31,9 +31,9 @@ func (s *Service) tidy(ctx context.Context) {
 	out, err := s.collect(ctx, downloadKept)
 	switch {
 	case err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrLocked):
-		s.o.Logger.Warn("collect what transfers have left", "error", err)
+		s.o.Logger.Warn("collect leftovers of transfers", "error", err)
 	case out.Files > 0:
-		s.o.Logger.Info("collected what transfers have left", "files", out.Files, "bytes", out.Bytes)
+		s.o.Logger.Info("collected leftovers of transfers", "files", out.Files, "bytes", out.Bytes)
 	}
 }
 
@@ -154,7 +154,7 @@ func (s *Service) drop(ctx context.Context, id int64, t target) (int64, error) {
 			}
 		}
 	case !errors.Is(err, fs.ErrNotExist):
-		s.o.Logger.Warn("what was fetched of a file is left", "directory", t.Dir, "name", t.Temp, "error", err)
+		s.o.Logger.Warn("partial download left behind", "directory", t.Dir, "name", t.Temp, "error", err)
 	}
 	return size, s.o.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteTransfer(id) })
 }

@@ -32,10 +32,10 @@ const (
 // Get fetches a file to a path, or to stream if it is not nil.
 func (s *Service) Get(ctx context.Context, p local.FileGetParams, stream io.WriteCloser, progress func(local.FileProgress)) (local.FileGot, error) {
 	if p.Stream && (p.Path != "" || p.Overwrite) {
-		return local.FileGot{}, local.Errorf(local.CodeUsage, "a file goes to a path or to a stream, not both")
+		return local.FileGot{}, local.Errorf(local.CodeUsage, "path and stream exclude each other")
 	}
 	if p.Timeout < 0 || p.Timeout != p.Timeout || p.Timeout > 0 && !p.Wait {
-		return local.FileGot{}, local.Errorf(local.CodeUsage, "a timeout is positive and needs wait")
+		return local.FileGot{}, local.Errorf(local.CodeUsage, "timeout must be positive and needs wait")
 	}
 	if p.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -124,7 +124,7 @@ func (s *Service) fetchTo(ctx context.Context, f *store.File, p local.FileGetPar
 	if at.path == "" {
 		at.own = true
 		if at.path = s.o.Downloads; at.path == "" {
-			return "", local.Errorf(local.CodeUsage, "no directory for files is configured")
+			return "", local.Errorf(local.CodeUsage, "no download directory is configured")
 		}
 		if err := durable.MkdirAll(at.path, dirMode); err != nil {
 			return "", writeError(at.path, err)
@@ -215,7 +215,7 @@ func (s *Service) lookUp(ctx context.Context, text string) (f *store.File, peer 
 func available(f *store.File, stranger bool, peer string, now int64) error {
 	switch {
 	case stranger:
-		return local.Errorf(local.CodeUsage, "%s is not a contact; the file waits", peer).WithHint("secmsg contact add %s", peer)
+		return local.Errorf(local.CodeUsage, "%s is not a contact: add the contact to fetch the file", peer).WithHint("secmsg contact add %s", peer)
 	case f.State == store.FileSending:
 		return fmt.Errorf("%w: %w", local.Errorf(local.CodeUsage, "the file is still being sent"), errNotYet)
 	case f.State == store.FileDeclined:
@@ -223,7 +223,7 @@ func available(f *store.File, stranger bool, peer string, now int64) error {
 	case f.State == store.FileCancelled:
 		return local.Errorf(local.CodeNotFound, "the file was cancelled")
 	case f.State == store.FileExpired, f.ExpiresMS > 0 && f.ExpiresMS <= now:
-		return local.Errorf(local.CodeNotFound, "the server keeps the file no longer")
+		return local.Errorf(local.CodeNotFound, "the file has expired on the server")
 	case f.Blob == "":
 		return local.Errorf(local.CodeNotFound, "the file was never sent")
 	}
@@ -250,8 +250,8 @@ func (s *Service) notDeclined(ctx context.Context, id store.MessageID) error {
 
 // Texts for files that cannot be fetched.
 const (
-	textGone       = "the server has the file no more; its sender may have withdrawn it"
-	textBadContent = "what the server has is not what the sender sent; nothing was saved"
+	textGone       = "the server no longer has the file; its sender may have withdrawn it"
+	textBadContent = "the file on the server is not the one the sender sent; nothing was saved"
 )
 
 // getError translates an error for the caller. If the file can never be fetched, it also
@@ -261,7 +261,7 @@ func (s *Service) getError(ctx context.Context, f *store.File, err error) error 
 		return nil
 	}
 	if errors.Is(context.Cause(ctx), errTimeout) {
-		return local.Errorf(local.CodeTimeout, "the file did not come in time")
+		return local.Errorf(local.CodeTimeout, "the file was not available before the timeout")
 	}
 	if ctx.Err() != nil {
 		return err
@@ -273,7 +273,7 @@ func (s *Service) getError(ctx context.Context, f *store.File, err error) error 
 		return e
 	}
 	if errors.Is(err, errGone) {
-		return local.Errorf(local.CodeIO, "the file was not taken to its end")
+		return local.Errorf(local.CodeIO, "the reader closed before the end of the file")
 	}
 	if e, ok := errors.AsType[*local.Error](err); ok {
 		return fmt.Errorf("%w (%w)", e, err)
@@ -282,7 +282,7 @@ func (s *Service) getError(ctx context.Context, f *store.File, err error) error 
 		return fmt.Errorf("%w (%w)", local.Errorf(local.CodeDiskFull, "no space left"), err)
 	}
 	if e, ok := errors.AsType[*wire.Error](err); ok && e.Code == wire.CodeRateLimited {
-		return local.Errorf(local.CodeRateLimited, "the server limits such requests")
+		return local.Errorf(local.CodeRateLimited, "the server's rate limit was reached")
 	}
 	if errors.Is(err, store.ErrLocked) || errors.Is(err, store.ErrDisk) || errors.Is(err, store.ErrCorrupt) {
 		return err
@@ -313,9 +313,9 @@ func (s *Service) giveUp(ctx context.Context, f *store.File, err error) *local.E
 	default:
 		return nil
 	}
-	s.o.Logger.Warn("a file will not come", "file", uuid.UUID(f.ID), "error", err)
+	s.o.Logger.Warn("file cannot be fetched", "file", uuid.UUID(f.ID), "error", err)
 	if err := s.o.Engine.FetchFailed(ctx, f.ID, state, text, 0); err != nil {
-		s.o.Logger.Warn("a file will not come", "error", err)
+		s.o.Logger.Warn("file cannot be fetched", "error", err)
 	}
 	return e
 }

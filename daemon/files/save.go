@@ -268,7 +268,7 @@ func (d *save) finish(ctx context.Context) (string, error) {
 	case errors.Is(err, os.ErrExist):
 		return "", fmt.Errorf("%w (%w)", exists(path), os.ErrExist)
 	case errors.Is(err, errMoved):
-		return "", local.Errorf(local.CodeIO, "%s: another file was put in the place of what was fetched", path)
+		return "", local.Errorf(local.CodeIO, "%s: the downloaded file was replaced by another one", path)
 	case err != nil:
 		return "", writeError(path, err)
 	}
@@ -290,7 +290,7 @@ func (d *save) taken(name string) error {
 // forget removes the partial file and its row.
 func (d *save) forget(ctx context.Context) error {
 	if err := d.t.remove(d.root); err != nil {
-		return fmt.Errorf("remove what was fetched: %w", err)
+		return fmt.Errorf("remove a partial download: %w", err)
 	}
 	return d.s.o.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error { return tx.DeleteTransfer(d.id) })
 }
@@ -316,7 +316,7 @@ func (s *Service) unclaim(id int64) {
 type streamSink struct{ w io.Writer }
 
 // errGone says that the caller has closed its stream.
-var errGone = errors.New("the caller took no more")
+var errGone = errors.New("the caller stopped reading")
 
 // part implements sink.
 func (s streamSink) part(_ context.Context, _ int, plain, _ []byte) error {

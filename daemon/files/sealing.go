@@ -229,7 +229,7 @@ func (u *upload) retryLocal(ctx context.Context, do func() error) error {
 			return context.Cause(ctx)
 		}
 		if unwritable(err) {
-			return &failure{store.ReasonFileSpool, "the daemon may not write where it keeps what is to be sent: " + err.Error()}
+			return &failure{store.ReasonFileSpool, "the daemon cannot write to its directory for outgoing files: " + err.Error()}
 		}
 		u.waits(err)
 		if err := b.wait(ctx, err); err != nil {

@@ -11,14 +11,14 @@ import (
 )
 
 // ErrTicket is returned by Blobs when a ticket has expired.
-var ErrTicket = errors.New("the ticket is not good any more")
+var ErrTicket = errors.New("the ticket has expired")
 
 // ErrSize is returned by Blobs when a blob is shorter or longer than stated.
 var ErrSize = errors.New("the blob has another size")
 
 // ErrAnswer is returned by Blobs when an answer makes no sense: for example, a proxy
 // answered with a status that our server never sends. Trying again rarely helps.
-var ErrAnswer = errors.New("an answer that makes no sense")
+var ErrAnswer = errors.New("unexpected answer")
 
 // Blobs accesses the blobs of the account's server. A *wire.Error with the code not_found,
 // quota, too_large or conflict is final for the request. After ErrTicket the caller asks

@@ -135,7 +135,7 @@ func (s *Service) hold(f *os.File, src source, more int) (*os.File, error) {
 		err = again.Close()
 	}
 	if err != nil || !src.same(now) {
-		err = local.Errorf(local.CodeUsage, "over %d files wait that only you can open: send fewer at once", maxHeld)
+		err = local.Errorf(local.CodeUsage, "more than %d files are waiting that the daemon cannot open by path: send fewer at once", maxHeld)
 	}
 	return nil, errors.Join(err, f.Close())
 }
@@ -156,11 +156,11 @@ func checkSend(p local.FileSendParams) error {
 	case p.Attach && len(p.Sources) > e2e.MaxFiles:
 		return local.Errorf(local.CodeUsage, "a message takes at most %d files", e2e.MaxFiles).WithHint("secmsg file send PEER PATH...")
 	case !p.Attach && (p.Text != "" || p.ReplyTo != ""):
-		return local.Errorf(local.CodeUsage, "text and reply-to need attach")
+		return local.Errorf(local.CodeUsage, "text and reply-to require attach")
 	case streams > 1:
 		return local.Errorf(local.CodeUsage, "only one file can be a stream")
 	case streams > 0 && p.IdempotencyKey != "":
-		return local.Errorf(local.CodeUsage, "a stream has no idempotency key: what it holds is known at its end only")
+		return local.Errorf(local.CodeUsage, "a stream cannot have an idempotency key: its content is not known before its end")
 	}
 	return nil
 }
@@ -184,7 +184,7 @@ func (s *Service) checkSize(d store.FileDetails, path string) error {
 	if err == nil && (limit == 0 || sealed <= limit) {
 		return nil
 	}
-	return local.Errorf(local.CodeQuota, "%s has %d bytes; the server takes files of at most %d", path, d.Size, limit)
+	return local.Errorf(local.CodeQuota, "%s has %d bytes; the server accepts files of up to %d bytes", path, d.Size, limit)
 }
 
 // learnLimit remembers the server's size limit.
@@ -349,7 +349,7 @@ func (s *Service) withdraw(ctx context.Context, ids []store.MessageID) {
 	for _, id := range ids {
 		_, err := s.o.Engine.CancelFile(context.WithoutCancel(ctx), uuid.UUID(id).String())
 		if err != nil {
-			s.o.Logger.Debug("the caller left", "message", uuid.UUID(id), "error", err)
+			s.o.Logger.Debug("cancel the file of a disconnected caller", "message", uuid.UUID(id), "error", err)
 		}
 	}
 	s.Kick()

@@ -218,7 +218,7 @@ func (u *upload) isStored(ctx context.Context, p store.TransferPart, etag string
 
 // refused ends an upload after repeated nonsensical answers of the server or of a proxy.
 func refused(err error) error {
-	return &failure{store.ReasonFileRefused, fmt.Sprintf("the server, or a proxy before it, does not take the file: %v", err)}
+	return &failure{store.ReasonFileRefused, fmt.Sprintf("the server, or a proxy in front of it, does not accept the file: %v", err)}
 }
 
 // done counts a part that the server has.

@@ -192,7 +192,7 @@ func (s *Service) Run(ctx context.Context) error {
 		next, err := s.look(ctx)
 		if err != nil && ctx.Err() == nil {
 			if !errors.Is(err, store.ErrLocked) {
-				s.o.Logger.Warn("look for transfers", "error", err)
+				s.o.Logger.Warn("scan for transfers", "error", err)
 			}
 			next = scanAfterError
 		}

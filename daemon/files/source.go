@@ -73,7 +73,7 @@ func openGiven(s local.FileSource) (*os.File, source, error) {
 	if s.Open == nil {
 		f, src, err := openSource(s.Path)
 		if err == nil && s.Inode != 0 && (src.Device != s.Device || src.Inode != s.Inode) {
-			err = errors.Join(local.Errorf(local.CodeUsage, "%s is another file for the daemon than for you", s.Path).
+			err = errors.Join(local.Errorf(local.CodeUsage, "%s is a different file for the daemon than for you", s.Path).
 				WithHint("secmsg file send PEER - --name NAME < %s", s.Path), f.Close())
 		}
 		return f, src, err
@@ -131,7 +131,7 @@ func sourceError(path string, err error) *local.Error {
 	case errors.Is(err, fs.ErrNotExist):
 		return local.Errorf(local.CodeUsage, "there is no file %s", path)
 	case errors.Is(err, fs.ErrPermission):
-		return local.Errorf(local.CodeUsage, "the file %s may not be read", path)
+		return local.Errorf(local.CodeUsage, "%s: permission denied", path)
 	}
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		err = e.Err
@@ -168,7 +168,7 @@ func describe(s local.FileSource, picture func(io.ReaderAt, int64) ([]byte, int,
 	d := store.FileDetails{Name: SafeName(s.Name), Size: -1}
 	switch {
 	case s.Stream && s.Path != "":
-		return d, nil, source{}, local.Errorf(local.CodeUsage, "a source is a path or a stream, not both")
+		return d, nil, source{}, local.Errorf(local.CodeUsage, "a source cannot have both path and stream")
 	case s.Stream && s.Name == "":
 		d.Name = "stdin"
 		fallthrough
@@ -176,7 +176,7 @@ func describe(s local.FileSource, picture func(io.ReaderAt, int64) ([]byte, int,
 		d.Type = typeOf(d.Name, nil)
 		return d, nil, source{}, nil
 	case s.Path == "":
-		return d, nil, source{}, local.Errorf(local.CodeUsage, "a source has neither path nor stream")
+		return d, nil, source{}, local.Errorf(local.CodeUsage, "a source needs a path or a stream")
 	}
 	f, src, err := openGiven(s)
 	if err != nil {

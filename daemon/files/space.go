@@ -6,7 +6,7 @@ import (
 )
 
 // errNoSpace defers an automatic fetch that would fill the disk.
-var errNoSpace = errors.New("too little space is left to fetch it without being asked")
+var errNoSpace = errors.New("too little disk space is left to fetch it automatically")
 
 // keepShare: automatic fetches leave a twentieth of the file system free if that is less
 // than Options.KeepFree. On a small file system a fixed size would leave no room for them.

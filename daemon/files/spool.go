@@ -30,7 +30,7 @@ func (s spool) path(transfer int64, number int) string {
 }
 
 // write stores a part and syncs its content. A power failure may still lose the directory
-// entry; then the upload starts again under a new key.
+// entry; then the upload restarts under a new key.
 //
 // soon says that the part will probably be read from the spool, and so should stay in the
 // page cache.
@@ -78,7 +78,7 @@ func begins(path string, b []byte) error {
 	for {
 		n, err := f.Read(buf)
 		if n > len(b) || !bytes.Equal(buf[:n], b[:n]) {
-			return fmt.Errorf("part %s was sealed from something else: %w", filepath.Base(path), errChanged)
+			return fmt.Errorf("part %s was sealed from other content: %w", filepath.Base(path), errChanged)
 		}
 		b = b[n:]
 		switch {

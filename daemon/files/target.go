@@ -52,7 +52,7 @@ type where struct {
 
 var (
 	// errElsewhere says that the daemon sees another directory than the caller.
-	errElsewhere = errors.New("it is another directory for the daemon than for you")
+	errElsewhere = errors.New("it is a different directory for the daemon than for you")
 	// errMoved says that a directory was moved or replaced after it was opened.
 	errMoved = errors.New("the directory was moved or replaced meanwhile")
 )
@@ -301,9 +301,9 @@ func (t *target) remove(root *os.Root) error {
 func writeError(path string, err error) *local.Error {
 	switch {
 	case isFull(err):
-		return local.Errorf(local.CodeDiskFull, "no space left where %s is to go", path)
+		return local.Errorf(local.CodeDiskFull, "no space left for %s", path)
 	case errors.Is(err, fs.ErrPermission):
-		return local.Errorf(local.CodeUsage, "%s may not be written", path)
+		return local.Errorf(local.CodeUsage, "%s: permission denied", path)
 	case errors.Is(err, fs.ErrNotExist):
 		return local.Errorf(local.CodeUsage, "there is no directory for %s", path)
 	}

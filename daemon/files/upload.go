@@ -25,9 +25,9 @@ const maxLate = partsParallel
 
 var (
 	// errWithdrawn ends an upload whose messages were all withdrawn.
-	errWithdrawn = errors.New("nobody waits for the upload")
+	errWithdrawn = errors.New("the upload was withdrawn")
 	// errLost says that the server or the spool has lost parts of the upload.
-	errLost = errors.New("what was uploaded is lost")
+	errLost = errors.New("the server lost uploaded parts")
 )
 
 // failure is an error that ends an upload and fails the messages that wait for it.
@@ -114,7 +114,7 @@ func (u *upload) fail(ctx context.Context, f *failure) error {
 // restart begins again under a new key, with the source as it is now. The progress of a
 // watching caller shows each restart with its reason.
 func (u *upload) restart(ctx context.Context, why error) error {
-	note := "the server lost what it had of the file"
+	note := "the server lost the uploaded parts of the file"
 	if errors.Is(why, errChanged) {
 		note = errChanged.Error()
 	}
@@ -122,7 +122,7 @@ func (u *upload) restart(ctx context.Context, why error) error {
 	case u.plan.Stream:
 		return &failure{store.ReasonFileStream, "the server lost the upload, and a stream cannot be read again"}
 	case u.plan.Restarts >= local.MaxRestarts && errors.Is(why, errChanged):
-		return &failure{store.ReasonFileSource, fmt.Sprintf("the file changed each of the %d times that it was sent: send a copy of it", u.plan.Restarts+1)}
+		return &failure{store.ReasonFileSource, fmt.Sprintf("the file changed during each of %d attempts to send it: send a copy of it", u.plan.Restarts+1)}
 	case u.plan.Restarts >= local.MaxRestarts:
 		return &failure{store.ReasonFileRefused, fmt.Sprintf("the server lost the upload %d times: %v", u.plan.Restarts+1, why)}
 	}
@@ -138,7 +138,7 @@ func (u *upload) restart(ctx context.Context, why error) error {
 	next.Restarts++
 	next.Note = note
 	next.renew()
-	u.s.o.Logger.Warn("upload starts again", "transfer", u.id, "restart", next.Restarts, "of", local.MaxRestarts, "why", why.Error())
+	u.s.o.Logger.Warn("upload restarts", "transfer", u.id, "restart", next.Restarts, "of", local.MaxRestarts, "why", why.Error())
 	// Remove the parts sealed under the old key first: write would compare a part sealed
 	// under the new key with them, and report that the source changed once more.
 	if err := u.s.spool.clear(u.id); err != nil {
@@ -209,13 +209,13 @@ func (u *upload) save(ctx context.Context, p plan, fresh bool) error {
 
 // damagedUpload ends an upload whose row is damaged on disk.
 func damagedUpload() *failure {
-	return &failure{store.ReasonFileSource, "what is stored of the upload is damaged on disk"}
+	return &failure{store.ReasonFileSource, "the stored upload is damaged on disk"}
 }
 
 // sourceFailure returns the failure of an upload whose source cannot be read.
 func sourceFailure(err error) error {
 	if errors.Is(err, errReplaced) {
-		return &failure{store.ReasonFileSource, "another file has taken the place of the one that was to be sent: send it again"}
+		return &failure{store.ReasonFileSource, "another file replaced the one that was to be sent: send it again"}
 	}
 	if e, ok := errors.AsType[*local.Error](err); ok {
 		return &failure{store.ReasonFileSource, e.Message}
@@ -315,7 +315,7 @@ func (u *upload) finish(ctx context.Context, last mark) error {
 	u.mu.Unlock()
 	slices.SortFunc(parts, func(a, b wire.BlobPart) int { return a.Number - b.Number })
 	if want, err := seal.SealedFileSize(last.Offset); err != nil || want != total {
-		return fmt.Errorf("upload of %d bytes instead of %d: %w", total, want, errLost)
+		return fmt.Errorf("uploaded %d bytes instead of %d: %w", total, want, errLost)
 	}
 	blob, err := u.complete(ctx, parts)
 	if err == nil && blob.Size != total {
@@ -397,7 +397,7 @@ func refusal(err error) error {
 	case wire.CodeQuota:
 		return &failure{store.ReasonFileQuota, "the server has no room for the file: " + e.Message + "; secmsg file gc frees what every recipient has fetched"}
 	case wire.CodeTooLarge:
-		return &failure{store.ReasonFileTooLarge, "the server does not take a file of this size: " + e.Message}
+		return &failure{store.ReasonFileTooLarge, "the server does not accept a file of this size: " + e.Message}
 	case wire.CodeNotFound, wire.CodeConflict:
 		return fmt.Errorf("%w: %w", errLost, err)
 	}

@@ -51,7 +51,7 @@ func (u *upload) waits(err error) {
 	u.s.why[u.id] = why
 	u.s.mu.Unlock()
 	if was == nil || was.Message != why.Message {
-		u.s.o.Logger.Warn("an upload waits", "transfer", u.id, "error", err)
+		u.s.o.Logger.Warn("upload is waiting", "transfer", u.id, "error", err)
 	}
 }
 
@@ -93,7 +93,7 @@ func (s *Service) Waiting(ctx context.Context) (map[string]*local.Error, error) 
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("why transfers wait: %w", err)
+		return nil, fmt.Errorf("read why transfers wait: %w", err)
 	}
 	return out, nil
 }
