@@ -13,29 +13,32 @@ import (
 	"secmsg/rpc/local"
 )
 
-// manifestsKept is how many hashes of a peer's manifests are kept to know a
-// fork: an account changes its devices a few times a year.
+// manifestsKept is the number of hashes of a peer's manifests that are kept to detect
+// forks. An account changes its devices a few times a year.
 const manifestsKept = 64
 
-// Admission is what is believed of a peer after a look-up.
+// Admission is the trusted state of a peer after a look-up.
 type Admission struct {
-	Peer    store.PeerID // 0 for the own account
+	Peer    store.PeerID // 0: the own account
 	Devices []identity.Device
-	Version uint64 // of the newest manifest
-	// Changes are the identity events that came of it. They are set also with
-	// an error, and the caller records them in the same transaction.
+	Version uint64 // version of the newest manifest
+	// Changes are the resulting identity events. They may also be set with an error. The
+	// caller records them in the same transaction.
 	Changes []local.Identity
 }
 
-// Admit takes what the server says of an account: certificate chain (nil: only
-// manifests) and manifests, oldest first. A first contact pins the identity key
-// and demands full validity. Afterwards the pin decides: a certified other key
-// is recorded, reported once and fails with [ErrChanged]; manifests that the pin
-// did not sign, older ones and forks are ignored in favour of the known one,
-// the lies among them reported once. An expired certificate of the pinned key is
-// reported once and refused after identity.AccountGrace. Besides it fails with
-// [ErrCertificate], [ErrManifest], [ErrUnknownPeer], [ErrRealm] and, for the own
-// account, [ErrRevoked]. It writes what it believes, also when it fails.
+// Admit checks the server's answer about an account and saves what it accepts: a
+// certificate chain (nil: only manifests) and manifests, oldest first.
+//
+// On first contact it pins the identity key and requires a certificate that is valid now.
+// Afterwards the pin decides. A certificate for another key is recorded, reported once, and
+// Admit fails with [ErrChanged]. Manifests that the pinned key did not sign, older
+// manifests and forks are ignored and the known manifest stays; forgeries and forks are
+// reported once. An expired certificate of the pinned key is reported once, and rejected
+// after identity.AccountGrace.
+//
+// Other errors are [ErrCertificate], [ErrManifest], [ErrUnknownPeer], [ErrRealm] and, for
+// the own account, [ErrRevoked]. Accepted state is saved even if Admit fails.
 func (t *Trust) Admit(tx *store.Tx, account store.AccountID, addr identity.Address, chain, manifests [][]byte, now time.Time) (Admission, error) {
 	o, err := t.loadOwn(tx, account)
 	if err != nil {
@@ -49,7 +52,7 @@ func (t *Trust) Admit(tx *store.Tx, account store.AccountID, addr identity.Addre
 	}
 	peer, err := tx.FindPeer(account, addr.String())
 	if errors.Is(err, store.ErrNotFound) {
-		if chain == nil { // nobody asked for it, and nothing is kept of a name that the server says
+		if chain == nil { // unsolicited: do not store a peer that only the server named
 			return Admission{}, fmt.Errorf("%s: %w", addr, ErrUnknownPeer)
 		}
 		peer, err = tx.Peer(account, addr.String())
@@ -64,8 +67,7 @@ func (t *Trust) Admit(tx *store.Tx, account store.AccountID, addr identity.Addre
 	p := &admission{t: t, tx: tx, own: o, addr: addr, c: c, now: now}
 	err = p.admit(chain, manifests)
 	if errors.Is(err, ErrManifest) && len(p.c.Manifest) > 0 && len(c.Pin) > 0 {
-		// What the server says otherwise is a hint, and the known manifest
-		// stands.
+		// The known manifest stays: the server's answer is only a hint.
 		t.logger.Warn("manifest refused", "account", account, "peer", peer, "error", err)
 		err = nil
 	}
@@ -75,7 +77,7 @@ func (t *Trust) Admit(tx *store.Tx, account store.AccountID, addr identity.Addre
 	return p.finish(err)
 }
 
-// admission is one peer while it is admitted.
+// admission is the state of one call of Admit for a peer.
 type admission struct {
 	t       *Trust
 	tx      *store.Tx
@@ -86,7 +88,7 @@ type admission struct {
 	changes []local.Identity
 }
 
-// finish saves the contact and returns what is believed of it.
+// finish saves the contact and returns the result.
 func (p *admission) finish(err error) (Admission, error) {
 	out := Admission{Peer: p.c.Peer, Changes: p.changes}
 	if e := p.tx.SaveContact(p.c); e != nil {
@@ -134,7 +136,7 @@ func (p *admission) admit(chain, manifests [][]byte) error {
 	return nil
 }
 
-// admitChain holds a chain against the pin, or makes it.
+// admitChain checks a chain against the pin, or pins its key on first contact.
 func (p *admission) admitChain(chain, manifests [][]byte) error {
 	cert, err := identity.VerifyAccount(p.own.root, chain, p.addr, p.now)
 	if err != nil && (cert.Key.IsZero() || !identity.IsValidity(err)) {
@@ -163,16 +165,16 @@ func (p *admission) admitChain(chain, manifests [][]byte) error {
 	if errors.Is(err, identity.ErrExpired) {
 		return p.expired()
 	}
-	// A certificate of the pinned key that is not valid yet is a clock that
-	// was set back; nothing could be gained by refusing it.
+	// If the pinned key's certificate is not valid yet, the local clock was set back.
+	// Rejecting it would gain nothing.
 	return nil
 }
 
-// expired judges the pinned key's newest certificate, which has expired.
+// expired handles an expired certificate of the pinned key.
 func (p *admission) expired() error {
 	cert := identity.AccountCert{NotAfter: p.c.Expires}
 	if !p.now.After(p.c.Expires) {
-		return nil // the one shown is older than the one that is known
+		return nil // the server's certificate is older than the known one
 	}
 	if !p.c.Warned.Equal(p.c.Expires) {
 		p.c.Warned = p.c.Expires
@@ -193,9 +195,9 @@ func (p *admission) expired() error {
 	return nil
 }
 
-// recordChange keeps a certified key that is not the pin for the user's decision.
-// A server that makes up one key after the other is told once a day; the newest is
-// what the user is shown then.
+// recordChange records a certified key that is not the pinned one, for the user to decide.
+// Only the newest such key is kept, and at most one event a day is reported, in case a
+// server invents keys.
 func (p *admission) recordChange(cert identity.AccountCert, chain, manifests [][]byte) error {
 	fresh := !bytes.Equal(p.c.Changed, cert.Key.Bytes())
 	p.c.Changed, p.c.ChangedChain = cert.Key.Bytes(), chain
@@ -213,7 +215,7 @@ func (p *admission) recordChange(cert identity.AccountCert, chain, manifests [][
 	}
 	for _, signed := range manifests {
 		if _, err := identity.VerifyManifest(signed, p.addr, cert.Key); err != nil {
-			continue // nothing of it is used before the user has decided
+			continue // skipped: the manifest is kept only for the user's decision
 		}
 		if p.c.ChangedManifest == nil || identity.CheckSuccessor(p.c.ChangedManifest, signed) == nil {
 			p.c.ChangedManifest = signed
@@ -222,12 +224,12 @@ func (p *admission) recordChange(cert identity.AccountCert, chain, manifests [][
 	return nil
 }
 
-// devicesPerDay bounds the events about one peer's devices: an account has ten, and
-// one that changes them all day long must not fill the journal.
+// devicesPerDay bounds the events about one peer's devices. An account has at most ten
+// devices, and one that keeps changing them must not fill the journal.
 const devicesPerDay = 20
 
-// fewADay leaves out what is more than a day's events about the peer's devices.
-func (p *admission) fewADay(changes []local.Identity) ([]local.Identity, error) {
+// limitDeviceEvents drops events above the daily limit for a peer's devices.
+func (p *admission) limitDeviceEvents(changes []local.Identity) ([]local.Identity, error) {
 	for i := range changes {
 		n, err := p.tx.PerDay(p.own.ID, p.c.Peer, "devices")
 		if err != nil {
@@ -237,14 +239,14 @@ func (p *admission) fewADay(changes []local.Identity) ([]local.Identity, error) 
 		case n > devicesPerDay:
 			return changes[:i], nil
 		case n == devicesPerDay:
-			changes[i].Text += "; further changes of today are not told"
+			changes[i].Text += "; further changes today are not reported"
 		}
 	}
 	return changes, nil
 }
 
-// admitManifest takes a manifest in the place of the known one if it is newer.
-// An older one changes nothing. It fails with [ErrManifest].
+// admitManifest replaces the known manifest if signed is newer, and ignores an older one.
+// It fails with [ErrManifest].
 func (p *admission) admitManifest(signed []byte) error {
 	pin, err := key.ParseSigningPublic(p.c.Pin)
 	if err != nil {
@@ -252,14 +254,14 @@ func (p *admission) admitManifest(signed []byte) error {
 	}
 	next, err := identity.VerifyManifest(signed, p.addr, pin)
 	if err != nil {
-		return p.lie(signed, err)
+		return p.rejectManifest(signed, err)
 	}
 	fork, err := forked(p.tx, p.own.ID, p.c.Peer, next.Version, signed)
 	if err != nil {
 		return err
 	}
 	if fork {
-		return p.lie(signed, identity.ErrFork)
+		return p.rejectManifest(signed, identity.ErrFork)
 	}
 	var was identity.Manifest
 	if len(p.c.Manifest) > 0 {
@@ -267,7 +269,7 @@ func (p *admission) admitManifest(signed []byte) error {
 		case errors.Is(err, identity.ErrOlder):
 			return nil
 		case err != nil:
-			return p.lie(signed, err)
+			return p.rejectManifest(signed, err)
 		}
 		if was, err = p.known(); err != nil {
 			return err
@@ -277,7 +279,7 @@ func (p *admission) admitManifest(signed []byte) error {
 	if err := retire(p.tx, p.own.ID, p.c.Peer, removed, next); err != nil {
 		return err
 	}
-	if changes, err = p.fewADay(changes); err != nil {
+	if changes, err = p.limitDeviceEvents(changes); err != nil {
 		return err
 	}
 	p.c.Manifest = signed
@@ -285,28 +287,29 @@ func (p *admission) admitManifest(signed []byte) error {
 	return rememberManifest(p.tx, p.own.ID, p.c.Peer, next.Version, signed, false)
 }
 
-// lie reports a manifest that contradicts the pin or what it signed before.
-func (p *admission) lie(signed []byte, err error) error {
+// rejectManifest reports, once, a manifest that the pinned key did not sign or that forks
+// the known history. It returns [ErrManifest].
+func (p *admission) rejectManifest(signed []byte, err error) error {
 	fresh, e := alarmOnce(p.tx, p.own.ID, p.c.Peer, local.ChangeMismatch, signed)
 	if e != nil {
 		return e
 	}
 	if fresh && len(p.c.Manifest) > 0 {
 		p.changes = append(p.changes, local.Identity{
-			Change: local.ChangeMismatch, Fingerprint: fingerprint(p.c.Pin), Text: lieText(err),
+			Change: local.ChangeMismatch, Fingerprint: fingerprint(p.c.Pin), Text: rejectionText(err),
 		})
 	}
 	return fmt.Errorf("%w: %w", ErrManifest, err)
 }
 
-func lieText(err error) string {
+func rejectionText(err error) string {
 	if errors.Is(err, identity.ErrFork) {
 		return "the server shows two histories of the devices; the one known first is kept"
 	}
 	return "the server shows a list of devices that the identity key did not sign; it is ignored"
 }
 
-// forked reports whether another manifest of this version was admitted before.
+// forked reports whether another manifest with this version was admitted before.
 func forked(tx *store.Tx, account store.AccountID, peer store.PeerID, version uint64, signed []byte) (bool, error) {
 	hash, _, err := tx.ManifestHash(account, peer, version)
 	if errors.Is(err, store.ErrNotFound) {
@@ -322,8 +325,8 @@ func rememberManifest(tx *store.Tx, account store.AccountID, peer store.PeerID, 
 	return tx.TrimManifests(account, peer, manifestsKept)
 }
 
-// difference returns the events for devices that came and went, none for a
-// first manifest, and the devices that went.
+// difference returns the events for added and removed devices, and the removed devices. A
+// first manifest causes no events.
 func difference(was, is identity.Manifest) (changes []local.Identity, removed []identity.Device) {
 	if was.Version == 0 {
 		return nil, nil
@@ -344,13 +347,12 @@ func difference(was, is identity.Manifest) (changes []local.Identity, removed []
 	return slices.Clip(changes), removed
 }
 
-// RemovedKeep is how long what a device sealed before it was removed can be
-// opened: as long as the server keeps mail.
+// RemovedKeep is how long messages can be opened that a device sent before its removal: as
+// long as the server keeps mail.
 const RemovedKeep = 30 * 24 * time.Hour
 
-// retire keeps the sessions of devices that a manifest does not list any more,
-// to receive what is on its way and nothing else; see CheckReceive. Those of an
-// id that now has another key are deleted.
+// retire keeps the sessions of removed devices, but only to receive messages in transit;
+// see CheckReceive. If the id now has another key, its sessions are deleted.
 func retire(tx *store.Tx, account store.AccountID, peer store.PeerID, removed []identity.Device, next identity.Manifest) error {
 	for _, d := range removed {
 		ref := store.DeviceRef{Account: account, Peer: peer, Device: d.ID}

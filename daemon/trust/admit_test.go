@@ -70,19 +70,20 @@ func TestFirstContactRefuses(t *testing.T) {
 	wants(t, err, ErrRealm)
 }
 
-// TestKeyChange is A10: the server certifies another key while messages wait.
+// TestKeyChange is A10 in crypto/ATTACKS.md: the server certifies another key while
+// messages wait.
 func TestKeyChange(t *testing.T) {
 	w := newWorld(t)
 	bob := w.peer("bob")
 	w.meet(bob)
-	evil := w.peer("bob") // CA-valid, another key
+	evil := w.peer("bob") // certified by the CA, with another key
 	out, err := w.admit(evil.addr, evil.chain, evil.manifest)
 	wants(t, err, ErrChanged)
 	if !slices.Equal(changes(out.Changes), []string{local.ChangeKey}) ||
 		out.Changes[0].Fingerprint != evil.id.Public().Fingerprint() || out.Changes[0].Previous != bob.id.Public().Fingerprint() {
 		t.Errorf("changes %+v", out.Changes)
 	}
-	// Sending stops, whatever the server shows afterwards; one event is enough.
+	// Sending stops, whatever the server answers afterwards. One event is enough.
 	for range 3 {
 		_, err = w.send(bob, false)
 		wants(t, err, ErrChanged)
@@ -177,8 +178,8 @@ func TestKeyChangeDecision(t *testing.T) {
 	})
 }
 
-// TestGhostDevice is A12: devices that the identity key did not sign are
-// ignored, and raise one event.
+// TestGhostDevice is A12 in crypto/ATTACKS.md: devices that the identity key did not sign
+// are ignored and raise one event.
 func TestGhostDevice(t *testing.T) {
 	w := newWorld(t)
 	bob := w.peer("bob")
@@ -201,7 +202,7 @@ func TestGhostDevice(t *testing.T) {
 	if !slices.Equal(ids(to.Devices), ids(bob.devices)) {
 		t.Error("sends to the ghost")
 	}
-	// The same for the own account: the client shows an alarm.
+	// The same for the own account: the client raises an alarm.
 	own := &peer{addr: w.self.addr, id: key.GenerateSigning(), version: 1, manifest: w.self.manifest}
 	lie = own.list(w, append(slices.Clone(w.self.devices), device("ghost"))...)
 	out, err := w.admit(w.self.addr, w.self.chain, lie)
@@ -216,7 +217,7 @@ func TestGhostDevice(t *testing.T) {
 		}
 		return err
 	})
-	// And another certified key for the own name.
+	// The same for another certified key for the own name.
 	twin := w.peer("alice")
 	out, err = w.admit(w.self.addr, twin.chain, twin.manifest)
 	wants(t, err, ErrChanged)
@@ -240,7 +241,7 @@ func TestManifests(t *testing.T) {
 	if out.Version != 2 || !slices.Equal(changes(out.Changes), []string{local.ChangeDeviceAdded}) {
 		t.Errorf("version %d, changes %v", out.Version, changes(out.Changes))
 	}
-	// A gap is bridged by the signature: version 4 without 3.
+	// A gap in the versions is allowed: version 4 without 3.
 	bob.list(w, laptop, phone, tablet)
 	four := bob.list(w, phone, tablet)
 	out, err = w.admit(bob.addr, nil, four)
@@ -257,7 +258,7 @@ func TestManifests(t *testing.T) {
 		}
 		return nil
 	})
-	// An older one changes nothing and is no event.
+	// An older manifest changes nothing and is no event.
 	for _, old := range [][]byte{one, two} {
 		out, err = w.admit(bob.addr, bob.chain, old)
 		check(t, err)
@@ -271,7 +272,7 @@ func TestManifests(t *testing.T) {
 		"another newest": bob.sign(w, 4, identity.ManifestHash(two), laptop),
 		"broken link":    bob.sign(w, 5, identity.ManifestHash(two), laptop),
 	} {
-		w.update(func(tx *store.Tx) error { return forgetTold(tx, w.account, peer, local.ChangeMismatch) }) // another day
+		w.update(func(tx *store.Tx) error { return resetNotice(tx, w.account, peer, local.ChangeMismatch) }) // another day
 		out, err = w.admit(bob.addr, bob.chain, fork)
 		check(t, err)
 		if out.Version != 4 || !slices.Equal(changes(out.Changes), []string{local.ChangeMismatch}) {
@@ -293,9 +294,9 @@ func TestAdmitInitial(t *testing.T) {
 	laptop, phone := bob.devices[0], device("phone")
 	one := bob.manifest
 	two := bob.list(w, laptop, phone)
-	// A stranger's first message pins without the network.
+	// A stranger's first message pins its key without the network.
 	check(t, w.initial(bob, laptop, one))
-	// A newer manifest is kept.
+	// A newer manifest is saved.
 	check(t, w.initial(bob, phone, two))
 	to, err := w.send(bob, false)
 	check(t, err)
@@ -305,7 +306,7 @@ func TestAdmitInitial(t *testing.T) {
 	if !slices.Contains(changes(w.noted), local.ChangeDeviceAdded) {
 		t.Errorf("noted %v", changes(w.noted))
 	}
-	// An older one is fine while the device is still listed.
+	// An older manifest is accepted while the device is still listed.
 	check(t, w.initial(bob, laptop, one))
 	three := bob.list(w, phone)
 	_, err = w.admit(bob.addr, nil, three)
@@ -313,7 +314,7 @@ func TestAdmitInitial(t *testing.T) {
 	wants(t, w.initial(bob, laptop, one), ErrDevice)
 	wants(t, w.initial(bob, laptop, two), ErrDevice)
 	check(t, w.initial(bob, phone, two))
-	// A device that is in no manifest.
+	// A device that no manifest lists.
 	wants(t, w.initial(bob, device("ghost"), three), ErrDevice)
 	// A device with another exchange key is another device.
 	swapped := phone
@@ -323,7 +324,7 @@ func TestAdmitInitial(t *testing.T) {
 	_, err = w.admit(bob.addr, nil, four)
 	check(t, err)
 	wants(t, w.initial(bob, phone, three), ErrDevice)
-	// Somebody else's chain.
+	// Another account's chain.
 	carol := w.peer("carol")
 	stolen := &peer{addr: carol.addr, chain: bob.chain}
 	wants(t, w.initial(stolen, phone, four), ErrCertificate)
@@ -351,7 +352,7 @@ func TestAdmitOwnInitial(t *testing.T) {
 	wants(t, err, ErrRevoked)
 }
 
-// TestCertificateLife moves the clock over the life of a pinned key's certificate.
+// TestCertificateLife moves the clock through the lifetime of a certificate.
 func TestCertificateLife(t *testing.T) {
 	w := newWorld(t)
 	bob := w.peer("bob")
@@ -377,7 +378,7 @@ func TestCertificateLife(t *testing.T) {
 	_, err = w.send(bob, false)
 	wants(t, err, ErrUnknownPeer)
 	wants(t, w.initial(bob, bob.devices[0], bob.manifest), ErrCertificate)
-	// A new certificate for the same key: all is well, and nothing to tell.
+	// A new certificate for the same key: no event.
 	bob.certify(w)
 	out, err := w.admit(bob.addr, bob.chain, bob.manifest)
 	check(t, err)
@@ -386,7 +387,7 @@ func TestCertificateLife(t *testing.T) {
 	}
 	_, err = w.send(bob, false)
 	check(t, err)
-	// An expired certificate for another key is no change of key.
+	// An expired certificate for another key is not a change of key.
 	old := *bob
 	old.id = key.GenerateSigning()
 	w.now = begin
@@ -396,7 +397,7 @@ func TestCertificateLife(t *testing.T) {
 	wants(t, err, ErrCertificate)
 	_, err = w.send(bob, false)
 	check(t, err)
-	// A clock ten years back: the pinned key goes on.
+	// A clock that is ten years slow: the pinned key stays valid.
 	w.now = begin.AddDate(-10, 0, 0)
 	_, err = w.admit(bob.addr, bob.chain, bob.manifest)
 	check(t, err)

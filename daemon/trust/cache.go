@@ -14,25 +14,25 @@ import (
 	"secmsg/daemon/store"
 )
 
-// cacheSize bounds what is remembered of each kind: a few times the peers that
-// a person talks to in a day.
+// cacheSize bounds each cache: several times the number of peers that a user talks to in a
+// day.
 const cacheSize = 1024
 
-// cache remembers what bytes were found to say. It holds no decision: each
-// entry follows from its key alone, which is a hash of all that was looked at.
+// cache remembers the results of parsing and verification. It contains no decisions: each
+// entry is determined by its key, a hash of all inputs.
 type cache struct {
 	mu        sync.Mutex
 	manifests map[[sha256.Size]byte]identity.Manifest // guarded by mu
 	owns      map[[sha256.Size]byte]ownKeys           // guarded by mu
 }
 
-// ownKeys is what root and leaf certificate of an own account say.
+// ownKeys are the keys in an own account's root and leaf certificates.
 type ownKeys struct {
 	root *x509.Certificate
 	key  key.SigningPublic
 }
 
-// digest hashes parts, each behind its length.
+// digest hashes parts, each prefixed with its length.
 func digest(parts ...[]byte) [sha256.Size]byte {
 	h := sha256.New()
 	for _, p := range parts {
@@ -42,8 +42,8 @@ func digest(parts ...[]byte) [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// manifest returns a stored manifest, verified under a stored pin. Failures are
-// store.ErrCorrupt: both were verified when they were stored.
+// manifest returns a stored manifest, verified with a stored pin. Any failure is
+// store.ErrCorrupt, since both were verified when they were stored.
 func (c *cache) manifest(signed []byte, addr identity.Address, pin []byte) (identity.Manifest, error) {
 	id := digest(signed, []byte(addr.String()), pin)
 	c.mu.Lock()
@@ -68,9 +68,8 @@ func (c *cache) manifest(signed []byte, addr identity.Address, pin []byte) (iden
 	return m, nil
 }
 
-// own returns what stored root and leaf certificates say. They were verified
-// when they were stored, and the store authenticates what it keeps; also an
-// expired leaf names the key.
+// own returns the keys in stored root and leaf certificates. They were verified when they
+// were stored, and the store is authenticated; an expired leaf still names the key.
 func (c *cache) own(root, leaf []byte) (ownKeys, error) {
 	id := digest(root, leaf)
 	c.mu.Lock()

@@ -8,18 +8,18 @@ import (
 	"secmsg/daemon/store"
 )
 
-// Target is whom a message may be sealed for now.
+// Target is a peer for whose devices a message may be sealed now.
 type Target struct {
 	Address identity.Address
 	Devices []identity.Device
 	Version uint64 // of the manifest
 }
 
-// CheckSend decides whether a message may be sealed for a peer, in the
-// transaction that seals it. requireVerified asks for more than the peer's
-// policy does. It fails with [ErrBlocked], [ErrChanged], [ErrUnknownPeer] (look
-// up first, also for a certificate past its grace) and [ErrUnverified]. For the
-// own account it returns the other own devices.
+// CheckSend decides, in the transaction that seals a message, whether it may be sealed for
+// a peer. requireVerified is stricter than the peer's policy. It fails with [ErrBlocked],
+// [ErrChanged], [ErrUnknownPeer] (a look-up is needed, also when the certificate's grace
+// period has ended) and [ErrUnverified]. For the own account it returns the other own
+// devices.
 func (t *Trust) CheckSend(tx *store.Tx, account store.AccountID, peer store.PeerID, requireVerified bool, now time.Time) (Target, error) {
 	o, err := t.loadOwn(tx, account)
 	if err != nil {
@@ -54,7 +54,7 @@ func (t *Trust) CheckSend(tx *store.Tx, account store.AccountID, peer store.Peer
 	return Target{Address: addr, Devices: m.Devices, Version: m.Version}, nil
 }
 
-// mayTalk holds the rules that need no time.
+// mayTalk checks the rules that do not depend on time.
 func mayTalk(c store.Contact, requireVerified bool) error {
 	switch {
 	case c.Relation == store.RelationBlocked:
@@ -72,8 +72,8 @@ func mayTalk(c store.Contact, requireVerified bool) error {
 	return nil
 }
 
-// CheckRequired reports at once whether a peer is one that `--require verified`
-// takes: nil, [ErrUnverified], [ErrChanged] or [ErrBlocked].
+// CheckRequired reports whether a peer satisfies `--require verified`: nil,
+// [ErrUnverified], [ErrChanged] or [ErrBlocked].
 func (t *Trust) CheckRequired(tx *store.Tx, account store.AccountID, peer store.PeerID) error {
 	c, err := tx.Contact(account, peer)
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Resolve finds the address that a user means: a nickname, a name of the own
-// realm, or a full address. It fails with a *local.Error: usage for what cannot
-// be a name, not_found for another realm.
+// Resolve returns the address for a user's input: a nickname, a name in the own realm, or a
+// full address. It fails with a *local.Error: usage for an invalid name, not_found for
+// another realm.
 func (t *Trust) Resolve(tx *store.Tx, account store.AccountID, name string) (identity.Address, error) {
 	a, err := tx.Account(account)
 	if err != nil {
@@ -35,13 +35,13 @@ func (t *Trust) Resolve(tx *store.Tx, account store.AccountID, name string) (ide
 			return identity.Address{}, err
 		}
 		if err := identity.ValidUser(name); err != nil {
-			return identity.Address{}, local.Errorf(local.CodeUsage, "%q is neither a name nor a nickname", name)
+			return identity.Address{}, local.Errorf(local.CodeUsage, "%q is not a valid name or nickname", name)
 		}
 		return identity.Address{User: name, Domain: own.Domain}, nil
 	}
 	addr, err := identity.ParseAddress(name)
 	if err != nil {
-		return identity.Address{}, local.Errorf(local.CodeUsage, "%q is no address", name)
+		return identity.Address{}, local.Errorf(local.CodeUsage, "%q is not an address", name)
 	}
 	if addr.Domain != own.Domain {
 		return identity.Address{}, local.Errorf(local.CodeNotFound, "%s belongs to another realm than %s", addr, own)
@@ -49,7 +49,7 @@ func (t *Trust) Resolve(tx *store.Tx, account store.AccountID, name string) (ide
 	return addr, nil
 }
 
-// Contact describes a peer; one of whom nothing is known is not_found.
+// Contact describes a peer. It fails with not_found if the peer is unknown.
 func (t *Trust) Contact(tx *store.Tx, account store.AccountID, addr identity.Address) (local.Contact, error) {
 	c, err := find(tx, account, addr)
 	if err != nil {
@@ -58,8 +58,8 @@ func (t *Trust) Contact(tx *store.Tx, account store.AccountID, addr identity.Add
 	return t.describe(tx, c, addr)
 }
 
-// Contacts describes all peers that are contacts, blocked, asking, or have a
-// changed key.
+// Contacts describes all peers that are contacts or blocked, have a pending request, a
+// changed key or a nickname.
 func (t *Trust) Contacts(tx *store.Tx, account store.AccountID) (local.Contacts, error) {
 	out := local.Contacts{Contacts: []local.Contact{}}
 	all, err := tx.Contacts(account)
@@ -73,7 +73,7 @@ func (t *Trust) Contacts(tx *store.Tx, account store.AccountID) (local.Contacts,
 		d, err := t.described(tx, c)
 		if _, ok := errors.AsType[*store.ValueError](err); ok {
 			t.logger.Error("a contact cannot be read", "peer", c.Peer, "error", err)
-			continue // the others can
+			continue // skip only this one
 		}
 		if err != nil {
 			return out, err
@@ -83,7 +83,7 @@ func (t *Trust) Contacts(tx *store.Tx, account store.AccountID) (local.Contacts,
 	return out, nil
 }
 
-// described describes a peer whose address must be read first.
+// described describes a peer, after reading its address.
 func (t *Trust) described(tx *store.Tx, c store.Contact) (local.Contact, error) {
 	text, err := tx.PeerAddress(c.Peer)
 	if err != nil {
@@ -96,7 +96,7 @@ func (t *Trust) described(tx *store.Tx, c store.Contact) (local.Contact, error) 
 	return t.describe(tx, c, addr)
 }
 
-// find loads a peer that is known in some way.
+// find loads a known peer.
 func find(tx *store.Tx, account store.AccountID, addr identity.Address) (store.Contact, error) {
 	peer, err := tx.FindPeer(account, addr.String())
 	if errors.Is(err, store.ErrNotFound) {
@@ -142,9 +142,9 @@ func (t *Trust) describe(tx *store.Tx, c store.Contact, addr identity.Address) (
 	return out, nil
 }
 
-// MakeContact makes a peer a contact of mine, as adding, sending, verifying and
-// accepting a key do, and reports whether that changed anything. A blocked peer
-// stays blocked. The server is told later.
+// MakeContact makes a peer a contact, as a result of adding, sending, verifying or
+// accepting a key. It reports whether that changed anything. A blocked peer stays blocked.
+// The server is notified later.
 func (t *Trust) MakeContact(tx *store.Tx, account store.AccountID, peer store.PeerID) (changed bool, err error) {
 	c, err := tx.Contact(account, peer)
 	if err != nil {
@@ -160,7 +160,7 @@ func (t *Trust) MakeContact(tx *store.Tx, account store.AccountID, peer store.Pe
 	return true, setRelation(tx, c, store.RelationContact)
 }
 
-// setRelation changes a relation and leaves it to be told to the server.
+// setRelation changes a relation and marks it for synchronization with the server.
 func setRelation(tx *store.Tx, c store.Contact, r store.Relation) error {
 	if c.Relation != r {
 		c.Former = store.RelationNone
@@ -174,7 +174,7 @@ func setRelation(tx *store.Tx, c store.Contact, r store.Relation) error {
 	return tx.SaveContact(c)
 }
 
-// SetRequest marks a peer who wrote first, until the user decides.
+// SetRequest marks a stranger who has written first, until the user decides.
 func (t *Trust) SetRequest(tx *store.Tx, account store.AccountID, peer store.PeerID) error {
 	c, err := tx.Contact(account, peer)
 	if err != nil || c.Relation != store.RelationNone || c.Request {
@@ -184,27 +184,26 @@ func (t *Trust) SetRequest(tx *store.Tx, account store.AccountID, peer store.Pee
 	return tx.SaveContact(c)
 }
 
-// NoAccount takes a peer off the contact list of whom the server says that there
-// is no such account, and reports whether it did. One who was ever pinned stays,
-// and so does one to whom the user has given a nickname or a policy: what a
-// server says must not take a demand for verification away.
+// NoAccount removes a contact because the server answered that there is no such account,
+// and reports whether it did. It keeps a peer that was ever pinned, or that has a nickname
+// or a policy: a server's answer must not remove a requirement of verification.
 func (t *Trust) NoAccount(tx *store.Tx, account store.AccountID, peer store.PeerID) (bool, error) {
 	c, err := tx.Contact(account, peer)
 	if err != nil || c.Relation != store.RelationContact || len(c.Pin) > 0 || c.Nick != "" || len(c.Policy) > 0 {
 		return false, err
 	}
-	c.Relation, c.Synced = store.RelationNone, true // the server has nothing to forget
+	c.Relation, c.Synced = store.RelationNone, true // the server has nothing to remove
 	c.Change++
 	return true, tx.SaveContact(c)
 }
 
-// IsContact reports whether a peer is a contact of mine.
+// IsContact reports whether a peer is a contact.
 func (t *Trust) IsContact(tx *store.Tx, account store.AccountID, peer store.PeerID) (bool, error) {
 	c, err := tx.Contact(account, peer)
 	return c.Relation == store.RelationContact, err
 }
 
-// change loads a peer, makes the row if needed, and applies fn.
+// change loads a peer, creates its row if needed, and applies fn.
 func (t *Trust) change(tx *store.Tx, account store.AccountID, addr identity.Address, fn func(c *store.Contact) error) (local.Contact, error) {
 	if err := notSelf(tx, account, addr); err != nil {
 		return local.Contact{}, err
@@ -236,8 +235,8 @@ func (t *Trust) Add(tx *store.Tx, account store.AccountID, addr identity.Address
 	})
 }
 
-// Remove takes a peer off the contact list. Pin and history stay, so that the
-// same name with another key is still noticed.
+// Remove removes a peer from the contacts. Pin and history stay, so that another key under
+// the same name is still noticed.
 func (t *Trust) Remove(tx *store.Tx, account store.AccountID, addr identity.Address) error {
 	c, err := find(tx, account, addr)
 	if err != nil {
@@ -252,7 +251,7 @@ func (t *Trust) Block(tx *store.Tx, account store.AccountID, addr identity.Addre
 	return t.change(tx, account, addr, func(c *store.Contact) error { return setRelation(tx, *c, store.RelationBlocked) })
 }
 
-// Unblock makes a blocked peer what he was before: a contact, or a stranger.
+// Unblock restores the relation a peer had before it was blocked: contact or none.
 func (t *Trust) Unblock(tx *store.Tx, account store.AccountID, addr identity.Address) (local.Contact, error) {
 	if _, err := find(tx, account, addr); err != nil {
 		return local.Contact{}, err
@@ -265,7 +264,7 @@ func (t *Trust) Unblock(tx *store.Tx, account store.AccountID, addr identity.Add
 	})
 }
 
-// Nick gives a known peer a nickname; "" takes it away.
+// Nick sets the nickname of a known peer; "" removes it.
 func (t *Trust) Nick(tx *store.Tx, account store.AccountID, addr identity.Address, nick string) (local.Contact, error) {
 	if _, err := find(tx, account, addr); err != nil {
 		return local.Contact{}, err
@@ -285,11 +284,11 @@ func (t *Trust) Nick(tx *store.Tx, account store.AccountID, addr identity.Addres
 	})
 }
 
-// checkNick refuses a nickname that cannot be told from an address, or that is
-// the name of another peer who is known.
+// checkNick rejects a nickname that could be mistaken for an address, or that is the name
+// of another known peer.
 func checkNick(tx *store.Tx, account store.AccountID, addr identity.Address, nick string) error {
 	if identity.ValidDeviceName(nick) != nil || strings.ContainsAny(nick, "@,") {
-		return local.Errorf(local.CodeUsage, "%q cannot be a nickname: 1 to %d bytes without @ and comma", nick, identity.MaxDeviceName)
+		return local.Errorf(local.CodeUsage, "%q is not a valid nickname: use 1 to %d bytes without @ and comma", nick, identity.MaxDeviceName)
 	}
 	if nick == addr.User || identity.ValidUser(nick) != nil {
 		return nil
@@ -340,7 +339,7 @@ func notSelf(tx *store.Tx, account store.AccountID, addr identity.Address) error
 		return err
 	}
 	if a.Address == addr.String() {
-		return local.Errorf(local.CodeUsage, "%s is this account itself", addr)
+		return local.Errorf(local.CodeUsage, "%s is this account", addr)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func (w *world) verify(p *peer) {
 	})
 }
 
-// try runs an operation in a transaction of its own.
+// try runs an operation in its own transaction.
 func (w *world) try(fn func(tx *store.Tx) (local.Contact, error)) (c local.Contact, err error) {
 	err = w.st.Update(context.Background(), func(tx *store.Tx) (e error) {
 		c, e = fn(tx)
@@ -49,7 +49,7 @@ func TestVerify(t *testing.T) {
 	if v.SafetyNumber != number.String() || v.Trust != local.TrustCertified || v.Fingerprint != bob.id.Public().Fingerprint() {
 		t.Errorf("verification %+v", v)
 	}
-	// A number that differs changes nothing, but is told.
+	// A different number changes nothing but is reported.
 	wrong := []byte(number.String())
 	wrong[7] = '0' + (wrong[7]-'0'+1)%10
 	v, mismatch, err := verify(string(wrong), true)
@@ -146,7 +146,7 @@ func TestRelationsArePending(t *testing.T) {
 	if len(p) != 1 || p[0].Relation != store.RelationContact {
 		t.Fatalf("pending %+v", p)
 	}
-	// The answer of the server comes after another change: that one stays pending.
+	// The server's answer arrives after another change, which stays pending.
 	_, err = w.try(func(tx *store.Tx) (local.Contact, error) { return w.trust.Block(tx, w.account, bob.addr) })
 	check(t, err)
 	w.update(func(tx *store.Tx) error { return tx.RelationSynced(w.account, p[0].Peer, p[0].Change) })
@@ -170,7 +170,7 @@ func TestRelationsArePending(t *testing.T) {
 	_, err = w.try(func(tx *store.Tx) (local.Contact, error) { return w.trust.Unblock(tx, w.account, bob.addr) })
 	check(t, err)
 	if p = pending(); len(p) != 1 || p[0].Relation != store.RelationContact {
-		t.Fatalf("pending %+v", p) // he was one before
+		t.Fatalf("pending %+v", p) // it was one before
 	}
 	carol := w.peer("carol")
 	for _, change := range []func(*store.Tx, store.AccountID, identity.Address) (local.Contact, error){w.trust.Block, w.trust.Block, w.trust.Unblock} {
@@ -283,22 +283,22 @@ func TestCheckReceive(t *testing.T) {
 		return err
 	}
 	receive := func(d identity.Device) error { return receiveOf(d, 0) }
-	check(t, receive(laptop)) // only a first message can come
+	check(t, receive(laptop)) // only a first message can arrive
 	peer := w.meet(bob).Peer
 	check(t, receive(laptop))
-	check(t, receive(phone)) // the same: it may carry the manifest that lists it
+	check(t, receive(phone)) // as above: it may carry the manifest that lists it
 	ref := store.DeviceRef{Account: w.account, Peer: peer, Device: laptop.ID}
 	w.update(func(tx *store.Tx) error { return tx.SaveSession(ref, store.Session{Body: []byte("session")}) })
 	before := w.st.ProfileTime()
 	_, err := w.admit(bob.addr, nil, bob.list(w, phone))
 	check(t, err)
-	// From now on the laptop's sessions only receive what the server took before.
+	// From now on the laptop's sessions only receive mail accepted before the removal.
 	after := w.st.ProfileTime().Add(time.Second)
 	check(t, receiveOf(laptop, before.UnixMilli()))
 	wants(t, receiveOf(laptop, after.UnixMilli()), ErrDevice)
-	wants(t, receive(laptop), ErrDevice) // when is not known, or it was not kept
+	wants(t, receive(laptop), ErrDevice) // unknown, or not kept
 	check(t, receive(phone))
-	// And not for ever, whatever the server says.
+	// And only for a limited time, whatever the server says.
 	w.update(func(tx *store.Tx) error {
 		long := before.Add(-RemovedKeep - time.Minute)
 		if err := tx.DeviceListed(ref); err != nil {
@@ -317,7 +317,7 @@ func TestCheckReceive(t *testing.T) {
 		}
 		return err
 	})
-	// One that is listed again is a device as any other.
+	// A device that is listed again is a normal device.
 	w.update(func(tx *store.Tx) error { return tx.SaveSession(ref, store.Session{Body: []byte("session")}) })
 	_, err = w.admit(bob.addr, nil, bob.list(w, phone, laptop))
 	check(t, err)

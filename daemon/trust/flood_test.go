@@ -7,8 +7,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// A server that alternates lies, or makes up one after the other, raises one event
-// of each kind a day; the trust that it attacks is the same as after one lie.
+// A server that alternates forgeries, or invents new ones, raises one event of each kind a
+// day. The trust in the attacked peer is the same as after one forgery.
 func TestAlternatingLiesAreToldOnce(t *testing.T) {
 	w := newWorld(t)
 	bob := w.peer("bob")
@@ -21,7 +21,7 @@ func TestAlternatingLiesAreToldOnce(t *testing.T) {
 			told[c.Change]++
 		}
 	}
-	// Lists of devices that nobody signed, two in turn and then new ones.
+	// Unsigned device lists: two alternating, then new ones.
 	lie := func(i byte) []byte {
 		b := append([]byte(nil), bob.manifest...)
 		b[len(b)-1] ^= i
@@ -34,7 +34,7 @@ func TestAlternatingLiesAreToldOnce(t *testing.T) {
 	if told[local.ChangeMismatch] != 1 {
 		t.Errorf("%d events of lists that nobody signed", told[local.ChangeMismatch])
 	}
-	// The own account is lied about in the same way.
+	// The same against the own account.
 	for i := range 50 {
 		b := append([]byte(nil), w.self.manifest...)
 		b[len(b)-1] ^= byte(1 + i)
@@ -44,9 +44,9 @@ func TestAlternatingLiesAreToldOnce(t *testing.T) {
 		}
 	}
 	if told["own "+local.ChangeMismatch] != 1 {
-		t.Errorf("%d events of lies about the own account", told["own "+local.ChangeMismatch])
+		t.Errorf("%d events of forgeries about the own account", told["own "+local.ChangeMismatch])
 	}
-	// An account that changes its devices all day long.
+	// An account that changes its devices all day.
 	laptop := bob.devices[0]
 	for i := range 60 {
 		if i%2 == 0 {
@@ -58,7 +58,7 @@ func TestAlternatingLiesAreToldOnce(t *testing.T) {
 	if n := told[local.ChangeDeviceAdded] + told[local.ChangeDeviceRemoved]; n != devicesPerDay {
 		t.Errorf("%d events about devices, want %d", n, devicesPerDay)
 	}
-	// Certified keys that are not the pin.
+	// Certified keys that are not the pinned one.
 	ghosts := []*peer{w.peer("bob"), w.peer("bob")}
 	for i := range 50 {
 		g := ghosts[i%2]
@@ -74,7 +74,7 @@ func TestAlternatingLiesAreToldOnce(t *testing.T) {
 		}
 		return err
 	})
-	// After the user's decision the next change is told, also on the same day.
+	// After the user's decision the next change is reported, even on the same day.
 	w.update(func(tx *store.Tx) error {
 		_, err := w.trust.Accept(tx, w.account, bob.addr, bob.id.Public().Fingerprint())
 		return err

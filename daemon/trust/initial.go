@@ -10,11 +10,11 @@ import (
 	"secmsg/daemon/store"
 )
 
-// AdmitInitial admits the sender of a first message by what the message
-// carries, without the network. It implements keyring.Verifier. A manifest older
-// than the known one is accepted only if the device is still in the newer one.
-// It fails with [ErrChanged], [ErrBlocked], [ErrCertificate], [ErrManifest],
-// [ErrDevice] and [ErrRealm]; a changed key is recorded and reported also then.
+// AdmitInitial admits the sender of a first message by the chain and manifest it carries,
+// without the network. It implements keyring.Verifier. A manifest older than the known one
+// is accepted only if the newer one still lists the device. It fails with [ErrChanged],
+// [ErrBlocked], [ErrCertificate], [ErrManifest], [ErrDevice] and [ErrRealm]. A changed key
+// is recorded and reported even then.
 func (t *Trust) AdmitInitial(tx *store.Tx, account store.AccountID, sender identity.Address, device key.DeviceID,
 	chain [][]byte, manifest []byte, now time.Time) (identity.Device, error) {
 	o, err := t.loadOwn(tx, account)
@@ -29,7 +29,7 @@ func (t *Trust) AdmitInitial(tx *store.Tx, account store.AccountID, sender ident
 	}
 	peer, err := tx.FindPeer(account, sender.String())
 	if errors.Is(err, store.ErrNotFound) {
-		// Nothing is stored for a sender who proves nothing.
+		// Store nothing about a sender that fails the checks.
 		if err := checkStranger(o, sender, device, chain, manifest, now); err != nil {
 			return identity.Device{}, err
 		}
@@ -71,8 +71,8 @@ func (t *Trust) AdmitInitial(tx *store.Tx, account store.AccountID, sender ident
 	return listed(known, sender, pin, manifest, device)
 }
 
-// checkStranger decides, without the store, whether a first message of somebody
-// unknown carries what a first contact needs.
+// checkStranger checks, without the store, whether an unknown sender's first message
+// carries valid credentials.
 func checkStranger(o own, sender identity.Address, device key.DeviceID, chain [][]byte, manifest []byte, now time.Time) error {
 	cert, err := identity.VerifyAccount(o.root, chain, sender, now)
 	if err != nil {
@@ -88,10 +88,10 @@ func checkStranger(o own, sender identity.Address, device key.DeviceID, chain []
 	return nil
 }
 
-// admitOwnInitial admits a first message of another device of the own account.
+// admitOwnInitial admits a first message from another device of the own account.
 func (t *Trust) admitOwnInitial(tx *store.Tx, o own, device key.DeviceID, chain [][]byte, manifest []byte, now time.Time) (identity.Device, error) {
 	if device == o.Device {
-		return identity.Device{}, fmt.Errorf("a message to itself: %w", ErrDevice)
+		return identity.Device{}, fmt.Errorf("a message from this device itself: %w", ErrDevice)
 	}
 	if _, err := identity.VerifyManifest(manifest, o.address, o.key); err != nil {
 		return identity.Device{}, fmt.Errorf("%w: %w", ErrManifest, err)
@@ -108,9 +108,8 @@ func (t *Trust) admitOwnInitial(tx *store.Tx, o own, device key.DeviceID, chain 
 	return listed(identity.Manifest{Devices: out.Devices}, o.address, o.key, manifest, device)
 }
 
-// listed returns the device's entry of the newest manifest. The manifest that the
-// message carries must list it too; its keys are the same, since its id stands
-// for them.
+// listed returns the device's entry in the newest manifest. The manifest in the message
+// must list the device, too. Its keys are the same there, because they determine its id.
 func listed(newest identity.Manifest, addr identity.Address, pin key.SigningPublic, carried []byte, device key.DeviceID) (identity.Device, error) {
 	d, ok := newest.Device(device)
 	if !ok {
@@ -126,13 +125,14 @@ func listed(newest identity.Manifest, addr identity.Address, pin key.SigningPubl
 	return d, nil
 }
 
-// CheckReceive decides about a message before it is opened: [ErrBlocked],
-// [ErrChanged], or [ErrDevice] if there is a session with the device and the
-// newest manifest does not list it. Mail that the server took before the removal
-// (accepted, Unix milliseconds; 0: not known) is received for RemovedKeep, since
-// its sender cannot send it again if he has lost that device. Without a session
-// only a first message can open, which may carry a newer manifest and which
-// AdmitInitial judges.
+// CheckReceive checks a message before it is opened. It fails with [ErrBlocked],
+// [ErrChanged], or [ErrDevice] if there is a session with the device but the newest
+// manifest does not list it.
+//
+// Mail that the server accepted before the removal (accepted, Unix milliseconds; 0:
+// unknown) is received for RemovedKeep, because a sender that has lost the device cannot
+// send it again. Without a session only a first message can be opened; it may carry a newer
+// manifest, and AdmitInitial checks it.
 func (t *Trust) CheckReceive(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, device key.DeviceID, accepted int64) error {
 	o, err := t.loadOwn(tx, account)
 	if err != nil {
@@ -166,8 +166,8 @@ func (t *Trust) CheckReceive(tx *store.Tx, account store.AccountID, peer store.P
 	return listedOrNew(tx, m, store.DeviceRef{Account: account, Peer: peer, Device: device}, accepted)
 }
 
-// listedOrNew refuses a device with a session that the manifest does not list,
-// but for mail from before its removal.
+// listedOrNew rejects a device that has a session but is not in the manifest, except for
+// mail from before its removal.
 func listedOrNew(tx *store.Tx, m identity.Manifest, ref store.DeviceRef, accepted int64) error {
 	if _, ok := m.Device(ref.Device); ok {
 		return nil

@@ -12,8 +12,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// admitOwn takes what the server says of the own account. The own identity key
-// is the pin; whatever it did not sign is a lie, which is reported and ignored.
+// admitOwn is Admit for the own account. The own identity key is the pin; anything that it
+// did not sign is a forgery, which is reported and ignored.
 func (t *Trust) admitOwn(tx *store.Tx, o own, chain, manifests [][]byte, now time.Time) (Admission, error) {
 	var out Admission
 	if chain != nil {
@@ -53,7 +53,7 @@ func (t *Trust) admitOwn(tx *store.Tx, o own, chain, manifests [][]byte, now tim
 	return out, nil
 }
 
-// later reports whether a certificate ends after the stored one.
+// later reports whether a certificate expires after the stored one.
 func later(o own, cert identity.AccountCert) bool {
 	have, err := identity.VerifyAccount(o.root, o.Chain, o.address, cert.NotBefore)
 	if err != nil && !identity.IsValidity(err) {
@@ -62,15 +62,15 @@ func later(o own, cert identity.AccountCert) bool {
 	return cert.NotAfter.After(have.NotAfter)
 }
 
-// admitOwnManifest takes a newer manifest of the own account. One that the
-// identity key did not sign, or a fork, raises an alarm and changes nothing.
+// admitOwnManifest accepts a newer manifest of the own account. A forgery or a fork raises
+// an alarm and changes nothing.
 func admitOwnManifest(tx *store.Tx, o *own, signed []byte) ([]local.Identity, error) {
 	if bytes.Equal(signed, o.Pending) {
-		return nil, nil // our own, on its way; see keyring.FinishReplacement
+		return nil, nil // ours, not confirmed yet; see keyring.FinishReplacement
 	}
 	alarm := func(err error) ([]local.Identity, error) {
 		return ownAlarm(tx, *o, signed, local.Identity{
-			Change: local.ChangeMismatch, Fingerprint: o.key.Fingerprint(), Text: "own account: " + lieText(err),
+			Change: local.ChangeMismatch, Fingerprint: o.key.Fingerprint(), Text: "own account: " + rejectionText(err),
 		})
 	}
 	next, err := identity.VerifyManifest(signed, o.address, o.key)
@@ -115,8 +115,7 @@ func ownAlarm(tx *store.Tx, o own, what []byte, change local.Identity) ([]local.
 	return []local.Identity{change}, nil
 }
 
-// OwnDevices returns the other devices of the own account and the version of
-// its manifest.
+// OwnDevices returns the other devices of the own account and the version of its manifest.
 func (t *Trust) OwnDevices(tx *store.Tx, account store.AccountID) ([]identity.Device, uint64, error) {
 	o, err := t.loadOwn(tx, account)
 	if err != nil {
@@ -135,9 +134,8 @@ func (t *Trust) OwnDevices(tx *store.Tx, account store.AccountID) ([]identity.De
 	return others, m.Version, nil
 }
 
-// Removed reports whether the newest manifest of the own account that is known
-// here, which its identity key has signed, omits this device. Nothing else tells
-// it for certain.
+// Removed reports whether the newest known manifest of the own account, signed by its
+// identity key, does not list this device. Only that is proof of a removal.
 func (t *Trust) Removed(tx *store.Tx, account store.AccountID) (bool, error) {
 	o, err := t.loadOwn(tx, account)
 	if err != nil {
@@ -151,8 +149,8 @@ func (t *Trust) Removed(tx *store.Tx, account store.AccountID) (bool, error) {
 	return !listed, nil
 }
 
-// AdmitRegistration checks the answer to a registration: the chain must certify
-// exactly the key that was sent, for exactly this address, now.
+// AdmitRegistration checks the answer to a registration: the chain must certify exactly the
+// sent key for exactly this address, and be valid now.
 func AdmitRegistration(rootDER []byte, addr identity.Address, identityKey key.SigningPublic, chain [][]byte, now time.Time) error {
 	root, err := identity.ParseRoot(rootDER)
 	if err != nil {

@@ -12,21 +12,21 @@ import (
 
 // Keys of a contact's policy (cmd/secmsg/COMMANDS.md).
 const (
-	PolicyTrust      = "trust"       // certified or verified is needed to send
-	PolicyAutoAccept = "auto-accept" // files up to this size are fetched unasked
-	PolicyAutoAnswer = "auto-answer" // calls are answered unasked: yes or no
-	PolicyReceipts   = "receipts"    // read receipts are sent: on or off
+	PolicyTrust      = "trust"       // needed for sending: certified or verified
+	PolicyAutoAccept = "auto-accept" // maximum size of files that are fetched automatically
+	PolicyAutoAnswer = "auto-answer" // whether calls are answered automatically: yes or no
+	PolicyReceipts   = "receipts"    // whether read receipts are sent: on or off
 	PolicyRetention  = "retention"   // how long messages are kept
 )
 
 const (
 	trustCertified = "certified"
 	trustVerified  = "verified"
-	// minRetention keeps a message at least until its receipts are through.
+	// minRetention keeps a message at least until its receipts have been delivered.
 	minRetention = time.Hour
 )
 
-// checkPolicy returns the value in its stored form; "" resets the key.
+// checkPolicy returns the stored form of a value; "" resets the key.
 func checkPolicy(key, value string) (string, error) {
 	oneOf := func(values ...string) (string, error) {
 		for _, v := range values {
@@ -34,7 +34,7 @@ func checkPolicy(key, value string) (string, error) {
 				return v, nil
 			}
 		}
-		return "", local.Errorf(local.CodeUsage, "%s: %q is none of %s", key, value, strings.Join(values, ", "))
+		return "", local.Errorf(local.CodeUsage, "%s: %q is not one of %s", key, value, strings.Join(values, ", "))
 	}
 	switch key {
 	case PolicyTrust, PolicyAutoAccept, PolicyAutoAnswer, PolicyReceipts, PolicyRetention:
@@ -68,7 +68,7 @@ func checkPolicy(key, value string) (string, error) {
 		WithHint("trust, auto-accept, auto-answer, receipts and retention can be set")
 }
 
-// parseSize reads a number of bytes with an optional unit.
+// parseSize parses a number of bytes with an optional unit.
 func parseSize(s string) (uint64, error) {
 	for _, u := range []struct {
 		suffix string
@@ -82,10 +82,10 @@ func parseSize(s string) (uint64, error) {
 			return n << u.shift, nil
 		}
 	}
-	return 0, fmt.Errorf("%q is no size such as 10MiB", s)
+	return 0, fmt.Errorf("%q is not a size such as 10MiB", s)
 }
 
-// parseAge reads days ("30d") or a Go duration.
+// parseAge parses days ("30d") or a Go duration.
 func parseAge(s string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
@@ -95,26 +95,26 @@ func parseAge(s string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no time such as 30d", s)
+		return 0, fmt.Errorf("%q is not a duration such as 30d", s)
 	}
 	return d, nil
 }
 
-// ReadReceipts reports whether a peer gets read receipts: contacts only, unless
-// they are switched off.
+// ReadReceipts reports whether a peer gets read receipts: contacts do, unless they are
+// switched off.
 func (t *Trust) ReadReceipts(tx *store.Tx, account store.AccountID, peer store.PeerID) (bool, error) {
 	c, err := tx.Contact(account, peer)
 	return c.Relation == store.RelationContact && len(c.Changed) == 0 && c.Policy[PolicyReceipts] != "off", err
 }
 
-// DeliveredReceipts reports whether a peer gets receipts at all: contacts only,
-// and none while the peer's key has changed.
+// DeliveredReceipts reports whether a peer gets receipts at all: contacts do, unless their
+// key has changed.
 func (t *Trust) DeliveredReceipts(tx *store.Tx, account store.AccountID, peer store.PeerID) (bool, error) {
 	c, err := tx.Contact(account, peer)
 	return c.Relation == store.RelationContact && len(c.Changed) == 0, err
 }
 
-// Retention returns how long messages with a peer are kept; 0: for good.
+// Retention returns how long messages with a peer are kept; 0: forever.
 func (t *Trust) Retention(tx *store.Tx, account store.AccountID, peer store.PeerID) (time.Duration, error) {
 	c, err := tx.Contact(account, peer)
 	if err != nil || c.Policy[PolicyRetention] == "" {
@@ -123,16 +123,16 @@ func (t *Trust) Retention(tx *store.Tx, account store.AccountID, peer store.Peer
 	return parseAge(c.Policy[PolicyRetention])
 }
 
-// AutoAnswer reports whether a contact's calls are taken unasked, which its
-// policy must say. Of who is no contact, or whose key has changed, none is.
+// AutoAnswer reports whether a peer's calls are answered automatically: only those of
+// contacts with that policy whose key has not changed.
 func (t *Trust) AutoAnswer(tx *store.Tx, account store.AccountID, peer store.PeerID) (bool, error) {
 	c, err := tx.Contact(account, peer)
 	return c.Relation == store.RelationContact && len(c.Changed) == 0 && c.Policy[PolicyAutoAnswer] == "yes", err
 }
 
-// AutoAccept returns up to which size in bytes a contact's files are fetched
-// unasked: what the policy says, else byDefault; 0: none. Who is no contact, or
-// whose key has changed, gets none.
+// AutoAccept returns the maximum size in bytes of files that are fetched automatically from
+// a peer: the policy's value, or else byDefault; 0: none. It is 0 for non-contacts, and for
+// contacts whose key has changed.
 func (t *Trust) AutoAccept(tx *store.Tx, account store.AccountID, peer store.PeerID, byDefault uint64) (uint64, error) {
 	c, err := tx.Contact(account, peer)
 	if err != nil || c.Relation != store.RelationContact || len(c.Changed) > 0 {

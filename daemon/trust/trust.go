@@ -15,23 +15,23 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Options make a Trust.
+// Options configure a Trust.
 type Options struct {
 	Logger *slog.Logger
-	// Notify records an identity event of a peer in the transaction. It is
-	// called for what AdmitInitial and the user's own commands find; Admit
-	// returns its changes instead. nil drops them.
+	// Notify records an identity event of a peer in the transaction. It is called for
+	// events found by AdmitInitial and by the user's own commands; Admit returns its events
+	// instead. nil drops them.
 	Notify func(tx *store.Tx, account store.AccountID, peer identity.Address, change local.Identity) error
 }
 
-// Trust decides about peers. It is not copied.
+// Trust makes the decisions about peers. It must not be copied.
 type Trust struct {
 	logger *slog.Logger
 	notify func(tx *store.Tx, account store.AccountID, peer identity.Address, change local.Identity) error
 	seen   cache
 }
 
-// New makes a Trust.
+// New returns a Trust.
 func New(o Options) *Trust {
 	t := &Trust{logger: o.Logger, notify: o.Notify}
 	if t.logger == nil {
@@ -43,7 +43,7 @@ func New(o Options) *Trust {
 	return t
 }
 
-// own is the own account as decisions need it.
+// own is the own account with its parsed keys.
 type own struct {
 	store.Account
 	address identity.Address
@@ -71,7 +71,7 @@ func (t *Trust) loadOwn(tx *store.Tx, account store.AccountID) (own, error) {
 	return o, nil
 }
 
-// TrustState returns how a peer stands, in the words of the local RPC.
+// TrustState returns the trust in a peer as a constant of the local RPC.
 func TrustState(c store.Contact) string {
 	switch {
 	case c.Relation == store.RelationBlocked:
@@ -86,20 +86,20 @@ func TrustState(c store.Contact) string {
 	return local.TrustUnknown
 }
 
-// State returns how a peer stands, in the words of the local RPC.
+// State returns the trust in a peer as a constant of the local RPC.
 func (t *Trust) State(tx *store.Tx, account store.AccountID, peer store.PeerID) (string, error) {
 	c, err := tx.Contact(account, peer)
 	return TrustState(c), err
 }
 
-// lies is how many lies about a peer are remembered, each by the first half of
-// its hash.
-const lies = 8
+// alarmsKept is the number of alarms about a peer that are remembered, each by the first
+// half of a hash.
+const alarmsKept = 8
 
-// alarmOnce reports whether an alarm of a kind about these bytes is due for a peer
-// (0: the own account). A lie that was told is remembered, so that a server which
-// repeats it raises one event; and one that makes up more, or alternates them,
-// raises one a day.
+// alarmOnce reports whether an alarm about these bytes is due for a peer (0: the own
+// account). It remembers reported alarms, so a server that repeats a forgery raises one
+// event, and one that keeps inventing or alternating forgeries raises one a day for each
+// kind.
 func alarmOnce(tx *store.Tx, account store.AccountID, peer store.PeerID, kind string, what []byte) (bool, error) {
 	name := "alarm/" + strconv.FormatInt(int64(peer), 10)
 	sum := sha256.Sum256(what)
@@ -114,13 +114,13 @@ func alarmOnce(tx *store.Tx, account store.AccountID, peer store.PeerID, kind st
 		}
 	}
 	told = append(told, sum[:half]...)
-	if err := tx.SetMeta(account, name, told[max(len(told)-lies*half, 0):]); err != nil {
+	if err := tx.SetMeta(account, name, told[max(len(told)-alarmsKept*half, 0):]); err != nil {
 		return false, err
 	}
 	return oncePer(tx, account, peer, kind, alarmPeriod, tx.ProfileTime())
 }
 
-// fingerprint returns the fingerprint of a stored key, "" if there is none.
+// fingerprint returns the fingerprint of a stored key, or "" if there is none.
 func fingerprint(pin []byte) string {
 	p, err := key.ParseSigningPublic(pin)
 	if err != nil {

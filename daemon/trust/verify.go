@@ -11,11 +11,11 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Verify returns the safety number with a peer, of the pinned key. If expect is
-// set it is compared: equal makes the peer verified, else nothing changes and
-// mismatch is true; the caller commits the transaction, which holds the event,
-// and then fails with [MismatchError]. confirm makes the peer verified because a
-// person has looked. It fails with [ErrUnknownPeer] when there is no pin.
+// Verify returns the safety number for a peer's pinned key. With expect it compares the
+// two: if they are equal, the peer becomes verified; otherwise nothing changes and mismatch
+// is true. Then the caller commits the transaction, which contains the event, and fails
+// with [MismatchError]. confirm makes the peer verified because the user has compared the
+// numbers. It fails with [ErrUnknownPeer] if there is no pin.
 func (t *Trust) Verify(tx *store.Tx, account store.AccountID, addr identity.Address, expect string, confirm bool) (v local.Verification, mismatch bool, err error) {
 	if err := notSelf(tx, account, addr); err != nil {
 		return v, false, err
@@ -52,7 +52,7 @@ func (t *Trust) Verify(tx *store.Tx, account store.AccountID, addr identity.Addr
 			mismatch = true
 			err := t.notify(tx, account, addr, local.Identity{
 				Change: local.ChangeMismatch, Fingerprint: pin.Fingerprint(),
-				Text: "a safety number was compared and differs",
+				Text: "a safety number was compared and did not match",
 			})
 			if err != nil {
 				return v, true, err
@@ -85,21 +85,21 @@ func (t *Trust) Verify(tx *store.Tx, account store.AccountID, addr identity.Addr
 	}, mismatch, nil
 }
 
-// verifyText is what this side's QR code carries: who shows it, and the number
-// that both sides have. The other side gives it to secmsg verify --expect.
+// verifyText returns the content of this side's QR code: its user and the common safety
+// number. The other side passes it to secmsg verify --expect.
 func verifyText(self identity.Address, number string) string {
 	return "secmsg://" + self.Domain + "/verify#" + self.User + "." + number
 }
 
-// MismatchError is what a safety number that differs fails with.
+// MismatchError is the error for a safety number that differs.
 func MismatchError(addr identity.Address) error {
 	return local.Errorf(local.CodeUntrusted, "the safety number with %s differs; nothing was changed", addr).
 		WithHint("compare it again over a channel on which you know the person")
 }
 
-// Accept makes the changed key with this fingerprint the pin, or keeps the
-// pinned one if that is named. Sessions with the former key are gone. It fails
-// with a *local.Error: untrusted if the fingerprint is neither's.
+// Accept pins the changed key with this fingerprint and deletes the sessions with the
+// former key, or keeps the pinned key if that has the fingerprint. It fails with a
+// *local.Error: untrusted if neither key has it.
 func (t *Trust) Accept(tx *store.Tx, account store.AccountID, addr identity.Address, fp string) (local.Contact, error) {
 	c, err := find(tx, account, addr)
 	if err != nil {
@@ -122,7 +122,7 @@ func (t *Trust) Accept(tx *store.Tx, account store.AccountID, addr identity.Addr
 		}
 	}
 	c.Changed, c.ChangedChain, c.ChangedManifest = nil, nil, nil
-	if err := forgetTold(tx, account, c.Peer, local.ChangeKey); err != nil {
+	if err := resetNotice(tx, account, c.Peer, local.ChangeKey); err != nil {
 		return local.Contact{}, err
 	}
 	relation := c.Relation
@@ -138,7 +138,7 @@ func (t *Trust) Accept(tx *store.Tx, account store.AccountID, addr identity.Addr
 	return t.describe(tx, c, addr)
 }
 
-// repin puts the changed key in the place of the pin.
+// repin replaces the pin by the changed key.
 func (t *Trust) repin(tx *store.Tx, account store.AccountID, addr identity.Address, c *store.Contact) error {
 	o, err := t.loadOwn(tx, account)
 	if err != nil {
@@ -165,7 +165,7 @@ func (t *Trust) repin(tx *store.Tx, account store.AccountID, addr identity.Addre
 	return nil
 }
 
-// leafOf returns what a chain certifies that was fully valid when it was stored.
+// leafOf returns the certificate of a chain that was valid when it was stored.
 func leafOf(o own, addr identity.Address, chain [][]byte) (identity.AccountCert, error) {
 	cert, err := identity.VerifyAccount(o.root, chain, addr, o.root.NotBefore)
 	if err != nil && (cert.Key.IsZero() || !identity.IsValidity(err)) {

@@ -13,32 +13,31 @@ import (
 	"secmsg/rpc/local"
 )
 
-// This file holds what is told to the user of things that are no proof of an
-// attack, and that a peer or the server can bring about as often as it likes. So
-// each kind is told at most once a peer and period.
+// Events about suspicious facts that do not prove an attack, and that a peer or the server
+// can cause as often as it likes. Therefore each kind is reported at most once per peer and
+// period.
 
-// Periods between two events of one kind about one peer.
+// Minimum times between two events of one kind about one peer.
 const (
 	sessionPeriod  = 24 * time.Hour
 	withheldPeriod = 24 * time.Hour
-	alarmPeriod    = 24 * time.Hour // of keys, lists of devices, certificates and numbers used twice
+	alarmPeriod    = 24 * time.Hour // for keys, device lists, certificates and repeated numbers
 	stalePeriod    = 30 * 24 * time.Hour
 )
 
-// oncePer reports whether an event of a kind about a peer is due, and if so
-// notes the time.
+// oncePer reports whether an event of a kind about a peer is due, and if so saves the time.
 func oncePer(tx *store.Tx, account store.AccountID, peer store.PeerID, kind string, period time.Duration, now time.Time) (bool, error) {
-	told, err := lately(tx, account, peer, kind, period, now)
+	told, err := recently(tx, account, peer, kind, period, now)
 	if err != nil || told {
 		return false, err
 	}
-	return true, tx.SetMetaInt(account, toldName(kind, peer), now.UnixMilli())
+	return true, tx.SetMetaInt(account, noticeName(kind, peer), now.UnixMilli())
 }
 
-// lately reports whether an event of a kind about a peer was told within the
-// period. A time in the future, noted under a wrong clock, does not count.
-func lately(tx *store.Tx, account store.AccountID, peer store.PeerID, kind string, period time.Duration, now time.Time) (bool, error) {
-	ms, err := tx.MetaInt(account, toldName(kind, peer))
+// recently reports whether an event of a kind about a peer was reported within the period. A
+// time in the future, saved under a wrong clock, does not count.
+func recently(tx *store.Tx, account store.AccountID, peer store.PeerID, kind string, period time.Duration, now time.Time) (bool, error) {
+	ms, err := tx.MetaInt(account, noticeName(kind, peer))
 	if err != nil || ms == 0 {
 		return false, err
 	}
@@ -46,20 +45,20 @@ func lately(tx *store.Tx, account store.AccountID, peer store.PeerID, kind strin
 	return !last.After(now) && now.Sub(last) < period, nil
 }
 
-// forgetTold makes the next event of a kind about a peer due, after the user has
-// decided about the last.
-func forgetTold(tx *store.Tx, account store.AccountID, peer store.PeerID, kind string) error {
-	return tx.SetMetaInt(account, toldName(kind, peer), 0)
+// resetNotice makes the next event of a kind about a peer due, after the user has decided
+// about the last one.
+func resetNotice(tx *store.Tx, account store.AccountID, peer store.PeerID, kind string) error {
+	return tx.SetMetaInt(account, noticeName(kind, peer), 0)
 }
 
-func toldName(kind string, peer store.PeerID) string {
+func noticeName(kind string, peer store.PeerID) string {
 	return "told/" + kind + "/" + strconv.FormatInt(int64(peer), 10)
 }
 
-// SessionReplaced tells that a device of a peer, or of the own account, has begun
-// another session although one is confirmed, or has made another one send. It does
-// so after it has lost its state; but so would somebody who has copied this device's
-// prekeys, or that device's keys. At most one event a peer and day.
+// SessionReplaced reports that a device of a peer, or of the own account, has started
+// another session although one is confirmed, or now sends on another one. A device does so
+// after it lost its state, but somebody with a copy of this device's prekeys or of that
+// device's keys would do the same. At most one event per peer and day.
 func (t *Trust) SessionReplaced(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, device key.DeviceID, now time.Time) error {
 	due, err := oncePer(tx, account, peer, "session", sessionPeriod, now)
 	if err != nil || !due {
@@ -68,9 +67,9 @@ func (t *Trust) SessionReplaced(tx *store.Tx, account store.AccountID, peer stor
 	return t.tellDevice(tx, account, peer, addr, device, local.ChangeSession, "has begun a new session although there is one that works")
 }
 
-// NumberRepeated tells that a device has given one number to two messages, each
-// with an id of its own. An honest device never does: a copy of it is in use, which
-// the server has not told. At most one event a peer and day.
+// NumberRepeated reports that a device used one number for two messages with different ids.
+// An honest device never does: a copy of it is in use, and the server did not report it. At
+// most one event per peer and day.
 func (t *Trust) NumberRepeated(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, device key.DeviceID, n uint64) error {
 	due, err := oncePer(tx, account, peer, local.ChangeClone, alarmPeriod, tx.ProfileTime())
 	if err != nil || !due {
@@ -80,7 +79,7 @@ func (t *Trust) NumberRepeated(tx *store.Tx, account store.AccountID, peer store
 		fmt.Sprintf("has sent two messages as number %d: a copy of it is in use", n))
 }
 
-// tellDevice tells what a device of a peer, or of the own account, has done.
+// tellDevice reports an action of a peer's or own device.
 func (t *Trust) tellDevice(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, device key.DeviceID, change, what string) error {
 	m, pin, err := t.newest(tx, account, peer, addr)
 	if err != nil && !errors.Is(err, ErrUnknownPeer) {
@@ -93,8 +92,8 @@ func (t *Trust) tellDevice(tx *store.Tx, account store.AccountID, peer store.Pee
 	return t.notify(tx, account, addr, local.Identity{Change: change, Fingerprint: pin, Text: "device " + name + " " + what})
 }
 
-// newest returns the newest admitted manifest of a peer or of the own account,
-// and the fingerprint of its identity key.
+// newest returns the newest admitted manifest of a peer or of the own account, and the
+// fingerprint of its identity key.
 func (t *Trust) newest(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address) (identity.Manifest, string, error) {
 	o, err := t.loadOwn(tx, account)
 	if err != nil {
@@ -112,26 +111,26 @@ func (t *Trust) newest(tx *store.Tx, account store.AccountID, peer store.PeerID,
 	return m, fingerprint(c.Pin), err
 }
 
-// Claim is what a manifest that a message names means beside the known one.
+// Claim is the result of comparing the manifest named in a message with the known one.
 type Claim int
 
 const (
-	// ClaimOpen: it cannot be compared, or contradicts what is known. The next
-	// message that names it is looked at again.
+	// ClaimOpen: not comparable, or contradictory. The next message that names it is
+	// checked again.
 	ClaimOpen Claim = iota
-	// ClaimNewer: it has to be fetched; [Trust.Rechecked] judges the answer.
+	// ClaimNewer: it must be fetched; [Trust.Rechecked] judges the answer.
 	ClaimNewer
-	// ClaimKnown: it was admitted under its version, which nothing changes.
+	// ClaimKnown: it was admitted with this version, which is final.
 	ClaimKnown
 )
 
-// Claimed holds the manifest that a peer, or another own device, names inside a
-// message against the one that is known. Another manifest of a known version is a
-// fork, which is told.
+// Claimed compares the manifest that a peer, or another own device, names inside a message
+// with the known one. A different manifest with a known version is a fork, which is
+// reported.
 func (t *Trust) Claimed(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, ref ratchet.ManifestRef, now time.Time) (Claim, error) {
 	m, pin, err := t.newest(tx, account, peer, addr)
 	if errors.Is(err, ErrUnknownPeer) {
-		return ClaimOpen, nil // nothing is sealed for it before a look-up
+		return ClaimOpen, nil // sealing for it needs a look-up anyway
 	}
 	if err != nil {
 		return ClaimOpen, err
@@ -146,10 +145,9 @@ func (t *Trust) Claimed(tx *store.Tx, account store.AccountID, peer store.PeerID
 	return ClaimKnown, nil
 }
 
-// forkClaimed tells that the manifest which a message names is not the one that
-// was admitted under that version: the server shows two histories, or the peer
-// has signed two. Versions that were never seen prove nothing. It reports whether
-// they are the same.
+// forkClaimed compares the hash named in a message with the manifest admitted under that
+// version, and reports a fork: the server shows two histories, or the peer has signed two.
+// A version that was never admitted proves nothing. It returns whether the two are equal.
 func (t *Trust) forkClaimed(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, ref ratchet.ManifestRef, pin string, now time.Time) (same bool, err error) {
 	a, err := tx.Account(account)
 	if err != nil {
@@ -157,7 +155,7 @@ func (t *Trust) forkClaimed(tx *store.Tx, account store.AccountID, peer store.Pe
 	}
 	hashes := peer
 	if a.Address == addr.String() {
-		hashes = 0 // those of the own account are kept under 0
+		hashes = 0 // those of the own account have peer 0
 	}
 	known, _, err := tx.ManifestHash(account, hashes, ref.Version)
 	if errors.Is(err, store.ErrNotFound) || err == nil && known == ref.Hash {
@@ -176,12 +174,11 @@ func (t *Trust) forkClaimed(tx *store.Tx, account store.AccountID, peer store.Pe
 	})
 }
 
-// Rechecked judges what is known of a peer, or of the own account, after a
-// look-up that the server has answered and that was begun after ref was named
-// (a version of 0: nothing was). It reports whether that is settled. If the
-// answer is older than ref, the server withholds the newer manifest; a manifest
-// that its owner has not signed anew for [identity.ManifestStale] may be one
-// that the server has frozen. Both are told, at most once a peer and period.
+// Rechecked judges the known manifest of a peer, or of the own account, after the server
+// has answered a look-up that began after ref was named (version 0: none was). It reports
+// whether the matter is settled. If the answer is older than ref, the server withholds the
+// newer manifest. If the owner has not renewed the manifest for [identity.ManifestStale],
+// the server may have frozen it. Both are reported at most once per peer and period.
 func (t *Trust) Rechecked(tx *store.Tx, account store.AccountID, peer store.PeerID, addr identity.Address, ref ratchet.ManifestRef, now time.Time) (settled bool, err error) {
 	m, pin, err := t.newest(tx, account, peer, addr)
 	if errors.Is(err, ErrUnknownPeer) {
@@ -214,9 +211,8 @@ func (t *Trust) Rechecked(tx *store.Tx, account store.AccountID, peer store.Peer
 	})
 }
 
-// StalePeers returns up to limit contacts whose known manifest is stale and of
-// which that was not told lately: they are looked up, and then judged by
-// [Trust.Rechecked].
+// StalePeers returns up to limit contacts whose known manifest is stale, unless that was
+// reported recently. The caller looks them up and then calls [Trust.Rechecked].
 func (t *Trust) StalePeers(tx *store.Tx, account store.AccountID, now time.Time, limit int) ([]store.PeerID, error) {
 	all, err := tx.Contacts(account)
 	if err != nil {
@@ -237,7 +233,7 @@ func (t *Trust) StalePeers(tx *store.Tx, account store.AccountID, now time.Time,
 		if !identity.StaleAt(u.Time(), now) {
 			continue
 		}
-		if told, err := lately(tx, account, c.Peer, "stale", stalePeriod, now); err != nil {
+		if told, err := recently(tx, account, c.Peer, "stale", stalePeriod, now); err != nil {
 			return nil, err
 		} else if !told {
 			out = append(out, c.Peer)

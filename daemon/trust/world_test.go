@@ -28,7 +28,7 @@ const (
 	day        = 24 * time.Hour
 )
 
-// box seals under a random key, as the keyring does.
+// box encrypts with a random key, as the keyring does.
 type box struct{ k seal.StorageKey }
 
 func (b box) Seal(table, column, row string, p []byte) ([]byte, error) {
@@ -41,7 +41,7 @@ func (b box) Open(table, column, row string, s []byte) ([]byte, error) {
 
 func (box) Tag(domain string, b []byte) []byte { return append([]byte(domain+"/"), b...) }
 
-// peer is an account as an evil server can show it: any chain, any manifest.
+// peer is an account as a malicious server can present it: with any chain and manifest.
 type peer struct {
 	addr     identity.Address
 	id       key.SigningPrivate
@@ -59,7 +59,7 @@ type world struct {
 	trust         *Trust
 	account       store.AccountID
 	self          *peer
-	noted         []local.Identity // what Notify got, of committed and other transactions
+	noted         []local.Identity // arguments of Notify, including those of rolled back transactions
 }
 
 func newWorld(t *testing.T) *world {
@@ -106,7 +106,7 @@ func device(name string) identity.Device {
 	return d
 }
 
-// certify gets a certificate of today.
+// certify issues a certificate valid from today.
 func (p *peer) certify(w *world) {
 	w.t.Helper()
 	leaf, err := w.issuing.CertifyAccount(p.id.Public(), p.addr, w.now)
@@ -114,7 +114,7 @@ func (p *peer) certify(w *world) {
 	p.chain = [][]byte{leaf, w.issuing.Cert.Raw}
 }
 
-// list makes the next manifest.
+// list signs the next manifest.
 func (p *peer) list(w *world, devices ...identity.Device) []byte {
 	w.t.Helper()
 	var previous [32]byte
@@ -143,8 +143,8 @@ func (w *world) update(fn func(tx *store.Tx) error) {
 	check(w.t, w.st.Update(context.Background(), fn))
 }
 
-// admit is a look-up with its answer; the transaction is committed whatever
-// Admit says, as the engine does.
+// admit is a look-up with its answer. It commits the transaction whatever Admit returns, as
+// the engine does.
 func (w *world) admit(addr identity.Address, chain [][]byte, manifests ...[]byte) (out Admission, err error) {
 	w.t.Helper()
 	w.update(func(tx *store.Tx) error {
@@ -174,7 +174,7 @@ func (w *world) send(p *peer, verified bool) (out Target, err error) {
 	return out, err
 }
 
-// initial admits a first message of the peer's device.
+// initial admits a first message from the peer's device.
 func (w *world) initial(p *peer, d identity.Device, manifest []byte) (err error) {
 	w.t.Helper()
 	w.update(func(tx *store.Tx) error {
