@@ -59,6 +59,8 @@ func layers() []layer {
 		{"daemon/journal", []string{"secmsg/daemon/link", "secmsg/daemon/engine", "secmsg/crypto/..."}, false, "the journal knows events only"},
 		{"daemon/trust", []string{"secmsg/daemon/link", "secmsg/daemon/engine"}, true, "trust looks at the store, others bring answers"},
 		{"daemon/devices", []string{"secmsg/daemon/media", "secmsg/daemon/call"}, false, "linking needs no calls"},
+		{"daemon/history", []string{"secmsg/daemon/link", "secmsg/daemon/keyring", "secmsg/daemon/engine", "secmsg/crypto/...", "net", "net/http"}, false,
+			"history is what a user sees, not how it is delivered"},
 		// The engine knows the link's plain types (results, errors), not the link: see link.New below.
 		{"daemon/engine", []string{"secmsg/daemon/call", "secmsg/daemon/files", "secmsg/daemon/media", "net", "net/http"}, false,
 			"the engine declares the interfaces it needs"},

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/rpc/local"
 	"secmsg/rpc/wire"
 )
@@ -18,7 +19,7 @@ func TestTakenIDHidesNoMessage(t *testing.T) {
 		defer stopAll(p...)
 		bob.link.disconnect()
 		m := alice.send("bob", "the real one", waitFor(waitServer))
-		id, err := parseID(m.ID)
+		id, err := history.ParseID(m.ID)
 		if err != nil {
 			t.Fatal(err)
 		}

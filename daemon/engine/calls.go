@@ -12,6 +12,7 @@ import (
 	"secmsg/crypto/key"
 	"secmsg/crypto/ratchet"
 	"secmsg/daemon/codes"
+	"secmsg/daemon/history"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
@@ -202,7 +203,7 @@ func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]
 	if !e.up || !e.loaded {
 		return nil, nil, e.Away()
 	}
-	id, err := newID()
+	id, err := history.NewID()
 	if err != nil {
 		return nil, nil, err
 	}

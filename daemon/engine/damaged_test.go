@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/journal"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
@@ -53,7 +54,7 @@ func TestDamagedQueuedMessageStopsNoOther(t *testing.T) {
 		bad := alice.send("bob", "two")
 		alice.send("bob", "three")
 		alice.send("carol", "hello")
-		id, _ := parseID(bad.ID)
+		id, _ := history.ParseID(bad.ID)
 		alice.spoilRows(`UPDATE outbox SET body = zeroblob(length(body)) WHERE id = ?`, id[:])
 		alice.link.connect()
 		settleDown(time.Minute)
@@ -132,7 +133,7 @@ func TestDamagedHistoryIsShownAsSuch(t *testing.T) {
 			alice.send("bob", text, waitFor(waitDelivered))
 		}
 		list := bob.history("alice")
-		id, _ := parseID(list[1].ID)
+		id, _ := history.ParseID(list[1].ID)
 		bob.spoilRows(`UPDATE messages SET body = zeroblob(length(body)) WHERE id = ?`, id[:])
 		bob.spoilRows(`UPDATE events SET body = zeroblob(length(body)) WHERE id = ?`, list[1].ID)
 		check := func(what string, got []local.Event) {

@@ -9,6 +9,7 @@ import (
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	"secmsg/crypto/ratchet"
+	"secmsg/daemon/history"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
@@ -22,7 +23,6 @@ const (
 	countUnknownKind = "unknown kind"
 	countMalformed   = "malformed"
 	countDuplicate   = "duplicate"
-	countCollision   = "id collision"
 	countRefused     = "refused sender"
 	countCrashed     = "crashed"
 	countSpoofed     = "spoofed sync"
@@ -95,11 +95,11 @@ func (e *Engine) receive(tx *store.Tx, env *wire.Envelope) error {
 func (e *Engine) contain(tx *store.Tx, in *incoming, fn func() error) error {
 	known := in.peer
 	err := tx.Sub(fn)
-	if err == nil || isDisk(err) {
+	if err == nil || store.Failed(err) {
 		return err
 	}
 	in.peer = known // one that fn made a peer is undone with it
-	e.logger.Error("an envelope cannot be handled", "message", idText(in.id), "error", err)
+	e.logger.Error("an envelope cannot be handled", "message", history.IDText(in.id), "error", err)
 	if err := tx.Count(e.account, countCrashed); err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (e *Engine) contain(tx *store.Tx, in *incoming, fn func() error) error {
 		return nil
 	}
 	reason := store.ParkedCrashed
-	if v := damaged(err); v != nil {
+	if v := store.DamagedValue(err); v != nil {
 		again := v.Table == "skipped" || v.Table == "prekeys" // only a key of this message is lost
 		if v.Table == "sessions" {
 			if again, err = e.dropSessions(tx, in.peer); err != nil {
@@ -137,15 +137,15 @@ func (e *Engine) tellCrashed(tx *store.Tx, in *incoming) error {
 	if in.peer > 0 {
 		peer = in.addr.String()
 	}
-	return e.system(tx, peer, local.System{
-		Text: "what " + in.addr.String() + " sent as " + idText(in.id) + " cannot be handled here and is kept aside",
+	return e.history.System(tx, peer, local.System{
+		Text: "what " + in.addr.String() + " sent as " + history.IDText(in.id) + " cannot be handled here and is kept aside",
 	})
 }
 
 // absorb is contain for what has no message: it is counted and forgotten.
 func (e *Engine) absorb(tx *store.Tx, fn func() error) error {
 	err := tx.Sub(fn)
-	if err == nil || isDisk(err) {
+	if err == nil || store.Failed(err) {
 		return err
 	}
 	e.logger.Error("a notice or a probe cannot be handled", "error", err)
@@ -192,7 +192,7 @@ func (e *Engine) open(tx *store.Tx, in *incoming) error {
 	switch {
 	case err == nil:
 		return e.dispatch(tx, in)
-	case isDisk(err), errors.Is(err, keyring.ErrLocked):
+	case store.Failed(err), errors.Is(err, keyring.ErrLocked):
 		return err
 	case errors.Is(err, trust.ErrChanged) && in.class != wire.Class_CLASS_DURABLE:
 		return e.drop(tx, in, countRefused) // what is of the moment is never kept
@@ -205,18 +205,18 @@ func (e *Engine) open(tx *store.Tx, in *incoming) error {
 		// key was dropped with age.
 		return e.park(tx, in, store.ParkedUndecryptable)
 	case errors.Is(err, keyring.ErrMalformed):
-		return e.damaged(tx, in, countMalformed)
+		return e.unusable(tx, in, countMalformed)
 	case errors.Is(err, keyring.ErrUndecryptable):
 		if in.class != wire.Class_CLASS_DURABLE {
 			return e.drop(tx, in, countMalformed)
 		}
 		return e.park(tx, in, store.ParkedUndecryptable)
 	case checked && (errors.Is(err, trust.ErrCertificate) || errors.Is(err, trust.ErrManifest) || errors.Is(err, trust.ErrDevice)):
-		e.logger.Warn("first message refused", "message", idText(in.id), "error", err)
-		return e.damaged(tx, in, countRefused)
+		e.logger.Warn("first message refused", "message", history.IDText(in.id), "error", err)
+		return e.unusable(tx, in, countRefused)
 	case errors.Is(err, trust.ErrBlocked), errors.Is(err, trust.ErrCertificate), errors.Is(err, trust.ErrManifest),
 		errors.Is(err, trust.ErrDevice), errors.Is(err, trust.ErrRealm), errors.Is(err, trust.ErrRevoked):
-		e.logger.Warn("sender refused", "message", idText(in.id), "error", err)
+		e.logger.Warn("sender refused", "message", history.IDText(in.id), "error", err)
 		return e.drop(tx, in, countRefused)
 	}
 	return err
@@ -258,7 +258,7 @@ func (e *Engine) again(tx *store.Tx, in *incoming) error {
 		err = e.unseal(tx, in)
 	}
 	if err != nil {
-		if isDisk(err) || errors.Is(err, keyring.ErrLocked) {
+		if store.Failed(err) || errors.Is(err, keyring.ErrLocked) {
 			return err
 		}
 		return nil
@@ -274,13 +274,13 @@ func (e *Engine) again(tx *store.Tx, in *incoming) error {
 		return err
 	}
 	m, err := tx.Message(e.account, in.id)
-	if isNotFound(err) || damaged(err) != nil || err == nil && (m.Direction != store.In || m.Peer != in.peer || m.Kind == int32(e2e.Kind_KIND_REQUEST)) {
+	if isNotFound(err) || store.DamagedValue(err) != nil || err == nil && (m.Direction != store.In || m.Peer != in.peer || m.Kind == int32(e2e.Kind_KIND_REQUEST)) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return e.wholeMessage(tx, m)
+	return e.history.OweIfWhole(tx, m)
 }
 
 // verifier gives trust the wall clock, on which certificates run; the keyring
@@ -296,19 +296,19 @@ func (v verifier) AdmitInitial(tx *store.Tx, account store.AccountID, sender ide
 // drop counts an envelope and forgets it: it is acknowledged and not shown. It
 // is not marked as seen, since the sender may seal its message again.
 func (e *Engine) drop(tx *store.Tx, in *incoming, what string) error {
-	e.logger.Debug("envelope not shown", "message", idText(in.id), "reason", what)
+	e.logger.Debug("envelope not shown", "message", history.IDText(in.id), "reason", what)
 	return tx.Count(e.account, what)
 }
 
-// damaged counts an envelope whose outside makes no sense. What it says there is
-// not authenticated, so a contact's may have been sound before it came through
-// the server: it is asked for again like one that does not open.
-func (e *Engine) damaged(tx *store.Tx, in *incoming, what string) error {
+// unusable counts an envelope whose header cannot be used. The header is not
+// authenticated: the server may have damaged a contact's valid envelope. Such a
+// message is therefore requested again, like one that does not open.
+func (e *Engine) unusable(tx *store.Tx, in *incoming, reason string) error {
 	contact, err := e.trust.IsContact(tx, e.account, in.peer)
 	if err != nil {
 		return err
 	}
-	if err := e.drop(tx, in, what); err != nil || !contact || in.class != wire.Class_CLASS_DURABLE {
+	if err := e.drop(tx, in, reason); err != nil || !contact || in.class != wire.Class_CLASS_DURABLE {
 		return err
 	}
 	return e.park(tx, in, store.ParkedUndecryptable)
@@ -350,7 +350,7 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 		if err := e.sync(tx, in, c); err != nil || in.addr != e.self {
 			return err
 		}
-		return e.owe(tx, in.peer, in.id, e2e.ReceiptState_RECEIPT_STATE_DELIVERED)
+		return e.history.Owe(tx, in.peer, in.id, e2e.ReceiptState_RECEIPT_STATE_DELIVERED)
 	case e2e.Kind_KIND_SESSION:
 		return nil
 	case e2e.Kind_KIND_CALL:
@@ -385,12 +385,12 @@ func (e *Engine) message(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	if in.class != wire.Class_CLASS_DURABLE {
 		return tx.Count(e.account, countMalformed)
 	}
-	id, err := e.freeID(tx, in.id, in.peer, store.In)
+	id, err := e.history.FreeID(tx, in.id, in.peer, store.In)
 	if err != nil {
 		return err
 	}
 	if id == (store.MessageID{}) {
-		return tx.Count(e.account, countCollision)
+		return tx.Count(e.account, history.CountCollision)
 	}
 	contact, err := e.trust.IsContact(tx, e.account, in.peer)
 	if err != nil {
@@ -414,7 +414,7 @@ func (e *Engine) message(tx *store.Tx, in *incoming, c *e2e.Content) error {
 			return err
 		}
 	}
-	body, err := bodyOf(c)
+	body, err := history.BodyOf(c)
 	if err != nil {
 		return err
 	}
@@ -422,14 +422,11 @@ func (e *Engine) message(tx *store.Tx, in *incoming, c *e2e.Content) error {
 		Account: e.account, ID: id, Peer: in.peer, Direction: store.In, Kind: int32(c.GetKind()), Device: in.device[:],
 		N: c.GetN(), SentMS: c.GetSentMs(), ReceivedMS: e.now().UnixMilli(), KeptMS: now, Request: !contact, Unread: true, Body: body,
 	}
-	files := referencesOf(c)
-	if err := e.addFiles(tx, m, files, e.received(tx, contact)); err != nil {
+	files := history.ReferencesOf(c)
+	if err := e.history.AddReceived(tx, m, files, contact); err != nil || request || len(files) > 0 {
 		return err
 	}
-	if err := e.addMessage(tx, m); err != nil || request || len(files) > 0 {
-		return err
-	}
-	return e.owe(tx, in.peer, in.id, e2e.ReceiptState_RECEIPT_STATE_DELIVERED)
+	return e.history.Owe(tx, in.peer, in.id, e2e.ReceiptState_RECEIPT_STATE_DELIVERED)
 }
 
 // sync commits a copy of what another own device did.
@@ -461,12 +458,12 @@ func (e *Engine) sync(tx *store.Tx, in *incoming, c *e2e.Content) error {
 		}
 		return nil
 	}
-	id, err := e.freeID(tx, store.MessageID(s.GetMessageId()), peer, store.Out)
+	id, err := e.history.FreeID(tx, store.MessageID(s.GetMessageId()), peer, store.Out)
 	if err != nil {
 		return err
 	}
 	if id == (store.MessageID{}) {
-		return tx.Count(e.account, countCollision)
+		return tx.Count(e.account, history.CountCollision)
 	}
 	if addr != e.self {
 		added, err := e.trust.MakeContact(tx, e.account, peer)
@@ -485,7 +482,7 @@ func (e *Engine) sync(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	if f := s.GetSentFile(); f != nil {
 		sent = &e2e.Content{Kind: e2e.Kind_KIND_FILE, Body: &e2e.Content_File{File: f}}
 	}
-	return e.addOwn(tx, id, recipient{id: peer, addr: addr}, sent, state, in.device, time.UnixMilli(c.GetSentMs()))
+	return e.history.AddOwn(tx, id, peer, sent, state, in.device, time.UnixMilli(c.GetSentMs()))
 }
 
 // notice records what the server says became of an accepted envelope. It is not
@@ -528,7 +525,7 @@ func (e *Engine) notice(tx *store.Tx, n *wire.Notice) error {
 func (e *Engine) Counts(ctx context.Context) (map[string]int64, error) {
 	out := make(map[string]int64)
 	err := e.store.View(ctx, func(tx *store.Tx) error {
-		for _, what := range []string{countUnknownKind, countMalformed, countDuplicate, countCollision, countRefused,
+		for _, what := range []string{countUnknownKind, countMalformed, countDuplicate, history.CountCollision, countRefused,
 			countCrashed, countSpoofed, countDropped, countProbe, countCallRefused, countCallLimited, countRetry} {
 			n, err := tx.Counted(e.account, what)
 			if err != nil {
@@ -538,6 +535,6 @@ func (e *Engine) Counts(ctx context.Context) (map[string]int64, error) {
 		}
 		return nil
 	})
-	out[countUnreadable] = e.unreadable.Load() + e.journal.Unreadable()
+	out[countUnreadable] = e.history.Unreadable() + e.journal.Unreadable()
 	return out, toLocal(err)
 }

@@ -7,12 +7,12 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	"secmsg/crypto/ratchet"
+	"secmsg/daemon/history"
 	"secmsg/daemon/journal"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/store"
@@ -61,16 +61,16 @@ type Engine struct {
 	keys    *keyring.Keyring
 	trust   *trust.Trust
 	journal *journal.Journal
+	history *history.History
 	link    Link
 	logger  *slog.Logger
 	now     func() time.Time
 	cfg     Config
 	onFatal func(reason wire.Reason)
-	// safeName, onFiles and onUp are as in Options, and never nil.
-	safeName func(name string) string
-	onFiles  func()
-	onUp     func()
-	onCall   CallHandler
+	// onFiles and onUp are as in Options, and never nil.
+	onFiles func()
+	onUp    func()
+	onCall  CallHandler
 
 	calls chan func()
 	jobs  jobs
@@ -98,7 +98,7 @@ type Engine struct {
 	peers                      map[store.PeerID]*peerState
 	claims                     map[store.PeerID]*claim
 	compared                   map[store.PeerID]ratchet.ManifestRef // named last and known; a look at it again would tell nothing
-	waiters                    map[store.MessageID][]chan stateChange
+	waiters                    map[store.MessageID][]chan history.Change
 	probes                     map[store.MessageID]*probe
 	signals                    map[flightKey][16]byte // the call of each signal that is not answered
 	callRates                  map[store.PeerID]*callRate
@@ -112,9 +112,6 @@ type Engine struct {
 	pushing, upkeeping         bool   // a worker is at it
 	subscribing                bool   // a worker is at it
 	relationTries, upkeepTries int
-
-	// unreadable counts messages in history that could not be read, in this run.
-	unreadable atomic.Int64
 
 	mu     sync.Mutex
 	status status // guarded by mu
@@ -136,7 +133,7 @@ func New(o Options) *Engine {
 		stocked: make(chan struct{}), ready: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
 		flights: make(map[flightKey]*flight), pairs: make(map[pairKey]*pair), peers: make(map[store.PeerID]*peerState), claims: make(map[store.PeerID]*claim),
 		compared: make(map[store.PeerID]ratchet.ManifestRef),
-		waiters:  make(map[store.MessageID][]chan stateChange), probes: make(map[store.MessageID]*probe),
+		waiters:  make(map[store.MessageID][]chan history.Change), probes: make(map[store.MessageID]*probe),
 		signals: make(map[flightKey][16]byte), callRates: make(map[store.PeerID]*callRate),
 		presence: make(map[string]local.Presence), announced: make(map[string]bool),
 		reseals: make(map[flightKey]int), tasks: make(map[task]time.Time),
@@ -154,9 +151,6 @@ func New(o Options) *Engine {
 	if e.sends == nil {
 		e.sends, e.owns = NewSends(), true
 	}
-	if e.safeName = o.SafeName; e.safeName == nil {
-		e.safeName = baseName
-	}
 	if e.onFiles = o.OnFiles; e.onFiles == nil {
 		e.onFiles = func() {}
 	}
@@ -166,6 +160,15 @@ func New(o Options) *Engine {
 	if e.onCall = o.Calls; e.onCall == nil {
 		e.onCall = noCalls{}
 	}
+	e.history = history.New(history.Options{
+		Account: o.Account, Self: o.Address.String(), Trust: o.Trust, Journal: o.Journal, Logger: e.logger,
+		Now: e.now, ProfileTime: e.profileTime, DeviceText: func(id [16]byte) string { return key.DeviceID(id).String() },
+		SafeName: o.SafeName, AutoAccept: e.cfg.AutoAccept,
+		Hooks: history.Hooks{
+			StateChanged: e.tell, FilesChanged: e.onFiles, ReceiptOwed: e.receiptOwed,
+			FileExpires: func(d time.Duration) { e.at(taskFiles, d) },
+		},
+	})
 	return e
 }
 
@@ -303,16 +306,4 @@ func toLocal(err error) error {
 		return fmt.Errorf("%w: %w", local.Errorf(local.CodeIO, "the profile's database cannot be used").WithCause(local.CauseDisk), err)
 	}
 	return err
-}
-
-// breaks reports whether an error is about the whole store or transaction, so
-// that nothing else of the same transaction can be kept.
-func breaks(err error) bool {
-	return errors.Is(err, store.ErrAgain) || errors.Is(err, store.ErrDisk) || errors.Is(err, store.ErrDiskFull) || errors.Is(err, store.ErrDatabase)
-}
-
-// isDisk reports whether an error is about the store itself, so that trying
-// the next item makes no sense. A single value that is damaged is not.
-func isDisk(err error) bool {
-	return breaks(err) || errors.Is(err, store.ErrLocked) || errors.Is(err, context.Canceled)
 }

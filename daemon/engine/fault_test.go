@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
@@ -71,7 +72,7 @@ func TestLostAnswersSendTheSameCiphertextAgain(t *testing.T) {
 		var tries int
 		var first string
 		for _, o := range r.seen {
-			id, _ := parseID(got.ID)
+			id, _ := history.ParseID(got.ID)
 			if string(o.GetMessageId()) != string(id[:]) {
 				continue
 			}

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
 )
@@ -71,7 +72,7 @@ func (p *person) wantAgreement(peer string) map[string]bool {
 func (p *person) stateOfFile(id string) (state string) {
 	p.t.Helper()
 	err := p.st.View(context.Background(), func(tx *store.Tx) error {
-		m, err := parseID(id)
+		m, err := history.ParseID(id)
 		if err != nil {
 			return err
 		}
@@ -120,7 +121,7 @@ func TestFileStatesAgree(t *testing.T) {
 					check(from.st.View(ctx, func(tx *store.Tx) error {
 						list, err := tx.FilesOf(from.account, m)
 						for _, f := range list {
-							ids = append(ids, idText(f.ID))
+							ids = append(ids, history.IDText(f.ID))
 						}
 						return err
 					}))
@@ -135,7 +136,7 @@ func TestFileStatesAgree(t *testing.T) {
 			bob.fetched(id)
 		}
 		for _, id := range queue(alice, false, blobLife, "spoiled", "too") {
-			m, err := parseID(id)
+			m, err := history.ParseID(id)
 			check(err)
 			check(bob.engine.FetchFailed(ctx, m, store.FileFailed, "what came is wrong", 0))
 		}

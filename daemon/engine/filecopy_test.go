@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"secmsg/crypto/ratchet"
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
@@ -21,9 +22,9 @@ func referenceIn(t *testing.T, plain []byte) *e2e.File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := referencesOf(c)
+	list := history.ReferencesOf(c)
 	if s := c.GetSync(); s != nil {
-		list = referencesOf(&e2e.Content{Kind: e2e.Kind_KIND_TEXT, Body: &e2e.Content_Text{Text: s.GetSent()}})
+		list = history.ReferencesOf(&e2e.Content{Kind: e2e.Kind_KIND_TEXT, Body: &e2e.Content_Text{Text: s.GetSent()}})
 		if f := s.GetSentFile(); f != nil {
 			list = []*e2e.File{f}
 		}
@@ -118,7 +119,7 @@ func TestFileSentElsewhere(t *testing.T) {
 		_, people := world(t, "alice", "bob")
 		alice := people[0]
 		defer stopAll(people...)
-		id, err := newID()
+		id, err := history.NewID()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +141,7 @@ func TestFileSentElsewhere(t *testing.T) {
 		if events := alice.events(local.TypeFile); len(events) != 1 || events[0].Direction != local.DirectionOut || events[0].Peer != "bob@x.example" {
 			t.Errorf("events %+v", events)
 		}
-		if out, err := alice.engine.CancelFile(context.Background(), idText(id)); err != nil || out.State != local.FileCancelled {
+		if out, err := alice.engine.CancelFile(context.Background(), history.IDText(id)); err != nil || out.State != local.FileCancelled {
 			t.Errorf("%+v, %v", out, err)
 		}
 		if n := alice.transfers(store.TransferDelete); n != 1 {
@@ -159,13 +160,13 @@ func TestRetryOfFiles(t *testing.T) {
 		reached := 0
 		alice.engine.onUp = func() { reached++ }
 		q := alice.queueFiles(local.FileSendParams{Peers: []string{"bob"}}, "f")
-		if out, err := alice.engine.RetryOutbox(context.Background(), idText(q.Messages[0])); err != nil || out.State != local.StateQueued || reached != 1 {
+		if out, err := alice.engine.RetryOutbox(context.Background(), history.IDText(q.Messages[0])); err != nil || out.State != local.StateQueued || reached != 1 {
 			t.Errorf("%+v, %v, %d", out, err, reached)
 		}
 		if err := alice.engine.UploadFailed(context.Background(), q.Transfers[0], store.ReasonFileRefused, "no"); err != nil {
 			t.Fatal(err)
 		}
-		_, err := alice.engine.RetryOutbox(context.Background(), idText(q.Messages[0]))
+		_, err := alice.engine.RetryOutbox(context.Background(), history.IDText(q.Messages[0]))
 		if e := local.As(err); err == nil || e.Code != local.CodeUsage || e.Hint == "" {
 			t.Errorf("%v", err)
 		}

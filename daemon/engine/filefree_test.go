@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
 )
@@ -46,10 +47,10 @@ func TestDeliveredFileIsFreed(t *testing.T) {
 		both := local.FileSendParams{Peers: []string{"bob", "carol"}}
 
 		q := send(both, false, "for two")
-		bob.fetched(idText(q.Messages[0]))
+		bob.fetched(history.IDText(q.Messages[0]))
 		settleDown(2 * time.Hour)
 		more("one of two has it", 0)
-		carol.fetched(idText(q.Messages[1]))
+		carol.fetched(history.IDText(q.Messages[1]))
 		settleDown(50 * time.Minute)
 		more("the hour is not over", 0)
 		settleDown(20 * time.Minute)
@@ -58,20 +59,20 @@ func TestDeliveredFileIsFreed(t *testing.T) {
 		more("a day later", 0)
 
 		q = send(both, true, "once")
-		bob.fetched(idText(q.Messages[0]))
+		bob.fetched(history.IDText(q.Messages[0]))
 		settleDown(2 * time.Hour)
 		more("once, one of two has it", 0)
-		carol.fetched(idText(q.Messages[1]))
+		carol.fetched(history.IDText(q.Messages[1]))
 		settleDown(time.Minute)
 		more("once", 1)
 
 		q = send(both, false, "freed")
-		bob.fetched(idText(q.Messages[0]))
+		bob.fetched(history.IDText(q.Messages[0]))
 		settleDown(time.Minute)
 		if n, _, err := alice.engine.FreeFiles(context.Background()); n != 0 || err != nil {
 			t.Errorf("%d were freed that somebody wants, %v", n, err)
 		}
-		carol.fetched(idText(q.Messages[1]))
+		carol.fetched(history.IDText(q.Messages[1]))
 		settleDown(time.Minute)
 		if n, bytes, err := alice.engine.FreeFiles(context.Background()); n != 1 || bytes < 10 || err != nil {
 			t.Errorf("%d files of %d bytes were freed, %v", n, bytes, err)
@@ -80,7 +81,7 @@ func TestDeliveredFileIsFreed(t *testing.T) {
 		if n, _, err := alice.engine.FreeFiles(context.Background()); n != 0 || err != nil {
 			t.Errorf("%d were freed twice, %v", n, err)
 		}
-		if _, err := alice.engine.CancelFile(context.Background(), idText(q.Messages[0])); local.As(err).Code != local.CodeUsage {
+		if _, err := alice.engine.CancelFile(context.Background(), history.IDText(q.Messages[0])); local.As(err).Code != local.CodeUsage {
 			t.Errorf("cancelled when it was gone: %v", err)
 		}
 
@@ -91,15 +92,15 @@ func TestDeliveredFileIsFreed(t *testing.T) {
 
 		// A file that one has and the other does not want is wanted by nobody.
 		q = send(both, false, "unwanted")
-		decline(t, bob, idText(q.Messages[0]))
-		carol.fetched(idText(q.Messages[1]))
+		decline(t, bob, history.IDText(q.Messages[0]))
+		carol.fetched(history.IDText(q.Messages[1]))
 		settleDown(2 * time.Hour)
 		more("declined and fetched", 1)
 		if got := alice.messageState(q.Messages[0]); got != local.StateFailed {
 			t.Errorf("declined: %s", got)
 		}
 		// Its first id is still known to whoever declined it: nothing changes any more.
-		if out, err := bob.engine.CancelFile(context.Background(), idText(q.Messages[0])); err != nil || out.State != local.FileDeclined || *out.Changed {
+		if out, err := bob.engine.CancelFile(context.Background(), history.IDText(q.Messages[0])); err != nil || out.State != local.FileDeclined || *out.Changed {
 			t.Errorf("declined twice: %+v %v", out, err)
 		}
 

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
@@ -61,7 +62,7 @@ func (p *person) fileStates() []string {
 
 func (p *person) fetched(id string) {
 	p.t.Helper()
-	m, err := parseID(id)
+	m, err := history.ParseID(id)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -121,7 +122,7 @@ func TestFileIsDeliveredWhenItIsWhole(t *testing.T) {
 		}
 		equal(t, "offered", bob.fileStates(), []string{"a.txt offered"})
 		events := bob.events(local.TypeFile)
-		if len(events) != 1 || events[0].ID != idText(q.Messages[0]) || events[0].File.ID != events[0].ID || events[0].Peer != "alice@x.example" {
+		if len(events) != 1 || events[0].ID != history.IDText(q.Messages[0]) || events[0].File.ID != events[0].ID || events[0].Peer != "alice@x.example" {
 			t.Fatalf("events %+v", events)
 		}
 		if n := len(bob.events(local.TypeMessage)); n != 0 {
@@ -207,7 +208,7 @@ func TestCancelledFile(t *testing.T) {
 		defer stopAll(people...)
 		cancel := func(q store.QueuedFiles) {
 			t.Helper()
-			if out, err := alice.engine.CancelFile(context.Background(), idText(q.Messages[0])); err != nil || out.State != local.FileCancelled {
+			if out, err := alice.engine.CancelFile(context.Background(), history.IDText(q.Messages[0])); err != nil || out.State != local.FileCancelled {
 				t.Errorf("%+v, %v", out, err)
 			}
 		}

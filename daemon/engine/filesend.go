@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
@@ -90,7 +91,7 @@ func (e *Engine) queueFiles(tx *store.Tx, s local.SendParams, p local.FileSendPa
 
 // queueUpload queues a message to one recipient whose files are not uploaded yet.
 func (e *Engine) queueUpload(tx *store.Tx, s local.SendParams, to recipient, c *e2e.Content, files []store.FileDetails, transfers []int64) (store.MessageID, error) {
-	id, err := newID()
+	id, err := history.NewID()
 	if err != nil {
 		return id, err
 	}
@@ -106,20 +107,20 @@ func (e *Engine) queueUpload(tx *store.Tx, s local.SendParams, to recipient, c *
 			Transfer: transfers[i], ChangedMS: now.UnixMilli(), FileDetails: files[i],
 		}
 		if c.GetKind() == e2e.Kind_KIND_TEXT {
-			if f.ID, err = newID(); err != nil {
+			if f.ID, err = history.NewID(); err != nil {
 				return id, err
 			}
 		}
 		if err := tx.InsertFile(f); err != nil {
 			return id, err
 		}
-		list = append(list, referenceOf(f))
+		list = append(list, history.ReferenceOf(f))
 	}
-	setReferences(c, list)
-	if m.Body, err = bodyOf(c); err != nil {
+	history.SetReferences(c, list)
+	if m.Body, err = history.BodyOf(c); err != nil {
 		return id, fmt.Errorf("encode message: %w", err)
 	}
-	if err := e.addMessage(tx, m); err != nil {
+	if err := e.history.AddMessage(tx, m); err != nil {
 		return id, err
 	}
 	verified := s.Require == requireVerified
@@ -140,15 +141,6 @@ func (e *Engine) queueUpload(tx *store.Tx, s local.SendParams, to recipient, c *
 	return id, e.enqueue(tx, &store.Outgoing{
 		ID: id, Peer: to.id, Phase: store.PhaseUploading, Verified: verified, ExpiresMS: e.expiry(s.Expires), SentMS: now.UnixMilli(),
 	}, c)
-}
-
-// setReferences puts the files into a content.
-func setReferences(c *e2e.Content, list []*e2e.File) {
-	if c.GetKind() == e2e.Kind_KIND_FILE {
-		c.Body = &e2e.Content_File{File: list[0]}
-		return
-	}
-	c.GetText().Files = list
 }
 
 // idempotentFiles encodes what a key stands for.
@@ -190,7 +182,7 @@ func (e *Engine) FileUploaded(ctx context.Context, transfer int64, u store.Uploa
 		if wanted {
 			return tx.DeleteTransfer(transfer)
 		}
-		return e.deleteBlob(tx, transfer, u.Blob)
+		return e.history.DeleteBlob(tx, transfer, u.Blob)
 	}, nil))
 }
 
@@ -204,9 +196,9 @@ func (e *Engine) uploaded(tx *store.Tx, id store.MessageID) error {
 	if err != nil {
 		return err
 	}
-	c, err := contentOf(m)
+	c, err := history.ContentOf(m)
 	if err != nil {
-		return fmt.Errorf("message %s: %w", idText(id), err)
+		return fmt.Errorf("message %s: %w", history.IDText(id), err)
 	}
 	var list []*e2e.File
 	expires := int64(0)
@@ -218,21 +210,21 @@ func (e *Engine) uploaded(tx *store.Tx, id store.MessageID) error {
 		if f.ExpiresMS > 0 && (expires == 0 || f.ExpiresMS < expires) {
 			expires = f.ExpiresMS
 		}
-		list = append(list, referenceOf(f))
+		list = append(list, history.ReferenceOf(f))
 	}
-	setReferences(c, list)
-	if m.Body, err = bodyOf(c); err != nil {
+	history.SetReferences(c, list)
+	if m.Body, err = history.BodyOf(c); err != nil {
 		return err
 	}
 	if err := tx.SetMessageBody(e.account, id, m.Body); err != nil {
 		return err
 	}
-	e.expiresAt(tx, expires)
+	e.history.FileExpires(tx, expires)
 	if m.Peer == e.selfPeer {
 		if err := tx.DeleteOutgoing(e.account, id); err != nil {
 			return err
 		}
-		if err := e.advance(tx, m, local.StateDelivered, ""); err != nil {
+		if err := e.history.Advance(tx, m, local.StateDelivered, ""); err != nil {
 			return err
 		}
 		return e.queueSync(tx, copyOf(e.self.String(), id, c))
@@ -260,33 +252,7 @@ func copyOf(peer string, id store.MessageID, c *e2e.Content) *e2e.Sync {
 	return s
 }
 
-// UploadFailed ends the messages that wait for an upload; reason is a
-// store.ReasonFile, text is for people.
+// UploadFailed ends the messages that wait for an upload; see history.UploadFailed.
 func (e *Engine) UploadFailed(ctx context.Context, transfer int64, reason, text string) error {
-	return toLocal(e.share(func(tx *store.Tx) error {
-		list, err := tx.FilesByTransfer(e.account, transfer)
-		if err != nil {
-			return err
-		}
-		for i := range list {
-			f := &list[i]
-			if f.State != store.FileSending {
-				continue
-			}
-			f.Reason = text
-			if err := tx.SaveFile(f); err != nil {
-				return err
-			}
-			o, err := tx.OutgoingHead(e.account, f.Message)
-			if isNotFound(err) {
-				o = &store.Outgoing{ID: f.Message}
-			} else if err != nil {
-				return err
-			}
-			if err := e.fail(tx, o, local.StateFailed, reason); err != nil {
-				return err
-			}
-		}
-		return nil
-	}, nil))
+	return toLocal(e.share(func(tx *store.Tx) error { return e.history.UploadFailed(tx, transfer, reason, text) }, nil))
 }

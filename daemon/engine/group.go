@@ -145,7 +145,7 @@ func (e *Engine) together(fn func(tx *store.Tx) error) error {
 			}
 			for i, j := range group {
 				errs[i] = tx.Sub(func() error { return j.tx(e, tx) })
-				if breaks(errs[i]) {
+				if store.EndsTx(errs[i]) {
 					return errs[i]
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
@@ -130,7 +131,7 @@ func (e *Engine) dropSealed(tx *store.Tx) error {
 	if err := tx.Unseal(e.account); err != nil {
 		return err
 	}
-	return e.system(tx, "", local.System{Text: "the server refuses this copy of the device; what it had sealed was dropped, history and queue are kept"})
+	return e.history.System(tx, "", local.System{Text: "the server refuses this copy of the device; what it had sealed was dropped, history and queue are kept"})
 }
 
 // load reads what is pending after a start. Flights are kept without their
@@ -153,8 +154,8 @@ func (e *Engine) load() error {
 			for i := range list {
 				after = list[i].Ord
 				addr, err := e.address(tx, list[i].Peer)
-				if damaged(err) != nil {
-					e.logger.Error("an envelope of a damaged peer waits", "message", idText(list[i].ID), "error", err)
+				if store.DamagedValue(err) != nil {
+					e.logger.Error("an envelope of a damaged peer waits", "message", history.IDText(list[i].ID), "error", err)
 					continue
 				}
 				if err != nil {
@@ -173,8 +174,8 @@ func (e *Engine) load() error {
 	if err != nil {
 		return err
 	}
-	if err := e.update(e.endOpenCalls); err != nil {
-		if isDisk(err) {
+	if err := e.update(e.history.EndOpenCalls); err != nil {
+		if store.Failed(err) {
 			return err
 		}
 		e.logger.Error("end the calls of before", "error", err)

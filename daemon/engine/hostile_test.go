@@ -12,6 +12,7 @@ import (
 
 	"secmsg/crypto/key"
 	"secmsg/crypto/ratchet"
+	"secmsg/daemon/history"
 	"secmsg/daemon/journal"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/store"
@@ -24,7 +25,7 @@ import (
 // a session that it starts if there is none.
 func (p *person) envelope(to *person, class wire.Class, plain []byte) *wire.Envelope {
 	p.t.Helper()
-	id, err := newID()
+	id, err := history.NewID()
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -174,8 +175,8 @@ func TestUnreadableRowsArePassedOver(t *testing.T) {
 			ids = append(ids, alice.send("bob", text, waitFor(waitDelivered)).ID)
 		}
 		settleDown(time.Minute)
-		bad, _ := parseID(ids[1])
-		worse, _ := parseID(ids[2])
+		bad, _ := history.ParseID(ids[1])
+		worse, _ := history.ParseID(ids[2])
 		err := bob.st.Update(t.Context(), func(tx *store.Tx) error {
 			if err := tx.SetMessageBody(bob.account, bad, []byte{0xff, 0xff, 0xff}); err != nil {
 				return err
@@ -230,7 +231,7 @@ func TestDraftThatCannotBeSealedEndsAlone(t *testing.T) {
 		alice.link.disconnect()
 		bad := alice.send("bob", "bad")
 		alice.send("bob", "good")
-		id, _ := parseID(bad.ID)
+		id, _ := history.ParseID(bad.ID)
 		err := alice.engine.do(t.Context(), func() error {
 			return alice.engine.update(func(tx *store.Tx) error {
 				o, err := tx.Outgoing(alice.account, id)

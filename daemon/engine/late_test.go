@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"secmsg/crypto/ratchet"
+	"secmsg/daemon/history"
 	"secmsg/rpc/local"
 	"secmsg/rpc/wire"
 )
@@ -23,7 +24,7 @@ func TestEnvelopeThatOutlivedItsKeyIsAskedForAgain(t *testing.T) {
 		bob.link.disconnect()
 		late := alice.send("bob", "late")
 		settleDown(time.Second)
-		id, err := parseID(late.ID)
+		id, err := history.ParseID(late.ID)
 		if err != nil {
 			t.Fatal(err)
 		}

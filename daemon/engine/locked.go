@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
@@ -37,12 +38,12 @@ func QueueLocked(ctx context.Context, st *store.Store, keys *keyring.Keyring, ac
 	}
 	q := lockedSend{Params: p, Sent: now}
 	for _, name := range p.Peers {
-		id, err := newID()
+		id, err := history.NewID()
 		if err != nil {
 			return out, err
 		}
 		q.IDs = append(q.IDs, id)
-		out.Results = append(out.Results, local.SendResult{ID: idText(id), Peer: name, State: local.StateQueued, Time: local.Time{Time: now}, Waiting: waiting})
+		out.Results = append(out.Results, local.SendResult{ID: history.IDText(id), Peer: name, State: local.StateQueued, Time: local.Time{Time: now}, Waiting: waiting})
 	}
 	plain, err := json.Marshal(q)
 	if err != nil {
@@ -93,14 +94,14 @@ func (e *Engine) moveLocked() error {
 
 // cannotSend tells of a message that was queued while the profile was locked.
 func (e *Engine) cannotSend(tx *store.Tx, which string, err error) error {
-	return e.system(tx, "", local.System{Text: "a message" + which + " queued while the profile was locked cannot be sent: " + local.As(err).Message})
+	return e.history.System(tx, "", local.System{Text: "a message" + which + " queued while the profile was locked cannot be sent: " + local.As(err).Message})
 }
 
 // moveSend queues one locked send under the ids that were given out. What
 // cannot be sent to one recipient is told and keeps nothing from the others.
 func (e *Engine) moveSend(tx *store.Tx, l store.LockedSend) error {
 	q, err := e.openLocked(tx, l)
-	if err != nil && isDisk(err) {
+	if err != nil && store.Failed(err) {
 		return err
 	}
 	if err != nil {
@@ -116,13 +117,13 @@ func (e *Engine) moveSend(tx *store.Tx, l store.LockedSend) error {
 	done := make(map[store.PeerID]bool)
 	for i, name := range q.Params.Peers {
 		err := tx.Sub(func() error { return e.moveOne(tx, q, i, done) })
-		if err != nil && isDisk(err) {
+		if err != nil && store.Failed(err) {
 			return err
 		}
 		if err == nil {
 			continue
 		}
-		if err := e.cannotSend(tx, " to "+name+" ("+idText(q.IDs[i])+")", err); err != nil {
+		if err := e.cannotSend(tx, " to "+name+" ("+history.IDText(q.IDs[i])+")", err); err != nil {
 			return err
 		}
 	}

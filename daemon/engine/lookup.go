@@ -9,6 +9,7 @@ import (
 
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
+	"secmsg/daemon/history"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
@@ -82,9 +83,9 @@ func (e *Engine) asked(n need, err error) {
 	code := wire.CodeOf(err)
 	switch {
 	case code == wire.CodeNotFound && n.peer != e.selfPeer:
-		err = e.failAll(n.peer, reasonUnknown)
+		err = e.failAll(n.peer, history.ReasonUnknown)
 	case code == wire.CodeForbidden && n.peer != e.selfPeer:
-		err = e.failAll(n.peer, reasonBlocked)
+		err = e.failAll(n.peer, history.ReasonBlocked)
 	default:
 		// Unreachable, rate limited, or an answer that does not verify: the
 		// messages wait, and it is asked again.
@@ -105,11 +106,11 @@ func (e *Engine) failAll(peer store.PeerID, reason string) error {
 			return err
 		}
 		for i := range rows {
-			if err := e.fail(tx, &rows[i], local.StateFailed, reason); err != nil {
+			if err := e.history.Fail(tx, &rows[i], local.StateFailed, reason); err != nil {
 				return err
 			}
 		}
-		if reason == reasonUnknown {
+		if reason == history.ReasonUnknown {
 			_, err = e.trust.NoAccount(tx, e.account, peer)
 		}
 		return err
@@ -128,7 +129,7 @@ func (e *Engine) learn(user string, chain, manifests [][]byte) error {
 	err := e.update(func(tx *store.Tx) error {
 		refused = nil
 		a, err := e.trust.Admit(tx, e.account, addr, chain, manifests, e.now())
-		if err != nil && isDisk(err) {
+		if err != nil && store.Failed(err) {
 			return err
 		}
 		refused = err // what trust wrote with it, a changed key for example, is kept
@@ -175,12 +176,7 @@ func (e *Engine) NotifyIdentity(tx *store.Tx, peer identity.Address, change loca
 			return err
 		}
 	}
-	now := local.Time{Time: e.now()}
-	_, err = e.journal.Append(tx, e.account, local.Event{
-		Type: local.TypeIdentity, Account: e.self.String(), Peer: peer.String(), Time: now, Received: now,
-		Trust: trust.TrustState(c), Identity: &change,
-	})
-	return err
+	return e.history.Identity(tx, peer.String(), trust.TrustState(c), change)
 }
 
 // devicesChanged asks for what did not open, and queues what was not delivered,
@@ -188,7 +184,7 @@ func (e *Engine) NotifyIdentity(tx *store.Tx, peer identity.Address, change loca
 func (e *Engine) devicesChanged(tx *store.Tx, peer store.PeerID) error {
 	to, err := e.trust.CheckSend(tx, e.account, peer, false, e.now())
 	if err != nil {
-		if isDisk(err) {
+		if store.Failed(err) {
 			return err
 		}
 		return nil
@@ -260,7 +256,7 @@ func (e *Engine) startSessions(n need, b wire.Bundles, then func(tx *store.Tx, s
 			}
 			t := keyring.Target{Account: e.account, Peer: n.peer, Address: to.Address, Device: d}
 			err := tx.Sub(func() error { return e.keys.Start(tx, t, bundleOf(b.Devices[i]), e.keyTime()) })
-			if err != nil && isDisk(err) {
+			if err != nil && store.Failed(err) {
 				return err
 			}
 			if err != nil {

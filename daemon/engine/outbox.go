@@ -4,23 +4,11 @@ import (
 	"context"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
 )
-
-// own is an own message that a caller named.
-func (e *Engine) own(tx *store.Tx, text string) (*store.Message, error) {
-	id, err := parseID(text)
-	if err != nil {
-		return nil, local.Errorf(local.CodeNotFound, "no own message has the id %q", text)
-	}
-	m, err := tx.MessageHead(e.account, id)
-	if isNotFound(err) || err == nil && m.Direction != store.Out {
-		return nil, local.Errorf(local.CodeNotFound, "no own message has the id %s", text)
-	}
-	return m, err
-}
 
 // RetryOutbox tries a waiting message now, whatever pause it is in. One that
 // failed or expired is sent again as a new message with an id of its own, since
@@ -32,10 +20,10 @@ func (e *Engine) RetryOutbox(ctx context.Context, id string) (local.SendResult, 
 	err := e.do(ctx, func() error {
 		var m *store.Message
 		err := e.store.View(ctx, func(tx *store.Tx) (err error) {
-			if m, err = e.own(tx, id); err != nil {
+			if m, err = e.history.OwnMessage(tx, id); err != nil {
 				return err
 			}
-			out, err = sendResult(tx, m)
+			out, err = e.history.SendResult(tx, m)
 			return err
 		})
 		if err != nil {
@@ -73,13 +61,13 @@ const retryKey = "\x00retry "
 
 // repeat makes the parameters that send a message's text again, once.
 func (e *Engine) repeat(ctx context.Context, m *store.Message, peer string) (*local.SendParams, error) {
-	p := &local.SendParams{Peers: []string{peer}, IdempotencyKey: retryKey + idText(m.ID)}
+	p := &local.SendParams{Peers: []string{peer}, IdempotencyKey: retryKey + history.IDText(m.ID)}
 	err := e.store.View(ctx, func(tx *store.Tx) error {
 		m, err := tx.Message(e.account, m.ID)
 		if err != nil {
 			return err
 		}
-		ev, err := e.messageEvent(tx, m)
+		ev, err := e.history.MessageEvent(tx, m)
 		if err != nil {
 			return err
 		}
@@ -119,7 +107,7 @@ func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult,
 	var out local.SendResult
 	err := e.do(ctx, func() error {
 		return e.update(func(tx *store.Tx) error {
-			m, err := e.own(tx, id)
+			m, err := e.history.OwnMessage(tx, id)
 			if err != nil {
 				return err
 			}
@@ -127,8 +115,8 @@ func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult,
 			if err != nil && !isNotFound(err) {
 				return err
 			}
-			if shownState(m.State, m.Reason) == local.StateCancelled {
-				out, err = sendResult(tx, m)
+			if history.ShownState(m.State, m.Reason) == local.StateCancelled {
+				out, err = e.history.SendResult(tx, m)
 				out.Error, out.Changed = nil, new(bool)
 				return err
 			}
@@ -144,20 +132,20 @@ func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult,
 				return err
 			}
 			for _, env := range sealed {
-				if env.Status == store.EnvelopePending && o.Phase == store.PhaseHeld && o.Reason == reasonRequest {
+				if env.Status == store.EnvelopePending && o.Phase == store.PhaseHeld && o.Reason == history.ReasonRequest {
 					return local.Errorf(local.CodeUsage, "the message is sealed and waits until your request is accepted; it cannot be cancelled")
 				}
 				if env.Status != store.EnvelopeRejected {
 					return local.Errorf(local.CodeUsage, "the message may be with the server already; it cannot be cancelled")
 				}
 			}
-			if err := e.fail(tx, o, local.StateFailed, reasonCancelled); err != nil {
+			if err := e.history.Fail(tx, o, local.StateFailed, history.ReasonCancelled); err != nil {
 				return err
 			}
 			if m, err = tx.MessageHead(e.account, m.ID); err != nil {
 				return err
 			}
-			out, err = sendResult(tx, m)
+			out, err = e.history.SendResult(tx, m)
 			changed := true
 			out.Error, out.Changed = nil, &changed // it is what was asked for
 			return err

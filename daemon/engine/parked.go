@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
 	"secmsg/rpc/wire"
@@ -98,7 +99,7 @@ func (e *Engine) quarantine(tx *store.Tx, in *incoming) error {
 	if err := tx.SetMetaInt(e.account, flag, int64(n)); err != nil {
 		return err
 	}
-	return e.system(tx, in.addr.String(), local.System{
+	return e.history.System(tx, in.addr.String(), local.System{
 		Text: fmt.Sprintf("%d messages of %s wait for a decision about the changed key; no more are kept", n, in.addr),
 	})
 }
@@ -116,7 +117,7 @@ func (e *Engine) reopen() error {
 		room := reopenBatch
 		for _, peer := range peers {
 			c, err := tx.Contact(e.account, peer)
-			if damaged(err) != nil {
+			if store.DamagedValue(err) != nil {
 				continue
 			}
 			if err != nil {
@@ -149,7 +150,7 @@ func (e *Engine) reopen() error {
 
 func (e *Engine) reopenOne(tx *store.Tx, p store.Parked) error {
 	addr, err := e.address(tx, p.Peer)
-	if damaged(err) != nil {
+	if store.DamagedValue(err) != nil {
 		return nil // whose it is cannot be told; it goes with its retention
 	}
 	if err != nil {
@@ -181,7 +182,7 @@ func (e *Engine) Discard(ctx context.Context, peer store.PeerID) error {
 				return err
 			}
 			for i := range rows {
-				if err := e.fail(tx, &rows[i], local.StateFailed, reasonDiscarded); err != nil {
+				if err := e.history.Fail(tx, &rows[i], local.StateFailed, history.ReasonDiscarded); err != nil {
 					return err
 				}
 				if err := tx.DeleteOutgoing(e.account, rows[i].ID); err != nil {

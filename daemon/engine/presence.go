@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"secmsg/crypto/identity"
+	"secmsg/daemon/history"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
@@ -30,7 +31,7 @@ func (e *Engine) pushRelations() error {
 		}
 		for _, c := range pending {
 			addr, err := e.address(tx, c.Peer)
-			if damaged(err) != nil {
+			if store.DamagedValue(err) != nil {
 				continue
 			}
 			if err != nil {
@@ -112,7 +113,7 @@ func (e *Engine) nobody(tx *store.Tx, peer store.PeerID, addr identity.Address) 
 	if err != nil || !dropped {
 		return err
 	}
-	return e.system(tx, addr.String(), local.System{Text: "there is no account " + addr.String() + "; it is no contact any more"})
+	return e.history.System(tx, addr.String(), local.System{Text: "there is no account " + addr.String() + "; it is no contact any more"})
 }
 
 // subscribe watches the presence of my contacts, as far as the server knows
@@ -132,7 +133,7 @@ func (e *Engine) subscribe() error {
 				continue
 			}
 			addr, err := e.address(tx, c.Peer)
-			if damaged(err) != nil {
+			if store.DamagedValue(err) != nil {
 				continue
 			}
 			if err != nil {
@@ -202,7 +203,7 @@ func (e *Engine) Presence(ctx context.Context, states []*wire.PresenceState) {
 				p := local.Presence{Online: s.GetMutual() && s.GetOnline(), Mutual: s.GetMutual()}
 				if s.GetMutual() {
 					// Nobody was seen later than now, whatever the server says.
-					p.LastSeen = localMS(min(wire.KnownTime(s.GetLastSeenMs()), e.now().UnixMilli()))
+					p.LastSeen = history.TimeMS(min(wire.KnownTime(s.GetLastSeenMs()), e.now().UnixMilli()))
 				}
 				accepted = accepted || p.Mutual
 				old, known := e.presence[addr.User]
@@ -218,7 +219,7 @@ func (e *Engine) Presence(ctx context.Context, states []*wire.PresenceState) {
 				if known && old.Online == p.Online && old.Mutual == p.Mutual || !known && !p.Mutual {
 					continue
 				}
-				if err := e.presenceEvent(tx, addr, p); err != nil {
+				if err := e.history.Presence(tx, addr.String(), p); err != nil {
 					return err
 				}
 			}
@@ -259,14 +260,6 @@ func (e *Engine) watches(tx *store.Tx, addr identity.Address) (bool, error) {
 		return false, err
 	}
 	return e.trust.IsContact(tx, e.account, peer)
-}
-
-func (e *Engine) presenceEvent(tx *store.Tx, addr identity.Address, p local.Presence) error {
-	now := local.Time{Time: e.now()}
-	_, err := e.journal.Append(tx, e.account, local.Event{
-		Type: local.TypePresence, Account: e.self.String(), Peer: addr.String(), Time: now, Received: now, Presence: &p,
-	})
-	return err
 }
 
 // PresenceList returns the presence of contacts, of all or of those named. It
@@ -329,7 +322,7 @@ func (e *Engine) presenceOf(tx *store.Tx, names []string) ([]identity.Address, e
 			continue
 		}
 		addr, err := e.address(tx, c.Peer)
-		if damaged(err) != nil {
+		if store.DamagedValue(err) != nil {
 			continue
 		}
 		if err != nil {

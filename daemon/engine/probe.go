@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
@@ -38,7 +39,7 @@ func (p *probe) fail(err *local.Error) { p.end(probeEnd{err: err}) }
 // back. It is never shown and never kept.
 func (e *Engine) Check(ctx context.Context) local.CheckResult {
 	out := local.CheckResult{Name: e.self.User}
-	id, err := newID()
+	id, err := history.NewID()
 	if err != nil {
 		out.Error = local.As(err)
 		return out

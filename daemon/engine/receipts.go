@@ -14,27 +14,14 @@ import (
 	"secmsg/rpc/local"
 )
 
-// owe records a receipt that is due. It is durable from here on, and queued
-// after a short random delay, so that its moment tells little.
-func (e *Engine) owe(tx *store.Tx, peer store.PeerID, id store.MessageID, state e2e.ReceiptState) error {
-	id, err := e.sendersID(tx, id)
-	if err != nil {
-		return err
+// receiptOwed queues the receipts that are due after a short random delay, so
+// that the moment of a receipt tells little. Those that become due before the delay
+// is over share it, and share a receipt.
+func (e *Engine) receiptOwed() {
+	if _, due := e.tasks[taskReceipts]; !due {
+		e.at(taskReceipts, randomUpTo(e.cfg.ReceiptJitter))
 	}
-	if err := tx.OweReceipt(e.account, store.Receipt{Peer: peer, ID: id, State: int32(state)}, e.profileTime().UnixMilli()); err != nil {
-		return err
-	}
-	tx.OnCommit(func() {
-		// One delay for all that come before it is over: they share a receipt.
-		if _, due := e.tasks[taskReceipts]; !due {
-			e.at(taskReceipts, e.jitter())
-		}
-	})
-	return nil
 }
-
-// jitter returns 0 to ReceiptJitter.
-func (e *Engine) jitter() time.Duration { return randomUpTo(e.cfg.ReceiptJitter) }
 
 // randomUpTo returns 0 to limit.
 func randomUpTo(limit time.Duration) time.Duration {
@@ -61,7 +48,7 @@ func (e *Engine) queueReceipts() error {
 			if p == e.selfPeer {
 				delivered = true // copies of the other own devices
 			}
-			if damaged(err) != nil {
+			if store.DamagedValue(err) != nil {
 				continue
 			}
 			if err != nil {
@@ -145,13 +132,31 @@ func (e *Engine) receipt(tx *store.Tx, in *incoming, r *e2e.Receipt) error {
 		}
 		if state == local.StateRead && m.State != local.StateRead {
 			// The device that read it also got it; no state is skipped.
-			if err := e.advance(tx, m, local.StateDelivered, ""); err != nil {
+			if err := e.history.Advance(tx, m, local.StateDelivered, ""); err != nil {
 				return err
 			}
 		}
-		if err := e.advance(tx, m, state, ""); err != nil {
+		if err := e.history.Advance(tx, m, state, ""); err != nil {
 			return err
 		}
+		if err := tx.AckOutgoing(e.account, id, in.device); err != nil {
+			return err
+		}
+		e.needless(tx, flightKey{id: id, device: in.device})
+	}
+	return nil
+}
+
+// declined records that a peer does not want some files.
+func (e *Engine) declined(tx *store.Tx, in *incoming, r *e2e.Receipt) error {
+	if in.addr == e.self {
+		return nil
+	}
+	failed, err := e.history.PeerDeclined(tx, in.peer, r.GetMessageIds())
+	if err != nil {
+		return err
+	}
+	for _, id := range failed {
 		if err := tx.AckOutgoing(e.account, id, in.device); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"secmsg/crypto/key"
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
 	"secmsg/rpc/wire"
@@ -240,7 +241,7 @@ func TestNoticeOfAGoneDeviceSealsForTheNewOne(t *testing.T) {
 		m := alice.send("bob", "in the old mailbox", waitFor(waitServer))
 		old := bob.device
 		bob.replaceDevice()
-		id, err := parseID(m.ID)
+		id, err := history.ParseID(m.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,7 +273,7 @@ func TestMessagesWaitForTheKeysOfANewDevice(t *testing.T) {
 		sent := []string{alice.send("bob", "in the old mailbox", waitFor(waitServer)).ID}
 		old := bob.device
 		bob.replaceDevice() // and it uploads no keys
-		id, err := parseID(sent[0])
+		id, err := history.ParseID(sent[0])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
@@ -26,12 +27,12 @@ func (e *Engine) waitsForAcceptance(tx *store.Tx, o *store.Outgoing, p *peerStat
 	if o.Control || o.Peer == e.selfPeer || e.presence[user].Mutual {
 		return false, nil
 	}
-	waiting, err := tx.HasHeld(e.account, o.Peer, reasonRequest)
+	waiting, err := tx.HasHeld(e.account, o.Peer, history.ReasonRequest)
 	if err != nil {
 		return false, err
 	}
 	if waiting {
-		return true, e.hold(tx, o, reasonRequest)
+		return true, e.hold(tx, o, history.ReasonRequest)
 	}
 	if len(o.Body) <= requestText {
 		return false, nil
@@ -60,7 +61,7 @@ func (e *Engine) waitsForAcceptance(tx *store.Tx, o *store.Outgoing, p *peerStat
 			return false, err
 		}
 	}
-	return true, e.hold(tx, o, reasonRequest)
+	return true, e.hold(tx, o, history.ReasonRequest)
 }
 
 // release looks at held messages again: those whose reason is gone are queued,
@@ -80,7 +81,7 @@ func (e *Engine) release() error {
 			}
 			for i := range rows {
 				f, err := e.releaseOne(tx, &rows[i])
-				if damaged(err) != nil {
+				if store.DamagedValue(err) != nil {
 					continue
 				}
 				if err != nil {
@@ -107,11 +108,11 @@ func (e *Engine) releaseOne(tx *store.Tx, o *store.Outgoing) ([]*flight, error) 
 	if err != nil {
 		return nil, err
 	}
-	if o.Reason == reasonRequest && !e.presence[addr.User].Mutual {
+	if o.Reason == history.ReasonRequest && !e.presence[addr.User].Mutual {
 		return nil, nil
 	}
 	if _, err := e.trust.CheckSend(tx, e.account, o.Peer, o.Verified, e.now()); err != nil {
-		if isDisk(err) {
+		if store.Failed(err) {
 			return nil, err
 		}
 		return nil, nil
@@ -141,5 +142,5 @@ func (e *Engine) releaseOne(tx *store.Tx, o *store.Outgoing) ([]*flight, error) 
 	if o.Control {
 		return flights, nil
 	}
-	return flights, e.setState(tx, o.ID, local.StateQueued, "")
+	return flights, e.history.SetState(tx, o.ID, local.StateQueued, "")
 }

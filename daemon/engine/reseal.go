@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"secmsg/crypto/ratchet"
+	"secmsg/daemon/history"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
@@ -132,11 +133,11 @@ func (e *Engine) resealAsked() error {
 				f, err = e.sealAgain(tx, env)
 				return err
 			})
-			if err != nil && isDisk(err) {
+			if err != nil && store.Failed(err) {
 				return err
 			}
 			if err != nil {
-				e.logger.Error("seal again", "message", idText(env.ID), "error", err)
+				e.logger.Error("seal again", "message", history.IDText(env.ID), "error", err)
 			}
 			if f == nil || err != nil {
 				if err := tx.Unask(e.account, env.ID, env.Device); err != nil {
@@ -208,7 +209,7 @@ func (e *Engine) sealAgain(tx *store.Tx, env store.Envelope) (*flight, error) {
 // against the device that sends.
 func (e *Engine) sent(tx *store.Tx, id store.MessageID) (*store.Outgoing, error) {
 	o, err := tx.Outgoing(e.account, id)
-	if damaged(err) != nil {
+	if store.DamagedValue(err) != nil {
 		return nil, nil // the pump tells of it
 	}
 	if err == nil {
@@ -221,7 +222,7 @@ func (e *Engine) sent(tx *store.Tx, id store.MessageID) (*store.Outgoing, error)
 		return nil, err
 	}
 	m, err := tx.Message(e.account, id)
-	if isNotFound(err) || damaged(err) != nil {
+	if isNotFound(err) || store.DamagedValue(err) != nil {
 		return nil, nil
 	}
 	if err != nil {
@@ -231,7 +232,7 @@ func (e *Engine) sent(tx *store.Tx, id store.MessageID) (*store.Outgoing, error)
 	if m.Direction != store.Out || m.N == 0 || ended || string(m.Device) != string(e.device[:]) {
 		return nil, nil
 	}
-	c, err := contentOf(m)
+	c, err := history.ContentOf(m)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"secmsg/crypto/ratchet"
+	"secmsg/daemon/history"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
@@ -134,7 +135,7 @@ func (e *Engine) holdForRequest(tx *store.Tx, id store.MessageID) error {
 	if err != nil || o.Phase == store.PhaseHeld {
 		return err
 	}
-	return e.hold(tx, o, reasonRequest)
+	return e.hold(tx, o, history.ReasonRequest)
 }
 
 // landAll moves the flights after the answers are committed.

@@ -51,7 +51,7 @@ func (e *Engine) askAgain() error {
 		}
 	}
 	for k, parked := range due {
-		if err := e.askDevice(k, parked); err != nil && damaged(err) == nil {
+		if err := e.askDevice(k, parked); err != nil && store.DamagedValue(err) == nil {
 			return err
 		}
 	}
@@ -63,7 +63,7 @@ func (e *Engine) askAgain() error {
 func (e *Engine) askable(tx *store.Tx, peer store.PeerID) ([]key.DeviceID, error) {
 	to, err := e.trust.CheckSend(tx, e.account, peer, false, e.now())
 	if err != nil {
-		if isDisk(err) {
+		if store.Failed(err) {
 			return nil, err
 		}
 		return nil, nil

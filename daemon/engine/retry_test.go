@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
@@ -38,7 +39,7 @@ func (r *relay) sealedFor(p *person, id store.MessageID) int {
 
 func idOf(t *testing.T, s string) store.MessageID {
 	t.Helper()
-	id, err := parseID(s)
+	id, err := history.ParseID(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func TestRetryGivesOutNothingDelivered(t *testing.T) {
 		settleDown(time.Minute)
 		for id, want := range map[store.MessageID]int{read: 0, hers: 0, open: 1} {
 			if n := r.sealedFor(bob, id) - was[id]; n != want {
-				t.Errorf("%s was sealed %d times, want %d", idText(id), n, want)
+				t.Errorf("%s was sealed %d times, want %d", history.IDText(id), n, want)
 			}
 		}
 		equal(t, "bob got", bob.texts("alice", local.DirectionIn), []string{"read long ago", "not delivered"})
@@ -216,7 +217,7 @@ func TestOwnDevicesAcknowledgeCopies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		alice.wantState("bob", idText(id), local.StateAccepted)
+		alice.wantState("bob", history.IDText(id), local.StateAccepted)
 		// A copy that comes owes such a receipt.
 		var owed int
 		err = bob.engine.do(t.Context(), func() error {

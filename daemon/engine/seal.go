@@ -9,6 +9,7 @@ import (
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	"secmsg/crypto/ratchet"
+	"secmsg/daemon/history"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
@@ -37,15 +38,15 @@ func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*fligh
 				return err
 			})
 			switch {
-			case err != nil && isDisk(err):
+			case err != nil && store.Failed(err):
 				return err
-			case err != nil && damaged(err) != nil:
+			case err != nil && store.DamagedValue(err) != nil:
 				skip[o.Peer] = true
 				if err := e.contained(tx, o, err); err != nil {
 					return err
 				}
 			case err != nil:
-				e.logger.Error("seal", "message", idText(o.ID), "error", err)
+				e.logger.Error("seal", "message", history.IDText(o.ID), "error", err)
 				skip[o.Peer] = true
 				tx.OnCommit(func() { e.later(e.peer(o.Peer), 0) })
 			case n != nil:
@@ -68,11 +69,11 @@ func (e *Engine) contained(tx *store.Tx, o store.Outgoing, cause error) error {
 		on, err = e.mend(tx, &o, cause)
 		return err
 	})
-	if err != nil && isDisk(err) {
+	if err != nil && store.Failed(err) {
 		return err
 	}
 	if err != nil || !on {
-		e.logger.Error("seal", "message", idText(o.ID), "error", cause)
+		e.logger.Error("seal", "message", history.IDText(o.ID), "error", cause)
 		tx.OnCommit(func() { e.later(e.peer(o.Peer), 0) })
 		return nil
 	}
@@ -140,11 +141,11 @@ func (b *sealing) row(o store.Outgoing) (*need, []*flight, error) {
 	case errors.Is(err, trust.ErrUnknownPeer):
 		return &need{peer: o.Peer, user: addr.User, lookUp: true}, nil, nil
 	case errors.Is(err, trust.ErrChanged):
-		return nil, nil, e.hold(tx, &o, reasonChanged)
+		return nil, nil, e.hold(tx, &o, history.ReasonChanged)
 	case errors.Is(err, trust.ErrUnverified):
-		return nil, nil, e.hold(tx, &o, reasonUnverified)
+		return nil, nil, e.hold(tx, &o, history.ReasonUnverified)
 	case errors.Is(err, trust.ErrBlocked):
-		return nil, nil, e.fail(tx, &o, local.StateFailed, reasonBlocked)
+		return nil, nil, e.history.Fail(tx, &o, local.StateFailed, history.ReasonBlocked)
 	case err != nil:
 		return nil, nil, err
 	}
@@ -236,7 +237,7 @@ func (b *sealing) copyLater(o *store.Outgoing, own []sealTarget) ([]sealTarget, 
 		if err != nil {
 			return nil, err
 		}
-		id, err := newID()
+		id, err := history.NewID()
 		if err != nil {
 			return nil, err
 		}
@@ -362,17 +363,7 @@ func (e *Engine) hold(tx *store.Tx, o *store.Outgoing, reason string) error {
 	if o.Control {
 		return nil
 	}
-	return e.setState(tx, o.ID, local.StateHeld, reason)
-}
-
-// fail ends a message.
-func (e *Engine) fail(tx *store.Tx, o *store.Outgoing, state, reason string) error {
-	if !o.Control {
-		if err := e.setState(tx, o.ID, state, reason); err != nil {
-			return err
-		}
-	}
-	return tx.DropOutgoing(e.account, o.ID)
+	return e.history.SetState(tx, o.ID, local.StateHeld, reason)
 }
 
 // address returns a peer's address.

@@ -10,9 +10,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
-
 	"secmsg/crypto/identity"
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
 	"secmsg/rpc/e2e"
@@ -148,7 +147,7 @@ func checkSend(p local.SendParams) (replyTo []byte, err error) {
 	if p.ReplyTo == "" {
 		return nil, nil
 	}
-	id, err := parseID(p.ReplyTo)
+	id, err := history.ParseID(p.ReplyTo)
 	if err != nil {
 		return nil, local.Errorf(local.CodeUsage, "reply-to is not a message id: %q", p.ReplyTo)
 	}
@@ -180,7 +179,7 @@ func (e *Engine) queue(tx *store.Tx, p local.SendParams, replyTo []byte, sent ti
 		}
 	}
 	for _, peer := range peers {
-		id, err := newID()
+		id, err := history.NewID()
 		if err != nil {
 			return q, err
 		}
@@ -190,7 +189,7 @@ func (e *Engine) queue(tx *store.Tx, p local.SendParams, replyTo []byte, sent ti
 		}
 		q.ids = append(q.ids, id)
 		q.results = append(q.results, local.SendResult{
-			ID: idText(id), Peer: peer.addr.String(), State: state, Time: localMS(e.now().UnixMilli()),
+			ID: history.IDText(id), Peer: peer.addr.String(), State: state, Time: history.TimeMS(e.now().UnixMilli()),
 		})
 	}
 	if p.IdempotencyKey != "" {
@@ -209,7 +208,7 @@ func (e *Engine) checkReply(tx *store.Tx, replyTo []byte) error {
 	id := store.MessageID(replyTo)
 	_, err := tx.MessageHead(e.account, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return local.Errorf(local.CodeNotFound, "there is no message %s to reply to", idText(id))
+		return local.Errorf(local.CodeNotFound, "there is no message %s to reply to", history.IDText(id))
 	}
 	return err
 }
@@ -283,7 +282,7 @@ func (e *Engine) queueOne(tx *store.Tx, id store.MessageID, p local.SendParams, 
 		state = local.StateDelivered
 	}
 	c := &e2e.Content{Kind: e2e.Kind_KIND_TEXT, Body: &e2e.Content_Text{Text: text}}
-	if err := e.addOwn(tx, id, to, c, state, e.device, sent); err != nil {
+	if err := e.history.AddOwn(tx, id, to.id, c, state, e.device, sent); err != nil {
 		return "", err
 	}
 	if p.Require == requireVerified {
@@ -353,7 +352,7 @@ func (e *Engine) enqueue(tx *store.Tx, o *store.Outgoing, c *e2e.Content) error 
 
 // control adds a control content to the outbox, for one device or for all of a peer.
 func (e *Engine) control(tx *store.Tx, peer store.PeerID, device []byte, c *e2e.Content) error {
-	id, err := newID()
+	id, err := history.NewID()
 	if err != nil {
 		return err
 	}
@@ -398,22 +397,6 @@ func idempotentContent(p local.SendParams, peers []recipient) []byte {
 		add(r.addr.String())
 	}
 	return b
-}
-
-// newID makes a message id: UUIDv7, so that ids sort by time.
-func newID() (store.MessageID, error) {
-	u, err := uuid.NewV7()
-	if err != nil {
-		return store.MessageID{}, fmt.Errorf("message id: %w", err)
-	}
-	return store.MessageID(u), nil
-}
-
-func idText(id store.MessageID) string { return uuid.UUID(id).String() }
-
-func parseID(s string) (store.MessageID, error) {
-	u, err := uuid.Parse(s)
-	return store.MessageID(u), err
 }
 
 func joinIDs(ids []store.MessageID) []byte {

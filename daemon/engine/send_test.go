@@ -264,7 +264,7 @@ func TestRetryOfAnExpiredMessageKeepsItsDemand(t *testing.T) {
 		}{{strict.ID, requireVerified}, {plain.ID, ""}} {
 			var m *store.Message
 			err := alice.engine.store.View(context.Background(), func(tx *store.Tx) (err error) {
-				m, err = alice.engine.own(tx, tc.id)
+				m, err = alice.engine.history.OwnMessage(tx, tc.id)
 				return err
 			})
 			if err != nil {

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
 	"secmsg/rpc/wire"
@@ -12,30 +13,30 @@ import (
 func reasonOf(code int32) string {
 	switch code {
 	case reasonCodeNoKeys:
-		return reasonNoKeys
+		return history.ReasonNoKeys
 	case int32(wire.Reason_REASON_UNKNOWN):
-		return reasonUnknown
+		return history.ReasonUnknown
 	case int32(wire.Reason_REASON_BLOCKED):
-		return reasonBlocked
+		return history.ReasonBlocked
 	case int32(wire.Reason_REASON_DEVICE_GONE):
-		return reasonGone
+		return history.ReasonGone
 	case int32(wire.Reason_REASON_TOO_LARGE):
-		return reasonTooLarge
+		return history.ReasonTooLarge
 	case int32(wire.Reason_REASON_QUOTA):
-		return reasonQuota
+		return history.ReasonQuota
 	case int32(wire.Reason_REASON_SUSPENDED):
-		return reasonSuspended
+		return history.ReasonSuspended
 	case int32(wire.Reason_REASON_EXPIRED):
-		return reasonExpired
+		return history.ReasonExpired
 	}
-	return reasonRefused
+	return history.ReasonRefused
 }
 
 // weight orders reasons: the one that tells the sender most counts for a
 // message whose devices were rejected for different ones.
 func weight(reason string) int {
-	for i, r := range []string{reasonRefused, reasonGone, reasonNoKeys, reasonQuota, reasonTooLarge, reasonExpired,
-		reasonSuspended, reasonUnknown, reasonBlocked} {
+	for i, r := range []string{history.ReasonRefused, history.ReasonGone, history.ReasonNoKeys, history.ReasonQuota, history.ReasonTooLarge, history.ReasonExpired,
+		history.ReasonSuspended, history.ReasonUnknown, history.ReasonBlocked} {
 		if r == reason {
 			return i
 		}
@@ -59,7 +60,7 @@ func judge(envelopes []store.Envelope) verdict {
 		reason := ""
 		switch {
 		case env.Filler:
-			reason = reasonQuota
+			reason = history.ReasonQuota
 		case env.Status == store.EnvelopePending || env.Status == store.EnvelopeAsked:
 			v.pending = true
 		case env.Status == store.EnvelopeAccepted:
@@ -72,7 +73,7 @@ func judge(envelopes []store.Envelope) verdict {
 		}
 	}
 	if v.reason == "" {
-		v.reason = reasonGone // there was no device at all
+		v.reason = history.ReasonGone // there was no device at all
 	}
 	return v
 }
@@ -101,11 +102,11 @@ func (e *Engine) settle(tx *store.Tx, id store.MessageID) error {
 		if err := tx.SetPhase(e.account, id, store.PhaseAccepted, ""); err != nil || o.Control {
 			return err
 		}
-		return e.setState(tx, id, local.StateAccepted, "")
-	case v.reason == reasonExpired:
-		return e.fail(tx, o, local.StateExpired, reasonExpired)
+		return e.history.SetState(tx, id, local.StateAccepted, "")
+	case v.reason == history.ReasonExpired:
+		return e.history.Fail(tx, o, local.StateExpired, history.ReasonExpired)
 	}
-	return e.fail(tx, o, local.StateFailed, v.reason)
+	return e.history.Fail(tx, o, local.StateFailed, v.reason)
 }
 
 // forgetAnswered removes the rejected envelopes of a message that is done. Those

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"secmsg/crypto/key"
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
 	"secmsg/rpc/local"
@@ -33,7 +34,7 @@ func (e *Engine) expire() error {
 		for i := range rows {
 			o := &rows[i]
 			if !o.Control {
-				if err := e.setState(tx, o.ID, local.StateExpired, reasonExpired); err != nil {
+				if err := e.history.SetState(tx, o.ID, local.StateExpired, history.ReasonExpired); err != nil {
 					return err
 				}
 			}
@@ -69,7 +70,7 @@ func (e *Engine) tellGaps() error {
 			return err
 		}
 		for _, g := range gaps {
-			addr, err := peerName(tx, g.Peer)
+			addr, err := history.PeerName(tx, g.Peer)
 			if err != nil {
 				return err
 			}
@@ -106,9 +107,9 @@ func (e *Engine) tellGap(tx *store.Tx, g store.Gap, addr string) error {
 		return err
 	}
 	if n == gapsPerDay+1 {
-		return e.system(tx, addr, local.System{Text: "more messages of " + addr + " have not arrived; further gaps of today are not told"})
+		return e.history.System(tx, addr, local.System{Text: "more messages of " + addr + " have not arrived; further gaps of today are not told"})
 	}
-	return e.system(tx, addr, local.System{Gap: &local.Gap{Peer: addr, From: g.Low, To: g.High}})
+	return e.history.System(tx, addr, local.System{Gap: &local.Gap{Peer: addr, From: g.Low, To: g.High}})
 }
 
 // sweep forgets what its retention has ended. All of it runs on profile time,
@@ -152,17 +153,17 @@ func (e *Engine) sweep() error {
 				strangers += n
 				continue
 			}
-			addr, err := peerName(tx, peer)
+			addr, err := history.PeerName(tx, peer)
 			if err != nil {
 				return err
 			}
-			if err := e.system(tx, addr, local.System{Text: fmt.Sprintf("%d messages of %s could not be shown and are dropped", n, addr)}); err != nil {
+			if err := e.history.System(tx, addr, local.System{Text: fmt.Sprintf("%d messages of %s could not be shown and are dropped", n, addr)}); err != nil {
 				return err
 			}
 		}
 		if strangers > 0 {
 			text := fmt.Sprintf("%d messages of senders who are not known could not be shown and are dropped", strangers)
-			if err := e.system(tx, "", local.System{Text: text}); err != nil {
+			if err := e.history.System(tx, "", local.System{Text: text}); err != nil {
 				return err
 			}
 		}

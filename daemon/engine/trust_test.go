@@ -11,6 +11,7 @@ import (
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	"secmsg/crypto/ratchet"
+	"secmsg/daemon/history"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/store"
 	"secmsg/rpc/e2e"
@@ -237,7 +238,7 @@ func TestReadReceiptsCanBeSwitchedOff(t *testing.T) {
 // inject seals a content of p for to and hands it to the relay as it is.
 func (p *person) inject(to *person, c *e2e.Content, class wire.Class) store.MessageID {
 	p.t.Helper()
-	id, err := newID()
+	id, err := history.NewID()
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -279,7 +280,7 @@ func TestLiesOfAPeerChangeNothing(t *testing.T) {
 		toBob := alice.send("bob", "for bob", waitFor(waitDelivered))
 		bob.link.disconnect()
 		offline := alice.send("bob", "for bob, later", waitFor(waitServer))
-		id, _ := parseID(offline.ID)
+		id, _ := history.ParseID(offline.ID)
 
 		mallory.inject(alice, &e2e.Content{Kind: e2e.Kind_KIND_SYNC, Body: &e2e.Content_Sync{Sync: &e2e.Sync{
 			Peer: bob.addr.String(), MessageId: make([]byte, 16), What: &e2e.Sync_Sent{Sent: &e2e.Text{Text: "never said"}}}}}, wire.Class_CLASS_DURABLE)

@@ -5,21 +5,16 @@ import (
 	"slices"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
 )
 
-// stateChange is a state that an own message reached, and when (Unix milliseconds).
-type stateChange struct {
-	state, reason string
-	at            int64
-}
-
 // wait watches one message for its sender.
 type wait struct {
 	id      store.MessageID
-	changes chan stateChange
-	last    *stateChange // that await saw
+	changes chan history.Change
+	last    *history.Change // that await saw
 }
 
 // maxChanges is more than the states a message can pass through between two
@@ -28,7 +23,7 @@ const maxChanges = 16
 
 // watch registers a wait; actor only.
 func (e *Engine) watch(id store.MessageID) *wait {
-	w := &wait{id: id, changes: make(chan stateChange, maxChanges)}
+	w := &wait{id: id, changes: make(chan history.Change, maxChanges)}
 	e.waiters[id] = append(e.waiters[id], w.changes)
 	return w
 }
@@ -37,7 +32,7 @@ func (e *Engine) watch(id store.MessageID) *wait {
 func (e *Engine) unwatch(waits []*wait) {
 	err := e.do(context.Background(), func() error {
 		for _, w := range waits {
-			left := slices.DeleteFunc(e.waiters[w.id], func(c chan stateChange) bool { return c == w.changes })
+			left := slices.DeleteFunc(e.waiters[w.id], func(c chan history.Change) bool { return c == w.changes })
 			if len(left) == 0 {
 				delete(e.waiters, w.id)
 			} else {
@@ -52,7 +47,7 @@ func (e *Engine) unwatch(waits []*wait) {
 }
 
 // tell tells waiters of a change that was committed; actor only.
-func (e *Engine) tell(id store.MessageID, c stateChange) {
+func (e *Engine) tell(id store.MessageID, c history.Change) {
 	for _, ch := range e.waiters[id] {
 		select {
 		case ch <- c:
@@ -97,7 +92,7 @@ func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait, f
 		for !reached(at, goal) && !stuck(at) {
 			select {
 			case c := <-w.changes:
-				at, w.last = c.state, &c
+				at, w.last = c.State, &c
 			case <-timer.C:
 				return true
 			case <-ctx.Done():
@@ -148,78 +143,45 @@ func seen(waits []*wait, fresh []local.SendResult) []local.SendResult {
 		if c == nil {
 			return nil
 		}
-		out[i].State, out[i].Time, out[i].Error = shownState(c.state, c.reason), localMS(c.at), stateError(c.state, c.reason, out[i].Peer)
+		out[i].State, out[i].Time, out[i].Error = history.ShownState(c.State, c.Reason), history.TimeMS(c.At), history.StateError(c.State, c.Reason, out[i].Peer)
 	}
 	return out
 }
 
 // states returns the present states.
 func (e *Engine) states(ctx context.Context, waits []*wait) ([]string, error) {
-	out := make([]string, len(waits))
-	err := e.store.View(ctx, func(tx *store.Tx) error {
-		for i, w := range waits {
-			m, err := e.lastHead(tx, w.id)
-			if err != nil {
-				return err
-			}
-			out[i] = m.State
-		}
-		return nil
-	})
-	return out, err
+	ids := make([]store.MessageID, len(waits))
+	for i, w := range waits {
+		ids[i] = w.id
+	}
+	return inView(ctx, e, func(tx *store.Tx) ([]string, error) { return e.history.States(tx, ids) })
 }
 
-// results reads what became of the messages.
+// results reads the outcomes of messages. After a wait that timed out, those that
+// have not reached what p.Wait demands get an error that says so.
 func (e *Engine) results(ctx context.Context, ids []store.MessageID, p local.SendParams, timedOut bool) (local.SendResults, error) {
-	out := local.SendResults{Results: []local.SendResult{}}
-	err := e.store.View(context.WithoutCancel(ctx), func(tx *store.Tx) error {
-		for _, id := range ids {
-			m, err := e.lastHead(tx, id)
-			if isNotFound(err) {
-				return local.Errorf(local.CodeNotFound, "the message was sent before as %s; its history is deleted", idText(id))
-			}
-			if err != nil {
-				return err
-			}
-			r, err := sendResult(tx, m)
-			if err != nil {
-				return err
-			}
-			if r.Error == nil && timedOut && p.Wait != "" && p.Wait != waitQueued && !reached(m.State, p.Wait) {
-				r.Error = local.Errorf(local.CodeTimeout, "the message to %s is %s; it goes on", r.Peer, m.State)
-			}
-			out.Results = append(out.Results, r)
-		}
-		return nil
-	})
-	return out, toLocal(err)
-}
-
-// lastHead returns an own message, or what was last known of one whose history
-// is deleted and that an idempotency key stands for.
-func (e *Engine) lastHead(tx *store.Tx, id store.MessageID) (*store.Message, error) {
-	m, err := tx.MessageHead(e.account, id)
-	if isNotFound(err) {
-		return tx.LastKnown(e.account, id)
-	}
-	return m, err
-}
-
-// sendResult is a message's line in the answers of send and outbox list.
-func sendResult(tx *store.Tx, m *store.Message) (local.SendResult, error) {
-	peer, err := peerName(tx, m.Peer)
+	list, err := inView(context.WithoutCancel(ctx), e, func(tx *store.Tx) ([]local.SendResult, error) { return e.history.Results(tx, ids) })
 	if err != nil {
-		return local.SendResult{}, err
+		return local.SendResults{Results: []local.SendResult{}}, toLocal(err)
 	}
-	r := local.SendResult{
-		ID: idText(m.ID), Peer: peer, State: shownState(m.State, m.Reason), Time: localMS(m.ChangedMS), Error: stateError(m.State, m.Reason, peer),
+	for i := range list {
+		r := &list[i]
+		if r.Error == nil && timedOut && p.Wait != "" && p.Wait != waitQueued && !reached(r.State, p.Wait) {
+			r.Error = local.Errorf(local.CodeTimeout, "the message to %s is %s; it goes on", r.Peer, r.State)
+		}
 	}
-	return r, fileResult(tx, m, &r)
+	return local.SendResults{Results: list}, nil
 }
 
-func localMS(ms int64) local.Time {
-	if ms == 0 {
-		return local.Time{}
-	}
-	return local.Time{Time: time.UnixMilli(ms)}
+// reached reports whether a message is as far as a wait demands. A message that is
+// held, failed or expired ends a wait without reaching it.
+func reached(state, wait string) bool {
+	rank := map[string]int{local.StateAccepted: 1, local.StateDelivered: 2, local.StateRead: 3}
+	want := map[string]int{waitServer: 1, waitDelivered: 2, waitRead: 3}
+	return rank[state] >= want[wait]
+}
+
+// stuck reports whether a wait ends because the state will not change by itself.
+func stuck(state string) bool {
+	return state == local.StateHeld || state == local.StateFailed || state == local.StateExpired
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -92,3 +93,22 @@ func spoiled(err error) error {
 }
 
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
+
+// DamagedValue returns the one value whose damage err is about, or nil if err has
+// another cause.
+func DamagedValue(err error) *ValueError {
+	v, _ := errors.AsType[*ValueError](err)
+	return v
+}
+
+// EndsTx reports whether an error concerns the whole store or transaction, so that
+// nothing else of the same transaction can be kept.
+func EndsTx(err error) bool {
+	return errors.Is(err, ErrAgain) || errors.Is(err, ErrDisk) || errors.Is(err, ErrDiskFull) || errors.Is(err, ErrDatabase)
+}
+
+// Failed reports whether an error concerns the store and not the item at hand, so
+// that the next item would fail, too. The damage of a single value is no such error.
+func Failed(err error) bool {
+	return EndsTx(err) || errors.Is(err, ErrLocked) || errors.Is(err, context.Canceled)
+}
