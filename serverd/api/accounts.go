@@ -11,16 +11,16 @@ import (
 	"secmsg/serverd/store"
 )
 
-// maxManifests bounds the manifests of one answer (rpc/wire, Manifests).
+// maxManifests bounds the manifests of one response (rpc/wire, Manifests).
 const maxManifests = 50
 
-// named is the input of a route about an account. Inputs with more fields repeat
-// its field: huma passes over embedded types that are not exported.
+// named is the input of a route about an account. Inputs with more fields repeat its field, because
+// huma ignores embedded types that are not exported.
 type named struct {
 	Name string `path:"name" maxLength:"64" doc:"account name, the part before the @"`
 }
 
-// noAccount turns the store's "not found" into the API's.
+// noAccount maps the store's "not found" to the API's.
 func noAccount(err error) error {
 	if errors.Is(err, store.ErrNotFound) {
 		return errNoAccount()
@@ -66,8 +66,8 @@ type bundlesInput struct {
 	Body wire.BundlesRequest
 }
 
-// postBundles serves POST /v1/accounts/{name}/bundles. One-time keys are scarce
-// (attacks A8 and A9), so the limiter is asked first and fails closed.
+// postBundles serves POST /v1/accounts/{name}/bundles. One-time keys are scarce (attacks A8 and A9,
+// crypto/ATTACKS.md), so the limiter is checked first and fails closed.
 func (a *API) postBundles(ctx context.Context, in *bundlesInput) (*answer[wire.Bundles], error) {
 	c := callerOf(ctx)
 	wanted, err := parseDevices(in.Body.Devices)
@@ -78,8 +78,8 @@ func (a *API) postBundles(ctx context.Context, in *bundlesInput) (*answer[wire.B
 	if err != nil {
 		return nil, err
 	}
-	// For one's own account each device has a bucket of its own: after a new
-	// device was linked, up to nine others ask for its keys.
+	// For the caller's own account each device has its own bucket: after a new device was linked, up to
+	// nine others fetch its keys.
 	requester := c.account
 	if in.Name == c.account {
 		requester = c.device.String()
@@ -121,7 +121,7 @@ func (a *API) postBundles(ctx context.Context, in *bundlesInput) (*answer[wire.B
 	return &answer[wire.Bundles]{out}, nil
 }
 
-// parseDevices parses the ids of a request.
+// parseDevices parses the device ids of a request.
 func parseDevices(texts []string) ([]key.DeviceID, error) {
 	if len(texts) > wire.MaxDevices {
 		return nil, refuse(wire.CodeMalformed, "devices: more than %d", wire.MaxDevices)
@@ -130,15 +130,15 @@ func parseDevices(texts []string) ([]key.DeviceID, error) {
 	for _, t := range texts {
 		id, err := key.ParseDeviceID(t)
 		if err != nil || slices.Contains(ids, id) {
-			return nil, refuse(wire.CodeMalformed, "devices: not an id, or one twice")
+			return nil, refuse(wire.CodeMalformed, "devices: an id is invalid or repeated")
 		}
 		ids = append(ids, id)
 	}
 	return ids, nil
 }
 
-// bundleDevices returns the devices of an account whose keys are to be handed
-// out: those wanted (none: all), without the calling one.
+// bundleDevices returns the devices of an account whose keys will be handed out: those wanted (or all
+// if none are named), except the caller.
 func (a *API) bundleDevices(ctx context.Context, c caller, name string, wanted []key.DeviceID) ([]key.DeviceID, error) {
 	list, err := a.opt.Store.Devices(ctx, name)
 	if err != nil {

@@ -11,15 +11,14 @@ import (
 
 type proxyKey struct{}
 
-// TrustProxy marks the connections of the listener that only a reverse proxy
-// on this machine reaches; only there is X-Forwarded-For believed. It is meant
-// for http.Server.BaseContext.
+// TrustProxy marks the connections of the listener that only a reverse proxy on this machine reaches.
+// X-Forwarded-For is trusted only there. TrustProxy is meant for http.Server.BaseContext.
 func TrustProxy(ctx context.Context) context.Context {
 	return context.WithValue(ctx, proxyKey{}, true)
 }
 
-// AddressKey returns the key of a remote address for limits: the IPv4 address,
-// or the /64 of an IPv6 one. Anything else, such as a Unix socket, is one key.
+// AddressKey returns the key of a remote address for limits: the IPv4 address, or the /64 of an IPv6
+// address. All other addresses, such as Unix sockets, share one key.
 func AddressKey(remote string) string {
 	ip, err := netip.ParseAddr(remote)
 	if err != nil {
@@ -39,9 +38,8 @@ func AddressKey(remote string) string {
 	}
 }
 
-// clientKey returns the limit key of a request's sender. Behind a proxy that is
-// the last entry of X-Forwarded-For, which the proxy itself wrote; earlier ones
-// are whatever the client sent.
+// clientKey returns the limit key of a request's sender. Behind a proxy it is the last entry of
+// X-Forwarded-For, which the proxy itself wrote; the client controls the earlier ones.
 func clientKey(r *http.Request) string {
 	if trusted, _ := r.Context().Value(proxyKey{}).(bool); trusted {
 		values := r.Header.Values("X-Forwarded-For")

@@ -15,7 +15,7 @@ import (
 	"secmsg/serverd/store"
 )
 
-// Store is what the API needs of the server's store.
+// Store is the part of the server's store that the API uses.
 type Store interface {
 	store.Accounts
 	store.PrekeyStock
@@ -25,7 +25,7 @@ type Store interface {
 	RaiseSteps(ctx context.Context, steps map[key.DeviceID]uint64) error
 }
 
-// Authority is what the API needs of the realm's CA.
+// Authority is the part of the realm's CA that the API uses.
 type Authority interface {
 	Root() *x509.Certificate
 	IssueAccount(csr []byte, addr identity.Address) ([][]byte, error)
@@ -33,18 +33,18 @@ type Authority interface {
 	Statement() (statement, issuing []byte, err error)
 }
 
-// Hooks are called after something changed, to tell the relay early. They must
-// not block. Any of them may be nil.
+// Hooks are called after a change, so that the relay learns of it early. They must not block. Each may
+// be nil.
 type Hooks struct {
-	// ContactsChanged says that owner's entry for peer changed.
+	// ContactsChanged: owner's entry for peer has changed.
 	ContactsChanged func(owner, peer string)
-	// ManifestChanged says that account has a newer manifest, which dropped those devices.
+	// ManifestChanged: the account has a newer manifest, which removed the dropped devices.
 	ManifestChanged func(account string, dropped []key.DeviceID)
-	// Authenticated says that the connection of this request has shown a valid token or login.
+	// Authenticated: the connection of this request has shown a valid token or login.
 	Authenticated func(ctx context.Context)
 }
 
-// Limits are the operator's options; a zero field takes its default (rpc/DELIVERY.md, "Limits").
+// Limits are the operator's options. A zero field means its default (rpc/DELIVERY.md, "Limits").
 type Limits struct {
 	Lookups      limit.Rate    // new names, per account
 	Bundles      limit.Rate    // per requester and target
@@ -55,9 +55,9 @@ type Limits struct {
 	OneTimeKeys  int           // of each kind, per device
 	TokenLife    time.Duration // of an access token
 	NonceLife    time.Duration // of a challenge
-	DeviceCache  time.Duration // how long a device row is believed
-	StoreGrace   time.Duration // how long a known device passes while the store cannot be read
-	Body         time.Duration // bound for the arrival of a request's body
+	DeviceCache  time.Duration // how long a cached device row is used
+	StoreGrace   time.Duration // how long a known device is accepted while the store cannot be read
+	Body         time.Duration // time for a request's body to arrive
 }
 
 // DefaultLimits returns the defaults (rpc/DELIVERY.md, "Limits").
@@ -78,36 +78,36 @@ func DefaultLimits() Limits {
 	}
 }
 
-// TokenKeySize is the length of the key that signs tokens, in bytes (RFC 7518,
-// 3.2: at least the size of the hash).
+// TokenKeySize is the length of the key that signs tokens, in bytes (RFC 7518, section 3.2: at least
+// the size of the hash).
 const TokenKeySize = 32
 
-// Options are what an API is made of.
+// Options configure an API.
 type Options struct {
 	Store    Store
 	CA       Authority
 	Domain   string
-	Hosts    []string // further names that a Host header may carry; the domain and loopback always may
+	Hosts    []string // additional names allowed in a Host header; the domain and loopback are always allowed
 	TokenKey []byte   // TokenKeySize bytes
 	Limits   Limits
 	Hooks    Hooks
-	Blobs    *BlobOptions                    // nil: none are served
-	Turn     *TurnOptions                    // nil: there is no media server
-	Healthy  func(ctx context.Context) error // nil: always healthy
-	Warnings func() []string                 // what /healthz adds to ok, safe for everybody; nil: nothing
-	Now      func() time.Time                // nil: time.Now
-	Logger   *slog.Logger                    // nil: none
+	Blobs    *BlobOptions                    // nil for no blobs
+	Turn     *TurnOptions                    // nil for no media server
+	Healthy  func(ctx context.Context) error // nil means always healthy
+	Warnings func() []string                 // what /healthz adds to "ok", safe for everybody to read; nil for nothing
+	Now      func() time.Time                // nil means time.Now
+	Logger   *slog.Logger                    // nil for no log
 }
 
 // API serves the REST API.
 type API struct {
 	opt     Options // constant
 	hosts   map[string]bool
-	blobs   *BlobOptions // nil: none are served
+	blobs   *BlobOptions // nil for no blobs
 	handler http.Handler
 	routes  []Route
 	openapi []byte
-	// describeErr is a route that is not described; of New only.
+	// describeErr reports a route without a description; used by New only.
 	describeErr error
 
 	lookups, bundles, registration, manifests, logins, turns, uploads *limit.Keyed[string]
@@ -115,7 +115,8 @@ type API struct {
 	names   *nameCache
 	nonces  *nonces
 	devices *deviceCache
-	// decoy is verified against when a login names nobody, so that it costs the same.
+	// decoy is the key that a login is verified against if its account does not exist, so that it takes
+	// as long as any other.
 	decoy key.SigningPublic
 
 	// answers counts responses by the first digit of their status.
@@ -123,10 +124,10 @@ type API struct {
 	panics  atomic.Int64
 }
 
-// New makes an API. It fails if an option that has no default is missing.
+// New creates an API. It returns an error if a required option is missing.
 func New(opt Options) (*API, error) {
 	if opt.Store == nil || opt.CA == nil || opt.Domain == "" {
-		return nil, errors.New("api: store, CA and domain are needed")
+		return nil, errors.New("api: store, CA and domain are required")
 	}
 	if len(opt.TokenKey) != TokenKeySize {
 		return nil, errors.New("api: the token key has the wrong length")

@@ -23,7 +23,7 @@ const (
 // BlobOptions make the API serve blobs.
 type BlobOptions struct {
 	Store blob.Store
-	// Limits are the operator's: a zero field takes its default.
+	// Limits are the operator's. A zero field means its default.
 	Limits     store.BlobLimits
 	New        limit.Rate    // blobs that an account may begin
 	Retention  time.Duration // how long a complete blob is kept
@@ -61,22 +61,22 @@ func (o BlobOptions) withDefaults() BlobOptions {
 	if o.New.Burst <= 0 || o.New.Every <= 0 {
 		o.New = limit.Rate{Burst: 1_000, Every: 100 * time.Millisecond}
 	}
-	// What the parts of a blob can hold.
+	// The number and size of parts bound the size of a blob, too.
 	o.Limits.Size = min(o.Limits.Size, wire.MaxBlobParts*wire.BlobPartSize)
 	return o
 }
 
-// errNoBlob returns the one answer to every blob that the caller may not see,
-// whether there is one or not (attack D10).
+// errNoBlob returns the one answer for every blob that the caller may not see, whether it exists or not
+// (attack D10, crypto/ATTACKS.md).
 func errNoBlob() error { return refuse(wire.CodeNotFound, "no such blob") }
 
 type blobInput struct {
 	ID string `path:"id" maxLength:"128" doc:"the blob's id"`
 }
 
-// ownBlob returns a blob of the caller's.
+// ownBlob returns one of the caller's blobs.
 func (a *API) ownBlob(ctx context.Context, text string) (store.Blob, error) {
-	// An id that cannot be one is looked for all the same: nothing has the zero id.
+	// An invalid id is looked up like any other, as the zero id, which no blob has.
 	id, _ := blob.ParseID(text)
 	b, err := a.opt.Store.OwnBlob(ctx, id, callerOf(ctx).account, a.opt.Now())
 	if err != nil {
@@ -91,11 +91,11 @@ func (a *API) blobError(ctx context.Context, err error) error {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, blob.ErrNotFound):
 		return errNoBlob()
 	case errors.Is(err, store.ErrTooLarge):
-		return refuse(wire.CodeTooLarge, "the blob is larger than allowed, or than was said")
+		return refuse(wire.CodeTooLarge, "the blob is larger than allowed or declared")
 	case errors.Is(err, store.ErrFull):
 		return refuse(wire.CodeQuota, "the account's quota of files is used up")
 	case errors.Is(err, store.ErrConflict), errors.Is(err, blob.ErrConflict):
-		return refuse(wire.CodeConflict, "the parts are not those that were reserved and stored, or the blob is complete")
+		return refuse(wire.CodeConflict, "the parts differ from the reserved and stored ones, or the blob is complete")
 	case errors.Is(err, blob.ErrFull):
 		a.opt.Logger.ErrorContext(ctx, "the blob store is full", "request", requestID(ctx), "error", err)
 		return &wire.Error{Code: wire.CodeUnavailable, Message: "the server's storage is full", RetryAfter: 10}
@@ -103,7 +103,7 @@ func (a *API) blobError(ctx context.Context, err error) error {
 	return fmt.Errorf("blob: %w", err)
 }
 
-// storeError maps an error of the blob store: what is not expected is an outage.
+// storeError maps an error of the blob store. An unexpected error is reported as an outage.
 func (a *API) storeError(ctx context.Context, err error) error {
 	mapped := a.blobError(ctx, err)
 	if _, known := errors.AsType[*wire.Error](mapped); known {
@@ -112,7 +112,7 @@ func (a *API) storeError(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		a.opt.Logger.ErrorContext(ctx, "the blob store failed", "request", requestID(ctx), "error", err)
 	}
-	return &wire.Error{Code: wire.CodeUnavailable, Message: "the server's blob store cannot be used now", RetryAfter: 5}
+	return &wire.Error{Code: wire.CodeUnavailable, Message: "the server's blob store is not available at the moment", RetryAfter: 5}
 }
 
 // postBlob serves POST /v1/blobs.
@@ -126,7 +126,7 @@ func (a *API) postBlob(ctx context.Context, in *body[wire.CreateBlob]) (*answer[
 	}
 	for _, name := range r.Readers {
 		if identity.ValidUser(name) != nil {
-			return nil, refuse(wire.CodeMalformed, "readers: not an account name")
+			return nil, refuse(wire.CodeMalformed, "readers: invalid account name")
 		}
 	}
 	if r.Size < 0 || r.LifeMS < 0 {
@@ -149,7 +149,7 @@ func (a *API) postBlob(ctx context.Context, in *body[wire.CreateBlob]) (*answer[
 		err = a.opt.Store.SetBlobUpload(ctx, b.ID, upload)
 	}
 	if err != nil {
-		// The row must not hold a reservation for what is not there.
+		// The row must not hold a reservation for an upload that does not exist.
 		ctx := context.WithoutCancel(ctx)
 		if drop := a.dropBlob(ctx, b); drop != nil {
 			a.opt.Logger.ErrorContext(ctx, "an upload that could not begin was not dropped", "error", drop)
@@ -213,8 +213,8 @@ func (a *API) getBlob(ctx context.Context, in *blobInput) (*answer[wire.Blob], e
 	return a.describe(b, parts)
 }
 
-// finish puts right what a crash between the two stores has left: the bytes
-// are a blob, and the row does not know it.
+// finish repairs the result of a crash between the two stores: the bytes are a complete blob, but the
+// row does not say so.
 func (a *API) finish(ctx context.Context, b store.Blob) (*answer[wire.Blob], error) {
 	reserved, err := a.opt.Store.BlobParts(ctx, b.ID)
 	if err != nil {
@@ -226,7 +226,7 @@ func (a *API) finish(ctx context.Context, b store.Blob) (*answer[wire.Blob], err
 	}
 	if err := a.blobs.Store.Complete(ctx, b.ID, b.Upload, named); err != nil {
 		if errors.Is(err, blob.ErrConflict) {
-			err = blob.ErrNotFound // nothing that the client could go on with
+			err = blob.ErrNotFound // the client has nothing to continue with
 		}
 		return nil, a.storeError(ctx, err)
 	}
@@ -275,7 +275,7 @@ func (a *API) postBlobTickets(ctx context.Context, in *ticketsInput) (*answer[wi
 	return &answer[wire.BlobTicketList]{out}, nil
 }
 
-// checkParts checks numbers and sizes, each number once.
+// checkParts checks the sizes and the numbers of parts. Each number may occur once.
 func checkParts(in []wire.BlobPart) ([]store.BlobPart, error) {
 	if len(in) == 0 || len(in) > wire.MaxBlobTickets {
 		return nil, refuse(wire.CodeMalformed, "parts: 1 to %d", wire.MaxBlobTickets)
@@ -300,8 +300,8 @@ type completeInput struct {
 	Body wire.CompleteBlob
 }
 
-// postBlobComplete serves POST /v1/blobs/{id}/complete. The bytes come first:
-// when the row says complete, they can be fetched.
+// postBlobComplete serves POST /v1/blobs/{id}/complete. The bytes are completed first, so that a blob
+// whose row says complete can be fetched.
 func (a *API) postBlobComplete(ctx context.Context, in *completeInput) (*answer[wire.Blob], error) {
 	etags := in.Body.ETags
 	if len(etags) == 0 || len(etags) > wire.MaxBlobParts || in.Body.Size < 1 {
@@ -315,8 +315,7 @@ func (a *API) postBlobComplete(ctx context.Context, in *completeInput) (*answer[
 	if err != nil {
 		return nil, a.blobError(ctx, err)
 	}
-	// What is not the whole blob as it was reserved is refused before the blob
-	// store makes it one.
+	// Refuse parts that are not the whole blob as it was reserved before the blob store completes it.
 	if len(parts) < len(etags) {
 		return nil, a.blobError(ctx, store.ErrConflict)
 	}
@@ -334,7 +333,7 @@ func (a *API) postBlobComplete(ctx context.Context, in *completeInput) (*answer[
 		return nil, a.blobError(ctx, store.ErrConflict)
 	}
 	if b.State == store.BlobComplete {
-		// A repeated call costs the store's only writer nothing.
+		// A repeated call does not use the store's only writer.
 		if total != b.Size {
 			return nil, a.blobError(ctx, store.ErrConflict)
 		}
@@ -353,8 +352,8 @@ func (a *API) postBlobComplete(ctx context.Context, in *completeInput) (*answer[
 	return a.describe(b, nil)
 }
 
-// bareETag takes the quotes off an entity tag, so that a client may repeat the
-// header ETag as it came (RFC 9110, section 8.8.3).
+// bareETag removes the quotes of an entity tag, so that a client may repeat the ETag header as it came
+// (RFC 9110, section 8.8.3).
 func bareETag(tag string) string {
 	if bare, ok := strings.CutPrefix(tag, `"`); ok {
 		if bare, ok = strings.CutSuffix(bare, `"`); ok {
@@ -382,8 +381,8 @@ func (a *API) postBlobDownload(ctx context.Context, in *blobInput) (*answer[wire
 	}
 	if c.account != b.Owner {
 		if err := a.opt.Store.CountDownload(ctx, b.ID); err != nil {
-			// On a full disk what is stored still goes out; only the count suffers.
-			a.opt.Logger.Warn("a download was not counted", "error", err)
+			// On a full disk, stored blobs can still be fetched; only the count suffers.
+			a.opt.Logger.Warn("could not count a download", "error", err)
 		}
 	}
 	return &answer[wire.BlobDownload]{wire.BlobDownload{
@@ -391,8 +390,8 @@ func (a *API) postBlobDownload(ctx context.Context, in *blobInput) (*answer[wire
 	}}, nil
 }
 
-// deleteBlob serves DELETE /v1/blobs/{id}: when it is answered nobody gets a
-// ticket any more; the bytes go at once if they can, else with the next sweep.
+// deleteBlob serves DELETE /v1/blobs/{id}. Once it has answered, nobody gets a ticket for the blob. The
+// bytes are deleted at once if possible, otherwise with the next sweep.
 func (a *API) deleteBlob(ctx context.Context, in *blobInput) (*empty, error) {
 	b, err := a.ownBlob(ctx, in.ID)
 	if err != nil {
@@ -414,8 +413,8 @@ func (a *API) dropBlob(ctx context.Context, b store.Blob) error {
 	return nil
 }
 
-// MayTransfer says whether an account may go on using its tickets: one that is
-// suspended or gone may not. Every error is a *wire.Error.
+// MayTransfer reports whether an account may still use its tickets. A suspended or deleted account may
+// not. Every error is a *wire.Error.
 func (a *API) MayTransfer(ctx context.Context, account string) error {
 	acc, err := a.opt.Store.Account(ctx, account)
 	switch {

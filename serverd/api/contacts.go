@@ -35,9 +35,9 @@ func (a *API) putContact(ctx context.Context, in *contactInput) (*empty, error) 
 		return nil, refuse(wire.CodeMalformed, "relation: neither contact nor blocked")
 	}
 	if in.Name == c.account {
-		return nil, refuse(wire.CodeMalformed, "name: an account is no contact of itself")
+		return nil, refuse(wire.CodeMalformed, "name: an account cannot be its own contact")
 	}
-	// This route tells whether a name exists, so it is a look-up too.
+	// This route reveals whether a name exists, so it counts as a look-up.
 	if _, err := a.lookup(ctx, c, in.Name); err != nil {
 		return nil, err
 	}
@@ -46,13 +46,13 @@ func (a *API) putContact(ctx context.Context, in *contactInput) (*empty, error) 
 		return nil, fmt.Errorf("read contacts: %w", err)
 	}
 	if _, known := relations[in.Name]; !known && len(relations) >= a.opt.Limits.Contacts {
-		return nil, refuse(wire.CodeQuota, "the list holds %d entries already", len(relations))
+		return nil, refuse(wire.CodeQuota, "the list already has %d entries", len(relations))
 	}
 	return a.setRelation(ctx, c, in.Name, store.Relation(in.Body.Relation))
 }
 
-// deleteContact serves DELETE /v1/contacts/{name}. A name that is not in the
-// list is no error, and says nothing about the account.
+// deleteContact serves DELETE /v1/contacts/{name}. A name that is not in the list is no error; the
+// answer reveals nothing about the account.
 func (a *API) deleteContact(ctx context.Context, in *named) (*empty, error) {
 	return a.setRelation(ctx, callerOf(ctx), in.Name, store.RelationNone)
 }

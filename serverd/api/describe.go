@@ -12,35 +12,34 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// routeText is what the OpenAPI document says about a route, beside its summary.
+// routeText is the OpenAPI text of a route, apart from its summary.
 type routeText struct {
 	text    string
-	success string      // what the answer is
-	codes   []wire.Code // how it may fail, beside what holds for every route
+	success string      // describes the response
+	codes   []wire.Code // its errors, apart from those of every route
 }
 
-// routeTexts holds the text of each route, by method and path. A route without
-// one is an error when the API is made.
+// routeTexts returns the text of each route, by method and path. New fails if a route has none.
 func routeTexts() map[string]routeText {
 	return map[string]routeText{
 		"GET /v1/realm": {
-			"The first request on each connection: with the answer the server proves that it belongs to the pinned realm (PROTOCOL.md, section 1). No protocol header is needed.",
-			"what proves the realm", nil,
+			"The first request on each connection: the response proves that the server belongs to the pinned realm (rpc/PROTOCOL.md, section 1). No protocol header is needed.",
+			"the proof of the realm", nil,
 		},
 		"POST /v1/accounts": {
-			"Uses up one use of the invite. The same token with the same keys gets the same answer again, so that a lost answer does no harm. Every invite that does not work is answered alike.",
+			"Consumes one use of the invite. Repeating the call with the same token and keys gives the same answer, so a lost answer does no harm. Every invite that does not work gets the same answer.",
 			"the certificate of the new account", []wire.Code{wire.CodeInvite, wire.CodeNameTaken, wire.CodeRateLimited, wire.CodeTooLarge},
 		},
 		"POST /v1/challenges": {
-			"The nonce is good for one minute and one POST /v1/tokens. The answer is the same for names and devices that do not exist.",
+			"The nonce is valid for one minute and for one POST /v1/tokens. The answer is the same for names and devices that do not exist.",
 			"a nonce", []wire.Code{wire.CodeRateLimited, wire.CodeTooLarge},
 		},
 		"POST /v1/tokens": {
-			"Whatever is wrong with a login, unknown names included, it is answered unauthorized; revoked and suspended are told only to who signs with the device's key.",
+			"Every failed login, including one with unknown names, is answered unauthorized. Only a client that signs with the device's key gets revoked or suspended.",
 			"a token for one role", []wire.Code{wire.CodeUnauthorized, wire.CodeRevoked, wire.CodeSuspended, wire.CodeRateLimited, wire.CodeTooLarge},
 		},
 		"GET /v1/accounts/{name}": {
-			"Names that are new to the caller count as look-ups. What the answer says must be checked against the root and the pinned identity key.",
+			"Names that are new to the caller count as look-ups. Clients must check the answer against the root and the pinned identity key.",
 			"the account", []wire.Code{wire.CodeNotFound, wire.CodeRateLimited},
 		},
 		"GET /v1/accounts/{name}/manifests": {
@@ -48,20 +47,20 @@ func routeTexts() map[string]routeText {
 			"later manifests, oldest first", []wire.Code{wire.CodeNotFound, wire.CodeRateLimited},
 		},
 		"POST /v1/accounts/{name}/bundles": {
-			"The body is an object, {} for all devices. A device without a valid signed prekey or KEM prekey is left out. One-time keys in the answer are used up. The caller's own account may be asked, too.",
+			"The body is an object, {} for all devices. A device without a valid signed prekey or KEM prekey is left out. One-time keys in the answer are used up. The account may be the caller's own.",
 			"prekeys to begin sessions with", []wire.Code{wire.CodeNotFound, wire.CodeForbidden, wire.CodeRateLimited, wire.CodeTooLarge},
 		},
 		"PUT /v1/manifest": {
-			"Compare-and-set: previous must be the hash of the newest manifest, and the version one higher. The newest manifest again succeeds. A device id that was ever used cannot be added.",
+			"Compare-and-set: previous must be the hash of the newest manifest, and the version must be one higher. Repeating the newest manifest succeeds. A device id that was ever used cannot be added.",
 			"stored", []wire.Code{wire.CodeConflict, wire.CodeRateLimited, wire.CodeTooLarge},
 		},
 		"POST /v1/certificate": {
-			"From two thirds of its life on it is a new one for the same key; before that the stored one.",
+			"Returns the stored certificate, or a new one for the same key once two thirds of its lifetime have passed.",
 			"the certificate", nil,
 		},
-		"GET /v1/prekeys": {"What has expired does not count.", "the stock", nil},
+		"GET /v1/prekeys": {"Expired keys do not count.", "the stock", nil},
 		"PUT /v1/prekeys": {
-			"All keys must be signed by the calling device and valid, or nothing of the upload is kept. More than 100 one-time keys of a kind in one call are refused (quota); beyond 100 in stock they are left out. An id that was uploaded before stays with its first key, used or not. The answer names what was kept.",
+			"All keys must be valid and signed by the calling device, or the whole upload is refused. More than 100 one-time keys of a kind in one call are refused (quota); keys beyond a stock of 100 are left out. An id uploaded before keeps its first key, used or not. The response lists the stored ids.",
 			"the stock after the upload", []wire.Code{wire.CodeQuota, wire.CodeTooLarge},
 		},
 		"GET /v1/contacts": {"The relay enforces this list.", "the whole list", nil},
@@ -71,35 +70,35 @@ func routeTexts() map[string]routeText {
 		},
 		"DELETE /v1/contacts/{name}": {"A name that is not in the list is no error.", "removed", nil},
 		"POST /v1/turn": {
-			"For each call and each ICE restart. not_found: this server has no media server.",
+			"Devices ask for each call and each ICE restart. not_found: this server has no media server.",
 			"credentials, for at most 10 minutes", []wire.Code{wire.CodeNotFound, wire.CodeRateLimited},
 		},
 		"POST /v1/blobs": {
-			"A size that is said is reserved at once; else each part is reserved with its ticket. An upload is dropped a day after its last ticket.",
+			"A declared size is reserved at once; without one, each part is reserved with its ticket. An upload is dropped a day after its last ticket.",
 			"the upload", []wire.Code{wire.CodeQuota, wire.CodeTooLarge, wire.CodeRateLimited},
 		},
 		"GET /v1/blobs": {
-			"Bytes are those that are reserved. A blob that was deleted counts until the sweep that its deletion sets off.",
+			"Bytes are reserved bytes. A deleted blob counts until the sweep that its deletion triggers.",
 			"the caller's use and its bounds", nil,
 		},
-		"GET /v1/blobs/{id}": {"Only its owner sees it.", "the upload or blob", []wire.Code{wire.CodeNotFound}},
+		"GET /v1/blobs/{id}": {"Only the owner may call it.", "the upload or blob", []wire.Code{wire.CodeNotFound}},
 		"POST /v1/blobs/{id}/tickets": {
-			"A part that was reserved keeps its size. Parts but the last have at least 5 MiB.",
+			"A reserved part keeps its size. Every part except the last has at least 5 MiB.",
 			"tickets", []wire.Code{wire.CodeNotFound, wire.CodeConflict, wire.CodeQuota, wire.CodeTooLarge},
 		},
 		"POST /v1/blobs/{id}/complete": {
-			"Repeating the call gives the same answer. What was reserved beyond the named parts is given back.",
+			"Repeating the call gives the same answer. Reservations beyond the named parts are released.",
 			"the blob, complete", []wire.Code{wire.CodeNotFound, wire.CodeConflict, wire.CodeTooLarge},
 		},
 		"POST /v1/blobs/{id}/download": {
 			"For the owner, and for readers whom the owner has not blocked. Everybody else gets not_found, as for an id that does not exist.",
-			"where the blob comes from", []wire.Code{wire.CodeNotFound},
+			"the blob's URL", []wire.Code{wire.CodeNotFound},
 		},
-		"DELETE /v1/blobs/{id}": {"Afterwards nobody gets a ticket; the bytes go with the next sweep.", "deleted", []wire.Code{wire.CodeNotFound}},
+		"DELETE /v1/blobs/{id}": {"Afterwards nobody gets a ticket; the bytes are deleted with the next sweep.", "deleted", []wire.Code{wire.CodeNotFound}},
 	}
 }
 
-// describeRoute fills a registered operation's texts.
+// describeRoute fills in the texts of a registered operation.
 func describeRoute(op *huma.Operation, failure *huma.Schema, auth bool) error {
 	t, ok := routeTexts()[op.Method+" "+op.Path]
 	if !ok {
@@ -117,7 +116,7 @@ func describeRoute(op *huma.Operation, failure *huma.Schema, auth bool) error {
 	return nil
 }
 
-// failed describes how a call fails.
+// failed describes the errors of a call.
 func failed(schema *huma.Schema, codes []wire.Code) *huma.Response {
 	codes = slices.Clone(codes)
 	slices.SortFunc(codes, func(a, b wire.Code) int {
@@ -133,8 +132,8 @@ func failed(schema *huma.Schema, codes []wire.Code) *huma.Response {
 	}
 }
 
-// describeOthers adds what is served outside of huma: health, this document, the
-// bytes of blobs, and the two WebSockets.
+// describeOthers adds the routes outside of huma: health, this document, the bytes of blobs, and the
+// two WebSockets.
 func (a *API) describeOthers(doc *huma.OpenAPI, failure *huma.Schema) {
 	text := func(what string) map[string]*huma.MediaType {
 		return map[string]*huma.MediaType{what: {Schema: &huma.Schema{Type: huma.TypeString}}}
@@ -153,7 +152,7 @@ func (a *API) describeOthers(doc *huma.OpenAPI, failure *huma.Schema) {
 		{"/v1/replica", "replica", "Receives envelopes."},
 	} {
 		op := get(s.path, "WebSocket of the role "+s.role, s.text+" HTTP/1.1 with Connection: Upgrade, Upgrade: websocket and Sec-WebSocket-Version: 13, "+
-			"without extensions or subprotocol; frames are binary messages of wire.proto, at most 128 KiB (PROTOCOL.md, sections 3 to 5). The token has the role "+s.role+".",
+			"without extensions or subprotocol; frames are binary messages of wire.proto, at most 128 KiB (rpc/PROTOCOL.md, sections 3 to 5). The token has the role "+s.role+".",
 			map[string]*huma.Response{
 				"101":     {Description: "the WebSocket"},
 				"default": failed(failure, []wire.Code{wire.CodeMalformed, wire.CodeForbidden, wire.CodeVersion, wire.CodeUnauthorized, wire.CodeUnavailable, wire.CodeRateLimited}),
@@ -164,7 +163,7 @@ func (a *API) describeOthers(doc *huma.OpenAPI, failure *huma.Schema) {
 	id := &huma.Param{Name: "id", In: "path", Required: true, Description: "the blob's id", Schema: &huma.Schema{Type: huma.TypeString}}
 	bytes := map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
 	refused := failed(failure, []wire.Code{wire.CodeTicket, wire.CodeSuspended, wire.CodeNotFound, wire.CodeConflict, wire.CodeMalformed, wire.CodeRateLimited, wire.CodeUnavailable, wire.CodeInternal})
-	fetch := get(wire.PathBlobData+"{id}", "Bytes of a complete blob", "Only with the whole URL of a ticket, whose query is its signature; without token and protocol header. One range of RFC 9110, section 14. HEAD is answered, too.",
+	fetch := get(wire.PathBlobData+"{id}", "Bytes of a complete blob", "Only with the complete URL of a ticket, whose query is its signature; without token and protocol header. Supports one range (RFC 9110, section 14) and HEAD.",
 		map[string]*huma.Response{
 			"200": {Description: "all of it", Content: bytes}, "206": {Description: "the range", Content: bytes},
 			"416": {Description: "no such range"}, "default": refused,
@@ -173,7 +172,7 @@ func (a *API) describeOthers(doc *huma.OpenAPI, failure *huma.Schema) {
 	doc.AddOperation(fetch)
 	put := &huma.Operation{
 		OperationID: operationID(http.MethodPut, wire.PathBlobData+"{id}"), Method: http.MethodPut, Path: wire.PathBlobData + "{id}", Summary: "Put a part",
-		Description: "Only with the whole URL of a ticket. Content-Length must be the size that the ticket says; Expect: 100-continue is understood. unavailable with status 507: the disk is full.",
+		Description: "Only with the complete URL of a ticket. Content-Length must equal the ticket's size; Expect: 100-continue is supported. unavailable with status 507: the disk is full.",
 		Parameters:  []*huma.Param{id}, RequestBody: &huma.RequestBody{Required: true, Description: "the part", Content: bytes},
 		Responses: map[string]*huma.Response{
 			"200":     {Description: "the part is durable", Headers: map[string]*huma.Param{"ETag": {Description: "names the part in POST complete", Schema: &huma.Schema{Type: huma.TypeString}}}},
@@ -183,8 +182,8 @@ func (a *API) describeOthers(doc *huma.OpenAPI, failure *huma.Schema) {
 	doc.AddOperation(put)
 }
 
-// openAnswers lets the objects of answers have more fields than the document
-// names: a later server may add some, and clients ignore those they do not know.
+// openAnswers allows additional fields in the objects of responses: a later server may add some, and
+// clients ignore fields that they do not know.
 func openAnswers(doc *huma.OpenAPI) {
 	schemas := doc.Components.Schemas
 	asked := map[*huma.Schema]bool{}

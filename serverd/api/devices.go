@@ -15,7 +15,7 @@ import (
 // maxCachedDevices bounds the device cache: about 20 MiB when full.
 const maxCachedDevices = 1 << 17
 
-// deviceState is what a token is checked against.
+// deviceState is the data that a token is checked against.
 type deviceState struct {
 	account   string
 	signing   key.SigningPublic
@@ -24,12 +24,12 @@ type deviceState struct {
 	read      time.Time
 }
 
-// deviceCache keeps device rows for a moment, so that a burst of requests of
-// one device costs one read.
+// deviceCache caches device rows for a short time, so that a burst of requests from one device costs
+// one read.
 type deviceCache struct {
 	mu   sync.Mutex
 	rows map[key.DeviceID]deviceState // guarded by mu
-	// generation counts drops, so that a row that was read before a drop is not stored after it; guarded by mu.
+	// generation counts drops, so that a row read before a drop is not cached after it; guarded by mu.
 	generation uint64
 }
 
@@ -44,8 +44,8 @@ func (c *deviceCache) get(id key.DeviceID) (state deviceState, ok bool, generati
 	return state, ok, c.generation
 }
 
-// put stores a row unless a drop happened since generation. When there is no
-// room, rows older than keep make it.
+// put caches a row unless a drop happened since generation. If the cache is full, rows older than keep
+// make room.
 func (c *deviceCache) put(id key.DeviceID, s deviceState, generation uint64, keep time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,7 +65,7 @@ func (c *deviceCache) put(id key.DeviceID, s deviceState, generation uint64, kee
 	c.rows[id] = s
 }
 
-// drop forgets all devices of an account.
+// drop removes all devices of an account.
 func (c *deviceCache) drop(account string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,14 +77,13 @@ func (c *deviceCache) drop(account string) {
 	}
 }
 
-// Forget drops what is cached about an account, so that a suspension, a
-// deletion or a revocation that was made elsewhere in this process takes
-// effect at once.
+// Forget removes the cached data of an account, so that a suspension, deletion or revocation made
+// elsewhere in this process takes effect at once.
 func (a *API) Forget(account string) { a.devices.drop(account) }
 
-// device returns the state of a device: from the cache for DeviceCache, else
-// from the store. While the store cannot be read, a known device passes for
-// StoreGrace; then, and for an unknown one, the answer is an error.
+// device returns the state of a device, from the cache for DeviceCache, else from the store. While the
+// store cannot be read, a known device is accepted for StoreGrace; after that, and for an unknown
+// device, it returns an error.
 func (a *API) device(ctx context.Context, id key.DeviceID) (deviceState, error) {
 	now := a.opt.Now()
 	cached, ok, generation := a.devices.get(id)
@@ -107,7 +106,7 @@ func (a *API) device(ctx context.Context, id key.DeviceID) (deviceState, error) 
 	return deviceState{}, refuse(wire.CodeUnavailable, "the server cannot check the device now")
 }
 
-// age returns how long ago t was; a clock that went back makes everything old.
+// age returns the time since t. If the clock went back, everything counts as old.
 func age(now, t time.Time) time.Duration {
 	if now.Before(t) {
 		return 1<<63 - 1

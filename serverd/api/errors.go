@@ -16,10 +16,11 @@ import (
 	"secmsg/serverd/store"
 )
 
-// maxMessage bounds the text of an error in bytes: it may quote names of fields that the client made up.
+// maxMessage bounds the text of an error in bytes, because it may quote field names that the client
+// made up.
 const maxMessage = 300
 
-// statusOf returns the HTTP status that a code travels with (rpc/wire/errors.go).
+// statusOf returns the HTTP status of a code (rpc/wire/errors.go).
 func statusOf(c wire.Code) int {
 	switch c {
 	case wire.CodeMalformed:
@@ -44,32 +45,32 @@ func statusOf(c wire.Code) int {
 	return http.StatusInternalServerError
 }
 
-// refuse makes an error with a safe text.
+// refuse returns an API error. The text must be safe to show to anybody.
 func refuse(c wire.Code, format string, args ...any) error {
 	return &wire.Error{Code: c, Message: fmt.Sprintf(format, args...)}
 }
 
-// limited makes the error of a limiter.
+// limited returns the error of an exceeded rate.
 func limited(wait time.Duration) error {
 	return &wire.Error{Code: wire.CodeRateLimited, Message: "too many requests", RetryAfter: math.Ceil(wait.Seconds()*10) / 10}
 }
 
-// errInvite returns the one answer to every invite that does not work, so that
-// nobody learns which tokens exist.
+// errInvite returns the one answer for every invite that does not work, so that nobody learns which
+// tokens exist.
 func errInvite() error { return refuse(wire.CodeInvite, "the invite is not valid") }
 
-// errProof returns the one answer to every login that fails.
+// errProof returns the one answer for every failed login.
 func errProof() error { return refuse(wire.CodeUnauthorized, "the login was refused") }
 
-// errRevoked returns the answer to a login with the key of a device that was
-// removed from its account. The client stops if a manifest confirms it.
+// errRevoked returns the answer to a login with the key of a device that was removed from its account.
+// The client stops if a manifest confirms the removal.
 func errRevoked() error {
 	return refuse(wire.CodeRevoked, "this device was removed from its account")
 }
 
-// errToken returns the one answer to every token that is not good here.
+// errToken returns the one answer for every token that is not valid here.
 func errToken() error {
-	return refuse(wire.CodeUnauthorized, "the token is missing, expired or not good for this")
+	return refuse(wire.CodeUnauthorized, "the token is missing, expired or not valid for this")
 }
 
 // errNoAccount returns the answer to a look-up of an unknown name.
@@ -99,9 +100,8 @@ func (r *response) GetHeaders() http.Header {
 	return h
 }
 
-// toResponse maps what a handler returned: an error of the API passes, errors
-// of the store get their code, everything else is logged whole and becomes
-// "internal".
+// toResponse maps a handler's error: an error of the API passes, errors of the store get their code,
+// and any other error is logged in full and becomes "internal".
 func (a *API) toResponse(ctx context.Context, err error) *response {
 	if e, ok := errors.AsType[*wire.Error](err); ok {
 		return &response{e}
@@ -110,7 +110,7 @@ func (a *API) toResponse(ctx context.Context, err error) *response {
 	case errors.Is(err, store.ErrNotFound):
 		return &response{&wire.Error{Code: wire.CodeNotFound, Message: "not found"}}
 	case errors.Is(err, store.ErrConflict):
-		return &response{&wire.Error{Code: wire.CodeConflict, Message: "the stored version is another one"}}
+		return &response{&wire.Error{Code: wire.CodeConflict, Message: "the stored version is different"}}
 	case errors.Is(err, store.ErrFull):
 		return &response{&wire.Error{Code: wire.CodeQuota, Message: "the quota is used up"}}
 	}
@@ -136,11 +136,11 @@ func writeError(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(r.GetStatus())
-	_ = json.NewEncoder(w).Encode(r) // the client is gone if this fails
+	_ = json.NewEncoder(w).Encode(r) // an error means that the client is gone
 }
 
-// translate is a huma transformer that turns huma's own errors (validation,
-// body size, content type) into ours. Values that the client sent are left out.
+// translate is a huma transformer that turns huma's own errors (validation, body size, content type)
+// into ours. It leaves out values sent by the client.
 func translate(ctx huma.Context, _ string, v any) (any, error) {
 	m, ok := v.(*huma.ErrorModel)
 	if !ok {
@@ -165,21 +165,21 @@ func translate(ctx huma.Context, _ string, v any) (any, error) {
 	return &response{e}, nil
 }
 
-// codeOfStatus maps a status that huma chose.
+// codeOfStatus maps a status chosen by huma.
 func codeOfStatus(status int) wire.Code {
 	switch {
 	case status == http.StatusRequestEntityTooLarge:
 		return wire.CodeTooLarge
 	case status == http.StatusRequestTimeout:
-		return wire.CodeUnavailable // the line stood still; the same request is good later
+		return wire.CodeUnavailable // the connection stalled; the same request may succeed later
 	case status >= 500:
 		return wire.CodeInternal
 	}
 	return wire.CodeMalformed
 }
 
-// plainStatus is a huma context that answers 400 wherever huma would use a
-// finer status of its own, so that code and status keep to one table.
+// plainStatus is a huma context that answers 400 where huma would use a more specific status, so that
+// codes and statuses follow one table.
 type plainStatus struct{ humaContext }
 
 // humaContext renames the embedded interface, which has a method Context.

@@ -20,7 +20,7 @@ import (
 // ProtocolHeader carries the protocol version of a REST call.
 const ProtocolHeader = "Secmsg-Protocol"
 
-// requestIDHeader names the answer to a request in the server's log.
+// requestIDHeader identifies the response in the server's log.
 const requestIDHeader = "Secmsg-Request"
 
 type requestIDKey struct{}
@@ -48,10 +48,9 @@ func allowedHosts(domain string, more []string) map[string]bool {
 	return hosts
 }
 
-// Guard stands in front of every handler of the public listener, the relay's
-// included: it gives the request an id and a client address, and refuses what
-// comes from a browser page, by its Origin or by a name that is not ours (DNS
-// rebinding). It does not wrap the ResponseWriter.
+// Guard wraps every handler of the public listener, including the relay's. It gives the request an id
+// and a client address, and refuses requests from browser pages, recognized by their Origin header or
+// by a foreign host name (DNS rebinding). It does not wrap the ResponseWriter.
 func (a *API) Guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var id [8]byte
@@ -64,14 +63,14 @@ func (a *API) Guard(next http.Handler) http.Handler {
 			return
 		}
 		if !a.hosts[hostOf(r.Host)] {
-			writeError(w, refuse(wire.CodeForbidden, "this server has another name"))
+			writeError(w, refuse(wire.CodeForbidden, "the Host header does not name this server"))
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
-// hostOf returns a Host header's name in lower case, without port and brackets.
+// hostOf returns the name in a Host header in lower case, without port and brackets.
 func hostOf(host string) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -79,15 +78,14 @@ func hostOf(host string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
 }
 
-// needsProtocol reports whether a request must name the protocol version: all
-// but the three that a person or a monitor asks for, and tickets' URLs, which
-// are used like those of any other store.
+// needsProtocol reports whether a request must name the protocol version. Exempt are the three paths
+// that people and monitors request, and tickets' URLs, which are used like those of any other store.
 func needsProtocol(path string) bool {
 	return !strings.HasPrefix(path, wire.PathBlobData) && path != PathHealth && path != PathOpenAPI && path != PathRealm
 }
 
-// front is the API's own outermost handler behind Guard: protocol version,
-// unknown routes, panics and the access log.
+// front is the API's outermost handler after Guard: protocol version, unknown routes, panics and the
+// access log.
 func (a *API) front(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := a.opt.Now()
@@ -110,16 +108,16 @@ func (a *API) front(mux *http.ServeMux) http.Handler {
 			writeError(rec, refuse(wire.CodeNotFound, "no such route"))
 		case got != strconv.Itoa(wire.ProtocolVersion) && (got != "" || needsProtocol(r.URL.Path)):
 			writeError(rec, refuse(wire.CodeVersion, "this server speaks protocol version %d, named in the header %s", wire.ProtocolVersion, ProtocolHeader))
-		case !strings.HasPrefix(r.URL.Path, wire.PathBlobData) && twice(r.URL.Query()): // tickets look themselves
-			writeError(rec, refuse(wire.CodeMalformed, "a query parameter stands twice"))
+		case !strings.HasPrefix(r.URL.Path, wire.PathBlobData) && twice(r.URL.Query()): // tickets are checked by their handler
+			writeError(rec, refuse(wire.CodeMalformed, "a query parameter is repeated"))
 		default:
 			mux.ServeHTTP(rec, r)
 		}
 	})
 }
 
-// twice reports whether a query parameter has more than one value: two parsers
-// could take different ones.
+// twice reports whether a query parameter has more than one value, because two parsers could use
+// different ones.
 func twice(query url.Values) bool {
 	for _, values := range query {
 		if len(values) > 1 {
@@ -129,7 +127,7 @@ func twice(query url.Values) bool {
 	return false
 }
 
-// method keeps made-up methods out of the log.
+// method keeps invented methods out of the log.
 func method(m string) string {
 	switch m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete:
@@ -138,14 +136,14 @@ func method(m string) string {
 	return "other"
 }
 
-// recovered logs a panic with its stack and answers 500. The value of the panic
-// may hold what a client sent, so only that of a runtime error is logged.
+// recovered logs a panic with its stack and answers 500. The value of a panic may contain client data,
+// so it is logged only for runtime errors.
 func (a *API) recovered(w *recorder, r *http.Request, pattern string, v any) {
 	if v == http.ErrAbortHandler {
 		panic(v)
 	}
 	if r.Context().Err() != nil {
-		return // the client went away while it was written to; huma panics then
+		return // huma panics when the client disconnects during a write
 	}
 	text := fmt.Sprintf("%T", v)
 	if e, ok := v.(runtime.Error); ok {
@@ -158,13 +156,13 @@ func (a *API) recovered(w *recorder, r *http.Request, pattern string, v any) {
 	}
 }
 
-// recorder notes the status of a response.
+// recorder records the status of a response.
 type recorder struct {
 	http.ResponseWriter
 	status int
 }
 
-// WriteHeader notes and sends the status.
+// WriteHeader records and sends the status.
 func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 {
 		r.status = status

@@ -22,8 +22,8 @@ func (a *API) getRealm(context.Context, *empty) (*answer[wire.Realm], error) {
 	}}, nil
 }
 
-// postChallenge serves POST /v1/challenges. It reads nothing from the store,
-// so its answer says nothing about the names.
+// postChallenge serves POST /v1/challenges. It does not read the store, so the answer reveals nothing
+// about the names.
 func (a *API) postChallenge(ctx context.Context, in *body[wire.Challenge]) (*answer[wire.Challenged], error) {
 	if ok, wait := a.logins.Take(clientAddr(ctx)); !ok {
 		return nil, limited(wait)
@@ -32,9 +32,9 @@ func (a *API) postChallenge(ctx context.Context, in *body[wire.Challenge]) (*ans
 	return &answer[wire.Challenged]{wire.Challenged{Nonce: v[:], ExpiresMS: expires.UnixMilli()}}, nil
 }
 
-// postToken serves POST /v1/tokens. Whatever is wrong with a login, unknown
-// names included, gets the same answer after the same work. Only who holds the
-// key of a device learns that it was revoked.
+// postToken serves POST /v1/tokens. Every failed login, including one with unknown names, gets the same
+// answer after the same work. Only a client that holds a device's key learns that the device was
+// revoked.
 func (a *API) postToken(ctx context.Context, in *body[wire.TokenRequest]) (*answer[wire.Token], error) {
 	if ok, wait := a.logins.Take(clientAddr(ctx)); !ok {
 		return nil, limited(wait)
@@ -45,7 +45,7 @@ func (a *API) postToken(ctx context.Context, in *body[wire.TokenRequest]) (*answ
 	}
 	v, fresh := a.nonces.check(req.Nonce, req.Account, req.Device)
 	id, idErr := key.ParseDeviceID(req.Device)
-	// An id that cannot be one is looked up all the same, as the zero id.
+	// An invalid id is looked up like any other, as the zero id.
 	s, err := a.device(ctx, id)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
@@ -53,7 +53,7 @@ func (a *API) postToken(ctx context.Context, in *body[wire.TokenRequest]) (*answ
 	known := err == nil && idErr == nil && s.account == req.Account
 	signing, addr := s.signing, identity.Address{User: s.account, Domain: a.opt.Domain}
 	if !known {
-		// Any valid name will do: the decoy's answer is thrown away.
+		// Any valid name works here: the result of checking against the decoy is discarded.
 		signing, addr.User = a.decoy, "nobody"
 	}
 	proof := identity.Challenge{Address: addr, Device: id, Role: string(req.Role), Nonce: v[:]}

@@ -11,9 +11,8 @@ import (
 	"secmsg/serverd/store"
 )
 
-// putManifest serves PUT /v1/manifest. The identity key's signature is what
-// allows it; the token only says which account is meant. The same manifest
-// again succeeds, so that a lost answer does no harm.
+// putManifest serves PUT /v1/manifest. The identity key's signature authorizes it; the token only names
+// the account. Repeating the same manifest succeeds, so a lost answer does no harm.
 func (a *API) putManifest(ctx context.Context, in *body[wire.PutManifest]) (*empty, error) {
 	c := callerOf(ctx)
 	acc, err := a.opt.Store.Account(ctx, c.account)
@@ -38,7 +37,7 @@ func (a *API) putManifest(ctx context.Context, in *body[wire.PutManifest]) (*emp
 	}
 	previous := [32]byte(in.Body.Previous)
 	if previous != acc.ManifestHash || m.Previous != previous || m.Version != acc.ManifestVersion+1 {
-		return nil, refuse(wire.CodeConflict, "the newest manifest is another one")
+		return nil, refuse(wire.CodeConflict, "previous is not the hash of the newest manifest")
 	}
 	if ok, wait := a.manifests.Take(c.account); !ok {
 		return nil, limited(wait)
@@ -47,7 +46,7 @@ func (a *API) putManifest(ctx context.Context, in *body[wire.PutManifest]) (*emp
 	if err != nil {
 		return nil, err
 	}
-	// Linking a device is limited as registration is. Dropping one never is.
+	// Linking a device is rate-limited like registration. Removing a device never is.
 	if added > 0 {
 		if ok, wait := a.registration.Take(clientAddr(ctx)); !ok {
 			return nil, limited(wait)
@@ -55,7 +54,7 @@ func (a *API) putManifest(ctx context.Context, in *body[wire.PutManifest]) (*emp
 	}
 	if err := a.opt.Store.PutManifest(ctx, c.account, previous, next, a.opt.Now()); err != nil {
 		if errors.Is(err, store.ErrConflict) {
-			return nil, refuse(wire.CodeConflict, "the newest manifest is another one")
+			return nil, refuse(wire.CodeConflict, "previous is not the hash of the newest manifest")
 		}
 		return nil, fmt.Errorf("store manifest: %w", err)
 	}
@@ -67,8 +66,8 @@ func (a *API) putManifest(ctx context.Context, in *body[wire.PutManifest]) (*emp
 	return &empty{}, nil
 }
 
-// compareDevices returns how many devices next adds, and those that it drops. A device that is new in
-// it must be new to the realm: ids are never used again.
+// compareDevices returns the number of devices that next adds, and the devices that it drops. An added
+// device must be new to the realm, because device ids are never reused.
 func (a *API) compareDevices(ctx context.Context, account string, next store.Manifest) (added int, dropped []key.DeviceID, err error) {
 	list, err := a.opt.Store.Devices(ctx, account)
 	if err != nil {
@@ -100,8 +99,8 @@ func (a *API) compareDevices(ctx context.Context, account string, next store.Man
 	return added, dropped, nil
 }
 
-// postCertificate serves POST /v1/certificate: the stored chain, or from two
-// thirds of its life on a new one for the same key.
+// postCertificate serves POST /v1/certificate: the stored chain, or a new one for the same key once two
+// thirds of its lifetime have passed.
 func (a *API) postCertificate(ctx context.Context, _ *empty) (*answer[wire.Certificate], error) {
 	c := callerOf(ctx)
 	acc, err := a.opt.Store.Account(ctx, c.account)

@@ -10,14 +10,14 @@ import (
 	"secmsg/serverd/store"
 )
 
-// Names that an account has looked up are not new to it for a day. The cache is
-// bounded; a name that has fallen out counts once more.
+// Names that an account has looked up within a day do not count again. The cache is bounded; an evicted
+// name counts once more.
 const (
 	nameFresh     = 24 * time.Hour
 	maxKnownNames = 1 << 17
 )
 
-// nameCache remembers which account has looked up which name.
+// nameCache records which account has looked up which names.
 type nameCache struct {
 	mu    sync.Mutex
 	known map[[2]string]time.Time // {account, name}; guarded by mu
@@ -41,8 +41,8 @@ func (c *nameCache) add(account, name string, now time.Time) {
 	c.known[[2]string{account, name}] = now
 }
 
-// lookup is the gate of every route that tells whether a name exists. It
-// counts a name that is new to the caller, found or not, and returns the account.
+// lookup guards every route that reveals whether a name exists. It counts a name that is new to the
+// caller, whether it exists or not, and returns the account.
 func (a *API) lookup(ctx context.Context, c caller, name string) (store.Account, error) {
 	if identity.ValidUser(name) != nil {
 		return store.Account{}, errNoAccount()

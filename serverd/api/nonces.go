@@ -11,13 +11,13 @@ import (
 	"secmsg/crypto/identity"
 )
 
-// maxUsedNonces bounds the nonces that are remembered as used. Only a login
-// with a good signature uses one up, so strangers cannot fill it.
+// maxUsedNonces bounds the used nonces that are remembered. Only a login with a valid signature uses
+// one up, so strangers cannot fill the table.
 const maxUsedNonces = 1 << 16
 
-// Layout of a nonce: 8 random bytes, 8 bytes of expiry in Unix milliseconds,
-// and the first 16 bytes of an HMAC-SHA256 over both and whom it is for. So a
-// challenge costs the server no memory and looks alike for everybody.
+// Layout of a nonce: 8 random bytes, 8 bytes of expiry in Unix milliseconds, and the first 16 bytes of
+// an HMAC-SHA256 over both and the names it is issued to. So a challenge costs the server no memory,
+// and looks alike for everybody.
 const (
 	nonceRandom = 8
 	nonceHead   = nonceRandom + 8
@@ -26,15 +26,15 @@ const (
 // nonce is a login challenge.
 type nonce = [identity.ChallengeNonceSize]byte
 
-// nonces makes and checks challenges. Its key lives as long as the process, so
-// that a nonce used before a restart cannot be used again after it.
+// nonces issues and checks challenges. Its key lives as long as the process, so a nonce used before a
+// restart cannot be used again after it.
 type nonces struct {
 	key  [sha256.Size]byte // constant
 	life time.Duration     // constant
 	now  func() time.Time
 
 	mu   sync.Mutex
-	used map[nonce]time.Time // until when to remember; guarded by mu
+	used map[nonce]time.Time // expiry of used nonces; guarded by mu
 }
 
 func newNonces(life time.Duration, now func() time.Time) *nonces {
@@ -43,7 +43,7 @@ func newNonces(life time.Duration, now func() time.Time) *nonces {
 	return n
 }
 
-// make returns a challenge for an account and device by name, known or not.
+// make returns a challenge for an account and a device by name, whether they exist or not.
 func (n *nonces) make(account, device string) (nonce, time.Time) {
 	var v nonce
 	rand.Read(v[:nonceRandom])
@@ -53,8 +53,8 @@ func (n *nonces) make(account, device string) (nonce, time.Time) {
 	return v, expires
 }
 
-// check reports whether b is a challenge that make returned for the same names
-// and that has not expired. Whether it was used, use says.
+// check reports whether b is a challenge that make returned for the same names and that has not
+// expired. use reports whether it has been used.
 func (n *nonces) check(b []byte, account, device string) (nonce, bool) {
 	if len(b) != len(nonce{}) {
 		return nonce{}, false
@@ -66,7 +66,7 @@ func (n *nonces) check(b []byte, account, device string) (nonce, bool) {
 	return v, n.now().Before(expiry(v))
 }
 
-// use marks a checked nonce as used and reports whether this was the first time.
+// use marks a checked nonce as used and reports whether this was the first use.
 func (n *nonces) use(v nonce) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

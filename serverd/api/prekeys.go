@@ -21,8 +21,8 @@ func (a *API) getPrekeys(ctx context.Context, _ *empty) (*answer[wire.PrekeyCoun
 	return &answer[wire.PrekeyCount]{count}, nil
 }
 
-// putPrekeys serves PUT /v1/prekeys: every key must be signed by the calling
-// device. It stores all of an upload or nothing.
+// putPrekeys serves PUT /v1/prekeys. Every key must be signed by the calling device. It stores the
+// whole upload or nothing.
 func (a *API) putPrekeys(ctx context.Context, in *body[wire.PutPrekeys]) (*answer[wire.StoredPrekeys], error) {
 	c := callerOf(ctx)
 	s, err := a.device(ctx, c.device)
@@ -109,7 +109,7 @@ func (v *verifier) one(field string, kind identity.PrekeyKind, data []byte) *sto
 	case err != nil:
 		v.err = refuse(wire.CodeMalformed, "%s: %s", field, reason(err))
 	case p.Kind != kind:
-		v.err = refuse(wire.CodeMalformed, "%s: a key of another kind", field)
+		v.err = refuse(wire.CodeMalformed, "%s: wrong kind of key", field)
 	}
 	if v.err != nil {
 		return nil
@@ -127,7 +127,7 @@ func (v *verifier) many(field string, kind identity.PrekeyKind, list [][]byte) [
 			return nil
 		}
 		if p == nil || seen[p.ID] {
-			v.err = refuse(wire.CodeMalformed, "%s: an empty key, or an id twice", field)
+			v.err = refuse(wire.CodeMalformed, "%s: an empty key or a repeated id", field)
 			return nil
 		}
 		seen[p.ID] = true

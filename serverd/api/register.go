@@ -13,9 +13,9 @@ import (
 	"secmsg/serverd/store"
 )
 
-// postAccount serves POST /v1/accounts. Every invite that does not work has one
-// answer, and it is looked at before anything else. A lost answer is asked for
-// again with the same token and keys.
+// postAccount serves POST /v1/accounts. The invite is checked before anything else, and every invite
+// that does not work gets the same answer. A client that lost the answer repeats the request with the
+// same token and keys.
 func (a *API) postAccount(ctx context.Context, in *body[wire.Register]) (*answer[wire.Registered], error) {
 	if ok, wait := a.registration.Take(clientAddr(ctx)); !ok {
 		return nil, limited(wait)
@@ -83,9 +83,8 @@ func (a *API) postAccount(ctx context.Context, in *body[wire.Register]) (*answer
 
 func errNameTaken() error { return refuse(wire.CodeNameTaken, "the account name is in use") }
 
-// verifyRegistration checks everything that a registration proves: the name,
-// the identity key by the CSR, the manifest of version 1 by the identity key,
-// and the one device in it by the proof.
+// verifyRegistration checks everything that a registration proves: the name, the identity key (by the
+// CSR), the manifest of version 1 (signed by the identity key), and its only device (by the proof).
 func (a *API) verifyRegistration(r wire.Register) (store.Registration, error) {
 	malformed := func(what string, err error) (store.Registration, error) {
 		return store.Registration{}, refuse(wire.CodeMalformed, "%s: %s", what, reason(err))
@@ -114,12 +113,12 @@ func (a *API) verifyRegistration(r wire.Register) (store.Registration, error) {
 	}, nil
 }
 
-// deviceUnused refuses device keys that another account brought before.
+// deviceUnused refuses a device key that another account has registered.
 func (a *API) deviceUnused(ctx context.Context, reg store.Registration) error {
 	for _, d := range reg.Manifest.Devices {
 		known, err := a.opt.Store.Device(ctx, d.ID)
 		if err == nil && known.Account == reg.Name {
-			continue // the same request a second time, at the same moment
+			continue // the same request twice at the same moment
 		}
 		if err == nil {
 			return refuse(wire.CodeMalformed, "manifest: the device key was used before")
@@ -131,7 +130,7 @@ func (a *API) deviceUnused(ctx context.Context, reg store.Registration) error {
 	return nil
 }
 
-// storedManifest puts a verified manifest into the store's form.
+// storedManifest converts a verified manifest to the store's type.
 func storedManifest(m identity.Manifest, signed []byte) store.Manifest {
 	out := store.Manifest{Version: m.Version, Hash: identity.ManifestHash(signed), Signed: signed}
 	for _, d := range m.Devices {
@@ -142,8 +141,8 @@ func storedManifest(m identity.Manifest, signed []byte) store.Manifest {
 	return out
 }
 
-// reason names the class of an error of crypto/identity; the text behind it may
-// quote what the client sent.
+// reason returns the class of an error from crypto/identity. The rest of its text may quote client
+// data.
 func reason(err error) string {
 	for _, known := range []error{
 		identity.ErrSignature, identity.ErrName, identity.ErrExpired, identity.ErrNotYetValid, identity.ErrChain,

@@ -22,15 +22,15 @@ const (
 	PathRealm   = "/v1/realm"
 )
 
-// Bounds of request bodies in bytes; prekey uploads may be as large as
-// wire.MaxBody, everything else is small.
+// Bounds of request bodies in bytes. Prekey uploads may be as large as wire.MaxBody; everything else is
+// small.
 const (
 	smallBody    = 1 << 10 // names, ids, nonce and signature
 	manifestBody = 8 << 10 // a manifest of at most 2.5 KiB in base64, with room
 	registerBody = 16 << 10
 )
 
-// maxDepth bounds the nesting of a request body; the deepest has three levels.
+// maxDepth bounds the nesting of a request body; the deepest valid one has three levels.
 const maxDepth = 8
 
 // Route is a row of the router's table.
@@ -44,16 +44,16 @@ type Route struct {
 // empty is the input or output of a route without one.
 type empty struct{}
 
-// answer is an output that is only a body.
+// answer is an output that consists of a body only.
 type answer[T any] struct{ Body T }
 
-// body is an input that is only a body.
+// body is an input that consists of a body only.
 type body[T any] struct{ Body T }
 
-// build makes the router.
+// build creates the router.
 func (a *API) build() error {
 	mux := http.NewServeMux()
-	// Unknown members are refused by the schema, since huma first decodes into any.
+	// The schema refuses unknown members, since huma first decodes into any.
 	requests := huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: func(data []byte, v any) error {
 		return strict.Unmarshal(data, v, strict.Limits{Depth: maxDepth, Values: wire.MaxValues})
 	}}
@@ -63,14 +63,14 @@ func (a *API) build() error {
 			Info: &huma.Info{
 				Title:       "secmsg",
 				Version:     fmt.Sprintf("%d", wire.ProtocolVersion),
-				Description: "The REST API between devices and server. Byte strings are standard base64; the layouts of signed structures stand in crypto/SPEC.md, the protocol in rpc/PROTOCOL.md.",
+				Description: "The REST API between devices and server. Byte strings are standard base64; crypto/SPEC.md defines the layouts of signed structures, rpc/PROTOCOL.md the protocol.",
 			},
 			Components: &huma.Components{
 				Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 				SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer", BearerFormat: "JWT"}},
 			},
 		},
-		// "json" serves types that end in +json, as huma's own errors do before translate.
+		// "json" covers types that end in +json, as huma's own errors do before translate.
 		Formats:                      map[string]huma.Format{"application/json": requests, "json": requests},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
@@ -134,12 +134,12 @@ func (a *API) register(h huma.API) {
 		return
 	}
 	add(a, h, auth("POST", "/v1/blobs", createBlobBody, "Begin an upload and say who may fetch it"), a.postBlob)
-	add(a, h, auth("GET", "/v1/blobs", 0, "What the caller's blobs take, and may take"), a.getBlobUsage)
-	add(a, h, auth("GET", "/v1/blobs/{id}", 0, "State of an own blob, with the parts that are stored"), a.getBlob)
-	add(a, h, auth("POST", "/v1/blobs/{id}/tickets", ticketsBody, "Reserve parts and get URLs to put them to"), a.postBlobTickets)
-	add(a, h, auth("POST", "/v1/blobs/{id}/complete", wire.MaxBody, "Make the parts one blob"), a.postBlobComplete)
+	add(a, h, auth("GET", "/v1/blobs", 0, "The caller's blob usage and limits"), a.getBlobUsage)
+	add(a, h, auth("GET", "/v1/blobs/{id}", 0, "State of one of the caller's blobs, with its stored parts"), a.getBlob)
+	add(a, h, auth("POST", "/v1/blobs/{id}/tickets", ticketsBody, "Reserve parts and get URLs for uploading them"), a.postBlobTickets)
+	add(a, h, auth("POST", "/v1/blobs/{id}/complete", wire.MaxBody, "Combine the parts into one blob"), a.postBlobComplete)
 	add(a, h, auth("POST", "/v1/blobs/{id}/download", 0, "Get a URL to fetch a blob from"), a.postBlobDownload)
-	add(a, h, auth("DELETE", "/v1/blobs/{id}", 0, "Delete an own blob or upload"), a.deleteBlob)
+	add(a, h, auth("DELETE", "/v1/blobs/{id}", 0, "Delete one of the caller's blobs or uploads"), a.deleteBlob)
 }
 
 // operation describes a route. limit bounds its body in bytes.
@@ -147,7 +147,7 @@ func operation(method, path string, limit int64, auth bool, summary string) huma
 	op := huma.Operation{
 		OperationID: operationID(method, path),
 		Method:      method, Path: path, Summary: summary,
-		MaxBodyBytes: limit + 1, // huma refuses a body that reaches the bound
+		MaxBodyBytes: limit + 1, // huma refuses a body that reaches the limit
 	}
 	if auth {
 		op.Security = []map[string][]string{{"token": {}}}
@@ -199,7 +199,7 @@ func (a *API) plain(mux *http.ServeMux, path string, h http.HandlerFunc) {
 
 func (a *API) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/openapi+json")
-	_, _ = w.Write(a.openapi) // the client is gone if this fails
+	_, _ = w.Write(a.openapi) // an error means that the client is gone
 }
 
 func (a *API) serveHealth(w http.ResponseWriter, r *http.Request) {

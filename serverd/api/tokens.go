@@ -15,11 +15,11 @@ import (
 	"secmsg/serverd/store"
 )
 
-// maxToken bounds a token's text in bytes; ours has about 300.
+// maxToken bounds a token's text in bytes; ours have about 300.
 const maxToken = 1 << 10
 
-// claims are what a token says (RFC 7519). HS256 is enough: the server that
-// checks a token is the one that made it.
+// claims are the contents of a token (RFC 7519). HS256 is enough, because the server that issues a
+// token also checks it.
 type claims struct {
 	Account string    `json:"account"`
 	Device  string    `json:"device"`
@@ -27,7 +27,7 @@ type claims struct {
 	jwt.RegisteredClaims
 }
 
-// sign makes a token.
+// sign issues a token.
 func (a *API) sign(account string, device key.DeviceID, role wire.Role) (token string, expires time.Time, err error) {
 	now := a.opt.Now()
 	expires = now.Add(a.opt.Limits.TokenLife).Truncate(time.Second)
@@ -41,9 +41,9 @@ func (a *API) sign(account string, device key.DeviceID, role wire.Role) (token s
 	return token, expires, nil
 }
 
-// Verify checks a token for a role and that its device may still connect. It
-// implements the relay's Tokens. Every error is a *wire.Error: unauthorized,
-// suspended, or unavailable (the store cannot be read: fails closed).
+// Verify checks that a token is valid for a role and that its device may still connect. It implements
+// the relay's Tokens. Every error is a *wire.Error: unauthorized, suspended, or unavailable (the store
+// cannot be read; Verify fails closed).
 func (a *API) Verify(ctx context.Context, token string, role wire.Role) (account string, device key.DeviceID, err error) {
 	if len(token) > maxToken {
 		return "", key.DeviceID{}, errToken()
@@ -78,14 +78,14 @@ func (a *API) Verify(ctx context.Context, token string, role wire.Role) (account
 	return c.Account, id, nil
 }
 
-// authenticated tells the listener that this connection is no stranger's.
+// authenticated tells the listener that this connection's client has authenticated.
 func (a *API) authenticated(ctx context.Context) {
 	if a.opt.Hooks.Authenticated != nil {
 		a.opt.Hooks.Authenticated(ctx)
 	}
 }
 
-// caller is who a request comes from.
+// caller is the authenticated sender of a request.
 type caller struct {
 	account string
 	device  key.DeviceID
@@ -93,15 +93,13 @@ type caller struct {
 
 type callerKey struct{}
 
-// callerOf returns the authenticated sender of a request. Routes that ask for
-// it are behind authenticate.
+// callerOf returns the authenticated sender of a request. Only routes behind authenticate may call it.
 func callerOf(ctx context.Context) caller {
 	c, _ := ctx.Value(callerKey{}).(caller)
 	return c
 }
 
-// authenticate is the middleware of every route that needs a token. It runs
-// before the body is read.
+// authenticate is the middleware of every route that requires a token. It runs before the body is read.
 func (a *API) authenticate(ctx huma.Context, next func(huma.Context)) {
 	token, ok := strings.CutPrefix(ctx.Header("Authorization"), "Bearer ")
 	if !ok {
@@ -125,6 +123,6 @@ func (a *API) fail(ctx huma.Context, err error) {
 	ctx.SetHeader("Content-Type", "application/json")
 	ctx.SetStatus(r.GetStatus())
 	if b, err := r.MarshalJSON(); err == nil {
-		_, _ = ctx.BodyWriter().Write(b) // the client is gone if this fails
+		_, _ = ctx.BodyWriter().Write(b) // an error means that the client is gone
 	}
 }

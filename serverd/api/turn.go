@@ -8,23 +8,24 @@ import (
 	"secmsg/serverd/limit"
 )
 
-// ErrNoTurn says that calls cannot be relayed at the moment.
-var ErrNoTurn = errors.New("api: the media server cannot be used now")
+// ErrNoTurn means that calls cannot be relayed at the moment.
+var ErrNoTurn = errors.New("api: the media server is not available at the moment")
 
-// turnRetry is how long a device waits before it asks again, in seconds: the
-// media server looks after itself about that often.
+// turnRetry is how long a device waits before it asks again, in seconds. The media server retries about
+// that often.
 const turnRetry = 30
 
-// TurnOptions make the API hand out credentials of the media server.
+// TurnOptions make the API issue credentials for the media server.
 type TurnOptions struct {
-	// Credentials makes credentials of an account. It fails with ErrNoTurn.
+	// Credentials issues credentials for an account. It returns ErrNoTurn while calls cannot be
+	// relayed.
 	Credentials func(account string) (wire.TurnCredentials, error)
 	// Rate bounds how many an account gets; zero: 30, then one per 10 s.
 	Rate limit.Rate
 }
 
-// postTurn serves POST /v1/turn. Who may call it has an account that is not
-// suspended; a stranger gets nothing to relay with (attack F8).
+// postTurn serves POST /v1/turn, for accounts that are not suspended. Strangers get no credentials
+// (attack F8, crypto/ATTACKS.md).
 func (a *API) postTurn(ctx context.Context, _ *empty) (*answer[wire.TurnCredentials], error) {
 	account := callerOf(ctx).account
 	if ok, wait := a.turns.Take(account); !ok {
@@ -37,8 +38,8 @@ func (a *API) postTurn(ctx context.Context, _ *empty) (*answer[wire.TurnCredenti
 	if err != nil {
 		return nil, err
 	}
-	// What is made before a suspension the media server refuses. This may be made
-	// after it, and have been allowed before.
+	// The media server refuses credentials issued before a suspension. These may have been allowed
+	// before the suspension but issued after it, so check again.
 	if err := a.MayTransfer(ctx, account); err != nil {
 		return nil, err
 	}

@@ -1,11 +1,9 @@
-// Package blob keeps the bytes of blobs: parts come, become one blob without
-// being copied, go out by range, and are deleted. Clients reach the bytes by
-// tickets: URLs that are signed and expire. One backend is in each file that
-// is named after it, a directory and S3, and one conformance suite runs on
-// both. Who may have a ticket is not decided here.
+// Package blob stores the bytes of blobs. Parts are uploaded, become one blob without being copied, are
+// served by range, and are deleted. Clients reach the bytes by tickets: signed URLs that expire. There
+// are two backends, a directory and S3, in the files named after them, and one conformance suite for
+// both. This package does not decide who may have a ticket.
 //
-// A backend may be used concurrently, starts no goroutine and needs no closing
-// but for a directory, which Close leaves.
+// A backend is safe for concurrent use and starts no goroutine. Only the directory needs Close.
 package blob
 
 import (
@@ -18,11 +16,11 @@ import (
 
 // Errors that callers branch on.
 var (
-	// ErrNotFound says that there is no such blob or upload.
+	// ErrNotFound means that there is no such blob or upload.
 	ErrNotFound = errors.New("no such blob")
-	// ErrConflict says that the stored parts are not those that were named.
-	ErrConflict = errors.New("the parts are not those that are stored")
-	// ErrFull says that the medium has no room; nothing was stored.
+	// ErrConflict means that the stored parts differ from the parts in the call.
+	ErrConflict = errors.New("the parts differ from the stored ones")
+	// ErrFull means that the storage is full; nothing was stored.
 	ErrFull = errors.New("the blob store is full")
 )
 
@@ -30,43 +28,46 @@ var (
 type Part struct {
 	Number int   // from 1
 	Size   int64 // bytes
-	// ETag is the store's name of what it has: it differs when a part was put
-	// again with other content.
+	// ETag identifies the stored content: it changes when a part is uploaded again with other content.
 	ETag string
 }
 
-// Ticket is what a signed URL allows.
+// Ticket describes the access that a signed URL grants.
 type Ticket struct {
 	ID      [16]byte
-	Account string // who asked for it
+	Account string // the account that asked for it
 	Expires time.Time
 }
 
 // Store is a backend.
 type Store interface {
-	// Create begins an upload and returns the backend's name of it, which comes back in the other calls.
+	// Create begins an upload and returns the backend's name for it, which the other calls take.
 	Create(ctx context.Context, id [16]byte) (upload string, err error)
-	// PutURL returns where one part of exactly that size goes, by a PUT whose answer has an ETag. What was put is durable when it is answered. The same number again replaces a part.
+	// PutURL returns the URL for one part of exactly that size. The client uploads with a PUT, whose
+	// response has an ETag; by then the part is durable. The same number again replaces a part.
 	PutURL(ctx context.Context, t Ticket, upload string, number int, size int64) (string, error)
-	// Parts lists what is stored of an upload, by number; ErrNotFound also for a complete one.
+	// Parts lists the stored parts of an upload by number. It returns ErrNotFound for a complete
+	// upload, too.
 	Parts(ctx context.Context, id [16]byte, upload string) ([]Part, error)
-	// Complete makes the parts, numbered from 1 without a gap, the blob. It is durable when it returns, and takes the same call again. It fails with ErrNotFound or ErrConflict.
+	// Complete turns the parts, numbered from 1 without a gap, into the blob. It returns when the blob
+	// is durable; repeating the call succeeds. It returns ErrNotFound or ErrConflict.
 	Complete(ctx context.Context, id [16]byte, upload string, parts []Part) error
-	// GetURL returns where a complete blob comes from, by GET, with single ranges (RFC 9110, section 14).
+	// GetURL returns the URL of a complete blob, for GET with single ranges (RFC 9110, section 14).
 	GetURL(ctx context.Context, t Ticket) (string, error)
-	// Delete removes a blob or upload with all its parts. One that is not there is no error.
+	// Delete removes a blob or upload with all its parts. It is no error if there is none.
 	Delete(ctx context.Context, id [16]byte) error
-	// List returns up to limit ids in ascending order, those after the one given, of all blobs and uploads that have bytes; it may return fewer and is at its end only when it returns none.
+	// List returns up to limit ids in ascending order, greater than after, of all blobs and uploads
+	// that have bytes. It may return fewer; only an empty result is the end.
 	List(ctx context.Context, after [16]byte, limit int) ([][16]byte, error)
-	// Ping verifies that the store can be used.
+	// Ping verifies that the store works.
 	Ping(ctx context.Context) error
 	// Counters are the backend's part of the statistics.
 	Counters() map[string]int64
-	// Close ends the use.
+	// Close releases the backend.
 	Close() error
 }
 
-// NewID returns a blob's name: 128 random bits, so that nobody guesses one.
+// NewID returns a new blob id: 128 random bits, so that nobody can guess one.
 func NewID() (id [16]byte) {
 	rand.Read(id[:])
 	return id
@@ -75,7 +76,7 @@ func NewID() (id [16]byte) {
 // FormatID returns the text of an id: 32 hexadecimal digits.
 func FormatID(id [16]byte) string { return hex.EncodeToString(id[:]) }
 
-// ParseID reads the text of an id as FormatID writes it, and nothing else.
+// ParseID parses an id as FormatID writes it, and accepts nothing else.
 func ParseID(text string) (id [16]byte, ok bool) {
 	if len(text) != hex.EncodedLen(len(id)) {
 		return id, false

@@ -4,8 +4,8 @@ package blob
 
 import "os"
 
-// dropCache does nothing where it is not known how.
+// dropCache does nothing on systems without a known call for it.
 func dropCache(*os.File) {}
 
-// startWrite does nothing where it is not known how.
+// startWrite does nothing on systems without a known call for it.
 func startWrite(*os.File, int64, int64) {}

@@ -23,9 +23,9 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Names in the directory: tmp holds what is being put; a blob is a directory
-// two levels down, with a file for each part and, once it is complete, its
-// index: a head, then the size of each part in four bytes.
+// Names in the directory: tmp holds incoming parts. A blob is a directory two levels down, with a file
+// for each part and, once it is complete, its index: a header, then the size of each part in four
+// bytes.
 const (
 	tmpDir    = "tmp"
 	indexFile = "index"
@@ -35,28 +35,29 @@ const (
 const (
 	privateDir  = 0o700
 	privateFile = 0o600
-	// lockCount spreads blobs over locks.
+	// lockCount is the number of locks that blobs share.
 	lockCount = 64
 )
 
-// DiskOptions are what a Disk is made of; Dir and Key are needed.
+// DiskOptions configure a Disk. Dir and Key are required.
 type DiskOptions struct {
 	Dir string
-	// Key signs URLs. It is a secret of this purpose alone, of KeySize bytes.
+	// Key signs URLs. It is a secret of KeySize bytes that is used for nothing else.
 	Key []byte
-	// Stall is how long stepSize bytes may take; 20 s if it is 0.
+	// Stall is the longest time that stepSize bytes may take. 0 means 20 s.
 	Stall time.Duration
-	// Parallel bounds the transfers of one account at a time; 32 if it is 0.
+	// Parallel bounds the simultaneous transfers of one account. 0 means 32.
 	Parallel int
-	// Bandwidth bounds what the transfers of all accounts move together, in bytes a
-	// second, both directions together; 0: no bound.
+	// Bandwidth bounds the transfers of all accounts together, in bytes per second, both directions
+	// together. 0 means no limit.
 	Bandwidth int64
-	// Authenticated is called for a request with a good signature; may be nil.
+	// Authenticated is called for a request with a valid signature; may be nil.
 	Authenticated func(ctx context.Context)
-	// Allowed says whether an account may still transfer, and else why not, by a *wire.Error; may be nil.
+	// Allowed returns nil if an account may still transfer, else a *wire.Error with the reason; may be
+	// nil.
 	Allowed func(ctx context.Context, account string) error
-	Now     func() time.Time // nil: time.Now
-	Logger  *slog.Logger     // nil: none
+	Now     func() time.Time // nil means time.Now
+	Logger  *slog.Logger     // nil for no log
 }
 
 const (
@@ -64,16 +65,16 @@ const (
 	defaultParallel = 32
 )
 
-// Disk is the embedded backend: files in a directory that belongs to it alone.
-// It serves its own URLs (ServeHTTP).
+// Disk is the embedded backend: files in a directory that it has to itself. It serves its own URLs
+// (ServeHTTP).
 type Disk struct {
 	// constant
 	opt  DiskOptions
 	root *os.Root
 
 	buffers buffers
-	shape   *shaper               // nil: no bound
-	locks   [lockCount]sync.Mutex // of blobs: held while parts are renamed, made an index, or deleted
+	shape   *shaper               // nil for no limit
+	locks   [lockCount]sync.Mutex // of blobs; held while parts are renamed, indexed or deleted
 
 	mu      sync.Mutex
 	puts    map[putKey]*put // guarded by mu
@@ -82,8 +83,7 @@ type Disk struct {
 	putCount, putBytes, getCount, getBytes, refused, full atomic.Int64
 }
 
-// OpenDisk opens or makes the directory, and removes what a crash has left of
-// parts that were being put.
+// OpenDisk opens or creates the directory, and removes incomplete parts that a crash has left.
 func OpenDisk(opt DiskOptions) (*Disk, error) {
 	if len(opt.Key) != KeySize {
 		return nil, errors.New("blobs: the key has the wrong length")
@@ -110,7 +110,7 @@ func OpenDisk(opt DiskOptions) (*Disk, error) {
 	return d, nil
 }
 
-// prepare makes an empty directory for what is being put.
+// prepare creates an empty directory for incoming parts.
 func (d *Disk) prepare() error {
 	if err := d.root.RemoveAll(tmpDir); err != nil {
 		return err
@@ -131,11 +131,9 @@ func partFile(number int) string { return fmt.Sprintf("%05d", number) }
 
 func (d *Disk) lock(id [16]byte) *sync.Mutex { return &d.locks[id[0]%lockCount] }
 
-// Create makes the blob's directory, and the one that it shares with others
-// unless that is there.
+// Create creates the blob's directory, and the shard directory above it if necessary.
 func (d *Disk) Create(_ context.Context, id [16]byte) (string, error) {
-	// Who finds the shared directory must not go on before it is durable: those
-	// of a shard have the same lock.
+	// Nobody may use the shard directory before it is durable, so all blobs of a shard share a lock.
 	l := d.lock(id)
 	l.Lock()
 	defer l.Unlock()
@@ -146,7 +144,7 @@ func (d *Disk) Create(_ context.Context, id [16]byte) (string, error) {
 			if err = d.syncDir("."); err == nil {
 				err = d.root.Mkdir(dir, privateDir)
 			} else {
-				_ = d.root.Remove(path.Dir(dir)) // the next one tries again
+				_ = d.root.Remove(path.Dir(dir)) // the next call tries again
 			}
 		}
 	}
@@ -173,7 +171,7 @@ func (d *Disk) parts(id [16]byte) ([]Part, error) {
 		return nil, d.failed("list parts", err)
 	}
 	defer dir.Close()
-	names, err := dir.Readdirnames(-1) // bounded by the parts that may be reserved
+	names, err := dir.Readdirnames(-1) // bounded by the number of parts that may be reserved
 	if err != nil {
 		return nil, d.failed("list parts", err)
 	}
@@ -193,12 +191,12 @@ func (d *Disk) parts(id [16]byte) ([]Part, error) {
 	return out, nil
 }
 
-// etag names the content of a part file: each put makes another file.
+// etag identifies the content of a part file: each upload creates a new file.
 func etag(info fs.FileInfo) string {
 	return strconv.FormatInt(info.ModTime().UnixNano(), 36) + "-" + strconv.FormatInt(info.Size(), 36)
 }
 
-// Complete writes the index. Nothing is copied: the parts stay where they are.
+// Complete writes the index. Nothing is copied: the parts keep their files.
 func (d *Disk) Complete(_ context.Context, id [16]byte, _ string, parts []Part) error {
 	l := d.lock(id)
 	l.Lock()
@@ -208,7 +206,7 @@ func (d *Disk) Complete(_ context.Context, id [16]byte, _ string, parts []Part) 
 		if !slices.EqualFunc(sizes, parts, func(size int64, p Part) bool { return size == p.Size }) {
 			return ErrConflict
 		}
-		// The first call may have failed just here.
+		// An earlier call may have failed exactly here.
 		if err := d.syncDir(blobDir(id)); err != nil {
 			return d.failed("complete", err)
 		}
@@ -250,7 +248,7 @@ func (d *Disk) writeIndex(id [16]byte, data []byte) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = d.root.Remove(name) // the error that counts is the first one
+			_ = d.root.Remove(name) // report the first error
 		}
 	}()
 	_, err = f.Write(data)
@@ -263,7 +261,7 @@ func (d *Disk) writeIndex(id [16]byte, data []byte) (err error) {
 	return d.syncDir(blobDir(id))
 }
 
-// index returns the sizes of a complete blob's parts, else ErrNotFound.
+// index returns the sizes of a complete blob's parts, or ErrNotFound.
 func (d *Disk) index(id [16]byte) ([]int64, error) {
 	f, err := d.root.Open(path.Join(blobDir(id), indexFile))
 	if err != nil {
@@ -285,8 +283,8 @@ func (d *Disk) index(id [16]byte) ([]int64, error) {
 	return sizes, nil
 }
 
-// Delete removes the blob's directory; the index goes first, so that what a
-// crash leaves is no blob.
+// Delete removes the blob's directory. It removes the index first, so that a crash leaves no complete
+// blob behind.
 func (d *Disk) Delete(_ context.Context, id [16]byte) error {
 	l := d.lock(id)
 	l.Lock()
@@ -326,7 +324,7 @@ func (d *Disk) List(_ context.Context, after [16]byte, limit int) ([][16]byte, e
 	return out, nil
 }
 
-// Ping looks whether something can be written.
+// Ping checks that a file can be written.
 func (d *Disk) Ping(context.Context) error {
 	name := path.Join(tmpDir, "ping")
 	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, privateFile)
@@ -351,7 +349,7 @@ func (d *Disk) Counters() map[string]int64 {
 // Close leaves the directory. Requests must have ended.
 func (d *Disk) Close() error { return d.root.Close() }
 
-// failed names the operation and gives errors the sentinel that callers branch on.
+// failed adds the operation, and the sentinel that callers branch on.
 func (d *Disk) failed(op string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -363,8 +361,8 @@ func (d *Disk) failed(op string, err error) error {
 	return fmt.Errorf("blobs: %s: %w", op, err)
 }
 
-// syncDir makes the names in a directory durable. Windows has no such call: its
-// file systems log changes of names themselves.
+// syncDir makes the names in a directory durable. Windows has no such call; its file systems log
+// changes of names themselves.
 func (d *Disk) syncDir(name string) error {
 	if runtime.GOOS == "windows" {
 		return nil

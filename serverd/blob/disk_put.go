@@ -18,18 +18,16 @@ import (
 )
 
 const (
-	// bufferSize is what is read before it is written to a file, or the other
-	// way round, in bytes: four times what TLS gives at once would still cost a
-	// call to the system for each 64 KiB.
+	// bufferSize is the size of the buffer between connection and file, in bytes. TLS returns at most 16 KiB
+	// at once; even four times that would cost one system call for each 64 KiB.
 	bufferSize = 256 << 10
-	// stepSize is what must move before the deadline is put off, in bytes.
+	// stepSize is how many bytes must move before the deadline is extended.
 	stepSize = 64 << 10
-	// writeAhead is how much of a part is taken before the disk is told to begin
-	// with it, in bytes: enough for one large request.
+	// writeAhead is how many bytes of a part are received before the disk starts writing
+	// them: enough for one large request.
 	writeAhead = 1 << 20
-	// passingSize is from where on a part does not stay in the system's memory,
-	// in bytes: large files pass once, and would push out of it what is read all
-	// the time, such as the database.
+	// passingSize is the size in bytes above which a part is dropped from the page cache: large files
+	// are read once and would displace data that is read often, such as the database.
 	passingSize = 4 << 20
 )
 
@@ -50,30 +48,29 @@ type putKey struct {
 	number int
 }
 
-// put is a part that is coming in.
+// put is an incoming part.
 type put struct {
 	account string
 	rc      *http.ResponseController
 	ctx     context.Context
 	cancel  context.CancelFunc
-	ended   atomic.Bool // a newer one has come
+	ended   atomic.Bool // a newer put replaces it
 	done    chan struct{}
 }
 
-// step gives the next step its time, unless a newer put has come.
+// step extends the deadline for the next step, unless a newer put replaces this one.
 func (p *put) step(within time.Duration) error {
 	if err := p.rc.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return fmt.Errorf("blobs: put: %w", err)
 	}
-	if p.ended.Load() { // looked at last: its deadline may just have been put off
+	if p.ended.Load() { // checked last, because its deadline may just have been extended
 		return errBody
 	}
 	return nil
 }
 
-// begin makes p the only put of a part: an older one, whose client has
-// probably lost its connection, ends first. So what is on its way takes no
-// more room than what is reserved.
+// begin makes p the only put of a part. It first ends an older put, whose client has probably lost its
+// connection, so that incoming data fits into the reservation.
 func (d *Disk) begin(ctx context.Context, key putKey, p *put) error {
 	for {
 		d.mu.Lock()
@@ -85,7 +82,7 @@ func (d *Disk) begin(ctx context.Context, key putKey, p *put) error {
 		}
 		older.ended.Store(true)
 		older.cancel()
-		_ = older.rc.SetReadDeadline(time.Unix(1, 0)) // its connection may be gone already
+		_ = older.rc.SetReadDeadline(time.Unix(1, 0)) // its connection may already be gone
 		d.mu.Unlock()
 		select {
 		case <-older.done:
@@ -102,11 +99,11 @@ func (d *Disk) end(key putKey, p *put) {
 	close(p.done)
 }
 
-// servePut takes one part.
+// servePut receives one part.
 func (d *Disk) servePut(w http.ResponseWriter, r *http.Request, g grant) {
 	switch {
 	case r.ContentLength < 0:
-		d.refuse(w, http.StatusLengthRequired, &wire.Error{Code: wire.CodeMalformed, Message: "a part needs its length"})
+		d.refuse(w, http.StatusLengthRequired, &wire.Error{Code: wire.CodeMalformed, Message: "a part needs a Content-Length"})
 		return
 	case r.ContentLength > g.size:
 		d.refuse(w, http.StatusRequestEntityTooLarge, &wire.Error{Code: wire.CodeTooLarge, Message: "the part is larger than its ticket"})
@@ -131,7 +128,7 @@ func (d *Disk) servePut(w http.ResponseWriter, r *http.Request, g grant) {
 	}
 	d.putCount.Add(1)
 	d.putBytes.Add(g.size)
-	// The answer has its own time: the bound of the whole request is long past.
+	// The response has its own deadline; that of the whole request is long past.
 	if err := p.rc.SetWriteDeadline(time.Now().Add(d.opt.Stall)); err != nil {
 		d.fail(w, err)
 		return
@@ -140,8 +137,8 @@ func (d *Disk) servePut(w http.ResponseWriter, r *http.Request, g grant) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// store writes a part to a temporary file and, once that is durable, gives it
-// its place. It returns the part's ETag.
+// store writes a part to a temporary file and, once that is durable, moves it into place. It returns
+// the part's ETag.
 func (d *Disk) store(p *put, g grant, body io.Reader) (name string, err error) {
 	if err := d.open(g.id); err != nil {
 		return "", err
@@ -156,7 +153,7 @@ func (d *Disk) store(p *put, g grant, body io.Reader) (name string, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.Close())
-			_ = d.root.Remove(tmp) // else it goes at the next start
+			_ = d.root.Remove(tmp) // otherwise the next start removes it
 		}
 	}()
 	if err := d.receive(p, f, body, g.size); err != nil {
@@ -175,8 +172,8 @@ func (d *Disk) store(p *put, g grant, body io.Reader) (name string, err error) {
 	if p.ended.Load() {
 		return "", errBody
 	}
-	// A part that is whole stays though its client has gone: when that comes back,
-	// it asks what is here.
+	// A complete part is kept even if its client has gone: on its return the client asks which parts
+	// are stored.
 	if err := d.place(g, tmp); err != nil {
 		return "", err
 	}
@@ -189,7 +186,7 @@ func (d *Disk) store(p *put, g grant, body io.Reader) (name string, err error) {
 	return etag(info), nil
 }
 
-// open fails unless parts of the blob may come.
+// open returns an error unless the blob accepts parts.
 func (d *Disk) open(id [16]byte) error {
 	if _, err := d.root.Stat(blobDir(id)); err != nil {
 		return d.failed("put", err)
@@ -214,8 +211,8 @@ func (d *Disk) place(g grant, tmp string) error {
 	return nil
 }
 
-// receive copies exactly size bytes from body to f. Each step must come in time,
-// which begins when it may come.
+// receive copies exactly size bytes from body to f. Each step has a time limit, which starts when the
+// shaper admits the step.
 func (d *Disk) receive(p *put, f *os.File, body io.Reader, size int64) error {
 	buf := d.buffers.get()
 	defer d.buffers.put(buf)
@@ -255,5 +252,5 @@ func (d *Disk) receive(p *put, f *os.File, body io.Reader, size int64) error {
 	return nil
 }
 
-// errBody says that a part did not come whole, or not in time.
-var errBody = errors.New("the part did not come whole in time")
+// errBody means that a part did not arrive completely or in time.
+var errBody = errors.New("the part did not arrive completely in time")

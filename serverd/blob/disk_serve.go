@@ -16,9 +16,9 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// ServeHTTP serves wire.PathBlobData: PUT of a part, GET and HEAD of a blob,
-// each by a URL of this store. A connection that shows no good signature is
-// closed with the answer, and nothing is read from it.
+// ServeHTTP serves wire.PathBlobData: PUT of a part, GET and HEAD of a blob, each by a URL of this
+// store. A connection without a valid signature is closed after the answer, and nothing is read from
+// it.
 func (d *Disk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	method := r.Method
 	if method == http.MethodHead {
@@ -45,7 +45,7 @@ func (d *Disk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer d.leave(g.account)
-	// Nothing of a body is asked for, or read, before its turn.
+	// Nothing of a body is requested or read before its turn.
 	if err := d.shape.enter(r.Context(), g.account); err != nil {
 		d.fail(w, err)
 		return
@@ -76,19 +76,19 @@ func (d *Disk) leave(account string) {
 	}
 }
 
-// refuse answers and ends the connection, whose body may not have been read.
+// refuse answers and closes the connection, whose body may be unread.
 func (d *Disk) refuse(w http.ResponseWriter, status int, e *wire.Error) {
 	d.refused.Add(1)
-	// A transfer may have taken longer than the bound of a whole request.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d.opt.Stall)) // without it the older bound holds
+	// A transfer may have outlasted the deadline of the whole request.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d.opt.Stall)) // on failure the older deadline remains
 	h := w.Header()
 	h.Set("Connection", "close")
 	h.Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(wire.ErrorBody{Error: e}) // the client is gone if this fails
+	_ = json.NewEncoder(w).Encode(wire.ErrorBody{Error: e}) // an error means that the client is gone
 }
 
-// fail maps an error; what is not expected is logged whole.
+// fail maps an error. An unexpected one is logged in full.
 func (d *Disk) fail(w http.ResponseWriter, err error) {
 	if e, ok := errors.AsType[*wire.Error](err); ok {
 		status := http.StatusForbidden
@@ -107,13 +107,13 @@ func (d *Disk) fail(w http.ResponseWriter, err error) {
 	case errors.Is(err, ErrConflict):
 		d.refuse(w, http.StatusConflict, &wire.Error{Code: wire.CodeConflict, Message: "the blob is complete"})
 	case errors.Is(err, errBody), errors.Is(err, context.Canceled):
-		// The line is at fault, not the client: the same part is good a second later.
+		// The connection is at fault, not the client: the same part may succeed a second later.
 		d.refuse(w, http.StatusServiceUnavailable, &wire.Error{Code: wire.CodeUnavailable, Message: errBody.Error(), RetryAfter: 1})
 	case errors.Is(err, ErrFull):
-		d.opt.Logger.Error("a part could not be stored", "error", err)
+		d.opt.Logger.Error("could not store a part", "error", err)
 		d.refuse(w, http.StatusInsufficientStorage, &wire.Error{Code: wire.CodeUnavailable, Message: "the server's storage is full", RetryAfter: 10})
 	default:
-		d.opt.Logger.Error("a transfer failed", "error", err)
+		d.opt.Logger.Error("transfer failed", "error", err)
 		d.refuse(w, http.StatusInternalServerError, &wire.Error{Code: wire.CodeInternal, Message: "internal error; the server's log has the details"})
 	}
 }
@@ -129,9 +129,9 @@ func (d *Disk) serveGet(w http.ResponseWriter, r *http.Request, g grant) {
 	defer c.close()
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
-	h.Set("ETag", `"`+FormatID(g.id)+`"`) // a blob never changes
+	h.Set("ETag", `"`+FormatID(g.id)+`"`) // a blob is immutable
 	if strings.Contains(r.Header.Get("Range"), ",") {
-		// Many ranges in one answer are of no use to a client, but of use to an attacker.
+		// Responses with many ranges help no honest client, but they help an attacker.
 		w.Header().Del("Content-Type")
 		d.refuse(w, http.StatusRequestedRangeNotSatisfiable, &wire.Error{Code: wire.CodeMalformed, Message: "one range at a time"})
 		return
@@ -141,13 +141,13 @@ func (d *Disk) serveGet(w http.ResponseWriter, r *http.Request, g grant) {
 	if c.err == nil {
 		return
 	}
-	if _, err := d.index(g.id); !errors.Is(err, ErrNotFound) { // else it was deleted meanwhile
-		d.opt.Logger.Error("a blob could not be read", "blob", FormatID(g.id), "error", c.err)
+	if _, err := d.index(g.id); !errors.Is(err, ErrNotFound) { // otherwise it was deleted meanwhile
+		d.opt.Logger.Error("could not read a blob", "blob", FormatID(g.id), "error", c.err)
 	}
 }
 
-// steadyWriter is a ResponseWriter whose every step must go out in time, which
-// begins when it may go.
+// steadyWriter is a ResponseWriter whose every step has a time limit, which starts when the shaper
+// admits the step.
 type steadyWriter struct {
 	http.ResponseWriter
 	rc      *http.ResponseController
@@ -177,7 +177,7 @@ func (s *steadyWriter) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// ReadFrom sends what r has, with a large buffer.
+// ReadFrom sends the contents of r with a large buffer.
 func (s *steadyWriter) ReadFrom(r io.Reader) (total int64, err error) {
 	buf := s.d.buffers.get()
 	defer s.d.buffers.put(buf)
@@ -199,15 +199,15 @@ func (s *steadyWriter) ReadFrom(r io.Reader) (total int64, err error) {
 // Unwrap serves http.ResponseController.
 func (s *steadyWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-// content reads the parts of a blob as one; only the part that is read is open.
+// content reads the parts of a blob as one stream. Only the part being read is open.
 type content struct {
 	d      *Disk
 	id     [16]byte
-	ends   []int64 // of each part, in the blob
+	ends   []int64 // end of each part within the blob
 	offset int64
 	part   int // index of file
 	file   *os.File
-	err    error // the first that is not an end
+	err    error // first error other than io.EOF
 }
 
 func newContent(d *Disk, id [16]byte, sizes []int64) *content {
@@ -266,7 +266,7 @@ func (c *content) Read(p []byte) (int, error) {
 	n, err := c.file.ReadAt(p, c.offset-start)
 	c.offset += int64(n)
 	if n < len(p) {
-		return n, c.fail(errors.Join(io.ErrUnexpectedEOF, err)) // the part is shorter than it was
+		return n, c.fail(errors.Join(io.ErrUnexpectedEOF, err)) // the part has become shorter
 	}
 	return n, nil
 }
@@ -283,7 +283,7 @@ func (c *content) close() {
 		if info, err := c.file.Stat(); err == nil && info.Size() >= passingSize {
 			dropCache(c.file)
 		}
-		_ = c.file.Close() // nothing was written
+		_ = c.file.Close() // the file was only read
 		c.file = nil
 	}
 }

@@ -16,11 +16,11 @@ import (
 // KeySize is the length of the key that signs URLs, in bytes: that of the hash (RFC 2104, section 3).
 const KeySize = sha256.Size
 
-// signLabel begins what is signed, so that no other use of a key of ours could
-// ever make a signature of these.
+// signLabel begins the signed text, so that no other use of one of our keys can produce such a
+// signature.
 const signLabel = "secmsg blob url v1"
 
-// grant is what a URL allows.
+// grant is the access that a URL allows.
 type grant struct {
 	method  string
 	id      [16]byte
@@ -30,7 +30,7 @@ type grant struct {
 	expires int64 // Unix milliseconds
 }
 
-// sign returns the HMAC-SHA256 (RFC 2104) over all fields; none can hold a newline.
+// sign returns the HMAC-SHA256 (RFC 2104) over all fields. No field can contain a newline.
 func (d *Disk) sign(g grant) []byte {
 	mac := hmac.New(sha256.New, d.opt.Key)
 	mac.Write([]byte(strings.Join([]string{
@@ -57,8 +57,8 @@ func (d *Disk) GetURL(_ context.Context, t Ticket) (string, error) {
 	return d.url(grant{method: "GET", id: t.ID, account: t.Account, expires: t.Expires.UnixMilli()}), nil
 }
 
-// check reads a URL's grant and reports whether it is signed and not expired.
-// What is wrong with it is not said.
+// check parses a URL's grant and reports whether it is signed and has not expired. It does not say what
+// is wrong with an invalid one.
 func (d *Disk) check(method, id string, q url.Values, now time.Time) (grant, bool) {
 	g := grant{method: method}
 	fields := 3

@@ -22,27 +22,27 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// S3Options are what an S3 is made of.
+// S3Options configure an S3.
 type S3Options struct {
 	Endpoint  *url.URL // https://HOST[:PORT], or http:// on this machine
 	Region    string
 	Bucket    string
-	Prefix    string // of every key; what is below it belongs to this server alone
+	Prefix    string // prefix of every key; this server owns everything below it
 	AccessKey string
 	SecretKey string
-	Roots     *x509.CertPool // nil: the system's
+	Roots     *x509.CertPool // nil for the system's
 	Now       func() time.Time
 }
 
 const (
-	// s3Timeout bounds one call to the store; a large multipart upload takes a while to complete.
+	// s3Timeout bounds one call to the store. Completing a large multipart upload takes a while.
 	s3Timeout = time.Minute
-	// s3Page is how much is listed at once, S3's own bound.
+	// s3Page is the number of entries listed at once, S3's own maximum.
 	s3Page = 1000
 )
 
-// S3 is the backend for an S3 store: parts go from clients to the store, and
-// back, by presigned URLs (multipart uploads), never through the server.
+// S3 is the backend for an S3 store. Clients exchange parts with the store directly, by presigned URLs
+// (multipart uploads); the bytes never pass through the server.
 type S3 struct {
 	core *minio.Core // constant
 	opt  S3Options   // constant
@@ -54,7 +54,7 @@ type S3 struct {
 	late []aborted // guarded by mu; oldest first
 }
 
-// OpenS3 makes the backend. Nothing is connected yet.
+// OpenS3 creates the backend. It does not connect yet.
 func OpenS3(opt S3Options) (*S3, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
@@ -75,7 +75,7 @@ func OpenS3(opt S3Options) (*S3, error) {
 
 func (s *S3) key(id [16]byte) string { return s.opt.Prefix + FormatID(id) }
 
-// Create begins a multipart upload; its name is S3's upload id.
+// Create begins a multipart upload and returns S3's upload id.
 func (s *S3) Create(ctx context.Context, id [16]byte) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, s3Timeout)
 	defer cancel()
@@ -83,7 +83,7 @@ func (s *S3) Create(ctx context.Context, id [16]byte) (string, error) {
 	return upload, s.failed("create", err)
 }
 
-// PutURL presigns the upload of one part, its length included.
+// PutURL presigns the upload of one part, including its length.
 func (s *S3) PutURL(ctx context.Context, t Ticket, upload string, number int, size int64) (string, error) {
 	q := url.Values{"uploadId": {upload}, "partNumber": {strconv.Itoa(number)}}
 	return s.presign(ctx, http.MethodPut, t, q, http.Header{"Content-Length": {strconv.FormatInt(size, 10)}})
@@ -94,8 +94,8 @@ func (s *S3) GetURL(ctx context.Context, t Ticket) (string, error) {
 	return s.presign(ctx, http.MethodGet, t, nil, nil)
 }
 
-// presign counts the life of a ticket from the moment of S3's clock on, which
-// is not the server's.
+// presign counts a ticket's lifetime from the current time of S3's clock, which may differ from the
+// server's.
 func (s *S3) presign(ctx context.Context, method string, t Ticket, q url.Values, h http.Header) (string, error) {
 	life := max(t.Expires.Sub(s.opt.Now()).Truncate(time.Second), time.Second)
 	u, err := s.core.PresignHeader(ctx, method, s.opt.Bucket, s.key(t.ID), life, q, h)
@@ -139,8 +139,7 @@ func (s *S3) Complete(ctx context.Context, id [16]byte, upload string, parts []P
 	if err != nil {
 		return err
 	}
-	// What an upload holds is what its tickets allowed only if the store looked
-	// at the signed length; so look again.
+	// An upload is within its tickets only if the store checked the signed length; so check again.
 	if len(parts) == 0 || len(stored) < len(parts) || !slices.Equal(stored[:len(parts)], parts) {
 		return ErrConflict
 	}
@@ -158,7 +157,7 @@ func (s *S3) Complete(ctx context.Context, id [16]byte, upload string, parts []P
 	return err
 }
 
-// completed looks whether an upload that is gone has become the blob.
+// completed checks whether a missing upload has become the blob.
 func (s *S3) completed(ctx context.Context, id [16]byte, parts []Part) error {
 	info, err := s.core.StatObject(ctx, s.opt.Bucket, s.key(id), minio.StatObjectOptions{})
 	if err != nil {
@@ -174,9 +173,9 @@ func (s *S3) completed(ctx context.Context, id [16]byte, parts []Part) error {
 	return nil
 }
 
-// Delete aborts every upload of the key and removes the object. A part that is
-// being put meanwhile may stay behind an upload that is no longer listed: each
-// upload is looked at again at once, and once more by AbortAgain.
+// Delete aborts every upload of the key and removes the object. A part that is being uploaded meanwhile
+// may stay in the store although its upload is no longer listed. So each upload is checked again at
+// once, and once more by AbortAgain.
 func (s *S3) Delete(ctx context.Context, id [16]byte) error {
 	ctx, cancel := context.WithTimeout(ctx, s3Timeout)
 	defer cancel()
@@ -207,12 +206,12 @@ func (s *S3) Delete(ctx context.Context, id [16]byte) error {
 	return err
 }
 
-// List merges objects and uploads, each in the order of keys.
+// List merges objects and uploads, both of which S3 lists in the order of keys.
 func (s *S3) List(ctx context.Context, after [16]byte, limit int) ([][16]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, s3Timeout)
 	defer cancel()
 	var ids [][16]byte
-	// What lies behind the end of a page that was cut is left for the next call.
+	// Entries after the end of a truncated page are left for the next call.
 	var cut []string
 	objects, err := s.core.ListObjectsV2(s.opt.Bucket, s.opt.Prefix, s.key(after), "", "", limit)
 	if err != nil {
@@ -242,7 +241,7 @@ func (s *S3) List(ctx context.Context, after [16]byte, limit int) ([][16]byte, e
 	return ids[:min(len(ids), limit)], nil
 }
 
-// appendID adds the id of a key, unless the key is none of ours.
+// appendID adds the id of a key, unless the key is not one of ours.
 func (s *S3) appendID(ids [][16]byte, key string, after [16]byte) [][16]byte {
 	text, below := strings.CutPrefix(key, s.opt.Prefix)
 	if id, ok := ParseID(text); ok && below && bytes.Compare(id[:], after[:]) > 0 {
@@ -251,7 +250,7 @@ func (s *S3) appendID(ids [][16]byte, key string, after [16]byte) [][16]byte {
 	return ids
 }
 
-// Ping looks for the bucket.
+// Ping checks that the bucket exists.
 func (s *S3) Ping(ctx context.Context) error {
 	ok, err := s.core.BucketExists(ctx, s.opt.Bucket)
 	if err != nil {
@@ -263,18 +262,18 @@ func (s *S3) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Counters count what was asked of the store since the start.
+// Counters count calls to the store since the start.
 func (s *S3) Counters() map[string]int64 {
 	return map[string]int64{"tickets": s.tickets.Load(), "failures": s.failures.Load()}
 }
 
-// Close drops idle connections.
+// Close closes idle connections.
 func (s *S3) Close() error {
 	s.http.CloseIdleConnections()
 	return nil
 }
 
-// failed names the operation and gives S3's errors the sentinels that callers branch on.
+// failed adds the operation, and maps S3's errors to the sentinels that callers branch on.
 func (s *S3) failed(op string, err error) error {
 	if err == nil {
 		return nil

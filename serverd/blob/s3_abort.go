@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// abortTries is how often an upload is aborted in a row while parts appear.
+	// abortTries is how often an upload is aborted in a row while parts keep arriving.
 	abortTries = 3
-	// abortAgain is when an aborted upload is looked at once more: by then its
-	// tickets are long expired, and what was being put has come or failed.
+	// abortAgain is when an aborted upload is checked once more: by then its tickets have long expired,
+	// and every part under way has arrived or failed.
 	abortAgain = 2 * wire.BlobTicketLife
-	// maxLate bounds the uploads that are remembered for that. A rule of the bucket
-	// that aborts old uploads takes care of the rest (OPERATIONS.md).
+	// maxLate bounds the uploads remembered for that. A bucket rule that aborts old uploads takes care
+	// of the rest (serverd/OPERATIONS.md).
 	maxLate = 10_000
 )
 
@@ -55,8 +55,8 @@ func (s *S3) remember(a aborted) {
 	}
 }
 
-// AbortAgain aborts the uploads once more that were aborted long enough ago, for
-// parts that were on their way then. The sweeper calls it.
+// AbortAgain repeats the abort of uploads that were aborted long enough ago, for parts that were under
+// way then. The sweeper calls it.
 func (s *S3) AbortAgain(ctx context.Context) error {
 	for ctx.Err() == nil {
 		s.mu.Lock()

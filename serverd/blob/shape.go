@@ -10,54 +10,54 @@ import (
 )
 
 const (
-	// leastRate is what a transfer is to get, in bytes a second, so that a part of
-	// 8 MiB takes about a minute: beyond that the next one waits for its turn
-	// instead of slowing all the others down.
+	// leastRate is the rate that a running transfer should get, in bytes per second, so that a part of
+	// 8 MiB takes about a minute. When the bandwidth does not allow that for one more transfer, that
+	// transfer waits for its turn instead of slowing all others down.
 	leastRate = 128 << 10
-	// overdue is how long a step waits at most while other accounts are served in
-	// turn: well below what clients and the server take for a standstill (20 s).
+	// overdue is the longest time that a step waits while other accounts take their turns. It is well
+	// below the time after which clients and the server assume a stalled connection (20 s).
 	overdue = 5 * time.Second
-	// doorWait is how long a transfer waits for its turn before it is told to come
-	// back later: less than a client waits for "100 Continue".
+	// doorWait is how long a transfer waits for admission before it is told to come back later: less
+	// than a client waits for "100 Continue".
 	doorWait = 5 * time.Second
-	// shapeBurst is how much time without traffic is made good for.
+	// shapeBurst is how much unused time can be caught up on.
 	shapeBurst = 100 * time.Millisecond
 )
 
-// shaper bounds the bytes of all transfers together. Accounts are served in turn,
-// step by step, however many transfers each has. It starts no goroutine but that
-// of a timer while somebody waits. A nil shaper bounds nothing.
+// shaper bounds the bytes of all transfers together. Accounts take turns, step by step, however many
+// transfers each has. It starts no goroutine except that of a timer while a step waits. A nil shaper
+// bounds nothing.
 type shaper struct {
 	// constant
-	rate int64 // bytes a second
-	most int   // transfers at a time at leastRate
+	rate int64 // bytes per second
+	most int   // simultaneous transfers that get leastRate each
 
 	mu      sync.Mutex
-	lanes   map[string]*lane // of accounts with transfers; guarded by mu, as all below
-	ring    []*lane          // of those with steps that wait, in the order of their turn
-	fifo    []*step          // all steps that wait, the oldest first
-	running int              // transfers that are let in
-	next    time.Time        // when the next step may go
-	timer   *time.Timer      // nil: nothing waits
+	lanes   map[string]*lane // of accounts with transfers; guarded by mu, like all fields below
+	ring    []*lane          // accounts with waiting steps, in the order of their turn
+	fifo    []*step          // all waiting steps, oldest first
+	running int              // admitted transfers
+	next    time.Time        // when the next step may start
+	timer   *time.Timer      // nil while nothing waits
 }
 
-// lane is one account.
+// lane is the queue of one account.
 type lane struct {
 	name    string
-	running int     // transfers that are let in
-	door    []*step // transfers that are not, the oldest first
-	steps   []*step // of those that are, the oldest first
+	running int     // admitted transfers
+	door    []*step // transfers that wait for admission, oldest first
+	steps   []*step // waiting steps of admitted transfers, oldest first
 }
 
-// step waits for its turn.
+// step is a step or a transfer that waits for its turn.
 type step struct {
 	l    *lane
 	n    int
 	came time.Time
-	turn chan struct{} // closed when it is its turn
+	turn chan struct{} // closed at its turn
 }
 
-// newShaper returns a shaper of rate bytes a second; nil for 0.
+// newShaper returns a shaper for rate bytes per second, or nil for 0.
 func newShaper(rate int64) *shaper {
 	if rate == 0 {
 		return nil
@@ -65,9 +65,9 @@ func newShaper(rate int64) *shaper {
 	return &shaper{rate: rate, most: int(max(1, rate/leastRate)), lanes: make(map[string]*lane)}
 }
 
-// enter lets a transfer in. An account has its share of the transfers that there
-// is room for, and always one as long as there are fewer accounts than twice that
-// many. The error is a *wire.Error, or that of ctx; else leave must follow.
+// enter admits a transfer, or waits for admission. An account gets its share of the possible transfers,
+// and always one as long as there are fewer accounts than twice that number. It returns a *wire.Error
+// or the error of ctx; on success, leave must follow.
 func (s *shaper) enter(ctx context.Context, account string) error {
 	if s == nil {
 		return nil
@@ -93,7 +93,7 @@ func (s *shaper) enter(ctx context.Context, account string) error {
 	case <-w.turn:
 		return nil
 	case <-late.C:
-		err = &wire.Error{Code: wire.CodeRateLimited, Message: "the server bounds what all transfers together take", RetryAfter: 1}
+		err = &wire.Error{Code: wire.CodeRateLimited, Message: "the server's bandwidth for transfers is used up", RetryAfter: 1}
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
@@ -101,14 +101,14 @@ func (s *shaper) enter(ctx context.Context, account string) error {
 	defer s.mu.Unlock()
 	i := slices.Index(l.door, w)
 	if i < 0 {
-		return nil // it was let in just now
+		return nil // admitted at the last moment
 	}
 	l.door = slices.Delete(l.door, i, i+1)
 	s.forget(l)
 	return err
 }
 
-// room reports whether one more transfer of an account may run.
+// room reports whether the account may run one more transfer.
 func (s *shaper) room(l *lane) bool {
 	return l.running < max(1, s.most/len(s.lanes)) && s.running < 2*s.most
 }
@@ -118,7 +118,7 @@ func (s *shaper) let(l *lane) {
 	s.running++
 }
 
-// leave ends a transfer that was let in.
+// leave ends an admitted transfer.
 func (s *shaper) leave(account string) {
 	if s == nil {
 		return
@@ -129,7 +129,7 @@ func (s *shaper) leave(account string) {
 	l.running--
 	s.running--
 	s.forget(l)
-	// Those who have least come first.
+	// Accounts with the fewest transfers come first.
 	for {
 		var least *lane
 		for _, l := range s.lanes {
@@ -146,15 +146,14 @@ func (s *shaper) leave(account string) {
 	}
 }
 
-// forget removes a lane in which nothing is any more.
+// forget removes an empty lane.
 func (s *shaper) forget(l *lane) {
 	if l.running == 0 && len(l.door) == 0 {
 		delete(s.lanes, l.name)
 	}
 }
 
-// wait returns when a transfer that was let in may move n bytes more, at most a
-// step.
+// wait returns when an admitted transfer may move n more bytes, at most one step.
 func (s *shaper) wait(ctx context.Context, account string, n int) error {
 	if s == nil {
 		return nil
@@ -187,7 +186,7 @@ func (s *shaper) wait(ctx context.Context, account string, n int) error {
 	return ctx.Err()
 }
 
-// spend counts n bytes that go at now.
+// spend charges n bytes that are sent now.
 func (s *shaper) spend(now time.Time, n int) {
 	if oldest := now.Add(-shapeBurst); s.next.Before(oldest) {
 		s.next = oldest
@@ -195,14 +194,14 @@ func (s *shaper) spend(now time.Time, n int) {
 	s.next = s.next.Add(time.Duration(float64(n) / float64(s.rate) * float64(time.Second)))
 }
 
-// arm has serve called when the next step may go.
+// arm schedules serve for the next step.
 func (s *shaper) arm(now time.Time) {
 	if s.timer == nil && len(s.fifo) > 0 {
 		s.timer = time.AfterFunc(s.next.Sub(now), s.serve)
 	}
 }
 
-// serve lets the steps go whose time has come.
+// serve starts the steps that are due.
 func (s *shaper) serve() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,7 +219,7 @@ func (s *shaper) serve() {
 	s.arm(now)
 }
 
-// drop takes a step out of all queues; its account goes to the end of the ring.
+// drop removes a step from all queues and moves its account to the end of the ring.
 func (s *shaper) drop(w *step) {
 	del := func(list []*step) []*step {
 		i := slices.Index(list, w)

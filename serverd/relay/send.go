@@ -36,7 +36,7 @@ func (c *contact) send(f *wire.Send) error {
 		return fmt.Errorf("a Send has more than %d envelopes", wire.MaxBatch)
 	}
 	if c.pairs.full() {
-		c.sock.end(&wire.Bye{Reason: wire.Reason_REASON_RATE, RetryAfterMs: retryStore.Milliseconds(), Text: "too many envelopes are refused for a time"})
+		c.sock.end(&wire.Bye{Reason: wire.Reason_REASON_RATE, RetryAfterMs: retryStore.Milliseconds(), Text: "too many recipient devices have refused envelopes"})
 		return nil
 	}
 	for _, out := range f.GetEnvelopes() {

@@ -26,8 +26,8 @@ func scanAccount(row scan) (Account, error) {
 	return a, err
 }
 
-// Register consumes one use of the invite and creates account, device and
-// manifest. The same token, name, identity and manifest again return the account.
+// Register consumes one use of the invite and creates account, device and manifest. Repeating it with
+// the same token, name, identity and manifest returns the account.
 func (s *SQLite) Register(ctx context.Context, r Registration) (Account, error) {
 	var a Account
 	err := s.write(ctx, "register", func(t *tx) error {
@@ -71,7 +71,7 @@ func (s *SQLite) Register(ctx context.Context, r Registration) (Account, error) 
 	return a, err
 }
 
-// registered returns the account of that name, if any, and whether r made it.
+// registered returns the account of that name, if any, and whether r created it.
 func registered(t *tx, r Registration) (Account, bool, error) {
 	var token, first [32]byte
 	err := t.get(`SELECT token_hash, first_hash FROM accounts WHERE name = ?`, []any{r.Name},
@@ -105,7 +105,7 @@ func (s *SQLite) Account(ctx context.Context, name string) (Account, error) {
 	return a, mapError("account", err)
 }
 
-// ListAccounts lists up to limit accounts by name, those after the name given.
+// ListAccounts lists up to limit accounts by name, starting after the given name.
 func (s *SQLite) ListAccounts(ctx context.Context, after string, limit int) ([]Account, error) {
 	var out []Account
 	err := s.list(ctx, `SELECT `+accountColumns+` FROM accounts WHERE name > ? ORDER BY name LIMIT ?`, []any{after, limit}, func(row scan) error {
@@ -116,21 +116,22 @@ func (s *SQLite) ListAccounts(ctx context.Context, after string, limit int) ([]A
 	return out, mapError("list accounts", err)
 }
 
-// SetSuspended suspends an account or lifts that. It fails with ErrNotFound.
+// SetSuspended suspends an account or ends its suspension. It returns ErrNotFound for an unknown
+// account.
 func (s *SQLite) SetSuspended(ctx context.Context, name string, suspended bool) error {
 	return s.write(ctx, "suspend account", func(t *tx) error {
 		return t.one(`UPDATE accounts SET suspended = ? WHERE name = ?`, suspended, name)
 	})
 }
 
-// SetChain stores a reissued certificate chain. It fails with ErrNotFound.
+// SetChain stores a reissued certificate chain. It returns ErrNotFound for an unknown account.
 func (s *SQLite) SetChain(ctx context.Context, name string, chain [][]byte) error {
 	return s.write(ctx, "set chain", func(t *tx) error {
 		return t.one(`UPDATE accounts SET chain = ? WHERE name = ?`, encodeChain(chain), name)
 	})
 }
 
-// one runs a statement that must change a row, else ErrNotFound.
+// one runs a statement that must change a row; otherwise it returns ErrNotFound.
 func (t *tx) one(query string, args ...any) error {
 	n, err := t.exec(query, args...)
 	if err == nil && n == 0 {
@@ -139,8 +140,8 @@ func (t *tx) one(query string, args ...any) error {
 	return err
 }
 
-// DeleteAccount removes an account with all it owns, tells the senders of its
-// waiting mail, and lists its devices as revoked. It fails with ErrNotFound.
+// DeleteAccount removes an account and all its data, notifies the senders of its waiting mail, and
+// lists its devices as revoked. It returns ErrNotFound for an unknown account.
 func (s *SQLite) DeleteAccount(ctx context.Context, name string) error {
 	now := time.Now()
 	return s.write(ctx, "delete account", func(t *tx) error {

@@ -24,7 +24,7 @@ func scanBlob(row scan) (Blob, error) {
 // CreateBlob stores an open blob.
 func (s *SQLite) CreateBlob(ctx context.Context, b Blob, readers []string, limits BlobLimits) error {
 	return s.write(ctx, "create blob", func(t *tx) error {
-		// An account that was deleted a moment ago leaves nothing to the next of its name.
+		// The owner may have just been deleted; the next account of that name must not get this blob.
 		if _, err := accountIn(t, b.Owner); err != nil {
 			return err
 		}
@@ -51,7 +51,7 @@ func (s *SQLite) CreateBlob(ctx context.Context, b Blob, readers []string, limit
 	})
 }
 
-// quota returns the quota that holds for an account.
+// quota returns the quota of an account.
 func (l BlobLimits) quota(u BlobUsage) int64 {
 	if u.Quota > 0 {
 		return u.Quota
@@ -59,8 +59,8 @@ func (l BlobLimits) quota(u BlobUsage) int64 {
 	return l.Quota
 }
 
-// blobUsage reads what triggers count: one account's refused calls must cost the
-// only writer the same however many blobs it has.
+// blobUsage reads the sums that triggers maintain. An account's refused calls must cost the only writer
+// the same however many blobs the account has.
 func blobUsage(t *tx, account string) (BlobUsage, error) {
 	var u BlobUsage
 	err := t.get(queryBlobUsage, []any{account, account}, &u.Bytes, &u.Blobs, &u.Unfinished, &u.Quota)
@@ -70,14 +70,14 @@ func blobUsage(t *tx, account string) (BlobUsage, error) {
 const queryBlobUsage = `SELECT coalesce(max(bytes), 0), coalesce(max(blobs), 0), coalesce(max(unfinished), 0),
 	coalesce((SELECT bytes FROM blob_quotas WHERE account = ?), 0) FROM blob_usage WHERE owner = ?`
 
-// SetBlobUpload stores the backend's name of an upload.
+// SetBlobUpload stores the backend's name for an upload.
 func (s *SQLite) SetBlobUpload(ctx context.Context, id [16]byte, upload string) error {
 	return s.write(ctx, "set blob upload", func(t *tx) error {
 		return t.one(`UPDATE blobs SET upload = ? WHERE id = ? AND state = 1`, upload, id[:])
 	})
 }
 
-// OwnBlob returns a blob of owner's, or ErrNotFound.
+// OwnBlob returns a blob of owner, or ErrNotFound.
 func (s *SQLite) OwnBlob(ctx context.Context, id [16]byte, owner string, now time.Time) (Blob, error) {
 	st, err := s.prepared(ctx, selectBlob+` AND b.owner = ? AND b.state <> 3 AND b.expires > ?`)
 	if err != nil {
@@ -89,8 +89,8 @@ func (s *SQLite) OwnBlob(ctx context.Context, id [16]byte, owner string, now tim
 
 // ReadableBlob returns a blob that account may fetch, or ErrNotFound.
 func (s *SQLite) ReadableBlob(ctx context.Context, id [16]byte, account string, now time.Time) (Blob, error) {
-	// The three look-ups run whatever the first one finds, so that the answer
-	// takes as long for an id that does not exist as for one of others.
+	// All three look-ups run whatever the first one finds, so that an id that does not exist takes as
+	// long as one that belongs to others.
 	const query = `SELECT ` + blobColumns + `,
 		EXISTS (SELECT 1 FROM blob_readers WHERE blob = k.id AND account = k.account),
 		EXISTS (SELECT 1 FROM contacts WHERE owner = coalesce(b.owner, k.account) AND peer = k.account AND relation = 'blocked')
@@ -109,7 +109,7 @@ func (s *SQLite) ReadableBlob(ctx context.Context, id [16]byte, account string, 
 	return b, mapError("readable blob", err)
 }
 
-// nullRow scans a row of a left join; one without a match is sql.ErrNoRows.
+// nullRow scans a row of a left join; a row without a match becomes sql.ErrNoRows.
 func nullRow(row *sql.Row, dest []any) error {
 	values := make([]any, len(dest))
 	for i := range values {
@@ -177,8 +177,7 @@ func (s *SQLite) BlobParts(ctx context.Context, id [16]byte) ([]BlobPart, error)
 	return out, mapError("blob parts", err)
 }
 
-// openBlob reads a blob of owner's inside the writer; expired and dead ones are
-// not found.
+// openBlob reads a blob of owner inside the writer. It does not find expired and dead blobs.
 func openBlob(t *tx, id [16]byte, owner string, now time.Time) (Blob, error) {
 	st, err := t.stmt(selectBlob)
 	if err != nil {
@@ -237,13 +236,12 @@ func (s *SQLite) ReserveParts(ctx context.Context, id [16]byte, owner string, pa
 	})
 }
 
-// querySmallPart finds a part that is too small and not the last. There is at
-// most one small part beside those that were just reserved.
+// querySmallPart finds a part that is too small and not the last. Apart from the parts just reserved,
+// there is at most one small part.
 const querySmallPart = `SELECT EXISTS (SELECT 1 FROM blob_parts WHERE blob = ? AND size < ?
 	AND number < (SELECT max(number) FROM blob_parts WHERE blob = ?))`
 
-// reservePart adds a part and returns its size, or finds it with the same size
-// and returns 0.
+// reservePart adds a part and returns its size. It returns 0 if the part exists with the same size.
 func reservePart(t *tx, id [16]byte, p BlobPart) (added int64, err error) {
 	n, err := t.exec(`INSERT INTO blob_parts (blob, number, size) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, id[:], p.Number, p.Size)
 	if err != nil || n > 0 {
@@ -286,7 +284,7 @@ func (s *SQLite) CompleteBlob(ctx context.Context, id [16]byte, owner string, pa
 	})
 }
 
-// sumParts returns the size of all parts, which must be the first ones that were reserved.
+// sumParts returns the total size of the parts, which must be the first reserved ones.
 func sumParts(t *tx, id [16]byte, parts []BlobPart) (int64, error) {
 	var size int64
 	at := 0
@@ -296,19 +294,19 @@ func sumParts(t *tx, id [16]byte, parts []BlobPart) (int64, error) {
 			return err
 		}
 		if have != parts[at] || have.Number != at+1 {
-			return fmt.Errorf("%w: part %d is not one that was reserved", ErrConflict, parts[at].Number)
+			return fmt.Errorf("%w: part %d is not reserved", ErrConflict, parts[at].Number)
 		}
 		size += have.Size
 		at++
 		return nil
 	})
 	if err == nil && at < len(parts) {
-		err = fmt.Errorf("%w: part %d is not one that was reserved", ErrConflict, parts[at].Number)
+		err = fmt.Errorf("%w: part %d is not reserved", ErrConflict, parts[at].Number)
 	}
 	return size, err
 }
 
-// CountDownload counts that a blob was handed out.
+// CountDownload counts a download of a blob.
 func (s *SQLite) CountDownload(ctx context.Context, id [16]byte) error {
 	return s.write(ctx, "count download", func(t *tx) error {
 		_, err := t.exec(`UPDATE blobs SET downloads = downloads + 1 WHERE id = ?`, id[:])
@@ -316,15 +314,15 @@ func (s *SQLite) CountDownload(ctx context.Context, id [16]byte) error {
 	})
 }
 
-// DropBlob makes a blob of owner's dead.
+// DropBlob makes a blob of owner dead.
 func (s *SQLite) DropBlob(ctx context.Context, id [16]byte, owner string, now time.Time) error {
 	return s.write(ctx, "drop blob", func(t *tx) error {
 		return t.one(`UPDATE blobs SET state = 3 WHERE id = ? AND owner = ? AND state <> 3 AND expires > ?`, id[:], owner, toMS(now))
 	})
 }
 
-// dropBlobsOf makes all blobs of an account that is deleted dead. They lose
-// their owner, so that they do not count for the next account of that name.
+// dropBlobsOf makes all blobs of a deleted account dead. They lose their owner, so that they do not
+// count for the next account of that name.
 func dropBlobsOf(t *tx, account string) error {
 	for _, q := range []string{
 		`UPDATE blobs SET state = 3, owner = '' WHERE owner = ?`,
@@ -401,14 +399,14 @@ func (s *SQLite) KnownBlobs(ctx context.Context, ids [][16]byte) (map[[16]byte]b
 	return known, nil
 }
 
-// BlobUsage returns what an account takes.
+// BlobUsage returns an account's use of blobs.
 func (s *SQLite) BlobUsage(ctx context.Context, account string) (BlobUsage, error) {
 	var u BlobUsage
 	err := s.get(ctx, queryBlobUsage, []any{account, account}, &u.Bytes, &u.Blobs, &u.Unfinished, &u.Quota)
 	return u, mapError("blob usage", err)
 }
 
-// SetBlobQuota gives an account a quota of its own.
+// SetBlobQuota gives an account its own quota.
 func (s *SQLite) SetBlobQuota(ctx context.Context, account string, bytes int64) error {
 	return s.write(ctx, "set blob quota", func(t *tx) error {
 		if _, err := accountIn(t, account); err != nil {

@@ -6,7 +6,7 @@ import (
 	"errors"
 )
 
-// ClockState returns the saved time, the zero ClockState if there is none.
+// ClockState returns the saved time, or the zero ClockState if there is none.
 func (s *SQLite) ClockState(ctx context.Context) (ClockState, error) {
 	var c ClockState
 	err := s.get(ctx, `SELECT at, held FROM clock WHERE id = 1`, nil, timeColumn{&c.At}, &c.Held)

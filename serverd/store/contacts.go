@@ -6,8 +6,8 @@ import (
 	"errors"
 )
 
-// SetRelation sets how owner stands to peer; RelationNone removes the entry.
-// Making a peer a contact forgets the request that it left.
+// SetRelation sets owner's relation to peer; RelationNone removes the entry. Making a peer a contact
+// removes the request that it left.
 func (s *SQLite) SetRelation(ctx context.Context, owner, peer string, r Relation) error {
 	return s.write(ctx, "set relation", func(t *tx) error {
 		if r == RelationNone {
@@ -41,7 +41,7 @@ func (s *SQLite) Relations(ctx context.Context, owner string) (map[string]Relati
 	return out, mapError("relations", err)
 }
 
-// Relation returns how owner stands to peer, RelationNone without an entry.
+// Relation returns owner's relation to peer, or RelationNone without an entry.
 func (s *SQLite) Relation(ctx context.Context, owner, peer string) (Relation, error) {
 	var r string
 	err := s.get(ctx, `SELECT relation FROM contacts WHERE owner = ? AND peer = ?`, []any{owner, peer}, &r)
@@ -51,7 +51,7 @@ func (s *SQLite) Relation(ctx context.Context, owner, peer string) (Relation, er
 	return Relation(r), mapError("relation", err)
 }
 
-// AddRequest records a stranger's request. A flood of refused ones costs reads only.
+// AddRequest records a stranger's request. A flood of refused requests costs only reads.
 func (s *SQLite) AddRequest(ctx context.Context, from, to string, messageID [16]byte) (bool, error) {
 	const query = `SELECT message_id FROM requests WHERE sender = ? AND recipient = ?`
 	args := []any{from, to}

@@ -8,10 +8,10 @@ import (
 	"secmsg/crypto/key"
 )
 
-// errRow is a row that this version did not write.
+// errRow means that a row was not written by this version.
 var errRow = errors.New("malformed row")
 
-// toMS returns t in Unix milliseconds, 0 for the zero time.
+// toMS returns t in Unix milliseconds, or 0 for the zero time.
 func toMS(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -19,7 +19,7 @@ func toMS(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// fromMS is the reverse of toMS, in UTC.
+// fromMS is the inverse of toMS, in UTC.
 func fromMS(ms int64) time.Time {
 	if ms == 0 {
 		return time.Time{}
@@ -27,7 +27,7 @@ func fromMS(ms int64) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
-// blob returns b as a value that a NOT NULL column takes.
+// blob returns b as a value for a NOT NULL column.
 func blob(b []byte) []byte {
 	if b == nil {
 		return []byte{}
@@ -35,7 +35,7 @@ func blob(b []byte) []byte {
 	return b
 }
 
-// encodeChain puts each certificate behind its length.
+// encodeChain writes each certificate with its length in front.
 func encodeChain(chain [][]byte) []byte {
 	out := []byte{}
 	for _, c := range chain {
@@ -45,7 +45,7 @@ func encodeChain(chain [][]byte) []byte {
 	return out
 }
 
-// decodeChain is the reverse of encodeChain.
+// decodeChain is the inverse of encodeChain.
 func decodeChain(b []byte) ([][]byte, error) {
 	var chain [][]byte
 	for len(b) > 0 {

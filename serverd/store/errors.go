@@ -12,7 +12,7 @@ import (
 // primaryCode masks the extended part of an SQLite result code (sqlite.org/rescode.html).
 const primaryCode = 0xff
 
-// mapError names the operation and gives driver errors the sentinel that callers branch on.
+// mapError adds the operation, and maps driver errors to the sentinels that callers branch on.
 func mapError(op string, err error) error {
 	switch {
 	case err == nil:
@@ -28,7 +28,7 @@ func mapError(op string, err error) error {
 	}
 }
 
-// isCorrupt reports whether err says that the database itself is damaged.
+// isCorrupt reports whether err means that the database itself is damaged.
 func isCorrupt(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
@@ -38,7 +38,8 @@ func isCorrupt(err error) bool {
 	return code == sqlitelib.SQLITE_CORRUPT || code == sqlitelib.SQLITE_NOTADB
 }
 
-// isDisk reports whether err says that the medium failed, so that nothing of the running transaction is durable.
+// isDisk reports whether err means that the storage failed, so that nothing of the running transaction
+// is durable.
 func isDisk(err error) bool {
 	if errors.Is(err, ErrDisk) {
 		return true

@@ -9,10 +9,10 @@ import (
 	"secmsg/crypto/key"
 )
 
-// steps are kept as SQLite's signed integers.
+// stepsColumn converts a step count to SQLite's signed integer.
 func stepsColumn(steps uint64) int64 { return int64(min(steps, math.MaxInt64)) }
 
-// Fence returns a device's fence, the zero Fence if it has none.
+// Fence returns a device's fence, or the zero Fence if it has none.
 func (s *SQLite) Fence(ctx context.Context, device key.DeviceID) (Fence, error) {
 	var f Fence
 	var steps int64
@@ -24,8 +24,8 @@ func (s *SQLite) Fence(ctx context.Context, device key.DeviceID) (Fence, error) 
 	return f, mapError("fence", err)
 }
 
-// IssueFence stores issued beside the confirmed value and raises steps. It
-// fails with ErrNotFound for a device that is unknown or revoked.
+// IssueFence stores issued beside the confirmed value and raises steps. It returns ErrNotFound for an
+// unknown or revoked device.
 func (s *SQLite) IssueFence(ctx context.Context, device key.DeviceID, issued []byte, steps uint64) error {
 	return s.write(ctx, "issue fence", func(t *tx) error {
 		if err := t.active(device); err != nil {

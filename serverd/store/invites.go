@@ -16,7 +16,7 @@ func scanInvite(row scan) (Invite, error) {
 	return inv, err
 }
 
-// CreateInvite stores an invite. It fails with ErrConflict if its id or token exists.
+// CreateInvite stores an invite. It returns ErrConflict if its id or token exists.
 func (s *SQLite) CreateInvite(ctx context.Context, inv Invite) error {
 	return s.write(ctx, "create invite", func(t *tx) error {
 		n, err := t.exec(`INSERT INTO invites (`+inviteColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
@@ -39,7 +39,7 @@ func (s *SQLite) ListInvites(ctx context.Context) ([]Invite, error) {
 	return out, mapError("list invites", err)
 }
 
-// RevokeInvite makes an invite unusable. It fails with ErrNotFound.
+// RevokeInvite makes an invite unusable. It returns ErrNotFound for an unknown invite.
 func (s *SQLite) RevokeInvite(ctx context.Context, id string) error {
 	return s.write(ctx, "revoke invite", func(t *tx) error {
 		n, err := t.exec(`UPDATE invites SET revoked = 1 WHERE id = ?`, id)
@@ -52,7 +52,7 @@ func (s *SQLite) RevokeInvite(ctx context.Context, id string) error {
 
 const selectInviteByToken = `SELECT ` + inviteColumns + ` FROM invites WHERE token_hash = ?`
 
-// Invite returns the invite with that token hash, also one that can no longer be used, or ErrInvite.
+// Invite returns the invite with that token hash, even if it can no longer be used, or ErrInvite.
 func (s *SQLite) Invite(ctx context.Context, tokenHash [32]byte) (Invite, error) {
 	st, err := s.prepared(ctx, selectInviteByToken)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *SQLite) Invite(ctx context.Context, tokenHash [32]byte) (Invite, error)
 	return inv, mapError("invite", err)
 }
 
-// inviteByToken reads an invite inside a transaction; ErrInvite if there is none.
+// inviteByToken reads an invite inside a transaction, or returns ErrInvite.
 func inviteByToken(t *tx, tokenHash [32]byte) (Invite, error) {
 	st, err := t.stmt(selectInviteByToken)
 	if err != nil {

@@ -11,12 +11,12 @@ import (
 
 const mailColumns = `device, class, message_id, sender, sender_device, accepted, expires, notice_reason, notice_recipient, notice_device, size, ciphertext`
 
-// box is what one Append knows of one mailbox.
+// box is the state of one mailbox during an Append.
 type box struct {
 	envelopes int
 	bytes     int64
 	grown     bool
-	err       error // ErrNotFound or ErrFull for all that follows
+	err       error // ErrNotFound or ErrFull for all later mails
 }
 
 // Append stores mails in order with one commit.
@@ -122,7 +122,8 @@ const selectMail = `SELECT m.row, d.account, m.device, m.class, m.message_id, m.
 		m.notice_reason, m.notice_recipient, m.notice_device, m.size, m.ciphertext
 	FROM mails m JOIN devices d ON d.id = m.device WHERE m.device = ? AND m.row > ? ORDER BY m.row LIMIT ?`
 
-// Read returns the mails of a device after a row, within limit and maxBytes, at least one if there is one.
+// Read returns a device's mails after a row, within limit and maxBytes, and at least one if there is
+// one.
 func (s *SQLite) Read(ctx context.Context, device key.DeviceID, after int64, limit, maxBytes int) ([]Mail, error) {
 	var out []Mail
 	bytes := 0
@@ -182,7 +183,7 @@ func deleteRows(t *tx, device key.DeviceID, rows []int64) error {
 	return err
 }
 
-// MailboxSize returns how much waits for a device; zero for one without a mailbox.
+// MailboxSize returns the number of waiting envelopes and their bytes; zero without a mailbox.
 func (s *SQLite) MailboxSize(ctx context.Context, device key.DeviceID) (envelopes int, bytes int64, err error) {
 	err = s.get(ctx, `SELECT envelopes, bytes FROM mailboxes WHERE device = ?`, []any{device[:]}, &envelopes, &bytes)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -195,7 +196,7 @@ const selectExpired = `SELECT m.row, d.account, m.device, m.class, m.message_id,
 		m.notice_reason, m.notice_recipient, m.notice_device, m.size, x''
 	FROM mails m JOIN devices d ON d.id = m.device WHERE m.expires < ? ORDER BY m.expires, m.row LIMIT ?`
 
-// TakeExpired removes expired mails and leaves their senders notices, in one transaction.
+// TakeExpired removes expired mails and leaves notices for their senders, in one transaction.
 func (s *SQLite) TakeExpired(ctx context.Context, now time.Time, limit int) ([]Mail, error) {
 	var n int
 	if err := s.get(ctx, `SELECT count(*) FROM (SELECT 1 FROM mails WHERE expires < ? LIMIT 1)`, []any{toMS(now)}, &n); err != nil || n == 0 {
@@ -233,13 +234,13 @@ func (s *SQLite) TakeExpired(ctx context.Context, now time.Time, limit int) ([]M
 	return out, nil
 }
 
-// dropAtOnce is how many mails of a device go together with it.
+// dropAtOnce is how many mails of a device are deleted together with it.
 const dropAtOnce = 100
 
 const queryDropped = `SELECT row, class, message_id, sender_device FROM mails WHERE device = ? ORDER BY row LIMIT ?`
 
-// dropMail removes up to limit mails of a device that is gone, tells the senders
-// of durable ones, and reports whether there may be more.
+// dropMail removes up to limit mails of a removed device, notifies the senders of durable ones, and
+// reports whether there may be more.
 func dropMail(t *tx, account string, device key.DeviceID, now time.Time, limit int) (more bool, err error) {
 	var waiting []Mail
 	err = t.list(queryDropped, []any{device[:], limit}, func(row scan) error {
@@ -262,7 +263,7 @@ func dropMail(t *tx, account string, device key.DeviceID, now time.Time, limit i
 	return len(waiting) == limit, nil
 }
 
-// DropMail drops mail of a device that is gone, and reports whether there may be more.
+// DropMail removes mail of a removed device, and reports whether there may be more.
 func (s *SQLite) DropMail(ctx context.Context, now time.Time, limit int) (more bool, err error) {
 	var waits bool
 	if err := s.get(ctx, `SELECT EXISTS (SELECT 1 FROM dropped)`, nil, &waits); err != nil || !waits {
@@ -289,7 +290,7 @@ func (s *SQLite) DropMail(ctx context.Context, now time.Time, limit int) (more b
 	return more && err == nil, err
 }
 
-// notice leaves the sender's device a row that tells what became of m.
+// notice leaves a row for the sender's device that reports the outcome of m.
 func notice(t *tx, m Mail, reason uint8, now time.Time) error {
 	if m.Class != ClassDurable {
 		return nil
@@ -310,13 +311,14 @@ func notice(t *tx, m Mail, reason uint8, now time.Time) error {
 	return err
 }
 
-// noticedPage bounds one answer of Noticed; callers ask again from the last row.
+// noticedPage bounds one result of Noticed; callers continue from the last row.
 const noticedPage = 10_000
 
-// Left to itself the planner walks all mail above the row.
+// Without the index hint the planner reads all mail above the row.
 const selectNoticed = `SELECT row, device FROM mails INDEXED BY mails_notice WHERE class = 4 AND row > ? ORDER BY row LIMIT ?`
 
-// Noticed returns the devices that were left one of the next 10,000 notices above a row, and the highest such row.
+// Noticed returns the devices that received one of the next 10,000 notices above a row, and the highest
+// such row.
 func (s *SQLite) Noticed(ctx context.Context, after int64) ([]key.DeviceID, int64, error) {
 	var ids []key.DeviceID
 	seen := make(map[key.DeviceID]struct{})

@@ -9,10 +9,10 @@ import (
 	"secmsg/crypto/key"
 )
 
-// revocationsPage bounds one answer of Revocations; callers ask again from the last row.
+// revocationsPage bounds one result of Revocations; callers continue from the last row.
 const revocationsPage = 10_000
 
-// PutManifest stores m as the newest manifest if the one before has hash previous.
+// PutManifest stores m as the newest manifest if the previous one has hash previous.
 func (s *SQLite) PutManifest(ctx context.Context, name string, previous [32]byte, m Manifest, now time.Time) error {
 	return s.write(ctx, "put manifest", func(t *tx) error {
 		a, err := accountIn(t, name)
@@ -64,8 +64,8 @@ func changeDevices(t *tx, name string, listed []Device, now time.Time) error {
 	return insertDevices(t, name, added)
 }
 
-// revokeDevice ends a device: its prekeys, fence and mailbox go, and the senders of
-// waiting mail are told. What waits beyond the first mails is dropped by DropMail.
+// revokeDevice revokes a device: its prekeys, fence and mailbox are deleted, and the senders of waiting
+// mail are notified. Mail beyond dropAtOnce is left to DropMail.
 func revokeDevice(t *tx, account string, id key.DeviceID, now time.Time) error {
 	if _, err := t.exec(`UPDATE devices SET revoked = 1 WHERE id = ?`, id[:]); err != nil {
 		return err
@@ -101,7 +101,7 @@ func insertManifest(t *tx, name string, m Manifest) error {
 	return err
 }
 
-// insertDevices adds devices; ErrConflict if an id was used before, by anyone.
+// insertDevices adds devices. It returns ErrConflict if any account has ever used an id.
 func insertDevices(t *tx, name string, devices []Device) error {
 	for _, d := range devices {
 		n, err := t.exec(`INSERT INTO devices (id, account, signing, name, added, revoked, last_seen) VALUES (?, ?, ?, ?, ?, 0, 0) ON CONFLICT DO NOTHING`,
@@ -127,7 +127,7 @@ func activeDevices(t *tx, account string) ([]key.DeviceID, error) {
 	return ids, err
 }
 
-// Manifests lists up to limit manifests of versions above after, oldest first, without their devices.
+// Manifests lists up to limit manifests with versions above after, oldest first, without their devices.
 func (s *SQLite) Manifests(ctx context.Context, name string, after uint64, limit int) ([]Manifest, error) {
 	var out []Manifest
 	err := s.list(ctx, `SELECT version, hash, signed FROM manifests WHERE account = ? AND version > ? ORDER BY version LIMIT ?`,
@@ -150,7 +150,7 @@ func scanDevice(row scan) (Device, error) {
 	return d, err
 }
 
-// Device returns a device, also a revoked one, or ErrNotFound.
+// Device returns a device, including a revoked one, or ErrNotFound.
 func (s *SQLite) Device(ctx context.Context, id key.DeviceID) (Device, error) {
 	st, err := s.prepared(ctx, `SELECT `+deviceColumns+` FROM devices WHERE id = ?`)
 	if err != nil {
@@ -160,7 +160,7 @@ func (s *SQLite) Device(ctx context.Context, id key.DeviceID) (Device, error) {
 	return d, mapError("device", err)
 }
 
-// Devices lists an account's devices, also the revoked ones, in the order they were added.
+// Devices lists an account's devices, including revoked ones, in the order in which they were added.
 func (s *SQLite) Devices(ctx context.Context, account string) ([]Device, error) {
 	var out []Device
 	err := s.list(ctx, `SELECT `+deviceColumns+` FROM devices WHERE account = ? ORDER BY added, id`, []any{account}, func(row scan) error {
@@ -171,7 +171,7 @@ func (s *SQLite) Devices(ctx context.Context, account string) ([]Device, error) 
 	return out, mapError("devices", err)
 }
 
-// SetLastSeen stores when devices were last seen; it never goes back.
+// SetLastSeen stores when devices were last seen. An earlier time does not replace a later one.
 func (s *SQLite) SetLastSeen(ctx context.Context, seen map[key.DeviceID]time.Time) error {
 	if len(seen) == 0 {
 		return nil

@@ -17,7 +17,7 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate brings the schema up to date, each step in a transaction of its own.
+// migrate brings the schema up to date, each step in its own transaction.
 func migrate(ctx context.Context, db *sql.DB) error {
 	p, err := newProvider(db)
 	if err != nil {
@@ -41,8 +41,8 @@ func newProvider(db *sql.DB) (*goose.Provider, error) {
 	return p, nil
 }
 
-// refuseNewer returns ErrTooNew if the database has a migration that this
-// version does not know. It opens the file read-only.
+// refuseNewer returns ErrTooNew if the database has a migration that this version does not know. It
+// opens the file read-only.
 func refuseNewer(ctx context.Context, path string) (err error) {
 	db, err := sql.Open("sqlite", dataSource(path, url.Values{"mode": {"ro"}}))
 	if err != nil {

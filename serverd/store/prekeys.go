@@ -26,7 +26,7 @@ func (s *SQLite) PutPrekeys(ctx context.Context, device key.DeviceID, p Prekeys,
 		if err := t.active(device); err != nil {
 			return err
 		}
-		// Else keys that nobody fetched would keep out new ones for good.
+		// Otherwise keys that nobody fetched would block new ones for ever.
 		if err := dropExpiredPrekeys(t, device, now); err != nil {
 			return err
 		}
@@ -65,9 +65,9 @@ func insertPrekey(t *tx, device key.DeviceID, kind int, k Prekey) (int64, error)
 		device[:], kind, int64(k.ID), toMS(k.Expires), blob(k.Public))
 }
 
-// addOneTime adds keys up to the limit and returns which of them the device has
-// here. An id that is known stays as it is: its key may have been handed out, and
-// then nobody can tell any more whether it was the same.
+// addOneTime adds keys up to the limit and returns which of them the device has in the store. A known
+// id keeps its first key: that key may have been handed out, and then the store cannot tell whether the
+// new one is the same.
 func addOneTime(t *tx, device key.DeviceID, kind int, keys []Prekey, limit int) (kept []uint32, err error) {
 	var have int
 	if err := t.get(`SELECT count(*) FROM prekeys WHERE device = ? AND kind = ? AND used = 0`, []any{device[:], kind}, &have); err != nil {
@@ -97,8 +97,8 @@ func addOneTime(t *tx, device key.DeviceID, kind int, keys []Prekey, limit int) 
 	return kept, nil
 }
 
-// TakeBundles hands out one bundle for each device that has a valid signed
-// prekey and KEM key; the one-time keys in it are used up.
+// TakeBundles hands out one bundle for each device that has a valid signed prekey and KEM key. The
+// one-time keys in it are used up.
 func (s *SQLite) TakeBundles(ctx context.Context, devices []key.DeviceID, now time.Time) ([]Bundle, error) {
 	var out []Bundle
 	err := s.write(ctx, "take bundles", func(t *tx) error {
@@ -123,7 +123,7 @@ func (s *SQLite) TakeBundles(ctx context.Context, devices []key.DeviceID, now ti
 	return out, nil
 }
 
-// dropExpiredPrekeys deletes keys that no requester would take any more, used ones too.
+// dropExpiredPrekeys deletes keys that no requester would accept any longer, including used ones.
 func dropExpiredPrekeys(t *tx, device key.DeviceID, now time.Time) error {
 	_, err := t.exec(`DELETE FROM prekeys WHERE device = ? AND expires > 0 AND expires <= ?`, device[:], toMS(now))
 	return err

@@ -16,9 +16,9 @@ import (
 	"secmsg/config/durable"
 )
 
-// Options of the SQLite backend; the zero value has the defaults.
+// Options of the SQLite backend. The zero value means the defaults.
 type Options struct {
-	// Readers is the number of connections that read beside the writer. Default 4.
+	// Readers is the number of reading connections beside the writer. Default 4.
 	Readers int
 	// GroupSize bounds the writes in one transaction. Default 512.
 	GroupSize int
@@ -27,10 +27,10 @@ type Options struct {
 const (
 	defaultReaders   = 4
 	defaultGroupSize = 512
-	// busyTimeout covers a backup tool that holds the file for a moment.
+	// busyTimeout covers a backup tool that locks the file for a moment.
 	busyTimeout = 10 * time.Second
-	// walPages is when the log is folded into the database: 16 MiB at 4 KiB a
-	// page, so that a checkpoint's own fsyncs are shared by thousands of envelopes.
+	// walPages is the size at which the log is checkpointed into the database: 16 MiB at 4 KiB a page,
+	// so that thousands of envelopes share a checkpoint's fsyncs.
 	walPages = 4096
 	// walKeep bounds the log file after a checkpoint, in bytes.
 	walKeep = 64 << 20
@@ -51,9 +51,9 @@ type SQLite struct {
 
 var _ Store = (*SQLite)(nil)
 
-// Open opens or creates the database at path and brings its schema up to date.
-// It fails with ErrTooNew, and leaves the file as it is, if a newer version
-// has written it. One process may hold a database open; the caller sees to that.
+// Open opens or creates the database at path and brings its schema up to date. If a newer version has
+// written the database, Open returns ErrTooNew and leaves the file unchanged. Only one process may hold
+// a database open; the caller ensures that.
 func Open(ctx context.Context, path string, opts Options) (*SQLite, error) {
 	if opts.Readers <= 0 {
 		opts.Readers = defaultReaders
@@ -65,7 +65,7 @@ func Open(ctx context.Context, path string, opts Options) (*SQLite, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	// SQLite gives its log files the mode of the database, so create it narrow.
+	// SQLite gives its log files the mode of the database, so create it with a narrow mode.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w: %w", ErrDisk, err)
@@ -94,7 +94,7 @@ func Open(ctx context.Context, path string, opts Options) (*SQLite, error) {
 	return s, nil
 }
 
-// dataSource builds the driver's address of the database.
+// dataSource returns the driver's data source name of the database.
 func dataSource(path string, params url.Values) string {
 	u := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
 	return u.String()
@@ -132,7 +132,7 @@ func (s *SQLite) Ping(ctx context.Context) error {
 	})
 }
 
-// Close commits what was handed to the writer and closes the database.
+// Close commits the queued writes and closes the database.
 func (s *SQLite) Close() error {
 	err := s.writer.stop()
 	s.mu.Lock()
@@ -144,7 +144,7 @@ func (s *SQLite) Close() error {
 	return mapError("close store", errors.Join(err, s.readers.Close(), s.writers.Close()))
 }
 
-// write runs fn in a transaction that other callers may share; it returns after the commit.
+// write runs fn in a transaction that other callers may share. It returns after the commit.
 func (s *SQLite) write(ctx context.Context, op string, fn func(*tx) error) error {
 	return mapError(op, s.writer.do(ctx, fn))
 }

@@ -10,20 +10,20 @@ import (
 // errClosed is returned by calls on a closed store.
 var errClosed = errors.New("store is closed")
 
-// tx is the writer's transaction as one caller's closure sees it. The closure
-// runs on the writer's goroutine while its caller waits.
+// tx is the writer's transaction as seen by one caller's closure. The closure runs on the writer's
+// goroutine while its caller waits.
 type tx struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
 }
 
-// stmt returns the prepared statement for a query; queries are constants, so the cache is bounded.
+// stmt returns the prepared statement for a query. Queries are constants, so the cache is bounded.
 func (t *tx) stmt(query string) (*sql.Stmt, error) {
 	if st := t.stmts[query]; st != nil {
 		return st, nil
 	}
-	// The driver watches a context that can end with a goroutine for each
-	// statement; a write that was begun is finished, so it gets none.
+	// For a context that can end, the driver starts a goroutine for each statement. A write that has
+	// begun is finished in any case, so it gets a context without end.
 	st, err := t.conn.PrepareContext(context.Background(), query)
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func (t *tx) get(query string, args []any, dest ...any) error {
 	return st.QueryRowContext(context.Background(), args...).Scan(dest...)
 }
 
-// list reads all rows, giving each to row.
+// list reads all rows and passes each to row.
 func (t *tx) list(query string, args []any, row func(scan) error) error {
 	st, err := t.stmt(query)
 	if err != nil {
@@ -80,7 +80,7 @@ func (t *tx) list(query string, args []any, row func(scan) error) error {
 	return eachRow(rows, row)
 }
 
-// write is one caller's closure on its way through the writer.
+// write is one caller's closure in the writer.
 type write struct {
 	ctx  context.Context
 	fn   func(*tx) error
@@ -88,9 +88,9 @@ type write struct {
 	done chan struct{}
 }
 
-// writer owns the only connection that writes. It takes all closures that wait,
-// runs each behind a savepoint, and commits them together: the fsync of the log
-// is the expensive part (measured: 3,000 single commits per second, 36,000 in groups of 100).
+// writer owns the only writing connection. It takes all waiting closures, runs each within a savepoint,
+// and commits them together: the fsync of the log is the expensive part (measured: 3,000 single commits
+// per second, 36,000 in groups of 100).
 type writer struct {
 	// constant
 	queue   chan *write
@@ -101,7 +101,7 @@ type writer struct {
 	tx *tx
 
 	once sync.Once
-	err  error // of closing the connection; set before stopped is closed
+	err  error // from closing the connection; set before stopped is closed
 }
 
 func startWriter(conn *sql.Conn, group int) *writer {
@@ -116,9 +116,9 @@ func startWriter(conn *sql.Conn, group int) *writer {
 	return w
 }
 
-// do runs fn and returns after its transaction is durable, or failed. A caller
-// whose context ends while it waits for its turn gets the context's error and
-// nothing is written; once begun, the write is waited for.
+// do runs fn and returns after its transaction is durable or has failed. If the caller's context ends
+// before fn starts, do returns the context's error and writes nothing; once fn has started, do waits
+// for it.
 func (w *writer) do(ctx context.Context, fn func(*tx) error) error {
 	op := &write{ctx: ctx, fn: fn, done: make(chan struct{})}
 	select {
@@ -138,7 +138,7 @@ func (w *writer) do(ctx context.Context, fn func(*tx) error) error {
 		return op.err
 	case <-w.stopped:
 	}
-	// The writer stopped; it may have served op as its last.
+	// The writer stopped, but op may have been its last write.
 	select {
 	case <-op.done:
 		return op.err
@@ -147,7 +147,7 @@ func (w *writer) do(ctx context.Context, fn func(*tx) error) error {
 	}
 }
 
-// stop serves what is queued, then closes the connection.
+// stop runs the queued writes, then closes the connection.
 func (w *writer) stop() error {
 	w.once.Do(func() { close(w.quit) })
 	<-w.stopped
@@ -191,7 +191,7 @@ func (w *writer) run() {
 // commit runs a batch in one transaction and sets every op's error.
 func (w *writer) commit(batch []*write) {
 	if err := w.tryCommit(batch); err != nil {
-		// Some errors have rolled back already; then this one fails harmlessly.
+		// After some errors SQLite has already rolled back; then this fails harmlessly.
 		_, _ = w.tx.result("ROLLBACK")
 		for _, op := range batch {
 			op.err = err
@@ -199,7 +199,7 @@ func (w *writer) commit(batch []*write) {
 	}
 }
 
-// tryCommit returns an error if nothing of the batch may count as written.
+// tryCommit returns an error if nothing of the batch was written.
 func (w *writer) tryCommit(batch []*write) error {
 	if _, err := w.tx.result("BEGIN IMMEDIATE"); err != nil {
 		return err
@@ -209,7 +209,7 @@ func (w *writer) tryCommit(batch []*write) error {
 		if op.err = op.ctx.Err(); op.err != nil {
 			continue
 		}
-		if len(batch) == 1 { // nobody to isolate it from
+		if len(batch) == 1 { // there is nobody to isolate it from
 			if op.err = op.fn(w.tx); isDisk(op.err) {
 				return op.err
 			}
