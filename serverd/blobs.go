@@ -26,23 +26,22 @@ import (
 const (
 	// blobDir holds the blobs in the data directory, unless the configuration says otherwise.
 	blobDir = "blobs"
-	// blobKeyLabel makes the key of blob URLs from the token key, by HKDF-SHA256
-	// (RFC 5869): a key of its own, that neither signs tokens nor tells the other.
+	// blobKeyLabel derives the key of blob URLs from the token key by HKDF-SHA256 (RFC 5869), so that
+	// the URL key cannot sign tokens and does not reveal the token key.
 	blobKeyLabel = "secmsg blob urls v1"
-	// sweepBatch is how many blobs are looked at between two looks at the context.
+	// sweepBatch is how many blobs are handled between two checks of the context.
 	sweepBatch = 100
-	// orphansEvery is how often bytes without a row are looked for: only a
-	// database restored from a backup, and a loss of power during a deletion,
-	// leave any.
+	// orphansEvery is how often bytes without a row are looked for. Only a database restored from a
+	// backup, and a power loss during a deletion, leave such bytes.
 	orphansEvery = 6 * time.Hour
-	// blobPing is how long the result of the store's check is believed: S3 is
-	// asked over the network, and anybody may ask for the health.
+	// blobPing is how long a result of the store's check is reused: S3 is checked over the network, and
+	// anybody may ask for the health.
 	blobPing = 15 * time.Second
-	// maxSecret bounds a file that holds a key of S3, in bytes.
+	// maxSecret bounds a file that contains an S3 key, in bytes.
 	maxSecret = 4 << 10
 )
 
-// blobs is the blob store with its upkeep.
+// blobs is the blob store and its upkeep.
 type blobs struct {
 	// constant
 	store  blob.Store
@@ -51,7 +50,7 @@ type blobs struct {
 	held   func() bool
 	every  time.Duration
 	logger *slog.Logger
-	kick   chan struct{} // of capacity 1: something is to be deleted
+	kick   chan struct{} // capacity 1: there is something to delete
 
 	after [16]byte // where the last sweep ended; owned by run
 
@@ -60,8 +59,8 @@ type blobs struct {
 	health error
 }
 
-// openBlobs opens the store of the configuration and returns the API's part;
-// nil if the API is not served.
+// openBlobs opens the configured store and returns the API's options for it, or nil if the API is not
+// served.
 func (s *Server) openBlobs(tokenKey []byte) (*api.BlobOptions, error) {
 	if !s.serves(config.RoleAPI) {
 		return nil, nil
@@ -99,7 +98,7 @@ func (s *Server) openDisk(tokenKey []byte, logger *slog.Logger) (blob.Store, err
 	return blob.OpenDisk(blob.DiskOptions{
 		Dir: s.path(cmp.Or(s.cfg.Blob.Dir, blobDir)), Key: key, Stall: l.Stall, Parallel: l.Transfers, Bandwidth: int64(l.Bandwidth),
 		Authenticated: welcomeContext, Now: s.clock.Now, Logger: logger,
-		// The API is made with this store; no request comes before it is.
+		// s.api is created with this store; no request comes before that.
 		Allowed: func(ctx context.Context, account string) error { return s.api.MayTransfer(ctx, account) },
 	})
 }
@@ -125,7 +124,7 @@ func (s *Server) openS3() (blob.Store, error) {
 			return nil, fmt.Errorf("blob.s3: %w", err)
 		}
 		if *f.into = strings.TrimSpace(string(text)); *f.into == "" || len(text) > maxSecret {
-			return nil, fmt.Errorf("blob.s3: %s holds no key", filepath.Base(f.path))
+			return nil, fmt.Errorf("blob.s3: %s contains no key", filepath.Base(f.path))
 		}
 	}
 	if c.CA != "" {
@@ -135,13 +134,13 @@ func (s *Server) openS3() (blob.Store, error) {
 		}
 		opt.Roots = x509.NewCertPool()
 		if !opt.Roots.AppendCertsFromPEM(text) {
-			return nil, errors.New("blob.s3.ca: holds no certificate")
+			return nil, errors.New("blob.s3.ca: contains no certificate")
 		}
 	}
 	return blob.OpenS3(opt)
 }
 
-// wake makes the next sweep come now.
+// wake triggers a sweep now.
 func (b *blobs) wake() {
 	if b == nil {
 		return
@@ -162,17 +161,17 @@ func (b *blobs) run(ctx context.Context) {
 	var orphans time.Time
 	for {
 		if err := b.sweep(ctx); err != nil && ctx.Err() == nil {
-			b.logger.Error("blobs could not be swept", "error", err)
+			b.logger.Error("could not sweep blobs", "error", err)
 		}
 		if s3, ok := b.store.(*blob.S3); ok {
 			if err := s3.AbortAgain(ctx); err != nil && ctx.Err() == nil {
-				b.logger.Error("aborted uploads could not be looked at again", "error", err)
+				b.logger.Error("could not abort uploads again", "error", err)
 			}
 		}
 		if time.Since(orphans) >= orphansEvery && !b.held() {
 			orphans = time.Now()
 			if err := b.sweepOrphans(ctx); err != nil && ctx.Err() == nil {
-				b.logger.Error("blobs without a row could not be swept", "error", err)
+				b.logger.Error("could not sweep blobs without a row", "error", err)
 			}
 		}
 		select {
@@ -184,10 +183,9 @@ func (b *blobs) run(ctx context.Context) {
 	}
 }
 
-// sweep deletes the bytes of blobs that are dead, and of those that expired
-// unless the clock is held; then their rows, which end their reservation. Those
-// that cannot be deleted hold up no others: it ends after a batch of them, and
-// the next sweep goes on behind it.
+// sweep deletes the bytes of dead blobs, and of expired ones unless the clock is held; then their rows,
+// which ends their reservations. A blob that cannot be deleted does not hold up others: a sweep ends
+// after a batch of failures, and the next one continues after it.
 func (b *blobs) sweep(ctx context.Context) error {
 	if err := b.expire(ctx); err != nil {
 		return err
@@ -225,13 +223,13 @@ func (b *blobs) sweep(ctx context.Context) error {
 			if round {
 				return failed
 			}
-			round = true // those before where the last sweep ended
+			round = true // next, the blobs before the end of the last sweep
 		}
 	}
 	return ctx.Err()
 }
 
-// expire makes dead what expired.
+// expire marks expired blobs as dead.
 func (b *blobs) expire(ctx context.Context) error {
 	for ctx.Err() == nil && !b.held() {
 		n, err := b.rows.ExpireBlobs(ctx, b.now(), sweepBatch)
@@ -242,8 +240,8 @@ func (b *blobs) expire(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// sweepOrphans deletes bytes without a row. Rows are made before bytes, so
-// nothing that is just beginning is meant.
+// sweepOrphans deletes bytes without a row. Rows are created before bytes, so this does not affect an
+// upload that is just beginning.
 func (b *blobs) sweepOrphans(ctx context.Context) error {
 	var after [16]byte
 	var failed error
@@ -262,9 +260,9 @@ func (b *blobs) sweepOrphans(ctx context.Context) error {
 			}
 			if err := b.store.Delete(ctx, id); err != nil {
 				failed = err
-				continue // the others need not wait for it
+				continue // continue with the others
 			}
-			b.logger.Warn("a blob that nobody owns was deleted", "blob", blob.FormatID(id))
+			b.logger.Warn("deleted a blob without an owner", "blob", blob.FormatID(id))
 		}
 		after = ids[len(ids)-1]
 	}
@@ -281,7 +279,7 @@ func (b *blobs) check(ctx context.Context) error {
 	return b.health
 }
 
-// close ends the use of the store.
+// close releases the store.
 func (b *blobs) close() error {
 	if b == nil {
 		return nil

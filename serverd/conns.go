@@ -12,16 +12,15 @@ import (
 	"secmsg/serverd/limit"
 )
 
-// Fallbacks for the bound of connections without a token.
+// Defaults for the bound of connections without a token.
 const (
 	fdShare      = 10   // a tenth of the file descriptors (rpc/DELIVERY.md, "Limits")
-	fdUnknown    = 1024 // when the system does not say
+	fdUnknown    = 1024 // if the system does not say
 	minStrangers = 16
 )
 
-// gate bounds the connections that have not shown a token: for each address,
-// new ones for each address, and altogether. A connection over a bound is
-// closed at once, before a TLS handshake costs anything.
+// gate bounds the connections that have not shown a token: per address, new ones per address, and in
+// total. A connection above a bound is closed at once, before it costs a TLS handshake.
 type gate struct {
 	limits config.ConnLimits // constant
 	fresh  *limit.Keyed[string]
@@ -29,7 +28,7 @@ type gate struct {
 	mu        sync.Mutex
 	strangers map[string]int // by address key; guarded by mu
 	total     int            // guarded by mu
-	most      int            // guarded by mu; the most that one address has had at a time
+	most      int            // guarded by mu; the most simultaneous connections of one address
 
 	accepted, refused, open atomic.Int64
 }
@@ -41,10 +40,10 @@ func newGate(limits config.ConnLimits, now func() time.Time) *gate {
 	return &gate{limits: limits, fresh: limit.NewKeyed[string](limit.Rate(limits.New), 0, now), strangers: map[string]int{}}
 }
 
-// listener returns l with the gate in front.
+// listener wraps l with the gate.
 func (g *gate) listener(l net.Listener) net.Listener { return &gatedListener{Listener: l, gate: g} }
 
-// enter counts a new connection of a stranger, or refuses it.
+// enter counts a stranger's new connection, or refuses it.
 func (g *gate) enter(key string) bool {
 	if ok, _ := g.fresh.Take(key); !ok {
 		return false
@@ -60,7 +59,7 @@ func (g *gate) enter(key string) bool {
 	return true
 }
 
-// leave ends a stranger: by closing, or by a token.
+// leave ends a stranger's connection, because it closed or showed a token.
 func (g *gate) leave(key string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -85,7 +84,7 @@ type gatedListener struct {
 	gate *gate
 }
 
-// Accept returns the next connection that is within the bounds.
+// Accept returns the next connection within the bounds.
 func (l *gatedListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
@@ -104,13 +103,13 @@ func (l *gatedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// gatedConn is a connection that knows whether it is a stranger's.
+// gatedConn is a connection that counts as a stranger's until it has shown a token.
 type gatedConn struct {
 	net.Conn
 	gate *gate
 	key  string
 
-	known  atomic.Bool // a token was shown, or it is closed
+	known  atomic.Bool // it has shown a token or is closed
 	closed atomic.Bool
 }
 
@@ -123,7 +122,7 @@ func (c *gatedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// welcome says that the connection is no stranger's any more.
+// welcome ends the connection's time as a stranger's.
 func (c *gatedConn) welcome() {
 	if c.known.CompareAndSwap(false, true) {
 		c.gate.leave(c.key)

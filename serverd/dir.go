@@ -12,7 +12,7 @@ import (
 	"secmsg/serverd/api"
 )
 
-// Names in the server's directory, beside those of package ca.
+// Names in the server's directory, in addition to those of package ca.
 const (
 	storeFile = "server.db"
 	tokenFile = "token.key"
@@ -24,16 +24,16 @@ const privateFile = 0o600
 
 // Errors that callers branch on.
 var (
-	// ErrInUse says that a directory holds something already.
+	// ErrInUse means that a directory is not empty.
 	ErrInUse = errors.New("the directory is in use")
-	// ErrNoServer says that a directory holds no server.
+	// ErrNoServer means that a directory contains no server.
 	ErrNoServer = errors.New("there is no server in this directory")
-	// ErrRunning says that another server runs on the directory.
+	// ErrRunning means that another server runs on the directory.
 	ErrRunning = errors.New("another server runs on this directory")
 )
 
-// lock takes the directory's lock, so that two servers on one directory cannot
-// run. The kernel drops it with the process, however that ends.
+// lock takes the directory's lock, so that only one server runs on it. The kernel releases the lock
+// when the process ends, for whatever reason.
 func lock(dir string) (unlock func() error, err error) {
 	path := filepath.Join(dir, lockFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, privateFile)
@@ -45,7 +45,7 @@ func lock(dir string) (unlock func() error, err error) {
 		err = errors.Join(fmt.Errorf("%w (pid %s)", ErrRunning, pidOf(text)), f.Close())
 		return nil, err
 	}
-	// The pid is for people; the lock is what counts.
+	// The pid is information for people; only the lock has an effect.
 	if err := errors.Join(f.Truncate(0), writeAt(f, fmt.Sprintf("%d\n", os.Getpid()))); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock: %w", err), f.Close())
 	}
@@ -69,8 +69,8 @@ func pidOf(text []byte) string {
 	return string(text[:n])
 }
 
-// CheckDir refuses a directory that holds no server (ErrNoServer), is loose
-// (*config.LooseError), or holds keys that others may read (*LooseFileError).
+// CheckDir refuses a directory that contains no server (ErrNoServer), has loose permissions
+// (*config.LooseError), or contains keys that other users may read (*LooseFileError).
 func CheckDir(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, tokenFile)); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", dir, ErrNoServer)
@@ -97,7 +97,7 @@ func CheckDir(dir string) error {
 	return nil
 }
 
-// LooseFileError tells that a key is readable by other users.
+// LooseFileError means that other users may read a key.
 type LooseFileError struct {
 	Path string
 	Mode fs.FileMode
@@ -108,7 +108,7 @@ func (e *LooseFileError) Error() string {
 	return fmt.Sprintf("key file %s is open to other users (mode %04o)", e.Path, e.Mode)
 }
 
-// Hint is the command that puts it right.
+// Hint is the command that fixes it.
 func (e *LooseFileError) Hint() string { return fmt.Sprintf("chmod 600 %q", e.Path) }
 
 // readTokenKey reads the key that signs access tokens.
@@ -124,13 +124,12 @@ func readTokenKey(dir string) ([]byte, error) {
 		return nil, fmt.Errorf("token key: %w", err)
 	}
 	if n != api.TokenKeySize {
-		return nil, fmt.Errorf("token key: %s does not hold %d bytes", tokenFile, api.TokenKeySize)
+		return nil, fmt.Errorf("token key: %s does not contain %d bytes", tokenFile, api.TokenKeySize)
 	}
 	return key[:n], nil
 }
 
-// writeNew writes a private file that must not exist, and makes it and its name
-// durable.
+// writeNew writes a private file that must not exist yet, and makes its content and name durable.
 func writeNew(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, privateFile)
 	if err != nil {

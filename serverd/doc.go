@@ -1,6 +1,5 @@
-// Package serverd puts a server together: Init makes its directory, Run serves
-// the roles of the configuration until its context ends. Logic lives in the
-// packages below; this one owns listeners, TLS, the admin socket, the lock of
-// the directory and the order of start and stop. Run waits for every goroutine
-// that it starts.
+// Package serverd assembles the server. Init creates its directory; Run serves the configured roles
+// until its context ends. The packages below contain the logic; this one owns listeners, TLS, the admin
+// socket, the directory's lock and the order of start and stop. Run waits for every goroutine that it
+// starts.
 package serverd

@@ -8,8 +8,8 @@ import (
 	"secmsg/serverd/store"
 )
 
-// Explain reports whether err, from Init, Open or Run, is the administrator's
-// to put right, and how, where there is a remedy to name.
+// Explain reports whether the administrator can fix err, which comes from Init, Open or Run. hint says
+// how, if there is a known remedy.
 func Explain(err error) (hint string, theirs bool) {
 	if e, ok := errors.AsType[*config.LooseError](err); ok {
 		return e.Hint(), true
@@ -30,6 +30,5 @@ func Explain(err error) (hint string, theirs bool) {
 	return "", false
 }
 
-// Damaged reports whether err, from Open or Run, says that the server's
-// database is damaged.
+// Damaged reports whether err, from Open or Run, means that the server's database is damaged.
 func Damaged(err error) bool { return errors.Is(err, store.ErrCorrupt) }

@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// httpLog takes the lines that a http.Server writes about itself. Client
-// addresses do not get into the log, nor does the value of a panic, which may
-// hold what a client sent; broken handshakes of strangers are no news at all.
+// httpLog receives the log lines of http.Server. It keeps client addresses out of the log, and the
+// value of a panic, which may contain client data. Failed handshakes of strangers are not worth a line.
 type httpLog struct{ logger *slog.Logger }
 
 // Write logs one line of net/http.
@@ -19,7 +18,7 @@ func (l httpLog) Write(p []byte) (int, error) {
 		_, stack, _ := strings.Cut(text, "\n")
 		l.logger.Error("panic in a handler", "stack", stack)
 	case strings.HasPrefix(text, "http: Accept error"):
-		l.logger.Error("connections cannot be accepted for now", "error", text)
+		l.logger.Error("cannot accept connections at the moment", "error", text)
 	default:
 		l.logger.Debug("http server", "text", strings.TrimPrefix(text, "http: "))
 	}

@@ -20,7 +20,7 @@ import (
 	"secmsg/serverd/store"
 )
 
-// The first invite: one account, for as long as the default of `admin invite create`.
+// The first invite: one account, valid as long as by default for `admin invite create`.
 const (
 	firstUses = 1
 	firstLife = 72 * time.Hour
@@ -30,11 +30,11 @@ const (
 type InitOptions struct {
 	Dir     string
 	Domain  string
-	Address string // HOST or HOST:PORT that invites name; empty: the domain, default port
+	Address string // HOST or HOST:PORT written into invites; empty: the domain, default port
 	Now     time.Time
 }
 
-// InitResult is what Init made.
+// InitResult describes the new server.
 type InitResult struct {
 	Domain      string `json:"domain"`
 	Fingerprint string `json:"fingerprint"`
@@ -42,10 +42,9 @@ type InitResult struct {
 	Data        string `json:"data"`
 }
 
-// Init makes a server in a directory that does not exist or is empty: root and
-// issuing CA, TLS certificate, token key, database, configuration file and a
-// first invite. It fails with ErrInUse, a *config.LooseError, and
-// identity.ErrFormat for a domain or address that is none.
+// Init creates a server in a directory that does not exist or is empty: root and issuing CA, TLS
+// certificate, token key, database, configuration file and a first invite. It returns ErrInUse, a
+// *config.LooseError, or identity.ErrFormat for an invalid domain or address.
 func Init(ctx context.Context, opt InitOptions) (InitResult, error) {
 	if err := identity.ValidDomain(opt.Domain); err != nil {
 		return InitResult{}, fmt.Errorf("domain: %w", err)
@@ -67,13 +66,13 @@ func Init(ctx context.Context, opt InitOptions) (InitResult, error) {
 	}
 	res, err := fill(ctx, dir, address, opt)
 	if err != nil {
-		// The directory was empty; half a server in it would only be in the way.
+		// The directory was empty; an incomplete server would block the next attempt.
 		err = errors.Join(err, empty(dir))
 	}
 	return res, errors.Join(err, unlock())
 }
 
-// empty removes the files of a directory that claim found empty.
+// empty removes the files of a directory that was empty before.
 func empty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
@@ -93,7 +92,7 @@ func fullAddress(address, domain string) (string, error) {
 	return identity.Invite{Addr: address}.DialAddr(), nil
 }
 
-// claim makes dir, or takes an empty one.
+// claim creates dir, or accepts an empty one.
 func claim(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -105,7 +104,7 @@ func claim(dir string) error {
 	return config.EnsurePrivateDir(dir)
 }
 
-// fill writes everything. token.key comes last: without it the directory is no server.
+// fill writes all files. token.key comes last: without it the directory does not count as a server.
 func fill(ctx context.Context, dir, address string, opt InitOptions) (res InitResult, err error) {
 	fingerprint, err := ca.Create(dir, opt.Domain, opt.Now)
 	if err != nil {
@@ -115,7 +114,7 @@ func fill(ctx context.Context, dir, address string, opt InitOptions) (res InitRe
 	if err != nil {
 		return InitResult{}, fmt.Errorf("address: %w", err)
 	}
-	// Opening it makes the TLS certificate, and shows that everything can be read back.
+	// Open creates the TLS certificate, and shows that everything can be read back.
 	if _, err := ca.Open(ca.Options{
 		Dir: dir, Domain: opt.Domain, Entry: []string{address}, Hosts: certificateHosts(host), Now: func() time.Time { return opt.Now },
 	}); err != nil {
@@ -143,8 +142,8 @@ func fill(ctx context.Context, dir, address string, opt InitOptions) (res InitRe
 	return InitResult{Domain: opt.Domain, Fingerprint: fingerprint.String(), Invite: inv.Invite, Data: dir}, nil
 }
 
-// certificateHosts returns the names of the TLS certificate beside the domain:
-// the host that invites name, localhost and loopback.
+// certificateHosts returns the names of the TLS certificate besides the domain: the host in invites,
+// localhost and loopback.
 func certificateHosts(host string) []string {
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
 	for _, h := range hosts {

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// maxHeader bounds a request's header in bytes; ours have a token of 300.
+	// maxHeader bounds a request's header in bytes; ours contain a token of about 300.
 	maxHeader = 16 << 10
 	// proxySocketMode lets a proxy of the same group connect to a Unix socket.
 	proxySocketMode = 0o660
@@ -59,7 +59,7 @@ func (s *Server) listen(ctx context.Context) error {
 	}
 	path = s.path(path)
 	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket != 0 {
-		// The directory is locked, so it is a dead server's.
+		// The directory is locked, so this socket belongs to a dead server.
 		if err := os.Remove(path); err != nil {
 			return fmt.Errorf("listen_plain: %w", err)
 		}
@@ -73,11 +73,10 @@ func (s *Server) listen(ctx context.Context) error {
 	return nil
 }
 
-// tlsConfig is TLS 1.3 with the certificate of the moment. HTTP/1.1 only: the
-// long-lived traffic is WebSockets, and what HTTP/2 would add is attack surface.
-// The hybrid key exchange is preferred, so that a record of the traffic tells a
-// later quantum computer nothing about who wrote to whom. The groups are named
-// here so that no change of the library's defaults adds or drops one unseen.
+// tlsConfig is TLS 1.3 with the current certificate. It offers HTTP/1.1 only: the long-lived traffic is
+// WebSockets, and HTTP/2 would only add attack surface. The hybrid key exchange is preferred, so that a
+// recording of the traffic does not reveal to a later quantum computer who wrote to whom. The groups
+// are listed here so that a change of the library's defaults cannot silently add or drop one.
 func (s *Server) tlsConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion:       tls.VersionTLS13,
@@ -104,8 +103,8 @@ func (s *Server) httpServers() []httpServer {
 	return list
 }
 
-// newHTTP makes a server whose every wait is bounded. A WebSocket leaves these
-// bounds when it is hijacked; the relay has its own.
+// newHTTP creates a server with a bound on every wait. A WebSocket leaves these bounds when it is
+// hijacked; the relay has its own.
 func (s *Server) newHTTP(h http.Handler, name string) *http.Server {
 	l := s.cfg.Limits
 	var protocols http.Protocols

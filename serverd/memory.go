@@ -10,24 +10,24 @@ import (
 )
 
 const (
-	// trimEvery is how often the heap is looked at.
+	// trimEvery is how often the heap is checked.
 	trimEvery = time.Second
-	// trimPause is the least time between two collections for the sake of
-	// memory, so that they cost next to nothing in the long run.
+	// trimPause is the least time between two collections that only free memory, so that they cost next
+	// to nothing in the long run.
 	trimPause = 5 * time.Second
-	// trimGain is what must at least be there to be given back, in bytes.
+	// trimGain is the least number of bytes worth returning to the system.
 	trimGain = 4 << 20
-	// trimShare is the least gain as a part of what lives: a collection costs
-	// as much as there is alive.
+	// trimShare is the least gain as a fraction of the live heap, because a collection costs as much as
+	// there is alive.
 	trimShare = 8
-	// quietBytes is what a quiet server allocates in trimEvery, in bytes:
-	// pings of thousands of connections and a few requests. A larger one
-	// allocates more when quiet, up to a share of what lives.
+	// quietBytes is how many bytes a quiet server allocates in trimEvery: pings of thousands of
+	// connections and a few requests. A larger server allocates more while quiet, up to a share of its
+	// live heap.
 	quietBytes = 1 << 20
 	quietShare = 64
 )
 
-// heapState is what the runtime says of the heap, in bytes.
+// heapState is the runtime's view of the heap, in bytes.
 type heapState struct {
 	allocated uint64 // since the process started
 	objects   uint64 // alive, or dead and not swept
@@ -35,7 +35,7 @@ type heapState struct {
 	free      uint64 // resident and unused
 }
 
-// readHeap asks the runtime.
+// readHeap reads the state from the runtime.
 func readHeap() heapState {
 	s := []metrics.Sample{
 		{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/objects:bytes"},
@@ -44,28 +44,28 @@ func readHeap() heapState {
 	metrics.Read(s)
 	value := func(i int) uint64 {
 		if s[i].Value.Kind() != metrics.KindUint64 {
-			return 0 // a runtime that no longer has it: then nothing is gained
+			return 0 // a runtime without this metric: nothing to gain
 		}
 		return s[i].Value.Uint64()
 	}
 	return heapState{allocated: value(0), objects: value(1), live: value(2), free: value(3)}
 }
 
-// trimmer decides when memory is given back. Left to itself the runtime keeps
-// the garbage of a burst, such as thousands of TLS handshakes after a network
-// came back, until as much again was allocated: for an idle server, for minutes.
+// trimmer decides when to return memory to the system. By itself the runtime keeps the garbage of a
+// burst, such as thousands of TLS handshakes after a network failure, until as much has been allocated
+// again: on an idle server, for minutes.
 type trimmer struct {
-	allocated uint64        // when last looked
-	trimmed   time.Duration // when last given back
+	allocated uint64        // at the last check
+	trimmed   time.Duration // when memory was last returned
 }
 
-// newTrimmer returns a trimmer for a process that has allocated so much.
+// newTrimmer returns a trimmer that starts at the allocations of h.
 func newTrimmer(h heapState) *trimmer {
 	return &trimmer{allocated: h.allocated, trimmed: math.MinInt64 / 2}
 }
 
-// due reports whether to give memory back at a time: there is enough of it, and
-// the server has been quiet since it was last asked.
+// due reports whether to return memory now: there is enough of it, and the server has been quiet since
+// the last check.
 func (t *trimmer) due(now time.Duration, h heapState) bool {
 	quiet := h.allocated-t.allocated <= max(quietBytes, h.live/quietShare)
 	t.allocated = h.allocated
@@ -80,7 +80,7 @@ func (t *trimmer) due(now time.Duration, h heapState) bool {
 	return true
 }
 
-// processCounters is the process's own part of the statistics.
+// processCounters are the process's part of the statistics.
 func processCounters() map[string]int64 {
 	h := readHeap()
 	return map[string]int64{
@@ -89,7 +89,7 @@ func processCounters() map[string]int64 {
 	}
 }
 
-// keepMemory gives back what bursts have left, until ctx ends.
+// keepMemory returns the memory of bursts to the system until ctx ends.
 func keepMemory(ctx context.Context) {
 	start := time.Now()
 	t := newTrimmer(readHeap())

@@ -13,7 +13,7 @@ import (
 	"secmsg/serverd/store"
 )
 
-// Paths of the relay's two WebSockets (rpc/PROTOCOL.md, 3 and 4).
+// Paths of the relay's two WebSockets (rpc/PROTOCOL.md, sections 3 and 4).
 const (
 	pathReplica = "/v1/replica"
 	pathContact = "/v1/contact"
@@ -69,7 +69,7 @@ func (s *Server) sockets() http.Handler {
 // connected reports whether a device has a connection to this server.
 func (s *Server) connected(id key.DeviceID) bool { return s.relay != nil && s.relay.Connected(id) }
 
-// closeRelay ends the relay; a second call waits again.
+// closeRelay closes the relay. A second call waits again.
 func (s *Server) closeRelay(ctx context.Context) error {
 	if s.relay == nil {
 		return nil
@@ -77,7 +77,7 @@ func (s *Server) closeRelay(ctx context.Context) error {
 	return s.relay.Close(ctx)
 }
 
-// hooks connect the API with the relay and the listener.
+// hooks connect the API to the relay and the listener.
 func (s *Server) hooks() api.Hooks {
 	return api.Hooks{
 		ContactsChanged: func(owner, peer string) {
@@ -90,7 +90,7 @@ func (s *Server) hooks() api.Hooks {
 	}
 }
 
-// accountChanged makes what an administrator did to an account take effect at once.
+// accountChanged makes an administrator's change to an account take effect at once.
 func (s *Server) accountChanged(account string) {
 	s.api.Forget(account)
 	s.relayAccountChanged(account)
@@ -98,13 +98,13 @@ func (s *Server) accountChanged(account string) {
 	s.blobs.wake() // a deleted account leaves bytes
 }
 
-// relayAccountChanged tells the relay early; what fails here, it finds by its
-// poll of revocations, or at the account's next connection.
+// relayAccountChanged informs the relay early. If it fails, the relay finds the change when it polls
+// revocations, or at the account's next connection.
 func (s *Server) relayAccountChanged(account string) {
 	if s.relay == nil {
 		return
 	}
 	if err := s.relay.AccountChanged(context.Background(), account); err != nil {
-		s.logger.Error("relay could not be told of a changed account", "error", fmt.Errorf("%s: %w", account, err))
+		s.logger.Error("could not inform the relay of a changed account", "error", fmt.Errorf("%s: %w", account, err))
 	}
 }

@@ -11,20 +11,19 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// statusEvery is how often the service manager's line about the server is
-// brought up to date.
+// statusEvery is how often the service manager's status line of the server is updated.
 const statusEvery = 30 * time.Second
 
 // notify tells the service manager, if there is one.
 func (s *Server) notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		s.logger.Warn("service manager could not be told", "error", err)
+		s.logger.Warn("could not notify the service manager", "error", err)
 	}
 }
 
-// watch pets the service manager's watchdog at half its interval, for as long as
-// the server's parts answer, and keeps the line current that `systemctl status`
-// shows. It returns when ctx ends, or at once without a service manager.
+// watch notifies the service manager's watchdog at half its interval, as long as the server's parts
+// respond, and updates the line that `systemctl status` shows. It returns when ctx ends, or at once
+// without a service manager.
 func (s *Server) watch(ctx context.Context) {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return
@@ -49,8 +48,8 @@ func (s *Server) watch(ctx context.Context) {
 			if err := s.answers(ctx, every); err == nil {
 				s.notify(daemon.SdNotifyWatchdog)
 			} else if ctx.Err() == nil {
-				// Nothing is told: the service manager ends and restarts the server.
-				s.logger.Error("the server does not answer itself", "error", err)
+				// Without a notification the service manager ends and restarts the server.
+				s.logger.Error("the server does not respond to its own check", "error", err)
 			}
 		}
 		select {
@@ -61,9 +60,9 @@ func (s *Server) watch(ctx context.Context) {
 	}
 }
 
-// answers goes through the parts that every request needs, within the bound. A part
-// that is stuck holds its lock, and so this, too. A store that answers
-// with an error is not stuck: a full disk is no reason for a restart.
+// answers calls the parts that every request needs, within the time bound. A part that is stuck holds
+// its lock, so this call is stuck too. A store that returns an error is not stuck: a full disk is no
+// reason for a restart.
 func (s *Server) answers(ctx context.Context, bound time.Duration) error {
 	s.stats.Snapshot() // takes the locks of gate, API, relay, blobs and media
 	ctx, cancel := context.WithTimeout(ctx, bound)
@@ -74,7 +73,7 @@ func (s *Server) answers(ctx context.Context, bound time.Duration) error {
 	return nil
 }
 
-// statusLine tells in a few words how the server stands.
+// statusLine summarizes the server's state in a few words.
 func (s *Server) statusLine() string {
 	parts := []string{"serves " + strings.Join(s.cfg.Roles, ", ")}
 	if s.relay != nil {

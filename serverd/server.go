@@ -31,8 +31,8 @@ import (
 type Server struct {
 	cfg    config.Server // constant
 	logger *slog.Logger
-	wall   func() time.Time // certificates and statements are about it
-	clock  *clock.Clock     // everything else
+	wall   func() time.Time // for certificates and statements
+	clock  *clock.Clock     // for everything else
 
 	unlock func() error
 	store  *store.SQLite
@@ -47,10 +47,9 @@ type Server struct {
 	public, plain, admin net.Listener // public and plain may be nil
 }
 
-// Open prepares a server: it checks and locks the directory, opens store and
-// CA, and listens. Connections wait until Serve. It fails with ErrNoServer,
-// ErrRunning, store.ErrTooNew, a *config.LooseError or a *LooseFileError, among
-// others; then nothing stays open.
+// Open prepares a server: it checks and locks the directory, opens store and CA, and listens.
+// Connections wait until Serve. It returns ErrNoServer, ErrRunning, store.ErrTooNew, a
+// *config.LooseError or a *LooseFileError, among others; then everything is closed again.
 func Open(ctx context.Context, cfg config.Server, logger *slog.Logger) (s *Server, err error) {
 	if err := CheckDir(cfg.Data); err != nil {
 		return nil, err
@@ -162,7 +161,7 @@ func (s *Server) paths(list []string) []string {
 	return out
 }
 
-// apiLimits picks the API's part of the configuration.
+// apiLimits returns the API's part of the configuration.
 func apiLimits(l config.ServerLimits) api.Limits {
 	rate := func(r config.Rate) limit.Rate { return limit.Rate(r) }
 	return api.Limits{
@@ -172,7 +171,7 @@ func apiLimits(l config.ServerLimits) api.Limits {
 	}
 }
 
-// observe fills the statistics and the health checks.
+// observe registers counters and health checks.
 func (s *Server) observe() {
 	s.stats.Check("store", s.store.Ping)
 	s.stats.Check("clock", s.checkClock)
@@ -185,8 +184,8 @@ func (s *Server) observe() {
 
 func (s *Server) serves(role string) bool { return slices.Contains(s.cfg.Roles, role) }
 
-// Serve answers until ctx ends or a listener fails, then stops cleanly: no new
-// requests, a farewell on every socket, what is in flight made durable.
+// Serve serves until ctx ends or a listener fails, then stops cleanly: it accepts no new requests,
+// sends a Bye on every socket, and makes everything in flight durable.
 func (s *Server) Serve(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -233,7 +232,7 @@ func (s *Server) shutdown(ctx context.Context, servers []httpServer) error {
 	for i, h := range servers {
 		all.Go(func() {
 			if h.srv.Shutdown(ctx) != nil {
-				// Requests that take longer than the bound are cut off.
+				// Requests that take longer than the bound are aborted.
 				errs[i] = h.srv.Close()
 			}
 		})
@@ -243,8 +242,8 @@ func (s *Server) shutdown(ctx context.Context, servers []httpServer) error {
 	return errors.Join(append(errs, relayErr)...)
 }
 
-// close closes what Open opened and Serve does not close itself. Listeners that
-// a http.Server has closed already are closed once more, without an error.
+// close closes what Open opened and Serve does not close. Listeners that a http.Server has already
+// closed are closed again, without an error.
 func (s *Server) close(ctx context.Context) error {
 	var errs []error
 	for _, l := range []net.Listener{s.public, s.plain, s.admin} {
@@ -264,7 +263,7 @@ func (s *Server) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// clockHeld tells the relay to sweep nothing.
+// clockHeld tells the relay not to sweep while the clock is held.
 func (s *Server) clockHeld() bool {
 	_, held := s.clock.Held()
 	return held
@@ -273,13 +272,13 @@ func (s *Server) clockHeld() bool {
 // checkClock is the clock's part of the server's health.
 func (s *Server) checkClock(context.Context) error {
 	if ahead, held := s.clock.Held(); held {
-		return fmt.Errorf("the wall clock jumped, or the server stood for over a week: it is %v ahead of the time that the server goes on with, and nothing is swept; "+
-			"look at the clock, then confirm it with: secmsg admin check --confirm-clock", ahead.Round(time.Second))
+		return fmt.Errorf("the wall clock jumped, or the server was down for over a week: the clock is %v ahead of the server's time, and nothing expires; "+
+			"check the clock, then confirm it with: secmsg admin check --confirm-clock", ahead.Round(time.Second))
 	}
 	return nil
 }
 
-// ready tells the log and the service manager.
+// ready informs the log and the service manager.
 func (s *Server) ready() {
 	attrs := []any{"domain", s.cfg.Domain, "fingerprint", s.ca.Fingerprint().String(), "roles", s.cfg.Roles}
 	if s.public != nil {
@@ -295,7 +294,7 @@ func (s *Server) ready() {
 	s.notify(daemon.SdNotifyReady)
 }
 
-// upgraded warns of a server that still runs the program from before an upgrade.
+// upgraded warns of a server that still runs the binary from before an upgrade.
 func upgraded() []string {
 	if !config.BinaryReplaced() {
 		return nil
@@ -303,7 +302,7 @@ func upgraded() []string {
 	return []string{"the secmsg binary was replaced since the server was started; restart the server to run the new one"}
 }
 
-// adminHandler makes the admin socket's routes.
+// adminHandler returns the admin socket's routes.
 func (s *Server) adminHandler() http.Handler {
 	return admin.New(admin.Options{
 		Store: s.store, Stats: s.stats, Domain: s.cfg.Domain, Address: s.cfg.Address, Fingerprint: s.ca.Fingerprint(),
@@ -311,5 +310,5 @@ func (s *Server) adminHandler() http.Handler {
 	}).Handler()
 }
 
-// AdminSocket returns where the admin socket of a server directory stands.
+// AdminSocket returns the path of the admin socket of a server directory.
 func AdminSocket(dir string) string { return filepath.Join(dir, rpcadmin.SocketName) }

@@ -17,13 +17,13 @@ import (
 	"secmsg/serverd/media"
 )
 
-// noRelay is what /healthz adds when calls cannot be relayed. The details are
-// the administrator's.
+// noRelay is the line that /healthz adds when calls cannot be relayed. Details are for the
+// administrator only.
 const noRelay = "calls cannot be relayed"
 
-// openTurn makes the media server, if it is served, and returns the API's part;
-// nil if there is no media server to hand out credentials for. What keeps the
-// media server from listening is a warning, never a failed start.
+// openTurn opens the media server, if it is served, and returns the API's options for it, or nil if
+// there is no media server to issue credentials for. If the media server cannot listen, the start does
+// not fail; there is a warning.
 func (s *Server) openTurn(ctx context.Context) (*api.TurnOptions, error) {
 	secret, err := s.turnSecret()
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *Server) openTurn(ctx context.Context) (*api.TurnOptions, error) {
 		return nil, err
 	}
 	if err := s.media.Open(ctx); err != nil {
-		s.logger.Warn("the media server cannot listen; it is tried again", "error", err)
+		s.logger.Warn("the media server cannot listen; it will retry", "error", err)
 	}
 	s.stats.Counters("media", s.media.Counters)
 	s.stats.Warnings(s.media.Problems)
@@ -56,7 +56,7 @@ func (s *Server) openTurn(ctx context.Context) (*api.TurnOptions, error) {
 	return opt, nil
 }
 
-// turnSecret reads the secret of the configuration; nil if there is none.
+// turnSecret reads the configured secret, or returns nil if there is none.
 func (s *Server) turnSecret() ([]byte, error) {
 	t := s.cfg.Turn
 	if t.SecretFile == "" {
@@ -70,12 +70,12 @@ func (s *Server) turnSecret() ([]byte, error) {
 		return nil, fmt.Errorf("turn.secret_file: %w", err)
 	}
 	if text = bytes.TrimSpace(text); len(text) == 0 || len(text) > maxSecret {
-		return nil, fmt.Errorf("turn.secret_file: %s holds no secret", filepath.Base(t.SecretFile))
+		return nil, fmt.Errorf("turn.secret_file: %s contains no secret", filepath.Base(t.SecretFile))
 	}
 	return text, nil
 }
 
-// mediaOptions translates the configuration, which has been validated.
+// mediaOptions translates the validated configuration.
 func (s *Server) mediaOptions(secret []byte) (media.Options, error) {
 	c, l := s.cfg.Media, s.cfg.Limits.Turn
 	first, last, err1 := c.Ports()
@@ -114,7 +114,7 @@ func loopbackHost(address string) string {
 	return ""
 }
 
-// turnCredentials makes credentials of the own media server.
+// turnCredentials issues credentials for our own media server.
 func (s *Server) turnCredentials(account string) (wire.TurnCredentials, error) {
 	at := s.media.Addr()
 	if !at.IsValid() {
@@ -129,8 +129,8 @@ func (s *Server) turnCredentials(account string) (wire.TurnCredentials, error) {
 	return out, nil
 }
 
-// turnHosts says by which names devices reach the media server: its public
-// addresses, else the one address it listens on, else the name that invites carry.
+// turnHosts returns the names by which devices reach the media server: its public addresses, else the
+// one address it listens on, else the host name in invites.
 func (s *Server) turnHosts(at netip.AddrPort) []string {
 	if len(s.cfg.Media.PublicAddress) > 0 {
 		return s.cfg.Media.PublicAddress
@@ -155,14 +155,14 @@ func (s *Server) mediaWarnings() []string {
 	return []string{noRelay}
 }
 
-// runMedia keeps the media server until ctx ends.
+// runMedia runs the media server until ctx ends.
 func (s *Server) runMedia(ctx context.Context) {
 	if s.media != nil {
 		s.media.Run(ctx)
 	}
 }
 
-// closeMedia ends the media server; a second call does nothing.
+// closeMedia closes the media server. A second call does nothing.
 func (s *Server) closeMedia() error {
 	if s.media == nil {
 		return nil
@@ -170,9 +170,8 @@ func (s *Server) closeMedia() error {
 	return s.media.Close()
 }
 
-// dropCalls ends what an account relays if it may not do so any more: it is
-// suspended or gone. If the store cannot say, it is ended too; a call finds
-// another way.
+// dropCalls ends the relayed calls of an account that is suspended or deleted. If the store cannot
+// tell, they are ended too; a call finds another path.
 func (s *Server) dropCalls(account string) {
 	if s.media != nil && s.api.MayTransfer(context.Background(), account) != nil {
 		s.media.Drop(account)

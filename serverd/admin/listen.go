@@ -9,12 +9,13 @@ import (
 	"os"
 )
 
-// maxSocketPath is what sockaddr_un holds on the systems we run on, less the NUL (108 on Linux, 104 elsewhere).
+// maxSocketPath is the longest path that fits into a sockaddr_un on the systems we support, without the
+// NUL (108 bytes on Linux, 104 elsewhere).
 const maxSocketPath = 103
 
-// Listen opens the admin socket at path, in a directory that only its owner may
-// enter. A socket that a dead server left is replaced: the caller holds the
-// directory's lock. Connections of other uids are closed at once.
+// Listen opens the admin socket at path, in a directory that only its owner may enter. It replaces the
+// socket of a dead server: the caller holds the directory's lock. Connections from other uids are
+// closed at once.
 func Listen(path string, logger *slog.Logger) (net.Listener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("admin socket: the path %s is over %d bytes long; use a shorter data directory", path, maxSocketPath)
@@ -26,21 +27,21 @@ func Listen(path string, logger *slog.Logger) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}
-	// Nobody else can connect in between: the directory is 0700.
+	// Nobody else can connect before this: the directory has mode 0700.
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("admin socket: %w", err), l.Close())
 	}
 	return &ownerListener{UnixListener: l, uid: uint32(os.Getuid()), logger: logger}, nil
 }
 
-// ownerListener accepts connections of one uid, and root.
+// ownerListener accepts connections from one uid and from root.
 type ownerListener struct {
 	*net.UnixListener
 	uid    uint32
 	logger *slog.Logger
 }
 
-// Accept waits for the next connection that is allowed.
+// Accept waits for the next permitted connection.
 func (l *ownerListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.AcceptUnix()

@@ -16,7 +16,7 @@ func (s *Server) quota(r *http.Request) (rpc.Quota, error) {
 	return s.quotaOf(r.Context(), a.Name)
 }
 
-// quotaOf is what the files of an account that exists take.
+// quotaOf returns the quota and usage of an existing account.
 func (s *Server) quotaOf(ctx context.Context, name string) (rpc.Quota, error) {
 	u, err := s.opt.Store.BlobUsage(ctx, name)
 	if err != nil {
@@ -31,7 +31,7 @@ func (s *Server) quotaOf(ctx context.Context, name string) (rpc.Quota, error) {
 
 // setQuota serves PUT /users/{name}/quota.
 func (s *Server) setQuota(r *http.Request) (rpc.Quota, error) {
-	var in struct { // rpc.SetQuota, in which 0 means something and so must be said
+	var in struct { // rpc.SetQuota; 0 has a meaning, so the field must be present
 		Bytes *int64 `json:"bytes"`
 	}
 	if err := decode(r, &in); err != nil {

@@ -21,7 +21,7 @@ import (
 	"secmsg/serverd/store"
 )
 
-// Bounds of what an administrator may ask for.
+// Bounds of an administrator's requests.
 const (
 	maxUses    = 10_000
 	maxLife    = 365 * 24 * time.Hour
@@ -31,7 +31,7 @@ const (
 	pageSize   = 500
 )
 
-// Store is what the admin socket needs of the server's store.
+// Store is the part of the server's store that the admin socket uses.
 type Store interface {
 	store.Accounts
 	MailboxSize(ctx context.Context, device key.DeviceID) (envelopes int, bytes int64, err error)
@@ -39,17 +39,17 @@ type Store interface {
 	SetBlobQuota(ctx context.Context, account string, bytes int64) error
 }
 
-// Options are what a Server is made of; all but Changed and Connected are needed.
+// Options configure a Server. All are required except Changed and Connected.
 type Options struct {
 	Store       Store
 	Stats       *stats.Registry
 	Domain      string
-	Address     string // HOST:PORT that invites name
+	Address     string // HOST:PORT written into invites
 	Fingerprint identity.Fingerprint
-	BlobQuota   int64 // the configuration's, in bytes
-	// ConfirmClock believes the wall clock after a jump, and returns how far the server's time moved.
+	BlobQuota   int64 // default quota of the configuration, in bytes
+	// ConfirmClock trusts the wall clock after a jump, and returns how far the server's time moved.
 	ConfirmClock func(ctx context.Context) (time.Duration, error)
-	// Connected reports whether a device has a connection; nil: nobody knows.
+	// Connected reports whether a device is connected. Nil means unknown.
 	Connected func(key.DeviceID) bool
 	// Changed is called after an account was suspended, resumed or deleted.
 	Changed func(account string)
@@ -85,10 +85,10 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
-// none is the answer of a call that has nothing to say.
+// none is the response of a call without a result.
 type none struct{}
 
-// route registers a call without a body: f's result or error becomes the answer.
+// route registers a call without a body. f's result or error becomes the response.
 func route[T any](s *Server, mux *http.ServeMux, pattern string, f func(*http.Request) (T, error)) {
 	routeBody(s, mux, pattern, func(r *http.Request) (T, error) {
 		if err := noBody(r); err != nil {
@@ -108,13 +108,13 @@ func routeBody[T any](s *Server, mux *http.ServeMux, pattern string, f func(*htt
 		if err != nil {
 			e := s.failure(r, err)
 			w.WriteHeader(statusOf(e.Code))
-			_ = json.NewEncoder(w).Encode(rpc.ErrorBody{Error: e}) // the client is gone if this fails
+			_ = json.NewEncoder(w).Encode(rpc.ErrorBody{Error: e}) // an error means that the client is gone
 			return
 		}
 		if r.Method != http.MethodGet {
 			s.opt.Logger.InfoContext(r.Context(), "administration", "call", pattern, "subject", r.PathValue("name")+r.PathValue("id"))
 		}
-		_ = json.NewEncoder(w).Encode(out) // the client is gone if this fails
+		_ = json.NewEncoder(w).Encode(out) // an error means that the client is gone
 	})
 }
 
@@ -132,7 +132,7 @@ func statusOf(c rpc.Code) int {
 	return http.StatusInternalServerError
 }
 
-// failure maps an error; what is not expected is logged whole.
+// failure maps an error. An unexpected one is logged in full.
 func (s *Server) failure(r *http.Request, err error) *rpc.Error {
 	if e, ok := errors.AsType[*rpc.Error](err); ok {
 		return e
@@ -150,7 +150,7 @@ func (s *Server) failure(r *http.Request, err error) *rpc.Error {
 	return &rpc.Error{Code: rpc.CodeInternal, Message: "internal error; the server's log has the details"}
 }
 
-// missing says what it is that a request names and the store does not have.
+// missing names the thing in a request that the store does not have.
 func missing(r *http.Request) string {
 	if name := r.PathValue("name"); name != "" {
 		return fmt.Sprintf("there is no account %q", name)
@@ -174,8 +174,7 @@ func decode(r *http.Request, in any) error {
 	return nil
 }
 
-// noBody refuses a body where a call takes none: a caller that sends one expects
-// something of it.
+// noBody refuses a body on calls that take none: a caller that sends one expects it to have an effect.
 func noBody(r *http.Request) error {
 	switch n, err := io.ReadFull(r.Body, make([]byte, 1)); {
 	case n > 0:
@@ -198,7 +197,7 @@ func (s *Server) createInvite(r *http.Request) (rpc.CreatedInvite, error) {
 	})
 }
 
-// InviteOptions describe an invite to be made.
+// InviteOptions describe a new invite.
 type InviteOptions struct {
 	Address     string
 	Fingerprint identity.Fingerprint
@@ -207,14 +206,13 @@ type InviteOptions struct {
 	Now         time.Time
 }
 
-// Inviter is what NewInvite needs of a store.
+// Inviter is the part of a store that NewInvite uses.
 type Inviter interface {
 	CreateInvite(ctx context.Context, inv store.Invite) error
 }
 
-// NewInvite makes and stores an invite. Only the answer carries the token; the
-// store keeps its hash. It fails with an *admin.Error of code "malformed" for
-// uses or a life out of bounds.
+// NewInvite creates and stores an invite. Only the result contains the token; the store keeps its hash.
+// It returns an *admin.Error of code "malformed" for uses or a lifetime out of bounds.
 func NewInvite(ctx context.Context, st Inviter, o InviteOptions) (rpc.CreatedInvite, error) {
 	if o.Uses < 1 || o.Uses > maxUses {
 		return rpc.CreatedInvite{}, malformed("uses: 1 to %d", maxUses)
@@ -237,7 +235,7 @@ func NewInvite(ctx context.Context, st Inviter, o InviteOptions) (rpc.CreatedInv
 	return rpc.CreatedInvite{ID: inv.ID, Invite: text, Uses: inv.Uses, Expires: rpc.Time{Time: inv.Expires}}, nil
 }
 
-// newID returns the public handle of an invite: 8 characters that are easy to type.
+// newID returns the public id of an invite: 8 characters that are easy to type.
 func newID() string {
 	var b [5]byte
 	rand.Read(b[:])

@@ -96,7 +96,7 @@ func (s *Server) changed(account string) {
 	}
 }
 
-// user makes the administrator's view of an account.
+// user returns the administrator's view of an account.
 func (s *Server) user(a store.Account) (rpc.User, error) {
 	pub, err := key.ParseSigningPublic(a.Identity)
 	if err != nil {
@@ -127,7 +127,7 @@ func (s *Server) devices(ctx context.Context, name string) ([]rpc.Device, error)
 			ID: d.ID.String(), Name: d.Name, Added: rpc.Time{Time: d.Added}, LastSeen: rpc.Time{Time: d.LastSeen}, Revoked: d.Revoked,
 		}
 		if s.opt.Connected != nil && s.opt.Connected(d.ID) {
-			// The store learns it when the connection ends.
+			// The store gets this time only when the connection ends.
 			v.Connected, v.LastSeen = true, rpc.Time{Time: s.opt.Now()}
 		}
 		if !d.Revoked {

@@ -19,32 +19,32 @@ import (
 
 // Intervals.
 const (
-	// maintainEvery is how often certificates and given files are looked at,
-	// and the statement is signed anew, so that a file that was replaced is
-	// named within the hour.
+	// maintainEvery is how often certificates and given files are checked and the statement is signed
+	// again, so that the statement names a replaced file's key within the hour.
 	maintainEvery = time.Hour
-	// warnBefore is how long before the end of the issuing CA health warns,
-	// when the root key is not here to replace it.
+	// warnBefore is how long before the end of the issuing CA the health check warns, if the root key
+	// is not present to replace it.
 	warnBefore = 60 * 24 * time.Hour
 )
 
-// Options say whose authority this is.
+// Options configure a CA.
 type Options struct {
 	Dir    string   // the server's directory
 	Domain string   // the realm
 	Entry  []string // HOST:PORT of the entry points, at least one
-	Hosts  []string // further names and IP addresses of the TLS certificate
-	// TLSCert and TLSKey are files that replace the certificate of the own CA.
+	Hosts  []string // additional names and IP addresses of the TLS certificate
+	// TLSCert and TLSKey are files that replace the certificate of our own CA.
 	TLSCert, TLSKey string
-	// Also are certificate files whose keys the statement names too.
+	// Also lists certificate files whose keys the statement names, too.
 	Also []string
-	// StatementLife is how long a statement is valid; 0 and anything longer than the protocol allows is the longest.
+	// StatementLife is how long a statement is valid. 0, and anything above the protocol's maximum,
+	// means that maximum.
 	StatementLife time.Duration
-	Now           func() time.Time // nil: time.Now
-	Logger        *slog.Logger     // nil: none
+	Now           func() time.Time // nil means time.Now
+	Logger        *slog.Logger     // nil for no log
 }
 
-// CA issues for one realm.
+// CA issues certificates for one realm.
 type CA struct {
 	opt  Options // constant
 	root *x509.Certificate
@@ -59,8 +59,8 @@ type CA struct {
 	problems  []string            // guarded by mu
 }
 
-// Create makes root, issuing CA and epoch in an empty dir and returns the
-// realm's fingerprint. The TLS certificate follows at the first Open.
+// Create creates root, issuing CA and epoch in an empty directory and returns the realm's fingerprint.
+// The first Open creates the TLS certificate.
 func Create(dir, domain string, now time.Time) (identity.Fingerprint, error) {
 	root, err := identity.NewRoot(domain, now)
 	if err != nil {
@@ -82,7 +82,7 @@ func Create(dir, domain string, now time.Time) (identity.Fingerprint, error) {
 	return identity.RootFingerprint(root.Cert), nil
 }
 
-// Open loads the authority from its directory and renews what needs it.
+// Open loads the authority from its directory and renews what is due.
 func Open(opt Options) (*CA, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
@@ -123,8 +123,8 @@ func (c *CA) Root() *x509.Certificate { return c.root }
 // Fingerprint returns the realm's fingerprint.
 func (c *CA) Fingerprint() identity.Fingerprint { return identity.RootFingerprint(c.root) }
 
-// IssueAccount certifies the key of a certificate request and returns leaf and
-// issuing certificate. Errors are those of identity.Authority.IssueAccount.
+// IssueAccount certifies the key of a certificate request and returns the leaf and the issuing
+// certificate. Errors are those of identity.Authority.IssueAccount.
 func (c *CA) IssueAccount(csr []byte, addr identity.Address) ([][]byte, error) {
 	iss := c.authority()
 	leaf, err := iss.IssueAccount(csr, addr, c.opt.Now())
@@ -134,7 +134,7 @@ func (c *CA) IssueAccount(csr []byte, addr identity.Address) ([][]byte, error) {
 	return [][]byte{leaf, iss.Cert.Raw}, nil
 }
 
-// Reissue certifies a key that was certified for the same account before.
+// Reissue certifies a key that has been certified for the same account before.
 func (c *CA) Reissue(pub key.SigningPublic, addr identity.Address) ([][]byte, error) {
 	iss := c.authority()
 	leaf, err := iss.CertifyAccount(pub, addr, c.opt.Now())
@@ -144,8 +144,8 @@ func (c *CA) Reissue(pub key.SigningPublic, addr identity.Address) ([][]byte, er
 	return [][]byte{leaf, iss.Cert.Raw}, nil
 }
 
-// Statement returns the realm statement and the issuing certificate that signed
-// it; it is signed anew when it is over an hour old.
+// Statement returns the realm statement and the issuing certificate that signed it. A statement over an
+// hour old is signed again.
 func (c *CA) Statement() (statement, issuing []byte, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -158,21 +158,20 @@ func (c *CA) Statement() (statement, issuing []byte, err error) {
 	return c.statement, c.issuing.Cert.Raw, nil
 }
 
-// Problems lists what an administrator should know, in words.
+// Problems returns warnings for the administrator.
 func (c *CA) Problems() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.problems)
 }
 
-// Maintain makes one pass over everything that grows old: issuing CA, TLS
-// certificate, given files and statement.
+// Maintain renews everything that expires: issuing CA, TLS certificate, given files and statement.
 func (c *CA) Maintain() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.opt.Now()
 	c.problems = nil
-	// One that fails, a file that is gone, say, must not let the others grow old.
+	// A failure of one, such as a missing file, must not keep the others from being renewed.
 	return errors.Join(c.renewIssuingLocked(now), c.refreshTLSLocked(now), c.signLocked(now))
 }
 
@@ -187,7 +186,7 @@ func (c *CA) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := c.Maintain(); err != nil {
-			c.opt.Logger.Error("certificates could not be renewed", "error", err)
+			c.opt.Logger.Error("could not renew certificates", "error", err)
 			c.mu.Lock()
 			c.problems = append(c.problems, "certificates could not be renewed; see the log")
 			c.mu.Unlock()
@@ -201,7 +200,7 @@ func (c *CA) authority() *identity.Authority {
 	return c.issuing
 }
 
-// renewIssuingLocked replaces the issuing CA at half its life if the root key is here.
+// renewIssuingLocked replaces the issuing CA at half its lifetime if the root key is present.
 func (c *CA) renewIssuingLocked(now time.Time) error {
 	cert := c.issuing.Cert
 	if now.Before(cert.NotBefore.Add(identity.IssuingRenewAfter)) {

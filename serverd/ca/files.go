@@ -31,7 +31,7 @@ const (
 // Modes and sizes of files.
 const (
 	fileMode = 0o600
-	// maxFile bounds what is read from one file; a chain of given certificates has a few KiB.
+	// maxFile bounds the bytes read from one file; a chain of given certificates has a few KiB.
 	maxFile = 256 << 10
 
 	pemCert = "CERTIFICATE"
@@ -47,8 +47,8 @@ func writeFile(path string, data []byte) error {
 	return install(tmp, path)
 }
 
-// writeSynced writes a private file and makes its content durable, not its name:
-// the caller renames it or syncs the directory.
+// writeSynced writes a private file and makes its content durable, but not its name: the caller renames
+// it or syncs the directory.
 func writeSynced(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
 	if err != nil {
@@ -78,9 +78,8 @@ func readFile(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// savePair replaces a certificate chain and its key. Both are durable under
-// temporary names before the first rename, and loadPair finishes what a crash
-// between the two renames left.
+// savePair replaces a certificate chain and its key. Both are durable under temporary names before the
+// first rename; after a crash between the two renames, loadPair completes them.
 func savePair(dir, name string, chain [][]byte, priv any) error {
 	certs, err := encodePair(chain, priv)
 	if err != nil {
@@ -92,8 +91,8 @@ func savePair(dir, name string, chain [][]byte, priv any) error {
 			return fmt.Errorf("save %s: %w", name, err)
 		}
 	}
-	// Else the first rename could survive a loss of power that the other file's
-	// temporary name does not.
+	// Otherwise the first rename could survive a power loss that the other file's temporary name does
+	// not.
 	if err := durable.SyncDir(dir); err != nil {
 		return fmt.Errorf("save %s: %w", name, err)
 	}
@@ -118,8 +117,7 @@ func encodePair(chain [][]byte, priv any) ([2][]byte, error) {
 	return [2][]byte{pem.EncodeToMemory(&pem.Block{Type: pemKey, Bytes: der}), certs}, nil
 }
 
-// loadPair reads what savePair wrote, as PEM, and checks with match that the two
-// belong together.
+// loadPair reads the files of savePair as PEM, and checks with match that they belong together.
 func loadPair(dir, name string, match func(cert, key []byte) error) (cert, priv []byte, err error) {
 	base := filepath.Join(dir, name)
 	priv, err = readFile(base + keySuffix)
@@ -143,7 +141,7 @@ func loadPair(dir, name string, match func(cert, key []byte) error) (cert, priv 
 	return next, priv, nil
 }
 
-// parseAuthority puts an Ed25519 CA together from its two PEM files.
+// parseAuthority returns the Ed25519 CA in two PEM files.
 func parseAuthority(certPEM, keyPEM []byte) (*identity.Authority, error) {
 	certs, err := parseCerts(certPEM)
 	if err != nil {
@@ -221,10 +219,10 @@ func loadEpoch(dir string) (epoch [identity.EpochSize]byte, err error) {
 	}
 	b, err := hex.DecodeString(strings.TrimSpace(string(data)))
 	if err != nil || len(b) != len(epoch) {
-		return epoch, errors.New("load realm epoch: the file does not hold 32 hexadecimal digits")
+		return epoch, errors.New("load realm epoch: the file does not contain 32 hexadecimal digits")
 	}
 	return [identity.EpochSize]byte(b), nil
 }
 
-// missing reports whether err says that a file is not there.
+// missing reports whether err means that a file does not exist.
 func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

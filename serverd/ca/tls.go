@@ -13,14 +13,14 @@ import (
 	"secmsg/crypto/identity"
 )
 
-// tlsState is what the listener shows and what the statement names.
+// tlsState is the listener's certificate and the keys that the statement names.
 type tlsState struct {
 	cert *tls.Certificate
-	also [][32]byte // hashes of keys that do not come from the own CA
+	also [][32]byte // hashes of keys that are not from our own CA
 }
 
-// Certificate returns the TLS certificate of this moment; it has the shape of
-// tls.Config.GetCertificate, so that a renewal needs no restart.
+// Certificate returns the current TLS certificate. Its signature is that of tls.Config.GetCertificate,
+// so a renewal needs no restart.
 func (c *CA) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -30,7 +30,7 @@ func (c *CA) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.tls.cert, nil
 }
 
-// refreshTLSLocked loads the given certificate files, or renews the one of the own CA.
+// refreshTLSLocked loads the given certificate files, or renews our own certificate.
 func (c *CA) refreshTLSLocked(now time.Time) error {
 	var state tlsState
 	var err error
@@ -65,7 +65,7 @@ func (c *CA) refreshTLSLocked(now time.Time) error {
 		}
 	}
 	if len(failed) > 0 {
-		// The keys that were named last time stay named: the proxy goes on showing them.
+		// The statement still names the keys of the last pass, because the proxy still uses them.
 		for _, h := range c.tls.also {
 			if !slices.Contains(state.also, h) {
 				state.also = append(state.also, h)
@@ -85,8 +85,8 @@ func givenCertificate(certFile, keyFile string) (*tls.Certificate, error) {
 	return &cert, nil
 }
 
-// ownCertificateLocked loads the certificate of the own CA and replaces it at
-// two thirds of its life or when it lacks a name.
+// ownCertificateLocked loads our own CA's certificate, and replaces it at two thirds of its lifetime or
+// when it lacks a name.
 func (c *CA) ownCertificateLocked(now time.Time) (*tls.Certificate, error) {
 	var cert tls.Certificate
 	_, _, err := loadPair(c.opt.Dir, tlsName, func(cp, kp []byte) (err error) {
@@ -102,7 +102,7 @@ func (c *CA) ownCertificateLocked(now time.Time) (*tls.Certificate, error) {
 	return c.newCertificateLocked(now)
 }
 
-// goodLocked reports whether a TLS leaf can stay.
+// goodLocked reports whether a TLS leaf can be kept.
 func (c *CA) goodLocked(leaf *x509.Certificate, now time.Time) bool {
 	renew := leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 3 * 2)
 	if !now.Before(renew) {
