@@ -14,7 +14,7 @@ import (
 var ErrTicket = errors.New("the ticket has expired")
 
 // ErrSize is returned by Blobs when a blob is shorter or longer than stated.
-var ErrSize = errors.New("the blob has another size")
+var ErrSize = errors.New("the blob has the wrong size")
 
 // ErrAnswer is returned by Blobs when an answer makes no sense: for example, a proxy
 // answered with a status that our server never sends. Trying again rarely helps.

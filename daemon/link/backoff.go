@@ -9,33 +9,34 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Shape of the backoff: doubling, each wait anywhere within half of itself, so
-// that the clients of a restarted server do not come back in step.
+// Backoff: doubling, with jitter of half the delay in both directions, so that the clients
+// of a restarted server do not reconnect at the same time.
 const (
 	backoffMultiplier = 2
 	backoffJitter     = 0.5
 )
 
 const (
-	// eagerWait bounds the waits of an outage that has just begun: most are a
-	// restart of the server. Later waits may be as long as a part of the outage.
+	// eagerWait bounds the delays at the start of an outage, since most outages are a
+	// restart of the server. Later a delay may be up to 1/eagerPart of the outage so far.
 	eagerWait = 5 * time.Second
 	eagerPart = 4
-	// kickEvery is the least time between two attempts that somebody asked for.
+	// kickEvery is the minimum time between two attempts triggered by kicks.
 	kickEvery = time.Second
-	// networkEvery is how often a wait looks whether the network has changed.
+	// networkEvery is the interval at which a delay checks for a changed network.
 	networkEvery = 2 * time.Second
 )
 
-// waiter waits between attempts to connect. It is for one goroutine.
+// waiter computes and waits the delays between connection attempts. It is not safe for
+// concurrent use.
 type waiter struct {
 	b       backoff.ExponentialBackOff
 	max     time.Duration
-	network func() string // nil: never changes
+	network func() string // see Options.Network; nil: never changes
 
-	began   time.Time // of the outage; zero until an attempt has failed
-	attempt time.Time // when the last attempt began
-	at      string    // the network at that time
+	began   time.Time // start of the outage; zero before the first failure
+	attempt time.Time // start of the last attempt
+	at      string    // network at the start of the last attempt
 }
 
 func newWaiter(t Timing, network func() string) *waiter {
@@ -50,17 +51,17 @@ func newWaiter(t Timing, network func() string) *waiter {
 	return w
 }
 
-// reset begins with the shortest wait again.
+// reset returns to the shortest delay.
 func (w *waiter) reset() {
 	w.began = time.Time{}
 	w.b.Reset()
 }
 
-// begin tells that an attempt begins.
+// begin marks the start of an attempt.
 func (w *waiter) begin() { w.attempt, w.at = time.Now(), w.network() }
 
-// next returns how long to wait after err, and the part of it that the server
-// asked for and that nothing shortens.
+// next returns the delay after err, and the part of it that the server asked for, which
+// must not be shortened.
 func (w *waiter) next(err error) (wait, asked time.Duration) {
 	now := time.Now()
 	if w.began.IsZero() {
@@ -70,7 +71,7 @@ func (w *waiter) next(err error) (wait, asked time.Duration) {
 	wait = min(w.b.NextBackOff(), w.max)
 	switch KindOf(err) {
 	case KindRefused, KindVersion, KindUntrusted:
-		// Nothing that waiting a second can change.
+		// A retry after one second is pointless.
 		if fatalReason(err) == wire.Reason_REASON_UNSPECIFIED {
 			wait = max(wait, w.max/2)
 		}
@@ -79,10 +80,10 @@ func (w *waiter) next(err error) (wait, asked time.Duration) {
 	return max(wait, asked), asked
 }
 
-// sleep waits after err. A kick, which may have come during the attempt, and a
-// change of the network end it early and reset the backoff, but not before the
-// server's own time is over, and not before kickEvery after the last attempt began,
-// or the shortest wait. It reports false when ctx has ended.
+// sleep waits after err. A kick, including one during the attempt, and a change of the
+// network end the delay early and reset the backoff. Even then the delay lasts as long as
+// the server asked for, and until kickEvery after the start of the last attempt, unless the
+// computed delay is shorter. It returns false when ctx has ended.
 func (w *waiter) sleep(ctx context.Context, kick <-chan struct{}, err error) bool {
 	wait, asked := w.next(err)
 	end := time.NewTimer(wait)

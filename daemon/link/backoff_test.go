@@ -12,8 +12,8 @@ func newTestWaiter() *waiter {
 	return newWaiter(Timing{BackoffMin: time.Second, BackoffMax: time.Minute}, nil)
 }
 
-// TestBackoff holds the length of the waits: short while the outage is, and as
-// long as the server asks for.
+// TestBackoff checks the delays: short during a short outage, and at least as long as the
+// server asks for.
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cut := &ByeError{Reason: wire.Reason_REASON_SHUTDOWN}
@@ -51,8 +51,8 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// TestAfterARestart follows many clients of a server that is away for a while:
-// each is back soon after the server is.
+// TestAfterARestart simulates many clients of a server that is down for a while: each
+// reconnects soon after the server is back.
 func TestAfterARestart(t *testing.T) {
 	for _, away := range []time.Duration{time.Second, 5 * time.Second, 20 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -73,17 +73,17 @@ func TestAfterARestart(t *testing.T) {
 	}
 }
 
-// TestKicks holds what a kick shortens: the backoff, not more often than once a
-// second, and never what the server asked for.
+// TestKicks checks what a kick shortens: only the backoff, at most once a second, and never
+// a delay that the server asked for.
 func TestKicks(t *testing.T) {
 	closed := make(chan struct{})
 	close(closed)
 	for _, c := range []struct {
 		name    string
-		attempt time.Duration // how long the attempt took
+		attempt time.Duration // duration of the attempt
 		err     error
 		kick    chan struct{}
-		network bool // it changes during the wait
+		network bool // changes during the delay
 		min     time.Duration
 		max     time.Duration
 	}{
@@ -111,7 +111,7 @@ func TestKicks(t *testing.T) {
 	}
 }
 
-// TestKicksAreBounded asks for attempts all the time, for a minute.
+// TestKicksAreBounded kicks continuously for a minute.
 func TestKicksAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		closed := make(chan struct{})

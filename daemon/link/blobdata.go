@@ -16,38 +16,37 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// ErrTicket says that a ticket is expired or not good any more: ask for a new
-// one. A caller that gets it for a fresh ticket again and again should give up.
-var ErrTicket = errors.New("the ticket is not good any more")
+// ErrTicket says that a ticket has expired or is invalid: request a new one. A caller that
+// repeatedly gets it for fresh tickets should give up.
+var ErrTicket = errors.New("the ticket has expired")
 
 const (
-	// dataBuffer is the size of the buffers of a connection that carries parts,
-	// in bytes: it takes a few TLS records of 16 KiB at once.
+	// dataBuffer is the buffer size of a connection that transfers parts, in bytes: room
+	// for several TLS records of 16 KiB.
 	dataBuffer = 64 << 10
-	// dataConns is how many such connections stay open between parts.
+	// dataConns is the number of such connections kept open between parts.
 	dataConns = 16
-	// dataStep is what must move within Timing.Request, in bytes: a part may
-	// take long on a slow line, but not stand still.
+	// dataStep is the minimum progress within Timing.Request, in bytes: a part may take
+	// long on a slow line, but must not stall.
 	dataStep = 64 << 10
-	// answerTimes is how many times Timing.Request the answer to a part may take once
-	// all of it has left. A proxy, or the system, may have taken the part much faster
-	// than a server that bounds its bandwidth: at 128 KiB a second, which such a server
-	// gives a transfer when it is busy, a part of 8 MiB takes a minute.
+	// answerTimes bounds the wait for the answer after a part has been sent, in multiples
+	// of Timing.Request. A proxy or the kernel may have accepted the part much faster than
+	// a server with limited bandwidth: at 128 KiB/s, which a busy server may give a
+	// transfer, a part of 8 MiB takes a minute.
 	answerTimes = 4
-	// maxStoreError bounds what is read of a store's answer to a failed
-	// request, or to an upload, in bytes.
+	// maxStoreError bounds the body that is read from a store's answer, in bytes.
 	maxStoreError = 16 << 10
-	// maxETag bounds the header that names a stored part, in bytes.
+	// maxETag bounds the ETag of a stored part, in bytes.
 	maxETag = 256
-	// maxTicketURL bounds a ticket's URL in bytes; S3's have about 600.
+	// maxTicketURL bounds a ticket's URL in bytes; those of S3 have about 600.
 	maxTicketURL = 4 << 10
 )
 
-// PutPart uploads one part of size bytes to its ticket's URL and returns the
-// store's name of it, for [Client.CompleteBlob]. It fails with [ErrTicket],
-// [ErrUnreachable] (try again), or a *wire.Error: not_found if the upload is
-// gone, conflict if the blob is complete, unavailable if the store is full.
-// content is not closed, and not read any more after the return.
+// PutPart uploads one part of size bytes to its ticket's URL and returns the store's ETag,
+// for [Client.CompleteBlob]. It fails with [ErrTicket], [ErrUnreachable] (try again), or a
+// *wire.Error: not_found if the upload is gone, conflict if the blob is complete,
+// unavailable if the store is full. PutPart does not close content, and does not read it
+// after it has returned.
 func (c *Client) PutPart(ctx context.Context, t wire.BlobTicket, size int64, content io.ReaderAt) (etag string, err error) {
 	if size <= 0 || size > wire.BlobPartSize {
 		return "", fmt.Errorf("put part of %d bytes: %w", size, ErrTooLarge)
@@ -57,8 +56,8 @@ func (c *Client) PutPart(ctx context.Context, t wire.BlobTicket, size int64, con
 	body := func() io.ReadCloser { return w.reader(io.NewSectionReader(content, 0, size)) }
 	defer w.end()
 	resp, own, err := c.transfer(ctx, http.MethodPut, t, func(r *http.Request) {
-		// Of a body that the transport can have again it may repeat a request
-		// that met a connection which the server had just closed.
+		// With GetBody the transport can repeat a request on a connection that the server
+		// closed just then.
 		r.Body, r.ContentLength = body(), size
 		r.GetBody = func() (io.ReadCloser, error) { return body(), nil }
 	})
@@ -79,10 +78,10 @@ func (c *Client) PutPart(ctx context.Context, t wire.BlobTicket, size int64, con
 	return etag, nil
 }
 
-// GetRange fetches len(dst) bytes of a blob from offset on into dst, and returns
-// how many of them have come, also with an error. It fails with [ErrTicket] or
-// [ErrUnreachable] (go on behind what has come), a *wire.Error of code not_found,
-// or [ErrProtocol] if the blob has no such range.
+// GetRange fetches len(dst) bytes of a blob, starting at offset, into dst. It returns the
+// number of bytes received, also with an error. It fails with [ErrTicket] or
+// [ErrUnreachable] (continue after the received bytes), a *wire.Error of code not_found, or
+// [ErrProtocol] if the blob has no such range.
 func (c *Client) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, dst []byte) (int, error) {
 	if offset < 0 || len(dst) == 0 {
 		return 0, fmt.Errorf("get %d bytes at %d: %w", len(dst), offset, ErrTooLarge)
@@ -101,13 +100,13 @@ func (c *Client) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, 
 	case http.StatusPartialContent:
 		first, end, total, ok := contentRange(resp.Header.Get("Content-Range"))
 		if !ok || first != offset {
-			return 0, fmt.Errorf("get range: %w: another range than asked for", ErrProtocol)
+			return 0, fmt.Errorf("get range: %w: wrong range", ErrProtocol)
 		}
 		if end != last || t.Size != 0 && total >= 0 && total != t.Size {
 			return 0, fmt.Errorf("get range: %w: it ends at %d of %d", ErrBlobSize, end, total)
 		}
 	case http.StatusOK:
-		// The whole blob, from a store that knows no ranges.
+		// The whole blob, from a store without support for ranges.
 		if offset != 0 || resp.ContentLength != int64(len(dst)) || t.Size != 0 && t.Size != resp.ContentLength {
 			return 0, fmt.Errorf("get range: %w: no range", ErrProtocol)
 		}
@@ -120,16 +119,16 @@ func (c *Client) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, 
 	if err != nil {
 		return got, unreachable(ctx, "get range", err)
 	}
-	// Reading to the end lets the connection be used again.
+	// Reading to the end allows the connection to be reused.
 	if n, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 1)); err != nil || n != 0 {
-		return 0, fmt.Errorf("get range: %w: more than asked for", ErrProtocol)
+		return 0, fmt.Errorf("get range: %w: more bytes than requested", ErrProtocol)
 	}
 	return len(dst), nil
 }
 
-// transfer sends a request to a ticket's URL: to the own server over a
-// connection that has proved the realm, to any other host as to a stranger,
-// without token, cookie or redirect.
+// transfer sends a request to a ticket's URL. If that is on the own server, it uses a
+// connection on which the server has proved its realm. Any other host gets neither a token
+// nor cookies, and redirects are not followed.
 func (c *Client) transfer(ctx context.Context, method string, t wire.BlobTicket, fill func(*http.Request)) (resp *http.Response, own bool, err error) {
 	target, own, err := c.ticketURL(t.URL)
 	if err != nil {
@@ -143,15 +142,15 @@ func (c *Client) transfer(ctx context.Context, method string, t wire.BlobTicket,
 	if own {
 		client, req.Header = c.data, c.header("")
 		if method == http.MethodPut {
-			// The server refuses by closing the connection: asked first, its
-			// answer is read for certain. A store may not know the question.
+			// The server may refuse a request by closing the connection. Asked first, it
+			// sends an answer that can be read. A store may not support this.
 			req.Header.Set("Expect", "100-continue")
 		}
 	}
-	req.Header.Set("User-Agent", "") // says nothing that a store needs
+	req.Header.Set("User-Agent", "") // suppress the default
 	fill(req)
 	if resp, err = client.Do(req); err != nil {
-		// The URL holds the signature, so it stays out of the text.
+		// The URL contains the ticket's signature, so keep it out of the error.
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
 		}
@@ -160,7 +159,7 @@ func (c *Client) transfer(ctx context.Context, method string, t wire.BlobTicket,
 	return resp, own, nil
 }
 
-// hostPortOf names the host of a URL.
+// hostPortOf returns the HOST:PORT of a URL.
 func hostPortOf(u *url.URL) string {
 	port := u.Port()
 	if port == "" && u.Scheme == "https" {
@@ -171,10 +170,9 @@ func hostPortOf(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// ticketURL returns where a ticket leads, and whether that is the own server. A
-// store is reached over https. Plain http is for a store beside a server that
-// is itself on this machine: no server elsewhere may make this client speak to
-// what listens here.
+// ticketURL returns the target of a ticket, and whether that is the own server. A store
+// must use https. Plain http is allowed only if both server and store are on this machine:
+// a remote server must not make this client access local services.
 func (c *Client) ticketURL(text string) (target string, own bool, err error) {
 	if len(text) > maxTicketURL {
 		return "", false, fmt.Errorf("ticket: %w: URL too long", ErrProtocol)
@@ -198,8 +196,8 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// contentRange reads "bytes FIRST-LAST/TOTAL" (RFC 9110, section 14.4).
-// A total that is not known is -1.
+// contentRange parses "bytes FIRST-LAST/TOTAL" (RFC 9110, section 14.4). An unknown total
+// is -1.
 func contentRange(text string) (first, last, total int64, ok bool) {
 	text, ok = strings.CutPrefix(text, "bytes ")
 	span, whole, ok2 := strings.Cut(text, "/")
@@ -213,7 +211,7 @@ func contentRange(text string) (first, last, total int64, ok bool) {
 	return first, last, total, ok && ok2 && ok3 && err == nil && err2 == nil && err3 == nil
 }
 
-// storeError classifies the answer of a server or store that refused.
+// storeError translates a failed answer of the server or a store.
 func storeError(ctx context.Context, resp *http.Response, own bool) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStoreError))
 	if err != nil {
@@ -226,14 +224,14 @@ func storeError(ctx context.Context, resp *http.Response, own bool) error {
 		}
 		return err
 	}
-	// Stores answer in XML of which only the status is the same everywhere.
+	// Stores answer with XML, in which only the status is standardized.
 	switch status := resp.StatusCode; {
 	case status == http.StatusForbidden, status == http.StatusUnauthorized:
 		return fmt.Errorf("%w: the store refused it", ErrTicket)
 	case status == http.StatusNotFound:
 		return &wire.Error{Code: wire.CodeNotFound, Message: "the store has no such blob"}
 	case status == http.StatusRequestEntityTooLarge:
-		return &wire.Error{Code: wire.CodeTooLarge, Message: "the store, or a proxy before it, does not take a part of this size (413)"}
+		return &wire.Error{Code: wire.CodeTooLarge, Message: "the store, or a proxy in front of it, does not accept a part of this size (413)"}
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= http.StatusInternalServerError,
 		status == http.StatusBadRequest && strings.Contains(string(body), "RequestTimeout"):
 		return fmt.Errorf("%w: the store answered %d", ErrUnreachable, status)
@@ -242,8 +240,8 @@ func storeError(ctx context.Context, resp *http.Response, own bool) error {
 	}
 }
 
-// watch returns a context that ends when nothing has moved for Timing.Request, or
-// answerTimes that behind the end of what is read.
+// watch returns a context that ends when a transfer has not progressed for Timing.Request,
+// or for answerTimes as long after the end of the content.
 func (c *Client) watch(ctx context.Context) (*watchdog, context.Context) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watchdog{cancel: cancel, within: c.timing.Request}
@@ -253,14 +251,14 @@ func (c *Client) watch(ctx context.Context) (*watchdog, context.Context) {
 	return w, ctx
 }
 
-// watchdog ends a transfer that stands still.
+// watchdog ends a stalled transfer.
 type watchdog struct {
 	cancel context.CancelCauseFunc
 	within time.Duration
 	timer  *time.Timer
 
-	mu    sync.Mutex // held while something is read
-	moved int64      // since the timer was set; guarded by mu
+	mu    sync.Mutex // held during a read
+	moved int64      // bytes since the timer was set; guarded by mu
 	ended bool       // guarded by mu
 }
 
@@ -269,8 +267,8 @@ func (w *watchdog) stop() {
 	w.cancel(context.Canceled)
 }
 
-// end waits for a read that is under way and lets no other one begin: the
-// transport may go on with a body when its request has long been answered.
+// end waits for a running read and prevents further ones: the transport may continue to
+// read a body after its request has been answered.
 func (w *watchdog) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -279,13 +277,13 @@ func (w *watchdog) end() {
 
 func (w *watchdog) reader(r io.Reader) io.ReadCloser { return &watchedReader{r, w} }
 
-// watchedReader tells the watchdog what is read.
+// watchedReader reports what is read to the watchdog.
 type watchedReader struct {
 	r io.Reader
 	w *watchdog
 }
 
-// Read reads, and puts the watchdog off for each step.
+// Read implements io.Reader, and resets the watchdog after each dataStep.
 func (r *watchedReader) Read(p []byte) (int, error) {
 	w := r.w
 	w.mu.Lock()
@@ -305,5 +303,5 @@ func (r *watchedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close leaves what is read open: it is the caller's.
+// Close does nothing: the underlying reader belongs to the caller.
 func (*watchedReader) Close() error { return nil }

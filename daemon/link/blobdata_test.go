@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestAnswerToAPartMayTakeLonger makes sure that a part which has left whole, into
-// the memory of a proxy for example, has longer for its answer than a step has to
-// move, and not for ever.
+// TestAnswerToAPartMayTakeLonger checks that a part which was sent completely, for example
+// into a proxy's memory, has more time for its answer than one step of the transfer, but
+// not unlimited time.
 func TestAnswerToAPartMayTakeLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const within = 30 * time.Second

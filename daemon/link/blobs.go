@@ -8,11 +8,11 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// maxBlobID bounds what may stand in a path: ids are the server's words.
+// maxBlobID bounds a blob's id, which becomes part of a path, in bytes.
 const maxBlobID = 128
 
-// CreateBlob begins an upload. Besides the errors of every call it fails with
-// the codes quota and too_large, which are final for this size.
+// CreateBlob begins an upload. Besides the errors of every call it fails with the codes
+// quota and too_large, which are final for this size.
 func (c *Client) CreateBlob(ctx context.Context, b wire.CreateBlob) (wire.Blob, error) {
 	var out wire.Blob
 	if err := c.authorized(ctx, http.MethodPost, "/v1/blobs", b, &out); err != nil {
@@ -24,10 +24,10 @@ func (c *Client) CreateBlob(ctx context.Context, b wire.CreateBlob) (wire.Blob, 
 	return out, nil
 }
 
-// BlobTickets asks where parts go, at most [wire.MaxBlobTickets] at once, and
-// reserves their sizes. The answer has one ticket for each part, in their
-// order. It fails with the codes not_found (the upload is gone), conflict (a part was reserved with
-// another size, or the blob is complete), quota and too_large.
+// BlobTickets requests upload URLs for at most [wire.MaxBlobTickets] parts and reserves
+// their sizes. The answer has one ticket for each part, in order. It fails with the codes
+// not_found (the upload is gone), conflict (a part was reserved with another size, or the
+// blob is complete), quota and too_large.
 func (c *Client) BlobTickets(ctx context.Context, id string, parts []wire.BlobPart) ([]wire.BlobTicket, error) {
 	path, err := blobPath(id, "/tickets")
 	if err != nil {
@@ -48,10 +48,9 @@ func (c *Client) BlobTickets(ctx context.Context, id string, parts []wire.BlobPa
 	return out.Tickets, nil
 }
 
-// CompleteBlob makes a blob of its parts, all of them from number 1 on, with
-// the ETags that their uploads were answered with. Repeating it gives the same answer. It
-// fails with the codes not_found, malformed and conflict (a part is missing, or
-// another one than named).
+// CompleteBlob makes a blob of uploaded parts: all of them, starting with number 1, with
+// the ETags returned by their uploads. Repeating it returns the same answer. It fails with
+// the codes not_found, malformed and conflict (a part is missing or has another ETag).
 func (c *Client) CompleteBlob(ctx context.Context, id string, parts []wire.BlobPart) (wire.Blob, error) {
 	var out wire.Blob
 	path, err := blobPath(id, "/complete")
@@ -70,7 +69,7 @@ func (c *Client) CompleteBlob(ctx context.Context, id string, parts []wire.BlobP
 	return out, err
 }
 
-// GetBlob returns how an own blob stands, with the parts that are stored.
+// GetBlob returns the state of an own blob, with its stored parts.
 func (c *Client) GetBlob(ctx context.Context, id string) (wire.Blob, error) {
 	var out wire.Blob
 	path, err := blobPath(id, "")
@@ -81,14 +80,14 @@ func (c *Client) GetBlob(ctx context.Context, id string) (wire.Blob, error) {
 	return out, err
 }
 
-// BlobUsage returns what the account's blobs take at the server.
+// BlobUsage returns the space that the account's blobs use on the server.
 func (c *Client) BlobUsage(ctx context.Context) (wire.BlobUsage, error) {
 	var out wire.BlobUsage
 	err := c.authorized(ctx, http.MethodGet, "/v1/blobs", nil, &out)
 	return out, err
 }
 
-// DeleteBlob removes an own blob or upload. One that is not there is fine.
+// DeleteBlob deletes an own blob or upload, if it exists.
 func (c *Client) DeleteBlob(ctx context.Context, id string) error {
 	path, err := blobPath(id, "")
 	if err != nil {
@@ -100,8 +99,8 @@ func (c *Client) DeleteBlob(ctx context.Context, id string) error {
 	return nil
 }
 
-// DownloadBlob asks where a blob comes from. It fails with the code not_found
-// for one that is gone, or that this account may not fetch.
+// DownloadBlob requests the download URL of a blob. It fails with the code not_found if the
+// blob is gone or this account may not fetch it.
 func (c *Client) DownloadBlob(ctx context.Context, id string) (wire.BlobDownload, error) {
 	var out wire.BlobDownload
 	path, err := blobPath(id, "/download")
@@ -114,7 +113,7 @@ func (c *Client) DownloadBlob(ctx context.Context, id string) (wire.BlobDownload
 	return out, nil
 }
 
-// blobPath makes a path of a blob's id, which may come from a peer.
+// blobPath returns the path for a blob's id, which may come from a peer.
 func blobPath(id, rest string) (string, error) {
 	if id == "" || len(id) > maxBlobID {
 		return "", &wire.Error{Code: wire.CodeNotFound, Message: "no such blob"}

@@ -15,8 +15,8 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// A store that lies or dawdles costs a bounded time and a bounded memory, and
-// never makes a part good that did not come.
+// A store that lies or stalls costs bounded time and memory, and cannot make an incomplete
+// part look stored.
 func TestHostileStore(t *testing.T) {
 	f := newFake(t, newRealm(t))
 	o := f.options(nil)
@@ -48,7 +48,7 @@ func TestHostileStore(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		answer   func(net.Conn)
-		get, put error // nil: any
+		get, put error // nil: any error
 	}{
 		{"a header without end", endless("HTTP/1.1 206 OK\r\nX: ", strings.Repeat("a", 4096)), ErrUnreachable, ErrUnreachable},
 		{"headers without end", endless("HTTP/1.1 206 OK\r\n", strings.Repeat("X: a\r\n", 1000)), ErrUnreachable, ErrUnreachable},
@@ -91,7 +91,7 @@ func TestHostileStore(t *testing.T) {
 		})
 		client := NewClient(o.Endpoint, o.Account, o.Device, o.Signer)
 		client.timing.Request = 200 * time.Millisecond
-		if c.get != ErrUnreachable { // the answer decides, however long the machine takes for it
+		if c.get != ErrUnreachable { // otherwise the answer decides, however slow the machine is
 			client.timing.Request = 10 * time.Second
 		}
 		ticket := wire.BlobTicket{Number: 1, URL: "http://" + l.Addr().String() + "/key", Size: size}

@@ -17,8 +17,8 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// TestBlobsInS3: the parts go to a real store and come from it; the server
-// hands out tickets only, and none of its own.
+// TestBlobsInS3 transfers parts to and from a real store. The server only issues tickets
+// for the store.
 func TestBlobsInS3(t *testing.T) {
 	program := os.Getenv("SECMSG_S3_GATEWAY")
 	if program == "" {
@@ -29,7 +29,7 @@ func TestBlobsInS3(t *testing.T) {
 	address := l.Addr().String()
 	check(t, l.Close())
 	dir := t.TempDir()
-	check(t, os.Mkdir(filepath.Join(dir, "files"), 0o700)) // a folder is a bucket
+	check(t, os.Mkdir(filepath.Join(dir, "files"), 0o700)) // a directory is a bucket
 	gateway := exec.Command(program, "--access", "key", "--secret", "secret", "--port", address, "--quiet", "posix", dir)
 	check(t, gateway.Start())
 	defer func() {

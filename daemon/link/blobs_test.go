@@ -109,7 +109,8 @@ func (s *realServer) join(name string) *Client {
 	return c
 }
 
-// TestBlobsWithServer: upload and download through a real server, and how each refusal is classified.
+// TestBlobsWithServer uploads and downloads through a real server, and checks the kind of
+// each refusal.
 func TestBlobsWithServer(t *testing.T) {
 	c := startServer(t, func(s *config.Server) { s.Limits.Blobs.Quota = 30 << 20 }).join("alice")
 	ctx := t.Context()
@@ -177,11 +178,11 @@ func TestBlobsWithServer(t *testing.T) {
 	}
 }
 
-// whole leaves the count out: without an error all has come.
+// whole drops the count: without an error everything has arrived.
 func whole(_ int, err error) error { return err }
 
-// TestRangeThatBreaksOff: what came before a connection broke is said, is right,
-// and the rest is fetched behind it.
+// TestRangeThatBreaksOff: the bytes received before a broken connection are reported and
+// correct, and the rest can be fetched after them.
 func TestRangeThatBreaksOff(t *testing.T) {
 	c := startServer(t, nil).join("alice")
 	content := make([]byte, 1<<20)
@@ -219,7 +220,7 @@ func TestRangeThatBreaksOff(t *testing.T) {
 	}
 }
 
-// waitGone waits until the sweeper has deleted what a ticket leads to.
+// waitGone waits until the sweeper has deleted a ticket's target.
 func waitGone(ctx context.Context, c *Client, ticket wire.BlobTicket) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -235,12 +236,13 @@ func waitGone(ctx context.Context, c *Client, ticket wire.BlobTicket) error {
 // errSize stands for every error that wrongSize takes.
 var errSize = errors.New("the blob is not as long")
 
-// wrongSize reports whether err is one that no later try and no new ticket can change.
+// wrongSize reports whether err is final: neither a retry nor a new ticket helps.
 func wrongSize(err error) bool {
 	return err != nil && !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrTicket)
 }
 
-// A store elsewhere gets no token, is not followed, and is not believed.
+// A store elsewhere gets no token, its redirects are not followed, and its errors are
+// checked.
 func TestStoreElsewhere(t *testing.T) {
 	r := newRealm(t)
 	f := newFake(t, r)
@@ -281,8 +283,8 @@ func TestStoreElsewhere(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		answer   http.HandlerFunc
-		put, get error // nil: good
-		kind     Kind  // instead of an error to compare with
+		put, get error // nil: success
+		kind     Kind  // compared instead of an error
 	}{
 		{"put", status(200, "ETag", `"abc"`), nil, ErrProtocol, ""},
 		{"no tag", status(200), ErrProtocol, ErrProtocol, ""},
@@ -339,7 +341,8 @@ func TestStoreElsewhere(t *testing.T) {
 	}
 }
 
-// A server decides where parts go, but not that this client speaks to whatever it names.
+// The server decides where parts go, but it cannot direct this client to arbitrary
+// addresses.
 func TestTicketURLs(t *testing.T) {
 	far := NewClient(Endpoint{Server: "chat.example.com"}, "", key.DeviceID{}, nil)
 	near := NewClient(Endpoint{Server: "127.0.0.1:8443"}, "", key.DeviceID{}, nil)
@@ -361,7 +364,7 @@ func TestTicketURLs(t *testing.T) {
 	}
 }
 
-// A slow line is no failure as long as something moves.
+// A slow line is not an error as long as there is progress.
 func TestSlowTransfer(t *testing.T) {
 	f := newFake(t, newRealm(t))
 	o := f.options(nil)
@@ -386,7 +389,7 @@ func TestSlowTransfer(t *testing.T) {
 	check(t, whole(c.GetRange(t.Context(), wire.BlobTicket{URL: store.URL + "/key"}, 0, make([]byte, steps*dataStep))))
 }
 
-// After PutPart has returned its content is the caller's again, whatever the
+// After PutPart has returned, its content belongs to the caller again, whatever the
 // transport still does.
 func TestContentIsNotReadAfterReturn(t *testing.T) {
 	f := newFake(t, newRealm(t))
@@ -402,7 +405,7 @@ func TestContentIsNotReadAfterReturn(t *testing.T) {
 			if err != nil {
 				return
 			}
-			_, _ = io.WriteString(conn, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") // before anything was read
+			_, _ = io.WriteString(conn, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") // before reading anything
 			defer conn.Close()
 		}
 	}()
@@ -412,12 +415,12 @@ func TestContentIsNotReadAfterReturn(t *testing.T) {
 		if err == nil {
 			t.Fatal("refused, and taken")
 		}
-		clear(content) // the race detector sees a reader
+		clear(content) // the race detector would report a reader
 	}
 }
 
-// Four lanes that upload and download at the same time use their connections
-// again: each new one costs a handshake and a proof of the realm.
+// Four concurrent uploads and downloads reuse their connections: each new one costs a
+// handshake and a proof of the realm.
 func TestConnectionsAreUsedAgain(t *testing.T) {
 	c := startServer(t, nil).join("alice")
 	dials := &atomic.Int64{}
@@ -462,14 +465,15 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// One for each lane and kind; the transport may begin one in vain while a lane waits for another's.
+	// One for each lane and kind. The transport may open an unneeded one while a lane waits
+	// for another's.
 	if n := dials.Load(); n > 4*lanes {
 		t.Errorf("%d connections for %d requests of %d lanes", n, 6*lanes*rounds, lanes)
 	}
 }
 
-// BenchmarkParts moves parts of 8 MiB through a real server, four at a time,
-// with TLS and fsync. The figures include both ends.
+// BenchmarkParts transfers parts of 8 MiB through a real server, four at a time, with TLS
+// and fsync. The figures include both ends.
 func BenchmarkParts(b *testing.B) {
 	c := startServer(b, func(s *config.Server) { s.Limits.Blobs.Quota, s.Limits.Blobs.Size = 1<<40, 1<<40 }).join("alice")
 	const size, lanes = 8 << 20, 4

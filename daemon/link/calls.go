@@ -11,24 +11,24 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Register asks for the account and returns its certified form. Repeating it
-// with the same token and keys gives the same answer. Besides the errors of
-// every call it fails with the codes invite and name_taken.
+// Register creates the account and returns its certificate and manifest. Repeating it with
+// the same token and keys returns the same answer. Besides the errors of every call it
+// fails with the codes invite and name_taken.
 func (c *Client) Register(ctx context.Context, r wire.Register) (wire.Registered, error) {
 	var out wire.Registered
 	err := c.call(ctx, http.MethodPost, "/v1/accounts", r, &out)
 	return out, err
 }
 
-// Register registers at the server of an invite; see [Client.Register].
+// Register creates an account on the server of an invite; see [Client.Register].
 func Register(ctx context.Context, e Endpoint, r wire.Register) (wire.Registered, error) {
 	c := NewClient(e, "", key.DeviceID{}, nil)
 	defer c.Close()
 	return c.Register(ctx, r)
 }
 
-// Account looks up chain and newest manifest of an account of the realm.
-// Nothing in the answer is verified; the trust package does that.
+// Account looks up the chain and newest manifest of an account of the realm. The answer is
+// not verified; package trust does that.
 func (c *Client) Account(ctx context.Context, name string) (wire.Account, error) {
 	var out wire.Account
 	path, err := accountPath(name, "")
@@ -50,8 +50,8 @@ func (c *Client) Manifests(ctx context.Context, name string, after uint64) (wire
 	return out, err
 }
 
-// Bundles takes prekeys of the devices named, or of all. One-time keys in the
-// answer are used up. Nothing in it is verified.
+// Bundles takes prekeys of the named devices, or of all. One-time keys in the answer are
+// used up. The answer is not verified.
 func (c *Client) Bundles(ctx context.Context, name string, devices []key.DeviceID) (wire.Bundles, error) {
 	var out wire.Bundles
 	path, err := accountPath(name, "/bundles")
@@ -66,34 +66,34 @@ func (c *Client) Bundles(ctx context.Context, name string, devices []key.DeviceI
 	return out, err
 }
 
-// PutManifest stores the next manifest of the own account; code conflict if
-// another one came first.
+// PutManifest stores the next manifest of the own account. It fails with the code conflict
+// if another one was stored first.
 func (c *Client) PutManifest(ctx context.Context, previous [32]byte, manifest []byte) error {
 	return c.authorized(ctx, http.MethodPut, "/v1/manifest", wire.PutManifest{Previous: previous[:], Manifest: manifest}, nil)
 }
 
-// PrekeyCount returns this device's stock at the server.
+// PrekeyCount returns the number of this device's prekeys on the server.
 func (c *Client) PrekeyCount(ctx context.Context) (wire.PrekeyCount, error) {
 	var out wire.PrekeyCount
 	err := c.authorized(ctx, http.MethodGet, "/v1/prekeys", nil, &out)
 	return out, err
 }
 
-// PutPrekeys uploads prekeys of this device and returns the stock after it.
+// PutPrekeys uploads prekeys of this device and returns the new number.
 func (c *Client) PutPrekeys(ctx context.Context, p *wire.PutPrekeys) (wire.PrekeyCount, error) {
 	var out wire.PrekeyCount
 	err := c.authorized(ctx, http.MethodPut, "/v1/prekeys", p, &out)
 	return out, err
 }
 
-// Contacts returns the own contact and block list as the server has it.
+// Contacts returns the server's copy of the own contact and block list.
 func (c *Client) Contacts(ctx context.Context) (wire.Contacts, error) {
 	var out wire.Contacts
 	err := c.authorized(ctx, http.MethodGet, "/v1/contacts", nil, &out)
 	return out, err
 }
 
-// PutContact makes an account a contact or blocks it.
+// PutContact makes an account a contact, or blocks it.
 func (c *Client) PutContact(ctx context.Context, name string, r wire.Relation) error {
 	path, err := contactPath(name)
 	if err != nil {
@@ -102,7 +102,7 @@ func (c *Client) PutContact(ctx context.Context, name string, r wire.Relation) e
 	return c.authorized(ctx, http.MethodPut, path, wire.PutContact{Relation: r}, nil)
 }
 
-// DeleteContact removes an account from the list. One that is not there is fine.
+// DeleteContact removes an account from the list, if it is on it.
 func (c *Client) DeleteContact(ctx context.Context, name string) error {
 	path, err := contactPath(name)
 	if err != nil {
@@ -114,7 +114,7 @@ func (c *Client) DeleteContact(ctx context.Context, name string) error {
 	return nil
 }
 
-// RenewCertificate asks for a new certificate for the same identity key.
+// RenewCertificate requests a new certificate for the same identity key.
 func (c *Client) RenewCertificate(ctx context.Context) (wire.Certificate, error) {
 	var out wire.Certificate
 	err := c.authorized(ctx, http.MethodPost, "/v1/certificate", nil, &out)

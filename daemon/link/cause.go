@@ -14,46 +14,46 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Cause is the reason for which a server could not be used, as far as it is known.
+// Cause is the known reason why a server could not be used.
 type Cause string
 
-// The causes. Their names are those of the local RPC and of the command line.
+// Causes. The local RPC and the command line use the same names.
 const (
 	CauseDNS            Cause = "dns"             // the name does not resolve
-	CauseConnectRefused Cause = "connect_refused" // nobody listens on the port
+	CauseConnectRefused Cause = "connect_refused" // no process listens on the port
 	CauseConnectTimeout Cause = "connect_timeout" // no answer in time
-	CauseNoRoute        Cause = "no_route"        // no way to the host from this machine's network
+	CauseNoRoute        Cause = "no_route"        // no route to the host
 	CausePermission     Cause = "permission"      // this machine does not allow the connection
-	CauseTLS            Cause = "tls"             // it speaks no TLS, or no TLS that is good enough
-	CauseCertificate    Cause = "certificate"     // it did not prove to belong to the pinned realm
-	CauseClock          Cause = "clock"           // the same, and this machine's clock may be the reason
-	CauseProxy          Cause = "proxy"           // the proxy on the way does not let the connection through
-	CauseNotSecmsg      Cause = "not_secmsg"      // another service answers there
+	CauseTLS            Cause = "tls"             // no TLS, or an unacceptable version
+	CauseCertificate    Cause = "certificate"     // it did not prove that it belongs to the pinned realm
+	CauseClock          Cause = "clock"           // as before, possibly because this machine's clock is wrong
+	CauseProxy          Cause = "proxy"           // the proxy refuses the connection
+	CauseNotSecmsg      Cause = "not_secmsg"      // another service answers
 	CauseVersion        Cause = "version"         // it speaks another version of the protocol
 	CauseSuspended      Cause = "suspended"       // an administrator suspended the account
 	CauseRevoked        Cause = "revoked"         // the device was removed from its account
 )
 
-// HostError is a failure to reach or to use a server. Every error that a
-// [Client] or a [Link] got from the network or from its server has one in its chain.
+// HostError is a failure to reach or use a server. Every error that a [Client] or [Link]
+// got from the network or its server wraps one.
 type HostError struct {
 	Host  string // HOST:PORT
-	Cause Cause  // "" if it is none of those above
+	Cause Cause  // "" if it is none of the above
 	Err   error
 }
 
-// Error names host and reason.
+// Error returns host and reason.
 func (e *HostError) Error() string { return e.Host + ": " + e.Err.Error() }
 
 // Unwrap returns the reason.
 func (e *HostError) Unwrap() error { return e.Err }
 
-// ClockError marks a proof of the realm that failed while the two clocks disagree.
+// ClockError marks a failed proof of the realm when the clocks of the two sides differ.
 type ClockError struct {
 	Offset time.Duration // this machine's clock minus the server's
 }
 
-// Error tells the difference.
+// Error returns the difference.
 func (e *ClockError) Error() string {
 	word := "ahead of"
 	if e.Offset < 0 {
@@ -62,8 +62,8 @@ func (e *ClockError) Error() string {
 	return fmt.Sprintf("this machine's clock is %s %s the server's", e.Offset.Abs().Round(time.Second), word)
 }
 
-// at names the server in an error that does not name one yet. Errors of this
-// process, a cancelled context for example, stay as they are.
+// at adds the server's address to an error that does not have one yet. Errors of this
+// process, such as a cancelled context, are unchanged.
 func at(host string, err error) error {
 	if err == nil {
 		return nil
@@ -78,8 +78,7 @@ func at(host string, err error) error {
 	return &HostError{Host: host, Cause: causeOf(err), Err: err}
 }
 
-// CauseOf returns why a server could not be used and which one it was; both are
-// empty if that is not known.
+// CauseOf returns why a server could not be used, and its HOST:PORT; "" if unknown.
 func CauseOf(err error) (cause Cause, host string) {
 	if e, ok := errors.AsType[*HostError](err); ok {
 		return e.Cause, e.Host
@@ -117,7 +116,7 @@ func causeOf(err error) Cause {
 	return networkCause(err)
 }
 
-// networkCause classifies what the network, or the TLS library, said.
+// networkCause classifies errors of the network and of the TLS library.
 func networkCause(err error) Cause {
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return CauseDNS
@@ -143,17 +142,17 @@ func networkCause(err error) Cause {
 	return ""
 }
 
-// phase is how far a connection had come when it failed.
+// phase is the phase in which a connection attempt failed.
 type phase int
 
 const (
 	phaseConnect phase = iota // TCP
 	phaseTLS
-	phaseRealm // the statement of the realm
+	phaseRealm // the realm statement
 )
 
-// dialError names host and cause of a connection that could not be made. One
-// that ran out of its own time is unreachable; one that the caller ended is not.
+// dialError adds host and cause to the error of a failed connection attempt. An attempt
+// that timed out is ErrUnreachable; one that the caller cancelled is not.
 func dialError(ctx context.Context, hostPort string, p phase, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, ErrUntrusted) {
 		if e, ok := errors.AsType[*proxyError](err); ok {
@@ -178,14 +177,14 @@ func dialError(ctx context.Context, hostPort string, p phase, err error) error {
 	return &HostError{Host: hostPort, Cause: cause, Err: err}
 }
 
-// noDeadline keeps the text of an error but not its type: who waited is the
-// connection, not the caller.
+// noDeadline keeps an error's text but hides its type: it was the attempt that timed out,
+// not the caller's context.
 type noDeadline struct{ err error }
 
 func (e noDeadline) Error() string { return e.err.Error() }
 
-// Reason is what went wrong in a few words that are safe to show and that name
-// no type of this program; "" if nothing better is known than that it failed.
+// Reason describes an error in a few words that are safe to display and contain no type
+// names. It returns "" if it can only say that something failed.
 func Reason(err error) string {
 	switch cause, _ := CauseOf(err); cause {
 	case CauseDNS:
@@ -237,7 +236,7 @@ func Reason(err error) string {
 	}
 	switch {
 	case errors.Is(err, ErrProtocol):
-		return "its answer breaks the protocol"
+		return "its answer violates the protocol"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return "the connection was closed"
 	case errors.Is(err, errNoAnswer), isTimeout(err):

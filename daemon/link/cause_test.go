@@ -15,8 +15,8 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// TestCauses: each way in which a server cannot be used has its own cause, the
-// server's host and port, and words that a person understands.
+// TestCauses: each way in which a server cannot be used has its own cause, with the
+// server's host and port and a text for users.
 func TestCauses(t *testing.T) {
 	realm := newRealm(t)
 	dialFails := func(err error) func(*Endpoint) {
@@ -43,7 +43,7 @@ func TestCauses(t *testing.T) {
 			t.Cleanup(func() { _ = ln.Close() })
 			e.Server, e.Timing.Dial = ln.Addr().String(), time.Second/10
 			if answer == "" {
-				return // the system accepts the connection, and nobody ever says anything
+				return // the kernel accepts the connection, and nothing answers
 			}
 			go func() {
 				for {
@@ -112,8 +112,8 @@ func TestCauses(t *testing.T) {
 	}
 }
 
-// TestCauseOfRefusal: what the server says about the account has a cause, and
-// comes with the server's name from every call.
+// TestCauseOfRefusal: the server's answer about the account has a cause, and every call
+// returns it with the server's name.
 func TestCauseOfRefusal(t *testing.T) {
 	for _, x := range []struct {
 		code  wire.Code
@@ -137,7 +137,7 @@ func TestCauseOfRefusal(t *testing.T) {
 			t.Errorf("%s: cause %q of %q", reason, got, host)
 		}
 	}
-	// Who gave up is this side: no server is to blame.
+	// Cancelled on this side: no server is to blame.
 	for _, err := range []error{context.Canceled, errors.New("disk full")} {
 		if _, host := CauseOf(at("chat.example:8443", err)); host != "" {
 			t.Errorf("%v blames %s", err, host)

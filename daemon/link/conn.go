@@ -17,16 +17,15 @@ import (
 )
 
 const (
-	// outQueue is how many frames may wait for the writer; a sender beyond
-	// them waits for at most one write timeout.
+	// outQueue is the number of frames that may wait for the writer. When it is full, a
+	// sender waits for at most one write timeout.
 	outQueue = 64
-	// bufferSize is the read and the write buffer of a connection, as gorilla
-	// has it by default.
+	// bufferSize is the size of a connection's read and write buffers: gorilla's default.
 	bufferSize = 4096
 )
 
-// conn is one WebSocket connection: the owner reads, a writer goroutine writes
-// and pings. It ends as a whole: whatever fails first is the reason.
+// conn is one WebSocket connection. Its owner reads; a writer goroutine writes and pings.
+// The first failure on either side ends the connection.
 type conn struct {
 	// constant
 	ws     *websocket.Conn
@@ -39,8 +38,8 @@ type conn struct {
 	err  error // written before done is closed
 }
 
-// open makes the WebSocket connection of a role. A token that the server no
-// longer takes is bought anew, once.
+// open opens the WebSocket connection of a role. If the server rejects the token, it gets a
+// new one, once.
 func (c *Client) open(ctx context.Context, path string, role wire.Role) (*conn, error) {
 	var err error
 	for range 2 {
@@ -60,8 +59,8 @@ func (c *Client) open(ctx context.Context, path string, role wire.Role) (*conn, 
 	return nil, err
 }
 
-// revoked makes the final answer to a login the farewell that a connected
-// device would have got; another error passes.
+// revoked turns the final answer to a login into the Bye that a connected device would have
+// received. It returns other errors unchanged.
 func revoked(err error) error {
 	if wire.CodeOf(err) != wire.CodeRevoked {
 		return err
@@ -104,7 +103,7 @@ func upgradeError(ctx context.Context, path string, resp *http.Response, err err
 	if resp == nil || !errors.Is(err, websocket.ErrBadHandshake) {
 		return unreachable(ctx, "open "+path, err)
 	}
-	body, readErr := io.ReadAll(resp.Body) // gorilla has cut it to 1024 bytes
+	body, readErr := io.ReadAll(resp.Body) // gorilla limits it to 1024 bytes
 	_ = resp.Body.Close()
 	if readErr != nil {
 		body = nil
@@ -112,28 +111,28 @@ func upgradeError(ctx context.Context, path string, resp *http.Response, err err
 	return fmt.Errorf("open %s: %w", path, errorOf(resp.StatusCode, body))
 }
 
-// fail ends the connection with the first reason.
+// fail ends the connection. The first reason is kept.
 func (c *conn) fail(err error) {
 	c.once.Do(func() {
 		c.err = err
 		close(c.done)
-		_ = c.ws.Close() // makes a blocked read or write return
+		_ = c.ws.Close() // unblocks a read or write
 	})
 }
 
-// close says goodbye to the peer, ends the connection and waits for its goroutine.
+// close sends a close message, ends the connection and waits for its goroutine.
 func (c *conn) close() {
 	select {
 	case <-c.done:
 	default:
 		bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
-		_ = c.ws.WriteControl(websocket.CloseMessage, bye, time.Now().Add(c.timing.Write/10)) // a courtesy
+		_ = c.ws.WriteControl(websocket.CloseMessage, bye, time.Now().Add(c.timing.Write/10)) // best effort
 	}
 	c.fail(net.ErrClosed)
 	c.wg.Wait()
 }
 
-// reason returns why the connection ended; err is what the reader met.
+// reason returns why the connection ended; err is the reader's error.
 func (c *conn) reason(err error) error {
 	select {
 	case <-c.done:
@@ -143,20 +142,19 @@ func (c *conn) reason(err error) error {
 	}
 }
 
-// onPing answers a ping. That a pong could not be written is the writer's to find.
+// onPing answers a ping. It ignores write errors, which the writer detects.
 func (c *conn) onPing(data string) error {
 	_ = c.ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(c.timing.Write/10))
 	return c.heard()
 }
 
-// heard puts off the moment at which silence ends the connection. It is called
-// by the reader only.
+// heard postpones the read timeout. Only the reader calls it.
 func (c *conn) heard() error {
 	return c.ws.SetReadDeadline(time.Now().Add(2 * c.timing.Ping))
 }
 
-// read returns the next binary message. Two ping intervals without a byte end
-// the connection, so that a half-open one is found.
+// read returns the next binary message. A silence of two ping intervals ends the
+// connection, so a half-open one is detected.
 func (c *conn) read() ([]byte, error) {
 	if err := c.heard(); err != nil {
 		return nil, c.reason(fmt.Errorf("%w: %w", ErrUnreachable, err))
@@ -164,7 +162,7 @@ func (c *conn) read() ([]byte, error) {
 	return c.readMessage()
 }
 
-// readWithin is read with its own deadline, for the frames that open a connection.
+// readWithin is read with its own timeout, for the frames that open a connection.
 func (c *conn) readWithin(d time.Duration) ([]byte, error) {
 	if err := c.ws.SetReadDeadline(time.Now().Add(d)); err != nil {
 		return nil, c.reason(fmt.Errorf("%w: %w", ErrUnreachable, err))
@@ -186,7 +184,7 @@ func (c *conn) readMessage() ([]byte, error) {
 	return b, nil
 }
 
-// enqueue hands a frame to the writer, in the order of calls.
+// enqueue queues a frame for the writer, in the order of calls.
 func (c *conn) enqueue(ctx context.Context, b []byte) error {
 	select {
 	case <-c.done:
@@ -203,7 +201,7 @@ func (c *conn) enqueue(ctx context.Context, b []byte) error {
 	}
 }
 
-// write writes frames, and pings so that an idle server is heard too.
+// write writes frames, and pings so that an idle server answers.
 func (c *conn) write() {
 	ping := time.NewTicker(c.timing.Ping)
 	defer ping.Stop()
@@ -226,8 +224,8 @@ func (c *conn) write() {
 	}
 }
 
-// budgetConn bounds what is read while a connection is upgraded, because the
-// header of an answer has no limit of its own.
+// budgetConn bounds the bytes read during the upgrade, because gorilla does not limit the
+// header of an answer.
 type budgetConn struct {
 	net.Conn
 	left      atomic.Int64

@@ -15,27 +15,27 @@ import (
 
 const (
 	pathContact = "/v1/contact"
-	// maxFence bounds a fence value in bytes; the server's have 16 or 32.
+	// maxFence bounds a fence value in bytes; the server's values have 16 or 32.
 	maxFence = 64
-	// frameRoom is what a Send frame takes beside its items, in bytes.
+	// frameRoom is the size of a Send frame without its items, in bytes.
 	frameRoom = 64
-	// itemRoom is what an item takes beside what proto.Size counts before its
-	// seq is set: tag, length and a seq.
+	// itemRoom is the overhead of an item over proto.Size before its seq is set: tag,
+	// length and seq.
 	itemRoom = 24
 )
 
-// contact is an open contact connection after its fence was confirmed.
+// contact is an open contact connection with a confirmed fence.
 type contact struct {
 	*conn
 
-	send sync.Mutex // held while seqs are given and frames enqueued, so that both have one order
+	send sync.Mutex // held while seqs are assigned and frames enqueued, so that both have the same order
 
 	mu      sync.Mutex
-	next    uint64             // guarded by mu; the next seq
-	pending map[uint64]outcome // guarded by mu; sent and not answered
+	next    uint64             // next seq; guarded by mu
+	pending map[uint64]outcome // sent and unanswered, by seq; guarded by mu
 }
 
-// outcome names an envelope that waits for its answer.
+// outcome identifies an envelope that waits for its answer.
 type outcome struct {
 	MessageID [16]byte
 	Recipient string
@@ -43,8 +43,8 @@ type outcome struct {
 	Class     wire.Class
 }
 
-// openContact makes the connection and passes the fence (PROTOCOL.md, 3.1). It
-// returns the confirmed value, which the replica connection shows.
+// openContact opens the connection and passes the fence (rpc/PROTOCOL.md, 3.1). It returns
+// the confirmed fence value, which the replica connection presents.
 func (l *Link) openContact(ctx context.Context) (c *contact, value []byte, serverTime time.Time, err error) {
 	base, err := l.open(ctx, pathContact, wire.RoleContact)
 	if err != nil {
@@ -96,8 +96,8 @@ func (l *Link) passFence(ctx context.Context, c *contact) ([]byte, time.Time, er
 	return issued.GetValue(), serverTime, nil
 }
 
-// readFrame reads and decodes one frame; a Bye becomes an error. within 0 means
-// the keep-alive's deadline.
+// readFrame reads and decodes one frame; a Bye becomes an error. If within is 0, the
+// keep-alive's timeout applies.
 func (c *contact) readFrame(within time.Duration) (*wire.ContactServer, error) {
 	var b []byte
 	var err error
@@ -143,15 +143,15 @@ func (c *contact) serve(ctx context.Context, h Handler) error {
 		case f.GetPresence() != nil:
 			h.Presence(ctx, f.GetPresence().GetStates())
 		case f.GetIssued() != nil, f.GetConfirmed() != nil:
-			return fmt.Errorf("%w: fence frame after the opening", ErrProtocol)
+			return fmt.Errorf("%w: fence frame after the fence was passed", ErrProtocol)
 		default:
-			// A frame of a later version: ignored, as unknown fields are.
+			// A frame of a later version is ignored, like an unknown field.
 		}
 	}
 }
 
-// match turns a result frame into results. Each seq is answered once: another
-// answer is a broken peer, and the connection must end.
+// match converts a result frame into results. A second answer to a seq is a protocol error
+// that ends the connection.
 func (c *contact) match(r *wire.SendResult) ([]Result, error) {
 	out := make([]Result, 0, len(r.GetAccepted())+len(r.GetRejected()))
 	c.mu.Lock()
@@ -159,7 +159,7 @@ func (c *contact) match(r *wire.SendResult) ([]Result, error) {
 	take := func(seq uint64) (Result, error) {
 		p, ok := c.pending[seq]
 		if !ok {
-			return Result{}, fmt.Errorf("%w: answer to seq %d, which waits for none", ErrProtocol, seq)
+			return Result{}, fmt.Errorf("%w: answer to seq %d, which is not pending", ErrProtocol, seq)
 		}
 		delete(c.pending, seq)
 		return Result{MessageID: p.MessageID, Recipient: p.Recipient, Device: p.Device, Class: p.Class}, nil
@@ -184,7 +184,7 @@ func (c *contact) match(r *wire.SendResult) ([]Result, error) {
 	return out, nil
 }
 
-// sendEnvelopes numbers envelopes, splits them into frames and hands these to the writer.
+// sendEnvelopes assigns seqs, splits envelopes into frames and queues those for the writer.
 func (c *contact) sendEnvelopes(ctx context.Context, envelopes []*wire.Outgoing, steps uint64) error {
 	outcomes := make([]outcome, len(envelopes))
 	for i, e := range envelopes {
@@ -208,7 +208,7 @@ func (c *contact) sendEnvelopes(ctx context.Context, envelopes []*wire.Outgoing,
 		err := c.enqueueFrame(ctx, &wire.ContactClient{Frame: &wire.ContactClient_Send{
 			Send: &wire.Send{Envelopes: envelopes[:n], Steps: steps}}})
 		if err != nil {
-			// Numbers were given that the server will never see.
+			// The server will never see the assigned seqs, so end the connection.
 			c.fail(fmt.Errorf("send: %w", err))
 			return fmt.Errorf("send: %w: %w", ErrDown, err)
 		}
@@ -217,7 +217,7 @@ func (c *contact) sendEnvelopes(ctx context.Context, envelopes []*wire.Outgoing,
 	return nil
 }
 
-// fits returns how many of the envelopes go into one frame, at least one.
+// fits returns how many envelopes fit into one frame, at least one.
 func fits(envelopes []*wire.Outgoing) int {
 	size := frameRoom
 	for i, e := range envelopes {
@@ -238,7 +238,7 @@ func outcomeOf(e *wire.Outgoing) (outcome, error) {
 		return outcome{}, err
 	}
 	if len(e.GetMessageId()) != len(outcome{}.MessageID) {
-		return outcome{}, errors.New("message id of a wrong length")
+		return outcome{}, errors.New("message id of the wrong length")
 	}
 	return outcome{
 		MessageID: [16]byte(e.GetMessageId()), Recipient: e.GetRecipient(), Device: device, Class: e.GetClass(),

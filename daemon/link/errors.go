@@ -10,35 +10,34 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Errors on which callers branch.
+// Errors that callers distinguish.
 var (
-	// ErrDown says that the contact connection does not stand, or that it broke
-	// while something was handed to it: whatever was not answered is sent again
-	// on the next one.
+	// ErrDown: there is no contact connection, or it broke during the call. Unanswered
+	// envelopes must be sent again on the next one.
 	ErrDown = errors.New("not connected to the server")
-	// ErrUnreachable says that no connection, or no whole answer, was had.
+	// ErrUnreachable: there was no connection, or no complete answer.
 	ErrUnreachable = errors.New("server unreachable")
-	// ErrUntrusted says that what answered did not prove to be the pinned realm.
+	// ErrUntrusted: the other end did not prove to be the pinned realm.
 	ErrUntrusted = errors.New("server is not the pinned realm")
-	// ErrProtocol says that the server broke a rule of the protocol.
-	ErrProtocol = errors.New("server broke the protocol")
-	// ErrBlobSize says that a blob has another size than it must have.
-	ErrBlobSize = errors.New("the blob has another size")
-	// ErrTooLarge says that something exceeds a limit of the protocol.
+	// ErrProtocol: the server violated the protocol.
+	ErrProtocol = errors.New("server violated the protocol")
+	// ErrBlobSize: a blob does not have the expected size.
+	ErrBlobSize = errors.New("the blob has the wrong size")
+	// ErrTooLarge: a limit of the protocol is exceeded.
 	ErrTooLarge = errors.New("exceeds a limit of the protocol")
 )
 
-// errNoAnswer ends a request whose answer does not come.
+// errNoAnswer is the cause of a request's timeout.
 var errNoAnswer = fmt.Errorf("%w: no answer in time", ErrUnreachable)
 
 // ByeError is the relay's reason for closing a connection.
 type ByeError struct {
 	Reason     wire.Reason
-	RetryAfter time.Duration // 0: not said
-	Text       string        // the server's words, for logs and people
+	RetryAfter time.Duration // 0: not given
+	Text       string        // the server's text, for logs and users
 }
 
-// Error names the reason.
+// Error returns the reason.
 func (e *ByeError) Error() string {
 	if e.Text == "" {
 		return fmt.Sprintf("server closed the connection: %s", e.Reason)
@@ -46,26 +45,26 @@ func (e *ByeError) Error() string {
 	return fmt.Sprintf("server closed the connection: %s: %q", e.Reason, e.Text)
 }
 
-// Kind is what an error of this package means to its caller.
+// Kind classifies an error of this package for its caller.
 type Kind string
 
-// The kinds. Each maps to one code of the local RPC, except the ones of a join.
+// Kinds. Each corresponds to a code of the local RPC, except those of a join.
 const (
 	KindUnreachable Kind = "unreachable"  // no network, no server, or one that cannot serve now
 	KindUntrusted   Kind = "untrusted"    // not the pinned realm, or a wrong clock
 	KindRateLimited Kind = "rate_limited" // see Wait
 	KindQuota       Kind = "quota"
 	KindNotFound    Kind = "not_found"
-	KindRefused     Kind = "refused"    // the server does not let this account or device do it
+	KindRefused     Kind = "refused"    // the server does not allow this account or device to do it
 	KindInvite      Kind = "invite"     // unknown, used, expired or revoked invite
 	KindNameTaken   Kind = "name_taken" // the account name is in use
 	KindConflict    Kind = "conflict"   // compare-and-set failed
 	KindVersion     Kind = "version"    // the server speaks another protocol version
-	KindCanceled    Kind = "canceled"   // the caller gave up
+	KindCanceled    Kind = "canceled"   // cancelled by the caller
 	KindInternal    Kind = "internal"   // anything else
 )
 
-// KindOf classifies any error that this package returned; "" for nil.
+// KindOf classifies any error returned by this package; "" for nil.
 func KindOf(err error) Kind {
 	if err == nil {
 		return ""
@@ -132,7 +131,7 @@ func Wait(err error) time.Duration {
 	return 0
 }
 
-// fatalReason returns the reason that ends this copy of the device for good, or
+// fatalReason returns the reason why this copy of the device can never connect again, or
 // REASON_UNSPECIFIED.
 func fatalReason(err error) wire.Reason {
 	if bye, ok := errors.AsType[*ByeError](err); ok {
@@ -144,8 +143,8 @@ func fatalReason(err error) wire.Reason {
 	return wire.Reason_REASON_UNSPECIFIED
 }
 
-// unreachable wraps a transport error of op, keeping what is typed already and
-// what the caller itself caused.
+// unreachable wraps a transport error of op. It does not change errors that already have a
+// type, or that the caller caused.
 func unreachable(ctx context.Context, op string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", op, context.Cause(ctx))
@@ -156,22 +155,21 @@ func unreachable(ctx context.Context, op string, err error) error {
 	return fmt.Errorf("%s: %w: %w", op, ErrUnreachable, err)
 }
 
-// statusError is the error for an answer that carries no error body of ours,
-// from a proxy for example.
+// statusError returns the error for an answer without our error body, such as a proxy's.
 func statusError(status int) error {
 	switch {
 	case status == http.StatusTooManyRequests:
-		return &wire.Error{Code: wire.CodeRateLimited, Message: "the server limits requests"}
+		return &wire.Error{Code: wire.CodeRateLimited, Message: "the server's rate limit was reached"}
 	case status == http.StatusRequestEntityTooLarge:
-		return &wire.Error{Code: wire.CodeTooLarge, Message: "a proxy before the server does not let a body of this size through (HTTP status 413): its operator must allow 9 MiB, in nginx with client_max_body_size"}
+		return &wire.Error{Code: wire.CodeTooLarge, Message: "a proxy in front of the server does not accept a body of this size (HTTP status 413): its operator must allow 9 MiB, in nginx with client_max_body_size"}
 	case status == http.StatusRequestTimeout, status >= http.StatusInternalServerError && status != http.StatusNetworkAuthenticationRequired:
 		return &statusErr{kind: ErrUnreachable, status: status}
 	}
-	// 511 is the portal of a network that wants a login first.
+	// 511 comes from a captive portal, where the user must log in first.
 	return &statusErr{kind: ErrProtocol, status: status}
 }
 
-// statusErr is a failed answer without an error body of ours.
+// statusErr is a failed answer without our error body.
 type statusErr struct {
 	kind   error
 	status int

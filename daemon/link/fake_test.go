@@ -52,7 +52,7 @@ func serverCert(t *testing.T, issuing *identity.Authority, hosts []string) tls.C
 	return tls.Certificate{Certificate: [][]byte{der, issuing.Cert.Raw}, PrivateKey: priv.Signer()}
 }
 
-// sign makes the statement, naming further TLS keys.
+// sign signs the statement with additional TLS keys.
 func (r *realm) sign(t *testing.T, keys ...[32]byte) {
 	t.Helper()
 	now := time.Now()
@@ -65,7 +65,7 @@ func (r *realm) sign(t *testing.T, keys ...[32]byte) {
 
 func (r *realm) fingerprint() identity.Fingerprint { return identity.RootFingerprint(r.root.Cert) }
 
-// fake is a server that follows a script.
+// fake is a scripted server.
 type fake struct {
 	t      *testing.T
 	realm  *realm
@@ -77,11 +77,11 @@ type fake struct {
 	contact func(*peer) // script of a contact connection, after the upgrade
 	replica func(*peer)
 	rest    http.HandlerFunc // everything else
-	revoked bool             // no token for the device, for good; set before the link starts
+	revoked bool             // refuse tokens for good; set before the link starts
 
 	mu    sync.Mutex
 	paths []string // every request, in order of arrival
-	seen  []string // every request line and header, for leaks
+	seen  []string // every request line and header, to detect leaks
 	conns []net.Conn
 }
 
@@ -173,7 +173,7 @@ func (f *fake) refuse(w http.ResponseWriter, status int, code wire.Code) {
 	f.answer(w, wire.ErrorBody{Error: &wire.Error{Code: code, Message: "no", RetryAfter: 2.5}})
 }
 
-// token sells "role token" for a good signature.
+// token issues the token "role token" for a valid signature.
 func (f *fake) token(w http.ResponseWriter, r *http.Request) {
 	var req wire.TokenRequest
 	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
@@ -207,7 +207,7 @@ func (f *fake) upgrade(w http.ResponseWriter, r *http.Request, role wire.Role, s
 	script(&peer{f: f, ws: ws})
 }
 
-// count returns how often a path was asked for.
+// count returns the number of requests for a path.
 func (f *fake) count(path string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -268,7 +268,8 @@ func (p *peer) readReplica() *wire.ReplicaClient {
 	return m
 }
 
-// fence passes the fence with a fixed value and returns what the client showed.
+// fence passes the fence with a fixed value and returns the value that the client
+// presented.
 func (p *peer) fence() *wire.Fence {
 	m := p.readContact()
 	if m.GetFence() == nil {
@@ -301,7 +302,7 @@ func (p *peer) drain() {
 	}
 }
 
-// recorder is a Handler that tells a test what it was told.
+// recorder is a Handler that records its calls.
 type recorder struct {
 	mu     sync.Mutex
 	value  []byte

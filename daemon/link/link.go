@@ -11,37 +11,35 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Link keeps the two connections of a device. The replica connection lives
-// inside the contact connection: it opens when the fence is confirmed and ends
-// with it, so that a copy of the device whose contact connection was taken over
-// receives nothing either.
+// Link maintains the two connections of a device. The replica connection depends on the
+// contact connection: it is opened when the fence is confirmed and ends with it. So a copy
+// of the device whose contact connection was taken over does not receive anything either.
 type Link struct {
 	*Client
 
 	// constant
 	handler Handler
 	logger  *slog.Logger
-	network func() string // nil: not known
+	network func() string // nil: unknown
 
 	mu      sync.Mutex
-	contact *contact      // guarded by mu; nil while down
-	kick    chan struct{} // guarded by mu; closed by Kick and replaced
+	contact *contact      // nil: not connected; guarded by mu
+	kick    chan struct{} // closed and replaced by Kick; guarded by mu
 	state   State         // guarded by mu
 }
 
-// State is how a link stands.
+// State is the state of a link.
 type State struct {
 	Contact bool
 	Replica bool
-	// Err is why the contact connection, or else the replica connection, is
-	// down; nil when both stand or none was tried yet.
+	// Err is why the contact connection, or else the replica connection, is down. It is nil
+	// if both are up, or before the first attempt.
 	Err error
-	// Offset is this machine's clock minus the server's, as of the last
-	// connection.
+	// Offset is this machine's clock minus the server's at the time of the last connection.
 	Offset time.Duration
 }
 
-// New makes a link. Run starts it.
+// New returns a link that Run starts.
 func New(o Options) *Link {
 	logger := o.Logger
 	if logger == nil {
@@ -53,14 +51,14 @@ func New(o Options) *Link {
 	}
 }
 
-// Run keeps the connections until ctx ends, or until the server says that this
-// copy of the device is old or revoked; then it has told the handler and
+// Run maintains the connections until ctx ends, or until the server answers that this copy
+// of the device is outdated or revoked. In the second case it notifies the handler and
 // returns a *ByeError. All goroutines have ended when it returns.
 func (l *Link) Run(ctx context.Context) error {
 	defer l.Client.Close()
 	wait := newWaiter(l.timing, l.network)
 	for {
-		kick := l.kicked() // a kick during the attempt counts, if the attempt fails
+		kick := l.kicked() // a kick during a failing attempt counts, too
 		wait.begin()
 		start := time.Now()
 		confirmed, err := l.contactOnce(ctx)
@@ -86,8 +84,8 @@ func (l *Link) Run(ctx context.Context) error {
 	}
 }
 
-// errReplica ends a contact connection whose replica connection met something
-// that only a new fence can clear up.
+// errReplica ends a contact connection because its replica connection was refused; only a
+// new fence can clarify why.
 var errReplica = errors.New("replica connection refused")
 
 func (l *Link) contactOnce(ctx context.Context) (confirmed bool, err error) {
@@ -125,7 +123,7 @@ func (l *Link) contactOnce(ctx context.Context) (confirmed bool, err error) {
 	return true, c.serve(ctx, l.handler)
 }
 
-// Kick ends a wait between two attempts, when the network has changed or a user
+// Kick ends the delay before the next attempt, because the network has changed or a user
 // asked.
 func (l *Link) Kick() {
 	l.mu.Lock()
@@ -140,17 +138,17 @@ func (l *Link) kicked() <-chan struct{} {
 	return l.kick
 }
 
-// State returns how the link stands.
+// State returns the state of the link.
 func (l *Link) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state
 }
 
-// Send hands envelopes to the contact connection in their order and sets their
-// seq. Their answers come to Handler.Results; what is not answered when the
-// connection ends must be sent again. It fails with [ErrDown] if the connection
-// does not stand and with [ErrTooLarge] for a ciphertext that cannot be sent.
+// Send queues envelopes for the contact connection, in order, and sets their seq. Answers
+// are passed to Handler.Results; envelopes without an answer when the connection ends must
+// be sent again. It fails with [ErrDown] if there is no connection, and with [ErrTooLarge]
+// for a ciphertext above the limit.
 func (l *Link) Send(ctx context.Context, envelopes []*wire.Outgoing, steps uint64) error {
 	c := l.current()
 	if c == nil {
@@ -159,8 +157,8 @@ func (l *Link) Send(ctx context.Context, envelopes []*wire.Outgoing, steps uint6
 	return c.sendEnvelopes(ctx, envelopes, steps)
 }
 
-// Subscribe replaces the accounts whose presence is watched, on this contact
-// connection only. It fails with [ErrDown].
+// Subscribe sets the accounts whose presence is watched, for this contact connection only.
+// It fails with [ErrDown].
 func (l *Link) Subscribe(ctx context.Context, accounts []string, announce bool) error {
 	c := l.current()
 	if c == nil {

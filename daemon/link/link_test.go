@@ -51,7 +51,7 @@ func TestOpeningOrder(t *testing.T) {
 
 func TestSendAndResults(t *testing.T) {
 	f, h := newFake(t, newRealm(t)), newRecorder()
-	const n = 300 // more than one frame takes
+	const n = 300 // more than one frame
 	f.contact = func(p *peer) {
 		p.fence()
 		next := uint64(1)
@@ -161,8 +161,8 @@ func TestDeliverIsAcknowledgedCumulatively(t *testing.T) {
 	}
 }
 
-// TestCaughtUp: the handler is told once, when all that waited at the server is
-// committed; at once if nothing waited.
+// TestCaughtUp: the handler is notified once, when everything that waited on the server is
+// committed, or at once if nothing waited.
 func TestCaughtUp(t *testing.T) {
 	for _, backlog := range []uint64{0, 3} {
 		f, h := newFake(t, newRealm(t)), newRecorder()
@@ -362,7 +362,7 @@ func TestFatal(t *testing.T) {
 	})
 }
 
-// TestHalfOpen is fault 12: a server that neither reads nor writes any more.
+// TestHalfOpen is fault 12: a server that stops reading and writing.
 func TestHalfOpen(t *testing.T) {
 	f, h := newFake(t, newRealm(t)), newRecorder()
 	release := make(chan struct{})
@@ -383,7 +383,7 @@ func TestHalfOpen(t *testing.T) {
 	}
 }
 
-// TestIdleStaysUp is the other side of TestHalfOpen: pings alone keep it up.
+// TestIdleStaysUp is the counterpart of TestHalfOpen: pings alone keep the connection open.
 func TestIdleStaysUp(t *testing.T) {
 	f, h := newFake(t, newRealm(t)), newRecorder()
 	o := f.options(h)
@@ -425,8 +425,8 @@ func TestPresence(t *testing.T) {
 	wants(t, l.Subscribe(t.Context(), make([]string, wire.MaxSubscribe+1), true), ErrTooLarge)
 }
 
-// TestKickDuringAnAttempt kicks once, while an attempt that will fail is under way:
-// the next one follows without another kick.
+// TestKickDuringAnAttempt kicks once during an attempt that will fail: the next attempt
+// follows without another kick.
 func TestKickDuringAnAttempt(t *testing.T) {
 	f, h := newFake(t, newRealm(t)), newRecorder()
 	o := f.options(h)
@@ -465,7 +465,7 @@ func TestKickEndsWait(t *testing.T) {
 	l, _, _ := start(t, o)
 	get(t, h.downs, "failed attempt")
 	for len(h.ups) == 0 && t.Context().Err() == nil {
-		l.Kick() // until the wait has begun
+		l.Kick() // until the delay has begun
 		select {
 		case r := <-h.ups:
 			h.ups <- r

@@ -11,10 +11,9 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Signer answers the challenges that buy access tokens. The keyring implements it.
+// Signer signs the challenges for access tokens. The keyring implements it.
 type Signer interface {
-	// SignChallenge signs domain, account, device, role and nonce with the
-	// device key.
+	// SignChallenge signs domain, account, device, role and nonce with the device key.
 	SignChallenge(role wire.Role, nonce []byte) ([]byte, error)
 }
 
@@ -25,54 +24,54 @@ type Result struct {
 	Device     key.DeviceID
 	Class      wire.Class
 	Accepted   bool
-	Reason     wire.Reason   // why not accepted
+	Reason     wire.Reason   // if not accepted
 	Final      bool          // the same envelope can never be accepted
-	RetryAfter time.Duration // 0: not said
+	RetryAfter time.Duration // 0: not given
 }
 
-// Handler is what a Link reports to. Calls for one role come one after the
-// other, and a role's last Down comes before Run returns; calls for different
-// roles may overlap. Every call but Deliver should return quickly.
+// Handler receives the events of a Link. Calls for one role are sequential, and the last
+// Down of a role precedes the return of Run. Calls for different roles may overlap. Every
+// call except Deliver should return quickly.
 type Handler interface {
-	// Fence returns the newest durable fence value (nil: none yet) and the
-	// number of session-changing transactions.
+	// Fence returns the newest durable fence value (nil: none yet) and the number of
+	// transactions that changed sessions.
 	Fence(ctx context.Context) (value []byte, steps uint64, err error)
-	// StoreFence makes value durable before it returns.
+	// StoreFence makes value durable.
 	StoreFence(ctx context.Context, value []byte) error
-	// Up tells that a connection stands: contact after the fence was confirmed,
-	// replica after it was opened.
+	// Up reports that a connection is open: contact after the fence was confirmed, replica
+	// after it was opened.
 	Up(role wire.Role, serverTime time.Time)
-	// Down tells that a connection, or an attempt to make one, has ended.
+	// Down reports that a connection, or an attempt to open one, has ended.
 	Down(role wire.Role, err error)
-	// Deliver commits envelopes in their order and returns the step count after
-	// the commit. They are acknowledged when it returns; an error drops the
-	// connection without acknowledgement.
+	// Deliver commits envelopes in order and returns the step count after the commit. When
+	// it returns, the envelopes are acknowledged. After an error the connection is closed
+	// without acknowledgement.
 	Deliver(ctx context.Context, envelopes []*wire.Envelope) (steps uint64, err error)
-	// CaughtUp tells that all envelopes that waited at the server when the replica
-	// connection opened are committed.
+	// CaughtUp reports that all envelopes that waited on the server when the replica
+	// connection was opened are committed.
 	CaughtUp()
-	// Results brings answers to envelopes that were handed to Send on the
-	// present contact connection.
+	// Results reports answers to envelopes that were passed to Send on the present contact
+	// connection.
 	Results(ctx context.Context, results []Result)
-	// Stale brings later manifests of an account, oldest first, before the
-	// results of the send that named an old one. Nothing in them is verified.
+	// Stale passes newer manifests of an account, oldest first, before the results of the
+	// send that named an outdated one. They are not verified.
 	Stale(ctx context.Context, account string, manifests [][]byte)
-	// Presence brings states of watched accounts.
+	// Presence reports states of watched accounts.
 	Presence(ctx context.Context, states []*wire.PresenceState)
-	// Fatal tells that this copy of the device is old (REASON_STALE_FENCE) or
-	// revoked (REASON_REVOKED). Run returns after it.
+	// Fatal reports that this copy of the device is outdated (REASON_STALE_FENCE) or
+	// revoked (REASON_REVOKED). Run returns afterwards.
 	Fatal(reason wire.Reason)
 }
 
-// Timing holds every interval of a link. A zero field means its default.
+// Timing holds the intervals of a link. A zero field means the default.
 type Timing struct {
-	BackoffMin time.Duration // first wait before a reconnect; 1 s
-	BackoffMax time.Duration // longest wait; 60 s
-	Stable     time.Duration // a connection that stood so long resets the backoff; 5 s
-	Ping       time.Duration // keep-alive; two of them without a byte end a connection; 25 s
+	BackoffMin time.Duration // first delay before a reconnect; 1 s
+	BackoffMax time.Duration // longest delay; 60 s
+	Stable     time.Duration // a connection that lasted this long resets the backoff; 5 s
+	Ping       time.Duration // keep-alive; a silence of two intervals ends a connection; 25 s
 	Write      time.Duration // one write; 10 s
 	Dial       time.Duration // TCP, TLS, realm statement and upgrade together; 15 s
-	Open       time.Duration // each answer while a connection opens; 10 s
+	Open       time.Duration // each answer while a connection is opened; 10 s
 	Request    time.Duration // a REST call; 30 s
 }
 
@@ -103,7 +102,7 @@ func (t Timing) withDefaults() Timing {
 	return t
 }
 
-// Endpoint says where a realm's server is and how to recognise it.
+// Endpoint identifies a realm's server.
 type Endpoint struct {
 	// Server is HOST or HOST:PORT; the port defaults to identity.DefaultPort.
 	Server string
@@ -117,11 +116,11 @@ type Endpoint struct {
 	Timing Timing
 	// Dial opens the TCP connection; nil: a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Proxy says through which proxy a server or store is reached; nil: directly.
+	// Proxy returns the proxy for a server or store; nil: connect directly.
 	Proxy ProxyFunc
 }
 
-// Options make a Link.
+// Options configure a Link.
 type Options struct {
 	Endpoint Endpoint
 	Account  string // local name
@@ -129,7 +128,7 @@ type Options struct {
 	Signer   Signer
 	Handler  Handler
 	Logger   *slog.Logger
-	// Network describes the network that this machine is in, such as its addresses:
-	// when the text changes, a wait for the next attempt ends. nil: nobody looks.
+	// Network describes the network of this machine, for example by its addresses. When the
+	// text changes, the delay before the next attempt ends. nil: not checked.
 	Network func() string
 }

@@ -17,16 +17,17 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// ProxyEnvironment as the option of [ProxyFrom] takes the proxy from HTTPS_PROXY
-// and NO_PROXY of this process.
+// ProxyEnvironment is the option of [ProxyFrom] that takes the proxy from the environment's
+// HTTPS_PROXY and NO_PROXY.
 const ProxyEnvironment = "environment"
 
-// ProxyFunc returns the proxy for a request, nil for none, as http.Transport has it.
+// ProxyFunc returns the proxy for a request, or nil, like the field Proxy of
+// http.Transport.
 type ProxyFunc func(*http.Request) (*url.URL, error)
 
-// ProxyFrom returns the proxy that an option names: nothing, [ProxyEnvironment], or
-// a URL of the scheme http, https or socks5, which may hold user and password.
-// This machine itself is never reached through a proxy.
+// ProxyFrom returns the proxy for an option: "" for none, [ProxyEnvironment], or a URL with
+// the scheme http, https or socks5, which may contain user and password. Connections to
+// this machine never use a proxy.
 func ProxyFrom(option string) (ProxyFunc, error) {
 	switch option {
 	case "":
@@ -53,20 +54,20 @@ type proxyError struct {
 	err   error
 }
 
-// Error names the proxy.
+// Error returns the proxy and the reason.
 func (e *proxyError) Error() string { return "proxy " + e.proxy + ": " + e.err.Error() }
 
 // Unwrap returns the reason.
 func (e *proxyError) Unwrap() error { return e.err }
 
-// proxyAnswer is a refusal of the proxy, in words that are safe to show.
+// proxyAnswer is a refusal by the proxy, in words that are safe to display.
 type proxyAnswer string
 
-// Error returns the words.
+// Error returns the text.
 func (a proxyAnswer) Error() string { return string(a) }
 
-// connect opens the connection on which TLS with the server begins: directly, or
-// through a tunnel of the proxy, which sees HOST:PORT and sealed bytes.
+// connect opens the TCP connection to the server: directly, or through a tunnel of the
+// proxy, which sees only HOST:PORT and TLS.
 func (e Endpoint) connect(ctx context.Context, hostPort string) (net.Conn, error) {
 	dial := e.Dial
 	if dial == nil {
@@ -77,7 +78,7 @@ func (e Endpoint) connect(ctx context.Context, hostPort string) (net.Conn, error
 	}
 	via, err := e.Proxy(&http.Request{URL: &url.URL{Scheme: "https", Host: hostPort}})
 	if err != nil {
-		// Its text may hold a password.
+		// The error's text may contain a password.
 		return nil, &proxyError{"of the environment", proxyAnswer("HTTPS_PROXY is not a URL such as http://proxy.example.com:3128")}
 	}
 	if via == nil {
@@ -120,7 +121,7 @@ func tunnel(ctx context.Context, dial dialFunc, via *url.URL, at, hostPort strin
 	case "socks5", "socks5h":
 		return socks(ctx, dial, via, at, hostPort)
 	case "http", "https":
-	default: // only the environment can name one
+	default: // possible only from the environment
 		return nil, proxyAnswer("its scheme is neither http, https nor socks5")
 	}
 	conn, err := dial(ctx, "tcp", at)
@@ -128,12 +129,12 @@ func tunnel(ctx context.Context, dial dialFunc, via *url.URL, at, hostPort strin
 		return nil, err
 	}
 	if via.Scheme == "https" {
-		// The proxy is no part of the realm: it has a certificate of the system's roots.
+		// The proxy is not part of the realm: it has a certificate from a system root.
 		secure := tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: via.Hostname(), NextProtos: []string{"http/1.1"}})
 		if err := secure.HandshakeContext(ctx); err != nil {
 			_ = conn.Close()
 			if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-				return nil, proxyAnswer("its certificate is not good: " + strings.TrimPrefix(e.Err.Error(), "x509: "))
+				return nil, proxyAnswer("its certificate is invalid: " + strings.TrimPrefix(e.Err.Error(), "x509: "))
 			}
 			return nil, err
 		}
@@ -151,7 +152,7 @@ func tunnel(ctx context.Context, dial dialFunc, via *url.URL, at, hostPort strin
 	return conn, nil
 }
 
-// ask makes the tunnel (RFC 9110, section 9.3.6).
+// ask opens the tunnel with CONNECT (RFC 9110, section 9.3.6).
 func ask(conn net.Conn, via *url.URL, hostPort string) error {
 	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: hostPort}, Host: hostPort, Header: http.Header{}}
 	if user := via.User; user != nil {
@@ -179,7 +180,7 @@ func ask(conn net.Conn, via *url.URL, hostPort string) error {
 	return nil
 }
 
-// refusal explains the status with which a proxy makes no tunnel.
+// refusal explains the status with which a proxy refuses a tunnel.
 func refusal(status int, login bool) proxyAnswer {
 	text := "it does not let the connection through"
 	switch {
@@ -193,7 +194,7 @@ func refusal(status int, login bool) proxyAnswer {
 	return proxyAnswer(fmt.Sprintf("%s (HTTP status %d)", text, status))
 }
 
-// socks makes the tunnel with SOCKS 5 (RFC 1928); the proxy resolves the name.
+// socks opens the tunnel with SOCKS 5 (RFC 1928). The proxy resolves the name.
 func socks(ctx context.Context, dial dialFunc, via *url.URL, at, hostPort string) (net.Conn, error) {
 	var auth *proxy.Auth
 	if user := via.User; user != nil {
@@ -206,7 +207,7 @@ func socks(ctx context.Context, dial dialFunc, via *url.URL, at, hostPort string
 	}
 	conn, err := d.(proxy.ContextDialer).DialContext(ctx, "tcp", hostPort)
 	if e, ok := errors.AsType[*net.OpError](err); ok && strings.HasPrefix(e.Op, "socks") && Reason(err) == "" {
-		// The library's own words, which hold nothing that the proxy wrote.
+		// The text comes from the library and contains nothing that the proxy sent.
 		return nil, proxyAnswer("it refuses: " + strings.TrimPrefix(e.Err.Error(), "unknown error "))
 	}
 	return conn, err

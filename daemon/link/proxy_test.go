@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// tunnels is a proxy that answers CONNECT, or what it is told to answer instead.
+// tunnels is a proxy that answers CONNECT, optionally with a fixed answer.
 type tunnels struct {
 	l      net.Listener
-	answer string // "": the tunnel
+	answer string // "": open the tunnel
 
 	mu     sync.Mutex
 	asked  []string // request line and Proxy-Authorization
-	seen   []byte   // what went through from the client
+	seen   []byte   // bytes that the client sent through it
 	served sync.WaitGroup
 }
 
@@ -90,8 +90,8 @@ func (p *tunnels) through(t *testing.T, e Endpoint, user string) Endpoint {
 	return e
 }
 
-// TestProxy goes through a proxy, which sees where to and nothing else; TLS and the
-// proof of the realm are with the server.
+// TestProxy connects through a proxy, which sees only the destination. TLS and the proof of
+// the realm are with the server.
 func TestProxy(t *testing.T) {
 	f := newFake(t, newRealm(t))
 	p := newTunnels(t, "")
@@ -109,13 +109,13 @@ func TestProxy(t *testing.T) {
 		t.Errorf("the proxy saw %d bytes: %.200q", len(p.seen), p.seen)
 	}
 	p.mu.Unlock()
-	// The proxy cannot put itself in the server's place.
+	// The proxy cannot impersonate the server.
 	e.Realm = newRealm(t).fingerprint()
 	_, err := FetchRealm(t.Context(), e)
 	wants(t, err, ErrUntrusted)
 }
 
-// TestProxyRefuses names a proxy that does not let a connection through, whatever it says instead.
+// TestProxyRefuses: the error names a proxy that refuses a connection, whatever it answers.
 func TestProxyRefuses(t *testing.T) {
 	f := newFake(t, newRealm(t))
 	const login = "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"
@@ -153,7 +153,8 @@ func TestProxyRefuses(t *testing.T) {
 	}
 }
 
-// TestProxySaysWhy names, for all that can be wrong with a proxy, the proxy and the reason.
+// TestProxySaysWhy: for everything that can be wrong with a proxy, the error names the
+// proxy and the reason.
 func TestProxySaysWhy(t *testing.T) {
 	f := newFake(t, newRealm(t))
 	says := func(name, reason string, via func(*http.Request) (*url.URL, error), timing Timing) {
@@ -172,7 +173,7 @@ func TestProxySaysWhy(t *testing.T) {
 		return func(*http.Request) (*url.URL, error) { return url.Parse(u) }
 	}
 	says("scheme", "neither http, https nor socks5", to("ftp://127.0.0.1:1"), Timing{})
-	says("certificate", "its certificate is not good", to("https://me:secret@"+f.endpoint().Server), Timing{})
+	says("certificate", "its certificate is invalid", to("https://me:secret@"+f.endpoint().Server), Timing{})
 	says("environment", "HTTPS_PROXY is not a URL", to("http://me:se%zzcret@127.0.0.1:1 secret"), Timing{})
 	answering := func(answer string) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -186,7 +187,7 @@ func TestProxySaysWhy(t *testing.T) {
 				}
 				done.Go(func() {
 					_, _ = io.WriteString(c, answer)
-					_, _ = io.Copy(io.Discard, c) // until the client leaves
+					_, _ = io.Copy(io.Discard, c) // until the client disconnects
 					_ = c.Close()
 				})
 			}
@@ -210,7 +211,7 @@ func TestProxySaysWhy(t *testing.T) {
 	}
 }
 
-// TestSOCKSProxy goes through a proxy of SOCKS 5, which resolves the name itself.
+// TestSOCKSProxy connects through a SOCKS 5 proxy, which resolves the name.
 func TestSOCKSProxy(t *testing.T) {
 	f := newFake(t, newRealm(t))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -246,7 +247,7 @@ func TestSOCKSProxy(t *testing.T) {
 	_, err = FetchRealm(t.Context(), e)
 	check(t, l.Close())
 	done.Wait()
-	// The fake's certificate is not for that name; the proxy is what this is about.
+	// The fake's certificate is not for that name; this test is about the proxy.
 	if err != nil {
 		wants(t, err, ErrUntrusted)
 	}

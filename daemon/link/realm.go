@@ -21,35 +21,35 @@ import (
 )
 
 const (
-	// maxRealm bounds everything read from a connection before its server has
-	// proved itself: two certificates, the statement and HTTP headers.
+	// maxRealm bounds the bytes read from a connection before its server has proved its
+	// realm: two certificates, the statement and HTTP headers.
 	maxRealm = 64 << 10
-	// clockTolerance is the difference between the two clocks from which an
-	// expired statement is blamed on the clock.
+	// clockTolerance is the difference of the clocks from which on an expired statement is
+	// attributed to the clock.
 	clockTolerance = time.Hour
-	// protocolHeader carries the protocol version on every request.
+	// protocolHeader has the protocol version in every request.
 	protocolHeader = "Secmsg-Protocol"
 	pathRealm      = "/v1/realm"
 )
 
-// Realm is what a server proved about its realm.
+// Realm is the verified realm of a server.
 type Realm struct {
 	// Root is the realm's root certificate; its fingerprint is the pinned one.
 	Root *x509.Certificate
 	// Statement is the verified realm statement.
 	Statement identity.RealmStatement
-	// ServerTime is the server's clock. It is not authenticated beyond the connection.
+	// ServerTime is the server's clock. Only the connection authenticates it.
 	ServerTime time.Time
 }
 
-// FetchRealm connects, lets the server prove itself, and returns the realm. It
-// fails with [ErrUntrusted] if the proof fails, or [ErrUnreachable].
+// FetchRealm connects to a server, verifies its proof and returns its realm. It fails with
+// [ErrUntrusted] if the proof is invalid, or with [ErrUnreachable].
 func FetchRealm(ctx context.Context, e Endpoint) (Realm, error) {
 	conn, realm, err := e.dial(ctx)
 	if err != nil {
 		return Realm{}, err
 	}
-	_ = conn.Close() // nothing was written that could be lost
+	_ = conn.Close() // nothing was written
 	return realm, nil
 }
 
@@ -72,8 +72,8 @@ func (e Endpoint) address() (hostPort, host string) {
 	return net.JoinHostPort(host, identity.DefaultPort), host
 }
 
-// dial returns a TLS connection on which the server has proved that it belongs
-// to the pinned realm, ready for the next HTTP request (PROTOCOL.md, section 1).
+// dial returns a TLS connection on which the server has proved that it belongs to the
+// pinned realm, ready for the next HTTP request (rpc/PROTOCOL.md, section 1).
 func (e Endpoint) dial(ctx context.Context) (*tls.Conn, Realm, error) {
 	timing := e.Timing.withDefaults()
 	ctx, cancel := context.WithTimeout(ctx, timing.Dial)
@@ -85,13 +85,13 @@ func (e Endpoint) dial(ctx context.Context) (*tls.Conn, Realm, error) {
 	}
 	conn := tls.Client(raw, &tls.Config{
 		MinVersion: tls.VersionTLS13,
-		// The hybrid is preferred; the others are for proxies that lack it.
+		// The hybrid is preferred; the others are for proxies without it.
 		CurvePreferences: []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256},
 		ServerName:       host,
 		NextProtos:       []string{"http/1.1"},
-		// The standard verification would ask for a chain to some root. Ours
-		// needs the realm's root, which comes with the statement on this very
-		// connection, and runs in checkPeer before anything else is sent.
+		// The standard verification requires a chain to a known root. Ours needs the
+		// realm's root, which comes with the statement on this connection; checkPeer does
+		// it before anything else is sent.
 		InsecureSkipVerify: true,
 	})
 	if err := conn.HandshakeContext(ctx); err != nil {
@@ -138,7 +138,7 @@ func (e Endpoint) prove(ctx context.Context, conn *tls.Conn, hostPort, host stri
 	return realm, conn.SetDeadline(time.Time{})
 }
 
-// untrusted wraps err, and names the offset of the clocks when that may be why.
+// untrusted wraps err, and adds the offset of the clocks if that may be the reason.
 func untrusted(err error, now time.Time, serverMS int64) error {
 	offset := now.Sub(time.UnixMilli(serverMS))
 	if identity.IsValidity(err) && offset.Abs() > clockTolerance {
@@ -147,7 +147,7 @@ func untrusted(err error, now time.Time, serverMS int64) error {
 	return fmt.Errorf("%w: %w", ErrUntrusted, err)
 }
 
-// fetchRealmBody asks for the realm as the first request on conn and leaves the
+// fetchRealmBody requests the realm statement as the first request on conn, and leaves the
 // connection ready for the next one.
 func fetchRealmBody(ctx context.Context, conn net.Conn, hostPort string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+hostPort+pathRealm, nil)
@@ -156,7 +156,7 @@ func fetchRealmBody(ctx context.Context, conn net.Conn, hostPort string) ([]byte
 	}
 	req.Header.Set(protocolHeader, strconv.Itoa(wire.ProtocolVersion))
 	if err := req.Write(conn); err != nil {
-		return nil, fmt.Errorf("ask for the realm statement: %w", err)
+		return nil, fmt.Errorf("request the realm statement: %w", err)
 	}
 	br := bufio.NewReader(io.LimitReader(conn, maxRealm))
 	resp, err := http.ReadResponse(br, req)
@@ -164,7 +164,7 @@ func fetchRealmBody(ctx context.Context, conn net.Conn, hostPort string) ([]byte
 		return nil, fmt.Errorf("read the realm statement: %w", notHTTP(err))
 	}
 	body, err := io.ReadAll(resp.Body)
-	_ = resp.Body.Close() // it only drains what ReadAll has read
+	_ = resp.Body.Close() // ReadAll has read everything
 	if err != nil {
 		return nil, fmt.Errorf("read the realm statement: %w", err)
 	}
@@ -177,7 +177,7 @@ func fetchRealmBody(ctx context.Context, conn net.Conn, hostPort string) ([]byte
 	return body, nil
 }
 
-// notHTTP marks an answer that is no HTTP. An error of the connection passes.
+// notHTTP marks an answer that is not HTTP. It returns connection errors unchanged.
 func notHTTP(err error) error {
 	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
@@ -188,7 +188,7 @@ func notHTTP(err error) error {
 // checkRealm verifies root, issuing certificate and statement against the pin.
 func (e Endpoint) checkRealm(w wire.Realm, now time.Time) (Realm, error) {
 	if sha256.Sum256(w.Root) != e.Realm {
-		return Realm{}, errors.New("the realm's root certificate has another fingerprint")
+		return Realm{}, errors.New("the realm's root certificate has a different fingerprint")
 	}
 	root, err := x509.ParseCertificate(w.Root)
 	if err != nil {
@@ -204,8 +204,8 @@ func (e Endpoint) checkRealm(w wire.Realm, now time.Time) (Realm, error) {
 	return Realm{Root: root, Statement: st, ServerTime: time.UnixMilli(w.TimeMS)}, nil
 }
 
-// checkPeer accepts a connection whose leaf chains to the realm's root and
-// covers host, or whose key the statement names. System roots play no part.
+// checkPeer accepts a connection whose leaf certificate chains to the realm's root and
+// covers host, or whose key is listed in the statement. System roots are not used.
 func checkPeer(cs tls.ConnectionState, realm Realm, issuing []byte, host string, now time.Time) error {
 	if len(cs.PeerCertificates) == 0 {
 		return errors.New("the server showed no certificate")
@@ -214,7 +214,7 @@ func checkPeer(cs tls.ConnectionState, realm Realm, issuing []byte, host string,
 	if slices.Contains(realm.Statement.TLSKeys, identity.TLSKeyHash(leaf)) {
 		return nil
 	}
-	// What was sent, of another generation of the issuing CA maybe, and the one
+	// The server may have sent an issuing certificate of another generation, so add the one
 	// that came with the statement.
 	chain := slices.Clone(cs.PeerCertificates[:min(len(cs.PeerCertificates), identity.MaxServerChain-1)])
 	if ca, err := x509.ParseCertificate(issuing); err == nil {

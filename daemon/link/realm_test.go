@@ -26,8 +26,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// otherCA makes a TLS certificate of a CA that is none of the realm's, as a
-// system-trusted CA would issue it for the right host.
+// otherCA issues a TLS certificate for the right host by a CA outside of the realm, like a
+// CA that the system trusts.
 func otherCA(t *testing.T) tls.Certificate {
 	t.Helper()
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -47,8 +47,8 @@ func otherCA(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der, caDER}, PrivateKey: leafKey}
 }
 
-// TestRealmPin is E21: whoever cannot prove to be the realm learns nothing but
-// that somebody asked for the statement.
+// TestRealmPin is E21 in crypto/ATTACKS.md: a server that cannot prove the realm learns
+// only that somebody requested the statement.
 func TestRealmPin(t *testing.T) {
 	good := newRealm(t)
 	accountLeaf := func(t *testing.T, r *realm) tls.Certificate {
@@ -87,7 +87,7 @@ func TestRealmPin(t *testing.T) {
 			if KindOf(err) != KindUntrusted {
 				t.Errorf("kind %s", KindOf(err))
 			}
-			// Nothing of the device follows on that connection.
+			// Nothing about the device is sent on that connection.
 			c := NewClient(e, "alice", f.id, f)
 			defer c.Close()
 			_, err = c.Account(t.Context(), "bob")

@@ -11,22 +11,22 @@ import (
 
 const (
 	pathReplica = "/v1/replica"
-	// deliverQueue is how many frames may wait while one commit runs; what
-	// comes beyond waits in the socket. With the frame limit it bounds memory.
+	// deliverQueue is the number of frames that may wait during a commit; further ones wait
+	// in the socket. Together with the frame limit it bounds memory.
 	deliverQueue = 16
-	// deliverBatch is how many envelopes one commit takes at most, so that a
-	// burst is one transaction and a backlog still acknowledges as it goes.
+	// deliverBatch is the maximum number of envelopes in one commit: a burst is one
+	// transaction, and a long backlog is acknowledged in steps.
 	deliverBatch = wire.MaxBatch
 )
 
-// batch is the envelopes of one frame and the number of the last of them.
+// batch holds the envelopes of consecutive frames, and the number of the last one.
 type batch struct {
 	envelopes []*wire.Envelope
 	through   uint64
 }
 
-// runReplica makes and remakes the replica connection until ctx ends or the
-// reason is final. value is the fence value that the contact connection confirmed.
+// runReplica reopens the replica connection until ctx ends or the error is final. value is
+// the confirmed fence value of the contact connection.
 func (l *Link) runReplica(ctx context.Context, value []byte) error {
 	wait := newWaiter(l.timing, l.network)
 	for {
@@ -42,7 +42,7 @@ func (l *Link) runReplica(ctx context.Context, value []byte) error {
 			return context.Cause(ctx)
 		}
 		if bye := fatalReason(err); bye != wire.Reason_REASON_UNSPECIFIED {
-			// Whether this copy is old, the next fence tells for certain.
+			// The next fence shows whether this copy really is outdated.
 			return err
 		}
 		l.logger.Info("replica connection ended", "error", err)
@@ -82,9 +82,9 @@ func (l *Link) replicaOnce(ctx context.Context, value []byte) (opened bool, err 
 	return true, l.receive(ctx, c, f.GetOpened().GetBacklog())
 }
 
-// receive reads deliveries while another goroutine commits and acknowledges
-// them, so that what arrives during a commit goes into the next one together.
-// backlog is how many there are before what comes from now on.
+// receive reads deliveries while another goroutine commits and acknowledges them, so
+// envelopes that arrive during a commit share the next one. backlog is the number of
+// envelopes that waited when the connection was opened.
 func (l *Link) receive(ctx context.Context, c *conn, backlog uint64) error {
 	if backlog == 0 {
 		l.handler.CaughtUp()
@@ -116,7 +116,7 @@ func (l *Link) receive(ctx context.Context, c *conn, backlog uint64) error {
 	}
 }
 
-// commit hands batches to the handler and acknowledges what it committed.
+// commit passes batches to the handler and acknowledges committed ones.
 func (l *Link) commit(ctx context.Context, c *conn, queue <-chan batch, backlog uint64) {
 	behind := backlog > 0
 	for b := range queue {
@@ -135,7 +135,7 @@ func (l *Link) commit(ctx context.Context, c *conn, queue <-chan batch, backlog 
 		}
 		select {
 		case <-c.done:
-			continue // drain; it comes again on the next connection
+			continue // drain: the server sends them again on the next connection
 		default:
 		}
 		steps, err := l.handler.Deliver(ctx, b.envelopes)

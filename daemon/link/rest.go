@@ -18,23 +18,23 @@ import (
 )
 
 const (
-	// maxAnswer bounds the body of an answer in bytes: prekeys of ten devices,
-	// or fifty manifests, in base64, with room.
+	// maxAnswer bounds the body of an answer in bytes: the prekeys of ten devices, or fifty
+	// manifests, in base64 fit easily.
 	maxAnswer = 1 << 20
 	// maxHeader bounds an answer's header in bytes.
 	maxHeader = 64 << 10
-	// maxErrorText bounds the server's words in an error, in bytes.
+	// maxErrorText bounds the server's text in an error, in bytes.
 	maxErrorText = 256
-	// idleConns is how many REST connections stay open between calls: parts that
-	// go at the same time ask for their tickets at the same time, and each
-	// connection costs a handshake and a proof of the realm.
+	// idleConns is the number of REST connections kept open between calls. Parts that are
+	// sent concurrently request their tickets concurrently, and each new connection costs a
+	// handshake and a proof of the realm.
 	idleConns = 8
-	// idleTimeout is how long they do.
+	// idleTimeout is how long idle connections are kept.
 	idleTimeout = 60 * time.Second
 )
 
-// Client makes the REST calls of one device. It is safe for concurrent use and
-// has no goroutines of its own; Close drops its idle connections.
+// Client makes the REST calls of one device. It is safe for concurrent use and has no
+// goroutines of its own; Close closes its idle connections.
 type Client struct {
 	// constant
 	endpoint Endpoint
@@ -45,14 +45,14 @@ type Client struct {
 	hostPort string // HOST:PORT
 	base     string // https://HOST:PORT
 	http     *http.Client
-	data     *http.Client // parts of blobs, to and from the own server
-	store    *http.Client // the same for a store elsewhere
+	data     *http.Client // parts of blobs on the own server
+	store    *http.Client // parts of blobs in another store
 
-	tokens map[wire.Role]*token // the map is constant
+	tokens map[wire.Role]*token // one token for each role; the map is constant
 }
 
-// NewClient makes a client for a device. Account, device and signer may be zero
-// for a client that only registers.
+// NewClient returns a client for a device. Account, device and signer may be zero for a
+// client that only registers.
 func NewClient(e Endpoint, account string, device key.DeviceID, signer Signer) *Client {
 	hostPort, _ := e.address()
 	c := &Client{
@@ -80,35 +80,34 @@ func NewClient(e Endpoint, account string, device key.DeviceID, signer Signer) *
 	return c
 }
 
-// newHTTP makes a client that follows no redirect and keeps no cookie. The proxy
-// of the endpoint is used, and none else: who may see a connection is the user's
-// decision, and not that of whatever environment started the daemon.
+// newHTTP returns a client without redirects and cookies. It uses only the endpoint's
+// proxy: the user decides who may see a connection, not the environment in which the daemon
+// was started.
 func newHTTP(t *http.Transport) *http.Client {
 	t.IdleConnTimeout = idleTimeout
 	t.MaxResponseHeaderBytes = maxHeader
-	t.DisableCompression = true // an answer's size stays what was sent
+	t.DisableCompression = true // ranges and sizes must match the sent bytes
 	return &http.Client{
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// Close drops idle connections.
+// Close closes idle connections.
 func (c *Client) Close() {
 	c.http.CloseIdleConnections()
 	c.data.CloseIdleConnections()
 	c.store.CloseIdleConnections()
 }
 
-// call sends body (nil: none) as JSON and decodes the answer into out (nil:
-// ignored). It fails with *wire.Error, [ErrUnreachable], [ErrUntrusted] or
-// [ErrProtocol].
+// call sends body (nil: none) as JSON and decodes the answer into out (nil: ignored). It
+// fails with *wire.Error, [ErrUnreachable], [ErrUntrusted] or [ErrProtocol].
 func (c *Client) call(ctx context.Context, method, path string, body, out any) error {
 	return c.do(ctx, method, path, "", body, out)
 }
 
-// authorized is call with an API token. A token that the server no longer takes
-// is bought anew, once.
+// authorized is call with an API token. If the server rejects the token, it gets a new one,
+// once.
 func (c *Client) authorized(ctx context.Context, method, path string, body, out any) error {
 	var err error
 	for range 2 {
@@ -125,7 +124,7 @@ func (c *Client) authorized(ctx context.Context, method, path string, body, out 
 	return err
 }
 
-// do makes one call. An error of the network or of the server names the server.
+// do makes one call. Errors of the network or the server include the server's address.
 func (c *Client) do(ctx context.Context, method, path, bearer string, body, out any) error {
 	return at(c.hostPort, c.exchange(ctx, method, path, bearer, body, out))
 }
@@ -190,7 +189,7 @@ func (c *Client) header(bearer string) http.Header {
 	return h
 }
 
-// errorOf decodes an error body; the server's words are bounded.
+// errorOf decodes an error body and bounds its text.
 func errorOf(status int, body []byte) error {
 	var e wire.ErrorBody
 	if err := json.Unmarshal(body, &e); err != nil || e.Error == nil || e.Error.Code == "" {
@@ -203,5 +202,5 @@ func errorOf(status int, body []byte) error {
 	return e.Error
 }
 
-// errNoSigner is a programming error that must not become a panic.
+// errNoSigner is a programming error that should not cause a panic.
 var errNoSigner = errors.New("client has no signer")

@@ -37,7 +37,7 @@ func TestTokenRoles(t *testing.T) {
 	if err == nil {
 		t.Error("a token for an unknown role")
 	}
-	// The device key is not the account's: no token.
+	// A device key of another account gets no token.
 	other := NewClient(f.endpoint(), "alice", c.device, &realDevice{addr: f.addr, device: key.GenerateSigning(), id: f.id})
 	defer other.Close()
 	if _, err := other.Token(t.Context(), wire.RoleAPI); KindOf(err) != KindRefused {
@@ -45,7 +45,7 @@ func TestTokenRoles(t *testing.T) {
 	}
 }
 
-// TestTokenAnew has the server forget its tokens between two calls.
+// TestTokenAnew makes the server forget its tokens between two calls.
 func TestTokenAnew(t *testing.T) {
 	f := newFake(t, newRealm(t))
 	var calls atomic.Int32
@@ -169,8 +169,7 @@ func FuzzErrorOf(f *testing.F) {
 	})
 }
 
-// A server that answers with numbers out of their bounds breaks the protocol:
-// nothing is computed with them.
+// Numbers outside of their bounds violate the protocol and are not used.
 func TestAnswersOutOfBoundsAreRefused(t *testing.T) {
 	f := newFake(t, newRealm(t))
 	var answer any

@@ -10,8 +10,8 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// What a proxy before the server, or a store, answers to a part that it does not
-// take is final for that part, and says what it was.
+// If a store, or a proxy in front of the server, rejects a part, that is final for the part
+// and the error says why.
 func TestStatusOfAProxy(t *testing.T) {
 	page := "<html><h1>413 Request Entity Too Large</h1></html>"
 	for _, own := range []bool{true, false} {

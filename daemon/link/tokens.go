@@ -9,12 +9,12 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// tokenMargin is how long before its end a token is bought anew, so that one
-// that is used does not end on its way.
+// tokenMargin is how long before its expiry a token is replaced, so that it does not expire
+// during a request.
 const tokenMargin = 30 * time.Second
 
-// token is the access token of one role. Whoever buys holds sem, so that
-// callers that come meanwhile wait for that token instead of buying their own.
+// token is the access token of one role. The goroutine that requests a token holds sem, so
+// that concurrent callers wait for it instead of requesting their own.
 type token struct {
 	sem     chan struct{} // capacity 1
 	value   string        // guarded by sem
@@ -23,8 +23,8 @@ type token struct {
 
 func newToken() *token { return &token{sem: make(chan struct{}, 1)} }
 
-// Token returns an access token for role, bought with a signature of the device
-// key over the server's nonce. A token is good for its role only.
+// Token returns an access token for role. It is requested with a signature of the device
+// key over the server's nonce, and valid for this role only.
 func (c *Client) Token(ctx context.Context, role wire.Role) (string, error) {
 	t, ok := c.tokens[role]
 	if !ok || c.signer == nil {
@@ -43,7 +43,7 @@ func (c *Client) Token(ctx context.Context, role wire.Role) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// The server's two times give a life; its clock may differ from ours.
+	// Use the difference of the server's two times: its clock may differ from ours.
 	life := time.Duration(min(max(bought.ExpiresMS-bought.TimeMS, 0), wire.TokenLife.Milliseconds())) * time.Millisecond
 	t.value, t.expires = bought.Token, time.Now().Add(life)
 	return t.value, nil
@@ -73,7 +73,7 @@ func (c *Client) buyToken(ctx context.Context, role wire.Role) (wire.Token, erro
 	return bought, nil
 }
 
-// dropToken forgets a token that the server refused.
+// dropToken forgets a token that the server has rejected.
 func (c *Client) dropToken(role wire.Role, value string) {
 	t := c.tokens[role]
 	t.sem <- struct{}{}

@@ -11,10 +11,9 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// TurnCredentials asks for media servers and what lets this account relay calls
-// through them. Besides the errors of every call it fails with the codes
-// not_found (the server has none), unavailable (not now; calls without a relay
-// still work) and rate_limited.
+// TurnCredentials requests media servers, and credentials to relay calls through them.
+// Besides the errors of every call it fails with the codes not_found (the server has none),
+// unavailable (temporarily; calls without a relay still work) and rate_limited.
 func (c *Client) TurnCredentials(ctx context.Context) (wire.TurnCredentials, error) {
 	var out wire.TurnCredentials
 	if err := c.authorized(ctx, http.MethodPost, "/v1/turn", nil, &out); err != nil {
@@ -27,9 +26,9 @@ func (c *Client) TurnCredentials(ctx context.Context) (wire.TurnCredentials, err
 	return out, nil
 }
 
-// checkTurn refuses what no media library should be given: the server's words
-// end up in a parser of URLs and in STUN attributes. Unless the server is on this
-// machine (here), it may not have the client speak to what listens here.
+// checkTurn validates the server's values, since they are passed to a URL parser and into
+// STUN attributes of the media library. Unless the server is on this machine (here), it
+// must not direct the client to local services.
 func checkTurn(t wire.TurnCredentials, here bool) error {
 	if len(t.URLs) == 0 || len(t.URLs) > wire.MaxTurnURLs {
 		return fmt.Errorf("%d URLs", len(t.URLs))
@@ -39,10 +38,10 @@ func checkTurn(t wire.TurnCredentials, here bool) error {
 		switch scheme {
 		case "turn", "turns", "stun", "stuns":
 		default:
-			return errors.New("a URL of another kind")
+			return errors.New("a URL with another scheme")
 		}
 		if rest == "" || len(u) > wire.MaxTurnText || !printable(u) {
-			return errors.New("a URL that is none")
+			return errors.New("an invalid URL")
 		}
 		if !here && ownAddress(turnHost(rest)) {
 			return errors.New("a URL of this machine")
@@ -50,7 +49,7 @@ func checkTurn(t wire.TurnCredentials, here bool) error {
 	}
 	for _, text := range []string{t.Username, t.Password} {
 		if text == "" || len(text) > wire.MaxTurnText || !printable(text) {
-			return errors.New("a username or password that is none")
+			return errors.New("an invalid username or password")
 		}
 	}
 	return nil
@@ -65,8 +64,8 @@ func turnHost(rest string) string {
 	return strings.Trim(hostPort, "[]")
 }
 
-// ownAddress reports whether a host is this machine, or on its link only, such as
-// what tells a virtual machine its secrets.
+// ownAddress reports whether a host is this machine, or is reachable on its link only, such
+// as the metadata service of a virtual machine.
 func ownAddress(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
@@ -76,7 +75,7 @@ func ownAddress(host string) bool {
 	return ip != nil && (ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast())
 }
 
-// printable reports whether s is ASCII without spaces and controls.
+// printable reports whether s is ASCII without spaces and control characters.
 func printable(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {

@@ -10,7 +10,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// What the server says about media servers is bounded before anybody parses it.
+// The server's values for media servers are checked before anything parses them.
 func TestTurnCredentials(t *testing.T) {
 	good := wire.TurnCredentials{
 		URLs:     []string{"turn:turn.example.com:3478?transport=udp", "turns:[2001:db8::1]:5349", "stun:192.0.2.1"},
@@ -52,8 +52,7 @@ func TestTurnCredentials(t *testing.T) {
 	}
 }
 
-// A server elsewhere names no media server on this machine or its link; one that
-// is here may.
+// A remote server cannot name a media server on this machine or its link; a local one can.
 func TestTurnOnThisMachine(t *testing.T) {
 	for _, u := range []string{
 		"turn:127.0.0.1:6379?transport=tcp", "turn:127.0.0.1", "stun:localhost:80", "turn:LOCALHOST.", "turn:a.localhost:1",
