@@ -210,13 +210,13 @@ func (c *conn) begin(ctx, streamCtx context.Context, req local.Request, streams 
 	case local.MethodDaemonStop:
 		return func() { c.stop(ctx, req) }
 	}
-	call, ok := c.s.methods[req.Method]
+	m, ok := c.s.methods[req.Method]
 	if !ok {
 		return func() {
 			c.fail(req.ID, local.RPCNoMethod, local.Errorf(local.CodeUsage, "unknown method %q", clip(req.Method)))
 		}
 	}
-	finish := call(ctx, req.Params)
+	finish := m.begin(ctx, req.Params)
 	return func() {
 		result, err := finish()
 		if err != nil {

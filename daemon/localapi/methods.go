@@ -3,15 +3,22 @@ package localapi
 import (
 	"context"
 	"encoding/json"
+	"reflect"
 
 	"secmsg/rpc/local"
 	"secmsg/rpc/strict"
 )
 
-// method begins one request and returns what carries it out. It begins in the
-// order in which a connection's requests are read, so it does not wait; what it
-// returns runs beside that of other requests.
-type method func(ctx context.Context, params json.RawMessage) func() (any, error)
+// method is one method of the table.
+type method struct {
+	// begin starts one request and returns the function that finishes it. Requests of a
+	// connection begin in the order in which they are read, so begin does not wait;
+	// the functions that it returns run concurrently.
+	begin func(ctx context.Context, params json.RawMessage) func() (any, error)
+	// params and result are the types that begin decodes and its function returns;
+	// they are those of [local.Methods].
+	params, result reflect.Type
+}
 
 // paramsError tells the caller what is wrong with its parameters.
 type paramsError struct{ text string }
@@ -102,7 +109,7 @@ func methods(b Backend) map[string]method {
 
 // returns makes a method of a function with parameters and a result.
 func returns[P, R any](f func(context.Context, P) (R, error)) method {
-	return func(ctx context.Context, raw json.RawMessage) func() (any, error) {
+	return typed[P, R](func(ctx context.Context, raw json.RawMessage) func() (any, error) {
 		return func() (any, error) {
 			p, err := decode[P](raw)
 			if err != nil {
@@ -110,19 +117,23 @@ func returns[P, R any](f func(context.Context, P) (R, error)) method {
 			}
 			return f(ctx, p)
 		}
-	}
+	})
+}
+
+func typed[P, R any](begin func(context.Context, json.RawMessage) func() (any, error)) method {
+	return method{begin, reflect.TypeFor[P](), reflect.TypeFor[R]()}
 }
 
 // inOrder makes a method of a function that begins in the order of requests.
 func inOrder[P, R any](f func(context.Context, P) func() (R, error)) method {
-	return func(ctx context.Context, raw json.RawMessage) func() (any, error) {
+	return typed[P, R](func(ctx context.Context, raw json.RawMessage) func() (any, error) {
 		p, err := decode[P](raw)
 		if err != nil {
 			return func() (any, error) { return nil, err }
 		}
 		wait := f(ctx, p)
 		return func() (any, error) { return wait() }
-	}
+	})
 }
 
 // done makes a method of a function that only succeeds or fails.

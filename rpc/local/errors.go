@@ -17,64 +17,67 @@ const (
 	CodeInternal    Code = "internal"     // 2: unexpected internal error
 	CodeUnreachable Code = "unreachable"  // 3: network or server unreachable
 	CodeIO          Code = "io"           // 3: a local file or stream failed
-	CodeDiskFull    Code = "disk_full"    // 3: no space where the profile lives
-	CodeUntrusted   Code = "untrusted"    // 4: identity not trusted; a message held for it
-	CodeRateLimited Code = "rate_limited" // 5: try again after retry_after
+	CodeDiskFull    Code = "disk_full"    // 3: no space left on a disk
+	CodeUntrusted   Code = "untrusted"    // 4: an identity is not trusted, or a message is held for it
+	CodeRateLimited Code = "rate_limited" // 5: too many requests; try again after retry_after
 	CodeQuota       Code = "quota"        // 5: a quota is used up
 	CodeLocked      Code = "locked"       // 6: the profile is locked by its passphrase
 	CodeNoDaemon    Code = "no_daemon"    // 7: daemon unreachable
 	CodeTimeout     Code = "timeout"      // 8: timed out waiting for the requested state
 	CodeExpired     Code = "expired"      // 8: the message's own life ended first
 	CodeNotFound    Code = "not_found"    // 9: peer, message, file or call not found
-	CodeRefused     Code = "refused"      // 10: refused by the other side
-	CodeInterrupted Code = "interrupted"  // 130
+	CodeRefused     Code = "refused"      // 10: refused by the peer, the server or a busy daemon
+	CodeInterrupted Code = "interrupted"  // 130: this side interrupted it
 )
 
-// ErrCallerLeft is why the context of a request ends whose caller has closed its
-// connection, as opposed to a daemon that stops.
+// ErrCallerLeft is the cause with which the context of a request ends when its
+// caller has closed the connection, as opposed to a daemon that stops.
 var ErrCallerLeft = errors.New("the caller left")
 
 // Error is an error as it crosses the socket and as `-o json` prints it. The
-// message is safe to show; what is behind it stays in the daemon's log.
+// message is safe to show; internal details stay in the daemon's log.
 type Error struct {
-	Code      Code   `json:"code"`
-	Message   string `json:"message"`
-	Retryable bool   `json:"retryable"`
-	// Cause says more closely what went wrong, where that is known. A reader
-	// treats one that it does not know as absent.
+	// Code is stable; programs decide by it.
+	Code Code `json:"code"`
+	// Message is for people; its wording may change.
+	Message string `json:"message"`
+	// Retryable says that the same request may succeed later.
+	Retryable bool `json:"retryable"`
+	// Cause narrows the code down, where more is known. A reader treats a cause
+	// that it does not know as absent.
 	Cause Cause `json:"cause,omitempty"`
-	// Host is the server that it is about, as HOST:PORT.
+	// Host is the server that the error is about, as HOST:PORT.
 	Host string `json:"host,omitempty"`
-	// Hint is what to do about it, when there is a remedy.
+	// Hint is a command to type or another remedy.
 	Hint string `json:"hint,omitempty"`
-	// RetryAfter is in seconds; 0 when unknown.
+	// RetryAfter is the wait before a retry makes sense, in seconds, where it is known.
 	RetryAfter float64 `json:"retry_after,omitempty"`
-	// Candidates are what an ambiguous name or id could mean.
+	// Candidates lists what an ambiguous name or id could mean.
 	Candidates []string `json:"candidates,omitempty"`
 }
 
-// Cause is a stable name for what went wrong, more closely than a Code.
+// Cause is a stable name that narrows a Code down.
 type Cause string
 
 // The causes. certificate comes with the code untrusted, suspended and revoked
-// with refused, disk with disk_full and io; the others that are about the
-// server come with unreachable.
+// with refused, disk and permission with disk_full and io, cancelled with usage;
+// the others come with unreachable.
 const (
 	CauseDNS            Cause = "dns"             // the server's name does not resolve
 	CauseConnectRefused Cause = "connect_refused" // nothing listens at its port
 	CauseConnectTimeout Cause = "connect_timeout" // it does not answer
-	CauseNoRoute        Cause = "no_route"        // this network has no way to it
-	CauseTLS            Cause = "tls"             // what answers speaks no TLS, or none that is good enough
-	CauseCertificate    Cause = "certificate"     // it did not prove to belong to the realm
-	CauseProxy          Cause = "proxy"           // the proxy on the way does not let the connection through
+	CauseNoRoute        Cause = "no_route"        // this network has no route to it
+	CauseTLS            Cause = "tls"             // it does not speak TLS 1.3
+	CauseCertificate    Cause = "certificate"     // it could not prove that it belongs to the realm
+	CauseProxy          Cause = "proxy"           // the proxy refuses the connection or fails
 	CauseNotSecmsg      Cause = "not_secmsg"      // another service answers
 	CauseVersion        Cause = "version"         // it speaks another version of the protocol
 	CauseSuspended      Cause = "suspended"       // an administrator suspended the account
 	CauseRevoked        Cause = "revoked"         // the device was removed from its account
 	CauseClock          Cause = "clock"           // this machine's clock is wrong
 	CauseDisk           Cause = "disk"            // a disk is full or failed
-	CausePermission     Cause = "permission"      // this system does not allow it
-	CauseCancelled      Cause = "cancelled"       // it was withdrawn
+	CausePermission     Cause = "permission"      // the operating system does not permit it
+	CauseCancelled      Cause = "cancelled"       // the message was withdrawn by its sender
 )
 
 // Error returns the text.

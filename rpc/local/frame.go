@@ -11,21 +11,19 @@ import (
 
 // Bounds of the socket.
 const (
-	// MaxRequest bounds one request line in bytes. The largest request is a
-	// text of 64 KiB of which every byte is escaped as \u00xx, with room for
-	// some hundred recipients.
+	// MaxRequest bounds one line to the daemon in bytes. The largest request is a
+	// text of 64 KiB with every byte escaped as \u00xx, with room for a few hundred
+	// recipients.
 	MaxRequest = 1 << 20
-	// MaxResponse bounds one line from the daemon in bytes. The largest answer
-	// is a page of a thousand events. It is a bound against nonsense: a reader
-	// grows with what has arrived, never ahead of it.
+	// MaxResponse bounds one line from the daemon in bytes. The largest answer is a
+	// list of ten thousand events. A reader's memory grows with what has arrived, never ahead of it.
 	MaxResponse = 256 << 20
-	// MaxDepth bounds how deep JSON is nested; the parameters need four levels.
+	// MaxDepth bounds the nesting of JSON in a request; the parameters need four levels.
 	MaxDepth = 32
-	// MaxValues bounds the values of one request line. What a parser spends
-	// follows their number, and the lists that a person's command can make have
-	// some hundred.
+	// MaxValues bounds the values in one request, since the cost of parsing follows
+	// their number; the lists that a person's command makes have a few hundred.
 	MaxValues = 16 << 10
-	// MaxID bounds a request's id in bytes.
+	// MaxID bounds the id of a request in bytes, as it is written.
 	MaxID = 128
 )
 
@@ -35,11 +33,11 @@ const rpcVersion = "2.0"
 // Numbers of errors (JSON-RPC 2.0, section 5.1). Whatever the number, the
 // error's data is an Error.
 const (
-	RPCParse          = -32700
-	RPCInvalidRequest = -32600
-	RPCNoMethod       = -32601
-	RPCInvalidParams  = -32602
-	RPCFailed         = -32000
+	RPCParse          = -32700 // the line is not JSON
+	RPCInvalidRequest = -32600 // it is JSON, but no acceptable request
+	RPCNoMethod       = -32601 // the method is unknown
+	RPCInvalidParams  = -32602 // the parameters are not those of the method
+	RPCFailed         = -32000 // the request was understood and failed
 )
 
 // Request is a request, or a notification when ID is empty.

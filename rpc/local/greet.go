@@ -23,30 +23,29 @@ const (
 	greetPoll = 100 * time.Millisecond
 )
 
-// HelloParams are the parameters of daemon.hello, by which a caller introduces itself.
+// HelloParams are the parameters of daemon.hello.
 type HelloParams struct {
-	// Version is the caller's.
+	// Version is the version of the caller.
 	Version string `json:"version,omitempty"`
-	// Resumes says that the caller connects again, and goes on where it was, when
-	// the daemon ends this connection. Such a caller does not keep a daemon from
-	// being restarted.
+	// Resumes says that the caller reconnects and continues when the daemon ends
+	// this connection. Such a caller does not keep a daemon from being restarted for an upgrade.
 	Resumes bool `json:"resumes,omitempty"`
 }
 
-// Hello answers daemon.hello: the daemon introduces itself.
+// Hello answers daemon.hello.
 type Hello struct {
-	PID     int    `json:"pid"`
-	Version string `json:"version"`
+	PID     int    `json:"pid"`     // process id of the daemon
+	Version string `json:"version"` // version of the daemon
 	// Profile is the directory of the daemon's database.
 	Profile string `json:"profile"`
-	// Program is the path by which the daemon was started. A link in it is not
-	// resolved: it names the program that the same command would start now.
+	// Program is the path by which the daemon was started, with symbolic links
+	// unresolved: the program that the same command would start now.
 	Program string `json:"program"`
-	// Unit is the service of systemd in which the daemon runs, and Manager whose
-	// it is: "user" or "system". Both are empty for a daemon that a command started.
-	Unit    string `json:"unit,omitempty"`
+	// Unit is the systemd service in which the daemon runs; absent if a command started it.
+	Unit string `json:"unit,omitempty"`
+	// Manager is the systemd instance of that service, user or system.
 	Manager string `json:"manager,omitempty"`
-	// Activated says that the service manager listens when the daemon does not.
+	// Activated says that the service manager holds the socket, and starts the daemon on a connection.
 	Activated bool `json:"activated,omitempty"`
 }
 
@@ -54,10 +53,10 @@ type Hello struct {
 // the user's manager run the daemon.
 const TransientPrefix = "secmsg-daemon-"
 
-// Managers of a Hello.
+// Systemd instances that run a daemon.
 const (
-	ManagerUser   = "user"
-	ManagerSystem = "system"
+	ManagerUser   = "user"   // the systemd of the user
+	ManagerSystem = "system" // the systemd of the machine
 )
 
 // Target says where the daemon of a profile may be, and how to know it.

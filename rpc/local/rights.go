@@ -8,10 +8,9 @@ import (
 	"os"
 )
 
-// FileOpen is the body of NotifyFileOpen and of the NotifyFileDescriptor that
-// answers it: the place of a source in FileSendParams.Sources, from 0.
+// FileOpen names a source that is handed over.
 type FileOpen struct {
-	Source int `json:"source"`
+	Source int `json:"source"` // index in sources, from 0
 }
 
 // ReceiveDescriptor reads the line file.descriptor for a source from r, which

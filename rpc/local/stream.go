@@ -11,9 +11,6 @@ import (
 	"time"
 )
 
-// NotifyEnd is the notification that ends a subscription; its parameters are an Error.
-const NotifyEnd = "event.end"
-
 // Stream is a subscription on a connection of its own. Events come in the order
 // of seq, because one reader takes them from the connection as they are asked
 // for; a reader that stops holds back the daemon's writer of this stream and
