@@ -262,7 +262,7 @@ func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]
 	for _, d := range sent {
 		e.signals[flightKey{id: id, device: d}] = call
 	}
-	e.out.put(batch{epoch: e.epoch, steps: steps, envelopes: out})
+	e.window.put(steps, out...)
 	return sent, nil, nil
 }
 

@@ -515,8 +515,8 @@ func (e *Engine) notice(tx *store.Tx, n *wire.Notice) error {
 			return err
 		}
 	}
-	if f := e.flights[flightKey{id: id, device: device}]; f != nil {
-		tx.OnCommit(func() { e.dropFlight(f) })
+	if f := e.window.flights[flightKey{id: id, device: device}]; f != nil {
+		tx.OnCommit(func() { e.window.drop(f) })
 	}
 	return e.settle(tx, id)
 }

@@ -82,19 +82,13 @@ type Engine struct {
 	stockOnce sync.Once
 	wg        sync.WaitGroup
 	work      context.Context // of workers; ends with Run
-	out       outbound
 
 	// owned by the actor
 	selfPeer                   store.PeerID
 	loaded                     bool
 	up                         bool          // the contact connection stands and the fence is confirmed
 	ready                      chan struct{} // closed, and made anew, when up or loaded is set
-	epoch                      uint64        // counts contact connections
-	pause                      time.Time
-	flights                    map[flightKey]*flight
-	pairs                      map[pairKey]*pair
-	active                     int  // envelopes sent and not answered
-	unscanned                  bool // the outbox may hold queued rows that the last look did not take
+	window                     *window
 	peers                      map[store.PeerID]*peerState
 	claims                     map[store.PeerID]*claim
 	compared                   map[store.PeerID]ratchet.ManifestRef // named last and known; a look at it again would tell nothing
@@ -130,8 +124,8 @@ func New(o Options) *Engine {
 		account: o.Account, self: o.Address, device: o.Device, store: o.Store, keys: o.Keyring, trust: o.Trust,
 		journal: o.Journal, link: o.Link, logger: o.Logger, now: o.Now, cfg: o.Config.withDefaults(), onFatal: o.OnFatal,
 		calls: make(chan func()), jobs: newJobs(), sends: o.Sends, quit: make(chan struct{}),
-		stocked: make(chan struct{}), ready: make(chan struct{}), out: outbound{wake: make(chan struct{}, 1)},
-		flights: make(map[flightKey]*flight), pairs: make(map[pairKey]*pair), peers: make(map[store.PeerID]*peerState), claims: make(map[store.PeerID]*claim),
+		stocked: make(chan struct{}), ready: make(chan struct{}),
+		peers: make(map[store.PeerID]*peerState), claims: make(map[store.PeerID]*claim),
 		compared: make(map[store.PeerID]ratchet.ManifestRef),
 		waiters:  make(map[store.MessageID][]chan history.Change), probes: make(map[store.MessageID]*probe),
 		signals: make(map[flightKey][16]byte), callRates: make(map[store.PeerID]*callRate),
@@ -139,6 +133,7 @@ func New(o Options) *Engine {
 		reseals: make(map[flightKey]int), tasks: make(map[task]time.Time),
 		status: status{changed: make(chan struct{})},
 	}
+	e.window = newWindow(e.cfg)
 	if e.logger == nil {
 		e.logger = slog.New(slog.DiscardHandler)
 	}

@@ -55,9 +55,7 @@ func (e *Engine) Up(role wire.Role, serverTime time.Time) {
 		}
 		e.up = true
 		e.announceReady()
-		e.epoch++
-		e.out.renew(e.epoch)
-		e.reset()
+		e.window.restart()
 		clear(e.announced)
 		for _, p := range e.peers {
 			p.notBefore, p.tries = time.Time{}, 0
@@ -88,8 +86,7 @@ func (e *Engine) Down(role wire.Role, cause error) {
 	}
 	err := e.do(context.Background(), func() error {
 		e.up = false
-		e.epoch++
-		e.out.renew(e.epoch)
+		e.window.disconnected()
 		for _, p := range e.probes {
 			p.fail(e.Away())
 		}
@@ -114,9 +111,7 @@ func (e *Engine) Fatal(reason wire.Reason) {
 		if err := e.update(e.dropSealed); err != nil {
 			return err
 		}
-		clear(e.flights)
-		clear(e.pairs)
-		e.active = 0
+		e.window.clear()
 		return nil
 	})
 	if err != nil {
@@ -180,9 +175,7 @@ func (e *Engine) load() error {
 		}
 		e.logger.Error("end the calls of before", "error", err)
 	}
-	for _, f := range flights {
-		e.addFlight(f)
-	}
+	e.window.addAll(flights)
 	e.loaded = true
 	e.announceReady()
 	for _, t := range order() {

@@ -93,11 +93,7 @@ func (e *Engine) hurry(peer store.PeerID) {
 	p := e.peer(peer)
 	p.notBefore, p.tries = time.Time{}, 0
 	clear(p.noKeys)
-	for k, pr := range e.pairs {
-		if k.peer == peer {
-			pr.until, pr.tries = time.Time{}, 0
-		}
-	}
+	e.window.hurry(peer)
 	e.wakeUp()
 }
 

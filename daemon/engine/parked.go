@@ -193,7 +193,7 @@ func (e *Engine) Discard(ctx context.Context, peer store.PeerID) error {
 			return nil
 		})
 		if err == nil {
-			e.dropFlights(gone)
+			e.window.dropMessages(gone)
 		}
 		return err
 	})

@@ -151,10 +151,10 @@ func (e *Engine) subscribe() error {
 	for _, u := range users {
 		now[u] = true
 	}
-	if e.subscribed == e.epoch && len(now) == len(e.announced) && subset(now, e.announced) {
+	if e.subscribed == e.window.epoch && len(now) == len(e.announced) && subset(now, e.announced) {
 		return nil
 	}
-	epoch := e.epoch
+	epoch := e.window.epoch
 	var failed error
 	e.subscribing = true
 	e.worker(func(ctx context.Context) { failed = e.link.Subscribe(ctx, users, true) }, func() {
@@ -226,7 +226,7 @@ func (e *Engine) Presence(ctx context.Context, states []*wire.PresenceState) {
 			return nil
 		})
 		if err == nil {
-			e.presenceEpoch = e.epoch
+			e.presenceEpoch = e.window.epoch
 			e.announceReady()
 		}
 		if accepted {

@@ -103,10 +103,10 @@ func (e *Engine) launch(id store.MessageID, p *probe) error {
 	}
 	e.probes[id] = p
 	p.sent = time.Now()
-	e.out.put(batch{epoch: e.epoch, steps: steps, envelopes: []*wire.Outgoing{{
+	e.window.put(steps, &wire.Outgoing{
 		MessageId: id[:], Class: wire.Class_CLASS_PROBE, Recipient: e.self.User, Device: e.device[:],
 		ManifestVersion: version, Ciphertext: ciphertext,
-	}}})
+	})
 	return nil
 }
 

@@ -65,14 +65,14 @@ type need struct {
 // An answer of the relay queues nothing, so that after one the outbox is read
 // only if the last look left something there.
 func (e *Engine) pump() error {
-	if !e.up || time.Now().Before(e.pause) {
+	if !e.up || e.window.paused(time.Now()) {
 		return nil
 	}
 	if err := e.transmit(); err != nil {
 		return err
 	}
-	limit := min(e.cfg.Window-e.active, perTx)
-	if limit <= 0 || !e.unscanned {
+	limit := min(e.window.room(), perTx)
+	if limit <= 0 || !e.window.unscanned {
 		return nil // the next answer pumps again
 	}
 	var rows []store.Outgoing
@@ -85,17 +85,15 @@ func (e *Engine) pump() error {
 		return err
 	}
 	if len(rows) == 0 {
-		e.unscanned = backlog
+		e.window.unscanned = backlog
 		return nil
 	}
 	needs, flights, err := e.sealRows(rows)
 	if err != nil {
 		return err
 	}
-	e.unscanned = backlog
-	for _, f := range flights {
-		e.addFlight(f)
-	}
+	e.window.unscanned = backlog
+	e.window.addAll(flights)
 	for _, n := range needs {
 		e.ask(n)
 	}
@@ -131,16 +129,6 @@ func (e *Engine) except() (out []store.PeerID, backlog bool) {
 			}
 		}
 	}
-	waiting := make(map[store.PeerID]int)
-	for k, p := range e.pairs {
-		if p.blocked {
-			waiting[k.peer] += len(p.flights)
-		}
-	}
-	for id, n := range waiting {
-		if n >= backlogOfPeer {
-			out, backlog = append(out, id), true
-		}
-	}
-	return out, backlog
+	full := e.window.backlogged()
+	return append(out, full...), len(full) > 0
 }

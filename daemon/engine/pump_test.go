@@ -17,7 +17,7 @@ func (p *person) unread() (again bool) {
 	p.t.Helper()
 	err := p.engine.do(p.t.Context(), func() error {
 		_, due := p.engine.tasks[taskPump]
-		again = p.engine.unscanned || due
+		again = p.engine.window.unscanned || due
 		return nil
 	})
 	if err != nil {

@@ -195,8 +195,8 @@ func (e *Engine) copied(tx *store.Tx, id store.MessageID, device key.DeviceID) e
 
 // needless forgets an envelope that waits to be sent to a device that has it.
 func (e *Engine) needless(tx *store.Tx, k flightKey) {
-	if f := e.flights[k]; f != nil {
-		tx.OnCommit(func() { e.dropFlight(f) })
+	if f := e.window.flights[k]; f != nil {
+		tx.OnCommit(func() { e.window.drop(f) })
 	}
 }
 

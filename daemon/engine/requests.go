@@ -95,9 +95,7 @@ func (e *Engine) release() error {
 	if err != nil {
 		return err
 	}
-	for _, f := range flights {
-		e.addFlight(f)
-	}
+	e.window.addAll(flights)
 	e.at(taskPump, 0)
 	return nil
 }

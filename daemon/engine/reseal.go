@@ -111,11 +111,11 @@ func (e *Engine) wish(tx *store.Tx, id store.MessageID, from pairKey) (bool, err
 // resealAsked seals again what was asked for, as far as the window has room.
 // The ciphertexts stay in the store until they are sent.
 func (e *Engine) resealAsked() error {
-	if !e.up || time.Now().Before(e.pause) {
+	if !e.up || e.window.paused(time.Now()) {
 		e.at(taskReseal, e.cfg.BackoffMax)
 		return nil
 	}
-	limit := min(e.cfg.Window-e.active, perTx)
+	limit := min(e.window.room(), perTx)
 	if limit <= 0 {
 		e.at(taskReseal, e.cfg.BackoffMin)
 		return nil
@@ -152,9 +152,7 @@ func (e *Engine) resealAsked() error {
 	if err != nil {
 		return err
 	}
-	for _, f := range flights {
-		e.addFlight(f)
-	}
+	e.window.addAll(flights)
 	switch {
 	case len(list) == limit:
 		e.at(taskReseal, 0)

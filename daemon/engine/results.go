@@ -26,14 +26,12 @@ func (e *Engine) Results(_ context.Context, results []link.Result) {
 	}, func(err error) {
 		now := time.Now()
 		if err != nil {
-			e.epoch++ // what is on its way counts as unanswered
-			e.out.renew(e.epoch)
-			e.reset()
-			e.pause = now.Add(failWait)
+			e.window.restart() // the envelopes on their way count as unanswered
+			e.window.pause = now.Add(failWait)
 			e.at(taskPump, failWait)
 			return
 		}
-		e.landAll(results, a.done, a.held, now)
+		e.landAll(results, a, now)
 		e.at(taskTransmit, 0)
 	})
 	if err != nil {
@@ -60,7 +58,7 @@ func (e *Engine) record(tx *store.Tx, results []link.Result, now time.Time) (ans
 			tx.OnCommit(func() { e.signalAnswered(r) })
 			continue
 		}
-		f := e.flights[flightKey{id: r.MessageID, device: r.Device}]
+		f := e.window.flights[flightKey{id: r.MessageID, device: r.Device}]
 		if f == nil || !f.sent {
 			continue
 		}
@@ -139,53 +137,28 @@ func (e *Engine) holdForRequest(tx *store.Tx, id store.MessageID) error {
 }
 
 // landAll moves the flights after the answers are committed.
-func (e *Engine) landAll(results []link.Result, done []*flight, held []store.MessageID, now time.Time) {
+func (e *Engine) landAll(results []link.Result, a answers, now time.Time) {
 	for _, r := range results {
-		f := e.flights[flightKey{id: r.MessageID, device: r.Device}]
-		if f == nil || !f.sent || r.Class == wire.Class_CLASS_PROBE {
+		if r.Class == wire.Class_CLASS_PROBE {
 			continue
 		}
-		p := e.pairs[f.pair]
-		e.landed(f, p)
-		switch {
-		case r.Accepted:
-			p.tries, p.full, p.fullSince = 0, false, time.Time{}
-		case !r.Final && r.Reason != wire.Reason_REASON_REQUEST:
-			e.block(p, r, now)
+		wait, full := e.window.answer(r, now)
+		if wait > 0 {
+			e.at(taskTransmit, wait)
+		}
+		if full == nil {
+			continue
+		}
+		e.at(taskPump, 0)
+		if err := e.giveUp(full); err != nil {
+			e.logger.Warn("give up a full mailbox", "error", err)
+			full.full = false
 		}
 	}
-	for _, f := range done {
-		e.dropFlight(f)
+	for _, f := range a.done {
+		e.window.drop(f)
 	}
-	e.dropFlights(held)
-}
-
-// block stops a pair after a temporary rejection.
-func (e *Engine) block(p *pair, r link.Result, now time.Time) {
-	if r.Reason == wire.Reason_REASON_ORDER && p.blocked {
-		return // it follows the rejection that blocked the pair
-	}
-	d := e.cfg.backoff(p.tries, r.RetryAfter)
-	p.tries++
-	p.blocked = true
-	p.until = now.Add(d)
-	e.at(taskTransmit, d)
-	switch r.Reason {
-	case wire.Reason_REASON_RATE:
-		e.pause = now.Add(d) // the rate is the account's, not the pair's
-	case wire.Reason_REASON_QUOTA:
-		if p.fullSince.IsZero() {
-			p.fullSince = now
-		}
-		if now.Sub(p.fullSince) >= e.cfg.FullAfter && !p.full {
-			p.full = true
-			e.at(taskPump, 0)
-			if err := e.giveUp(p); err != nil {
-				e.logger.Warn("give up a full mailbox", "error", err)
-				p.full = false
-			}
-		}
-	}
+	e.window.dropMessages(a.held)
 }
 
 // giveUp rejects what waits for a device whose mailbox stays full. The relay
@@ -219,9 +192,9 @@ func (e *Engine) giveUp(p *pair) error {
 		return err
 	}
 	for _, f := range slices.Clone(p.flights[1:]) {
-		e.dropFlight(f)
+		e.window.drop(f)
 	}
-	e.addFlight(filler)
+	e.window.add(filler)
 	return nil
 }
 

@@ -311,7 +311,7 @@ func TestRetriesAreBounded(t *testing.T) {
 		settleDown(time.Minute)
 		err = alice.engine.do(t.Context(), func() error {
 			kept := 0
-			for _, f := range alice.engine.flights {
+			for _, f := range alice.engine.window.flights {
 				kept += len(f.ciphertext)
 			}
 			if kept > 0 {

@@ -328,7 +328,7 @@ func (b *sealing) sealOne(o *store.Outgoing, t sealTarget, plain []byte) (*fligh
 	switch {
 	case !has:
 		env.Status, env.Reason = store.EnvelopeRejected, reasonCodeNoKeys
-	case e.pairs[pk] != nil && e.pairs[pk].full:
+	case e.window.isFull(pk):
 		env.Status, env.Reason = store.EnvelopeRejected, int32(wire.Reason_REASON_QUOTA)
 	default:
 		env.Ciphertext, err = e.keys.Seal(tx, t.Target, ratchet.ClassDurable, o.ID, plain, e.keyTime())
@@ -346,13 +346,6 @@ func (b *sealing) sealOne(o *store.Outgoing, t sealTarget, plain []byte) (*fligh
 		return nil, nil
 	}
 	return newFlight(env, t.Address.User), nil
-}
-
-func newFlight(env *store.Envelope, user string) *flight {
-	return &flight{
-		key: flightKey{id: env.ID, device: env.Device}, pair: pairKey{peer: env.Peer, device: env.Device},
-		user: user, ord: env.Ord, manifest: env.Manifest, expires: env.ExpiresMS, filler: env.Filler, ciphertext: env.Ciphertext,
-	}
 }
 
 // hold keeps a message back until somebody decides.

@@ -50,7 +50,7 @@ func (e *Engine) expire() error {
 	if err != nil {
 		return err
 	}
-	e.dropFlights(gone)
+	e.window.dropMessages(gone)
 	switch {
 	case more:
 		e.at(taskExpire, 0)

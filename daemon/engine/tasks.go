@@ -116,7 +116,7 @@ func (e *Engine) run(t task) error {
 	case taskReopen:
 		return e.reopen()
 	case taskPump:
-		e.unscanned = true
+		e.window.unscanned = true
 		return e.pump()
 	case taskTransmit:
 		return e.pump()

@@ -473,7 +473,7 @@ func TestStaleCopySendsNothingThatItSealed(t *testing.T) {
 		defer stopAll(p...)
 		alice.send("bob", "before", waitFor(waitDelivered))
 		alice.relay.reject = nil
-		err := alice.engine.do(t.Context(), func() error { alice.engine.pause = time.Now().Add(time.Hour); return nil })
+		err := alice.engine.do(t.Context(), func() error { alice.engine.window.pause = time.Now().Add(time.Hour); return nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -486,7 +486,7 @@ func TestStaleCopySendsNothingThatItSealed(t *testing.T) {
 			})
 			_, flights, err := alice.engine.sealRows(rows)
 			for _, f := range flights {
-				alice.engine.addFlight(f)
+				alice.engine.window.add(f)
 			}
 			return err
 		})
