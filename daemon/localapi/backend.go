@@ -8,15 +8,15 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Backend is what the handlers call; the daemon implements it. Methods return
-// *local.Error for everything a caller can act on; other errors are logged
-// whole and leave as "internal". An account parameter that is empty means the
-// only or the default account.
+// Backend does the work of the handlers; the daemon implements it. Its methods return
+// *local.Error for everything that a caller can act on. Other errors are logged in full,
+// and the caller gets "internal". An empty account parameter means the only account or the
+// default one.
 type Backend interface {
-	// Hello introduces the daemon. It waits for nothing.
+	// Hello describes the daemon. It does not block.
 	Hello() local.Hello
-	// CheckIdle returns an error of code refused if a restart of the daemon would
-	// end something that does not go on by itself.
+	// CheckIdle returns an error with the code refused if stopping the daemon now would end
+	// something that cannot be resumed.
 	CheckIdle(ctx context.Context) error
 	Status(ctx context.Context) (local.Status, error)
 	Check(ctx context.Context, account string) ([]local.CheckResult, error)
@@ -30,9 +30,8 @@ type Backend interface {
 	Lock(ctx context.Context) error
 	Unlock(ctx context.Context, passphrase string) error
 
-	// Submit hands a message over. Messages are queued in the order of the calls;
-	// it waits for nothing that takes longer than a write to the disk. The
-	// function that it returns is called once and waits as p.Wait says.
+	// Submit queues a message, in the order of its calls. It waits at most for a write to
+	// the disk. The caller calls the returned function once; it waits as p.Wait says.
 	Submit(ctx context.Context, p local.SendParams) func() (local.SendResults, error)
 	Inbox(ctx context.Context, p local.InboxParams) (local.Events, error)
 	History(ctx context.Context, p local.HistoryParams) (local.Events, error)
@@ -41,11 +40,11 @@ type Backend interface {
 	CancelOutbox(ctx context.Context, p local.OutboxParams) (local.SendResult, error)
 	MarkRead(ctx context.Context, p local.ReadParams) (local.ReadResult, error)
 
-	// Subscribe starts a subscription. The caller reads Events until it is
-	// closed, then Err tells why; Close ends it and is always called.
+	// Subscribe starts a subscription. The caller reads Events until it is closed, then Err
+	// returns why. It always calls Close.
 	Subscribe(ctx context.Context, p local.SubscribeParams) (local.Subscribed, Subscription, error)
-	// Links tells how the accounts are connected, as far as that is known; the
-	// channel is closed when it changes.
+	// Links returns the known connection states of the accounts. The channel is closed when
+	// one changes.
 	Links() ([]local.Link, <-chan struct{})
 	Ack(ctx context.Context, p local.AckParams) error
 	Fail(ctx context.Context, p local.FailParams) (local.Failed, error)
@@ -69,17 +68,17 @@ type Backend interface {
 	Calls
 }
 
-// Files is the part of a Backend that moves files. progress is called from one
-// goroutine at a time and not after the return; it is nil if nobody asked.
+// Files is the part of a Backend that transfers files. progress is nil if the caller did
+// not ask for it. It is called from one goroutine at a time, and not after the method has
+// returned.
 type Files interface {
-	// SendFiles queues, seals and uploads files and waits as p.Wait says. stream is
-	// the content of the source that is one, else nil; it ends with io.EOF only if
-	// its caller said so. When ctx ends before the wait is over, what is not
-	// accepted yet is withdrawn.
+	// SendFiles queues, seals and uploads files and waits as p.Wait says. stream is the
+	// content of the streamed source, or nil; it ends with io.EOF only if the caller has
+	// sent its end. When ctx ends during the wait, messages that are not accepted yet are
+	// withdrawn.
 	SendFiles(ctx context.Context, p local.FileSendParams, stream io.Reader, progress func(local.FileProgress)) (local.SendResults, error)
-	// GetFile fetches a file to a path, or to stream if it is not nil. The file
-	// counts as fetched when stream is closed without error behind the last byte:
-	// its caller has taken all.
+	// GetFile fetches a file to a path, or to stream if it is not nil. The file counts as
+	// fetched when stream.Close returns nil: its caller has read everything.
 	GetFile(ctx context.Context, p local.FileGetParams, stream io.WriteCloser, progress func(local.FileProgress)) (local.FileGot, error)
 	ListFiles(ctx context.Context, p local.FileListParams) (local.Events, error)
 	ShowFile(ctx context.Context, p local.FileIDParams) (local.FileShown, error)
@@ -88,9 +87,9 @@ type Files interface {
 	FileQuota(ctx context.Context, account string) (local.FileQuota, error)
 }
 
-// Calls is the part of a Backend that makes calls. streams are the caller's own
-// ends of media; events is called from one goroutine at a time and not after the
-// return. When ctx ends the call is hung up.
+// Calls is the part of a Backend that makes voice and video calls. streams are the caller's
+// own media streams. events is called from one goroutine at a time, and not after the
+// method has returned. When ctx ends, the call is hung up.
 type Calls interface {
 	StartCall(ctx context.Context, p local.CallStartParams, streams call.Streams, events func(local.Event)) (local.Call, error)
 	AnswerCall(ctx context.Context, p local.CallAnswerParams, streams call.Streams, events func(local.Event)) (local.Call, error)
@@ -102,8 +101,8 @@ type Calls interface {
 	Camera(ctx context.Context, p local.CallCameraParams) (local.Call, error)
 }
 
-// Subscription is a stream of events in the order of seq. The journal's
-// *Subscription implements it.
+// Subscription is a stream of events in the order of seq. The journal's *Subscription
+// implements it.
 type Subscription interface {
 	Events() <-chan local.Event
 	Err() error

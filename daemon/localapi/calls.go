@@ -13,12 +13,12 @@ import (
 	"secmsg/rpc/local"
 )
 
-// callWindow is how many bytes of a caller's stream are held at most. It is the
-// delay that a stream gets here: a second of raw PCM has 96,000.
+// callWindow bounds the buffered bytes of a caller's stream, and with it the delay added
+// here: a second of raw PCM has 96,000 bytes.
 const callWindow = 32 << 10
 
-// call carries out call.start or call.answer, which own the connection until the
-// call has ended. It reports whether the connection can be used further.
+// call handles call.start or call.answer, which own the connection until the call has
+// ended. It reports whether the connection can still be used.
 func (c *conn) call(ctx context.Context, r *bufio.Reader, req local.Request) bool {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
@@ -47,7 +47,7 @@ func (c *conn) call(ctx context.Context, r *bufio.Reader, req local.Request) boo
 	var reader sync.WaitGroup
 	if len(k.inputs) > 0 {
 		reader.Go(func() {
-			if err := k.read(r); !errors.Is(err, io.EOF) { // the watch tells who left from who has no more to say
+			if err := k.read(r); !errors.Is(err, io.EOF) { // after EOF watchHangup decides: the caller may only have closed its sending side
 				cancel(local.ErrCallerLeft)
 			}
 		})
@@ -62,20 +62,20 @@ func (c *conn) call(ctx context.Context, r *bufio.Reader, req local.Request) boo
 	if len(k.inputs) == 0 {
 		return true
 	}
-	// What the reader has read of a line is lost to the next request.
+	// The reader may have consumed part of the next request's line.
 	_ = c.c.SetReadDeadline(time.Unix(1, 0))
 	reader.Wait()
 	return false
 }
 
-// callConn is the streams of one call on its caller's connection.
+// callConn has the media streams of one call on its caller's connection.
 type callConn struct {
 	c       *conn
 	inputs  map[string]*callInput
 	outputs map[string]bool
 }
 
-// prepare makes the streams that a call's media name.
+// prepare creates the streams that a call's media refer to.
 func (k *callConn) prepare(m local.CallMedia) {
 	for name, spec := range map[string]string{local.StreamAudioIn: m.AudioIn, local.StreamVideoIn: m.VideoIn} {
 		if spec == "-" {
@@ -89,17 +89,17 @@ func (k *callConn) prepare(m local.CallMedia) {
 	}
 }
 
-// Left reports whether the caller's connection has ended.
+// Left reports whether the caller has disconnected.
 func (k *callConn) Left() bool { return hungUp(k.c.c) }
 
-// event tells the caller what happens.
+// event sends an event to the caller.
 func (k *callConn) event(e local.Event) {
 	if err := k.c.writeLine(notification{"2.0", local.NotifyCall, e}, time.Now().Add(answerTimeout)); err != nil {
 		_ = k.c.c.Close()
 	}
 }
 
-// end says that the streams to the caller are complete.
+// end marks the end of the streams to the caller.
 func (k *callConn) end() {
 	for name := range k.outputs {
 		_ = k.c.writeLine(notification{"2.0", local.NotifyCallEnd, local.CallEnd{Stream: name}}, time.Now().Add(answerTimeout))
@@ -123,8 +123,8 @@ func (k *callConn) Output(name string) (io.WriteCloser, error) {
 	return &callOutput{c: k.c, name: name}, nil
 }
 
-// read takes what the caller sends until the connection ends. What was granted
-// finds room, so that one stream never waits for the other.
+// read reads the caller's data until the connection ends. It never blocks on a full buffer,
+// since every granted byte has room; so one stream never delays the other.
 func (k *callConn) read(r *bufio.Reader) error {
 	err := k.readAll(r)
 	for _, in := range k.inputs {
@@ -171,7 +171,7 @@ func (k *callConn) readAll(r *bufio.Reader) error {
 	}
 }
 
-// input returns a stream that the caller carries.
+// input returns a stream that the caller sends.
 func (k *callConn) input(name string) (*callInput, error) {
 	in := k.inputs[name]
 	if in == nil {
@@ -180,26 +180,26 @@ func (k *callConn) input(name string) (*callInput, error) {
 	return in, nil
 }
 
-// callInput holds what came of one stream and was not read.
+// callInput buffers the unread data of one stream.
 type callInput struct {
 	c    *conn
 	name string
 
 	mu      sync.Mutex
 	ready   *sync.Cond
-	buf     []byte // guarded by mu; what was granted has room
-	granted int    // guarded by mu; bytes that may still come
-	used    int    // guarded by mu; bytes read since the last grant
-	err     error  // guarded by mu; what comes after buf
+	buf     []byte // has room for all granted bytes; guarded by mu
+	granted int    // bytes that the caller may still send; guarded by mu
+	used    int    // bytes read since the last grant; guarded by mu
+	err     error  // result of Read after buf is empty; guarded by mu
 }
 
 func newCallInput(c *conn, name string) *callInput {
-	in := &callInput{c: c, name: name, used: callWindow} // the first read grants all
+	in := &callInput{c: c, name: name, used: callWindow} // so the first Read grants the whole window
 	in.ready = sync.NewCond(&in.mu)
 	return in
 }
 
-// take reads n bytes behind a line.
+// take reads n bytes of data.
 func (in *callInput) take(r *bufio.Reader, n int) error {
 	in.mu.Lock()
 	ok := n <= in.granted
@@ -228,7 +228,8 @@ func (in *callInput) finish(err error) {
 	in.ready.Broadcast()
 }
 
-// grantLocked lets the caller send what there is room for, in few lines.
+// grantLocked returns how many more bytes the caller may send. It grants at least half a
+// window at a time, to keep the number of lines low.
 func (in *callInput) grantLocked() int {
 	if in.err != nil || in.used < callWindow/2 {
 		return 0
@@ -291,7 +292,7 @@ type callOutput struct {
 	closed  bool // guarded by mu
 }
 
-// Write implements io.Writer. It waits as long as the caller does not read.
+// Write implements io.Writer. It blocks while the caller does not read.
 func (o *callOutput) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	if o.closed {
@@ -330,15 +331,15 @@ func (o *callOutput) data(b []byte) error {
 	o.mu.Lock()
 	closed := o.closed
 	o.mu.Unlock()
-	if closed { // before the deadline was taken back, which would have ended this
+	if closed { // Close came before the deadline was reset, so it did not unblock this Write
 		return io.ErrClosedPipe
 	}
 	_, err = bufs.WriteTo(o.c.c)
 	return err
 }
 
-// Close implements io.Closer. A Write that waits for a caller who does not read
-// ends, and with it the connection, since a line of it is incomplete.
+// Close implements io.Closer. If a Write is blocked because the caller does not read, Close
+// ends it, and with it the connection, because a line may be incomplete.
 func (o *callOutput) Close() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()

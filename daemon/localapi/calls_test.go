@@ -15,7 +15,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// callFake is a Backend whose calls a test sets.
+// callFake is a Backend with calls set by the test.
 type callFake struct {
 	*fake
 	run func(ctx context.Context, s call.Streams, events func(local.Event)) (local.Call, error)
@@ -37,8 +37,8 @@ func callWith(t *testing.T, f func(ctx context.Context, s call.Streams, events f
 	return c
 }
 
-// Two streams each way share a connection, and one that is not read for a while
-// does not hold the other back.
+// Two streams in each direction share a connection. A stream that is not read for a while
+// does not delay the other.
 func TestCallStreamsDoNotWaitForEachOther(t *testing.T) {
 	sound, picture := bytes.Repeat([]byte("sound"), 40_000), bytes.Repeat([]byte("picture"), 60_000)
 	c := callWith(t, func(_ context.Context, s call.Streams, events func(local.Event)) (local.Call, error) {
@@ -48,7 +48,7 @@ func TestCallStreamsDoNotWaitForEachOther(t *testing.T) {
 			if err != nil {
 				return local.Call{}, err
 			}
-			// A first reader of the stream that gives up takes nothing away.
+			// A first reader of the stream that is closed consumes nothing.
 			if err := in.Close(); err != nil {
 				return local.Call{}, err
 			}
@@ -83,7 +83,7 @@ func TestCallStreamsDoNotWaitForEachOther(t *testing.T) {
 	}
 }
 
-// A caller that leaves hangs up, also while its stream is being read.
+// A caller that disconnects hangs up, even while its stream is being read.
 func TestCallerOfACallLeaves(t *testing.T) {
 	left := make(chan error, 1)
 	c := callWith(t, func(ctx context.Context, s call.Streams, events func(local.Event)) (local.Call, error) {
@@ -107,7 +107,7 @@ func TestCallerOfACallLeaves(t *testing.T) {
 	}
 }
 
-// More than was granted is refused: a caller cannot fill the daemon's memory.
+// Data beyond the grant is rejected: a caller cannot fill the daemon's memory.
 func TestCallStreamIsBounded(t *testing.T) {
 	left := make(chan struct{})
 	path, stop := start(t, &callFake{fake: newFake(), run: func(ctx context.Context, _ call.Streams, _ func(local.Event)) (local.Call, error) {
@@ -133,8 +133,8 @@ func TestCallStreamIsBounded(t *testing.T) {
 	}
 }
 
-// A stream that is closed between two pieces of one write does not wait for a
-// caller who reads nothing: the call could never end.
+// Closing a stream between two pieces of one Write does not wait for a caller that never
+// reads: otherwise the call could not end.
 func TestClosedStreamDoesNotWait(t *testing.T) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "s"), Net: "unix"})
 	if err != nil {
@@ -173,8 +173,8 @@ func TestClosedStreamDoesNotWait(t *testing.T) {
 	}
 }
 
-// TestCallFrames sends lines that are no frames of a call's streams. Each of them
-// ends the stream with an error.
+// TestCallFrames sends lines that are not valid frames of a call's streams. Each ends the
+// stream with an error.
 func TestCallFrames(t *testing.T) {
 	const request = `{"jsonrpc":"2.0","id":1,"method":"call.start","params":{"peer":"bob","audio_in":"-"}}` + "\n"
 	path, _ := start(t, &callFake{fake: newFake(), run: func(_ context.Context, s call.Streams, _ func(local.Event)) (local.Call, error) {

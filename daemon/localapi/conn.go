@@ -16,22 +16,22 @@ import (
 	"secmsg/rpc/strict"
 )
 
-// readBuffer is the first size of a connection's read buffer in bytes.
+// readBuffer is the initial size of a connection's read buffer in bytes.
 const readBuffer = 4 << 10
 
-// conn is one caller. Its reader begins each request and starts a goroutine that
-// carries it out, and one for its subscription; serve waits for all of them.
+// conn is the connection of one caller. serve reads the requests and runs each in its own
+// goroutine, and another one for a subscription; it waits for all of them.
 type conn struct {
 	// constant
 	s *server
 	c *net.UnixConn
 
-	resumes atomic.Bool // the caller said so, see local.HelloParams
+	resumes atomic.Bool // the caller reconnects by itself, see local.HelloParams
 
-	writeMu sync.Mutex // one line at a time
+	writeMu sync.Mutex // held while writing one or more whole lines
 
 	mu         sync.Mutex
-	inFlight   map[string]bool // ids of requests that are not answered
+	inFlight   map[string]bool // ids of unanswered requests
 	subscribed bool
 }
 
@@ -39,12 +39,12 @@ func newConn(s *server, c *net.UnixConn) *conn {
 	return &conn{s: s, c: c, inFlight: map[string]bool{}}
 }
 
-// serve reads requests until the caller leaves, breaks the rules, or ctx ends.
+// serve reads requests until the caller disconnects or violates the protocol, or ctx ends.
 func (c *conn) serve(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer c.c.Close()
-	// When ctx ends, reading stops at once; answers have a moment to be written.
+	// When ctx ends, reading stops at once. Answers can be written for lastWords.
 	closer := time.AfterFunc(time.Hour, func() { _ = c.c.Close() })
 	closer.Stop()
 	defer closer.Stop()
@@ -66,7 +66,7 @@ func (c *conn) serve(ctx context.Context) {
 		if err != nil {
 			if errors.Is(err, local.ErrLineTooLong) {
 				c.fail(nil, local.RPCInvalidRequest, local.Errorf(local.CodeUsage, "a line is longer than %d bytes", local.MaxRequest))
-				cancel() // the rest of the line is of no use
+				cancel() // the rest of the line is useless
 			} else if !errors.Is(err, io.EOF) {
 				cancel()
 			}
@@ -77,14 +77,14 @@ func (c *conn) serve(ctx context.Context) {
 		}
 		req, rpcErr := c.parse(line)
 		if req.Method == local.NotifyFileData {
-			break // the bytes of a stream whose request was refused: they are no requests
+			break // data of a stream whose request was refused: not a request
 		}
 		if rpcErr != nil {
 			c.fail(req.ID, rpcErr.Code, rpcErr.Data)
 			continue
 		}
 		if req.Method == local.MethodFileSend || req.Method == local.MethodFileGet {
-			// It owns the connection until it is answered.
+			// The transfer owns the connection until it is answered.
 			if !c.transfer(ctx, r, open, req) {
 				break
 			}
@@ -101,7 +101,7 @@ func (c *conn) serve(ctx context.Context) {
 			continue
 		}
 		if !c.take(ctx, slots) {
-			cancel() // nobody is left to answer
+			cancel() // there is nobody to answer
 			break
 		}
 		finish := c.begin(ctx, streamCtx, req, &streams)
@@ -111,7 +111,7 @@ func (c *conn) serve(ctx context.Context) {
 		})
 	}
 	endStreams()
-	// What was asked is still answered, for a while.
+	// The running requests are still answered, for a while.
 	late := time.AfterFunc(halfClosed, cancel)
 	requests.Wait()
 	late.Stop()
@@ -119,8 +119,8 @@ func (c *conn) serve(ctx context.Context) {
 	streams.Wait()
 }
 
-// take takes a slot for a request. The socket is not read while there is none, so
-// it looks meanwhile whether the caller is still there; false: it has left.
+// take takes a slot for a request. While it waits the socket is not read, so it polls
+// whether the caller has disconnected; then it returns false.
 func (c *conn) take(ctx context.Context, slots chan<- struct{}) bool {
 	select {
 	case slots <- struct{}{}:
@@ -143,7 +143,7 @@ func (c *conn) take(ctx context.Context, slots chan<- struct{}) bool {
 	}
 }
 
-// parse checks one line. When it fails, the request's ID is set if it was usable.
+// parse checks one line. If it fails, the returned request has the ID if that was valid.
 func (c *conn) parse(line []byte) (local.Request, *local.RPCError) {
 	bad := func(id json.RawMessage, format string, args ...any) (local.Request, *local.RPCError) {
 		return local.Request{ID: id}, local.NewRPCError(local.RPCInvalidRequest, local.Errorf(local.CodeUsage, format, args...))
@@ -177,7 +177,7 @@ func limits() strict.Limits {
 	return strict.Limits{Depth: local.MaxDepth, Values: local.MaxValues}
 }
 
-// validID accepts an absent id, a string or a number. The answer repeats it byte by byte.
+// validID accepts no id, a string or a number. The answer repeats it byte by byte.
 func validID(id json.RawMessage) bool {
 	if len(id) == 0 {
 		return true
@@ -201,8 +201,8 @@ func (c *conn) end(id json.RawMessage) {
 	delete(c.inFlight, string(id))
 }
 
-// begin begins one request, in the order in which they are read. What it
-// returns carries it out and answers it, unless it is a notification.
+// begin begins one request. The reader calls it in the order of requests. The returned
+// function runs the request and answers it, unless it is a notification.
 func (c *conn) begin(ctx, streamCtx context.Context, req local.Request, streams *sync.WaitGroup) func() {
 	switch req.Method {
 	case local.MethodEventSubscribe:
@@ -227,40 +227,40 @@ func (c *conn) begin(ctx, streamCtx context.Context, req local.Request, streams 
 	}
 }
 
-// failed answers with err; what the caller may not know goes to the log instead.
+// failed answers a request with an error. Details that the caller may not see are logged.
 func (c *conn) failed(req local.Request, err error) {
 	if p, ok := errors.AsType[*paramsError](err); ok {
 		c.fail(req.ID, local.RPCInvalidParams, local.Errorf(local.CodeUsage, "%s: %s", req.Method, p.text))
 		return
 	}
 	if e, ok := errors.AsType[*local.Error](err); ok && e.Code == local.CodeInterrupted && c.s.ctx.Err() != nil {
-		// It was not the caller who interrupted anything.
+		// The daemon interrupted the request, not the caller.
 		c.fail(req.ID, local.RPCFailed, stoppingError())
 		return
 	} else if ok {
 		if whole := err.Error(); whole != e.Message {
-			// What stands behind the words that may be shown is for the log.
-			c.s.logger.Info("request failed", "method", req.Method, "code", string(e.Code), "cause", string(e.Cause), "err", whole)
+			// Details beyond the public message are logged.
+			c.s.logger.Info("request failed", "method", req.Method, "code", string(e.Code), "cause", string(e.Cause), "error", whole)
 		}
 		c.fail(req.ID, local.RPCFailed, e)
 		return
 	}
 	e := local.As(err)
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		e = stoppingError() // or the caller has left, and reads no answer
+		e = stoppingError() // or the caller has disconnected and reads no answer
 	} else {
-		c.s.logger.Error("request failed", "method", req.Method, "err", err)
+		c.s.logger.Error("request failed", "method", req.Method, "error", err)
 	}
 	c.fail(req.ID, local.RPCFailed, e)
 }
 
-// stoppingError tells a caller that the end of the daemon cut its request off. To
-// the caller that is what a daemon is that closes the connection.
+// stoppingError is the error for a request that was cut off by the end of the daemon.
+// Clients treat it like a closed connection.
 func stoppingError() *local.Error {
 	return local.Errorf(local.CodeNoDaemon, "the daemon was stopped before it could answer")
 }
 
-// clip shortens what a caller wrote before it is sent back or logged.
+// clip shortens a caller's text before it is returned or logged.
 func clip(s string) string {
 	if len(s) > local.MaxID {
 		return s[:local.MaxID] + "..."

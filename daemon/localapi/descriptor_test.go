@@ -18,12 +18,12 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Files that the caller has open come to the backend in their order, and the
-// stream behind them is untouched.
+// The caller's open files reach the backend in order, and the stream after them is
+// complete.
 func TestOpenFilesAreHandedOver(t *testing.T) {
 	dir := t.TempDir()
 	f := &filesFake{fake: newFake()}
-	all := make(chan []string, 2) // of each call
+	all := make(chan []string, 2) // for each call
 	f.sendWith(func(_ context.Context, p local.FileSendParams, stream io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {
 		var got []string
 		defer func() { all <- got }()
@@ -64,7 +64,7 @@ func TestOpenFilesAreHandedOver(t *testing.T) {
 	if s := strings.Join(<-all, " "); s != "one two three stream" {
 		t.Error(s)
 	}
-	// A file that cannot be opened any more is the caller's own error.
+	// A file that cannot be reopened is the caller's error.
 	gone := errors.New("gone")
 	p.Sources[1].Open = func() (*os.File, error) { return nil, gone }
 	if _, err := dial(t, path).SendFiles(t.Context(), p, strings.NewReader("stream"), nil); !errors.Is(err, gone) {
@@ -72,8 +72,8 @@ func TestOpenFilesAreHandedOver(t *testing.T) {
 	}
 }
 
-// Open files that nobody asked for do not stay in the daemon, nor more than one
-// where one is expected.
+// The daemon closes open files that it did not ask for, and additional ones where it asked
+// for one.
 func TestOpenFilesThatNobodyAskedFor(t *testing.T) {
 	f := &filesFake{fake: newFake()}
 	answers := make(chan error, 8)
@@ -136,12 +136,12 @@ func TestOpenFilesThatNobodyAskedFor(t *testing.T) {
 		if err := <-answers; (err == nil) != c.ok {
 			t.Errorf("%s: %v", c.name, err)
 		}
-		_, _ = r.ReadString('\n') // the answer
+		_, _ = r.ReadString('\n') // skip the answer
 		if err := u.Close(); err != nil {
 			t.Error(err)
 		}
 	}
-	c := dial(t, path) // the connections before it are gone when this is answered, or nearly so
+	c := dial(t, path) // when this is answered, the earlier connections have ended, or nearly
 	if _, err := c.Status(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -150,8 +150,8 @@ func TestOpenFilesThatNobodyAskedFor(t *testing.T) {
 	}
 }
 
-// A caller that is gone when it is asked, with the question unread, ends its own
-// request and nothing else.
+// A caller that disconnects while the daemon's question is unread ends only its own
+// request.
 func TestCallerThatIsGoneWhenItIsAsked(t *testing.T) {
 	f := &filesFake{fake: newFake()}
 	asked, gone, answers := make(chan struct{}), make(chan struct{}), make(chan error, 1)
@@ -177,7 +177,7 @@ func TestCallerThatIsGoneWhenItIsAsked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The question has come and stays unread: closing resets the connection.
+	// The question stays unread, so closing resets the connection.
 	err = raw.Read(func(fd uintptr) bool {
 		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK)
 		return n > 0 || !errors.Is(err, unix.EAGAIN)

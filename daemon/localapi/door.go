@@ -12,14 +12,13 @@ import (
 	"time"
 )
 
-// doorPoll is how often a Door looks whether its socket still has its name.
+// doorPoll is the interval at which a Door checks that its socket still exists.
 const doorPoll = time.Second
 
-// Door is the listener of a daemon. The name of its socket can go while the
-// daemon lives: a runtime directory is removed at the last logout of its user,
-// and a socket unit that is stopped takes its socket along. Watch notices that
-// and makes another socket, perhaps in another place, while connections that
-// stand go on.
+// Door is the listener of a daemon. The socket's file can be removed while the daemon runs:
+// a runtime directory is removed at the user's last logout, and a stopped socket unit
+// removes its socket. Watch detects that and creates another socket, possibly at another
+// path. Existing connections are not affected.
 type Door struct {
 	// constant
 	places   func() []string
@@ -27,15 +26,14 @@ type Door struct {
 	logger   *slog.Logger
 
 	mu     sync.Mutex
-	ln     net.Listener // guarded by mu; never nil
-	path   string       // guarded by mu; the socket's name
-	info   fs.FileInfo  // guarded by mu; the file of that name; nil if it was gone at once
+	ln     net.Listener // never nil; guarded by mu
+	path   string       // path of the socket; guarded by mu
+	info   fs.FileInfo  // file at path; nil if it was already gone; guarded by mu
 	closed bool         // guarded by mu
 }
 
-// NewDoor listens at the first of the places where that is possible, or takes
-// inherited, the listener of a service manager, if that is not nil. It tells
-// announce where.
+// NewDoor listens at the first possible one of places, or uses inherited, a listener from a
+// service manager, if that is not nil. It passes the path to announce.
 func NewDoor(inherited net.Listener, places func() []string, announce func(string) error, logger *slog.Logger) (*Door, error) {
 	d := &Door{places: places, announce: announce, logger: logger}
 	if inherited == nil {
@@ -51,9 +49,9 @@ func NewDoor(inherited net.Listener, places func() []string, announce func(strin
 
 var errNoPlace = errors.New("there is no place for a socket: the directory of the profile was moved or removed")
 
-// listen makes a socket at the first place that can be had. A place that is
-// taken is the service manager's, or that of a daemon of another profile: of
-// this profile no other can be, since the caller holds its lock.
+// listen creates a socket at the first possible place. A place in use belongs to the
+// service manager or to a daemon of another profile: a daemon of this profile would hold
+// its lock, which the caller has.
 func (d *Door) listen() (net.Listener, error) {
 	places := d.places()
 	if len(places) == 0 {
@@ -73,7 +71,7 @@ func (d *Door) listen() (net.Listener, error) {
 	return nil, problems
 }
 
-// set makes ln the listener. The caller is the only one that does so at the moment.
+// set makes ln the listener. It is not called concurrently.
 func (d *Door) set(ln net.Listener) {
 	path := ln.Addr().String()
 	info, err := os.Lstat(path)
@@ -86,19 +84,19 @@ func (d *Door) set(ln net.Listener) {
 	closed := d.closed
 	d.mu.Unlock()
 	if former != nil {
-		_ = former.Close() // wakes Accept up, which goes on with the new one
+		_ = former.Close() // unblocks Accept, which continues with the new one
 	}
 	if closed {
 		_ = ln.Close()
 		return
 	}
 	if err := d.announce(path); err != nil {
-		// Clients look at all places anyway; only an unusual one needs the announcement.
+		// Clients try all places anyway; only an unusual place needs the announcement.
 		d.logger.Warn("announce the socket", "socket", path, "error", err)
 	}
 }
 
-// Watch looks after the socket until ctx ends.
+// Watch replaces a missing socket until ctx ends.
 func (d *Door) Watch(ctx context.Context) {
 	t := time.NewTicker(doorPoll)
 	defer t.Stop()
@@ -124,7 +122,7 @@ func (d *Door) Watch(ctx context.Context) {
 	}
 }
 
-// open reports whether clients can find the socket by its name.
+// open reports whether clients can find the socket at its path.
 func (d *Door) open() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -167,7 +165,7 @@ func (d *Door) Close() error {
 	return ln.Close()
 }
 
-// Addr implements net.Listener: where clients find the socket at the moment.
+// Addr implements net.Listener. It returns the present path of the socket.
 func (d *Door) Addr() net.Addr {
 	ln, _ := d.current()
 	return ln.Addr()

@@ -12,8 +12,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// fake is a Backend whose answers a test sets. Methods that no test needs come
-// from the embedded nil interface and would crash, which a test would see.
+// fake is a Backend with answers set by the test. Other methods come from the embedded nil
+// interface and panic.
 type fake struct {
 	Backend
 	send    func(ctx context.Context, p local.SendParams) (local.SendResults, error)
@@ -27,7 +27,7 @@ type fake struct {
 	acked        []string
 	links        []local.Link
 	linksChanged chan struct{}
-	open         int // subscriptions that were not closed
+	open         int // open subscriptions
 	endErr       error
 }
 
@@ -54,7 +54,7 @@ func (f *fake) Links() ([]local.Link, <-chan struct{}) {
 	return f.links, f.linksChanged
 }
 
-// setLinks changes what Links answers.
+// setLinks changes the result of Links.
 func (f *fake) setLinks(l ...local.Link) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -117,8 +117,7 @@ func (s *fakeSubscription) Close() {
 	s.f.open--
 }
 
-// start serves b on a real socket until the test ends, and checks that the
-// end is clean.
+// start serves b on a real socket until the test ends, and checks that it ends cleanly.
 func start(t testing.TB, b Backend) (path string, stop func()) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "d", "secmsg.sock")

@@ -4,6 +4,6 @@ package localapi
 
 import "net"
 
-// hungUp cannot tell on this system: a caller that leaves is noticed by what is
-// written to it.
+// hungUp is not implemented for this system: a disconnected caller is noticed by the next
+// write.
 func hungUp(*net.UnixConn) bool { return false }

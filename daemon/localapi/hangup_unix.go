@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hungUp reports whether the other end of c is closed. One that only said that
-// it sends no more still reads: `printf ... | nc -U`.
+// hungUp reports whether the other end of c is closed. A caller that has closed only its
+// sending side still reads: `printf ... | nc -U`.
 func hungUp(c *net.UnixConn) bool {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// hello answers daemon.hello. It asks neither the disk nor an account, so that
-// a caller can tell a daemon that is busy from one that hangs.
+// hello answers daemon.hello without access to the disk or an account, so that a caller can
+// tell a busy daemon from one that hangs.
 func (c *conn) hello(req local.Request) {
 	p, err := decode[local.HelloParams](req.Params)
 	if err != nil {
@@ -18,8 +18,7 @@ func (c *conn) hello(req local.Request) {
 	c.answer(req.ID, c.s.backend.Hello())
 }
 
-// stop answers daemon.stop. The answer comes first: what Stop sets off ends this
-// connection.
+// stop answers daemon.stop. It answers before it calls Stop, which ends this connection.
 func (c *conn) stop(ctx context.Context, req local.Request) {
 	p, err := decode[local.StopParams](req.Params)
 	if err == nil && p.IfIdle {
@@ -34,8 +33,8 @@ func (c *conn) stop(ctx context.Context, req local.Request) {
 	c.s.backend.Stop()
 }
 
-// checkIdle returns an error of code refused if the end of the daemon would
-// disturb anybody but the caller that asks.
+// checkIdle returns an error with the code refused if the end of the daemon would disturb
+// anybody but the asking caller.
 func (s *server) checkIdle(ctx context.Context, asking *conn) error {
 	s.mu.Lock()
 	others := 0
@@ -51,7 +50,7 @@ func (s *server) checkIdle(ctx context.Context, asking *conn) error {
 	return s.backend.CheckIdle(ctx)
 }
 
-// enter and leave count a connection among those of the server.
+// enter and leave keep the set of open connections.
 func (s *server) enter(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,10 +15,10 @@ import (
 	"secmsg/rpc/local"
 )
 
-// at is the target of one socket.
+// at returns the target for one socket.
 func at(path string) local.Target { return local.Target{Sockets: []string{path}} }
 
-// TestIdle has a daemon that may be restarted only when that disturbs nobody.
+// TestIdle: the daemon may be restarted only if that disturbs nobody.
 func TestIdle(t *testing.T) {
 	f := newFake()
 	path, _ := start(t, f)
@@ -55,8 +55,8 @@ func TestIdle(t *testing.T) {
 	<-f.stopped
 }
 
-// TestRequestThatTheEndCutsOff is answered as one whose daemon has gone, and not
-// as one that its caller interrupted.
+// TestRequestThatTheEndCutsOff: a request cut off by the end of the daemon is answered as
+// if the daemon were gone, not as if its caller had interrupted it.
 func TestRequestThatTheEndCutsOff(t *testing.T) {
 	for _, cut := range []error{context.Canceled, local.Errorf(local.CodeInterrupted, "interrupted")} {
 		f := newFake()
@@ -81,7 +81,7 @@ func TestRequestThatTheEndCutsOff(t *testing.T) {
 	}
 }
 
-// TestWrongProfile passes over the daemon of another profile.
+// TestWrongProfile skips the daemon of another profile.
 func TestWrongProfile(t *testing.T) {
 	one, two := newFake(), newFake()
 	one.profile, two.profile = t.TempDir(), t.TempDir()
@@ -106,7 +106,7 @@ func TestWrongProfile(t *testing.T) {
 	}
 }
 
-// TestLastWord: a subscriber learns whether the daemon was stopped or failed.
+// TestLastWord: a subscriber learns whether the daemon was stopped or has failed.
 func TestLastWord(t *testing.T) {
 	for name, c := range map[string]struct {
 		cause   error
@@ -138,7 +138,8 @@ func TestLastWord(t *testing.T) {
 	}
 }
 
-// TestLinks tells who asked when a server goes and comes back.
+// TestLinks: a subscriber that asked for it learns when a server becomes unreachable and
+// reachable.
 func TestLinks(t *testing.T) {
 	f := newFake()
 	path, _ := start(t, f)
@@ -189,8 +190,8 @@ func TestLinks(t *testing.T) {
 	want(one, "a@x true")
 }
 
-// TestDoor makes another socket when the first one's name goes, in the next
-// place when the first is taken, and goes on with the connections that stand.
+// TestDoor: when the socket's file is removed, another socket is created, at the next place
+// if the first is taken. Existing connections continue.
 func TestDoor(t *testing.T) {
 	dir := t.TempDir()
 	first, second := filepath.Join(dir, "a", "s"), filepath.Join(dir, "b", "s")
@@ -208,8 +209,8 @@ func TestDoor(t *testing.T) {
 	go func() { done <- Serve(ctx, d, newFake(), slog.New(slog.DiscardHandler)) }()
 	go func() { d.Watch(ctx); done <- nil }()
 	old := dial(t, first)
-	// Somebody else listens there now, as a socket unit that was started would. It
-	// gets the name in one step: between two the door would take it again.
+	// Somebody else listens there now, like a started socket unit. The rename is atomic:
+	// between two steps the Door would take the path again.
 	other, err := net.Listen("unix", first+".other")
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +227,7 @@ func TestDoor(t *testing.T) {
 	if _, err := old.Status(t.Context()); err != nil {
 		t.Errorf("the connection from before: %v", err)
 	}
-	// The other one leaves; the directory of the second place is removed.
+	// The other listener ends, and the directory of the second place is removed.
 	_ = other.Close()
 	if err := errors.Join(os.Remove(first), os.RemoveAll(filepath.Dir(second))); err != nil {
 		t.Fatal(err)

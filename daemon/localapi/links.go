@@ -7,21 +7,21 @@ import (
 	"secmsg/rpc/local"
 )
 
-// linkTeller tells a subscriber who wants to know when the server goes and when
-// it comes back. Its subscription's goroutine owns it.
+// linkTeller notifies a subscriber that asked for it when the server of an account becomes
+// unreachable or reachable. It is owned by the subscription's goroutine.
 type linkTeller struct {
 	c       *conn
-	account string          // empty: all
-	changed <-chan struct{} // nil for a subscriber who does not want to know
+	account string          // empty: all accounts
+	changed <-chan struct{} // nil: not subscribed to links
 	wanted  bool
-	down    map[string]bool // by account: the subscriber was told so
+	down    map[string]bool // accounts last reported as disconnected
 }
 
 func newLinkTeller(c *conn, p local.SubscribeParams) *linkTeller {
 	return &linkTeller{c: c, account: p.Account, wanted: p.Links, down: map[string]bool{}}
 }
 
-// tell sends what has changed since the last time.
+// tell sends the changes since the last call.
 func (t *linkTeller) tell() error {
 	if !t.wanted {
 		return nil

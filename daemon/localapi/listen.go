@@ -13,20 +13,21 @@ import (
 const (
 	dirMode    fs.FileMode = 0o700
 	socketMode fs.FileMode = 0o600
-	// probeTimeout bounds the question whether somebody answers on a socket.
+	// probeTimeout bounds the check whether a process answers on a socket.
 	probeTimeout = time.Second
-	// newSuffix is short, because a socket's path has little room (108 bytes on Linux, 104 on macOS).
+	// newSuffix is short because a socket's path is limited (108 bytes on Linux, 104 on
+	// macOS).
 	newSuffix = ".n"
 )
 
-// ErrInUse tells that another daemon answers on the socket.
+// ErrInUse says that another daemon answers on the socket.
 var ErrInUse = errors.New("another daemon listens on the socket")
 
-// Listen makes the socket at path, 0600 in a directory of mode 0700 that it
-// creates if needed. It refuses a directory or socket that belongs to another
-// user or that is a symbolic link made by one, and a directory that others may
-// enter. A socket on which nobody answers is replaced; ErrInUse if somebody
-// does. Callers hold the profile's lock, so that two of them never race here.
+// Listen creates the socket at path with mode 0600, in a directory with mode 0700 that it
+// creates if needed. It rejects a directory or socket that belongs to another user or is a
+// symbolic link of another user, and a directory that other users may enter. It replaces a
+// socket on which nothing answers, and fails with ErrInUse if something does. Callers hold
+// the profile's lock, so two of them never race here.
 func Listen(path string) (net.Listener, error) {
 	if err := prepareDir(filepath.Dir(path)); err != nil {
 		return nil, err
@@ -34,7 +35,7 @@ func Listen(path string) (net.Listener, error) {
 	if err := checkStale(path); err != nil {
 		return nil, err
 	}
-	// The socket appears under its name only when its mode is right.
+	// Create the socket under another name, and rename it when its mode is set.
 	fresh := path + newSuffix
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("make socket: %w", err)
@@ -57,7 +58,7 @@ func Listen(path string) (net.Listener, error) {
 	return &listener{UnixListener: ln, path: path, info: info}, nil
 }
 
-// listener removes its socket when it is closed, unless another took its place.
+// listener removes its socket when it is closed, unless that was replaced.
 type listener struct {
 	*net.UnixListener
 	path string
@@ -72,10 +73,10 @@ func (l *listener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Addr names the path at which clients find the socket.
+// Addr returns the path at which clients find the socket.
 func (l *listener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
-// prepareDir creates the socket's directory or checks the one that is there.
+// prepareDir creates the socket's directory, or checks the existing one.
 func prepareDir(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), dirMode); err != nil {
 		return fmt.Errorf("make directory of the socket: %w", err)
@@ -104,8 +105,8 @@ func prepareDir(dir string) error {
 	return nil
 }
 
-// checkStale returns nil if there is nothing at path, or a socket of ours on
-// which nobody answers.
+// checkStale returns nil if there is nothing at path, or a socket of this user on which
+// nothing answers.
 func checkStale(path string) error {
 	info, err := os.Lstat(path)
 	switch {

@@ -42,14 +42,14 @@ func TestListenReplacesStaleSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What kill -9 leaves behind: a socket on which nobody answers.
+	// Left behind by kill -9: a socket on which nothing answers.
 	_ = first.(*listener).UnixListener.Close()
 	second, err := Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer second.Close()
-	// The first one's late end must not take the second one's socket away.
+	// The first listener's late Close must not remove the second one's socket.
 	_ = first.Close()
 	c, err := net.Dial("unix", path)
 	if err != nil {
@@ -89,7 +89,7 @@ func TestListenRefuses(t *testing.T) {
 	}
 }
 
-// TestListenRefusesForeignOwner needs root, to make what another user would.
+// TestListenRefusesForeignOwner needs root, to create files of another user.
 func TestListenRefusesForeignOwner(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files away")

@@ -20,13 +20,13 @@ type method struct {
 	params, result reflect.Type
 }
 
-// paramsError tells the caller what is wrong with its parameters.
+// paramsError describes invalid parameters for the caller.
 type paramsError struct{ text string }
 
 func (e *paramsError) Error() string { return e.text }
 
-// methods is the table of everything but daemon.hello, daemon.stop,
-// event.subscribe, file.send, file.get, call.start and call.answer, which need the connection.
+// methods is the table of all methods, except daemon.hello, daemon.stop, event.subscribe,
+// file.send, file.get, call.start and call.answer, which need the connection.
 func methods(b Backend) map[string]method {
 	account := func(f func(context.Context, string) error) method {
 		return done(func(ctx context.Context, p local.AccountNameParams) error { return f(ctx, p.Name) })
@@ -124,7 +124,7 @@ func typed[P, R any](begin func(context.Context, json.RawMessage) func() (any, e
 	return method{begin, reflect.TypeFor[P](), reflect.TypeFor[R]()}
 }
 
-// inOrder makes a method of a function that begins in the order of requests.
+// inOrder makes a method of a function that must begin in the order of requests.
 func inOrder[P, R any](f func(context.Context, P) func() (R, error)) method {
 	return typed[P, R](func(ctx context.Context, raw json.RawMessage) func() (any, error) {
 		p, err := decode[P](raw)
@@ -136,13 +136,13 @@ func inOrder[P, R any](f func(context.Context, P) func() (R, error)) method {
 	})
 }
 
-// done makes a method of a function that only succeeds or fails.
+// done makes a method of a function without a result.
 func done[P any](f func(context.Context, P) error) method {
 	return returns(func(ctx context.Context, p P) (local.Empty, error) { return local.Empty{}, f(ctx, p) })
 }
 
-// decode reads parameters. An unknown member is refused: a caller that writes
-// "expire" for "expires" must not get a message without an end.
+// decode decodes parameters. Unknown members are rejected: a caller that writes "expire"
+// instead of "expires" must not send a message without expiry.
 func decode[P any](raw json.RawMessage) (P, error) {
 	var p P
 	if len(raw) == 0 || string(raw) == "null" {

@@ -14,7 +14,7 @@ import (
 // contract, by which the methods are documented.
 func TestEveryMethodIsServed(t *testing.T) {
 	served := methods(newFake())
-	onConnection := []string{ // they need their connection, and are no part of the table
+	onConnection := []string{ // they need their connection and are not in the table
 		local.MethodEventSubscribe, local.MethodDaemonHello, local.MethodDaemonStop, local.MethodFileSend, local.MethodFileGet,
 		local.MethodCallStart, local.MethodCallAnswer,
 	}
@@ -33,7 +33,7 @@ func TestEveryMethodIsServed(t *testing.T) {
 		}
 	}
 	for name := range served {
-		t.Errorf("%s is served and is no method of the contract", name)
+		t.Errorf("%s is served but is not in the contract", name)
 	}
 }
 

@@ -9,15 +9,14 @@ import (
 	"secmsg/rpc/local"
 )
 
-// TestSendsBeginInOrder starts more sends than a connection carries out at a
-// time. They are handed to the backend in the order in which they were started,
-// whatever the order of the answers.
+// TestSendsBeginInOrder starts more sends than a connection runs concurrently. The backend
+// gets them in the order in which they were started, whatever the order of the answers.
 func TestSendsBeginInOrder(t *testing.T) {
 	f := newFake()
 	held := make(chan struct{})
 	f.send = func(_ context.Context, p local.SendParams) (local.SendResults, error) {
 		if p.Text == "0" {
-			<-held // is answered last
+			<-held // answered last
 		}
 		return local.SendResults{Results: []local.SendResult{{ID: p.Text}}}, nil
 	}

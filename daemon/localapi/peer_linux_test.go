@@ -14,8 +14,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// asOther runs f on a thread whose effective user is another one; the thread
-// ends with it. It needs root.
+// asOther runs f on a thread with another effective user, which ends with the thread. It
+// needs root.
 func asOther(t *testing.T, f func()) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -24,7 +24,7 @@ func asOther(t *testing.T, f func()) {
 	const other, keep = 65534, ^uintptr(0)
 	done := make(chan syscall.Errno)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread is not used again
+		runtime.LockOSThread() // never unlocked: the thread is not reused
 		_, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, keep, other, keep)
 		if errno == 0 {
 			f()
@@ -36,7 +36,7 @@ func asOther(t *testing.T, f func()) {
 	}
 }
 
-// openTo lets everybody at path and through the test's directories above it.
+// openTo gives everybody access to path and to the test's directories above it.
 func openTo(t *testing.T, path string) {
 	t.Helper()
 	for p := path; p != os.TempDir() && p != "/"; p = filepath.Dir(p) {
@@ -48,7 +48,7 @@ func openTo(t *testing.T, path string) {
 
 func TestAnotherUserIsTurnedAway(t *testing.T) {
 	path, _ := start(t, newFake())
-	// The modes alone keep others out; take them away to see the second check.
+	// The modes alone keep others out; open them to test the second check.
 	openTo(t, path)
 	asOther(t, func() {
 		c, err := net.Dial("unix", path)

@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// refuseAccept is how long Refuse waits for a caller. Those that it is for are
-	// connected already: the service manager started the daemon because of them.
+	// refuseAccept is how long Refuse waits for another caller. Its callers are already
+	// connected: the service manager started the daemon because of them.
 	refuseAccept = 100 * time.Millisecond
 	// refuseRead bounds the wait for such a caller's first line.
 	refuseRead = time.Second
 )
 
-// Refuse answers the callers that wait on ln with why, instead of serving them.
-// A daemon that cannot start does so behind the socket of its service manager,
-// which would go on holding the callers. It leaves ln open, without a deadline.
+// Refuse answers the callers that wait on ln with the error why. A daemon that was started
+// through a service manager's socket but cannot serve calls it, because otherwise the
+// service manager would keep those callers waiting. It leaves ln open, without a deadline.
 func Refuse(ln *net.UnixListener, why *local.Error, logger *slog.Logger) {
 	s := &server{ctx: context.Background(), logger: logger}
 	var callers sync.WaitGroup
@@ -45,7 +45,7 @@ func Refuse(ln *net.UnixListener, why *local.Error, logger *slog.Logger) {
 				return
 			}
 			c := newConn(s, uc)
-			req, _ := c.parse(line) // whatever it asks for
+			req, _ := c.parse(line) // the method does not matter
 			c.fail(req.ID, local.RPCFailed, why)
 		})
 	}

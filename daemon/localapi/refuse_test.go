@@ -11,8 +11,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Callers that wait for a daemon that cannot start learn why, all of them, also
-// beside one that says nothing.
+// All callers waiting for a daemon that cannot start learn why, even if one of them sends
+// nothing.
 func TestRefuseTellsWhoWaits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -37,8 +37,8 @@ func TestRefuseTellsWhoWaits(t *testing.T) {
 			dialed <- err
 		})
 	}
-	// Refuse is for those that are connected before it is called: it is called
-	// until all of them were.
+	// Refuse answers the callers that connected before it was called, so call it until all
+	// of them were answered.
 	why := local.Errorf(local.CodeUsage, "directory /d is open to other users").WithHint("chmod 700 /d")
 	for range callers {
 		err := errors.New("")

@@ -15,28 +15,28 @@ import (
 const (
 	// maxConns bounds the connections; a user's scripts and bots need a few dozen.
 	maxConns = 256
-	// maxInFlight bounds the requests of one connection that are carried out at
-	// the same time; more wait in the socket.
+	// maxInFlight bounds the requests of one connection that run concurrently; further ones
+	// wait in the socket.
 	maxInFlight = 64
-	// acceptPauseMin and acceptPauseMax bound the wait after accept failed, as
-	// it does while the process is out of file descriptors.
+	// acceptPauseMin and acceptPauseMax bound the delay after Accept has failed, for
+	// example because the process has no file descriptors left.
 	acceptPauseMin = 5 * time.Millisecond
 	acceptPauseMax = time.Second
-	// halfClosed is how long requests may still take after the caller has sent
-	// its last one: `printf ... | nc -U` closes its half at once and still reads.
+	// halfClosed is how long requests may take after the caller has closed its sending
+	// side: `printf ... | nc -U` closes it at once and still reads.
 	halfClosed = 10 * time.Second
-	// lastWords is how long answers may take to be written after the end.
+	// lastWords is how long answers may be written after the end of Serve's context.
 	lastWords = time.Second
-	// answerTimeout bounds writing one answer to a caller that does not read.
+	// answerTimeout bounds the write of one answer to a caller that does not read.
 	answerTimeout = 30 * time.Second
 )
 
-// ErrStop is the cause with which a context ends that a caller of daemon.stop ends.
+// ErrStop is the cause of a context that daemon.stop has cancelled.
 var ErrStop = errors.New("stopped by a caller")
 
-// Serve answers on ln until ctx ends or ln fails, then closes ln, ends all
-// connections and returns when everything it started has ended. It returns nil
-// when ctx ended it. Callers of another user are turned away.
+// Serve serves connections on ln until ctx ends or ln fails. Then it closes ln, ends all
+// connections, and returns when everything it started has ended. It returns nil if ctx has
+// ended. Callers of other users are rejected.
 func Serve(ctx context.Context, ln net.Listener, b Backend, logger *slog.Logger) error {
 	whole := ctx
 	ctx, cancel := context.WithCancel(ctx)
@@ -62,7 +62,7 @@ func Serve(ctx context.Context, ln net.Listener, b Backend, logger *slog.Logger)
 		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("accept on the socket: %w", err)
 		}
-		logger.Warn("accept on the socket failed", "err", err, "retry", pause)
+		logger.Warn("accept on the socket failed", "error", err, "retry", pause)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -72,14 +72,14 @@ func Serve(ctx context.Context, ln net.Listener, b Backend, logger *slog.Logger)
 	}
 }
 
-// server is what all connections of one Serve share.
+// server is shared by all connections of one Serve.
 type server struct {
 	// constant
-	ctx     context.Context // of Serve's caller
+	ctx     context.Context // context of Serve's caller
 	backend Backend
 	logger  *slog.Logger
 	methods map[string]method
-	slots   chan struct{} // one for each connection
+	slots   chan struct{} // semaphore: one token for each connection
 	wg      sync.WaitGroup
 
 	mu    sync.Mutex
@@ -95,7 +95,7 @@ func (s *server) admit(ctx context.Context, nc net.Conn) {
 		return
 	}
 	if err := local.CheckPeer(uc); err != nil {
-		s.logger.Warn("caller turned away", "err", err)
+		s.logger.Warn("caller turned away", "error", err)
 		_ = nc.Close()
 		return
 	}

@@ -68,7 +68,7 @@ func TestConcurrentCallsGetTheirOwnAnswers(t *testing.T) {
 	for n := range maxInFlight {
 		wg.Go(func() { call(n) })
 	}
-	started.Wait() // as many as allowed are carried out side by side
+	started.Wait() // the allowed number runs concurrently
 	for n := maxInFlight; n < calls; n++ {
 		wg.Go(func() { call(n) })
 	}
@@ -206,7 +206,7 @@ func isNoDaemon(err error) bool {
 	return ok && e.Code == local.CodeNoDaemon
 }
 
-// eventually polls a condition that another goroutine brings about.
+// eventually polls a condition set by another goroutine.
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)

@@ -14,7 +14,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// exchange sends raw lines, closes the writing half and returns the answers.
+// exchange sends raw lines, closes the sending side and returns the answers.
 func exchange(t testing.TB, path, in string) []string {
 	t.Helper()
 	c, err := net.Dial("unix", path)
@@ -152,8 +152,8 @@ func TestOneSubscriptionAConnection(t *testing.T) {
 	}
 }
 
-// FuzzRequests sends arbitrary lines: every answer is JSON with the version and
-// an id that was sent or null, and the daemon serves the next caller.
+// FuzzRequests sends arbitrary lines: every answer is JSON with the version and with an id
+// that was sent or null, and the daemon serves the next caller.
 func FuzzRequests(f *testing.F) {
 	for _, s := range []string{
 		`{"jsonrpc":"2.0","id":1,"method":"status.get"}`,
@@ -171,9 +171,9 @@ func FuzzRequests(f *testing.F) {
 	path, _ := start(f, newFake())
 	f.Fuzz(func(t *testing.T, in string) {
 		if strings.Contains(in, "daemon.stop") || strings.Contains(in, `\u`) {
-			t.Skip() // a stop, however it is spelt, would end the server under test
+			t.Skip() // a stop, however it is spelled, would end the server under test
 		}
-		// Other methods of the fake would crash by design.
+		// Other methods of the fake would panic by design.
 		for _, m := range []string{"check", "account", "profile", "message.inbox", "history", "outbox", "consumer", "contact", "identity", "presence", "device", "message.send"} {
 			if strings.Contains(in, m) && m != "message.send" {
 				t.Skip()
@@ -200,8 +200,8 @@ func FuzzRequests(f *testing.F) {
 	})
 }
 
-// TestHangUpIsSeenWhileAllWait fills a connection with requests that wait, and more
-// behind them, and leaves: their contexts end at once, and the daemon stops.
+// TestHangUpIsSeenWhileAllWait fills a connection with waiting requests, queues more, and
+// disconnects: the contexts end at once, and the daemon can stop.
 func TestHangUpIsSeenWhileAllWait(t *testing.T) {
 	f := newFake()
 	begun, ended := make(chan struct{}, 2*maxInFlight), make(chan struct{}, 2*maxInFlight)

@@ -10,12 +10,12 @@ import (
 	"secmsg/rpc/local"
 )
 
-// subscribe answers event.subscribe and starts the goroutine that pushes its
-// events, in the order of seq and after the answer. A connection carries one
-// subscription, since an event does not say which one it belongs to.
+// subscribe answers event.subscribe and starts the goroutine that pushes events, in the
+// order of seq and after the answer. A connection has at most one subscription, since an
+// event does not say which one it belongs to.
 func (c *conn) subscribe(ctx context.Context, req local.Request, streams *sync.WaitGroup) {
 	if len(req.ID) == 0 {
-		return // nobody would learn where it starts
+		return // without an answer the caller would not know where it starts
 	}
 	p, err := decode[local.SubscribeParams](req.Params)
 	if err != nil {
@@ -56,12 +56,11 @@ func (c *conn) releaseStream() {
 	c.subscribed = false
 }
 
-// pushBuffer is how many bytes of events are written at once before more are
-// looked for.
+// pushBuffer is the size from which on buffered events are written, in bytes.
 const pushBuffer = 64 << 10
 
-// push writes events until the subscription or the connection ends: those that
-// are ready together in one write, and at once when no more is ready.
+// push writes events until the subscription or the connection ends. It combines events that
+// are ready at the same time into one write.
 func (c *conn) push(ctx context.Context, sub Subscription, links *linkTeller) {
 	var lines bytes.Buffer
 	for {
@@ -77,7 +76,7 @@ func (c *conn) push(ctx context.Context, sub Subscription, links *linkTeller) {
 		case e, ok := <-sub.Events():
 			for more := ok; more; {
 				if err := encodeEvent(&lines, e); err != nil {
-					c.s.logger.Error("encode event", "seq", e.Seq, "err", err)
+					c.s.logger.Error("encode event", "seq", e.Seq, "error", err)
 					_ = c.c.Close()
 					return
 				}
@@ -106,14 +105,14 @@ func (c *conn) push(ctx context.Context, sub Subscription, links *linkTeller) {
 				return
 			}
 			if lines.Reset(); lines.Cap() > 2*pushBuffer {
-				lines = bytes.Buffer{} // one large event does not stay
+				lines = bytes.Buffer{} // drop the buffer of a large event
 			}
 		}
 	}
 }
 
-// lastWord tells the subscriber that the daemon ends because somebody asked it
-// to. A daemon that fails says nothing: then the subscriber may start it again.
+// lastWord tells the subscriber that the daemon was stopped on request. A daemon that fails
+// sends nothing; then the subscriber may start it again.
 func (c *conn) lastWord() {
 	cause := context.Cause(c.s.ctx)
 	if errors.Is(cause, ErrStop) || errors.Is(cause, context.Canceled) {
@@ -121,8 +120,8 @@ func (c *conn) lastWord() {
 	}
 }
 
-// encodeEvent adds an event as one line, or, if it cannot be written, the one
-// that says so: the events behind it are none the worse.
+// encodeEvent appends an event as one line. If the event cannot be encoded, it appends a
+// placeholder, so that later events are still delivered.
 func encodeEvent(to *bytes.Buffer, e local.Event) error {
 	n := to.Len()
 	err := encodeLine(to, notification{"2.0", local.NotifyEvent, e})
@@ -134,14 +133,14 @@ func encodeEvent(to *bytes.Buffer, e local.Event) error {
 	return err
 }
 
-// pushEnd tells the subscriber why there will be no more events.
+// pushEnd tells the subscriber why there are no more events.
 func (c *conn) pushEnd(err error) {
 	if err == nil || errors.Is(err, context.Canceled) {
 		err = local.Errorf(local.CodeNoDaemon, "the daemon ended the subscription")
 	}
 	e, ok := errors.AsType[*local.Error](err)
 	if !ok {
-		c.s.logger.Error("subscription failed", "err", err)
+		c.s.logger.Error("subscription failed", "error", err)
 		e = local.As(err)
 	}
 	if err := c.writeLine(notification{"2.0", local.NotifyEnd, e}, time.Now().Add(answerTimeout)); err != nil {

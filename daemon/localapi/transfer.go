@@ -16,11 +16,12 @@ import (
 	"secmsg/rpc/strict"
 )
 
-// hangupEvery is how often a transfer looks whether its caller is still there.
+// hangupEvery is the interval at which a transfer checks that its caller is still
+// connected.
 const hangupEvery = 100 * time.Millisecond
 
-// transfer carries out file.send or file.get, which own the connection until
-// they are answered. It reports whether the connection can be used further.
+// transfer handles file.send or file.get, which own the connection until they are answered.
+// It reports whether the connection can still be used.
 func (c *conn) transfer(ctx context.Context, r *bufio.Reader, open *local.DescriptorReader, req local.Request) bool {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
@@ -33,8 +34,8 @@ func (c *conn) transfer(ctx context.Context, r *bufio.Reader, open *local.Descri
 	return c.fileSend(ctx, r, open, req)
 }
 
-// watchHangup cancels when the caller has closed its connection. Data that it
-// sent before may still wait in the socket, so that reading would not tell.
+// watchHangup cancels ctx when the caller has closed its connection. A read would not
+// detect that while earlier data waits in the socket.
 func (c *conn) watchHangup(ctx context.Context, cancel context.CancelCauseFunc) {
 	t := time.NewTicker(hangupEvery)
 	defer t.Stop()
@@ -55,7 +56,7 @@ func (c *conn) fileSend(ctx context.Context, r *bufio.Reader, open *local.Descri
 	p, err := decode[local.FileSendParams](req.Params)
 	if err != nil {
 		c.failed(req, err)
-		return false // a stream may be behind it, which is nobody's request
+		return false // the data of a stream may follow, which must not be parsed as requests
 	}
 	var stream *upstream
 	var input io.Reader
@@ -67,7 +68,7 @@ func (c *conn) fileSend(ctx context.Context, r *bufio.Reader, open *local.Descri
 			input = stream
 		}
 		if s.Descriptor {
-			handed = true // after an error its line may be on its way
+			handed = true // after an error the caller's line may still arrive
 			s.Open = func() (*os.File, error) { return c.descriptor(r, open, i) }
 		}
 	}
@@ -80,7 +81,7 @@ func (c *conn) fileSend(ctx context.Context, r *bufio.Reader, open *local.Descri
 	return (stream == nil || stream.ended.Load()) && (err == nil || !handed)
 }
 
-// descriptor asks the caller for a source that it has open.
+// descriptor asks the caller for the open file of a source.
 func (c *conn) descriptor(r *bufio.Reader, open *local.DescriptorReader, source int) (*os.File, error) {
 	ask := notification{"2.0", local.NotifyFileOpen, local.FileOpen{Source: source}}
 	if err := c.writeLine(ask, time.Now().Add(answerTimeout)); err != nil {
@@ -114,7 +115,8 @@ func (c *conn) fileGet(ctx context.Context, r *bufio.Reader, req local.Request) 
 	return true
 }
 
-// progress returns what tells the caller of progress, nil if it did not ask.
+// progress returns a function that reports progress to the caller, or nil if it is not
+// wanted.
 func (c *conn) progress(wanted bool) func(local.FileProgress) {
 	if !wanted {
 		return nil
@@ -126,17 +128,18 @@ func (c *conn) progress(wanted bool) func(local.FileProgress) {
 	}
 }
 
-// upstream is a caller's stream. It is for one goroutine; Close may be called
-// from another and ends a Read that waits.
+// upstream is the stream of a caller of file.send. It is for one goroutine, but Close may
+// be called from another one and ends a blocked Read.
 type upstream struct {
 	c     *conn
 	r     *bufio.Reader
-	left  int         // raw bytes behind the last line that are not read
-	ended atomic.Bool // who reads may still be at it when the answer is known
+	left  int         // unread data bytes after the last line
+	ended atomic.Bool // atomic: a Read may still run when the answer is sent
 	err   error
 }
 
-// Read implements io.Reader. Without file.end the end is io.ErrUnexpectedEOF.
+// Read implements io.Reader. If the connection ends without file.end, it returns
+// io.ErrUnexpectedEOF.
 func (s *upstream) Read(b []byte) (int, error) {
 	if s.err != nil || len(b) == 0 {
 		return 0, s.err
@@ -154,7 +157,7 @@ func (s *upstream) Read(b []byte) (int, error) {
 	return n, s.err
 }
 
-// next reads the line before the next raw bytes.
+// next reads the line before the next data.
 func (s *upstream) next() error {
 	f, err := readNotification(s.r)
 	if err != nil {
@@ -213,7 +216,7 @@ type downstream struct {
 	r *bufio.Reader
 }
 
-// Write implements io.Writer. It waits as long as the caller does not read.
+// Write implements io.Writer. It blocks while the caller does not read.
 func (s *downstream) Write(b []byte) (int, error) {
 	done := 0
 	for done < len(b) {
@@ -238,8 +241,8 @@ func (s *downstream) data(b []byte) error {
 	return err
 }
 
-// Close says that all of it is sent and verified, and waits until the caller
-// has taken it.
+// Close tells the caller that everything was sent and verified, and waits until the caller
+// confirms that it has read everything.
 func (s *downstream) Close() error {
 	if err := s.c.writeLine(notification{"2.0", local.NotifyFileEnd, local.Empty{}}, time.Time{}); err != nil {
 		return err

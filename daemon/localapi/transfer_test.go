@@ -16,10 +16,10 @@ import (
 	"secmsg/rpc/local"
 )
 
-// filesFake is a Backend whose transfers a test sets.
+// filesFake is a Backend with transfers set by the test.
 type filesFake struct {
 	*fake
-	mu        sync.Mutex // a socket orders nothing for the race detector
+	mu        sync.Mutex // for the race detector, which does not know that the socket orders accesses
 	sendFiles func(ctx context.Context, p local.FileSendParams, stream io.Reader, progress func(local.FileProgress)) (local.SendResults, error)
 	getFile   func(ctx context.Context, p local.FileGetParams, stream io.WriteCloser, progress func(local.FileProgress)) (local.FileGot, error)
 }
@@ -50,7 +50,7 @@ func (f *filesFake) getWith(get func(context.Context, local.FileGetParams, io.Wr
 	f.getFile = get
 }
 
-// content is longer than one frame and than any buffer, and looks like lines.
+// content is longer than one frame and any buffer, and looks like lines.
 func content() []byte {
 	return bytes.Repeat([]byte(`{"jsonrpc":"2.0","method":"file.end"}`+"\n\x00"), 3*local.MaxFileData/38)
 }
@@ -78,7 +78,7 @@ func TestStreamGoesUp(t *testing.T) {
 	if !bytes.Equal(got, content()) {
 		t.Errorf("%d bytes came of %d", len(got), len(content()))
 	}
-	// The ordinary connection is as before.
+	// The ordinary connection still works.
 	if _, err := c.Status(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -100,7 +100,8 @@ func TestStreamComesDown(t *testing.T) {
 	if err != nil || out.ID != "i" || !bytes.Equal(got.Bytes(), content()) {
 		t.Errorf("%+v, %v, %d bytes", out, err, got.Len())
 	}
-	// Who does not take all of it gets his own error, and the file is not fetched.
+	// A caller that does not read everything gets an error, and the file does not count as
+	// fetched.
 	closed := errors.New("my pipe is closed")
 	fetched := make(chan error, 1)
 	f.getWith(func(_ context.Context, _ local.FileGetParams, stream io.WriteCloser, _ func(local.FileProgress)) (local.FileGot, error) {
@@ -123,8 +124,8 @@ type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
-// TestCallerWhoLeaves ends a transfer whose caller goes, with what is in the
-// socket unread, and one whose stream breaks off.
+// TestCallerWhoLeaves ends a transfer whose caller disconnects with unread data in the
+// socket, and one whose stream breaks off.
 func TestCallerWhoLeaves(t *testing.T) {
 	f := &filesFake{fake: newFake()}
 	cause := make(chan error, 1)
@@ -161,7 +162,7 @@ func TestCallerWhoLeaves(t *testing.T) {
 	if err := <-cause; !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the stream ended with %v", err)
 	}
-	// A daemon that stops is not a caller who leaves.
+	// A daemon that stops is not a caller that disconnects.
 	f.sendWith(func(ctx context.Context, _ local.FileSendParams, _ io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {
 		begun <- struct{}{}
 		<-ctx.Done()
@@ -196,8 +197,8 @@ func TestRefusedEarly(t *testing.T) {
 	}
 }
 
-// TestStreamIsNobodysRequest holds that what a stream carries is never taken for
-// requests, even if its own request makes no sense.
+// TestStreamIsNobodysRequest: the data of a stream is never parsed as requests, even if the
+// stream's request is invalid.
 func TestStreamIsNobodysRequest(t *testing.T) {
 	path, _ := start(t, &filesFake{fake: newFake()})
 	const inside = `{"jsonrpc":"2.0","id":7,"method":"status.get"}` + "\n"
@@ -222,7 +223,7 @@ func TestStreamIsNobodysRequest(t *testing.T) {
 	}
 }
 
-// TestTransferFrames sends lines that are no frames of a stream.
+// TestTransferFrames sends lines that are not valid frames of a stream.
 func TestTransferFrames(t *testing.T) {
 	f := &filesFake{fake: newFake()}
 	f.sendFiles = func(_ context.Context, _ local.FileSendParams, stream io.Reader, _ func(local.FileProgress)) (local.SendResults, error) {

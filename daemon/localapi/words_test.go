@@ -15,8 +15,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// contract reads the names of all methods, and of all members of all types, from
-// the source of rpc/local, so that what is added there is tried here, too.
+// contract reads the names of all methods and of all members of all types from the source
+// of rpc/local, so that new ones are tested, too.
 func contract(t *testing.T) (methods, members []string) {
 	t.Helper()
 	paths, err := filepath.Glob("../../rpc/local/*.go")
@@ -65,16 +65,16 @@ func contract(t *testing.T) (methods, members []string) {
 	return methods, members
 }
 
-// ofGo matches what only a reader of this program's source understands.
+// ofGo matches text that only makes sense with this program's source.
 var ofGo = regexp.MustCompile(`local\.|strict\.|time\.|json:|struct|interface|\[\]|map\[|u?int(8|16|32|64)\b|float(32|64)|\*[a-zA-Z]|[Uu]nmarshal|strconv|parsing time|Go (value|type)|\bnil\b|Params`)
 
-// TestErrorsAboutParametersAreWords sends members of every wrong type to every
-// method: the answers tell what is expected, in the words of JSON.
+// TestErrorsAboutParametersAreWords sends members of every wrong type to every method: the
+// errors say what is expected, in terms of JSON.
 func TestErrorsAboutParametersAreWords(t *testing.T) {
 	path, _ := start(t, newFake())
 	methods, members := contract(t)
-	// message sends one request on a connection of its own, since some methods
-	// take the connection over, and returns the message of the error.
+	// message sends one request on its own connection, since some methods take the
+	// connection over, and returns the error's message.
 	message := func(method, name, value string) string {
 		t.Helper()
 		got := exchange(t, path, `{"jsonrpc":"2.0","id":1,"method":"`+method+`","params":{"`+name+`":`+value+`}}`+"\n")
@@ -101,7 +101,7 @@ func TestErrorsAboutParametersAreWords(t *testing.T) {
 	tried := 0
 	for _, method := range methods {
 		for _, name := range members {
-			// No member takes this object, and no array of these.
+			// No member accepts this object, or an array of such objects.
 			said := message(method, name, `{"a":[1]}`)
 			if strings.HasPrefix(said, "unknown member "+strconv.Quote(name)) || strings.Contains(said, "unknown member \\\""+name) {
 				continue

@@ -8,21 +8,21 @@ import (
 	"secmsg/rpc/local"
 )
 
-// notification is what the daemon sends unasked.
+// notification is a message of the daemon that is not an answer.
 type notification struct {
 	Version string `json:"jsonrpc"`
 	Method  string `json:"method"`
 	Params  any    `json:"params"`
 }
 
-// answer sends the result of the request with this id; a notification gets none.
+// answer sends the result of a request. A notification gets no answer.
 func (c *conn) answer(id json.RawMessage, result any) {
 	if len(id) == 0 {
 		return
 	}
 	raw, err := json.Marshal(result)
 	if err != nil {
-		c.s.logger.Error("encode answer", "err", err)
+		c.s.logger.Error("encode answer", "error", err)
 		c.fail(id, local.RPCFailed, local.As(err))
 		return
 	}
@@ -30,8 +30,8 @@ func (c *conn) answer(id json.RawMessage, result any) {
 	c.respond(local.Response{ID: id, Result: raw})
 }
 
-// fail answers with an error. Without an id it is sent with the id null, as
-// JSON-RPC has it for a request whose id could not be read.
+// fail answers with an error. Without an id it sends the id null, as JSON-RPC requires for
+// a request whose id could not be read.
 func (c *conn) fail(id json.RawMessage, code int, e *local.Error) {
 	if len(id) == 0 {
 		id = json.RawMessage("null")
@@ -48,8 +48,8 @@ func (c *conn) respond(r local.Response) {
 	}
 }
 
-// writeLine writes v as one line. Without a deadline it waits as long as the
-// caller does not read, which is how a subscriber holds its stream back.
+// writeLine writes v as one line. Without a deadline it blocks while the caller does not
+// read; this is how a subscriber slows its stream down.
 func (c *conn) writeLine(v any, deadline time.Time) error {
 	var line bytes.Buffer
 	if err := encodeLine(&line, v); err != nil {
@@ -58,7 +58,7 @@ func (c *conn) writeLine(v any, deadline time.Time) error {
 	return c.writeLines(line.Bytes(), deadline)
 }
 
-// encodeLine adds v as one line.
+// encodeLine appends v as one line.
 func encodeLine(to *bytes.Buffer, v any) error {
 	enc := json.NewEncoder(to)
 	enc.SetEscapeHTML(false)
