@@ -7,19 +7,19 @@ import (
 	"secmsg/rpc/local"
 )
 
-// maxAcks bounds the acknowledgements of one transaction.
+// maxAcks bounds the acknowledgements in one transaction.
 const maxAcks = 256
 
-// ack is an acknowledgement that waits for the disk.
+// ack is an acknowledgement that waits for its transaction.
 type ack struct {
 	p      local.AckParams
 	result chan error
-	lead   chan struct{} // gets a value when it is this one's turn to write
+	lead   chan struct{} // receives a value when it is this one's turn to write
 }
 
-// Ack moves a consumer's cursor forward to a seq or an event id; everything up
-// to it is done. A cursor never moves back. Acknowledgements that come together
-// share one transaction; each is answered when it is durable.
+// Ack moves a consumer's cursor forward to a seq or an event id: all events up to it are
+// done. A cursor never moves back. Concurrent acknowledgements share one transaction; each
+// is answered when it is durable.
 func (j *Journal) Ack(ctx context.Context, p local.AckParams) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -28,7 +28,7 @@ func (j *Journal) Ack(ctx context.Context, p local.AckParams) error {
 	j.ackMu.Lock()
 	j.acks = append(j.acks, a)
 	if len(j.acks) == 1 {
-		a.lead <- struct{}{} // nobody writes
+		a.lead <- struct{}{} // no other is writing
 	}
 	j.ackMu.Unlock()
 	select {
@@ -40,8 +40,8 @@ func (j *Journal) Ack(ctx context.Context, p local.AckParams) error {
 	}
 }
 
-// writeAcks writes what waits, answers it, and has the next one that came
-// meanwhile go on. The first of j.acks calls it.
+// writeAcks writes and answers the waiting acknowledgements, and then passes the lead to
+// the next one that arrived meanwhile. The first of j.acks calls it.
 func (j *Journal) writeAcks(ctx context.Context) {
 	j.ackMu.Lock()
 	batch := j.acks[:min(len(j.acks), maxAcks):len(j.acks)]
@@ -53,7 +53,7 @@ func (j *Journal) writeAcks(ctx context.Context) {
 		for i, a := range batch {
 			cursor, err := ackedSeq(tx, a.p)
 			if err != nil {
-				refused[i] = err // this one alone
+				refused[i] = err // fail only this one
 				continue
 			}
 			cursors[a.p.Consumer] = max(cursors[a.p.Consumer], cursor)
@@ -86,7 +86,7 @@ func (j *Journal) writeAcks(ctx context.Context) {
 	}
 }
 
-// ackedSeq returns the seq that an acknowledgement names.
+// ackedSeq returns the seq of an acknowledgement.
 func ackedSeq(tx *store.Tx, p local.AckParams) (int64, error) {
 	if _, err := tx.Consumer(p.Consumer); err != nil {
 		return 0, noConsumer(p.Consumer, err)

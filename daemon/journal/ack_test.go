@@ -10,8 +10,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Acknowledgements that come together share a transaction; a bad one takes
-// nothing from its neighbours, and each consumer has its own cursor.
+// Concurrent acknowledgements share a transaction. An invalid one does not affect the
+// others, and each consumer has its own cursor.
 func TestAcksThatComeTogether(t *testing.T) {
 	r := newRig(t)
 	for _, name := range []string{"one", "two"} {
@@ -46,7 +46,7 @@ func TestAcksThatComeTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	acks.Wait()
-	if n := r.st.Commits() - before; n > 3 { // the busy one, the first that came, all others
+	if n := r.st.Commits() - before; n > 3 { // the busy one, the first acknowledgement, all others
 		t.Errorf("%d commits", n)
 	}
 	if one, two := r.consumer("one").Cursor, r.consumer("two").Cursor; one != events || two != 7 {
@@ -55,7 +55,7 @@ func TestAcksThatComeTogether(t *testing.T) {
 	if r.waiting() != 0 {
 		t.Error("acknowledgements are left")
 	}
-	ack("one", "1", true) // somebody writes again
+	ack("one", "1", true) // writing still works
 	acks.Wait()
 }
 

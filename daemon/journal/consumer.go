@@ -11,15 +11,15 @@ import (
 	"secmsg/rpc/local"
 )
 
-// maxConsumers bounds how many consumers one profile has, and maxName the
-// length of a consumer's name in bytes.
+// maxConsumers bounds the consumers of one profile, and maxName the length of a consumer's
+// name in bytes.
 const (
 	maxConsumers = 1000
 	maxName      = 64
 )
 
-// position turns a --since into the seq after which events are wanted: empty
-// is from now on, a bare number is a seq, else an event id or a time.
+// position returns the seq after which events are wanted for a value of --since: empty
+// means from now on, a number is a seq, anything else is an event id or a time.
 func (j *Journal) position(tx *store.Tx, since string) (int64, error) {
 	newest, err := tx.NewestSeq()
 	if err != nil || since == "" {
@@ -41,9 +41,8 @@ func (j *Journal) position(tx *store.Tx, since string) (int64, error) {
 	return seq, err
 }
 
-// openConsumer returns the cursor of a consumer, and makes it at p.Since if it is
-// new. How its handler's failures are tried again stays as it was unless p says
-// something of it.
+// openConsumer returns the cursor of a consumer, and creates it at p.Since if it is new.
+// The retry settings for its handler only change if p sets them.
 func (j *Journal) openConsumer(tx *store.Tx, p local.SubscribeParams) (int64, error) {
 	name, since := p.Consumer, p.Since
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) {
@@ -77,14 +76,14 @@ func (j *Journal) openConsumer(tx *store.Tx, p local.SubscribeParams) (int64, er
 	return cursor, saveRetries(tx, name, p)
 }
 
-// passed tells the subscription of a consumer, if there is one, where its cursor is.
+// passed tells a consumer's subscription, if there is one, where the cursor is.
 func (j *Journal) passed(consumer string, cursor int64) {
 	if s := j.subscription(consumer); s != nil {
 		s.acked(cursor)
 	}
 }
 
-// subscription returns the subscription of a consumer, nil if there is none.
+// subscription returns a consumer's subscription, or nil.
 func (j *Journal) subscription(consumer string) *Subscription {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -139,9 +138,9 @@ func (j *Journal) Consumers(ctx context.Context) (local.Consumers, error) {
 	return out, toLocal(err)
 }
 
-// RemoveConsumer removes a consumer and waits for the end of its subscription,
-// which on its way out moves the cursor of that name: it must not be that of a
-// consumer that is made under the same name afterwards.
+// RemoveConsumer removes a consumer and waits for the end of its subscription. A
+// subscription moves the cursor of its name when it ends, which must not be that of a new
+// consumer of the same name.
 func (j *Journal) RemoveConsumer(ctx context.Context, name string) error {
 	err := j.store.Update(ctx, func(tx *store.Tx) error { return noConsumer(name, tx.DeleteConsumer(name)) })
 	if err != nil {

@@ -29,8 +29,8 @@ func (r *rig) consumer(name string) local.Consumer {
 	return local.Consumer{}
 }
 
-// An acknowledgement by hand may pass what the subscriber was not given yet.
-// Those are done: they are not given any more, and do not fill the window for ever.
+// A manual acknowledgement may go beyond the pushed events. Those are done: they are not
+// delivered and do not stay in the window.
 func TestAcknowledgedBeforeItWasPushed(t *testing.T) {
 	r := newRig(t)
 	s := r.subscribe(local.SubscribeParams{Consumer: "bot", Window: 2, Since: "0"})
@@ -46,8 +46,8 @@ func TestAcknowledgedBeforeItWasPushed(t *testing.T) {
 	}
 }
 
-// What a subscription passes over when it ends moves the cursor of its name, so
-// that it is over before the name is free for another consumer.
+// A subscription that ends moves the cursor of its name past excluded events.
+// RemoveConsumer waits for that before the name is free for another consumer.
 func TestRemovedConsumerLeavesItsNameAlone(t *testing.T) {
 	r := newRig(t)
 	for range 5 {
@@ -72,7 +72,7 @@ func TestRemovedConsumerLeavesItsNameAlone(t *testing.T) {
 	}
 }
 
-// A dead letter never takes events with it that the consumer still works on.
+// A dead letter does not acknowledge events that the consumer is still processing.
 func TestOnlyTheFirstUnacknowledgedEventFails(t *testing.T) {
 	r := newRig(t)
 	r.j.retries = 0

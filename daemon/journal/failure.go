@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	// attemptPause and attemptPauseMax bound the pause after a failure, which
-	// doubles with each.
+	// attemptPause and attemptPauseMax bound the delay after a failure. It doubles with
+	// each failure.
 	attemptPause    = time.Second
 	attemptPauseMax = 5 * time.Minute
-	// deadKept is how many dead letters of a consumer are shown.
+	// deadKept is the number of dead letters listed for a consumer.
 	deadKept = 100
-	// maxRetries and maxDeadAfter bound what a subscriber may ask for.
+	// maxRetries and maxDeadAfter bound the settings of a subscriber.
 	maxRetries   = 1_000_000
 	maxDeadAfter = 366 * 24 * time.Hour
 )
 
-// checkRetries refuses bounds that make no sense.
+// checkRetries validates the retry settings.
 func checkRetries(p local.SubscribeParams) error {
 	switch {
 	case p.Retry == nil && p.DeadLetterAfter == 0:
@@ -36,7 +36,7 @@ func checkRetries(p local.SubscribeParams) error {
 	return nil
 }
 
-// saveRetries keeps with a consumer what a subscriber says of its handler.
+// saveRetries saves the retry settings of a subscriber with its consumer.
 func saveRetries(tx *store.Tx, name string, p local.SubscribeParams) error {
 	if p.Retry != nil {
 		if err := tx.SetConsumerRetry(name, *p.Retry); err != nil {
@@ -49,7 +49,7 @@ func saveRetries(tx *store.Tx, name string, p local.SubscribeParams) error {
 	return nil
 }
 
-// retriesOf is how often an event is tried again before it is a dead letter.
+// retriesOf returns how often an event is retried before it becomes a dead letter.
 func (j *Journal) retriesOf(c store.Consumer) int {
 	if c.Retry == store.NotSet {
 		return j.retries
@@ -57,7 +57,7 @@ func (j *Journal) retriesOf(c store.Consumer) int {
 	return int(c.Retry)
 }
 
-// deadAfterOf is for how long it is.
+// deadAfterOf returns how long an event is retried before it becomes a dead letter.
 func (j *Journal) deadAfterOf(c store.Consumer) time.Duration {
 	if c.DeadAfterMS == store.NotSet {
 		return j.deadAfter
@@ -65,11 +65,10 @@ func (j *Journal) deadAfterOf(c store.Consumer) time.Duration {
 	return time.Duration(c.DeadAfterMS) * time.Millisecond
 }
 
-// Fail counts a failed attempt of a consumer's handler, durably, so that an
-// event that kills its handler is not tried for ever. After as many attempts, or
-// as long, as the consumer's user chose the event is a dead letter, and the
-// cursor passes it. Since a cursor passes all that is before it, too, only the
-// first event that is not acknowledged can fail.
+// Fail counts a failed attempt of a consumer's handler durably, so that an event that
+// crashes its handler is not retried forever. After the number of attempts or the time set
+// for the consumer, the event becomes a dead letter and the cursor passes it. Only the
+// first unacknowledged event can fail, because the cursor passes everything before it, too.
 func (j *Journal) Fail(ctx context.Context, p local.FailParams) (local.Failed, error) {
 	var out local.Failed
 	var cursor int64
@@ -88,7 +87,7 @@ func (j *Journal) Fail(ctx context.Context, p local.FailParams) (local.Failed, e
 		if s := j.subscription(p.Consumer); s != nil && s.owes(seq) {
 			return local.Errorf(local.CodeUsage, "events before it are not acknowledged")
 		}
-		// How long is measured in profile time: a clock that jumps buries nothing.
+		// Measure in profile time, so that a jump of the wall clock has no effect.
 		now := j.store.ProfileTime()
 		n, first, err := tx.AddFailure(p.Consumer, seq, j.now().UnixMilli(), now.UnixMilli())
 		if err != nil {
@@ -116,7 +115,7 @@ func (j *Journal) Fail(ctx context.Context, p local.FailParams) (local.Failed, e
 	return out, nil
 }
 
-// pauseAfter is the pause after the n-th failed attempt.
+// pauseAfter returns the delay after the n-th failed attempt.
 func pauseAfter(n int) time.Duration {
 	d := attemptPause
 	for ; n > 1 && d < attemptPauseMax; n-- {

@@ -16,8 +16,8 @@ func (r *rig) fail(consumer, id string) local.Failed {
 	return out
 }
 
-// An event that its handler never takes keeps those behind it for no longer than
-// the consumer's user chose, by number and by time; both stay with the consumer.
+// An event that its handler never accepts blocks later events only for the number of
+// attempts and the time set for the consumer. Both settings are stored with the consumer.
 func TestFailuresEndWhenTheUserSaid(t *testing.T) {
 	r := newRig(t)
 	two, none := 2, 0
@@ -29,7 +29,7 @@ func TestFailuresEndWhenTheUserSaid(t *testing.T) {
 	} {
 		p.Consumer, p.Since = name, "0"
 		r.subscribe(p).Close()
-		r.subscribe(local.SubscribeParams{Consumer: name}).Close() // says nothing, changes nothing
+		r.subscribe(local.SubscribeParams{Consumer: name}).Close() // no settings, no change
 	}
 	r.append(text("bad"), text("good"))
 	for range 2 {
@@ -47,7 +47,7 @@ func TestFailuresEndWhenTheUserSaid(t *testing.T) {
 		t.Errorf("at once: it waits for %v", out.RetryAfter)
 	}
 	for deadline := time.Now().Add(20 * time.Second); r.consumer("at once").Cursor == 0 && time.Now().Before(deadline); {
-		<-time.After(time.Millisecond) // profile time has to pass
+		<-time.After(time.Millisecond) // profile time has to advance
 		r.fail("at once", "bad")
 	}
 	out := local.Failed{}
@@ -71,12 +71,13 @@ func TestFailuresEndWhenTheUserSaid(t *testing.T) {
 	}
 }
 
-// The pauses end with the time: nobody waits five minutes for a bound of one.
+// The delays are bounded by the remaining time: a limit of one minute is not exceeded by
+// five.
 func TestPausesEndWithTheTime(t *testing.T) {
 	r := newRig(t)
 	r.subscribe(local.SubscribeParams{Consumer: "bot", Since: "0", DeadLetterAfter: 5}).Close()
 	r.append(text("bad"))
-	for range 8 { // the next pause would be over two minutes
+	for range 8 { // the next delay would be over two minutes
 		if out := r.fail("bot", "bad"); out.RetryAfter > 5 {
 			t.Errorf("%+v", out)
 		}

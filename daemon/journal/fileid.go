@@ -9,9 +9,9 @@ import (
 	"secmsg/rpc/local"
 )
 
-// FileNamed returns the file that an id means: its own, that of a message with
-// one file, or that of any event about the file. n is how many files it means; f
-// is nil unless that is one.
+// FileNamed returns the file for an id: the file's own id, that of a message with one file,
+// or that of any event about the file. n is the number of matching files; f is nil unless n
+// is 1.
 func FileNamed(tx *store.Tx, account store.AccountID, text string) (f *store.File, n int, err error) {
 	u, err := uuid.Parse(text)
 	if err != nil {
@@ -27,8 +27,8 @@ func FileNamed(tx *store.Tx, account store.AccountID, text string) (f *store.Fil
 	return nil, 0, err
 }
 
-// fileOfEvent returns the id of the file, or of the message, that an event tells
-// about; empty if there is no such event, or it is about something else.
+// fileOfEvent returns the id of the file or message that an event is about, or "" if there
+// is no such event or it is about something else.
 func fileOfEvent(tx *store.Tx, account store.AccountID, id string) (string, error) {
 	seq, err := tx.SeqOfEvent(id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -44,7 +44,7 @@ func fileOfEvent(tx *store.Tx, account store.AccountID, id string) (string, erro
 	e, err := local.DecodeEvent(list[0].Body)
 	switch {
 	case err != nil:
-		return "", nil // what cannot be read is about nothing
+		return "", nil // an unreadable event matches nothing
 	case e.File != nil:
 		return e.File.ID, nil
 	case e.FileState != nil:

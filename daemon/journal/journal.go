@@ -15,22 +15,22 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Retention (rpc/DELIVERY.md, "Limits").
+// Defaults of Options (rpc/DELIVERY.md, "Limits").
 const (
 	// DefaultRetention is how long events are kept.
 	DefaultRetention = 30 * 24 * time.Hour
-	// DefaultEvents is how many events are kept at most.
+	// DefaultEvents is the maximum number of events kept.
 	DefaultEvents = 100_000
 )
 
-// Options are what New takes beside the store. The zero value is usable.
+// Options are the optional parameters of New. The zero value is usable.
 type Options struct {
 	Logger    *slog.Logger
 	Now       func() time.Time // wall clock for events without a time; nil: time.Now
 	Retention time.Duration    // 0: DefaultRetention
 	Events    int              // 0: DefaultEvents
-	Attempts  int              // of a handler on one event, unless its consumer has a number; 0: one and local.DefaultRetry more
-	DeadAfter time.Duration    // for how long they go on, likewise; 0: local.DefaultDeadLetterAfter
+	Attempts  int              // attempts of a handler for one event, unless its consumer sets a number; 0: local.DefaultRetry plus one
+	DeadAfter time.Duration    // how long a handler is retried, likewise; 0: local.DefaultDeadLetterAfter
 }
 
 // Journal appends events and serves subscriptions.
@@ -41,21 +41,21 @@ type Journal struct {
 	now       func() time.Time
 	retention time.Duration
 	events    int
-	retries   int           // of a consumer without a number of its own
-	deadAfter time.Duration // likewise
+	retries   int           // for consumers without their own number
+	deadAfter time.Duration // for consumers without their own time
 
 	unreadable atomic.Int64
 
 	mu       sync.Mutex
 	subs     map[*Subscription]struct{} // guarded by mu
-	attached map[string]*Subscription   // guarded by mu; by consumer
+	attached map[string]*Subscription   // by consumer; guarded by mu
 	closed   bool                       // guarded by mu
 
 	ackMu sync.Mutex
-	acks  []*ack // guarded by ackMu; in the order of arrival, those being written first
+	acks  []*ack // in the order of arrival, starting with those being written; guarded by ackMu
 }
 
-// New makes a journal on a store.
+// New returns a journal on a store.
 func New(st *store.Store, o Options) *Journal {
 	j := &Journal{
 		store: st, logger: o.Logger, now: o.Now, retention: o.Retention, events: o.Events, retries: o.Attempts - 1, deadAfter: o.DeadAfter,
@@ -82,8 +82,8 @@ func New(st *store.Store, o Options) *Journal {
 	return j
 }
 
-// Append adds an event inside a transaction and returns its seq. An empty ID
-// gets a new one, empty times get the present. Subscribers wake after the commit.
+// Append appends an event in a transaction and returns its seq. It fills in an empty ID and
+// empty times. Subscribers are woken after the commit.
 func (j *Journal) Append(tx *store.Tx, account store.AccountID, e local.Event) (int64, error) {
 	seq, err := tx.NextSeq()
 	if err != nil {
@@ -137,7 +137,7 @@ func direction(d string) int {
 	return 0
 }
 
-// wake tells every subscription that there may be more to read.
+// wake wakes all subscriptions.
 func (j *Journal) wake() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -146,11 +146,11 @@ func (j *Journal) wake() {
 	}
 }
 
-// sweepEvery is after how many events the journal is swept without being asked: a
-// flood of them must not fill the disk until the next look.
+// sweepEvery is the number of events after which Append sweeps: a flood of events must not
+// fill the disk until the next regular sweep.
 func (j *Journal) sweepEvery() int64 { return max(int64(j.events)/4, 1) }
 
-// Sweep deletes events whose retention has ended, and those that are too many.
+// Sweep deletes events beyond the retention time or the maximum number.
 func (j *Journal) Sweep(tx *store.Tx) error {
 	if _, err := tx.DeleteEvents(j.store.ProfileTime().Add(-j.retention).UnixMilli(), j.events); err != nil {
 		return fmt.Errorf("sweep journal: %w", err)
@@ -176,9 +176,8 @@ func (j *Journal) Close() {
 // errClosed ends subscriptions when the daemon stops.
 var errClosed = local.Errorf(local.CodeNoDaemon, "the daemon is stopping")
 
-// decode makes an event of a row. In the place of one that cannot be read stands
-// a system event of the same seq and id, which is counted: one bad row must not
-// keep those behind it from a reader.
+// decode decodes the event of a row. An unreadable one is counted and replaced by a system
+// event with the same seq and id: one bad row must not block the events after it.
 func (j *Journal) decode(row store.Event) local.Event {
 	known := local.Event{
 		Seq: row.Seq, ID: row.ID, Type: row.Type, Received: local.Time{Time: time.UnixMilli(row.CreatedMS)},
@@ -199,16 +198,16 @@ func (j *Journal) decode(row store.Event) local.Event {
 	return e
 }
 
-// passOver counts a row that cannot be read.
+// passOver counts an unreadable row.
 func (j *Journal) passOver(row store.Event, err error) {
 	j.unreadable.Add(1)
 	j.logger.Error("an event cannot be read", "seq", row.Seq, "type", row.Type, "error", err)
 }
 
-// Unreadable returns how often an event could not be read since the start.
+// Unreadable returns the number of unreadable events read since the start.
 func (j *Journal) Unreadable() int64 { return j.unreadable.Load() }
 
-// toLocal gives a store error the code that crosses the socket.
+// toLocal converts a store error into an error with a code for the socket.
 func toLocal(err error) error {
 	switch {
 	case err == nil:

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// plainBox leaves values as they are; sealing is the store's and keyring's test.
+// plainBox leaves values unencrypted; encryption is tested in store and keyring.
 type plainBox struct{}
 
 func (plainBox) Seal(_, _, _ string, p []byte) ([]byte, error) { return p, nil }
@@ -354,8 +354,8 @@ func TestLockedJournalSaysSo(t *testing.T) {
 	r.st.SetBox(plainBox{})
 }
 
-// A filter names somebody of whom nothing is known: nothing is written for it,
-// nobody else is shown, and he is from his first message on.
+// A filter names an unknown address: nothing is written for it, events of others are
+// excluded, and its own events appear from the first message on.
 func TestFilterOfSomebodyUnknown(t *testing.T) {
 	r := newRig(t)
 	const carol = "carol@x.example"

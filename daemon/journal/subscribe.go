@@ -11,35 +11,35 @@ import (
 )
 
 const (
-	// defaultWindow is how many events a consumer may leave unacknowledged.
+	// defaultWindow is the number of events that a consumer may leave unacknowledged.
 	defaultWindow = 256
-	// maxWindow bounds what a consumer may ask for.
+	// maxWindow bounds the window that a consumer may set.
 	maxWindow = 10_000
-	// readBatch is how many events are read from the store at once: with texts
-	// of 64 KiB it bounds what a slow subscriber holds in memory.
+	// readBatch is the number of events read from the store at once. With texts of 64 KiB
+	// it bounds the memory of a slow subscriber.
 	readBatch = 64
-	// readyEvents is how many events lie ready for a reader, so that it takes
-	// those of a burst together.
+	// readyEvents is the number of events buffered for a reader, so that it gets those of a
+	// burst together.
 	readyEvents = 16
-	// passAfter is how many events a filter leaves out before the cursor is
-	// moved over them; what is less is moved when the subscription ends.
+	// passAfter is the number of events excluded by a filter after which the cursor is
+	// moved past them. Fewer are passed when the subscription ends.
 	passAfter = 256
 )
 
-// Filter is what of the journal a subscription wants, with names resolved.
+// Filter selects the events of a subscription, with names resolved.
 type Filter struct {
 	Accounts []store.AccountID // empty: all
 	Peers    []store.PeerID    // empty: all, unless there are Unmet
-	Unmet    []Unmet           // peers that nothing is known of yet
+	Unmet    []Unmet           // addresses of unknown peers
 }
 
-// Unmet is an address that a filter names and no peer of the account has yet.
+// Unmet is an address in a filter for which the account has no peer yet.
 type Unmet struct {
 	Account store.AccountID
 	Address string // user@domain
 }
 
-// nobody is a peer id that no row has.
+// nobody is a peer id that does not occur in the store.
 const nobody store.PeerID = -1
 
 // Subscription is a stream of events in the order of seq. It implements
@@ -47,7 +47,7 @@ const nobody store.PeerID = -1
 type Subscription struct {
 	// constant
 	journal  *Journal
-	filter   store.EventFilter // owned by run, as unmet is
+	filter   store.EventFilter // owned by run, as is unmet
 	unmet    []Unmet
 	consumer string
 	window   int
@@ -57,13 +57,14 @@ type Subscription struct {
 	done     chan struct{}
 
 	mu      sync.Mutex
-	err     error   // guarded by mu; why it ended
-	cursor  int64   // guarded by mu; what the consumer acknowledged
-	pending []int64 // guarded by mu; pushed to the consumer and not acknowledged
-	scanned int64   // guarded by mu; everything up to it was pushed or left out by the filter
+	err     error   // why it ended; guarded by mu
+	cursor  int64   // acknowledged by the consumer; guarded by mu
+	pending []int64 // pushed and not acknowledged; guarded by mu
+	scanned int64   // everything up to it was pushed or excluded by the filter; guarded by mu
 }
 
-// defaultTypes are shown when a subscriber names none (cmd/secmsg/COMMANDS.md, listen).
+// defaultTypes are the types of events for a subscriber that names none
+// (cmd/secmsg/COMMANDS.md, listen).
 func defaultTypes() []string {
 	return []string{local.TypeMessage, local.TypeCall, local.TypeFile, local.TypeIdentity}
 }
@@ -83,10 +84,10 @@ func checkTypes(types []string) ([]string, error) {
 	return types, nil
 }
 
-// Subscribe starts a subscription. It answers the cursor and the newest seq of
-// one moment; every event after the cursor that the filter chooses follows. A
-// consumer has one subscription: a newer one ends the older. The subscription
-// ends with ctx, with Close or with an error; the caller always calls Close.
+// Subscribe starts a subscription. It returns cursor and newest seq of the same moment. All
+// matching events after the cursor follow. A consumer has one subscription: a new one ends
+// the previous one. The subscription ends with ctx, Close or an error. The caller always
+// calls Close.
 func (j *Journal) Subscribe(ctx context.Context, f Filter, p local.SubscribeParams) (local.Subscribed, *Subscription, error) {
 	types, err := checkTypes(p.Types)
 	if err != nil {
@@ -123,7 +124,7 @@ func (j *Journal) Subscribe(ctx context.Context, f Filter, p local.SubscribePara
 		events: make(chan local.Event, readyEvents), wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	if len(s.unmet) > 0 {
-		s.filter.Peers = append(slices.Clone(f.Peers), nobody) // without it the filter would choose everybody
+		s.filter.Peers = append(slices.Clone(f.Peers), nobody) // so that an empty list does not match everybody
 	}
 	if err := j.attach(s); err != nil {
 		cancel()
@@ -133,8 +134,8 @@ func (j *Journal) Subscribe(ctx context.Context, f Filter, p local.SubscribePara
 	return out, s, nil
 }
 
-// window bounds what is pushed before it is acknowledged; without a consumer
-// nobody acknowledges.
+// window returns the maximum number of unacknowledged events; 0 without a consumer, which
+// does not acknowledge.
 func window(p local.SubscribeParams) int {
 	switch {
 	case p.Consumer == "":
@@ -174,10 +175,10 @@ func (j *Journal) detach(s *Subscription) {
 	}
 }
 
-// Events returns the stream; it is closed when the subscription ends.
+// Events returns the stream. It is closed when the subscription ends.
 func (s *Subscription) Events() <-chan local.Event { return s.events }
 
-// Err tells why the subscription ended: nil after Close or the end of its context.
+// Err returns why the subscription ended: nil after Close or the end of its context.
 func (s *Subscription) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,7 +191,7 @@ func (s *Subscription) Close() {
 	<-s.done
 }
 
-// end stops the subscription without waiting. The first reason counts.
+// end stops the subscription without waiting. The first reason is kept.
 func (s *Subscription) end(err error) {
 	s.mu.Lock()
 	if s.err == nil {
@@ -207,7 +208,7 @@ func (s *Subscription) poke() {
 	}
 }
 
-// acked opens the window for what was acknowledged.
+// acked removes acknowledged events from the window.
 func (s *Subscription) acked(cursor int64) {
 	s.mu.Lock()
 	s.cursor = max(s.cursor, cursor)
@@ -241,7 +242,7 @@ func (s *Subscription) run(ctx context.Context) {
 		if len(rows) == readBatch {
 			continue
 		}
-		// The next look begins behind what the filter left out, too.
+		// Skip the events excluded by the filter in the next read.
 		s.filter.After = max(s.filter.After, newest)
 		s.mu.Lock()
 		s.scanned = newest
@@ -255,8 +256,8 @@ func (s *Subscription) run(ctx context.Context) {
 	}
 }
 
-// finish closes the stream. What lies ready is taken back: another subscription
-// of the consumer may show it by now.
+// finish closes the stream and drops buffered events: another subscription of the consumer
+// may deliver them by now.
 func (s *Subscription) finish() {
 	for {
 		select {
@@ -283,7 +284,7 @@ func (s *Subscription) read(ctx context.Context) (rows []store.Event, newest int
 	return rows, newest, err
 }
 
-// meet looks whether those who were unknown have come.
+// meet resolves addresses that have become known.
 func (s *Subscription) meet(tx *store.Tx) error {
 	var unmet []Unmet
 	for _, u := range s.unmet {
@@ -301,9 +302,9 @@ func (s *Subscription) meet(tx *store.Tx) error {
 	return nil
 }
 
-// pass moves the consumer's cursor over events that the filter left out, if
-// everything that was pushed is acknowledged and there are at least n of them:
-// a filter belongs to the call, the cursor passes over what does not match.
+// pass moves the consumer's cursor past events excluded by the filter, if there are at
+// least n and everything that was pushed is acknowledged. A filter belongs to the
+// subscription, while the cursor belongs to the consumer and passes everything.
 func (s *Subscription) pass(n int64) {
 	if s.consumer == "" {
 		return
@@ -324,8 +325,8 @@ func (s *Subscription) pass(n int64) {
 	}
 }
 
-// push hands one event to the reader, waiting for the window and for the
-// reader. It reports false when the subscription ends.
+// push passes one event to the reader. It waits for the window and for the reader, and
+// returns false when the subscription ends.
 func (s *Subscription) push(ctx context.Context, row store.Event) bool {
 	e := s.journal.decode(row)
 	waited := false
@@ -346,7 +347,7 @@ func (s *Subscription) push(ctx context.Context, row store.Event) bool {
 	}
 	s.filter.After = row.Seq
 	if waited {
-		s.poke() // a wake-up that was taken here may have been for new events
+		s.poke() // the consumed wake-up may have been for new events
 	}
 	return true
 }
@@ -358,9 +359,9 @@ func (s *Subscription) room() bool {
 	return s.window == 0 || len(s.pending) < s.window
 }
 
-// note records that an event is pushed. It reports false for what is
-// acknowledged already: an acknowledgement may pass what was not pushed yet,
-// which is then done, and would never be taken out of the window again.
+// note adds an event to the window before it is pushed. It returns false if the event is
+// already acknowledged: an acknowledgement may go beyond the pushed events. Such an event
+// would stay in the window forever.
 func (s *Subscription) note(seq int64) bool {
 	if s.window == 0 {
 		return true

@@ -10,7 +10,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// insert adds a row to the journal as it is.
+// insert adds a row to the journal unchanged.
 func (r *rig) insert(id string, body string) {
 	r.t.Helper()
 	err := r.st.Update(r.t.Context(), func(tx *store.Tx) error {
@@ -25,8 +25,8 @@ func (r *rig) insert(id string, body string) {
 	}
 }
 
-// A row that cannot be read is one system event in its place, for a consumer and
-// without one, and the stream goes on. It is counted.
+// An unreadable row becomes one system event in its place, with and without a consumer. It
+// is counted, and the stream continues.
 func TestUnreadableRowDoesNotEndTheStream(t *testing.T) {
 	r := newRig(t)
 	bad := []string{
@@ -60,7 +60,7 @@ func TestUnreadableRowDoesNotEndTheStream(t *testing.T) {
 	}
 }
 
-// Whatever time an event has, what is appended can be read.
+// Every appended event can be read, whatever its time.
 func TestAppendedEventsAreReadBack(t *testing.T) {
 	r := newRig(t)
 	times := []int64{0, 1, -1, 253402300799999, 253402300800000, math.MaxInt64, math.MinInt64, -62167219200001}
