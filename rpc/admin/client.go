@@ -12,10 +12,10 @@ import (
 	"net/url"
 )
 
-// maxAnswer bounds an answer in bytes: a page of users.
+// maxAnswer bounds a response in bytes. The largest is a page of users.
 const maxAnswer = 8 << 20
 
-// ErrUnreachable says that no server answers on the socket.
+// ErrUnreachable means that no server answers on the socket.
 var ErrUnreachable = errors.New("the server does not answer on its admin socket")
 
 // Client calls one server.
@@ -23,7 +23,7 @@ type Client struct {
 	http *http.Client
 }
 
-// NewClient makes a client for the socket at path. Nothing is connected yet.
+// NewClient creates a client for the socket at path. It does not connect yet.
 func NewClient(path string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
@@ -64,7 +64,7 @@ func (c *Client) User(ctx context.Context, name string) (User, error) {
 	return out, c.call(ctx, http.MethodGet, userPath(name, ""), nil, &out)
 }
 
-// Suspend bars an account until Resume; its connections are closed.
+// Suspend locks an account until Resume and closes its connections.
 func (c *Client) Suspend(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodPost, userPath(name, "/suspend"), nil, nil)
 }
@@ -74,12 +74,12 @@ func (c *Client) Resume(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodPost, userPath(name, "/resume"), nil, nil)
 }
 
-// DeleteUser removes an account with all that the server holds of it.
+// DeleteUser removes an account and all its data on the server.
 func (c *Client) DeleteUser(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, userPath(name, ""), nil, nil)
 }
 
-// Devices lists an account's devices, revoked ones too.
+// Devices lists an account's devices, including revoked ones.
 func (c *Client) Devices(ctx context.Context, name string) (Devices, error) {
 	var out Devices
 	return out, c.call(ctx, http.MethodGet, userPath(name, "/devices"), nil, &out)
@@ -91,7 +91,7 @@ func (c *Client) Stats(ctx context.Context) (Stats, error) {
 	return out, c.call(ctx, http.MethodGet, "/stats", nil, &out)
 }
 
-// ConfirmClock makes the server believe the wall clock after a jump.
+// ConfirmClock makes the server trust the wall clock after a jump.
 func (c *Client) ConfirmClock(ctx context.Context) (ConfirmedClock, error) {
 	var out ConfirmedClock
 	return out, c.call(ctx, http.MethodPost, "/clock/confirm", nil, &out)
@@ -99,7 +99,7 @@ func (c *Client) ConfirmClock(ctx context.Context) (ConfirmedClock, error) {
 
 func userPath(name, verb string) string { return "/users/" + url.PathEscape(name) + verb }
 
-// call makes one request. A failure that the server names is an *Error.
+// call makes one request. It returns an *Error if the server reports one.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {

@@ -1,10 +1,8 @@
-// Package admin is the contract between an administrator's command line and a
-// server: the bodies of HTTP+JSON calls over the server's own Unix socket, and
-// a typed client. Who may open the socket, the file system decides; the server
-// checks the caller's uid too.
+// Package admin is the contract between an administrator's command line and a server: the bodies of
+// HTTP+JSON calls over the server's Unix socket, and a typed client. The file system decides who may
+// open the socket; the server also checks the caller's uid.
 //
-// Requests are read strictly (package strict); readers of answers ignore members
-// they do not know.
+// Requests are decoded strictly (package strict). Clients ignore unknown members of responses.
 //
-// A Client may be used concurrently and lives until Close.
+// A Client is safe for concurrent use and lives until Close.
 package admin

@@ -35,7 +35,7 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// String returns the time as JSON carries it; "-" for the zero time.
+// String returns the time as in JSON, or "-" for the zero time.
 func (t Time) String() string {
 	if t.IsZero() {
 		return "-"
@@ -64,18 +64,18 @@ type Error struct {
 // Error returns the text.
 func (e *Error) Error() string { return e.Message }
 
-// ErrorBody wraps an Error as it stands in a response.
+// ErrorBody is the body of a failed response.
 type ErrorBody struct {
 	Error *Error `json:"error"`
 }
 
 // CreateInvite is the body of POST /invites.
 type CreateInvite struct {
-	Uses    int   `json:"uses"`     // how many accounts, 1 to 10,000
+	Uses    int   `json:"uses"`     // number of accounts, 1 to 10,000
 	LifeSec int64 `json:"life_sec"` // seconds until it expires, at most a year
 }
 
-// CreatedInvite answers POST /invites. It is the only time that the invite itself is shown.
+// CreatedInvite answers POST /invites. The invite itself is shown only here.
 type CreatedInvite struct {
 	ID      string `json:"id"`
 	Invite  string `json:"invite"`
@@ -117,16 +117,16 @@ type User struct {
 	Created     Time   `json:"created"`
 	Suspended   bool   `json:"suspended"`
 	Manifest    uint64 `json:"manifest_version"`
-	// Certificate is when the account's certificate ends.
+	// Certificate is the end of the account certificate's validity.
 	Certificate Time `json:"certificate_expires"`
 	// Devices are the active ones; only in GET /users/{name}.
 	Devices []Device `json:"devices,omitempty"`
-	// Quota is what the account's files take; only in GET /users/{name}.
+	// Quota is the quota and usage of the account's files; only in GET /users/{name}.
 	Quota *Quota `json:"quota,omitempty"`
 }
 
-// Users answers GET /users?after=NAME: up to a page of users by name. Next is
-// empty at the end.
+// Users answers GET /users?after=NAME: one page of users, sorted by name. Next is empty on the last
+// page.
 type Users struct {
 	Users []User `json:"users"`
 	Next  string `json:"next,omitempty"`
@@ -137,11 +137,11 @@ type Device struct {
 	ID       string `json:"id"`
 	Name     string `json:"name"`
 	Added    Time   `json:"added"`
-	LastSeen Time   `json:"last_seen"` // of a device that is connected: now
-	// Connected says that the device has a connection at this moment.
+	LastSeen Time   `json:"last_seen"` // the current time for a connected device
+	// Connected reports whether the device is connected now.
 	Connected bool `json:"connected"`
 	Revoked   bool `json:"revoked"`
-	// Mailbox is what waits for the device.
+	// The mailbox: envelopes waiting for the device.
 	MailboxEnvelopes int   `json:"mailbox_envelopes"`
 	MailboxBytes     int64 `json:"mailbox_bytes"`
 }
@@ -158,8 +158,7 @@ type Check struct {
 	Message string `json:"message,omitempty"`
 }
 
-// ConfirmedClock answers POST /clock/confirm: the server's time, and by how many
-// seconds it moved.
+// ConfirmedClock answers POST /clock/confirm: the server's time, and by how many seconds it moved.
 type ConfirmedClock struct {
 	Time     Time  `json:"time"`
 	MovedSec int64 `json:"moved_sec"`
@@ -172,7 +171,7 @@ type Stats struct {
 	Healthy bool  `json:"healthy"`
 	// Checks are the health details.
 	Checks []Check `json:"checks"`
-	// Warnings are what an administrator should know, in words.
+	// Warnings are messages for the administrator.
 	Warnings []string `json:"warnings"`
 	// Counters are by group and name; they start at 0 with the process.
 	Counters map[string]map[string]int64 `json:"counters"`

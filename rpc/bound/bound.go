@@ -13,15 +13,14 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// ErrLimit is an input that is longer or has more fields than its limits allow.
+// ErrLimit means that an input is longer or has more fields than its limits allow.
 var ErrLimit = errors.New("input exceeds its limits")
 
 // maxDepth bounds the nesting that is walked; our messages nest four deep.
 const maxDepth = 8
 
-// Unmarshal decodes b into m. It returns ErrLimit if b is longer than maxBytes
-// or holds more than maxFields fields in all its known messages together;
-// unknown fields count, and are dropped.
+// Unmarshal decodes b into m. It returns ErrLimit if b is longer than maxBytes, or if its known
+// messages contain more than maxFields fields in total. Unknown fields are counted and dropped.
 func Unmarshal(b []byte, m proto.Message, maxBytes, maxFields int) error {
 	if len(b) > maxBytes {
 		return fmt.Errorf("%w: %d bytes", ErrLimit, len(b))
@@ -33,7 +32,7 @@ func Unmarshal(b []byte, m proto.Message, maxBytes, maxFields int) error {
 	return proto.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(b, m)
 }
 
-// walk counts the fields of an encoded message of type md and of the messages in it.
+// walk counts the fields of an encoded message of type md, including nested messages.
 func walk(b []byte, md protoreflect.MessageDescriptor, budget *int, depth int) error {
 	if depth == 0 {
 		return fmt.Errorf("%w: nested too deep", ErrLimit)

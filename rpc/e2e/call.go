@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// Bounds of a call signal. daemon/media holds the same for what it takes.
+// Bounds of a call signal. daemon/media has the same bounds for its inputs.
 const (
-	// MaxSDP bounds a session description in bytes; with two codecs of pictures
-	// and one of sound it has about three thousand.
+	// MaxSDP bounds a session description in bytes. With two video codecs and one audio codec it has
+	// about three thousand.
 	MaxSDP = 16 << 10
 	// MaxCandidates bounds the candidates of one signal.
 	MaxCandidates = 32
 	// MaxCandidate bounds a candidate in bytes.
 	MaxCandidate = 512
-	// CallSecretSize is the length of each side's part of the media keys in bytes.
+	// CallSecretSize is the length of each side's contribution to the media keys in bytes.
 	CallSecretSize = 32
 	// MaxRing bounds how long a call may ring.
 	MaxRing = 10 * time.Minute
@@ -23,7 +23,7 @@ const (
 	MaxGeneration = 1 << 20
 )
 
-// checkCall holds the rules of a call signal.
+// checkCall checks the rules of a call signal.
 func checkCall(c *Call) error {
 	if len(c.GetId()) != IDSize {
 		return fmt.Errorf("%w: call id of %d bytes", ErrMalformed, len(c.GetId()))
@@ -49,7 +49,7 @@ func checkCall(c *Call) error {
 		}
 		return nil
 	case c.GetEnd() != nil:
-		// A reason that this version does not know ends a call all the same.
+		// An unknown reason also ends a call.
 		if c.GetEnd().GetReason() == CallReason_CALL_REASON_UNSPECIFIED {
 			return fmt.Errorf("%w: end of a call without reason", ErrMalformed)
 		}

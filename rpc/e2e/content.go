@@ -12,34 +12,36 @@ import (
 
 // Bounds of a content.
 const (
-	// MaxText bounds a text in bytes; what is larger goes as a file.
+	// MaxText bounds a text in bytes; a longer text is sent as a file.
 	MaxText = 64 << 10
-	// MaxContent bounds an encoded content: a text with its fields and files. With
-	// padding, chain and manifest it fits an envelope (wire.MaxCiphertext); a
-	// sender leaves thumbnails out that would not fit.
+	// MaxContent bounds an encoded content: a text with its fields and files. With padding, chain and
+	// manifest it fits into an envelope (wire.MaxCiphertext). A sender leaves out thumbnails that would
+	// not fit.
 	MaxContent = MaxText + 14<<10
-	// MaxIDs bounds the message ids that one receipt or retry names.
+	// MaxIDs bounds the message ids in one receipt or retry.
 	MaxIDs = 100
-	// maxFields bounds the fields of a content: ids, or files with twelve fields each, and what surrounds them.
+	// maxFields bounds the fields of a content: ids, or files with twelve fields each, plus the
+	// surrounding fields.
 	maxFields = MaxFiles*12 + 32
 	// IDSize is the length of a message id (UUIDv7) in bytes.
 	IDSize = 16
-	// MaxTime is the last time that a content may name: the end of the year 9999,
-	// the last one that RFC 3339 can write, in Unix milliseconds.
+	// MaxTime is the latest time in a content: the end of the year 9999, the last year that RFC 3339
+	// can represent, in Unix milliseconds.
 	MaxTime = 253_402_300_799_999
-	// MaxN bounds the counter of durable contents: the largest number that every
-	// reader of JSON keeps exactly (RFC 8259, section 6). A sender does not reach it.
+	// MaxN bounds the counter of durable contents: the largest integer that every JSON reader
+	// represents exactly (RFC 8259, section 6). No sender reaches it.
 	MaxN = 1<<53 - 1
 )
 
 var (
-	// ErrUnknownKind is a content of a kind that this version does not know. It is counted and acknowledged, never shown.
+	// ErrUnknownKind means that this version does not know the kind of a content. Such a content is
+	// counted and acknowledged, never shown.
 	ErrUnknownKind = errors.New("unknown content kind")
-	// ErrMalformed is a content that breaks a rule of its kind.
+	// ErrMalformed means that a content violates a rule of its kind.
 	ErrMalformed = errors.New("malformed content")
 )
 
-// Marshal encodes c after checking it as Unmarshal would.
+// Marshal checks c as Unmarshal would, and encodes it.
 func Marshal(c *Content) ([]byte, error) {
 	if err := check(c); err != nil {
 		return nil, err
@@ -54,8 +56,8 @@ func Marshal(c *Content) ([]byte, error) {
 	return b, nil
 }
 
-// Unmarshal decodes and checks a content. It returns ErrUnknownKind or
-// ErrMalformed; the size is checked before anything is allocated.
+// Unmarshal decodes and checks a content. It returns ErrUnknownKind or ErrMalformed. It checks the size
+// before it allocates anything.
 func Unmarshal(b []byte) (*Content, error) {
 	c := new(Content)
 	if err := bound.Unmarshal(b, c, MaxContent, maxFields); err != nil {
@@ -67,17 +69,16 @@ func Unmarshal(b []byte) (*Content, error) {
 	return c, nil
 }
 
-// Durable reports whether contents of kind k are kept by the relay, counted by
-// n and acknowledged with receipts. Everything else is control content.
+// Durable reports whether contents of kind k are stored by the relay, counted by n and acknowledged
+// with receipts. All other kinds are control content.
 func Durable(k Kind) bool {
 	return k == Kind_KIND_TEXT || k == Kind_KIND_REQUEST || k == Kind_KIND_FILE
 }
 
-// validTime reports whether ms is a time that a content may name, or 0 for none.
+// validTime reports whether ms is a valid time of a content, or 0 for none.
 func validTime(ms int64) bool { return ms >= 0 && ms <= MaxTime }
 
-// SentTime returns what SentMs is for a clock that shows ms: a clock far out of
-// the range that a content may name says nothing.
+// SentTime returns the SentMs for a clock at ms. It returns 0 for a clock outside the valid range.
 func SentTime(ms int64) int64 {
 	if !validTime(ms) {
 		return 0
@@ -85,7 +86,7 @@ func SentTime(ms int64) int64 {
 	return ms
 }
 
-// check holds the rules of each kind: the body that goes with it, and its bounds.
+// check checks the rules of each kind: its body and its bounds.
 func check(c *Content) error {
 	switch c.GetKind() {
 	case Kind_KIND_TEXT:
@@ -182,7 +183,7 @@ func checkSync(s *Sync) error {
 		return checkText(s.GetSent())
 	case s.GetRead() != nil:
 		if s.GetRead().GetState() == ReceiptState_RECEIPT_STATE_DECLINED {
-			return fmt.Errorf("%w: a sync of files that were declined", ErrMalformed)
+			return fmt.Errorf("%w: sync of declined files", ErrMalformed)
 		}
 		return checkReceipt(s.GetRead())
 	case s.GetSentFile() != nil:
@@ -204,7 +205,7 @@ func checkIDs(ids [][]byte) error {
 			return fmt.Errorf("%w: id of %d bytes", ErrMalformed, len(id))
 		}
 		if seen[[IDSize]byte(id)] {
-			return fmt.Errorf("%w: an id twice", ErrMalformed)
+			return fmt.Errorf("%w: duplicate id", ErrMalformed)
 		}
 		seen[[IDSize]byte(id)] = true
 	}

@@ -4,7 +4,7 @@
 // 	protoc        v3.21.12
 // source: e2e.proto
 
-// What devices say to each other inside the ciphertext. The server never links this package.
+// The contents that devices exchange inside the ciphertext. The server never links this package.
 
 package e2e
 
@@ -32,13 +32,13 @@ const (
 	Kind_KIND_RECEIPT     Kind = 2
 	Kind_KIND_RETRY       Kind = 3
 	Kind_KIND_SYNC        Kind = 4
-	// KIND_SESSION carries nothing: it confirms or rebuilds a session.
+	// KIND_SESSION has an empty body: it confirms or rebuilds a session.
 	Kind_KIND_SESSION Kind = 5
 	// KIND_REQUEST is a stranger's first message without its text.
 	Kind_KIND_REQUEST Kind = 6
 	Kind_KIND_FILE    Kind = 7
 	Kind_KIND_CALL    Kind = 8
-	// Reserved, refused as unknown until they exist.
+	// Reserved; refused as unknown until they are specified.
 	Kind_KIND_GROUP    Kind = 9
 	Kind_KIND_EDIT     Kind = 10
 	Kind_KIND_REACTION Kind = 11
@@ -121,8 +121,8 @@ const (
 	ReceiptState_RECEIPT_STATE_UNSPECIFIED ReceiptState = 0
 	ReceiptState_RECEIPT_STATE_DELIVERED   ReceiptState = 1
 	ReceiptState_RECEIPT_STATE_READ        ReceiptState = 2
-	// The user does not want files and will not fetch them; the ids are those of
-	// the files: of the message, if the file is one, else its own.
+	// The user declines files and will not fetch them. The ids are those of the
+	// files: the message's id if the file is the message, otherwise the file's own.
 	ReceiptState_RECEIPT_STATE_DECLINED ReceiptState = 3
 )
 
@@ -173,7 +173,7 @@ type CallReason int32
 
 const (
 	CallReason_CALL_REASON_UNSPECIFIED CallReason = 0
-	// CALL_REASON_HANGUP: by a user, or the call is not known here.
+	// CALL_REASON_HANGUP: a user hung up, or the call is unknown to this device.
 	CallReason_CALL_REASON_HANGUP   CallReason = 1
 	CallReason_CALL_REASON_DECLINED CallReason = 2
 	// CALL_REASON_BUSY: the device has another call.
@@ -184,9 +184,9 @@ const (
 	CallReason_CALL_REASON_CANCELLED CallReason = 5
 	// CALL_REASON_TAKEN: another device of the callee answered or declined.
 	CallReason_CALL_REASON_TAKEN CallReason = 6
-	// CALL_REASON_FAILED: the media found no way.
+	// CALL_REASON_FAILED: the media found no path.
 	CallReason_CALL_REASON_FAILED CallReason = 7
-	// CALL_REASON_IDENTITY: the media connection was not that of the device.
+	// CALL_REASON_IDENTITY: the media connection did not belong to the peer's device.
 	CallReason_CALL_REASON_IDENTITY CallReason = 8
 )
 
@@ -243,14 +243,14 @@ func (CallReason) EnumDescriptor() ([]byte, []int) {
 	return file_e2e_proto_rawDescGZIP(), []int{2}
 }
 
-// Content is what the body of one envelope says (crypto/SPEC.md, "Body").
+// Content is the decrypted body of one envelope (crypto/SPEC.md, "Body").
 type Content struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=secmsg.e2e.v1.Kind" json:"kind,omitempty"`
-	// n counts the durable contents of one sending device to one recipient account, from 1 to 2^53-1; 0 for control content.
+	// n numbers the durable contents from one sending device to one recipient account, from 1 to 2^53-1; 0 for control content.
 	N uint64 `protobuf:"varint,2,opt,name=n,proto3" json:"n,omitempty"`
 	// sent_ms is the sender's wall clock, Unix milliseconds from 0 (not known) to 253402300799999 (the end of
-	// the year 9999). It is shown to people. A call signal has the sender's profile time instead, by which a held-back offer shows.
+	// the year 9999). It is for display. A call signal carries the sender's profile time instead, which reveals an offer that was held back.
 	SentMs int64 `protobuf:"varint,3,opt,name=sent_ms,json=sentMs,proto3" json:"sent_ms,omitempty"`
 	// Types that are valid to be assigned to Body:
 	//
@@ -512,13 +512,13 @@ func (x *Text) GetFiles() []*File {
 	return nil
 }
 
-// File is a reference to a sealed blob and all that is needed to open it. As
-// the body of a KIND_FILE content its id is the message's, and the field is empty.
+// File refers to a sealed blob and contains everything needed to open it. As the
+// body of a KIND_FILE content its id is that of the message, and the field is empty.
 type File struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// id is a 16-byte UUIDv7 that names the file for its receiver, or empty.
 	Id []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// blob is the server's name of the blob.
+	// blob is the server's id of the blob.
 	Blob string `protobuf:"bytes,2,opt,name=blob,proto3" json:"blob,omitempty"`
 	// key is the 32-byte file key (crypto/SPEC.md, "File streams").
 	Key []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
@@ -526,7 +526,7 @@ type File struct {
 	Size uint64 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
 	// sha256 is the digest of the whole sealed blob.
 	Sha256 []byte `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// name is the last element of a path; the receiver makes it safe again.
+	// name is the last element of a path; the receiver sanitizes it again.
 	Name string `protobuf:"bytes,6,opt,name=name,proto3" json:"name,omitempty"`
 	// type is a media type (RFC 6838), a hint for display only.
 	Type string `protobuf:"bytes,7,opt,name=type,proto3" json:"type,omitempty"`
@@ -691,7 +691,7 @@ func (x *Thumbnail) GetHeight() uint32 {
 	return 0
 }
 
-// Receipt names 1 to 100 messages, none twice, that reached a state at the device that sends it.
+// Receipt lists 1 to 100 messages, without duplicates, that reached a state at the sending device.
 type Receipt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         ReceiptState           `protobuf:"varint,1,opt,name=state,proto3,enum=secmsg.e2e.v1.ReceiptState" json:"state,omitempty"`
@@ -744,8 +744,8 @@ func (x *Receipt) GetMessageIds() [][]byte {
 	return nil
 }
 
-// Retry asks the sender to seal messages again for this device because they could not be opened: 1 to 100 ids, none
-// twice. PROTOCOL.md, "Messages that did not open", says which of them are answered.
+// Retry asks the sender to seal messages again for this device, because they could not be opened: 1 to 100 ids,
+// without duplicates. rpc/PROTOCOL.md, "Messages that did not open", says which of them are answered.
 type Retry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	MessageIds    [][]byte               `protobuf:"bytes,1,rep,name=message_ids,json=messageIds,proto3" json:"message_ids,omitempty"`
@@ -863,7 +863,7 @@ func (*Request) Descriptor() ([]byte, []int) {
 	return file_e2e_proto_rawDescGZIP(), []int{7}
 }
 
-// Sync is a copy for the sender's own other devices; accepted only from own verified devices.
+// Sync is a copy for the sender's own other devices; accepted only from the account's own verified devices.
 type Sync struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// peer is the full address (user@domain) of the conversation.
@@ -983,8 +983,8 @@ func (*Sync_Read) isSync_What() {}
 func (*Sync_SentFile) isSync_What() {}
 
 // Call is a signal of a call, between one device of the caller and the devices
-// of the callee. It is sent only as class online. Every signal may come twice,
-// late or never: it says how things stand, so that saying it again does no harm.
+// of the callee. It is sent only as class online. Every signal may arrive twice,
+// late or never, so it describes a state and may be repeated without harm.
 type Call struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// id is the caller's 16-byte UUIDv7 of the call.
@@ -1145,7 +1145,7 @@ type CallOffer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// sdp is a session description without candidates (RFC 8866).
 	Sdp string `protobuf:"bytes,1,opt,name=sdp,proto3" json:"sdp,omitempty"`
-	// secret is the caller's 32 random bytes of the media keys.
+	// secret is the caller's 32 random bytes for the media keys.
 	Secret []byte `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
 	// fingerprint is the SHA-256 of the caller's DTLS certificate.
 	Fingerprint []byte `protobuf:"bytes,3,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
@@ -1266,12 +1266,12 @@ func (*CallRinging) Descriptor() ([]byte, []int) {
 	return file_e2e_proto_rawDescGZIP(), []int{11}
 }
 
-// CallAnswer says that the user of a device takes the call. The first that the
-// caller gets is the one that counts.
+// CallAnswer says that the user of a device takes the call. Only the first one
+// that the caller receives counts.
 type CallAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Sdp   string                 `protobuf:"bytes,1,opt,name=sdp,proto3" json:"sdp,omitempty"`
-	// secret is the callee's 32 random bytes of the media keys.
+	// secret is the callee's 32 random bytes for the media keys.
 	Secret []byte `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
 	// fingerprint is the SHA-256 of the callee's DTLS certificate.
 	Fingerprint   []byte `protobuf:"bytes,3,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
@@ -1330,12 +1330,12 @@ func (x *CallAnswer) GetFingerprint() []byte {
 	return nil
 }
 
-// CallCandidates are all addresses of a device that are known so far. The
-// caller's also tell a device that its answer is the one that counts; no address
-// of either side is sent before.
+// CallCandidates lists all addresses of a device that are known so far. The
+// caller's candidates also tell a device that its answer was chosen; neither side
+// sends an address before that.
 type CallCandidates struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// generation counts the restarts before them.
+	// generation is the number of restarts before them.
 	Generation uint32 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
 	// candidates are at most 32 values of the attribute (RFC 8839, section 5.1).
 	Candidates    []string `protobuf:"bytes,2,rep,name=candidates,proto3" json:"candidates,omitempty"`
@@ -1387,11 +1387,11 @@ func (x *CallCandidates) GetCandidates() []string {
 	return nil
 }
 
-// CallRestart looks for a new path for a call that was connected: the caller's
-// offer, the callee's answer to it, or, without sdp, the callee's wish for one.
+// CallRestart asks for a new path for a connected call: the caller's offer, the
+// callee's answer to it, or, without sdp, the callee's request for an offer.
 type CallRestart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// generation counts the restarts, from 1; 0 in a wish.
+	// generation numbers the restarts, from 1; 0 in a request.
 	Generation    uint32 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
 	Sdp           string `protobuf:"bytes,2,opt,name=sdp,proto3" json:"sdp,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1442,8 +1442,8 @@ func (x *CallRestart) GetSdp() string {
 	return ""
 }
 
-// CallEnd ends a call for the device that gets it, or, from a device of the
-// callee, says that this one has no part in it.
+// CallEnd ends a call for the device that receives it. From a device of the
+// callee it says that this device takes no part in the call.
 type CallEnd struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reason        CallReason             `protobuf:"varint,1,opt,name=reason,proto3,enum=secmsg.e2e.v1.CallReason" json:"reason,omitempty"`

@@ -8,18 +8,18 @@ import (
 
 // Bounds of a file reference.
 const (
-	// MaxFiles bounds the files of one message; more go as messages of their own.
+	// MaxFiles bounds the files of one message. Further files go into messages of their own.
 	MaxFiles = 20
 	// FileKeySize is the length of a file key in bytes.
 	FileKeySize = 32
-	// MaxFileName bounds a name in bytes: what common file systems take.
+	// MaxFileName bounds a name in bytes: the limit of common file systems.
 	MaxFileName = 255
 	// MaxFileType bounds a media type in bytes (RFC 6838, section 4.2: twice 127 and a slash).
 	MaxFileType = 255
-	// MaxBlobID bounds the server's name of a blob in bytes.
+	// MaxBlobID bounds the server's id of a blob in bytes.
 	MaxBlobID = 128
-	// MaxFileSize bounds a file in bytes: a sealed blob has at most 4,000 parts of
-	// 8 MiB, so that no larger one can be fetched.
+	// MaxFileSize bounds a file in bytes. A sealed blob has at most 4,000 parts of 8 MiB, so a larger
+	// file could not be fetched.
 	MaxFileSize = 32 << 30
 	// MaxThumbnail bounds a thumbnail in bytes, so that a file's message stays small.
 	MaxThumbnail = 12 << 10
@@ -27,7 +27,7 @@ const (
 	MaxThumbnailSide = 512
 )
 
-// checkFiles holds the rules of the files of a text: each with an id, no id twice.
+// checkFiles checks the files of a text: each needs an id, and no id may occur twice.
 func checkFiles(files []*File) error {
 	if len(files) > MaxFiles {
 		return fmt.Errorf("%w: %d files", ErrMalformed, len(files))
@@ -38,14 +38,14 @@ func checkFiles(files []*File) error {
 			return err
 		}
 		if seen[string(f.GetId())] {
-			return fmt.Errorf("%w: a file id twice", ErrMalformed)
+			return fmt.Errorf("%w: duplicate file id", ErrMalformed)
 		}
 		seen[string(f.GetId())] = true
 	}
 	return nil
 }
 
-// checkFile holds the rules of one reference; withID says that it needs an id of its own.
+// checkFile checks one reference. withID requires an id in it.
 func checkFile(f *File, withID bool) error {
 	wantID := 0
 	if withID {
@@ -77,7 +77,7 @@ func checkFile(f *File, withID bool) error {
 	return nil
 }
 
-// plainASCII reports whether s has only printable ASCII without spaces.
+// plainASCII reports whether s consists of printable ASCII without spaces.
 func plainASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {

@@ -1,10 +1,8 @@
-// Package strict decodes JSON requests. It accepts only text that every careful
-// parser reads the same way: UTF-8, no member twice, member names spelt exactly
-// as the contract spells them, no members that the contract does not have, and
-// nothing after the value. encoding/json accepts all of these, and would, for
-// example, let a later "PEERS" replace an earlier "peers".
+// Package strict decodes JSON requests. It accepts only text that every careful parser reads the same
+// way: UTF-8, no duplicate member, member names spelt exactly as in the contract, no members outside of
+// the contract, and nothing after the value. encoding/json accepts violations of all of these; for
+// example, a later "PEERS" would replace an earlier "peers".
 //
-// Only requests are decoded with it. Readers of answers stay tolerant, so that
-// a newer daemon or server may add fields. It has no state that callers see and
-// is safe for concurrent use.
+// Only requests are decoded with it. Readers of responses stay tolerant, so that a newer daemon or
+// server may add fields. The package has no visible state and is safe for concurrent use.
 package strict

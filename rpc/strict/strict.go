@@ -10,22 +10,22 @@ import (
 	"unicode/utf8"
 )
 
-// Limits bound one JSON text. The caller bounds its bytes when it reads them.
+// Limits bound one JSON text. The caller bounds its length when reading it.
 type Limits struct {
-	Depth  int // how deep arrays and objects may nest
-	Values int // how many values there may be; a parser's cost follows their number
+	Depth  int // nesting depth of arrays and objects
+	Values int // number of values, which determines a parser's cost
 }
 
-// ErrLimit is wrapped by errors about text that exceeds its Limits, and
-// ErrSyntax by errors about text that is not JSON in UTF-8 at all.
+// ErrLimit is wrapped by errors about text that exceeds its Limits, ErrSyntax by errors about text that
+// is not JSON in UTF-8.
 var (
 	ErrLimit  = errors.New("input exceeds its limits")
 	ErrSyntax = errors.New("not JSON")
 )
 
-// Unmarshal decodes data into the value that v points to. It returns an error
-// that says what is wrong with the text, and leaves the value as it was, if the
-// text breaks a rule of this package. A null leaves a field as it is.
+// Unmarshal decodes data into the value that v points to. If the text violates a rule of this package,
+// it returns an error that explains the problem and leaves the value unchanged. A null leaves a field
+// unchanged.
 func Unmarshal(data []byte, v any, l Limits) error {
 	if !utf8.Valid(data) {
 		return fmt.Errorf("%w: not UTF-8", ErrSyntax)
@@ -34,7 +34,7 @@ func Unmarshal(data []byte, v any, l Limits) error {
 		return err
 	}
 	if !json.Valid(data) {
-		// The decoder knows better words than Valid, and does not get further here.
+		// The decoder has better error messages than Valid, and fails here without decoding anything.
 		err := json.Unmarshal(data, new(json.RawMessage))
 		return fmt.Errorf("%w: %v", ErrSyntax, err)
 	}
@@ -45,7 +45,7 @@ func Unmarshal(data []byte, v any, l Limits) error {
 	return inWords(json.Unmarshal(data, v))
 }
 
-// inWords says what the decoder of encoding/json found without its names of Go.
+// inWords translates an error of encoding/json into words without names of Go types.
 func inWords(err error) error {
 	e, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	if !ok {
@@ -53,7 +53,7 @@ func inWords(err error) error {
 	}
 	var path []string
 	for part := range strings.SplitSeq(e.Field, ".") {
-		// Embedded structs stand in the path by the names of their types.
+		// Embedded structs appear in the path by the names of their types.
 		if part != "" && !('A' <= part[0] && part[0] <= 'Z') {
 			path = append(path, part)
 		}
@@ -88,15 +88,14 @@ func expected(t reflect.Type) string {
 	return "an integer of " + strconv.Itoa(t.Bits()) + " bits"
 }
 
-// check enforces the limits without parsing, so that a hostile text costs no
-// more than one look at each of its bytes. Every value but the first of an array
-// or object follows a comma.
+// check enforces the limits without parsing, so that it reads each byte of a hostile text only once.
+// Every value of an array or object except the first follows a comma.
 func (l Limits) check(data []byte) error {
 	depth, values, quoted := 0, 1, false
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
 		case quoted && c == '\\':
-			i++ // the next byte does not end the string
+			i++ // an escaped byte does not end the string
 		case c == '"':
 			quoted = !quoted
 		case quoted:
@@ -117,14 +116,14 @@ func (l Limits) check(data []byte) error {
 	return nil
 }
 
-// walker goes once through valid JSON of bounded depth.
+// walker walks once through valid JSON of bounded depth.
 type walker struct {
 	data []byte
 	pos  int
 }
 
-// value passes over one value that is to be decoded into a t; a nil t is a type
-// whose members are not known here.
+// value walks over one value that will be decoded into a t. A nil t is a type whose members are not
+// known here.
 func (w *walker) value(t reflect.Type) error {
 	t = target(t)
 	switch w.peek() {
@@ -143,7 +142,7 @@ func (w *walker) value(t reflect.Type) error {
 }
 
 func (w *walker) object(t reflect.Type) error {
-	var known map[string]reflect.Type // nil: any name
+	var known map[string]reflect.Type // nil allows any name
 	var elem reflect.Type
 	if t != nil && t.Kind() == reflect.Struct {
 		known = fields(t)
@@ -158,7 +157,7 @@ func (w *walker) object(t reflect.Type) error {
 			return err
 		}
 		if !seen.add(name) {
-			return fmt.Errorf("the member %s stands twice", quote(name))
+			return fmt.Errorf("duplicate member %s", quote(name))
 		}
 		if known != nil {
 			var ok bool
@@ -203,8 +202,8 @@ func (w *walker) array(t reflect.Type) error {
 	return nil
 }
 
-// text passes over a string and returns what it says. encoding/json would put
-// U+FFFD in the place of half a surrogate pair, so that is refused.
+// text walks over a string and returns its decoded form. It refuses half of a surrogate pair, which
+// encoding/json would replace by U+FFFD.
 func (w *walker) text() ([]byte, error) {
 	start, escaped := w.pos, false
 	for w.pos++; w.data[w.pos] != '"'; w.pos++ {
@@ -238,7 +237,7 @@ func (w *walker) text() ([]byte, error) {
 	return []byte(s), nil
 }
 
-// hex reads the four digits of an escape, or 0 where there are none.
+// hex reads the four digits of an escape. It returns 0 if there are none.
 func (w *walker) hex(at int) int64 {
 	n, err := strconv.ParseInt(string(w.data[at:min(at+4, len(w.data))]), 16, 32)
 	if err != nil {
@@ -247,7 +246,7 @@ func (w *walker) hex(at int) int64 {
 	return n
 }
 
-// peek passes over white space and returns the next byte, 0 at the end.
+// peek skips white space and returns the next byte, or 0 at the end.
 func (w *walker) peek() byte {
 	for ; w.pos < len(w.data); w.pos++ {
 		if c := w.data[w.pos]; c != ' ' && c != '\t' && c != '\r' && c != '\n' {
@@ -265,8 +264,8 @@ func delimits(c byte) bool {
 	return false
 }
 
-// names are the members of one object. Most objects have few, for which a list
-// is cheaper than a map.
+// names are the members of one object. Most objects have few members, for which a list is cheaper than
+// a map.
 type names struct {
 	few  [16][]byte
 	n    int
@@ -294,7 +293,7 @@ func (s *names) add(name []byte) bool {
 	return true
 }
 
-// quote makes a name that a caller wrote fit for a message.
+// quote makes a caller's name safe for use in a message.
 func quote(name []byte) string {
 	const most = 64
 	if len(name) > most {

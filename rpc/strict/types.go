@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// target returns the type that encoding/json fills, behind pointers, or nil for
-// one that decodes itself or takes anything.
+// target returns the type that encoding/json fills, without pointers, or nil for a type that decodes
+// itself or accepts anything.
 func target(t reflect.Type) reflect.Type {
 	for t != nil {
 		if decodesItself(t) {
@@ -31,7 +31,7 @@ func decodesItself(t reflect.Type) bool {
 // known maps a struct type to its map[string]reflect.Type.
 var known sync.Map
 
-// fields returns the members of a struct type by their names in JSON.
+// fields returns the members of a struct type by their JSON names.
 func fields(t reflect.Type) map[string]reflect.Type {
 	if m, ok := known.Load(t); ok {
 		return m.(map[string]reflect.Type)

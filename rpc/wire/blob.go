@@ -2,32 +2,31 @@ package wire
 
 import "time"
 
-// Limits of blobs that both ends hold.
+// Limits of blobs that client and server share.
 const (
-	// BlobPartSize bounds one part in bytes: 128 sealed chunks of 64 KiB and the
-	// stream's header fit. S3 wants at least 5 MiB for every part but the last.
+	// BlobPartSize bounds one part in bytes: 128 sealed chunks of 64 KiB plus the stream's header. S3
+	// requires at least 5 MiB for every part but the last.
 	BlobPartSize = 8<<20 + 4<<10
-	// MaxBlobParts bounds the parts of a blob: 31 GiB. S3 takes 10,000, but
-	// their ETags must fit into one request.
+	// MaxBlobParts bounds the parts of a blob: 31 GiB. S3 allows 10,000, but their ETags must fit into
+	// one request.
 	MaxBlobParts = 4_000
 	// MaxBlobReaders bounds the accounts that may fetch a blob.
 	MaxBlobReaders = 256
-	// MaxBlobTickets bounds the parts that one call asks tickets for.
+	// MaxBlobTickets bounds the tickets in one call.
 	MaxBlobTickets = 32
-	// MinBlobPart is the least size of a part in bytes; only the last part of a
-	// blob may be smaller. It is S3's own bound (EntityTooSmall), and keeps the
-	// parts of an account's quota few.
+	// MinBlobPart is the least size of a part in bytes, except for the last part of a blob. It is S3's
+	// own bound (EntityTooSmall), and bounds the number of parts within an account's quota.
 	MinBlobPart = 5 << 20
-	// BlobTicketLife is how long a ticket is good.
+	// BlobTicketLife is how long a ticket is valid.
 	BlobTicketLife = 15 * time.Minute
 )
 
-// PathBlobData begins the paths of the server's own ticket URLs, which carry no
-// token: their signature is the right. They need no protocol header.
+// PathBlobData is the prefix of the server's own ticket URLs. They need no token, because they are
+// signed, and no protocol header.
 const PathBlobData = "/v1/blobdata/"
 
-// CodeTicket (403) answers a ticket's URL that is expired, or not what was
-// signed: a new ticket is needed.
+// CodeTicket (403) refuses a ticket's URL that has expired or differs from the signed one. The client
+// needs a new ticket.
 const CodeTicket Code = "ticket"
 
 // CreateBlob is the body of POST /v1/blobs.
@@ -48,7 +47,7 @@ type Blob struct {
 	Parts     []BlobPart `json:"parts" doc:"stored parts in order of number; none once the blob is complete"`
 }
 
-// BlobUsage answers GET /v1/blobs: what the caller's blobs take, uploads included.
+// BlobUsage answers GET /v1/blobs: the usage and limits of the caller's blobs, including uploads.
 type BlobUsage struct {
 	Bytes    int64 `json:"bytes" doc:"bytes of all blobs and uploads, as they are reserved"`
 	Quota    int64 `json:"quota" doc:"bytes that all of them may take"`
@@ -57,26 +56,26 @@ type BlobUsage struct {
 	MaxSize  int64 `json:"max_size" doc:"bytes that one blob may have"`
 }
 
-// BlobPart is a part that is stored, or is to be.
+// BlobPart is a part that is stored or to be stored.
 type BlobPart struct {
 	Number int    `json:"number" doc:"1 to 4,000"`
 	Size   int64  `json:"size" doc:"bytes: 1 to 8,392,704 (8 MiB and 4 KiB), all but the last at least 5,242,880 (5 MiB)"`
 	ETag   string `json:"etag,omitempty" doc:"the store's name of the stored part, without quotes; not in requests"`
 }
 
-// BlobTickets is the body of POST /v1/blobs/{id}/tickets: it asks where these
-// parts go. Their sizes are reserved, and count towards quota and size limit.
+// BlobTickets is the body of POST /v1/blobs/{id}/tickets: it asks for the URLs of these parts. Their
+// sizes are reserved, and count towards quota and size limit.
 type BlobTickets struct {
 	Parts []BlobPart `json:"parts" doc:"1 to 32 parts with number and size, each number once"`
 }
 
-// BlobTicket says where one part goes, or where a blob comes from.
+// BlobTicket is the URL of one part to upload or of a blob to download.
 type BlobTicket struct {
 	Number    int    `json:"number,omitempty" doc:"of the part; absent in a ticket to fetch"`
 	URL       string `json:"url" doc:"takes a PUT of exactly the size that was asked for, answered with the header ETag; or any number of GETs, with Range. One that begins with / is the server's own; any other one is a store's, and gets no token"`
 	ExpiresMS int64  `json:"expires_ms" doc:"until when it may be used, Unix milliseconds: 15 minutes"`
-	// Size is what the whole blob must have, in bytes; 0: not known. It is said
-	// by who fetches, and never on the wire.
+	// Size is the expected size of the whole blob in bytes; 0 if not known. The downloading code sets
+	// it; it is never on the wire.
 	Size int64 `json:"-"`
 }
 
@@ -85,8 +84,7 @@ type BlobTicketList struct {
 	Tickets []BlobTicket `json:"tickets" doc:"in the order of the request"`
 }
 
-// CompleteBlob is the body of POST /v1/blobs/{id}/complete. Repeating it gives
-// the same answer.
+// CompleteBlob is the body of POST /v1/blobs/{id}/complete. Repeating it gives the same answer.
 type CompleteBlob struct {
 	Size  int64    `json:"size" doc:"of the whole blob: the sum of its parts, bytes"`
 	ETags []string `json:"etags" doc:"the store's names of the parts, from part 1 on without a gap, with or without quotes; 1 to 4,000"`

@@ -7,29 +7,28 @@ import (
 	"time"
 )
 
-// Bounds of numbers that a server says. What a client computes with stays within
-// them, so that no time or wait wraps around, and everything can be shown.
+// Bounds of numbers sent by a server. Numbers that a client computes with stay within them, so that no
+// time or delay overflows, and all can be displayed.
 const (
-	// MaxTime is the last time that may be named, in Unix milliseconds: the end of
-	// the year 9999, the last one that RFC 3339 can write.
+	// MaxTime is the latest valid time in Unix milliseconds: the end of the year 9999, the last year
+	// that RFC 3339 can represent.
 	MaxTime = 253_402_300_799_999
 	// MaxRetryAfter bounds how long a server can ask a client to wait.
 	MaxRetryAfter = 15 * time.Minute
 	// MaxManifests bounds the manifests of one answer.
 	MaxManifests = 50
-	// maxStock bounds what a server says of a stock of prekeys: more than any
-	// account uploads.
+	// maxStock bounds a server's count of prekeys: more than any account uploads.
 	maxStock = 1_000_000
 	// maxBlobSize bounds a blob in bytes: all its parts at their largest.
 	maxBlobSize = MaxBlobParts * BlobPartSize
-	// maxDownloads bounds a count of downloads, so that it can be added to.
+	// maxDownloads bounds a count of downloads, so that adding to it does not overflow.
 	maxDownloads = 1 << 40
 )
 
-// errNumber is a number out of its bounds.
-var errNumber = errors.New("a number is out of its bounds")
+// errNumber means that a number is out of bounds.
+var errNumber = errors.New("number out of bounds")
 
-// inRange fails unless v lies from 0 to limit.
+// inRange returns an error unless v is between 0 and limit.
 func inRange[N int | int64](what string, v, limit N) error {
 	if v < 0 || v > limit {
 		return fmt.Errorf("%s %d: %w", what, v, errNumber)
@@ -39,8 +38,8 @@ func inRange[N int | int64](what string, v, limit N) error {
 
 func validTime(what string, ms int64) error { return inRange(what, ms, MaxTime) }
 
-// Answer is the answer to a REST call that holds numbers. Who decodes one calls
-// Check before it uses any of them.
+// Answer is the response to a REST call that contains numbers. Whoever decodes one must call Check
+// before using any of them.
 type Answer interface{ Check() error }
 
 // Check bounds the numbers of a Realm.
@@ -101,9 +100,8 @@ func (d *BlobDownload) Check() error {
 // Check bounds the numbers of TurnCredentials.
 func (t *TurnCredentials) Check() error { return validTime("expires_ms", t.ExpiresMS) }
 
-// Check bounds the numbers of the frames of a server. Those of an Envelope are
-// not among them: a sender chose some of them, and one envelope must not end the
-// connection, so that its reader asks KnownTime.
+// Check bounds the numbers in a server's frame, except those of an Envelope: a sender chose some of
+// them, and one envelope must not end the connection. The reader of an envelope uses KnownTime instead.
 func (f *ContactServer) Check() error {
 	switch {
 	case f.GetIssued() != nil:
@@ -124,7 +122,7 @@ func (f *ReplicaServer) Check() error {
 	return nil
 }
 
-// KnownTime returns ms if it is a time that may be named, else 0: not known.
+// KnownTime returns ms if it is a valid time, else 0 for "not known".
 func KnownTime(ms int64) int64 {
 	if ms < 0 || ms > MaxTime {
 		return 0
@@ -132,15 +130,15 @@ func KnownTime(ms int64) int64 {
 	return ms
 }
 
-// Wait returns how long a server asks to wait, 0 to MaxRetryAfter.
+// Wait returns the delay that a server asks for, from 0 to MaxRetryAfter.
 func Wait(ms int64) time.Duration {
 	return time.Duration(min(max(ms, 0), MaxRetryAfter.Milliseconds())) * time.Millisecond
 }
 
-// WaitSeconds is Wait for seconds, whatever number they are.
+// WaitSeconds is Wait for any number of seconds, including invalid ones.
 func WaitSeconds(s float64) time.Duration {
 	limit := MaxRetryAfter.Seconds()
-	if !(s > 0) { // not a number, too
+	if !(s > 0) { // also false for NaN
 		return 0
 	}
 	return time.Duration(min(s, limit) * float64(time.Second))

@@ -9,12 +9,12 @@ import (
 // Code is a stable error code of the REST API.
 type Code string
 
-// The codes of the REST API with the HTTP status each one travels with.
+// The codes of the REST API, each with its HTTP status.
 const (
 	CodeMalformed    Code = "malformed"    // 400: the body or a field breaks a rule
-	CodeUnauthorized Code = "unauthorized" // 401: no, an expired or a wrong token or proof
+	CodeUnauthorized Code = "unauthorized" // 401: missing, expired or wrong token or proof
 	CodeForbidden    Code = "forbidden"    // 403: authenticated, but not allowed
-	CodeSuspended    Code = "suspended"    // 403: the caller's own account is suspended, for as long as an administrator wants
+	CodeSuspended    Code = "suspended"    // 403: the caller's own account is suspended, until an administrator resumes it
 	CodeRevoked      Code = "revoked"      // 403: final: the device was removed from its account
 	CodeNotFound     Code = "not_found"    // 404: no such account, device or route
 	CodeInvite       Code = "invite"       // 403: the invite is unknown, used, expired or revoked
@@ -39,11 +39,10 @@ type Error struct {
 // Error formats the code and the text.
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Code, e.Message) }
 
-// Wait returns how long to wait before the next try, at most MaxRetryAfter, or 0
-// if the server named none.
+// Wait returns the delay before the next try, at most MaxRetryAfter, or 0 if the server gave none.
 func (e *Error) Wait() time.Duration { return WaitSeconds(e.RetryAfter) }
 
-// ErrorBody wraps an Error as it stands in a response.
+// ErrorBody is the body of a failed response.
 type ErrorBody struct {
 	Error *Error `json:"error" doc:"what went wrong"`
 }

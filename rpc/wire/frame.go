@@ -12,14 +12,14 @@ import (
 // MaxBatch items with at most 16 fields each.
 const maxFields = 16*MaxBatch + 64
 
-// Frame is a message that travels as one WebSocket message.
+// Frame is a message that is sent as one WebSocket message.
 type Frame interface {
 	proto.Message
 	*ContactClient | *ContactServer | *ReplicaClient | *ReplicaServer
 }
 
-// Marshal encodes a frame. It fails if the frame exceeds MaxFrame: whoever
-// makes frames splits its batches by size first.
+// Marshal encodes a frame. It returns an error if the frame exceeds MaxFrame: callers must split
+// batches by size first.
 func Marshal[F Frame](f F) ([]byte, error) {
 	b, err := proto.Marshal(f)
 	if err != nil {
@@ -31,8 +31,8 @@ func Marshal[F Frame](f F) ([]byte, error) {
 	return b, nil
 }
 
-// Unmarshal decodes a frame within the limits of the protocol; the number of
-// items is bounded before any of them is allocated.
+// Unmarshal decodes a frame within the limits of the protocol. It bounds the number of items before it
+// allocates any of them.
 func Unmarshal[F Frame](b []byte, f F) error {
 	if err := bound.Unmarshal(b, f, MaxFrame, maxFields); err != nil {
 		return fmt.Errorf("decode frame: %w", err)

@@ -2,21 +2,21 @@ package wire
 
 import "time"
 
-// ProtocolVersion is the version of the REST API and the frames. There is one
-// version and no negotiation: a peer that speaks another one is refused.
+// ProtocolVersion is the version of the REST API and the frames. There is one version and no
+// negotiation: a peer with another version is refused.
 const ProtocolVersion = 1
 
-// Limits that both ends hold. Server-side rates and quotas are options of the
-// server's configuration; these are part of the protocol.
+// Limits that client and server share; they are part of the protocol. Rates and quotas are not: the
+// server's configuration sets them.
 const (
-	// MaxFrame bounds one WebSocket message in bytes, so that a peer can never
-	// make the other side allocate more before it is parsed.
+	// MaxFrame bounds one WebSocket message in bytes, so that a peer cannot make the other side
+	// allocate more before parsing.
 	MaxFrame = 128 << 10
 	// MaxCiphertext bounds one envelope's ciphertext: 64 KiB of text, Padme
 	// padding (at most 12 %), and the first message's chain and manifest.
 	MaxCiphertext = 96 << 10
-	// MaxRequestCiphertext bounds the one envelope for each device that a
-	// stranger may leave: a kilobyte of text beside chain and manifest.
+	// MaxRequestCiphertext bounds the one envelope per device that a stranger may leave: a kilobyte of
+	// text plus chain and manifest.
 	MaxRequestCiphertext = 12 << 10
 	// MaxBatch bounds the envelopes in one Send or Deliver frame.
 	MaxBatch = 256
@@ -25,9 +25,9 @@ const (
 	// MaxBody bounds a REST request body in bytes: 200 one-time prekeys of
 	// which 100 carry 1,184-byte ML-KEM keys, in base64, with room.
 	MaxBody = 512 << 10
-	// MaxValues bounds the values of a REST request body: what a parser spends
-	// follows their number, not their bytes. The largest bodies, full of the
-	// shortest prekeys or of ETags, have about 4,000.
+	// MaxValues bounds the values in a REST request body, because a parser's cost depends on their
+	// number rather than on bytes. The largest bodies, full of the shortest prekeys or of ETags, have
+	// about 4,000.
 	MaxValues = 4096
 	// MaxDevices bounds the devices of an account (crypto/SPEC.md, "Device manifest").
 	MaxDevices = 10
@@ -35,18 +35,17 @@ const (
 	PingInterval = 25 * time.Second
 	// WriteTimeout bounds one write to a connection.
 	WriteTimeout = 10 * time.Second
-	// TokenLife is how long an access token lets its holder open a connection.
+	// TokenLife is how long an access token can be used to open a connection.
 	TokenLife = 10 * time.Minute
 	// MailboxRetention is how long the server keeps an envelope for an absent device.
 	MailboxRetention = 30 * 24 * time.Hour
 )
 
-// ByeOtherCopy is the text of a Bye with REASON_STALE_FENCE when another copy of
-// the device is connected at that moment: then a stale copy stops instead of
-// enrolling anew (PROTOCOL.md, section 3.1).
+// ByeOtherCopy is the text of a Bye with REASON_STALE_FENCE while another copy of the device is
+// connected. On it, a stale copy stops instead of enrolling again (rpc/PROTOCOL.md, section 3.1).
 const ByeOtherCopy = "another copy of this device is connected"
 
-// Role names what a token is good for; a token for one role is refused by the others.
+// Role is the purpose of a token. Each role's interface refuses tokens of other roles.
 type Role string
 
 // The roles of an access token.

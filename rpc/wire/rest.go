@@ -1,8 +1,8 @@
 package wire
 
-// The JSON bodies of the REST API. []byte fields are standard base64. Every
-// signed structure (chain, manifest, prekey, statement) travels as the exact
-// bytes that were signed; their layouts stand in crypto/SPEC.md.
+// The JSON bodies of the REST API. []byte fields are standard base64. Every signed structure (chain,
+// manifest, prekey, statement) is carried as the exact signed bytes; crypto/SPEC.md defines their
+// layouts.
 
 // Realm answers GET /v1/realm: the first thing a client fetches on a connection.
 type Realm struct {
@@ -13,8 +13,8 @@ type Realm struct {
 	TimeMS    int64  `json:"time_ms" doc:"the server's clock, Unix milliseconds"`
 }
 
-// Register is the body of POST /v1/accounts. Repeating it with the same token
-// and the same keys gives the same answer.
+// Register is the body of POST /v1/accounts. Repeating it with the same token and keys gives the same
+// answer.
 type Register struct {
 	Token    []byte `json:"token" doc:"the invite's 16 bytes"`
 	Name     string `json:"name" doc:"the wished account name: the part before the @"`
@@ -79,8 +79,8 @@ type Certificate struct {
 	Chain [][]byte `json:"chain" doc:"the account's certificate and the issuing one, DER"`
 }
 
-// DeviceBundle is what is needed to start a session with one device. Every
-// prekey is a signed prekey in the layout of crypto/SPEC.md.
+// DeviceBundle contains the keys for starting a session with one device. Every prekey is a signed
+// prekey in the layout of crypto/SPEC.md.
 type DeviceBundle struct {
 	Device          string `json:"device" doc:"device id, base32 text"`
 	SignedPrekey    []byte `json:"signed_prekey" doc:"the signed X25519 prekey"`
@@ -93,16 +93,16 @@ type BundlesRequest struct {
 	Devices []string `json:"devices,omitempty" doc:"device ids, base32 text; none: all devices of the account. The calling device is left out"`
 }
 
-// Bundles answers POST /v1/accounts/{name}/bundles; one call returns all devices.
-// A device without a valid bundle is left out.
+// Bundles answers POST /v1/accounts/{name}/bundles. One response covers all devices; those without a
+// valid bundle are left out.
 type Bundles struct {
 	Chain    [][]byte       `json:"chain" doc:"the account's certificate and the issuing one, DER"`
 	Manifest []byte         `json:"manifest" doc:"the newest manifest"`
 	Devices  []DeviceBundle `json:"devices" doc:"a bundle for each device that has a valid one"`
 }
 
-// PutPrekeys is the body of PUT /v1/prekeys, for the calling device. The
-// signed and last-resort keys replace the former ones; one-time keys are added.
+// PutPrekeys is the body of PUT /v1/prekeys, for the calling device. The signed and last-resort keys
+// replace the previous ones; one-time keys are added.
 type PutPrekeys struct {
 	SignedPrekey    []byte   `json:"signed_prekey,omitempty" doc:"replaces the former one; absent: it stays"`
 	LastResortKEM   []byte   `json:"last_resort_kem,omitempty" doc:"replaces the former one; absent: it stays"`
@@ -119,16 +119,15 @@ type PrekeyCount struct {
 	OneTimeKEM          int   `json:"one_time_kem" doc:"one-time ML-KEM-768 prekeys that are left"`
 }
 
-// StoredPrekeys answers PUT /v1/prekeys: the stock, and which one-time keys of the
-// upload are part of it or were. A key that is not named was not kept, and nobody
-// will use it.
+// StoredPrekeys answers PUT /v1/prekeys: the stock, and which one-time keys of the upload are or were
+// in it. A key that is not listed was not stored, and nobody will use it.
 type StoredPrekeys struct {
 	PrekeyCount
 	KeptExchange []uint32 `json:"kept_exchange" doc:"ids of those one-time X25519 prekeys of this upload that the server has, or had until somebody fetched them"`
 	KeptKEM      []uint32 `json:"kept_kem" doc:"the same for ML-KEM-768"`
 }
 
-// Relation is how an account stands to another one, as its owner set it.
+// Relation is an account's relation to another account, as set by its owner.
 type Relation string
 
 // The relations of a contact list entry.

@@ -2,7 +2,7 @@ package wire
 
 import "time"
 
-// Limits of TURN credentials that both ends hold.
+// Limits of TURN credentials that client and server share.
 const (
 	// MaxTurnURLs bounds the URLs of one answer.
 	MaxTurnURLs = 16
@@ -12,9 +12,8 @@ const (
 	MaxTurnLife = 10 * time.Minute
 )
 
-// TurnCredentials answers POST /v1/turn: media servers, and what lets this
-// account relay through them. A call that began with them may go on past their
-// expiry; they are only for beginning.
+// TurnCredentials answers POST /v1/turn: media servers, and credentials for relaying through them. Only
+// the start of a relay needs valid credentials: a call that has begun may outlast them.
 type TurnCredentials struct {
 	URLs      []string `json:"urls" doc:"turn:, turns:, stun: and stuns: URLs (RFC 7064, RFC 7065); at most 16"`
 	Username  string   `json:"username" doc:"<unix time of expiry>:<account>:<random>; a client does not read it"`

@@ -5,7 +5,7 @@
 // source: wire.proto
 
 // The frames of the two WebSocket connections between a device and the relay.
-// One frame is one binary WebSocket message, at most 128 KiB. See ../PROTOCOL.md.
+// One frame is one binary WebSocket message, at most 128 KiB. See rpc/PROTOCOL.md.
 
 package wire
 
@@ -30,13 +30,13 @@ type Class int32
 
 const (
 	Class_CLASS_UNSPECIFIED Class = 0
-	// CLASS_DURABLE is kept in the mailbox until it is acknowledged or expires.
+	// CLASS_DURABLE is stored in the mailbox until it is acknowledged or expires.
 	Class_CLASS_DURABLE Class = 1
-	// CLASS_ONLINE is forwarded to a connected device or answered by Offline; never stored.
+	// CLASS_ONLINE is forwarded to a connected device or refused with REASON_OFFLINE; never stored.
 	Class_CLASS_ONLINE Class = 2
-	// CLASS_PROBE travels from a device to itself for a health check; never stored.
+	// CLASS_PROBE is sent by a device to itself as a health check; never stored.
 	Class_CLASS_PROBE Class = 3
-	// CLASS_NOTICE is made by the server itself; it carries a Notice and no ciphertext.
+	// CLASS_NOTICE comes from the server itself; it carries a Notice and no ciphertext.
 	Class_CLASS_NOTICE Class = 4
 )
 
@@ -92,29 +92,29 @@ const (
 	Reason_REASON_UNSPECIFIED Reason = 0
 	// REASON_UNKNOWN: no such account. Final.
 	Reason_REASON_UNKNOWN Reason = 1
-	// REASON_BLOCKED: the recipient does not take mail from this sender. Final.
+	// REASON_BLOCKED: the recipient has blocked this sender. Final.
 	Reason_REASON_BLOCKED Reason = 2
-	// REASON_REQUEST: the recipient has not accepted the sender yet; hold and wait for mutual presence.
+	// REASON_REQUEST: the recipient has not accepted the sender yet; hold the message until presence shows mutual contacts.
 	Reason_REASON_REQUEST Reason = 3
 	// REASON_QUOTA: the mailbox of that device is full. Temporary.
 	Reason_REASON_QUOTA Reason = 4
-	// REASON_RATE: the sender sends too fast. Temporary, see retry_after_ms.
+	// REASON_RATE: the sender exceeds a rate. Temporary, see retry_after_ms.
 	Reason_REASON_RATE Reason = 5
 	// REASON_DEVICE_GONE: that device is not in the recipient's newest manifest. Final.
 	Reason_REASON_DEVICE_GONE Reason = 6
 	// REASON_TOO_LARGE: the envelope exceeds the limit of its class. Final.
 	Reason_REASON_TOO_LARGE Reason = 7
-	// REASON_MALFORMED: the item breaks a rule of the protocol. Final.
+	// REASON_MALFORMED: the item violates the protocol. Final.
 	Reason_REASON_MALFORMED Reason = 8
 	// REASON_UNAVAILABLE: the relay cannot store now (disk, shutdown). Temporary.
 	Reason_REASON_UNAVAILABLE Reason = 9
-	// REASON_ORDER: an earlier envelope of this pair of devices was refused for a time; send that one first. Temporary.
+	// REASON_ORDER: an earlier envelope of this pair of devices was refused temporarily; send that one first. Temporary.
 	Reason_REASON_ORDER Reason = 10
-	// REASON_EXPIRED: the expiry of the envelope has passed. Final.
+	// REASON_EXPIRED: the envelope has expired. Final.
 	Reason_REASON_EXPIRED Reason = 11
 	// REASON_SUSPENDED: the sender's or recipient's account is suspended. Final.
 	Reason_REASON_SUSPENDED Reason = 12
-	// REASON_STALE_FENCE: the fence value or step count does not match: this copy of the device is old. Closes.
+	// REASON_STALE_FENCE: the fence value or step count does not match, so this is an old copy of the device. Closes.
 	Reason_REASON_STALE_FENCE Reason = 13
 	// REASON_REPLACED: a newer connection of the same device and role took over. Closes.
 	Reason_REASON_REPLACED Reason = 14
@@ -122,9 +122,9 @@ const (
 	Reason_REASON_REVOKED Reason = 15
 	// REASON_SHUTDOWN: the server stops; reconnect with backoff. Closes.
 	Reason_REASON_SHUTDOWN Reason = 16
-	// REASON_PROTOCOL: a frame broke the protocol. Closes.
+	// REASON_PROTOCOL: a frame violated the protocol. Closes.
 	Reason_REASON_PROTOCOL Reason = 17
-	// REASON_OFFLINE: an online-only envelope found no connected device. Final.
+	// REASON_OFFLINE: an envelope of class online found no connected device. Final.
 	Reason_REASON_OFFLINE Reason = 18
 )
 
@@ -201,7 +201,7 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{1}
 }
 
-// Outgoing is one ciphertext for one device, as the sender hands it to the relay.
+// Outgoing is one ciphertext for one device, as the sender sends it to the relay.
 type Outgoing struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// seq numbers the outgoing envelopes of this connection from 1, without gaps.
@@ -215,12 +215,13 @@ type Outgoing struct {
 	Device []byte `protobuf:"bytes,5,opt,name=device,proto3" json:"device,omitempty"`
 	// manifest_version is the version of the recipient's manifest that the sender used.
 	ManifestVersion uint64 `protobuf:"varint,6,opt,name=manifest_version,json=manifestVersion,proto3" json:"manifest_version,omitempty"`
-	// expires_ms (Unix milliseconds, 0: retention) is when the relay may drop it.
+	// expires_ms is when the relay may drop it, in Unix milliseconds; 0: after the relay's retention.
 	ExpiresMs  int64  `protobuf:"varint,7,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
 	Ciphertext []byte `protobuf:"bytes,8,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"`
-	// resume: this one is the first of its pair of devices since a temporary
-	// refusal, and what was refused may not come again (it has expired, say). The
-	// sender has no unanswered envelope of the pair on this connection.
+	// resume: this is the first envelope of its pair of devices after a temporary
+	// refusal, and the refused ones may not come again, for example because they
+	// have expired. The sender has no unanswered envelope of the pair on this
+	// connection.
 	Resume        bool `protobuf:"varint,9,opt,name=resume,proto3" json:"resume,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -319,7 +320,7 @@ func (x *Outgoing) GetResume() bool {
 	return false
 }
 
-// Envelope is one ciphertext as the relay delivers it. Sender fields are set by the relay from the authenticated connection.
+// Envelope is one ciphertext as the relay delivers it. The relay sets the sender fields from the authenticated connection.
 type Envelope struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	MessageId    []byte                 `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
@@ -421,7 +422,7 @@ func (x *Envelope) GetNotice() *Notice {
 	return nil
 }
 
-// Notice tells a sender what became of an earlier envelope. It is a hint of the server, not authenticated by the peer.
+// Notice reports the outcome of an earlier envelope to its sender. It is a hint from the server; the peer does not authenticate it.
 type Notice struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	MessageId []byte                 `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
@@ -756,11 +757,11 @@ func (*ContactServer_Stale) isContactServer_Frame() {}
 // Fence is the first frame of a contact connection.
 type Fence struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// value is the newest value the device has stored durably; empty if it never got one.
+	// value is the newest value that the device has stored durably; empty if it never received one.
 	Value []byte `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
-	// steps counts the device's session-changing transactions.
+	// steps is the number of the device's session-changing transactions.
 	Steps uint64 `protobuf:"varint,2,opt,name=steps,proto3" json:"steps,omitempty"`
-	// protocol is the version of this protocol that the client speaks: 1.
+	// protocol is the client's version of this protocol: 1.
 	Protocol      uint32 `protobuf:"varint,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1004,7 +1005,7 @@ func (x *Send) GetSteps() uint64 {
 	return 0
 }
 
-// SendResult answers outgoing envelopes by seq, in any grouping; each seq is answered exactly once per connection.
+// SendResult carries the results of outgoing envelopes by seq, in any grouping; each seq gets exactly one result per connection.
 type SendResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Accepted      []uint64               `protobuf:"varint,1,rep,packed,name=accepted,proto3" json:"accepted,omitempty"`
@@ -1061,9 +1062,9 @@ type Rejected struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Seq    uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	Reason Reason                 `protobuf:"varint,2,opt,name=reason,proto3,enum=secmsg.wire.v1.Reason" json:"reason,omitempty"`
-	// final: sending the same again cannot succeed.
+	// final: the same envelope cannot succeed later.
 	Final bool `protobuf:"varint,3,opt,name=final,proto3" json:"final,omitempty"`
-	// retry_after_ms, when not 0, is how long to wait before the next try.
+	// retry_after_ms is how long to wait before the next try; 0: not specified.
 	RetryAfterMs  int64 `protobuf:"varint,4,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1127,7 +1128,7 @@ func (x *Rejected) GetRetryAfterMs() int64 {
 	return 0
 }
 
-// StaleManifest comes before the results of a send that named an old version: the signed manifests after that one, oldest first.
+// StaleManifest precedes the results of a Send that named an old manifest version. It carries the signed manifests after that version, oldest first.
 type StaleManifest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Account       string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
@@ -1234,7 +1235,7 @@ func (x *Subscribe) GetAnnounce() bool {
 	return false
 }
 
-// Presence carries the state of watched accounts: all of them once after Subscribe, then changes.
+// Presence carries the states of watched accounts: of all of them after Subscribe, then changes only.
 type Presence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	States        []*PresenceState       `protobuf:"bytes,1,rep,name=states,proto3" json:"states,omitempty"`
@@ -1751,7 +1752,7 @@ func (x *Deliver) GetEnvelopes() []*Envelope {
 	return nil
 }
 
-// Ack is cumulative: everything of this connection up to and including through is committed at the device.
+// Ack is cumulative: the device has committed every envelope of this connection up to and including through.
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Through       uint64                 `protobuf:"varint,1,opt,name=through,proto3" json:"through,omitempty"`
