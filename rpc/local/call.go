@@ -88,7 +88,7 @@ type CallMore struct {
 	Length int    `json:"length"` // more bytes; grants add up, and data beyond them ends the call
 }
 
-// CallEnd says that a stream is complete.
+// CallEnd reports that a stream is complete.
 type CallEnd struct {
 	Stream string `json:"stream"` // name of the stream
 }
@@ -195,8 +195,8 @@ const (
 	CallHangup            = "hangup"             // by either side, after it was taken
 	CallDeclined          = "declined"           // by either side; also if the peer blocks this account or has not accepted it
 	CallBusy              = "busy"               // the called device has another call
-	CallNoAnswer          = "no_answer"          // nobody took it in time
-	CallCancelled         = "cancelled"          // the caller gave up before anybody took it
+	CallNoAnswer          = "no_answer"          // nobody answered in time
+	CallCancelled         = "cancelled"          // the caller gave up before anybody answered
 	CallAnsweredElsewhere = "answered_elsewhere" // another own device took or declined it
 	CallOffline           = "offline"            // no device of the peer is online
 	CallFailed            = "failed"             // no path for the media was found, or it was lost

@@ -13,7 +13,7 @@ func call[R any](ctx context.Context, c *Client, method string, params any) (R, 
 	return r, err
 }
 
-// Status asks for the state of the daemon and its accounts.
+// Status returns the state of the daemon and its accounts.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
 	defer cancel()
@@ -26,13 +26,13 @@ func (c *Client) Check(ctx context.Context, account string) ([]CheckResult, erro
 	return call[[]CheckResult](ctx, c, MethodStatusCheck, AccountParam{Account: account})
 }
 
-// Stop asks the daemon to end; it answers before it does.
+// Stop asks the daemon to end. The daemon answers before it ends.
 func (c *Client) Stop(ctx context.Context) error {
 	return c.stop(ctx, StopParams{})
 }
 
-// StopIfIdle is Stop for a daemon that has nothing to do which a restart would
-// disturb. Otherwise the error has the code refused and says what that is.
+// StopIfIdle is Stop for a daemon that has no work which a restart would disturb. Otherwise it returns
+// an error of code refused that names the work.
 func (c *Client) StopIfIdle(ctx context.Context) error {
 	return c.stop(ctx, StopParams{IfIdle: true})
 }
@@ -43,13 +43,12 @@ func (c *Client) stop(ctx context.Context, p StopParams) error {
 	return c.noAnswer(ctx, c.Call(ctx, MethodDaemonStop, p, nil))
 }
 
-// answerTimeout bounds the calls whose answer waits for nothing but the
-// daemon's own disk.
+// answerTimeout bounds calls that wait for nothing but the daemon's own disk.
 const answerTimeout = 20 * time.Second
 
 var errNoAnswer = errors.New("no answer in time")
 
-// noAnswer words the end of answerTimeout.
+// noAnswer returns the error for the end of answerTimeout.
 func (c *Client) noAnswer(ctx context.Context, err error) error {
 	if err == nil || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(context.Cause(ctx), errNoAnswer) {
 		return err
@@ -60,17 +59,17 @@ func (c *Client) noAnswer(ctx context.Context, err error) error {
 	return Errorf(CodeNoDaemon, "the daemon, pid %d, has not answered for %s", c.hello.PID, answerTimeout)
 }
 
-// Join redeems an invite. Same invite and name again continue an interrupted join.
+// Join redeems an invite. Repeating it with the same invite and name continues an interrupted join.
 func (c *Client) Join(ctx context.Context, p JoinParams) (Account, error) {
 	return call[Account](ctx, c, MethodAccountJoin, p)
 }
 
-// Accounts lists the own accounts.
+// Accounts lists the user's accounts.
 func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
 	return call[[]Account](ctx, c, MethodAccountList, Empty{})
 }
 
-// Account describes one own account; empty means the only or the default one.
+// Account describes one of the user's accounts. An empty name means the only or the default one.
 func (c *Client) Account(ctx context.Context, name string) (Account, error) {
 	return call[Account](ctx, c, MethodAccountShow, AccountNameParams{Name: name})
 }
@@ -95,7 +94,7 @@ func (c *Client) Unlock(ctx context.Context, passphrase string) error {
 	return c.Call(ctx, MethodProfileUnlock, UnlockParams{Passphrase: passphrase}, nil)
 }
 
-// Send sends a text. Failures of single recipients are in their results.
+// Send sends a text. Failures for single recipients are in their results.
 func (c *Client) Send(ctx context.Context, p SendParams) (SendResults, error) {
 	return call[SendResults](ctx, c, MethodMessageSend, p)
 }
@@ -110,10 +109,10 @@ func (c *Client) StartSend(p SendParams) (*PendingSend, error) {
 	return &PendingSend{started}, nil
 }
 
-// PendingSend is a Send whose results are to come.
+// PendingSend is a Send whose results have not arrived yet.
 type PendingSend struct{ p *Pending }
 
-// Wait returns the results of the Send. It is called once.
+// Wait returns the results of the Send. Call it only once.
 func (s *PendingSend) Wait(ctx context.Context) (SendResults, error) {
 	var out SendResults
 	err := s.p.Wait(ctx, &out)
@@ -130,18 +129,18 @@ func (c *Client) History(ctx context.Context, p HistoryParams) (Events, error) {
 	return call[Events](ctx, c, MethodMessageHistory, p)
 }
 
-// Outbox lists own messages that are not yet delivered, oldest first.
+// Outbox lists the user's undelivered messages, oldest first.
 func (c *Client) Outbox(ctx context.Context, account string) (SendResults, error) {
 	return call[SendResults](ctx, c, MethodOutboxList, AccountParam{Account: account})
 }
 
-// RetryOutbox sends a waiting message now; one that failed or expired is sent
-// again as a new message.
+// RetryOutbox sends a waiting message now. A message that failed or expired is sent again as a new
+// message.
 func (c *Client) RetryOutbox(ctx context.Context, p OutboxParams) (SendResult, error) {
 	return call[SendResult](ctx, c, MethodOutboxRetry, p)
 }
 
-// CancelOutbox withdraws a message that has not been handed to the server.
+// CancelOutbox withdraws a message that the server does not have yet.
 func (c *Client) CancelOutbox(ctx context.Context, p OutboxParams) (SendResult, error) {
 	return call[SendResult](ctx, c, MethodOutboxCancel, p)
 }
@@ -151,12 +150,12 @@ func (c *Client) MarkRead(ctx context.Context, p ReadParams) (ReadResult, error)
 	return call[ReadResult](ctx, c, MethodReceiptRead, p)
 }
 
-// Fail tells that a consumer's handler failed on an event.
+// Fail reports that a consumer's handler failed on an event.
 func (c *Client) Fail(ctx context.Context, p FailParams) (Failed, error) {
 	return call[Failed](ctx, c, MethodEventFail, p)
 }
 
-// Ack moves a consumer's cursor to an event; it is cumulative.
+// Ack moves a consumer's cursor to an event, which acknowledges all earlier ones, too.
 func (c *Client) Ack(ctx context.Context, p AckParams) error {
 	return c.Call(ctx, MethodEventAck, p, nil)
 }
@@ -166,7 +165,7 @@ func (c *Client) Consumers(ctx context.Context) (Consumers, error) {
 	return call[Consumers](ctx, c, MethodConsumerList, Empty{})
 }
 
-// RemoveConsumer forgets a consumer and its cursor.
+// RemoveConsumer removes a consumer and its cursor.
 func (c *Client) RemoveConsumer(ctx context.Context, name string) error {
 	return c.Call(ctx, MethodConsumerRemove, ConsumerParams{Name: name}, nil)
 }
@@ -206,7 +205,7 @@ func (c *Client) Block(ctx context.Context, p PeerParams) (Contact, error) {
 	return call[Contact](ctx, c, MethodContactBlock, p)
 }
 
-// Unblock takes Block back.
+// Unblock reverses Block.
 func (c *Client) Unblock(ctx context.Context, p PeerParams) (Contact, error) {
 	return call[Contact](ctx, c, MethodContactUnblock, p)
 }
@@ -221,12 +220,12 @@ func (c *Client) Trust(ctx context.Context, p TrustParams) (Contact, error) {
 	return call[Contact](ctx, c, MethodIdentityTrust, p)
 }
 
-// Presence tells which peers are online, as far as they let this account know.
+// Presence returns which peers are online, as far as they share it with this account.
 func (c *Client) Presence(ctx context.Context, p PresenceParams) (PresenceList, error) {
 	return call[PresenceList](ctx, c, MethodPresenceList, p)
 }
 
-// Devices lists the devices of an own account.
+// Devices lists the devices of one of the user's accounts.
 func (c *Client) Devices(ctx context.Context, account string) (Devices, error) {
 	return call[Devices](ctx, c, MethodDeviceList, AccountParam{Account: account})
 }

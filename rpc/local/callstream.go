@@ -7,27 +7,26 @@ import (
 	"io"
 )
 
-// CallStreams are the caller's own ends of the media that are "-".
+// CallStreams are the caller's ends of the media named "-".
 type CallStreams struct {
 	AudioIn, VideoIn   io.Reader
 	AudioOut, VideoOut io.Writer
 }
 
-// StartCall calls a peer on a connection of its own and returns when the call
-// has ended. events gets each change of state and each second the statistics; it
-// may be nil. When ctx ends, or a stream fails, the daemon sees the caller leave
-// and hangs up. The goroutines that read sources end with the read that they
-// are in.
+// StartCall calls a peer on its own connection and returns when the call has ended. events receives
+// each change of state, and the statistics once a second; it may be nil. When ctx ends or a stream
+// fails, the connection closes and the daemon hangs up. A goroutine that reads a source ends with its
+// current read.
 func (c *Client) StartCall(ctx context.Context, p CallStartParams, s CallStreams, events func(Event)) (Call, error) {
 	return c.carryCall(ctx, MethodCallStart, p, s, events)
 }
 
-// AnswerCall takes a call, as StartCall makes one.
+// AnswerCall answers a call. Its parameters work as in StartCall.
 func (c *Client) AnswerCall(ctx context.Context, p CallAnswerParams, s CallStreams, events func(Event)) (Call, error) {
 	return c.carryCall(ctx, MethodCallAnswer, p, s, events)
 }
 
-// RejectCall declines a call that rings.
+// RejectCall declines a ringing call.
 func (c *Client) RejectCall(ctx context.Context, p CallIDParams) (Call, error) {
 	return call[Call](ctx, c, MethodCallReject, p)
 }
@@ -37,7 +36,7 @@ func (c *Client) HangupCall(ctx context.Context, p CallIDParams) (Call, error) {
 	return call[Call](ctx, c, MethodCallHangup, p)
 }
 
-// ListCalls lists calls that have ended, oldest first.
+// ListCalls lists ended calls, oldest first.
 func (c *Client) ListCalls(ctx context.Context, p CallListParams) (Events, error) {
 	return call[Events](ctx, c, MethodCallList, p)
 }
@@ -47,7 +46,7 @@ func (c *Client) CallStatus(ctx context.Context, account string) (Calls, error) 
 	return call[Calls](ctx, c, MethodCallStatus, AccountParam{Account: account})
 }
 
-// MuteCall stops or continues the own sound.
+// MuteCall stops or resumes sending sound.
 func (c *Client) MuteCall(ctx context.Context, p CallIDParams, on bool) (Call, error) {
 	if on {
 		return call[Call](ctx, c, MethodCallMute, p)
@@ -55,7 +54,7 @@ func (c *Client) MuteCall(ctx context.Context, p CallIDParams, on bool) (Call, e
 	return call[Call](ctx, c, MethodCallUnmute, p)
 }
 
-// Camera stops or continues the own pictures.
+// Camera stops or resumes sending video.
 func (c *Client) Camera(ctx context.Context, p CallCameraParams) (Call, error) {
 	return call[Call](ctx, c, MethodCallCamera, p)
 }
@@ -88,10 +87,10 @@ type callCarrier struct {
 	*transfer
 	events  func(Event)
 	outputs map[string]io.Writer
-	inputs  map[string]chan int // what the daemon grants
+	inputs  map[string]chan int // bytes granted by the daemon
 }
 
-// answer takes what the daemon sends until its answer.
+// answer handles the daemon's lines until its answer.
 func (k *callCarrier) answer(method string, result *Call) error {
 	for {
 		f, err := readFrame(k.r)
@@ -112,7 +111,7 @@ func (k *callCarrier) answer(method string, result *Call) error {
 		case NotifyCallData:
 			var d CallData
 			if err := json.Unmarshal(f.Params, &d); err != nil || d.Length < 1 || d.Length > MaxCallData || k.outputs[d.Stream] == nil {
-				return Errorf(CodeInternal, "the daemon sent media that were not asked for")
+				return Errorf(CodeInternal, "the daemon sent media that were not requested")
 			}
 			b := k.buf[:d.Length]
 			if _, err := io.ReadFull(k.r, b); err != nil {
@@ -125,7 +124,7 @@ func (k *callCarrier) answer(method string, result *Call) error {
 		case NotifyCallMore:
 			var more CallMore
 			if err := json.Unmarshal(f.Params, &more); err != nil || more.Length < 1 || k.inputs[more.Stream] == nil {
-				return Errorf(CodeInternal, "the daemon asked for media that it does not get")
+				return Errorf(CodeInternal, "the daemon asked for a stream that does not exist")
 			}
 			select {
 			case k.inputs[more.Stream] <- more.Length:
@@ -133,12 +132,11 @@ func (k *callCarrier) answer(method string, result *Call) error {
 				return Errorf(CodeInternal, "the daemon asks for too much")
 			}
 		}
-		// Notifications that this version does not know are passed over.
+		// Ignore notifications that this version does not know.
 	}
 }
 
-// feedStream sends one source, as far as it is granted, in pieces that keep its
-// delay small.
+// feedStream sends one source within its grants, in pieces small enough to keep the delay low.
 func (k *callCarrier) feedStream(name string, r io.Reader, grants <-chan int, ended <-chan struct{}) {
 	buf := make([]byte, callPiece)
 	granted := 0
@@ -153,7 +151,7 @@ func (k *callCarrier) feedStream(name string, r io.Reader, grants <-chan int, en
 		n, err := r.Read(buf[:min(granted, len(buf))])
 		granted -= n
 		if n > 0 && k.notify(NotifyCallData, CallData{Stream: name, Length: n}, buf[:n]) != nil {
-			return // the answer, or its absence, says why
+			return // the answer, or the lack of one, carries the reason
 		}
 		switch {
 		case errors.Is(err, io.EOF):
@@ -175,9 +173,8 @@ func (k *callCarrier) notify(method string, params any, raw []byte) error {
 }
 
 const (
-	// callPiece is the most that is read of a source at once, in bytes.
+	// callPiece is the largest piece read from a source at once, in bytes.
 	callPiece = 16 << 10
-	// callGrants bounds the grants of a stream that are not used; the daemon has
-	// two on their way at most.
+	// callGrants bounds the unused grants of a stream. The daemon has at most two under way.
 	callGrants = 16
 )

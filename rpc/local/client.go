@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	// dialTimeout bounds connecting: a living daemon's socket answers at once.
+	// dialTimeout bounds connecting: the socket of a living daemon answers at once.
 	dialTimeout = 5 * time.Second
-	// readBuffer is the first size of a reader's buffer in bytes; most lines fit.
+	// readBuffer is the initial size of a reader's buffer in bytes; most lines fit.
 	readBuffer = 16 << 10
 )
 
-// Client talks to the daemon over one connection. It is safe for concurrent
-// use: each call waits for its own answer. The daemon begins sends in the order
-// in which they are started. Subscribe opens a connection of its own.
+// Client talks to the daemon over one connection. It is safe for concurrent use: each call waits for
+// its own answer. The daemon starts sends in the order in which they are called. Subscribe opens a
+// separate connection.
 type Client struct {
 	// constant
 	target Target
 	hello  Hello
 	conn   *net.UnixConn
-	done   chan struct{} // closed when read has ended
+	done   chan struct{} // closed when the reader has ended
 
 	writeMu sync.Mutex
 
@@ -40,24 +40,24 @@ type Client struct {
 	err     error // why the connection ended
 }
 
-// Dial connects to the daemon of t. The error is an *Error of code no_daemon
-// when none listens, or one does not answer; IsAbsent tells the two apart.
+// Dial connects to the daemon of t. It returns an *Error of code no_daemon if no daemon listens, or if
+// one does not answer; IsAbsent distinguishes the two.
 func Dial(ctx context.Context, t Target) (*Client, error) {
 	g, err := dial(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	// Further connections go to the same place.
+	// Later connections go to the same socket first.
 	t.Sockets = append([]string{g.path}, slices.DeleteFunc(slices.Clone(t.Sockets), func(s string) bool { return s == g.path })...)
 	c := &Client{target: t, hello: g.hello, conn: g.conn, done: make(chan struct{}), pending: map[string]chan<- frame{}}
 	go c.read(g.r)
 	return c, nil
 }
 
-// Hello returns how the daemon has introduced itself.
+// Hello returns the daemon's introduction.
 func (c *Client) Hello() Hello { return c.hello }
 
-// Target returns where the daemon is, with the socket that answered first.
+// Target returns the daemon's location, with the socket that answered in first place.
 func (c *Client) Target() Target { return c.target }
 
 // Close ends the connection and all calls on it, and waits for the reader.
@@ -70,10 +70,9 @@ func (c *Client) Close() error {
 // Done is closed when the connection has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Call calls method and decodes its result into result, unless result is nil.
-// The error is an *Error if the daemon answered with one, an *Error of code
-// no_daemon if the connection broke, or the context's. When ctx ends early the
-// daemon may still carry the call out.
+// Call calls method and decodes its result into result, unless result is nil. It returns an *Error if
+// the daemon answered with one, an *Error of code no_daemon if the connection broke, or the context's
+// error. If ctx ends early, the daemon may still carry out the call.
 func (c *Client) Call(ctx context.Context, method string, params, result any) error {
 	p, err := c.Start(method, params)
 	if err != nil {
@@ -82,7 +81,7 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 	return p.Wait(ctx, result)
 }
 
-// Pending is a call that was sent and whose answer is to come.
+// Pending is a call whose answer has not arrived yet.
 type Pending struct {
 	c      *Client
 	method string
@@ -90,8 +89,8 @@ type Pending struct {
 	answer <-chan frame
 }
 
-// Start sends a call without waiting for its answer. The daemon gets the calls
-// of one goroutine in the order in which it starts them. Wait must be called.
+// Start sends a call without waiting for its answer. The daemon receives the calls of one goroutine in
+// the order in which it starts them. The caller must call Wait.
 func (c *Client) Start(method string, params any) (*Pending, error) {
 	raw, err := json.Marshal(params)
 	if err != nil {
@@ -108,7 +107,7 @@ func (c *Client) Start(method string, params any) (*Pending, error) {
 	return &Pending{c: c, method: method, id: id, answer: answer}, nil
 }
 
-// Wait waits for the answer; result and error are those of Call. It is called once.
+// Wait waits for the answer. Result and error are those of Call. Call it only once.
 func (p *Pending) Wait(ctx context.Context, result any) error {
 	defer p.c.forget(p.id)
 	look := time.NewTicker(stoppedPoll)
@@ -118,7 +117,7 @@ func (p *Pending) Wait(ctx context.Context, result any) error {
 		case f := <-p.answer:
 			return f.decode(p.method, result)
 		case <-p.c.done:
-			// The answer may have come just before the end.
+			// The answer may have come just before the connection ended.
 			select {
 			case f := <-p.answer:
 				return f.decode(p.method, result)
@@ -139,14 +138,14 @@ func (p *Pending) Wait(ctx context.Context, result any) error {
 }
 
 const (
-	// stoppedPoll is how often a call that waits looks whether the daemon was
-	// stopped by a signal, and stoppedLooks how many looks in a row must find it so:
-	// a debugger stops it for a moment.
+	// stoppedPoll is how often a waiting call checks whether the daemon was stopped by a signal, and
+	// stoppedLooks how many consecutive checks must find it stopped: a debugger stops it only for a
+	// moment.
 	stoppedPoll  = time.Second
 	stoppedLooks = 2
 )
 
-// stoppedError tells that the daemon exists and does nothing.
+// stoppedError reports that the daemon exists but is stopped.
 func stoppedError(pid int) *Error {
 	return Errorf(CodeNoDaemon, "the daemon, pid %d, is stopped (SIGSTOP) and does not answer", pid).
 		WithHint("let it go on: kill -CONT %d; or end it: secmsg daemon stop --force", pid)
@@ -166,7 +165,7 @@ func (f frame) decode(method string, result any) error {
 	return nil
 }
 
-// register makes the id of a new call and the channel of its answer.
+// register creates the id of a new call and the channel for its answer.
 func (c *Client) register() (<-chan frame, string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -202,7 +201,7 @@ func (c *Client) write(r Request) error {
 	return nil
 }
 
-// read hands each answer to its call, until the connection ends.
+// read passes each answer to its call until the connection ends.
 func (c *Client) read(r *bufio.Reader) {
 	defer close(c.done)
 	for {
@@ -236,7 +235,7 @@ func lostError(cause error) *Error {
 	return Errorf(CodeNoDaemon, "the daemon closed the connection")
 }
 
-// readFrame reads one line of the daemon.
+// readFrame reads one line from the daemon.
 func readFrame(r *bufio.Reader) (frame, error) {
 	line, err := ReadLine(r, MaxResponse)
 	if err != nil {
@@ -249,13 +248,13 @@ func readFrame(r *bufio.Reader) (frame, error) {
 	return f, nil
 }
 
-// nobody reports whether err means that nobody listens there.
+// nobody reports whether err means that nobody listens on the socket.
 func nobody(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// DialRaw connects to a daemon for a caller that passes lines on. Nothing but
-// the greeting was said on the connection.
+// DialRaw connects to a daemon for a caller that forwards lines. Only the greeting has been exchanged
+// on the connection.
 func DialRaw(ctx context.Context, t Target) (*net.UnixConn, error) {
 	g, err := dial(ctx, t)
 	return g.conn, err

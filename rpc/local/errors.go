@@ -10,7 +10,7 @@ import (
 // Code is a stable error code; each maps to one exit code of the command line.
 type Code string
 
-// The codes, grouped as their exit codes are.
+// The codes, grouped by exit code.
 const (
 	CodeUsage       Code = "usage"        // 1: usage or user error
 	CodeInUse       Code = "in_use"       // 1: another daemon runs on this profile
@@ -24,7 +24,7 @@ const (
 	CodeLocked      Code = "locked"       // 6: the profile is locked by its passphrase
 	CodeNoDaemon    Code = "no_daemon"    // 7: daemon unreachable
 	CodeTimeout     Code = "timeout"      // 8: timed out waiting for the requested state
-	CodeExpired     Code = "expired"      // 8: the message's own life ended first
+	CodeExpired     Code = "expired"      // 8: the message expired first
 	CodeNotFound    Code = "not_found"    // 9: peer, message, file or call not found
 	CodeRefused     Code = "refused"      // 10: refused by the peer, the server or a busy daemon
 	CodeInterrupted Code = "interrupted"  // 130: this side interrupted it
@@ -64,7 +64,7 @@ type Cause string
 // the others come with unreachable.
 const (
 	CauseDNS            Cause = "dns"             // the server's name does not resolve
-	CauseConnectRefused Cause = "connect_refused" // nothing listens at its port
+	CauseConnectRefused Cause = "connect_refused" // nothing listens on its port
 	CauseConnectTimeout Cause = "connect_timeout" // it does not answer
 	CauseNoRoute        Cause = "no_route"        // this network has no route to it
 	CauseTLS            Cause = "tls"             // it does not speak TLS 1.3
@@ -102,15 +102,15 @@ func (e *Error) WithCause(cause Cause) *Error {
 	return &c
 }
 
-// WithCandidates returns a copy of e that names what was possible.
+// WithCandidates returns a copy of e with candidates.
 func (e *Error) WithCandidates(candidates ...string) *Error {
 	c := *e
 	c.Candidates = candidates
 	return &c
 }
 
-// IOError makes the Error of a file, stream or system call that failed with err:
-// disk_full or io, with a cause where err tells it.
+// IOError returns the Error of a file, stream or system call that failed with err: disk_full or io,
+// with a cause if err reveals it.
 func IOError(err error, format string, args ...any) *Error {
 	e := Errorf(CodeIO, format, args...)
 	switch {
@@ -124,8 +124,8 @@ func IOError(err error, format string, args ...any) *Error {
 	return e
 }
 
-// As returns the *Error in err's chain; any other error becomes "internal" with
-// a text that names no details, so that nothing unexpected leaks out.
+// As returns the *Error in err's chain. Any other error becomes "internal" with a text without details,
+// so that nothing unexpected leaks out.
 func As(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e

@@ -26,7 +26,7 @@ const (
 // Time is an instant in JSON: RFC 3339 in UTC with milliseconds. The zero Time is null.
 type Time struct{ time.Time }
 
-// maxYear is the last year that RFC 3339 can write (section 5.6: four digits).
+// maxYear is the last year that RFC 3339 can represent (section 5.6: four digits).
 const maxYear = 9999
 
 // MarshalJSON writes RFC 3339 in UTC with three decimals. An instant that RFC 3339

@@ -150,8 +150,7 @@ type FileProgress struct {
 	Note      string   `json:"note,omitempty"`     // why it began again the last time
 }
 
-// MaxRestarts bounds how often an upload begins again because its source changed
-// or the server lost it.
+// MaxRestarts bounds how often an upload starts again because its source changed or the server lost it.
 const MaxRestarts = 3
 
 // FileData announces raw bytes.
@@ -242,12 +241,12 @@ type FileQuota struct {
 	Quota    int64 `json:"quota"`     // bytes that the account may use
 	Files    int   `json:"files"`     // number of files that the server keeps
 	MaxFiles int   `json:"max_files"` // greatest number of files that it keeps
-	MaxSize  int64 `json:"max_size"`  // bytes of one file, sealed
+	MaxSize  int64 `json:"max_size"`  // bytes of one sealed file
 }
 
 // States of a file, beside the delivery states of an own message.
 const (
-	FileOffered   = "offered"   // in: not fetched
+	FileOffered   = "offered"   // in: not fetched yet
 	FileFetching  = "fetching"  // in: being fetched
 	FileFetched   = "fetched"   // in: complete and checked
 	FileSending   = "sending"   // out: being sealed and uploaded

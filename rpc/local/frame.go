@@ -30,8 +30,7 @@ const (
 // rpcVersion is the value of the member "jsonrpc" (JSON-RPC 2.0, section 4).
 const rpcVersion = "2.0"
 
-// Numbers of errors (JSON-RPC 2.0, section 5.1). Whatever the number, the
-// error's data is an Error.
+// Numbers of errors (JSON-RPC 2.0, section 5.1). For every number, the error's data is an Error.
 const (
 	RPCParse          = -32700 // the line is not JSON
 	RPCInvalidRequest = -32600 // it is JSON, but no acceptable request
@@ -56,7 +55,7 @@ type Response struct {
 	Error   *RPCError       `json:"error,omitempty"`
 }
 
-// RPCError is an error as JSON-RPC has it.
+// RPCError is an error object of JSON-RPC.
 type RPCError struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
@@ -77,7 +76,7 @@ type frame struct {
 	Error  *RPCError       `json:"error"`
 }
 
-// asError returns what the daemon said went wrong.
+// asError returns the error that the daemon reported.
 func (e *RPCError) asError() *Error {
 	if e.Data != nil && e.Data.Code != "" {
 		return e.Data
@@ -88,13 +87,12 @@ func (e *RPCError) asError() *Error {
 	return Errorf(CodeInternal, "the daemon answered: %s", e.Message)
 }
 
-// ErrLineTooLong tells that a line was longer than its bound. The stream cannot
-// be continued after it.
+// ErrLineTooLong means that a line exceeded its bound. The stream cannot continue after it.
 var ErrLineTooLong = errors.New("line too long")
 
-// ReadLine reads one line of at most limit bytes and returns it without its
-// newline. A last line without newline is returned with a nil error; the end is io.EOF.
-// The slice is the caller's. Memory grows only with what was received.
+// ReadLine reads one line of at most limit bytes and returns it without its newline. It returns a last
+// line without newline with a nil error; the end is io.EOF. The caller owns the slice. Memory grows
+// only with the bytes received.
 func ReadLine(r *bufio.Reader, limit int) ([]byte, error) {
 	var line []byte
 	for {
@@ -116,8 +114,8 @@ func ReadLine(r *bufio.Reader, limit int) ([]byte, error) {
 	}
 }
 
-// CheckDepth reports whether the JSON text b is nested at most limit deep. It
-// does not check that b is JSON.
+// CheckDepth reports whether the JSON text b is nested at most limit deep. It does not check that b is
+// valid JSON.
 func CheckDepth(b []byte, limit int) bool {
 	depth, inString := 0, false
 	for i := 0; i < len(b); i++ {

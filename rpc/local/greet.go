@@ -12,14 +12,13 @@ import (
 )
 
 const (
-	// greetTimeout is how long a daemon that runs may take to answer the
-	// greeting. It asks neither the disk nor an account for that.
+	// greetTimeout is how long a running daemon may take to answer the greeting, which needs neither
+	// the disk nor an account.
 	greetTimeout = 5 * time.Second
-	// startTimeout is how long a daemon that is starting may take: behind the
-	// socket of a service manager it opens its database first, which after a
-	// crash replays a log.
+	// startTimeout is how long a starting daemon may take: behind a service manager's socket it first
+	// opens its database, which after a crash replays a log.
 	startTimeout = 20 * time.Second
-	// greetPoll is how often it is looked meanwhile who has the profile's lock.
+	// greetPoll is how often the holder of the profile's lock is checked meanwhile.
 	greetPoll = 100 * time.Millisecond
 )
 
@@ -49,8 +48,8 @@ type Hello struct {
 	Activated bool `json:"activated,omitempty"`
 }
 
-// TransientPrefix begins the name of the transient unit in which a command has
-// the user's manager run the daemon.
+// TransientPrefix is the prefix of the name of the transient unit in which a command has the user's
+// service manager run the daemon.
 const TransientPrefix = "secmsg-daemon-"
 
 // Systemd instances that run a daemon.
@@ -59,25 +58,23 @@ const (
 	ManagerSystem = "system" // the systemd of the machine
 )
 
-// Target says where the daemon of a profile may be, and how to know it.
+// Target says where the daemon of a profile may listen, and how to recognize it.
 type Target struct {
 	// Sockets are tried in this order.
 	Sockets []string
-	// Profile is the directory of its database; empty: any. A socket's name does
-	// not tell whose daemon answers: a copied profile, or one of another
-	// XDG_DATA_HOME, may lead to the same one.
+	// Profile is the directory of its database; empty: any. The name of a socket does not identify the
+	// daemon: a copied profile, or one under another XDG_DATA_HOME, may lead to the same socket.
 	Profile string
-	// Lock is the file that the daemon holds locked; empty if it is not known.
+	// Lock is the file that the daemon keeps locked; empty if not known.
 	Lock string
-	// Stalled is called now and then while a socket is listened on and nobody has
-	// the lock: a service manager is to start the daemon. Its error ends the
-	// wait. It may be nil.
+	// Stalled is called from time to time while a socket is open but nobody has the lock, because a
+	// service manager is expected to start the daemon. Its error ends the wait. It may be nil.
 	Stalled func(waited time.Duration) error
-	// Caller introduces the caller.
+	// Caller is the caller's introduction.
 	Caller HelloParams
 }
 
-// dialError is an error of Dial that says whether a daemon listens.
+// dialError is an error of Dial that records whether a daemon listens.
 type dialError struct {
 	cause  *Error
 	absent bool
@@ -89,14 +86,13 @@ func (e *dialError) Error() string { return e.cause.Message }
 // Unwrap lets errors.As find the Error.
 func (e *dialError) Unwrap() error { return e.cause }
 
-// IsAbsent reports whether err is of Dial and says that no daemon of the
-// profile listens anywhere.
+// IsAbsent reports whether err, from Dial, means that no daemon of the profile listens anywhere.
 func IsAbsent(err error) bool {
 	e, ok := errors.AsType[*dialError](err)
 	return ok && e.absent
 }
 
-// IsHanging reports whether err says that the daemon does not answer.
+// IsHanging reports whether err means that the daemon does not answer.
 func IsHanging(err error) bool {
 	e, ok := errors.AsType[*dialError](err)
 	return ok && !e.absent
@@ -114,8 +110,7 @@ type greeted struct {
 	hello Hello
 }
 
-// dial connects to the first socket of t behind which the daemon of the profile
-// answers.
+// dial connects to the first socket of t on which the daemon of the profile answers.
 func dial(ctx context.Context, t Target) (greeted, error) {
 	d := net.Dialer{Timeout: dialTimeout}
 	var last error
@@ -155,8 +150,8 @@ func dial(ctx context.Context, t Target) (greeted, error) {
 var (
 	// errOther: the daemon of another profile listens there.
 	errOther = errors.New("the daemon of another profile")
-	// errLeft: the daemon ended before it introduced itself. Nothing was asked of
-	// it yet, so the caller may look for the next one.
+	// errLeft: the daemon ended before its introduction. No request was made yet, so the caller may
+	// look for the next daemon.
 	errLeft = errors.New("the daemon ended")
 )
 
@@ -183,7 +178,7 @@ func (g *greeted) greet(ctx context.Context, t Target) error {
 		f, err := readFrame(g.r)
 		answered <- answer{f, err}
 	}()
-	// giveUp ends the goroutine, which is the only one that reads.
+	// giveUp ends the goroutine, which is the only reader.
 	giveUp := func(err error) error {
 		_ = g.conn.Close()
 		<-answered
@@ -214,11 +209,11 @@ func (g *greeted) greet(ctx context.Context, t Target) error {
 	}
 }
 
-// accept takes the daemon's introduction.
+// accept checks the daemon's introduction.
 func (g *greeted) accept(f frame, t Target) error {
 	switch {
 	case f.Error != nil && f.Error.Code == RPCNoMethod:
-		return nil // a daemon of before the greeting; its version is empty
+		return nil // a daemon from before the greeting existed; its version is empty
 	case f.Error != nil:
 		return f.Error.asError()
 	}
@@ -243,8 +238,8 @@ func sameDir(a, b string) bool {
 	return err == nil && os.SameFile(one, two)
 }
 
-// hanging returns an error if a daemon that has not answered for so long will
-// not. Which one that is, the lock of the profile tells.
+// hanging returns an error if a daemon that has not answered for this long never will. The lock of the
+// profile identifies it.
 func hanging(lock string, waited time.Duration) error {
 	h := ReadHolder(lock)
 	if h.Stopped && waited >= greetPoll {

@@ -2,9 +2,9 @@ package local
 
 import "os"
 
-// FileIdentity returns what tells an open file or directory from every other one
-// of this machine: its device and its inode. It is 0, 0 where the system has no such thing.
+// FileIdentity returns the device and inode that identify an open file or directory on this machine. It
+// returns 0, 0 on systems without them.
 func FileIdentity(f *os.File) (device, inode uint64, err error) { return identityOf(f) }
 
-// PathIdentity is FileIdentity of the file or directory that a path leads to.
+// PathIdentity is FileIdentity for the file or directory at a path.
 func PathIdentity(path string) (device, inode uint64, err error) { return pathIdentity(path) }

@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// Holder tells who has the lock of a profile: the daemon that runs on it. The
-// kernel drops the lock with its process, however that ends, so that, unlike a
-// socket or a file with a pid, it never outlives the daemon.
+// Holder describes the holder of a profile's lock: the daemon that runs on the profile. The kernel
+// releases the lock when the process ends, for whatever reason. So, unlike a socket or a pid file, it
+// never outlives the daemon.
 type Holder struct {
-	// Held says that a process has the lock.
+	// Held reports that a process has the lock.
 	Held bool
-	// PID and State are what that process wrote into the file; PID is 0 if it
-	// has not done so yet, or names no living daemon.
+	// PID and State are what that process wrote into the file. PID is 0 if it has not written yet, or
+	// if the number belongs to no living daemon.
 	PID   int
 	State string
-	// Stopped says that the process was stopped by a signal (SIGSTOP), or by a
-	// debugger, and does nothing; known on Linux only.
+	// Stopped reports that the process was stopped by a signal (SIGSTOP) or a debugger; known on Linux
+	// only.
 	Stopped bool
 }
 
@@ -24,17 +24,17 @@ type Holder struct {
 const (
 	HolderStarting = "starting" // it does not listen yet
 	HolderRunning  = "running"
-	HolderStopping = "stopping" // it listens no more and ends
+	HolderStopping = "stopping" // it has stopped listening and is ending
 )
 
-// maxHolder bounds what is read from the files of a lock.
+// maxHolder bounds the bytes read from the files of a lock.
 const maxHolder = 64
 
-// stateFile is where the holder of a lock writes how far it is: PID STATE. The
-// lock's own file holds the pid alone, as scripts expect of such a file.
+// stateFile is the file in which the holder of a lock writes its state: PID STATE. The lock file itself
+// contains only the pid, as scripts expect.
 func stateFile(lock string) string { return lock + ".state" }
 
-// parseHolder reads the first line of a file of the lock: PID, or PID STATE.
+// parseHolder parses the first line of a lock's file: PID, or PID STATE.
 func parseHolder(b []byte) (pid int, state string) {
 	line, _, _ := strings.Cut(string(b), "\n")
 	number, state, _ := strings.Cut(line, " ")

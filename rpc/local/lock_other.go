@@ -10,7 +10,7 @@ import (
 // Lock is the lock of a profile.
 type Lock struct{}
 
-// TakeLock has no lock that a killed process gives up on this system.
+// TakeLock fails: this system has no lock that is released when its process is killed.
 func TakeLock(context.Context, string) (*Lock, error) {
 	return nil, errors.New("the daemon needs a Unix system")
 }
@@ -24,5 +24,5 @@ func (*Lock) Lost() bool { return false }
 // Release does nothing.
 func (*Lock) Release() error { return nil }
 
-// ReadHolder finds nobody.
+// ReadHolder reports no holder.
 func ReadHolder(string) Holder { return Holder{} }

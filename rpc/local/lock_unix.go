@@ -16,22 +16,22 @@ import (
 )
 
 const (
-	// lockTries and lockPause bound the wait for somebody who only looks at the
-	// lock (ReadHolder), and for the daemon that has just taken it to write its pid.
+	// lockTries and lockPause bound the wait for a process that only inspects the lock (ReadHolder),
+	// and for a daemon that has just taken it to write its pid.
 	lockTries = 20
 	lockPause = 10 * time.Millisecond
 	// sureTries are enough if the file names a living daemon.
 	sureTries = 3
 )
 
-// Lock is the lock of a profile, held.
+// Lock is the held lock of a profile.
 type Lock struct {
 	f *os.File
 }
 
-// TakeLock takes the lock of a profile for the life of the process. If another
-// daemon has it, it fails with an Error of code in_use that names its pid. The
-// file stays, since removing it would let two daemons lock two files of one name.
+// TakeLock takes the lock of a profile for the life of the process. If another daemon has it, it
+// returns an Error of code in_use with that daemon's pid. The file is never removed: otherwise two
+// daemons could lock two files of the same name.
 func TakeLock(ctx context.Context, path string) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -46,7 +46,7 @@ func TakeLock(ctx context.Context, path string) (*Lock, error) {
 		if try == lockTries {
 			return nil, errors.Join(inUse(pid), f.Close())
 		}
-		// A living daemon in the file is no mere onlooker, whose look takes no time.
+		// If the file names a living daemon, it is not ReadHolder, which releases the lock at once.
 		if try >= sureTries && isDaemon(pid) {
 			return nil, errors.Join(inUse(pid), f.Close())
 		}
@@ -60,7 +60,7 @@ func TakeLock(ctx context.Context, path string) (*Lock, error) {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
 	l := &Lock{f: f}
-	// The state before the pid: whoever reads this pid finds its state.
+	// Write the state before the pid, so that whoever reads this pid finds its state.
 	if err := l.SetState(HolderStarting); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -77,10 +77,10 @@ func inUse(pid int) *Error {
 	return Errorf(CodeInUse, "another daemon runs on this profile, pid %d", pid)
 }
 
-// SetState tells clients how far the daemon is. It does nothing once the lock is lost.
+// SetState records the daemon's state for clients. It does nothing once the lock is lost.
 func (l *Lock) SetState(state string) error {
 	if l.Lost() {
-		return nil // the file of that name is another daemon's, or would be left behind
+		return nil // the file of that name belongs to another daemon, or would be left behind
 	}
 	f, err := os.OpenFile(stateFile(l.f.Name()), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
@@ -92,7 +92,7 @@ func (l *Lock) SetState(state string) error {
 	return nil
 }
 
-// writeLine makes text the only line of a file. A reader never finds it empty.
+// writeLine replaces the file's content by one line. A reader never finds it empty.
 func writeLine(f *os.File, text string) error {
 	if _, err := f.WriteAt([]byte(text+"\n"), 0); err != nil {
 		return err
@@ -100,9 +100,9 @@ func writeLine(f *os.File, text string) error {
 	return f.Truncate(int64(len(text) + 1))
 }
 
-// Lost reports whether the lock's file is no longer the one of its name:
-// somebody removed or replaced the profile's directory or the file. Nobody can
-// find the daemon then, and a second one may run on the profile.
+// Lost reports whether the lock file is no longer the file of that name, because somebody removed or
+// replaced it or the profile's directory. Then nobody can find the daemon, and a second one may run on
+// the profile.
 func (l *Lock) Lost() bool {
 	now, err := os.Lstat(l.f.Name())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -115,11 +115,11 @@ func (l *Lock) Lost() bool {
 	return err == nil && !os.SameFile(now, held)
 }
 
-// Release gives the lock up.
+// Release releases the lock.
 func (l *Lock) Release() error { return l.f.Close() }
 
-// ReadHolder looks who has the lock of a profile. It takes the lock for a
-// moment if nobody has it, which TakeLock allows for.
+// ReadHolder returns the holder of a profile's lock. If nobody has the lock, it takes it for a moment,
+// which TakeLock allows for.
 func ReadHolder(path string) Holder {
 	if path == "" {
 		return Holder{}
@@ -133,16 +133,15 @@ func ReadHolder(path string) Holder {
 		return Holder{}
 	}
 	h := Holder{Held: true}
-	// A pid in the file is no proof: the lock may be another program's, and the
-	// number that of a process which has nothing to do with this profile.
+	// A pid in the file proves nothing: another program may have the lock, and the number may belong to
+	// a process unrelated to this profile.
 	if pid, state := readHolder(f); isDaemon(pid) && mayHold(f, pid) {
 		h.PID, h.State, h.Stopped = pid, state, processStopped(pid)
 	}
 	return h
 }
 
-// readHolder reads the pid in an open lock file, and the state that this process
-// wrote beside it.
+// readHolder reads the pid in an open lock file, and the state that this process wrote.
 func readHolder(f *os.File) (pid int, state string) {
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, maxHolder))
 	if err != nil {
@@ -162,12 +161,12 @@ func readHolder(f *os.File) (pid int, state string) {
 	if writer, state := parseHolder(b); writer == pid {
 		return pid, state
 	}
-	return pid, HolderStarting // a former holder's
+	return pid, HolderStarting // the state of an earlier holder
 }
 
-// isDaemon reports whether pid is a living process that may be the daemon. A
-// lock file names a former one until the present one has written into it, and
-// one of another namespace of processes means nothing here.
+// isDaemon reports whether pid is a living process that may be the daemon. A lock file names an earlier
+// daemon until the current one has written to it, and a pid of another pid namespace means nothing
+// here.
 func isDaemon(pid int) bool {
 	return pid > 0 && !errors.Is(unix.Kill(pid, 0), unix.ESRCH) && mayBeDaemon(pid)
 }

@@ -189,7 +189,7 @@ const (
 // Empty is an object without members.
 type Empty struct{}
 
-// AccountParam names the account; empty means the only or the default one. It is part of most parameters.
+// AccountParam names the account; empty means the only or the default one. Most parameters include it.
 type AccountParam struct {
 	// Account is the name or address of an own account; without it the only or the default one.
 	Account string `json:"account,omitempty"`

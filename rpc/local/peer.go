@@ -6,9 +6,9 @@ import (
 	"os"
 )
 
-// CheckPeer returns an error unless the process at the other end of c runs as
-// the same user. Root is no exception: root has other ways, and a socket that
-// answers root would let a setuid program be talked into using it.
+// CheckPeer returns an error unless the process at the other end of c runs as the same user. Root is
+// refused, too: root has other ways, and if the socket answered root, a setuid program could be tricked
+// into using it.
 func CheckPeer(c *net.UnixConn) error {
 	uid, err := peerUID(c)
 	if err != nil {

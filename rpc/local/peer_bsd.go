@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerUID returns the user at the other end of c, as the kernel knows it (LOCAL_PEERCRED).
+// peerUID returns the user at the other end of c, as known to the kernel (LOCAL_PEERCRED).
 func peerUID(c *net.UnixConn) (int, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// peerUID returns the user at the other end of c, as the kernel knows it
-// (SO_PEERCRED: the credentials at the time of connect or listen).
+// peerUID returns the user at the other end of c, as known to the kernel (SO_PEERCRED: the credentials
+// at the time of connect or listen).
 func peerUID(c *net.UnixConn) (int, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -7,6 +7,6 @@ import (
 	"os"
 )
 
-// peerUID cannot be asked of the kernel here; what keeps others out is the
-// access list of the socket's directory.
+// peerUID returns our own user id: the kernel here does not report the peer's. The access list of the
+// socket's directory keeps other users out.
 func peerUID(*net.UnixConn) (int, error) { return os.Geteuid(), nil }

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// mayBeDaemon reports whether the command line of a process is that of a
-// daemon, or cannot be read. Test binaries run daemons in their own process.
+// mayBeDaemon reports whether the command line of a process is that of a daemon, or cannot be read.
+// Test binaries run daemons in their own process.
 func mayBeDaemon(pid int) bool {
 	if pid == os.Getpid() {
 		return true
@@ -32,10 +32,10 @@ func processStopped(pid int) bool {
 	return i >= 0 && i+2 < len(b) && (b[i+2] == 'T' || b[i+2] == 't')
 }
 
-// mayHold reports whether the process pid may have the lock of f, which
-// somebody has. The kernel's list of locks (proc_locks(5)) names the process that
-// took each one. It says nothing about locks of another namespace of processes,
-// and on some layered file systems its inode numbers are not those of stat.
+// mayHold reports whether process pid may hold the lock of f, given that some process does. The
+// kernel's list of locks (proc_locks(5)) names the process that took each lock. It does not name
+// processes of another pid namespace, and on some layered file systems its inode numbers differ from
+// those of stat.
 func mayHold(f *os.File, pid int) bool {
 	info, err := f.Stat()
 	if err != nil {
@@ -52,15 +52,15 @@ func mayHold(f *os.File, pid int) bool {
 	return listedHolder(string(list), pid, st.Ino)
 }
 
-// listedHolder reports whether the list of locks lets pid have the flock of
-// inode: it is listed as its holder, or nobody is.
+// listedHolder reports whether the list of locks is consistent with pid holding the flock of inode: it
+// is listed as the holder, or nobody is.
 func listedHolder(list string, pid int, inode uint64) bool {
 	others := false
 	for line := range strings.Lines(list) {
 		// 4: FLOCK  ADVISORY  WRITE 18981 fe:00:10102974 0 EOF
 		field := strings.Fields(line)
 		if len(field) < 6 || field[1] != "FLOCK" || field[3] != "WRITE" {
-			continue // among them those that wait, whose second field is ->
+			continue // including waiting processes, whose second field is ->
 		}
 		device := strings.Split(field[5], ":")
 		if device[len(device)-1] != strconv.FormatUint(inode, 10) {

@@ -4,11 +4,11 @@ package local
 
 import "os"
 
-// mayBeDaemon cannot be asked here.
+// mayBeDaemon always returns true: this system cannot tell.
 func mayBeDaemon(int) bool { return true }
 
-// processStopped cannot be asked here.
+// processStopped always returns false: this system cannot tell.
 func processStopped(int) bool { return false }
 
-// mayHold cannot be asked here.
+// mayHold always returns true: this system cannot tell.
 func mayHold(*os.File, int) bool { return true }

@@ -13,8 +13,8 @@ type FileOpen struct {
 	Source int `json:"source"` // index in sources, from 0
 }
 
-// ReceiveDescriptor reads the line file.descriptor for a source from r, which
-// reads d, and returns the open file that came with it. The caller closes it.
+// ReceiveDescriptor reads the line file.descriptor for a source from r, which reads from d, and returns
+// the open file that came with it. The caller closes the file.
 func ReceiveDescriptor(r *bufio.Reader, d *DescriptorReader, source int) (*os.File, error) {
 	d.expect(true)
 	defer d.expect(false)
@@ -35,22 +35,21 @@ func ReceiveDescriptor(r *bufio.Reader, d *DescriptorReader, source int) (*os.Fi
 	return f, nil
 }
 
-// DescriptorReader reads a connection. Open files that come with the bytes are
-// dropped unless one is expected: nobody can fill this process with them. It is
-// for one goroutine.
+// DescriptorReader reads from a connection. It closes open files that arrive while none is expected, so
+// that nobody can use up this process's descriptors. It belongs to one goroutine.
 type DescriptorReader struct {
 	c        *net.UnixConn
 	expected bool
 	file     *os.File
 }
 
-// NewDescriptorReader makes a DescriptorReader of c.
+// NewDescriptorReader returns a DescriptorReader for c.
 func NewDescriptorReader(c *net.UnixConn) *DescriptorReader { return &DescriptorReader{c: c} }
 
 // Read implements io.Reader.
 func (d *DescriptorReader) Read(b []byte) (int, error) {
 	if !d.expected {
-		return d.c.Read(b) // the system closes what comes with it
+		return d.c.Read(b) // the system closes descriptors that arrive here
 	}
 	n, files, err := readDescriptors(d.c, b)
 	for _, f := range files {

@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-// PassesDescriptors says whether this system hands open files over a socket.
+// PassesDescriptors reports whether this system can pass open files over a socket.
 const PassesDescriptors = false
 
 func writeDescriptor(*net.UnixConn, []byte, *os.File) error { return errors.ErrUnsupported }

@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PassesDescriptors says whether this system hands open files over a socket.
+// PassesDescriptors reports whether this system can pass open files over a socket.
 const PassesDescriptors = true
 
-// maxDescriptors is how many descriptors one message can carry (Linux: SCM_MAX_FD).
-// With room for all of them none is lost unseen.
+// maxDescriptors is how many descriptors one message can carry (Linux: SCM_MAX_FD). With room for all
+// of them, none is lost unnoticed.
 const maxDescriptors = 253
 
-// writeDescriptor writes a line with an open file (SCM_RIGHTS). The other end has
-// a descriptor of its own, with what this process may do with the file.
+// writeDescriptor writes a line with an open file (SCM_RIGHTS). The other end receives its own
+// descriptor, with this process's access to the file.
 func writeDescriptor(c *net.UnixConn, line []byte, f *os.File) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -36,7 +36,7 @@ func writeDescriptor(c *net.UnixConn, line []byte, f *os.File) error {
 	return werr
 }
 
-// readDescriptors reads bytes and the open files that come with them.
+// readDescriptors reads bytes and the open files that arrive with them.
 func readDescriptors(c *net.UnixConn, b []byte) (int, []*os.File, error) {
 	oob := make([]byte, unix.CmsgSpace(4*maxDescriptors))
 	n, oobn, _, _, err := c.ReadMsgUnix(b, oob)
@@ -46,7 +46,7 @@ func readDescriptors(c *net.UnixConn, b []byte) (int, []*os.File, error) {
 	for i := range messages {
 		fds, err := unix.ParseUnixRights(&messages[i])
 		if err != nil {
-			continue // no rights
+			continue // not SCM_RIGHTS
 		}
 		for _, fd := range fds {
 			files = append(files, os.NewFile(uintptr(fd), "handed over"))

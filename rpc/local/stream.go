@@ -11,10 +11,9 @@ import (
 	"time"
 )
 
-// Stream is a subscription on a connection of its own. Events come in the order
-// of seq, because one reader takes them from the connection as they are asked
-// for; a reader that stops holds back the daemon's writer of this stream and
-// nothing else. A Stream is for one goroutine.
+// Stream is a subscription on its own connection. Events arrive in the order of seq, because the caller
+// reads them from the connection one by one. A slow reader delays only the daemon's writer for this
+// stream. A Stream belongs to one goroutine.
 type Stream struct {
 	conn       *net.UnixConn
 	r          *bufio.Reader
@@ -60,16 +59,15 @@ func (s *Stream) start(ctx context.Context, p SubscribeParams) error {
 // Subscribed returns the snapshot that the subscription started with.
 func (s *Stream) Subscribed() Subscribed { return s.subscribed }
 
-// OnLink has Next call f with each Link that comes before the event.
+// OnLink makes Next call f for each Link that arrives before the event.
 func (s *Stream) OnLink(f func(Link)) { s.onLink = f }
 
-// Stopped reports whether the daemon said, before the stream ended, that
-// somebody stopped it.
+// Stopped reports whether the daemon announced, before the stream ended, that somebody stopped it.
 func (s *Stream) Stopped() bool { return s.stopped }
 
-// Next waits for the next event. It returns the context's error when ctx ends,
-// after which Next may be called again only if no part of a line had arrived;
-// an *Error of code no_daemon when the daemon went away, or the reason that the daemon gave.
+// Next waits for the next event. If ctx ends it returns the context's error; after that, Next may be
+// called again only if no part of a line had arrived. If the daemon is gone it returns an *Error of
+// code no_daemon, or the daemon's own reason.
 func (s *Stream) Next(ctx context.Context) (Event, error) {
 	for {
 		f, err := s.frame(ctx)
@@ -78,7 +76,7 @@ func (s *Stream) Next(ctx context.Context) (Event, error) {
 		}
 		switch f.Method {
 		case NotifyEvent:
-			e, _ := DecodeEvent(f.Params) // one that cannot be read is shown as such
+			e, _ := DecodeEvent(f.Params) // an unreadable one is shown as such
 			return e, nil
 		case NotifyEnd:
 			var e Error
@@ -93,7 +91,7 @@ func (s *Stream) Next(ctx context.Context) (Event, error) {
 				s.onLink(l)
 			}
 		}
-		// Notifications that this version does not know are passed over.
+		// Ignore notifications that this version does not know.
 	}
 }
 

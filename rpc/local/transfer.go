@@ -15,11 +15,10 @@ import (
 	"sync/atomic"
 )
 
-// SendFiles seals and sends files on a connection of its own. input is the
-// content of the source that is a stream, nil if there is none. progress may be
-// nil. When ctx ends, or input fails, the daemon sees the caller leave and
-// cancels what is not yet sent. The goroutine that reads input ends with the
-// read that it is in: a read of a terminal cannot be interrupted.
+// SendFiles seals and sends files on its own connection. input is the content of the source that is a
+// stream, or nil if there is none. progress may be nil. When ctx ends or input fails, the connection
+// closes, and the daemon cancels everything not yet sent. The goroutine that reads input ends with its
+// current read: a read from a terminal cannot be interrupted.
 func (c *Client) SendFiles(ctx context.Context, p FileSendParams, input io.Reader, progress func(FileProgress)) (SendResults, error) {
 	var out SendResults
 	t, err := c.transfer(ctx, progress)
@@ -52,13 +51,13 @@ func (c *Client) SendFiles(ctx context.Context, p FileSendParams, input io.Reade
 	if e, ok := errors.AsType[*Error](err); ok && e.Code == CodeNoDaemon && input != nil {
 		err = Errorf(CodeIO, "the daemon ended while the stream was sent; nothing was sent")
 		if t.fed.Load() {
-			err = Errorf(CodeIO, "the daemon ended behind the end of the stream, which may be sent all the same").WithHint("secmsg file list")
+			err = Errorf(CodeIO, "the daemon ended after the end of the stream; the file may still be sent").WithHint("secmsg file list")
 		}
 	}
 	return out, t.cause(ctx, err)
 }
 
-// identify says which file a source means, where it cannot be handed over.
+// identify records which file a source means, where the file itself cannot be passed.
 func (s *FileSource) identify() error {
 	f, err := s.Open()
 	if err != nil {
@@ -74,7 +73,7 @@ type openSource struct {
 	open  func() (*os.File, error)
 }
 
-// start begins to send the stream, once the daemon has asked for all that comes before it.
+// start begins to send the stream, once the daemon has asked for all sources before it.
 func (t *transfer) start() {
 	if len(t.sources) == 0 && t.input != nil {
 		go t.feed(t.input)
@@ -82,11 +81,11 @@ func (t *transfer) start() {
 	}
 }
 
-// handOver answers the daemon's question for a source.
+// handOver answers the daemon's request for a source.
 func (t *transfer) handOver(params json.RawMessage) error {
 	var at FileOpen
 	if err := json.Unmarshal(params, &at); err != nil || len(t.sources) == 0 || at.Source != t.sources[0].place {
-		return Errorf(CodeInternal, "the daemon asked for a file that is not its turn")
+		return Errorf(CodeInternal, "the daemon asked for the files in the wrong order")
 	}
 	f, err := t.sources[0].open()
 	if err != nil {
@@ -112,14 +111,12 @@ func (t *transfer) handOver(params json.RawMessage) error {
 	return nil
 }
 
-// Finisher is an output that has something to do when all of a file was written
-// to it and is verified, and before the daemon calls it fetched. An error of it
-// is that of the fetch.
+// Finisher is an output with work to do after a whole file was written to it and verified, and before
+// the daemon marks the file as fetched. Its error becomes the error of the fetch.
 type Finisher interface{ Finish() error }
 
-// GetFile fetches a file on a connection of its own. output takes the content
-// if p.Stream is set: what was written there is good only if GetFile returns
-// nil. It may be a Finisher. progress may be nil.
+// GetFile fetches a file on its own connection. If p.Stream is set, output receives the content, which
+// is valid only if GetFile returns nil. output may be a Finisher. progress may be nil.
 func (c *Client) GetFile(ctx context.Context, p FileGetParams, output io.Writer, progress func(FileProgress)) (FileGot, error) {
 	var out FileGot
 	t, err := c.transfer(ctx, progress)
@@ -135,7 +132,7 @@ func (c *Client) GetFile(ctx context.Context, p FileGetParams, output io.Writer,
 	return out, t.cause(ctx, err)
 }
 
-// Files lists files, oldest first, each with its present state.
+// Files lists files, oldest first, each with its current state.
 func (c *Client) Files(ctx context.Context, p FileListParams) (Events, error) {
 	return call[Events](ctx, c, MethodFileList, p)
 }
@@ -145,19 +142,18 @@ func (c *Client) ShowFile(ctx context.Context, p FileIDParams) (FileShown, error
 	return call[FileShown](ctx, c, MethodFileShow, p)
 }
 
-// CancelFile withdraws an own file: the server drops it for all recipients, and
-// messages that are not accepted yet are never sent. A file that came is declined,
-// which its sender is told.
+// CancelFile withdraws an outgoing file: the server deletes it for all recipients, and messages that
+// are not accepted yet are never sent. An incoming file is declined, and its sender is informed.
 func (c *Client) CancelFile(ctx context.Context, p FileIDParams) (SendResult, error) {
 	return call[SendResult](ctx, c, MethodFileCancel, p)
 }
 
-// FileQuota tells what the account's own files take at the server.
+// FileQuota returns the usage and quota of the account's files on the server.
 func (c *Client) FileQuota(ctx context.Context, account string) (FileQuota, error) {
 	return call[FileQuota](ctx, c, MethodFileQuota, AccountParam{Account: account})
 }
 
-// CollectFiles removes what transfers have left behind.
+// CollectFiles removes leftovers of transfers.
 func (c *Client) CollectFiles(ctx context.Context, account string) (FileGC, error) {
 	return call[FileGC](ctx, c, MethodFileGC, AccountParam{Account: account})
 }
@@ -170,18 +166,18 @@ type transfer struct {
 	conn     *net.UnixConn
 	r        *bufio.Reader
 	progress func(FileProgress)
-	stop     func() bool // of the watch over the caller's context
-	buf      []byte      // of what goes to the caller
+	stop     func() bool // stops watching the caller's context
+	buf      []byte      // for bytes on their way to the caller
 
 	// owned by answer
-	sources []openSource // that the daemon has not asked for yet
-	input   io.Reader    // the stream, until it is fed
+	sources []openSource // sources that the daemon has not asked for yet
+	input   io.Reader    // the stream, until feed starts
 
 	writeMu sync.Mutex
-	fed     atomic.Bool // the end of a stream was sent, or nearly so
+	fed     atomic.Bool // the end of the stream was sent, or is about to be
 
 	mu    sync.Mutex
-	fault error // why this end broke it off; guarded by mu
+	fault error // why this end closed the connection; guarded by mu
 }
 
 func (c *Client) transfer(ctx context.Context, progress func(FileProgress)) (*transfer, error) {
@@ -199,7 +195,7 @@ func (t *transfer) close() {
 	_ = t.conn.Close()
 }
 
-// breakOff ends the connection for a reason of this end.
+// breakOff closes the connection because of a fault at this end.
 func (t *transfer) breakOff(err error) {
 	t.mu.Lock()
 	if t.fault == nil {
@@ -209,8 +205,8 @@ func (t *transfer) breakOff(err error) {
 	_ = t.conn.Close()
 }
 
-// cause is what a caller is told: its own context or fault before what the
-// connection said.
+// cause returns the error for the caller: its own context or fault takes precedence over the
+// connection's error.
 func (t *transfer) cause(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -234,7 +230,7 @@ func (t *transfer) request(method string, params any) error {
 	return t.line(Request{Version: rpcVersion, ID: json.RawMessage("1"), Method: method, Params: raw}, nil)
 }
 
-// line writes a line and the raw bytes behind it.
+// line writes a line followed by raw bytes.
 func (t *transfer) line(r Request, raw []byte) error {
 	b, err := json.Marshal(r)
 	if err != nil {
@@ -252,14 +248,14 @@ func (t *transfer) line(r Request, raw []byte) error {
 	return nil
 }
 
-// feed sends the caller's stream. A stream that fails is not ended, so that
-// nothing of it is sent.
+// feed sends the caller's stream. If the stream fails, feed does not send its end, so nothing of it is
+// sent to the peer.
 func (t *transfer) feed(input io.Reader) {
 	buf := make([]byte, MaxFileData)
 	for {
 		n, err := input.Read(buf)
 		if n > 0 && t.data(buf[:n]) != nil {
-			return // the answer, or its absence, says why
+			return // the answer, or the lack of one, carries the reason
 		}
 		switch {
 		case errors.Is(err, io.EOF):
@@ -280,7 +276,7 @@ func (t *transfer) data(b []byte) error {
 	}, b)
 }
 
-// answer takes what the daemon sends until its answer.
+// answer handles the daemon's lines until its answer.
 func (t *transfer) answer(method string, result any, output io.Writer) error {
 	for {
 		f, err := readFrame(t.r)
@@ -312,20 +308,20 @@ func (t *transfer) answer(method string, result any, output io.Writer) error {
 					return err
 				}
 			}
-			// All of it is written: now the daemon may call the file fetched.
+			// Everything is written, so the daemon may mark the file as fetched.
 			if err := t.line(Request{Version: rpcVersion, Method: NotifyFileEnd}, nil); err != nil {
 				return err
 			}
 		}
-		// Notifications that this version does not know are passed over.
+		// Ignore notifications that this version does not know.
 	}
 }
 
-// take writes the raw bytes behind a line to the caller.
+// take writes the raw bytes after a line to the caller.
 func (t *transfer) take(params json.RawMessage, output io.Writer) error {
 	var d FileData
 	if err := json.Unmarshal(params, &d); err != nil || d.Length < 1 || d.Length > MaxFileData || output == nil {
-		return Errorf(CodeInternal, "the daemon sent data that was not asked for")
+		return Errorf(CodeInternal, "the daemon sent data that was not requested")
 	}
 	for left := d.Length; left > 0; {
 		n, err := t.r.Read(t.buf[:min(left, len(t.buf))])

@@ -1,7 +1,6 @@
-// Package place gives a file that was received its name: the daemon uses it, and
-// the command line where the daemon cannot write. Everything happens inside an
-// open directory (os.Root), so that nothing outside it is touched, whatever its
-// names become meanwhile. It keeps no state.
+// Package place gives a received file its name. The daemon uses it, and the command line where the
+// daemon cannot write. Everything happens inside an open directory (os.Root), so that nothing outside
+// of it is touched even if the directory is renamed or replaced meanwhile. The package keeps no state.
 package place
 
 import (
@@ -16,26 +15,25 @@ import (
 )
 
 const (
-	// maxExtension bounds an extension, with its dot, that is kept when a name
-	// is cut, so that a file stays what it is.
+	// maxExtension bounds the length of an extension, with its dot, that survives when a name is cut,
+	// so that a file keeps its type.
 	maxExtension = 16
-	// MaxSameName bounds how many files of one name a directory takes.
+	// MaxSameName bounds the files of one name in a directory.
 	MaxSameName = 999
-	// maxFileName is what common file systems take for a name, in bytes.
+	// maxFileName is the longest name that common file systems accept, in bytes.
 	maxFileName = 255
-	// Mode is the mode of a file that was received: nobody else's, never executable.
+	// Mode is the mode of a received file: private, never executable.
 	Mode = 0o600
 )
 
-// ErrNamesUsed says that a name and all its numbered forms are taken.
+// ErrNamesUsed means that a name and all its numbered forms are taken.
 var ErrNamesUsed = errors.New("too many files of this name")
 
-// Unique creates a new file in root, open for reading and writing with mode
-// 0600, and returns it with its name: name itself or, while that is taken,
-// "name (1).ext" and so on. What stands in root is neither opened nor changed,
-// and no symbolic link is followed (O_EXCL). name is one path element, as
-// [SafeName] makes it; else the error is [fs.ErrInvalid]. The caller closes the
-// file. It fails with [ErrNamesUsed] after 999 numbers.
+// Unique creates a new file in root, open for reading and writing with mode 0600, and returns it with
+// its name: name itself or, if that is taken, "name (1).ext" and so on. It neither opens nor changes
+// existing entries of root, and follows no symbolic link (O_EXCL). name must be one path element, as
+// [SafeName] makes it; otherwise the error is [fs.ErrInvalid]. The caller closes the file. After 999
+// numbers it returns [ErrNamesUsed].
 func Unique(root *os.Root, name string) (*os.File, string, error) {
 	var f *os.File
 	used, err := FirstFree(name, func(candidate string) (err error) {
@@ -48,17 +46,15 @@ func Unique(root *os.Root, name string) (*os.File, string, error) {
 	return f, used, nil
 }
 
-// Numbered gives the whole file temp, a name in root, its final name: name itself
-// or, while that is taken, a numbered form as in [Unique]. It overwrites
-// nothing, and no file ever stands under the name in part. It returns the name
-// that the file has now; after an error it still has the old one. The caller
-// syncs the directory.
+// Numbered gives the complete file temp, a name in root, its final name: name itself or, if that is
+// taken, a numbered form as in [Unique]. It overwrites nothing, and no incomplete file ever has the
+// final name. It returns the file's new name; after an error the file still has its old name. The
+// caller syncs the directory.
 func Numbered(root *os.Root, temp, name string) (string, error) {
 	return place(root, temp, name, root.Link)
 }
 
-// place is Numbered with the call that makes a hard link, which not every file
-// system can.
+// place is Numbered with the call that creates a hard link, which some file systems do not support.
 func place(root *os.Root, temp, name string, link func(from, to string) error) (string, error) {
 	used, err := FirstFree(name, func(candidate string) error { return link(temp, candidate) })
 	switch {
@@ -70,8 +66,8 @@ func place(root *os.Root, temp, name string, link func(from, to string) error) (
 	case errors.Is(err, ErrNamesUsed), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrInvalid):
 		return "", fmt.Errorf("place file: %w", err)
 	}
-	// A file system without hard links: the name is taken by an empty file, which
-	// the whole one then replaces.
+	// A file system without hard links: an empty file takes the name, and the complete file then
+	// replaces it.
 	f, used, err := Unique(root, name)
 	if err != nil {
 		return "", fmt.Errorf("place file: %w", err)
@@ -86,8 +82,7 @@ func place(root *os.Root, temp, name string, link func(from, to string) error) (
 	return used, nil
 }
 
-// FirstFree calls try for name and its numbered forms until one is not taken,
-// and returns that one.
+// FirstFree calls try for name and its numbered forms until one is free, and returns that one.
 func FirstFree(name string, try func(candidate string) error) (string, error) {
 	if name == "." || name == ".." || !filepath.IsLocal(name) || filepath.Base(name) != name {
 		return "", fmt.Errorf("%q is not one path element: %w", name, fs.ErrInvalid)
@@ -105,7 +100,8 @@ func FirstFree(name string, try func(candidate string) error) (string, error) {
 	return "", ErrNamesUsed
 }
 
-// Name returns "stem (n).ext", cut to what a file system takes; for 0 the name.
+// Name returns "stem (n).ext", cut to the length that file systems accept; for n = 0 it returns the
+// name.
 func Name(name string, n int) string {
 	if n == 0 {
 		return name
@@ -115,8 +111,8 @@ func Name(name string, n int) string {
 	return CutRunes(stem, maxFileName-len(suffix)) + suffix
 }
 
-// Exact gives the whole file temp, a name in root, a name that must be free; else
-// the error is [fs.ErrExist], and the file still has the old one.
+// Exact gives the complete file temp, a name in root, a name that must be free. If it is not, the error
+// is [fs.ErrExist], and the file keeps its old name.
 func Exact(root *os.Root, temp, name string) error {
 	err := root.Link(temp, name)
 	if err == nil {
@@ -148,9 +144,9 @@ func SyncDir(root *os.Root) error {
 	return nil
 }
 
-// SplitName cuts a name into what stands before its extension and the extension
-// with its dot, which is empty if there is none or it is too long to be one.
-// The extension of an archive counts as one: .tar.gz.
+// SplitName splits a name into stem and extension. The extension includes its dot; it is empty if there
+// is none or if it is too long to be one. The extension of a compressed archive, such as .tar.gz,
+// counts as one.
 func SplitName(name string) (stem, ext string) {
 	ext = path.Ext(name)
 	if len(ext) <= 1 || len(ext) > maxExtension || len(ext) == len(name) {
@@ -163,8 +159,8 @@ func SplitName(name string) (stem, ext string) {
 	return stem, ext
 }
 
-// CutRunes cuts s to at most limit bytes, not inside a character and not so that
-// it ends with a dot or a space.
+// CutRunes cuts s to at most limit bytes, not inside a character and not so that it ends with a dot or
+// a space.
 func CutRunes(s string, limit int) string {
 	if len(s) <= limit {
 		return s

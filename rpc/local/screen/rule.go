@@ -5,9 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// MaxMarks is how many combining marks one character may have. Languages need
-// four at most (a Hebrew letter with point, vowel and cantillation); more are
-// there to cover the lines above and below.
+// MaxMarks is how many combining marks one character may have. Languages need at most four (a Hebrew
+// letter with point, vowel and cantillation); larger numbers serve only to cover the lines above and
+// below.
 const MaxMarks = 8
 
 const (
@@ -15,14 +15,14 @@ const (
 	joiner    = 0x200d
 )
 
-// state is what stands before a character. The zero value is the start of a line.
+// state describes the text before a character. The zero value is the start of a line.
 type state struct {
-	base  rune // the last one that is no mark, joiner or selector
+	base  rune // the last character that is no mark, joiner or selector
 	prev  rune
-	marks int // that base has
+	marks int // marks on base
 }
 
-// takes reports whether r may be shown as it is, with next behind it (0: nothing).
+// takes reports whether r may be shown as it is, if next follows (0: nothing).
 func (s *state) takes(r, next rune) bool {
 	switch {
 	case r == nonJoiner, r == joiner:
@@ -37,7 +37,7 @@ func (s *state) takes(r, next rune) bool {
 	return true
 }
 
-// shown notes that r was shown as it is.
+// shown records that r was shown as it is.
 func (s *state) shown(r rune) {
 	switch {
 	case r == '\n':
@@ -52,16 +52,16 @@ func (s *state) shown(r rune) {
 	s.prev = r
 }
 
-// escaped notes that an escape, which ends in a letter or digit, took the place of r.
+// escaped records that r was replaced by an escape, which ends in a letter or digit.
 func (s *state) escaped(r rune) {
 	full := unicode.Is(unicode.M, r)
 	*s = state{base: 'x', prev: 'x'}
-	if full { // those behind it would sit on the escape
+	if full { // further marks would combine with the escape
 		s.marks = MaxMarks
 	}
 }
 
-// joins reports whether a joiner or non-joiner does something that can be seen.
+// joins reports whether a joiner or non-joiner has a visible effect here.
 func (s *state) joins(r, next rune) bool {
 	if s.prev == nonJoiner || s.prev == joiner {
 		return false
@@ -72,7 +72,7 @@ func (s *state) joins(r, next rune) bool {
 	return unicode.In(s.base, joining()...) && unicode.In(next, joining()...) && unicode.IsLetter(next)
 }
 
-// varies reports whether a variation selector stands where it selects something.
+// varies reports whether a variation selector has an effect here.
 func (s *state) varies(r rune) bool {
 	if s.prev != s.base {
 		return false // one selector is enough
@@ -80,7 +80,7 @@ func (s *state) varies(r rune) bool {
 	switch {
 	case r == 0xfe0e || r == 0xfe0f: // text and emoji presentation
 		return emojiBase(s.base)
-	case r >= 0xe0100: // ideographic variants, as Japanese names have
+	case r >= 0xe0100: // ideographic variants, as in Japanese names
 		return unicode.Is(unicode.Han, s.base)
 	case r >= 0x180b && r <= 0x180f:
 		return unicode.Is(unicode.Mongolian, s.base)
@@ -88,19 +88,18 @@ func (s *state) varies(r rune) bool {
 	return false
 }
 
-// emojiPart reports whether an emoji may be joined to what ends with r.
+// emojiPart reports whether an emoji may be joined to a sequence that ends with r.
 func emojiPart(r rune) bool {
-	return unicode.Is(unicode.So, r) || r == 0xfe0f || r >= 0x1f3fb && r <= 0x1f3ff // tones of skin
+	return unicode.Is(unicode.So, r) || r == 0xfe0f || r >= 0x1f3fb && r <= 0x1f3ff // skin tones
 }
 
-// emojiBase reports whether r has a presentation as an emoji: symbols, and the
-// characters of keycaps.
+// emojiBase reports whether r has an emoji presentation: symbols, and the characters of keycaps.
 func emojiBase(r rune) bool {
 	return unicode.In(r, unicode.So, unicode.Sm) || r >= '0' && r <= '9' || r == '#' || r == '*' ||
 		r == 0x203c || r == 0x2049 || r == 0x3030 || r == 0x303d
 }
 
-// joining are the scripts in which joiners change what is seen.
+// joining returns the scripts in which joiners have a visible effect.
 func joining() []*unicode.RangeTable {
 	return []*unicode.RangeTable{
 		unicode.Arabic, unicode.Syriac, unicode.Mandaic, unicode.Nko, unicode.Mongolian, unicode.Phags_Pa, unicode.Manichaean,
@@ -112,23 +111,23 @@ func joining() []*unicode.RangeTable {
 	}
 }
 
-// Acts reports whether a terminal or the eye is misled by r wherever it stands:
-// controls, separators of lines, and what has an effect but no picture. Joiners
-// and variation selectors depend on their neighbours and are none of them.
+// Acts reports whether r misleads a terminal or a reader in any position: controls, line separators,
+// and characters with an effect but no glyph. Joiners and variation selectors depend on their
+// neighbours and are not included.
 func Acts(r rune) bool {
 	switch {
 	case r >= ' ' && r < 0x7f:
 		return false
 	case r == nonJoiner, r == joiner, unicode.Is(unicode.Variation_Selector, r):
 		return false
-	case unicode.Is(unicode.Prepended_Concatenation_Mark, r): // such as U+06DD, which is seen
+	case unicode.Is(unicode.Prepended_Concatenation_Mark, r): // such as U+06DD, which is visible
 		return false
 	}
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point)
 }
 
-// plain returns how many bytes at the start of s nobody has to look at: printable
-// ASCII, and what is in keep.
+// plain returns the number of bytes at the start of s that need no check: printable ASCII, and the
+// bytes in keep.
 func plain(s, keep string) int {
 	for i := range len(s) {
 		if c := s[i]; (c < ' ' || c >= 0x7f) && !has(keep, c) {
@@ -147,7 +146,7 @@ func has(keep string, c byte) bool {
 	return false
 }
 
-// after returns the character at the start of s, 0 if there is none.
+// after returns the character at the start of s, or 0 if there is none.
 func after(s string) rune {
 	if r, size := utf8.DecodeRuneInString(s); r != utf8.RuneError || size > 1 {
 		return r

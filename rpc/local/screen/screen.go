@@ -9,12 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// Line makes a text safe for one line of a terminal: newline and tab become \n
-// and \t, so that one record stays one line.
+// Line makes a text safe for one line of a terminal. Newline and tab become \n and \t, so that one
+// record stays one line.
 func Line(s string) string { return show(s, "") }
 
-// Block is Line for text that may take several lines: newlines and tabs stay. A
-// carriage return does not, since it overwrites what stands before it.
+// Block is Line for text of several lines: newlines and tabs stay. Carriage returns do not, because
+// they overwrite the text before them.
 func Block(s string) string { return show(s, blockKeep) }
 
 const blockKeep = "\n\t"
@@ -64,8 +64,8 @@ func escape(b *strings.Builder, r rune) {
 	}
 }
 
-// Clean leaves out of s what Line would make visible, as the name of a file needs
-// it. Clean of a clean text is the same text.
+// Clean removes the characters of s that Line would escape, for use in the name of a file. Cleaning a
+// clean text does not change it.
 func Clean(s string) string {
 	if plain(s, "") == len(s) {
 		return s
@@ -83,10 +83,9 @@ func Clean(s string) string {
 	return b.String()
 }
 
-// JSON rewrites the characters that encoding/json leaves as they are but that a
-// terminal acts on, or the eye does not see, as \u escapes. In valid JSON they
-// stand only inside strings, so that the value stays the same. It returns b
-// itself if there is nothing to do.
+// JSON rewrites as \u escapes the characters that encoding/json leaves as they are but that a terminal
+// acts on, or that are invisible. In valid JSON they occur only inside strings, so the value stays the
+// same. It returns b itself if there is nothing to do.
 func JSON(b []byte) []byte {
 	first := bytes.IndexFunc(b, func(r rune) bool { return r >= 0x7f })
 	if first < 0 {
@@ -125,14 +124,14 @@ func JSON(b []byte) []byte {
 	return out
 }
 
-// Writer passes text on as Block does, whatever the pieces in which it comes.
+// Writer escapes text as Block does, regardless of the pieces in which it arrives.
 type Writer struct {
 	w    io.Writer
 	at   state
-	rest []byte // the start of a character, or what depends on the next one
+	rest []byte // the start of a character, or text that depends on the next character
 }
 
-// NewWriter makes a Writer. Flush ends it.
+// NewWriter creates a Writer. The caller must Flush it at the end.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
 // Write implements io.Writer.
@@ -146,7 +145,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush writes what was kept back: the end of a text in the middle of a character.
+// Flush writes the rest: a text may end in the middle of a character.
 func (w *Writer) Flush() error {
 	err := w.put(string(w.rest))
 	w.rest = nil
@@ -160,8 +159,8 @@ func (w *Writer) put(s string) error {
 	return err
 }
 
-// settled returns how much of b does not depend on what follows: all but the
-// beginning of a character and a joiner before it.
+// settled returns how many bytes of b do not depend on later text: all except the beginning of a
+// character and a joiner before it.
 func settled(b []byte) int {
 	whole := len(b)
 	for back := 1; back < utf8.UTFMax && back <= len(b); back++ {
