@@ -4,5 +4,5 @@ package main
 
 import "log/slog"
 
-// onAbort: no watchdog ends processes by a signal here.
+// onAbort does nothing: this platform has no watchdog that sends SIGABRT.
 func onAbort(*slog.Logger, func(), string) (stop func()) { return func() {} }

@@ -11,14 +11,14 @@ import (
 	"syscall"
 )
 
-// stacksFile holds where all goroutines of a process were that its watchdog ended.
+// stacksFile holds the goroutine stacks of a process that its watchdog ended.
 const stacksFile = "stuck.txt"
 
-// onAbort handles SIGABRT, with which systemd's watchdog ends a process that no
-// longer answers. Go's runtime would write every goroutine into the log, hundreds of
-// lines; they go into a file in dir instead, and the log gets one line. The
-// process then ends by SIGKILL, since a clean stop would wait for the part
-// that is stuck.
+// onAbort handles SIGABRT, which systemd's watchdog sends to a process that no
+// longer responds. By default the Go runtime would dump every goroutine into the
+// log, hundreds of lines. onAbort writes the stacks to a file in dir and one line
+// to the log. It then kills the process, since a clean stop would wait for the
+// goroutine that is stuck.
 func onAbort(logger *slog.Logger, flush func(), dir string) (stop func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGABRT)
@@ -30,9 +30,9 @@ func onAbort(logger *slog.Logger, flush func(), dir string) (stop func()) {
 		}
 		path := filepath.Join(dir, stacksFile)
 		if err := writeStacks(path); err != nil {
-			logger.Error("ended by SIGABRT, as of a watchdog; where it was stuck could not be written", "error", err)
+			logger.Error("killed by SIGABRT (from a watchdog?); the goroutine stacks could not be written", "error", err)
 		} else {
-			logger.Error("ended by SIGABRT, as of a watchdog; the file says where each goroutine was", "file", path)
+			logger.Error("killed by SIGABRT (from a watchdog?); goroutine stacks are in the file", "file", path)
 		}
 		flush()
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -44,14 +44,14 @@ func onAbort(logger *slog.Logger, flush func(), dir string) (stop func()) {
 	}
 }
 
-// writeStacks writes the stacks of all goroutines: names of functions, line
-// numbers and addresses, no contents.
+// writeStacks writes the stacks of all goroutines. They hold function names, line
+// numbers and addresses, but no data of the user.
 func writeStacks(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
-	const everyGoroutine = 2 // in the form of an unrecovered panic
+	const everyGoroutine = 2 // in the format of an unrecovered panic
 	if err := pprof.Lookup("goroutine").WriteTo(f, everyGoroutine); err != nil {
 		_ = f.Close()
 		return err

@@ -16,7 +16,7 @@ func newAccountCommand(a *app) *cobra.Command {
 		Args:  argsBetween(1, 1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return runAccountRemove(cmd.Context(), a, args[0], yes) },
 	}
-	remove.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	remove.Flags().BoolVar(&yes, "yes", false, "do not ask for confirmation")
 	return groupCommand(a, "account", "List, show, choose and remove accounts",
 		&cobra.Command{
 			Use: "list", Short: "List the accounts on this machine", Args: argsBetween(0, 0),
@@ -90,7 +90,7 @@ func runAccountRemove(ctx context.Context, a *app, name string, yes bool) error 
 		if err := c.RemoveAccount(ctx, name); err != nil {
 			return err
 		}
-		return a.printChanged(gone, true, "account %s removed from this machine; the server still has it", visible(gone.Address))
+		return a.printChanged(gone, true, "removed account %s from this machine; it still exists on the server", visible(gone.Address))
 	})
 }
 
@@ -107,6 +107,6 @@ func runAccountDefault(ctx context.Context, a *app, name string) error {
 		if err != nil {
 			return err
 		}
-		return a.printChanged(after, before.Default != after.Default, "%s is the default account", visible(after.Address))
+		return a.printChanged(after, before.Default != after.Default, "%s is now the default account", visible(after.Address))
 	})
 }

@@ -20,7 +20,7 @@ import (
 // statsEvery is how often `admin stats --watch` prints.
 const statsEvery = 2 * time.Second
 
-// adminApp is what the admin verbs share.
+// adminApp is the state that the admin commands share.
 type adminApp struct {
 	*app
 	data string // --data
@@ -29,23 +29,23 @@ type adminApp struct {
 func newAdminCommand(a *app) *cobra.Command {
 	aa := &adminApp{app: a}
 	c := groupCommand(a, "admin", "Administer a server on this machine",
-		groupCommand(a, "invite", "Invites: the right to make accounts",
+		groupCommand(a, "invite", "Create, list and revoke invites",
 			newInviteCreateCommand(aa),
 			aa.verb("list", "List all invites, newest first", 0, aa.inviteList),
-			aa.verb("revoke ID", "Make an invite unusable", 1, aa.inviteRevoke)),
-		groupCommand(a, "user", "Accounts",
+			aa.verb("revoke ID", "Revoke an invite", 1, aa.inviteRevoke)),
+		groupCommand(a, "user", "List, show, suspend and delete accounts",
 			aa.verb("list", "List all accounts", 0, aa.userList),
-			aa.verb("show USER", "Show an account, its devices, and what its files take of its quota", 1, aa.userShow),
-			aa.verb("suspend USER", "Bar an account and close its connections", 1, aa.userSuspend),
-			aa.verb("resume USER", "End a suspension", 1, aa.userResume),
-			aa.verb("delete USER", "Delete an account with all that the server holds of it", 1, aa.userDelete)),
-		groupCommand(a, "device", "Devices of accounts",
-			aa.verb("list USER", "List the devices of an account, revoked ones too", 1, aa.deviceList)),
+			aa.verb("show USER", "Show an account, its devices, its quota and the space its files use", 1, aa.userShow),
+			aa.verb("suspend USER", "Suspend an account and close its connections", 1, aa.userSuspend),
+			aa.verb("resume USER", "Lift the suspension of an account", 1, aa.userResume),
+			aa.verb("delete USER", "Delete an account and everything the server holds for it", 1, aa.userDelete)),
+		groupCommand(a, "device", "List the devices of accounts",
+			aa.verb("list USER", "List the devices of an account, including revoked ones", 1, aa.deviceList)),
 		newQuotaCommand(aa),
 		newStatsCommand(aa),
 		newAdminCheckCommand(aa),
 	)
-	c.PersistentFlags().StringVar(&aa.data, "data", "", "the server's directory `DIR` (default $SECMSG_DATA, /var/lib/secmsg for root)")
+	c.PersistentFlags().StringVar(&aa.data, "data", "", "data directory `DIR` of the server (default $SECMSG_DATA, /var/lib/secmsg for root)")
 	return c
 }
 
@@ -75,9 +75,11 @@ func (a *adminApp) withServer(f func(*admin.Client) error) error {
 		return err
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return local.Errorf(local.CodeUnreachable, "the admin socket in %s is another user's", dir)
+		return local.Errorf(local.CodeUnreachable, "the admin socket in %s belongs to another user", dir).
+			WithHint("run this command as the user who runs the server")
 	}
-	return local.Errorf(local.CodeUnreachable, "no server runs on %s", dir).WithHint("secmsg serverd run --data %s, or name its directory with --data", dir)
+	return local.Errorf(local.CodeUnreachable, "no server is running on %s", dir).
+		WithHint("start it with: secmsg serverd run --data %s; or name the directory of another server with --data", dir)
 }
 
 // adminCode maps the codes of the admin socket to those of the exit table.
@@ -96,17 +98,17 @@ func adminCode(c admin.Code) local.Code {
 func newInviteCreateCommand(a *adminApp) *cobra.Command {
 	var uses int
 	var expires time.Duration
-	c := a.verb("create", "Make an invite and print it", 0, func(ctx context.Context, c *admin.Client, _ []string) error {
+	c := a.verb("create", "Create an invite and print it", 0, func(ctx context.Context, c *admin.Client, _ []string) error {
 		return a.inviteCreate(ctx, c, uses, expires)
 	})
-	c.Flags().IntVar(&uses, "uses", 1, "how many accounts it makes")
-	c.Flags().DurationVar(&expires, "expires", 72*time.Hour, "how long it works")
+	c.Flags().IntVar(&uses, "uses", 1, "how many accounts can be created with it")
+	c.Flags().DurationVar(&expires, "expires", 72*time.Hour, "how long it stays valid")
 	return c
 }
 
 func (a *adminApp) inviteCreate(ctx context.Context, c *admin.Client, uses int, expires time.Duration) error {
 	if expires < time.Second {
-		return usagef("--expires must be at least a second")
+		return usagef("--expires must be at least 1s")
 	}
 	r, err := c.CreateInvite(ctx, admin.CreateInvite{Uses: uses, LifeSec: int64(expires / time.Second)})
 	if err != nil {
@@ -115,7 +117,7 @@ func (a *adminApp) inviteCreate(ctx context.Context, c *admin.Client, uses int, 
 	if a.json() {
 		return a.printJSON(r)
 	}
-	a.notef("invite %s, uses %d, until %s", r.ID, r.Uses, r.Expires)
+	a.notef("invite %s: valid for %d account(s) until %s", r.ID, r.Uses, r.Expires)
 	return a.printf("%s", r.Invite)
 }
 
@@ -146,7 +148,7 @@ func (a *adminApp) inviteRevoke(ctx context.Context, c *admin.Client, args []str
 	return a.printChanged(after, differ(before, after), "invite %s revoked", visible(after.ID))
 }
 
-// inviteNamed returns an invite as invite list shows it.
+// inviteNamed returns one invite in the form that invite list prints.
 func inviteNamed(ctx context.Context, c *admin.Client, id string) (admin.Invite, error) {
 	r, err := c.Invites(ctx)
 	if err != nil {
@@ -157,7 +159,7 @@ func inviteNamed(ctx context.Context, c *admin.Client, id string) (admin.Invite,
 			return i, nil
 		}
 	}
-	return admin.Invite{}, local.Errorf(local.CodeNotFound, "there is no invite %q", id)
+	return admin.Invite{}, local.Errorf(local.CodeNotFound, "invite %q does not exist", id).WithHint("list all invites with: secmsg admin invite list")
 }
 
 func (a *adminApp) userList(ctx context.Context, c *admin.Client, _ []string) error {
@@ -186,7 +188,7 @@ func (a *adminApp) userShow(ctx context.Context, c *admin.Client, args []string)
 	}
 	text := fmt.Sprintf("name         %s\naddress      %s\nfingerprint  %s\ncreated      %s\nsuspended    %s\nmanifest     %d\ncertificate  until %s\n",
 		visible(u.Name), visible(u.Address), u.Fingerprint, u.Created, yesNo(u.Suspended), u.Manifest, u.Certificate)
-	if q := u.Quota; q != nil { // a server of an earlier version does not tell
+	if q := u.Quota; q != nil { // absent from servers of earlier versions
 		text += fmt.Sprintf("quota        %s\nused         %d bytes\nfiles        %s\n", quotaText(*q), q.Used, quotaFiles(*q))
 	}
 	if err := a.printf("%s", text); err != nil {
@@ -203,7 +205,7 @@ func (a *adminApp) userResume(ctx context.Context, c *admin.Client, args []strin
 	return a.changeUser(ctx, c, args[0], c.Resume, "resumed")
 }
 
-// changeUser changes an account and prints its new state.
+// changeUser changes an account and prints the result.
 func (a *adminApp) changeUser(ctx context.Context, c *admin.Client, name string, change func(context.Context, string) error, what string) error {
 	before, err := c.User(ctx, name)
 	if err != nil {
@@ -252,7 +254,7 @@ func (a *adminApp) deviceTable(devices []admin.Device) error {
 
 func newStatsCommand(a *adminApp) *cobra.Command {
 	var watch bool
-	c := a.verb("stats", "Show health and counters", 0, func(ctx context.Context, c *admin.Client, _ []string) error {
+	c := a.verb("stats", "Show the server's health and counters", 0, func(ctx context.Context, c *admin.Client, _ []string) error {
 		return a.stats(ctx, c, watch)
 	})
 	c.Flags().BoolVar(&watch, "watch", false, "print again every two seconds")

@@ -12,15 +12,15 @@ import (
 
 func newAdminCheckCommand(a *adminApp) *cobra.Command {
 	var confirm bool
-	c := a.verb("check", "Show the server's health; exit 3 if something is wrong", 0, func(ctx context.Context, c *admin.Client, _ []string) error {
+	c := a.verb("check", "Run the server's health checks; exit 3 if one fails", 0, func(ctx context.Context, c *admin.Client, _ []string) error {
 		return a.check(ctx, c, confirm)
 	})
-	c.Long = "Runs the server's health checks, and exits 3 if one fails.\n\n" +
-		"After the wall clock jumped by over an hour, or when it is over a week ahead at\n" +
-		"a start, the server goes on with its own time and deletes nothing that expired.\n" +
-		"Put the clock right if it is wrong; --confirm-clock then makes the server\n" +
-		"believe it."
-	c.Flags().BoolVar(&confirm, "confirm-clock", false, "believe the machine's clock as it stands now")
+	c.Long = "Run the server's health checks. The exit code is 3 if one fails.\n\n" +
+		"If the wall clock jumps by more than an hour, or is more than a week ahead when\n" +
+		"the server starts, the server keeps its own time and deletes nothing that expires.\n" +
+		"Correct the clock if it is wrong, then run this command with --confirm-clock to\n" +
+		"make the server accept it."
+	c.Flags().BoolVar(&confirm, "confirm-clock", false, "accept the present time of the machine's clock")
 	return c
 }
 
@@ -37,7 +37,7 @@ func (a *adminApp) check(ctx context.Context, c *admin.Client, confirm bool) err
 		if err != nil {
 			return err
 		}
-		a.notef("the server's time is %s now, moved by %d s", r.Time, r.MovedSec)
+		a.notef("the server's time moved by %d s and is now %s", r.MovedSec, r.Time)
 	}
 	s, err := c.Stats(ctx)
 	if err != nil {

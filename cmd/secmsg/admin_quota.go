@@ -11,9 +11,9 @@ import (
 )
 
 func newQuotaCommand(a *adminApp) *cobra.Command {
-	set := a.verb("set USER SIZE", "Give an account a quota of its own, such as 50GiB; 0 takes it away", 2, a.quotaSet)
-	return groupCommand(a.app, "quota", "Room for the files of accounts",
-		a.verb("show USER", "Show an account's quota and what it has used", 1, a.quotaShow), set)
+	set := a.verb("set USER SIZE", "Set the quota of an account, such as 50GiB; 0 restores the default", 2, a.quotaSet)
+	return groupCommand(a.app, "quota", "Show and set the storage quota of accounts",
+		a.verb("show USER", "Show an account's quota and how much of it is used", 1, a.quotaShow), set)
 }
 
 func (a *adminApp) quotaShow(ctx context.Context, c *admin.Client, args []string) error {
@@ -50,11 +50,11 @@ func (a *adminApp) printQuota(q admin.Quota) error {
 
 func quotaText(q admin.Quota) string {
 	if q.Own {
-		return config.Size(q.Quota).String() + ", of its own"
+		return config.Size(q.Quota).String() + " (set for this account)"
 	}
-	return config.Size(q.Quota).String() + ", of the configuration"
+	return config.Size(q.Quota).String() + " (default)"
 }
 
 func quotaFiles(q admin.Quota) string {
-	return fmt.Sprintf("%d, %d of them not finished", q.Files, q.Unfinished)
+	return fmt.Sprintf("%d, %d of them unfinished", q.Files, q.Unfinished)
 }

@@ -24,12 +24,12 @@ type app struct {
 	quiet       bool
 	verbose     bool
 
-	named   string // the account of the flag or the environment, not of the configuration
+	named   string // the account named by the flag or the environment, not by the configuration
 	std     stdfds
-	wrong   []string // with the configuration, a line each
-	helpErr error    // of writing help
+	wrong   []string // problems in the configuration, a line each
+	helpErr error    // from writing help
 
-	told []string // reasons for which messages wait that were told already
+	told []string // reasons for waiting messages that were already printed
 }
 
 // Values of --output.
@@ -50,11 +50,11 @@ func (a *app) stdinTerminal() bool  { return term.IsTerminal(int(a.stdin.Fd())) 
 func (a *app) stderrTerminal() bool { return term.IsTerminal(int(a.stderr.Fd())) }
 func (a *app) stdoutTerminal() bool { return term.IsTerminal(int(a.stdout.Fd())) }
 
-// stdoutColumns is the width of standard output: the terminal's, or what is
-// usual where there is none.
+// stdoutColumns is the width of standard output: that of the terminal, or 80
+// columns if it is not a terminal.
 func (a *app) stdoutColumns() int { return columnsOf(a.stdout) }
 
-// stderrColumns is that of standard error.
+// stderrColumns is the width of standard error.
 func (a *app) stderrColumns() int { return columnsOf(a.stderr) }
 
 func columnsOf(f *os.File) int {
@@ -65,7 +65,7 @@ func columnsOf(f *os.File) int {
 	return usual
 }
 
-// readAll reads r up to limit bytes; more is an error of the given text.
+// readAll reads all of r. If that is more than limit bytes, it returns tooLong.
 func readAll(r io.Reader, limit int64, tooLong *local.Error) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {

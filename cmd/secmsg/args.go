@@ -15,7 +15,7 @@ func splitPeers(arg string) ([]string, error) {
 	for p := range strings.SplitSeq(arg, ",") {
 		p = strings.TrimSpace(p)
 		if p == "" {
-			return nil, usagef("%q: the name of a peer is empty", arg)
+			return nil, usagef("%q has an empty peer name", arg)
 		}
 		if !seen[p] {
 			seen[p] = true
@@ -37,7 +37,7 @@ func timeArg(flag, s string, now time.Time) (string, error) {
 	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
 		return now.Add(-d).UTC().Format(time.RFC3339Nano), nil
 	}
-	return "", usagef("%s %q: a duration such as 10m or a time such as 2026-01-02T15:04:05Z is expected", flag, s)
+	return "", usagef("%s: %q is neither a duration (example: 10m) nor a time (example: 2026-01-02T15:04:05Z)", flag, s)
 }
 
 // sinceArg reads the --since of listen: a seq, an id, a time or a duration
@@ -47,7 +47,7 @@ func sinceArg(s string, now time.Time) (string, error) {
 		return "", nil
 	}
 	if c := s[0]; c == '-' || c == '+' {
-		return "", usagef("--since %q: a seq, an id, a time or a duration is expected", s)
+		return "", usagef("--since: %q is not a sequence number, an id, a time or a duration", s)
 	}
 	if _, err := strconv.ParseUint(s, 10, 63); err == nil {
 		return s, nil
@@ -58,8 +58,8 @@ func sinceArg(s string, now time.Time) (string, error) {
 	return s, nil
 }
 
-// filled refuses flags that were given and are empty: a script's variable that
-// is not set must not pass for a flag that is not there.
+// filled refuses flags that were given with an empty value: an unset variable in
+// a script must not act as if the flag were absent.
 func filled(c *cobra.Command, names ...string) error {
 	for _, name := range names {
 		if f := c.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
@@ -87,5 +87,5 @@ func oneOf(flag, value string, allowed ...string) error {
 			return nil
 		}
 	}
-	return usagef("%s %q: one of %s is expected", flag, value, strings.Join(allowed, ", "))
+	return usagef("%s: %q is not one of %s", flag, value, strings.Join(allowed, ", "))
 }

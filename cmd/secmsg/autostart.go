@@ -15,33 +15,33 @@ const (
 	// startTimeout bounds how long a started daemon may take to listen; opening
 	// a large database after a crash replays its log first.
 	startTimeout = 20 * time.Second
-	// startPoll is how often the sockets are tried meanwhile, and startPollSlow
-	// once it takes longer than startQuick.
+	// startPoll is the pause between attempts to connect; after startQuick it is
+	// startPollSlow.
 	startPoll     = 4 * time.Millisecond
 	startPollSlow = 50 * time.Millisecond
 	startQuick    = time.Second
-	// lostTimeout is how long a daemon that runs may be without a socket: it
-	// notices within a second and makes another.
+	// lostTimeout is how long a running daemon may be unreachable. A daemon that
+	// loses its socket notices within a second and makes another.
 	lostTimeout = 5 * time.Second
-	// maxSpawns bounds the daemons that one command starts. More than one is
-	// started only if another daemon had the profile just then and has ended.
+	// maxSpawns bounds the daemons that one command starts. It starts a second one
+	// only if the first found another daemon on the profile that has ended since.
 	maxSpawns = 3
 )
 
-// starter starts the daemon of a profile for one command. Several commands may
-// do so at once: the lock of the profile decides whose daemon it is, the others
-// end, and every command is served by the one.
+// starter starts the daemon of a profile for one command. Several commands may do
+// so at once: the daemon that gets the profile's lock serves them all, and the
+// others exit.
 type starter struct {
 	a      *app
 	cfg    config.Client
 	caller local.HelloParams
 	log    *os.File
-	offset int64 // where the log ended before
+	offset int64 // size of the log before the start
 
-	managed bool      // the service manager was asked to start it
-	child   *process  // the daemon that was started; nil if it has ended
+	managed bool      // the service manager was asked to start the daemon
+	child   *process  // the daemon that this command started; nil if it has ended
 	spawns  int       // daemons started so far
-	lost    time.Time // since when a daemon runs that no socket leads to; zero if there is none
+	lost    time.Time // since when a daemon has been running but unreachable; zero if none is
 }
 
 // startDaemon starts the daemon of this profile and connects to it.
@@ -73,10 +73,10 @@ func (a *app) startDaemon(ctx context.Context, cfg config.Client, caller local.H
 	return c, nil
 }
 
-// connect returns a connection to the daemon, whoever has started it.
+// connect returns a connection to the daemon, whichever command started it.
 func (s *starter) connect(ctx context.Context) (*local.Client, error) {
 	for begin := time.Now(); ; {
-		t := daemonTarget(s.cfg) // anew: a daemon may have told another place
+		t := daemonTarget(s.cfg) // each time: the daemon may have announced another socket
 		t.Caller, t.Stalled = s.caller, s.a.stalled(ctx, s.cfg)
 		c, err := local.Dial(ctx, t)
 		if err == nil || !local.IsAbsent(err) {
@@ -97,10 +97,13 @@ func (s *starter) connect(ctx context.Context) (*local.Client, error) {
 	}
 }
 
-// step does what brings a daemon that listens nearer.
+// step starts a daemon unless one is starting already, and returns an error if
+// waiting any longer is pointless.
 func (s *starter) step(ctx context.Context) error {
 	ended := s.child != nil && s.child.ended()
-	h := local.ReadHolder(s.cfg.Paths.Lock) // after that: else it may be the child that still held it
+	// Read the lock after asking about the child: a child that ends in between would
+	// still appear to hold it.
+	h := local.ReadHolder(s.cfg.Paths.Lock)
 	if ended {
 		failed := s.child.failed()
 		s.child = nil
@@ -108,7 +111,7 @@ func (s *starter) step(ctx context.Context) error {
 			if e := loggedError(s.log, s.offset); e.Code != local.CodeInUse {
 				return e
 			}
-			// Another daemon had the profile, and has ended since.
+			// Another daemon held the profile and has ended since.
 		}
 	}
 	switch {
@@ -120,14 +123,14 @@ func (s *starter) step(ctx context.Context) error {
 			return unreachable(h)
 		}
 	case h.Held:
-		s.lost = time.Time{} // it begins or ends
+		s.lost = time.Time{} // the daemon is starting or stopping
 	case s.managed:
 		if s.lost.IsZero() {
 			s.lost = time.Now()
 		}
 		if time.Since(s.lost) > lostTimeout {
-			return local.Errorf(local.CodeNoDaemon, "systemd has started the daemon, and it has ended").
-				WithHint("see why: systemctl --user status 'secmsg*'; or in %s", s.cfg.Paths.Log)
+			return local.Errorf(local.CodeNoDaemon, "systemd started the daemon, but it exited").
+				WithHint("for the reason, see: systemctl --user status 'secmsg*'; or the log %s", s.cfg.Paths.Log)
 		}
 	case s.child == nil && s.spawns < maxSpawns:
 		s.lost = time.Time{}
@@ -144,32 +147,34 @@ func (s *starter) step(ctx context.Context) error {
 		s.child = child
 		s.spawns++
 		if s.a.verbose {
-			s.a.notef("started the daemon, pid %d, log %s", child.pid, s.cfg.Paths.Log)
+			s.a.notef("started the daemon (pid %d, log %s)", child.pid, s.cfg.Paths.Log)
 		}
 	}
 	return nil
 }
 
-// unreachable words that the daemon runs and that no socket leads to it.
+// unreachable returns the error for a daemon that holds the profile but cannot be
+// connected to.
 func unreachable(h local.Holder) *local.Error {
 	switch {
 	case h.PID == 0:
-		return local.Errorf(local.CodeNoDaemon, "a process has the profile's lock, and no daemon listens").
-			WithHint("find it and end it, for example with: fuser daemon.lock (in the directory of the profile)")
+		return local.Errorf(local.CodeNoDaemon, "a process holds the profile's lock, but no daemon is listening").
+			WithHint("find the process and end it, for example with: fuser daemon.lock (in the directory of the profile)")
 	case h.Stopped:
-		return local.Errorf(local.CodeNoDaemon, "the daemon, pid %d, is stopped (SIGSTOP), and its socket is gone", h.PID).
-			WithHint("let it go on: kill -CONT %d; or end it: secmsg daemon stop --force", h.PID)
+		return local.Errorf(local.CodeNoDaemon, "the daemon (pid %d) is suspended (SIGSTOP), and its socket is gone", h.PID).
+			WithHint("resume it with: kill -CONT %d; or end it with: secmsg daemon stop --force", h.PID)
 	case h.State == local.HolderStarting:
-		return local.Errorf(local.CodeNoDaemon, "the daemon, pid %d, is starting and does not listen yet", h.PID)
+		return local.Errorf(local.CodeNoDaemon, "the daemon (pid %d) is still starting and not listening yet", h.PID)
 	case h.State == local.HolderStopping:
-		return local.Errorf(local.CodeNoDaemon, "the daemon, pid %d, is stopping", h.PID)
+		return local.Errorf(local.CodeNoDaemon, "the daemon (pid %d) is stopping", h.PID)
 	}
-	return local.Errorf(local.CodeNoDaemon, "the daemon, pid %d, runs, but no socket leads to it", h.PID).
-		WithHint("end it: secmsg daemon stop; the next command starts it again")
+	return local.Errorf(local.CodeNoDaemon, "the daemon (pid %d) is running, but its socket is gone", h.PID).
+		WithHint("stop it with: secmsg daemon stop; the next command starts it again")
 }
 
-// yield ends the child if another daemon answers than it: a child that is slow
-// to start would find the profile's lock free after a stop, and run on unasked.
+// yield ends the child if a different daemon answered. A child that is slow to
+// start would otherwise find the lock free after a later `daemon stop` and run,
+// although nobody asked for it.
 func (s *starter) yield(ctx context.Context, c *local.Client) error {
 	if s.child == nil || c.Hello().PID == s.child.pid {
 		return nil
@@ -188,8 +193,8 @@ func (s *starter) yield(ctx context.Context, c *local.Client) error {
 	return nil
 }
 
-// abandon ends a child that did not get the profile, so that it does not take
-// it later. One that has it is slow, and may go on.
+// abandon ends a child that did not get the profile's lock, so that it does not
+// take it later. A child that holds the lock is only slow, and keeps running.
 func (s *starter) abandon() {
 	if s.child == nil || s.child.ended() || local.ReadHolder(s.cfg.Paths.Lock).PID == s.child.pid {
 		return
@@ -208,26 +213,26 @@ func (s *starter) abandon() {
 	}
 }
 
-// endTimeout is how long a child has to end after the request to.
+// endTimeout is how long a child has to exit after SIGTERM.
 const endTimeout = 2 * time.Second
 
 var errStartTimeout = errors.New("the daemon did not start in time")
 
-// timeoutError says why nobody listens after startTimeout.
+// timeoutError returns why no daemon is listening after startTimeout.
 func (s *starter) timeoutError() error {
 	if h := local.ReadHolder(s.cfg.Paths.Lock); h.Held {
 		e := unreachable(h)
 		e.Message += " after " + startTimeout.String()
 		if e.Hint == "" {
-			e.Hint = "see " + s.cfg.Paths.Log
+			e.Hint = "see the log " + s.cfg.Paths.Log
 		}
 		return e
 	}
-	return local.Errorf(local.CodeNoDaemon, "the daemon does not listen after %s", startTimeout).WithHint("see %s", s.cfg.Paths.Log)
+	return local.Errorf(local.CodeNoDaemon, "the daemon is not listening after %s", startTimeout).WithHint("see the log %s", s.cfg.Paths.Log)
 }
 
-// privateDirError words the refusal of a directory that is open to others or
-// belongs to somebody else.
+// privateDirError makes a usage error, with its hint, of a directory that is open
+// to other users or belongs to one.
 func privateDirError(err error) error {
 	if _, ok := errors.AsType[*config.LooseError](err); ok {
 		return configError(err)

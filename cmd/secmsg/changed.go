@@ -9,9 +9,9 @@ import (
 	"secmsg/rpc/local"
 )
 
-// printChanged prints the result of a verb that changes something. JSON output is
-// the object that show or list prints, with "changed": false means that it already
-// was as requested. Text output is one line.
+// printChanged prints the result of a command that changes something. JSON output
+// is the object that show or list prints, plus the member "changed", which is false
+// if the object already was as requested. Text output is one line.
 func (a *app) printChanged(v any, changed bool, format string, args ...any) error {
 	if !a.json() {
 		return a.printf(format, args...)
@@ -58,7 +58,7 @@ func (a *app) removeContact(ctx context.Context, c *local.Client, peer string) e
 		return err
 	}
 	after, err := c.Contact(ctx, a.peerParams(peer))
-	if isCode(err, local.CodeNotFound) { // nothing else is known of a peer without a key
+	if isCode(err, local.CodeNotFound) { // without a key, the contact was all that was stored
 		after, err = before, nil
 		after.Contact, after.Request = false, false
 	}
@@ -66,9 +66,9 @@ func (a *app) removeContact(ctx context.Context, c *local.Client, peer string) e
 		return err
 	}
 	if !differ(before, after) {
-		return a.printChanged(after, false, "%s was no contact", visible(after.Peer))
+		return a.printChanged(after, false, "%s was not a contact", visible(after.Peer))
 	}
-	return a.printChanged(after, true, "%s is no contact any more", visible(after.Peer))
+	return a.printChanged(after, true, "%s is no longer a contact", visible(after.Peer))
 }
 
 // lockState is what lock and unlock print.
@@ -76,7 +76,7 @@ type lockState struct {
 	Locked bool `json:"locked"`
 }
 
-// consumerNamed returns a consumer as consumer list shows it.
+// consumerNamed returns one consumer in the form that consumer list prints.
 func consumerNamed(ctx context.Context, c *local.Client, name string) (local.Consumer, error) {
 	r, err := c.Consumers(ctx)
 	if err != nil {
@@ -87,5 +87,5 @@ func consumerNamed(ctx context.Context, c *local.Client, name string) (local.Con
 			return e, nil
 		}
 	}
-	return local.Consumer{}, local.Errorf(local.CodeNotFound, "no consumer is named %q", name)
+	return local.Consumer{}, local.Errorf(local.CodeNotFound, "consumer %q does not exist", name).WithHint("list all consumers with: secmsg consumer list")
 }

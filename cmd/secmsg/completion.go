@@ -32,7 +32,7 @@ func runCompletion(a *app, root *cobra.Command, shell string) error {
 	case "powershell":
 		err = root.GenPowerShellCompletionWithDesc(&b)
 	default:
-		return usagef("%q: one of bash, zsh, fish, powershell is expected", shell)
+		return usagef("%q is not one of bash, zsh, fish, powershell", shell)
 	}
 	if err != nil {
 		return err
@@ -40,8 +40,8 @@ func runCompletion(a *app, root *cobra.Command, shell string) error {
 	return a.writeRaw(b.Bytes())
 }
 
-// plainUsage takes the backquotes out of the descriptions of flags, which name a
-// flag's value in help: completion would show them as they are.
+// plainUsage removes the backquotes from the descriptions of flags. In help they
+// mark the name of a flag's value, but completion would print them.
 func plainUsage(c *cobra.Command) {
 	plain := func(f *pflag.Flag) { f.Usage = strings.ReplaceAll(f.Usage, "`", "") }
 	c.Flags().VisitAll(plain)

@@ -13,7 +13,7 @@ func newAckCommand(a *app) *cobra.Command {
 	var consumer string
 	c := &cobra.Command{
 		Use:   "ack --consumer NAME ID",
-		Short: "Acknowledge an event, by seq or id, and all before it",
+		Short: "Acknowledge an event, by sequence number or id, and all events before it",
 		Args:  argsBetween(1, 1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return runAck(cmd.Context(), a, consumer, args[0]) },
 	}
@@ -45,18 +45,21 @@ func newConsumerCommand(a *app) *cobra.Command {
 	return groupCommand(a, "consumer", "List and remove named consumers",
 		&cobra.Command{
 			Use:   "list",
-			Short: "List the consumers and how far they are",
-			Long: "LAG counts events behind the newest; MISSED those that retention ended before\n" +
-				"the consumer had them; DEAD those that its handler never took. The newest hundred\n" +
-				"stand in -o json with their seqs: secmsg listen --since SEQ-1 --count 1 shows one\n" +
-				"again. RETRY and FOR say how often, and for how long at most, an event is tried\n" +
-				"again that the handler fails on (listen --retry, --dead-letter-after).",
+			Short: "List the consumers and their progress",
+			Long: "List the consumers and their progress.\n\n" +
+				"  LAG     events that the consumer has not acknowledged yet\n" +
+				"  MISSED  events that retention deleted before the consumer got them\n" +
+				"  DEAD    dead letters: events that its handler failed on until it was given up\n" +
+				"  RETRY   how often a failed event is retried (listen --retry)\n" +
+				"  FOR     how long a failed event is retried (listen --dead-letter-after)\n\n" +
+				"With -o json, the sequence numbers of the newest hundred dead letters are listed.\n" +
+				"To print one again: secmsg listen --since SEQ-1 --count 1.",
 			Args: argsBetween(0, 0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return runConsumerList(cmd.Context(), a) },
 		},
 		&cobra.Command{
 			Use:   "remove NAME",
-			Short: "Forget a consumer and its cursor",
+			Short: "Delete a consumer and its cursor",
 			Args:  argsBetween(1, 1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return runConsumerRemove(cmd.Context(), a, args[0])
@@ -88,6 +91,6 @@ func runConsumerRemove(ctx context.Context, a *app, name string) error {
 		if err := c.RemoveConsumer(ctx, name); err != nil {
 			return err
 		}
-		return a.printChanged(gone, true, "consumer %s removed", visible(gone.Name))
+		return a.printChanged(gone, true, "removed consumer %s", visible(gone.Name))
 	})
 }

@@ -20,31 +20,32 @@ func newContactCommand(a *app) *cobra.Command {
 			},
 		}
 	}
-	return groupCommand(a, "contact", "The people and machines you write to",
-		verb("list", "List contacts, and strangers who wrote", 0, a.runContactList),
+	return groupCommand(a, "contact", "Manage the people and machines you write to",
+		verb("list", "List contacts and strangers who wrote to you", 0, a.runContactList),
 		verb("show PEER", "Print everything known about a peer", 1, func(ctx context.Context, c *local.Client, args []string) error {
 			return a.contactShown(c.Contact(ctx, a.peerParams(args[0])))
 		}),
-		verb("add PEER", "Put a peer on the contact list; accepts a request", 1, func(ctx context.Context, c *local.Client, args []string) error {
+		verb("add PEER", "Add a peer to the contact list; this also accepts its request", 1, func(ctx context.Context, c *local.Client, args []string) error {
 			return a.changeContact(ctx, c, args[0], func() (local.Contact, error) { return c.AddContact(ctx, a.peerParams(args[0])) })
 		}),
-		verb("nick PEER NAME", "Give a peer a local name; an empty NAME removes it", 2, func(ctx context.Context, c *local.Client, args []string) error {
+		verb("nick PEER NAME", "Give a peer a local nickname; an empty NAME removes it", 2, func(ctx context.Context, c *local.Client, args []string) error {
 			return a.changeContact(ctx, c, args[0], func() (local.Contact, error) {
 				return c.NickContact(ctx, local.ContactNickParams{PeerParams: a.peerParams(args[0]), Name: args[1]})
 			})
 		}),
-		verb("remove PEER", "Take a peer off the contact list", 1, func(ctx context.Context, c *local.Client, args []string) error {
+		verb("remove PEER", "Remove a peer from the contact list", 1, func(ctx context.Context, c *local.Client, args []string) error {
 			return a.removeContact(ctx, c, args[0])
 		}),
 		&cobra.Command{
 			Use: "set PEER KEY=VALUE", Short: "Set a policy: trust=certified|verified, auto-accept=SIZE, auto-answer=yes|no, receipts=on|off, retention=30d",
-			Long: "Set a policy for a peer; an empty VALUE takes it back.\n\n" +
-				"  trust=certified|verified  what the peer's key must be for me to send\n" +
-				"  auto-accept=SIZE          fetch its files up to this size without being asked; 0: never\n" +
-				"  auto-answer=yes|no        take its calls unasked: by secmsg call answer --auto; if none\n" +
-				"                            waits, by the daemon, with microphone and loudspeaker\n" +
-				"  receipts=on|off           send it read receipts\n" +
-				"  retention=30d             how long its messages are kept; unread ones stay",
+			Long: "Set a policy for a peer. An empty VALUE resets it to the default.\n\n" +
+				"  trust=certified|verified  trust that the peer's key needs before anything is sent\n" +
+				"  auto-accept=SIZE          fetch files up to this size automatically; 0: never\n" +
+				"  auto-answer=yes|no        answer calls automatically: with secmsg call answer --auto\n" +
+				"                            if it is waiting, otherwise in the daemon, with microphone\n" +
+				"                            and loudspeaker\n" +
+				"  receipts=on|off           send read receipts to the peer\n" +
+				"  retention=30d             how long messages are kept; unread ones are not deleted",
 			Example: "  secmsg contact set alice auto-accept=10MiB\n  secmsg contact set alice trust=verified", Args: argsBetween(2, 2),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return runContactSet(cmd.Context(), a, args[0], args[1])
@@ -78,7 +79,7 @@ func contactWord(c local.Contact) string {
 func runContactSet(ctx context.Context, a *app, peer, policy string) error {
 	key, value, ok := strings.Cut(policy, "=")
 	if !ok || key == "" {
-		return usagef("%q: KEY=VALUE is expected", policy)
+		return usagef("%q is not KEY=VALUE (example: retention=30d)", policy)
 	}
 	return a.withDaemon(ctx, func(c *local.Client) error {
 		return a.changeContact(ctx, c, peer, func() (local.Contact, error) {
@@ -127,7 +128,7 @@ func (l *fieldList) String() string { return l.b.String() }
 
 func newBlockCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "block PEER", Short: "Refuse everything from a peer", Args: argsBetween(1, 1),
+		Use: "block PEER", Short: "Block a peer: refuse everything it sends", Args: argsBetween(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withDaemon(cmd.Context(), func(c *local.Client) error {
 				return a.changeContact(cmd.Context(), c, args[0], func() (local.Contact, error) {
@@ -140,7 +141,7 @@ func newBlockCommand(a *app) *cobra.Command {
 
 func newUnblockCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "unblock PEER", Short: "Take a block back", Args: argsBetween(1, 1),
+		Use: "unblock PEER", Short: "Unblock a peer", Args: argsBetween(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withDaemon(cmd.Context(), func(c *local.Client) error {
 				return a.changeContact(cmd.Context(), c, args[0], func() (local.Contact, error) {

@@ -27,9 +27,9 @@ func newRootCommand(a *app) *cobra.Command {
 		Use:   "secmsg",
 		Short: "End-to-end encrypted messages for shells and scripts",
 		Long: "secmsg sends end-to-end encrypted messages between people and machines.\n" +
-			"One binary is the command line, the daemon of a user and the server.\n\n" +
-			"Data goes to standard output, talk to standard error; -o json prints one\n" +
-			"object a line.",
+			"One binary is the command line, the per-user daemon and the server.\n\n" +
+			"Data goes to standard output, everything else to standard error. -o json\n" +
+			"prints one JSON object a line.",
 		Args:              cobra.ArbitraryArgs,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -48,11 +48,11 @@ func newRootCommand(a *app) *cobra.Command {
 
 	f := root.PersistentFlags()
 	f.StringVarP(&a.account, "account", "a", "", "`NAME` of the account to use (default: the only or the default account)")
-	f.BoolVar(&a.noAutostart, "no-autostart", false, "do not start the daemon when it is not running")
-	f.StringVar(&a.home, "home", "", "keep everything of one profile under `DIR` (default: XDG directories)")
+	f.BoolVar(&a.noAutostart, "no-autostart", false, "do not start the daemon if it is not running")
+	f.StringVar(&a.home, "home", "", "keep the whole profile under `DIR` (default: the XDG directories)")
 	f.StringVarP(&a.output, "output", "o", "", "output `FORMAT`, text or json (default text)")
-	f.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing on standard error but errors")
-	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more on standard error")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "print only errors on standard error")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "print more details on standard error")
 
 	add := func(group, title string, commands ...*cobra.Command) {
 		root.AddGroup(&cobra.Group{ID: group, Title: title + ":"})
@@ -97,7 +97,8 @@ func groupCommand(a *app, use, short string, verbs ...*cobra.Command) *cobra.Com
 	return c
 }
 
-// missingVerb is what a command that only holds others does when it is run itself.
+// missingVerb runs a command that only groups others: it prints the help, or
+// suggests a subcommand with a similar name.
 func missingVerb(a *app, cmd *cobra.Command, args []string) error {
 	hint := cmd.CommandPath() + " --help"
 	if len(args) == 0 {
@@ -106,30 +107,54 @@ func missingVerb(a *app, cmd *cobra.Command, args []string) error {
 			_ = cmd.Help()
 			return exitStatus(1)
 		}
-		return usagef("%s: a command is missing", cmd.CommandPath()).WithHint("%s", hint)
+		return usagef("%s: the command is missing", cmd.CommandPath()).WithHint("%s", hint)
 	}
-	cmd.SuggestionsMinimumDistance = 2 // letters, as cobra itself has it
+	cmd.SuggestionsMinimumDistance = 2 // letters; cobra's own default
 	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
 		hint = "did you mean " + strings.Join(s, ", ") + "?"
 	}
 	return usagef("unknown command %q for %q", args[0], cmd.CommandPath()).WithHint("%s", hint)
 }
 
-// argsBetween is the Args of a command that takes from min to max arguments; max < 0: any number.
+// argsBetween is the Args of a command that takes from min to max arguments. A
+// negative max means any number.
 func argsBetween(min, max int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < min:
-			return usagef("%s: too few arguments", cmd.CommandPath()).WithHint("%s", cmd.UseLine())
+			return usagef("%s: %s is missing", commandName(cmd), argName(cmd.Use, len(args))).WithHint("%s", cmd.UseLine())
 		case max >= 0 && len(args) > max:
-			return usagef("%s: unexpected argument %q", cmd.CommandPath(), args[max]).WithHint("%s", cmd.UseLine())
+			return usagef("%s: unexpected argument %q", commandName(cmd), args[max]).WithHint("%s", cmd.UseLine())
 		}
 		return nil
 	}
 }
 
-// resolveFlags completes the global flags from the environment. What the
-// configuration file says about them is added when it is loaded.
+// commandName is the command's path without the name of the program.
+func commandName(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+}
+
+// argName returns the name of the nth positional argument in a usage line such as
+// "ack --consumer NAME ID", where it is ID for n = 0.
+func argName(use string, n int) string {
+	words := strings.Fields(use)[1:]
+	for i := 0; i < len(words); i++ {
+		if strings.HasPrefix(words[i], "--") {
+			i++ // the value of the flag
+			continue
+		}
+		if n == 0 {
+			name, _, _ := strings.Cut(words[i], "[")
+			return name
+		}
+		n--
+	}
+	return "an argument"
+}
+
+// resolveFlags fills in global flags from the environment. Settings from the
+// configuration file follow when it is loaded.
 func (a *app) resolveFlags(cmd *cobra.Command) error {
 	changed := cmd.Flags().Changed
 	fromEnv := func(flag, name string, v *string) {
@@ -165,11 +190,11 @@ func (a *app) resolveFlags(cmd *cobra.Command) error {
 	}
 	bad := a.output
 	a.output = ""
-	return usagef("--output %q: text or json", bad)
+	return usagef("--output: %q is not one of text, json", bad)
 }
 
-// newHelpCommand is cobra's help, which takes a command that does not exist for a
-// wish to read about the program.
+// newHelpCommand replaces cobra's help command, which shows the general help for a
+// command that does not exist.
 func newHelpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:               "help [COMMAND...]",
@@ -179,7 +204,7 @@ func newHelpCommand(root *cobra.Command) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
-				return usagef("there is no command %q", strings.Join(args, " ")).WithHint("secmsg --help")
+				return usagef("unknown command %q", strings.Join(args, " ")).WithHint("list all commands with: secmsg --help")
 			}
 			c.InitDefaultHelpFlag()
 			return c.Help()
@@ -187,9 +212,9 @@ func newHelpCommand(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// helpFunc makes a help function that writes the text of cobra's as all data is
-// written, so that a reader that leaves or a full disk is what it is elsewhere.
-// A help function returns nothing: run finds the error in helpErr.
+// helpFunc returns a help function that prints cobra's text the way all data is
+// printed, so that a closed pipe or a full disk is handled as for any command.
+// Help functions return nothing, so run reads the error from helpErr.
 func (a *app) helpFunc(render func(*cobra.Command, []string)) func(*cobra.Command, []string) {
 	return func(cmd *cobra.Command, args []string) {
 		out := cmd.OutOrStdout()
@@ -205,7 +230,7 @@ func (a *app) helpFunc(render func(*cobra.Command, []string)) func(*cobra.Comman
 	}
 }
 
-// helpTemplate is cobra's own with the exit codes below.
+// helpTemplate is cobra's template followed by the exit codes.
 func helpTemplate() string {
 	var b strings.Builder
 	b.WriteString(`{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
