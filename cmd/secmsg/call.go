@@ -24,18 +24,18 @@ func newCallCommand(a *app) *cobra.Command {
 			return c.MuteCall(ctx, p, on)
 		}
 	}
-	return groupCommand(a, "call", "Voice and video, whose media are devices, files or pipes",
+	return groupCommand(a, "call", "Make and take voice and video calls, with devices, files or pipes",
 		newCallStartCommand(a),
 		newCallAnswerCommand(a),
-		one("reject", "Decline a call that rings", (*local.Client).RejectCall),
+		one("reject", "Decline a ringing call", (*local.Client).RejectCall),
 		one("hangup", "End a call", (*local.Client).HangupCall),
 		newCallListCommand(a),
 		&cobra.Command{
-			Use: "status", Short: "Print the calls that ring or are connected", Args: argsBetween(0, 0),
+			Use: "status", Short: "Print the calls that are ringing or connected", Args: argsBetween(0, 0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return runCallStatus(cmd.Context(), a) },
 		},
-		one("mute", "Send no sound until unmute", mute(true)),
-		one("unmute", "Send sound again", mute(false)),
+		one("mute", "Stop sending audio", mute(true)),
+		one("unmute", "Send audio again", mute(false)),
 		newCallCameraCommand(a),
 	)
 }
@@ -44,9 +44,9 @@ func newCallListCommand(a *app) *cobra.Command {
 	var p local.CallListParams
 	c := &cobra.Command{
 		Use:   "list",
-		Short: "List calls that have ended, oldest first",
-		Long: "List the calls of all peers or of one, oldest first, and how they ended. A missed\n" +
-			"call is one that this side neither took nor declined.",
+		Short: "List past calls, oldest first",
+		Long: "List the past calls with all peers or with one, oldest first, and how they ended. A\n" +
+			"missed call is an incoming one that you neither answered nor declined.",
 		Example: "  secmsg call list --peer bob\n  secmsg call list -o json | jq -r 'select(.call.missed).peer'",
 		Args:    argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -60,7 +60,7 @@ func newCallListCommand(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&p.Peer, "peer", "", "only calls with this `PEER`")
-	c.Flags().IntVarP(&p.Limit, "number", "n", 50, "the last `N` calls")
+	c.Flags().IntVarP(&p.Limit, "number", "n", 50, "list the last `N` calls")
 	return c
 }
 
@@ -90,8 +90,8 @@ func runCallList(ctx context.Context, a *app, p local.CallListParams) error {
 	})
 }
 
-// callEvent is a call in the shape of an event, so that one filter fits
-// everything that the verbs of calls print.
+// callEvent is a call in the shape of an event, so that one filter fits all output
+// of the call commands.
 type callEvent struct {
 	Type string     `json:"type"`
 	Peer string     `json:"peer,omitempty"`
@@ -118,10 +118,10 @@ func runCallStatus(ctx context.Context, a *app) error {
 
 func newCallCameraCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "camera on|off [ID]", Short: "Send pictures, or none until camera on", Args: argsBetween(1, 2),
+		Use: "camera on|off [ID]", Short: "Start or stop sending video", Args: argsBetween(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] != "on" && args[0] != "off" {
-				return usagef("%q: on or off is expected", args[0])
+				return usagef("%q is not one of on, off", args[0])
 			}
 			return a.callDone(cmd.Context(), args[1:], func(ctx context.Context, c *local.Client, p local.CallIDParams) (local.Call, error) {
 				return c.Camera(ctx, local.CallCameraParams{CallIDParams: p, On: args[0] == "on"})
@@ -130,13 +130,13 @@ func newCallCameraCommand(a *app) *cobra.Command {
 	}
 }
 
-// callDone does something to the call that args name, or to the only one, and
-// prints what has become of it.
+// callDone acts on the call that args name, or on the only one, and prints its new
+// state.
 func (a *app) callDone(ctx context.Context, args []string, do func(context.Context, *local.Client, local.CallIDParams) (local.Call, error)) error {
 	p := local.CallIDParams{}
 	if len(args) > 0 {
 		if args[0] == "" {
-			return usagef("the id of the call is empty")
+			return usagef("the call id is empty")
 		}
 		p.ID = args[0]
 	}
@@ -147,7 +147,7 @@ func (a *app) callDone(ctx context.Context, args []string, do func(context.Conte
 			return err
 		}
 		changed := call.Changed != nil && *call.Changed
-		call.Changed = nil // it stands beside the call, as with all verbs
+		call.Changed = nil // printChanged puts it beside the call, as for all commands
 		return a.printChanged(callEvent{Type: local.TypeCall, Call: call}, changed, "%s", visible(call.ID+" "+callState(&call)))
 	})
 }

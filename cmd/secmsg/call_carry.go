@@ -10,16 +10,16 @@ import (
 	"secmsg/rpc/local"
 )
 
-// hangupWait is how long an interrupted command waits for the end of its call,
-// so that the peer is told and the end is printed.
+// hangupWait is how long an interrupted command waits for its call to end, so that
+// the hangup reaches the peer and the end is printed.
 const hangupWait = 3 * time.Second
 
-// unreadEvery is how often a call looks whether its standard output is still
-// read: it may have nothing to print for as long as it rings.
+// unreadEvery is how often a call checks that standard output still has a reader.
+// While a call rings there is nothing to print, so no write would fail.
 const unreadEvery = 500 * time.Millisecond
 
-// carryCall carries one call to its end and prints what becomes of it. When ctx
-// ends, or nobody reads what is printed, it hangs up.
+// carryCall runs one call to its end and prints its events. It hangs up when ctx
+// ends or the reader of standard output goes away.
 func (a *app) carryCall(ctx context.Context, c *local.Client, m media, run func(context.Context, func(local.Event)) (local.Call, error)) error {
 	var watching sync.WaitGroup
 	defer watching.Wait()
@@ -36,18 +36,18 @@ func (a *app) carryCall(ctx context.Context, c *local.Client, m media, run func(
 		defer cancel()
 		if id := show.id(); id != "" {
 			if _, err := c.HangupCall(last, local.CallIDParams{AccountParam: a.accountParam(), ID: id}); err == nil {
-				<-last.Done() // the end comes as an event, or does not
+				<-last.Done() // wait for the event of the call's end, at most hangupWait
 			}
 		}
 		drop()
 	})
 	defer stop()
-	// A write to a pipe that nobody empties does not keep this from ending with carry.
+	// await returns when carry ends even if run is blocked in a write to a full pipe.
 	_, err := await(carry, func() (local.Call, error) { return run(carry, show.event) })
 	printed := show.end()
 	switch {
 	case ctx.Err() != nil && show.connected():
-		// Hanging up is how a call ends; only its faults make it a failure.
+		// Ctrl-C is the normal way to end a call. Only a fault of its media is an error.
 		if carry.Err() != nil || isCode(err, local.CodeInterrupted) {
 			return nil
 		}
@@ -63,18 +63,18 @@ func (a *app) carryCall(ctx context.Context, c *local.Client, m media, run func(
 // callShow prints the events of one call.
 type callShow struct {
 	a      *app
-	stderr bool // standard output has other use
+	stderr bool // standard output carries media
 	unread func()
 
 	mu      sync.Mutex
 	current string // guarded by mu; the call's id
-	line    bool   // guarded by mu; a line of statistics stands on the terminal
-	state   string // guarded by mu; the last one that was printed
+	line    bool   // guarded by mu; the terminal shows a line of statistics
+	state   string // guarded by mu; the state that was printed last
 	up      bool   // guarded by mu; the call was connected
-	err     error  // guarded by mu; of printing
+	err     error  // guarded by mu; the first error from printing
 }
 
-// watch ends the call when nobody reads standard output any more.
+// watch ends the call when the reader of standard output goes away.
 func (s *callShow) watch(ctx context.Context) {
 	tick := time.NewTicker(unreadEvery)
 	defer tick.Stop()
@@ -144,7 +144,7 @@ func (s *callShow) event(e local.Event) {
 	s.err = s.a.printEvent(&e)
 }
 
-// stats keeps one line of figures on a terminal.
+// stats redraws one line of statistics on a terminal.
 func (s *callShow) stats(c *local.Call) {
 	if c.Stats == nil || s.a.quiet || !s.a.stderrTerminal() {
 		return
@@ -153,7 +153,7 @@ func (s *callShow) stats(c *local.Call) {
 	fmt.Fprintf(s.a.stderr, "\r\x1b[K%s", clip(visible(secondsText(c.Duration)+" "+statsText(c.Stats)), s.a.stderrColumns()-1))
 }
 
-// wipe takes the line of figures away.
+// wipe erases the line of statistics.
 func (s *callShow) wipe() {
 	if s.line {
 		fmt.Fprint(s.a.stderr, "\r\x1b[K")
@@ -161,7 +161,7 @@ func (s *callShow) wipe() {
 	}
 }
 
-// end returns why something was not printed.
+// end returns the first error from printing.
 func (s *callShow) end() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

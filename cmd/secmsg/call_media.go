@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Words that stand for a source or destination instead of a path.
+// Values of the media flags that are not paths.
 const (
 	mediaDevice = "device"
 	mediaTest   = "test"
@@ -23,20 +23,20 @@ const (
 	mediaStream = "-"
 )
 
-const mediaHelp = "A source SRC is device (the default microphone or camera), test (a tone of 1 kHz, a\n" +
-	"picture with a moving clock), a file (.ogg .wav; .ivf .h264), a FIFO, or - for\n" +
-	"standard input. A destination DST is device (the loudspeaker), a file (the same\n" +
-	"kinds; .webm and .mkv take sound and pictures together), a FIFO, - for standard\n" +
-	"output, or null. With no source and no destination, sound goes from and to the\n" +
-	"device; with any, media that are not named are off.\n\n" +
-	"A file to record into must not exist. It appears when the call has ended, and only\n" +
-	"if something came. A source file is read through before the peer is rung; if a\n" +
-	"source or destination fails during the call, the call goes on with the rest, and the\n" +
-	"exit code is 1 (the input is at fault) or 3 in the end.\n\n" +
-	"Standard streams and FIFOs carry sound as Ogg with Opus or, with --audio-format\n" +
-	"s16le, as raw PCM at 48 kHz, mono; pictures as IVF with VP8, or H.264. The kind of\n" +
-	"the destination's file decides which codec is asked for. A build without cgo has no\n" +
-	"devices and no encoders: it sends and records media that are encoded already."
+const mediaHelp = "A source SRC is device (the default microphone or camera), test (a 1 kHz tone, a\n" +
+	"picture with a moving clock), a file (.ogg .wav for audio, .ivf .h264 for video), a\n" +
+	"FIFO, or - for standard input. A destination DST is device (the loudspeaker), a file\n" +
+	"(the same types; .webm and .mkv hold audio and video together), a FIFO, - for standard\n" +
+	"output, or null. If no source and no destination is given, audio goes from and to the\n" +
+	"device. If any is given, media without a flag are off.\n\n" +
+	"The file of a recording must not exist yet. It appears when the call has ended, and\n" +
+	"only if anything was received. A source file is checked to its end before the peer's\n" +
+	"phone rings. If a source or destination fails during the call, the call continues with\n" +
+	"the rest, and the exit code at its end is 1 (bad input) or 3.\n\n" +
+	"Standard streams and FIFOs carry audio as Ogg with Opus or, with --audio-format s16le,\n" +
+	"as raw PCM (48 kHz, mono), and video as IVF with VP8, or as H.264. The type of the\n" +
+	"destination file decides which video codec is requested. A build without cgo has no\n" +
+	"devices and no encoders: it can only send and record media that are already encoded."
 
 // mediaOptions are the media flags of call start and call answer.
 type mediaOptions struct {
@@ -46,36 +46,38 @@ type mediaOptions struct {
 
 func (o *mediaOptions) flags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&o.AudioIn, "audio-in", "", "send sound from this `SRC`")
-	f.StringVar(&o.VideoIn, "video-in", "", "send pictures from this `SRC`")
-	f.StringVar(&o.AudioOut, "audio-out", "", "sound of the peer goes to this `DST`")
-	f.StringVar(&o.VideoOut, "video-out", "", "pictures of the peer go to this `DST`")
-	f.StringVar(&o.AudioFormat, "audio-format", "", "`FORMAT` of sound in - and FIFOs: ogg, s16le or wav (default ogg)")
-	f.StringVar(&o.VideoFormat, "video-format", "", "`FORMAT` of pictures in - and FIFOs: ivf or h264 (default ivf)")
-	f.StringVar(&o.VideoSize, "video-size", "", "`SIZE` of the pictures of camera and test (default 640x480)")
-	f.BoolVar(&o.HangupAfterPlay, "hangup-after-play", false, "hang up when all files and streams that are sent have ended")
-	f.BoolVar(&o.RelayOnly, "relay-only", false, "tell the peer no address of this machine: media go through the server")
-	f.BoolVar(&o.Play, "play", false, "show what comes in an installed player (mpv or ffplay)")
+	f.StringVar(&o.AudioIn, "audio-in", "", "send audio from `SRC`")
+	f.StringVar(&o.VideoIn, "video-in", "", "send video from `SRC`")
+	f.StringVar(&o.AudioOut, "audio-out", "", "write the peer's audio to `DST`")
+	f.StringVar(&o.VideoOut, "video-out", "", "write the peer's video to `DST`")
+	f.StringVar(&o.AudioFormat, "audio-format", "", "audio `FORMAT` in - and FIFOs: ogg, s16le or wav (default ogg)")
+	f.StringVar(&o.VideoFormat, "video-format", "", "video `FORMAT` in - and FIFOs: ivf or h264 (default ivf)")
+	f.StringVar(&o.VideoSize, "video-size", "", "video `SIZE` of camera and test (default 640x480)")
+	f.BoolVar(&o.HangupAfterPlay, "hangup-after-play", false, "hang up when all sources have ended")
+	f.BoolVar(&o.RelayOnly, "relay-only", false, "hide this machine's addresses from the peer: send all media through the server")
+	f.BoolVar(&o.Play, "play", false, "play the peer's media in an installed player (mpv or ffplay)")
 }
 
-// media are checked flags: what the daemon is told, and the ends that are here.
+// media holds the checked flags: the parameters for the daemon, and the streams
+// that this process carries itself.
 type media struct {
 	local.CallMedia
 	streams local.CallStreams
-	again   bool // one call after the other records: under numbered names
+	again   bool // several calls follow one another, so recordings get numbered names
 	stdin   bool // standard input is a source
 	stdout  bool // standard output is a destination
 	close   func()
 }
 
-// open checks the flags, makes paths absolute and opens what only this process
-// can open: standard streams and descriptors of a process substitution.
+// openMedia checks the flags, makes paths absolute and opens the streams that only
+// this process can open: standard streams and the descriptors of a process
+// substitution.
 func (a *app) openMedia(ctx context.Context, cmd *cobra.Command, o mediaOptions) (_ media, err error) {
 	m := media{CallMedia: o.CallMedia, again: o.again}
 	var files []*os.File
 	m.close = func() {
 		for _, f := range files {
-			_ = f.Close() // what was written has been taken, or the call failed for it
+			_ = f.Close() // a write that failed was already reported by the call
 		}
 	}
 	defer func() {
@@ -135,7 +137,7 @@ func (a *app) openMedia(ctx context.Context, cmd *cobra.Command, o mediaOptions)
 	return m, m.complete(a)
 }
 
-// complete says what no flag has said, and refuses what cannot be meant.
+// complete fills in the defaults, and refuses flags that contradict each other.
 func (m *media) complete(a *app) error {
 	if m.AudioIn == "" && m.VideoIn == "" && m.AudioOut == "" && m.VideoOut == "" {
 		m.AudioIn = mediaDevice
@@ -148,9 +150,9 @@ func (m *media) complete(a *app) error {
 	case m.HangupAfterPlay && endless(m.AudioIn) && endless(m.VideoIn):
 		return usagef("--hangup-after-play needs a source that ends: a file, a FIFO or -")
 	case m.stdout && a.json():
-		return usagef("-o json and media both want standard output").WithHint("a file or a FIFO for the media")
+		return usagef("standard output cannot carry both media and -o json").WithHint("write the media to a file or a FIFO")
 	case m.stdout && a.stdoutTerminal():
-		return usagef("media are not for a terminal").WithHint("a file, or a pipe behind the command")
+		return usagef("media cannot be written to a terminal").WithHint("write them to a file, or to a pipe")
 	}
 	if m.VideoFormat == "" && (m.VideoIn == mediaStream || m.VideoOut == mediaStream) {
 		m.VideoFormat = "ivf"
@@ -158,16 +160,17 @@ func (m *media) complete(a *app) error {
 	return nil
 }
 
-// openMediaSource looks at one source; a file is returned if it is read here.
+// openMediaSource checks one source. It returns a file if this process reads the
+// source itself.
 func (a *app) openMediaSource(ctx context.Context, flag string, spec *string, m *media) (*os.File, error) {
 	switch *spec {
 	case "", mediaDevice, mediaTest:
 		return nil, nil
 	case mediaNull:
-		return nil, usagef("%s null: not a source", flag)
+		return nil, usagef("%s: null is not a source", flag)
 	case mediaStream:
 		if m.stdin {
-			return nil, usagef("standard input is one source, not two")
+			return nil, usagef("standard input can be only one source")
 		}
 		if a.stdinTerminal() {
 			return nil, usagef("%s -: standard input is a terminal", flag)
@@ -194,7 +197,7 @@ func (a *app) openMediaSource(ctx context.Context, flag string, spec *string, m 
 		if err := mediaName(flag, *spec, sourceKinds(flag)); err != nil {
 			return nil, err
 		}
-		f, err := os.Open(*spec) // better said now than by the daemon later
+		f, err := os.Open(*spec) // to report an error before the daemon is asked
 		if err != nil {
 			return nil, sourceError(*spec, err)
 		}
@@ -204,21 +207,22 @@ func (a *app) openMediaSource(ctx context.Context, flag string, spec *string, m 
 	return nil, pathText(flag, abs)
 }
 
-// openMediaTarget looks at one destination; a file is returned if it is written here.
+// openMediaTarget checks one destination. It returns a file if this process writes
+// to the destination itself.
 func (a *app) openMediaTarget(ctx context.Context, flag string, spec *string, m *media) (*os.File, error) {
 	switch *spec {
 	case "", mediaNull:
 		return nil, nil
 	case mediaTest:
-		return nil, usagef("%s test: not a destination", flag)
+		return nil, usagef("%s: test is not a destination", flag)
 	case mediaDevice:
 		if flag == "--video-out" {
-			return nil, usagef("--video-out device: there is no window of our own").WithHint("--play")
+			return nil, usagef("--video-out: device is not a destination for video").WithHint("to watch the video, use --play")
 		}
 		return nil, nil
 	case mediaStream:
 		if m.stdout {
-			return nil, usagef("standard output is one destination, not two").WithHint("a .webm or .mkv file takes both")
+			return nil, usagef("standard output can be only one destination").WithHint("a .webm or .mkv file can hold both audio and video")
 		}
 		m.stdout = true
 		return a.stdout, nil
@@ -231,7 +235,7 @@ func (a *app) openMediaTarget(ctx context.Context, flag string, spec *string, m 
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if dir, err := os.Stat(filepath.Dir(abs)); err != nil || !dir.IsDir() {
-			return nil, usagef("%s: no such directory", filepath.Dir(*spec))
+			return nil, usagef("%s: no such directory", filepath.Dir(*spec)).WithHint("mkdir -p %s", shellWord(filepath.Dir(*spec)))
 		}
 	case err != nil:
 		return nil, sourceError(*spec, err)
@@ -246,7 +250,7 @@ func (a *app) openMediaTarget(ctx context.Context, flag string, spec *string, m 
 		return f, nil
 	}
 	if err == nil && info.Mode().IsRegular() && !m.again {
-		return nil, usagef("%s %s exists; a recording replaces no file", flag, *spec).WithHint("another name, or remove the file")
+		return nil, usagef("%s: %s exists; a recording never replaces a file", flag, *spec).WithHint("use another name, or remove the file")
 	}
 	if err != nil || info.Mode().IsRegular() {
 		if err := mediaName(flag, *spec, targetKinds(flag)); err != nil {
@@ -257,7 +261,7 @@ func (a *app) openMediaTarget(ctx context.Context, flag string, spec *string, m 
 	return nil, pathText(flag, abs)
 }
 
-// pathText refuses a path that cannot be named to the daemon.
+// pathText refuses a path that cannot be sent to the daemon in JSON.
 func pathText(flag, abs string) error {
 	if !utf8.ValidString(abs) {
 		return usagef("%s: the path is not UTF-8", flag)
@@ -265,7 +269,7 @@ func pathText(flag, abs string) error {
 	return nil
 }
 
-// sourceKinds and targetKinds are the names of files that a flag takes.
+// sourceKinds and targetKinds are the file name extensions that a flag accepts.
 func sourceKinds(flag string) []string {
 	if strings.HasPrefix(flag, "--audio") {
 		return []string{".ogg", ".opus", ".wav"}
@@ -275,10 +279,10 @@ func sourceKinds(flag string) []string {
 
 func targetKinds(flag string) []string { return append(sourceKinds(flag), ".webm", ".mkv") }
 
-// mediaName checks that a file is called as its kind: the name decides the format.
+// mediaName checks the extension of a file, which decides its format.
 func mediaName(flag, path string, kinds []string) error {
 	if ext := strings.ToLower(filepath.Ext(path)); !slices.Contains(kinds, ext) {
-		return usagef("%s %s: the name must end in %s", flag, path, strings.Join(kinds, ", "))
+		return usagef("%s: the name %s must end in one of %s", flag, path, strings.Join(kinds, ", "))
 	}
 	return nil
 }

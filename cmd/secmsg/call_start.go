@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// ringDefault is how long a call rings unless --ring says otherwise.
+// ringDefault is the default of --ring.
 const ringDefault = time.Minute
 
 func newCallStartCommand(a *app) *cobra.Command {
@@ -19,14 +19,16 @@ func newCallStartCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "start PEER",
 		Short: "Call a peer, and return when the call has ended",
-		Long: "Call a peer and carry the call until one side hangs up. Ctrl-C hangs up: exit 0 once\n" +
-			"the call was connected, 130 before. Changes of state are printed as they come; with\n" +
-			"-o json also statistics, each second. With --hangup-after-play the peer is rung when\n" +
-			"the source has something to send.\n\n" +
-			"Exit 10: declined, busy, ended by the peer before it was connected, or nothing that\n" +
-			"one side sends is taken by the other; 8: nobody\n" +
-			"answered in the time of --ring; 3: the server or no device of the peer is reached, or\n" +
-			"no way for the media was found; 4: the peer's key changed.\n\n" +
+		Long: "Call a peer and stay in the call until one side hangs up. Ctrl-C hangs up: the exit\n" +
+			"code is 0 if the call was connected, otherwise 130. State changes are printed as they\n" +
+			"happen; -o json also prints statistics every second. With --hangup-after-play, the\n" +
+			"peer's phone rings only once the source has data.\n\n" +
+			"Exit codes of a call that was not connected:\n\n" +
+			"  3   the server or all devices of the peer are unreachable, or no network path\n" +
+			"      for the media was found\n" +
+			"  4   the peer's key has changed\n" +
+			"  8   nobody answered within the time of --ring\n" +
+			"  10  declined, busy, ended by the peer, or no media format that both sides accept\n\n" +
 			mediaHelp,
 		Example: "  secmsg call start bob\n" +
 			"  secmsg call start bob --audio-in alarm.ogg --hangup-after-play\n" +
@@ -52,7 +54,7 @@ func newCallStartCommand(a *app) *cobra.Command {
 		},
 	}
 	o.flags(c)
-	c.Flags().DurationVar(&ring, "ring", ringDefault, "let it ring for this long")
+	c.Flags().DurationVar(&ring, "ring", ringDefault, "how long to let the call ring")
 	return c
 }
 
@@ -70,12 +72,12 @@ func newCallAnswerCommand(a *app) *cobra.Command {
 	var o answerOptions
 	c := &cobra.Command{
 		Use:   "answer [ID]",
-		Short: "Take a call that rings, or wait for one and take it",
-		Long: "Take the call of this id, or the only one that rings, and carry it until one side\n" +
-			"hangs up; Ctrl-C hangs up. Nothing is sent before. Exit 9: no call rings.\n\n" +
-			"--auto waits for the next call: of the peers in --from, else of contacts with the\n" +
-			"policy auto-answer=yes (secmsg contact set). --forever takes one after the other;\n" +
-			"of a file as destination each further call makes a numbered one: note (1).ogg.\n\n" +
+		Short: "Answer a ringing call, or wait for one and answer it",
+		Long: "Answer the call with this id, or the only ringing one, and stay in it until one side\n" +
+			"hangs up. Ctrl-C hangs up. No media are sent before. Exit 9: no call is ringing.\n\n" +
+			"--auto waits for the next call: from the peers in --from, otherwise from contacts\n" +
+			"with the policy auto-answer=yes (secmsg contact set). --forever answers one call\n" +
+			"after another. Recordings then get numbered names: note.ogg, note (1).ogg.\n\n" +
 			mediaHelp,
 		Example: "  secmsg call answer\n" +
 			"  secmsg call answer --auto --from alice --audio-out - | transcribe\n" +
@@ -94,7 +96,8 @@ func newCallAnswerCommand(a *app) *cobra.Command {
 			}
 			defer m.close()
 			if o.forever && m.streams.AudioIn != nil || o.forever && m.streams.VideoIn != nil {
-				return usagef("a stream is read once: --forever goes with files, FIFOs, device and test")
+				return usagef("--forever cannot use standard input as a source: it can be read only once").
+					WithHint("use a file, a FIFO, device or test")
 			}
 			p.CallMedia = m.CallMedia
 			return a.withDaemon(cmd.Context(), func(c *local.Client) error {
@@ -105,14 +108,14 @@ func newCallAnswerCommand(a *app) *cobra.Command {
 	}
 	o.flags(c)
 	f := c.Flags()
-	f.BoolVar(&o.auto, "auto", false, "wait for the next call and take it")
-	f.StringArrayVar(&o.from, "from", nil, "with --auto: only calls of this `PEER`; may be repeated")
-	f.BoolVar(&o.forever, "forever", false, "with --auto: take one call after the other")
-	f.DurationVar(&o.timeout, "timeout", 0, "with --auto: wait no longer than this; then exit 8")
+	f.BoolVar(&o.auto, "auto", false, "wait for the next call and answer it")
+	f.StringArrayVar(&o.from, "from", nil, "with --auto: answer only calls from this `PEER`; may be repeated")
+	f.BoolVar(&o.forever, "forever", false, "with --auto: answer one call after another")
+	f.DurationVar(&o.timeout, "timeout", 0, "with --auto: give up after this long and exit 8")
 	return c
 }
 
-// answerParams checks the flags that say which call.
+// answerParams checks the flags that select the call.
 func answerParams(o answerOptions, args []string) (local.CallAnswerParams, error) {
 	p := local.CallAnswerParams{Auto: o.auto, From: o.from, Timeout: o.timeout.Seconds()}
 	if len(args) > 0 {
@@ -120,11 +123,11 @@ func answerParams(o answerOptions, args []string) (local.CallAnswerParams, error
 	}
 	switch {
 	case len(args) > 0 && p.ID == "":
-		return p, usagef("the id of the call is empty")
+		return p, usagef("the call id is empty")
 	case o.auto && p.ID != "":
-		return p, usagef("--auto waits for the next call: it goes without an id")
+		return p, usagef("--auto waits for the next call and takes no call id")
 	case !o.auto && len(o.from) > 0, !o.auto && o.forever, !o.auto && o.hasTimeout:
-		return p, usagef("--from, --forever and --timeout go with --auto")
+		return p, usagef("--from, --forever and --timeout need --auto")
 	}
 	for _, peer := range o.from {
 		if peer == "" {
@@ -134,11 +137,13 @@ func answerParams(o answerOptions, args []string) (local.CallAnswerParams, error
 	return p, positive("--timeout", o.hasTimeout, o.timeout)
 }
 
-// answerPause keeps what fails at once from being tried without end.
+// answerPause is the pause after a failed call. A wait that fails sooner than this
+// would fail again, so it ends the command.
 const answerPause = time.Second
 
-// answerCalls takes one call, or one after the other. A call that failed does
-// not end the second; a daemon that is gone, or a mistake that shows at once, does.
+// answerCalls answers one call or, with forever, one after another. A failed call
+// does not end the loop. A daemon that is gone does, and so does an error that
+// appears before any call was answered.
 func (a *app) answerCalls(ctx context.Context, c *local.Client, m media, p local.CallAnswerParams, forever bool) error {
 	for {
 		taken, began := false, time.Now()

@@ -117,9 +117,9 @@ func TestCallText(t *testing.T) {
 		call local.Call
 		want string
 	}{
-		{local.Call{ID: "i", State: local.CallRinging, Direction: "in", Audio: true}, "calls (sound), to take it: secmsg call answer i"},
+		{local.Call{ID: "i", State: local.CallRinging, Direction: "in", Audio: true}, "is calling (audio); answer with: secmsg call answer i"},
 		{local.Call{State: local.CallRinging, Direction: "out"}, "call ringing"},
-		{local.Call{State: local.CallEnded, Direction: "in", Missed: true, Audio: true, Video: true}, "missed call (sound and pictures)"},
+		{local.Call{State: local.CallEnded, Direction: "in", Missed: true, Audio: true, Video: true}, "missed call (audio and video)"},
 		{local.Call{State: local.CallConnected, Stats: stats}, "call connected, relayed, 23 ms, audio in opus 32 kbit/s 500 packets 2 lost"},
 		{local.Call{State: local.CallEnded, Reason: "hangup", Duration: 12.34}, "call ended (hangup) after 12.3s"},
 		{local.Call{State: local.CallEnded, Reason: "failed", Text: "no way\n2026 bob: hi"}, `call ended (failed): no way\n2026 bob: hi`},

@@ -8,12 +8,12 @@ import (
 	"secmsg/rpc/local"
 )
 
-// callText is a call event in words, with what to do about it.
+// callText describes a call event. For a ringing call it adds the command to answer it.
 func callText(c *local.Call) string {
 	var s string
 	switch {
 	case c.State == local.CallRinging && c.Direction == local.DirectionIn:
-		s = "calls (" + offerText(c) + "), to take it: secmsg call answer " + c.ID
+		s = "is calling (" + offerText(c) + "); answer with: secmsg call answer " + c.ID
 	case c.Missed:
 		s = "missed call (" + offerText(c) + ")"
 	default:
@@ -25,20 +25,20 @@ func callText(c *local.Call) string {
 	return s
 }
 
-// offerText is what the caller offers.
+// offerText names the media that the caller offers.
 func offerText(c *local.Call) string {
 	switch {
 	case c.Audio && c.Video:
-		return "sound and pictures"
+		return "audio and video"
 	case c.Video:
-		return "pictures"
+		return "video"
 	case c.Audio:
-		return "sound"
+		return "audio"
 	}
 	return "no media"
 }
 
-// callState is a state with what belongs to it: ended (hangup) after 12.3s.
+// callState is a state with its details: ended (hangup) after 12.3s.
 func callState(c *local.Call) string {
 	s := c.State
 	if c.State == local.CallEnded && c.Reason != "" {
@@ -53,7 +53,7 @@ func callState(c *local.Call) string {
 	return s
 }
 
-// secondsText is a number of seconds for a person; empty for none.
+// secondsText formats a number of seconds for a person. Zero is empty.
 func secondsText(s float64) string {
 	if s <= 0 {
 		return ""
@@ -61,7 +61,8 @@ func secondsText(s float64) string {
 	return time.Duration(s * float64(time.Second)).Round(100 * time.Millisecond).String()
 }
 
-// statsText is how a call goes: relayed, 23 ms, in 152 packets (0 lost).
+// statsText formats the statistics of a call: relay, 23 ms, audio in opus 32 kbit/s
+// 1200 packets.
 func statsText(s *local.CallStats) string {
 	if s == nil {
 		return ""
@@ -84,7 +85,7 @@ func statsText(s *local.CallStats) string {
 	return strings.Join(parts, ", ")
 }
 
-// streamText is one direction: opus 32 kbit/s, 1200 packets, 3 lost.
+// streamText formats one direction: opus 32 kbit/s 1200 packets 3 lost.
 func streamText(s *local.CallStream) string {
 	text := fmt.Sprintf("%s %d kbit/s %d packets", s.Codec, s.BitRate/1000, s.Packets)
 	if s.Lost > 0 {

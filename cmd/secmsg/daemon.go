@@ -11,11 +11,11 @@ import (
 )
 
 func newDaemonCommand(a *app) *cobra.Command {
-	return groupCommand(a, "daemon", "Run and manage the daemon of this user",
+	return groupCommand(a, "daemon", "Run and manage your daemon",
 		newDaemonRunCommand(a),
 		&cobra.Command{
 			Use:   "status",
-			Short: "Tell whether the daemon runs (exit 7 if not), without starting it",
+			Short: "Report whether the daemon is running (exit 7 if not), without starting it",
 			Args:  argsBetween(0, 0),
 			RunE:  func(cmd *cobra.Command, _ []string) error { return runDaemonStatus(cmd.Context(), a) },
 		},
@@ -45,18 +45,19 @@ func runDaemonStatus(ctx context.Context, a *app) error {
 	return a.printf("running, pid %d, version %s", st.PID, visible(st.Version))
 }
 
-// findTimeout is how long findDaemon waits for a daemon that runs and does not
-// listen: it may have lost its socket, and notices within a second.
+// findTimeout is how long findDaemon waits for a running daemon that is not
+// listening. A daemon that lost its socket notices within a second and makes another.
 const findTimeout = 2 * time.Second
 
-// findDaemon connects to the daemon that has the profile. It looks at the lock
-// first: to connect to the socket of a service manager would start the daemon.
-// If there is a daemon that cannot be reached, the holder names it beside the error.
+// findDaemon connects to the daemon that holds the profile, without starting one.
+// It reads the lock first, since connecting to a service manager's socket would
+// start the daemon. If the daemon is running but unreachable, the returned holder
+// names its process.
 func findDaemon(ctx context.Context, cfg config.Client) (*local.Client, local.Holder, error) {
 	for begin := time.Now(); ; {
 		h := local.ReadHolder(cfg.Paths.Lock)
 		if !h.Held {
-			return nil, h, local.Errorf(local.CodeNoDaemon, "the daemon is not running").WithHint("the next command starts it")
+			return nil, h, local.Errorf(local.CodeNoDaemon, "the daemon is not running").WithHint("any other command starts it; or run: secmsg daemon run")
 		}
 		c, err := local.Dial(ctx, daemonTarget(cfg))
 		if err == nil || !local.IsAbsent(err) {

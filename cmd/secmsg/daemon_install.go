@@ -16,11 +16,11 @@ func newDaemonInstallCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "install",
 		Short: "Install the daemon as a systemd user service with socket activation",
-		Long: "Writes the units secmsg.service and secmsg.socket for this user, enables and starts\n" +
-			"them. A daemon that runs already is stopped, and the service takes over. Run it\n" +
-			"again after an upgrade: the service is then restarted with the new binary.\n\n" +
-			"The service runs the name by which this command was called, so that a link to the\n" +
-			"binary may point to a newer one later. Exit 3 if systemd did not start it.",
+		Long: "Write the user units secmsg.service and secmsg.socket, enable them and start them.\n" +
+			"A running daemon is stopped, and the service takes over. Run the command again after\n" +
+			"an upgrade to restart the service with the new binary.\n\n" +
+			"The service runs the path by which you called this command. If that is a link, the\n" +
+			"link may point to a newer binary later. Exit 3 if systemd did not start the service.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemonInstall(cmd.Context(), a) },
 	}
@@ -30,8 +30,9 @@ func newDaemonUninstallCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "uninstall",
 		Short: "Stop and remove the systemd user service and socket",
-		Long: "Stops the service and the socket, and removes their units. Drop-ins that you wrote\n" +
-			"stay. Exit 3, with nothing removed, if systemd's manager of this user runs and does not answer.",
+		Long: "Stop the service and the socket, and remove their units. Drop-ins that you wrote are\n" +
+			"kept. If your systemd user manager is running but does not respond, nothing is\n" +
+			"removed and the exit code is 3.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemonUninstall(cmd.Context(), a) },
 	}
@@ -43,9 +44,9 @@ type installResult struct {
 	Socket  string `json:"socket"`  // path of the unit
 	Exec    string `json:"exec"`    // the binary that the service runs
 	Enabled bool   `json:"enabled"`
-	PID     int    `json:"pid"`     // of the service; 0 if it does not run
-	Sandbox bool   `json:"sandbox"` // with the lines that need user namespaces
-	Linger  bool   `json:"linger"`  // runs without a login
+	PID     int    `json:"pid"`     // of the service; 0 if it is not running
+	Sandbox bool   `json:"sandbox"` // the unit has the lines that need user namespaces
+	Linger  bool   `json:"linger"`  // the service runs without a login
 }
 
 func runDaemonInstall(ctx context.Context, a *app) error {
@@ -66,7 +67,7 @@ func runDaemonInstall(ctx context.Context, a *app) error {
 		if err := m.probeSandbox(ctx, exe); err != nil {
 			sandboxed = false
 			if a.verbose {
-				a.notef("the service gets no user namespace: %v", err)
+				a.notef("the service runs without a user namespace: %v", err)
 			}
 		}
 	}
@@ -79,14 +80,14 @@ func runDaemonInstall(ctx context.Context, a *app) error {
 	if noManager == nil {
 		err = a.enableUnits(ctx, m, changed, &r)
 	} else {
-		err = managerError(noManager).WithHint("the units are written; when systemd answers: "+
+		err = managerError(noManager).WithHint("the units are written; once systemd responds, run: "+
 			"systemctl --user daemon-reload && systemctl --user enable --now %s %s", socketFile, serviceName)
 	}
 	if printErr := a.printInstall(r); printErr != nil && err == nil {
 		err = printErr
 	}
 	if err == nil && !r.Linger {
-		a.notef("the service runs while you are logged in; to let it run without a login: loginctl enable-linger")
+		a.notef("the service runs only while you are logged in; to run it without a login: loginctl enable-linger")
 	}
 	return err
 }
@@ -98,7 +99,7 @@ func (a *app) printInstall(r installResult) error {
 	return a.printf("%s\n%s", r.Service, r.Socket)
 }
 
-// reachManager finds the user's manager and asks whether it answers.
+// reachManager finds the user's manager and checks that it responds.
 func (a *app) reachManager(ctx context.Context) (userManager, error) {
 	m, ok := findUserManager()
 	if !ok {
@@ -107,13 +108,13 @@ func (a *app) reachManager(ctx context.Context) (userManager, error) {
 	return m, m.answers(ctx)
 }
 
-// enableUnits makes the manager run the units that stand on disk.
+// enableUnits makes the manager load, enable and run the units on disk.
 func (a *app) enableUnits(ctx context.Context, m userManager, changed bool, r *installResult) error {
 	if err := m.systemctl(ctx, "daemon-reload"); err != nil {
 		return managerError(err)
 	}
-	// From here on commands that find no daemon ask the manager, so that nobody
-	// starts another one while the old one ends.
+	// From here on, commands that find no daemon ask the manager for it. So none of
+	// them starts another daemon while the old one stops.
 	service, err := m.state(ctx, serviceName)
 	if err != nil {
 		return managerError(err)
@@ -123,7 +124,7 @@ func (a *app) enableUnits(ctx context.Context, m userManager, changed bool, r *i
 		return err
 	}
 	if stopped != 0 {
-		a.notef("stopped the daemon, pid %d, that ran outside of the service", stopped)
+		a.notef("stopped the daemon (pid %d) that was running outside the service", stopped)
 	}
 	_ = m.systemctl(ctx, "reset-failed", socketFile, serviceName) // fails if nothing failed before
 	if err := m.systemctl(ctx, "enable", socketFile, serviceName); err != nil {
@@ -135,21 +136,22 @@ func (a *app) enableUnits(ctx context.Context, m userManager, changed bool, r *i
 		verb = "restart"
 	}
 	if err := m.systemctl(ctx, verb, socketFile, serviceName); err != nil {
-		return managerError(err).WithHint("see why: journalctl --user -u %s -n 20", serviceName)
+		return managerError(err).WithHint("for the reason, see: journalctl --user -u %s -n 20", serviceName)
 	}
 	if service, err = m.state(ctx, serviceName); err != nil {
 		return managerError(err)
 	}
 	if service.active != "active" {
-		return local.Errorf(local.CodeIO, "the service was started and is %s", service.active).
-			WithHint("see why: journalctl --user -u %s -n 20", serviceName)
+		return local.Errorf(local.CodeIO, "the service was started, but its state is %q", service.active).
+			WithHint("for the reason, see: journalctl --user -u %s -n 20", serviceName)
 	}
 	r.PID = service.pid
 	return a.checkService(ctx)
 }
 
-// checkService asks the service's daemon for its greeting. To systemd a daemon that
-// cannot open the profile is active too; its greeting says what the user has to mend.
+// checkService connects to the service's daemon. A daemon that cannot open the
+// profile is active as far as systemd knows, but it refuses connections with an
+// error that tells the user what to fix.
 func (a *app) checkService(ctx context.Context) error {
 	cfg, err := a.profile()
 	if err != nil {
@@ -162,9 +164,9 @@ func (a *app) checkService(ctx context.Context) error {
 	return c.Close()
 }
 
-// handOver stops a daemon of this profile that runs outside of the service,
-// whose process is servicePID. It returns the pid of the daemon that was stopped, 0 if
-// there was none, and whether the service's own daemon runs the present binary.
+// handOver stops a daemon of this profile that runs outside the service, whose
+// process is servicePID. It returns the pid of the stopped daemon, or 0 if there was
+// none, and whether the service's own daemon runs the current binary.
 func (a *app) handOver(ctx context.Context, servicePID int) (stopped int, current bool, err error) {
 	cfg, err := a.profile()
 	if err != nil {
@@ -179,7 +181,7 @@ func (a *app) handOver(ctx context.Context, servicePID int) (stopped int, curren
 	}
 	c, _, err := findDaemon(ctx, cfg)
 	if err != nil {
-		return 0, false, ctx.Err() // it hangs, or its socket is gone: a restart mends that
+		return 0, false, ctx.Err() // it hangs, or its socket is gone: a restart fixes that
 	}
 	defer c.Close()
 	st, err := c.Status(ctx)
@@ -202,7 +204,7 @@ func runDaemonUninstall(ctx context.Context, a *app) error {
 	m, running := findUserManager()
 	if running {
 		if err := m.stopUnits(ctx); err != nil {
-			return managerError(err).WithHint("nothing was removed, and the service may still run")
+			return managerError(err).WithHint("nothing was removed; the service may still be running")
 		}
 	}
 	removed, err := removeUnits(dir)
@@ -224,7 +226,7 @@ func runDaemonUninstall(ctx context.Context, a *app) error {
 	return nil
 }
 
-// stopUnits stops and disables the units, as far as there are any.
+// stopUnits stops the units that exist.
 func (m userManager) stopUnits(ctx context.Context) error {
 	for _, unit := range []string{socketFile, serviceName} {
 		st, err := m.state(ctx, unit)
@@ -241,7 +243,7 @@ func (m userManager) stopUnits(ctx context.Context) error {
 	return nil
 }
 
-// looksInto refuses a directory of units that the manager does not read.
+// looksInto refuses a unit directory that the manager does not read.
 func (m userManager) looksInto(ctx context.Context, dir string) error {
 	out, err := m.run(ctx, "systemctl", "show", "--property=UnitPath", "--value")
 	if err != nil {
@@ -251,5 +253,5 @@ func (m userManager) looksInto(ctx context.Context, dir string) error {
 		return nil
 	}
 	return usagef("systemd does not look for units in %s", dir).
-		WithHint("XDG_CONFIG_HOME or HOME is not what it is for your manager: install without it, or set it for the manager as well")
+		WithHint("XDG_CONFIG_HOME or HOME differs from the value in your systemd user manager: unset it, or set it for the manager too")
 }

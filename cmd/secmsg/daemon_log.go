@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	// maxLog is the size in bytes at which the log of the daemon is set aside.
+	// maxLog is the size in bytes at which the daemon's log is rotated.
 	maxLog = 8 << 20
-	// maxLogLine bounds one line of it that is looked at.
+	// maxLogLine bounds the lines that lastError reads.
 	maxLogLine = 64 << 10
 )
 
-// openLog opens the daemon's log for appending and returns its present size. A
-// log that has grown large is set aside, one generation.
+// openLog opens the daemon's log for appending and returns its size. A large log is
+// rotated first; one old generation is kept.
 func openLog(path string) (*os.File, int64, error) {
 	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
 		if err := os.Rename(path, path+".1"); err != nil {
-			return nil, 0, fmt.Errorf("set the log aside: %w", err)
+			return nil, 0, fmt.Errorf("rotate the daemon's log: %w", err)
 		}
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -37,21 +37,20 @@ func openLog(path string) (*os.File, int64, error) {
 	return f, info.Size(), nil
 }
 
-// loggedError returns the error with which a daemon ended, as it stands in the
-// log behind offset. It is an Error of code in_use if the daemon found another
-// one on its profile.
+// loggedError returns the error with which a daemon exited, read from its log after
+// offset. The code is in_use if the daemon found another one on its profile.
 func loggedError(log *os.File, offset int64) *local.Error {
 	if e := lastError(log.Name(), offset); e != nil {
 		return e
 	}
-	// Nothing in the log: perhaps nothing can be written there.
+	// The log holds no error. Perhaps it cannot be written.
 	if _, err := log.WriteString("\n"); err != nil {
-		return local.IOError(err, "the daemon ended at once, and nothing can be written to its log: %v", err)
+		return local.IOError(err, "the daemon exited at once, and its log cannot be written: %v", err)
 	}
-	return local.Errorf(local.CodeNoDaemon, "the daemon ended at once").WithHint("see %s", log.Name())
+	return local.Errorf(local.CodeNoDaemon, "the daemon exited at once").WithHint("see the log %s", log.Name())
 }
 
-// lastError finds the last error object in the log behind offset.
+// lastError finds the last error object in the log after offset.
 func lastError(path string, offset int64) *local.Error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -10,21 +10,21 @@ import (
 	"secmsg/rpc/local"
 )
 
-// doomed is a daemon that is to end.
+// doomed is a daemon that a command is about to stop.
 type doomed struct {
 	pid  int
 	lock string
-	// process stands for the process itself where the system can do that (a pidfd
-	// on Linux): a signal never reaches another one that got the same number later.
-	// It is nil if the number means nothing here, as with a daemon in a container
-	// that shares the profile: then only its lock tells when it is gone.
+	// process refers to the process itself where the system supports that (a pidfd
+	// on Linux), so a signal never hits another process that got the same pid later.
+	// It is nil if the pid means nothing here, as for a daemon in a container that
+	// shares the profile. Then only its lock shows when it is gone.
 	process *os.Process
 }
 
-// daemonProcess returns the process of the daemon that has introduced itself as h.
+// daemonProcess returns the process of the daemon that answered the hello with h.
 func daemonProcess(cfg config.Client, h local.Hello) (*doomed, error) {
 	holder := local.ReadHolder(cfg.Paths.Lock)
-	if h.PID == 0 { // a daemon of before the greeting
+	if h.PID == 0 { // a daemon older than the hello
 		h.PID = holder.PID
 	}
 	if holder.PID != h.PID || h.PID == 0 {
@@ -33,15 +33,15 @@ func daemonProcess(cfg config.Client, h local.Hello) (*doomed, error) {
 	return holderProcess(cfg, holder)
 }
 
-// holderProcess returns the process of the daemon that has the lock.
+// holderProcess returns the process of the daemon that holds the lock.
 func holderProcess(cfg config.Client, h local.Holder) (*doomed, error) {
 	d := &doomed{pid: h.PID, lock: cfg.Paths.Lock}
 	var err error
 	if d.process, err = os.FindProcess(h.PID); err != nil {
-		return nil, local.Errorf(local.CodeNoDaemon, "find the daemon, pid %d: %v", h.PID, err)
+		return nil, local.Errorf(local.CodeNoDaemon, "cannot find the daemon (pid %d): %v", h.PID, err)
 	}
 	if now := local.ReadHolder(d.lock); now.PID != h.PID {
-		d.release() // it ended in between, and the number may be another's
+		d.release() // it has exited, and the pid may now belong to another process
 		d.process = nil
 	}
 	return d, nil
@@ -73,21 +73,21 @@ func (d *doomed) waitGone(ctx context.Context, limit time.Duration) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-deadline.C:
-			return local.Errorf(local.CodeTimeout, "the daemon, pid %d, did not end within %s", d.pid, limit).
-				WithHint("kill it: secmsg daemon stop --force")
+			return local.Errorf(local.CodeTimeout, "the daemon (pid %d) did not exit within %s", d.pid, limit).
+				WithHint("kill it with: secmsg daemon stop --force")
 		}
 	}
 	return nil
 }
 
-// kill ends a daemon that does not end by itself.
+// kill kills a daemon that did not exit when asked to.
 func (d *doomed) kill(ctx context.Context) error {
 	if d.process == nil {
-		return local.Errorf(local.CodeNoDaemon, "the daemon does not end, and its process, pid %d, is not one of this system", d.pid).
-			WithHint("end it where it runs, for example in its container")
+		return local.Errorf(local.CodeNoDaemon, "the daemon does not exit, and its process (pid %d) is not on this system", d.pid).
+			WithHint("kill it where it runs, for example in its container")
 	}
 	if err := d.process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return local.Errorf(local.CodeNoDaemon, "kill the daemon, pid %d: %v", d.pid, err)
+		return local.Errorf(local.CodeNoDaemon, "cannot kill the daemon (pid %d): %v", d.pid, err)
 	}
 	return d.waitGone(ctx, killTimeout)
 }

@@ -28,7 +28,7 @@ func TestDaemonOfAnotherNamespace(t *testing.T) {
 	if err := d.waitGone(t.Context(), time.Nanosecond); !isCode(err, local.CodeTimeout) {
 		t.Errorf("while the lock is held: %v", err)
 	}
-	if err := d.kill(t.Context()); !isCode(err, local.CodeNoDaemon) || !strings.Contains(err.Error(), "not one of this system") {
+	if err := d.kill(t.Context()); !isCode(err, local.CodeNoDaemon) || !strings.Contains(err.Error(), "is not on this system") {
 		t.Errorf("kill: %v", err)
 	}
 	if err := lock.Release(); err != nil {

@@ -14,8 +14,9 @@ func newDaemonRunCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon in the foreground, logging to standard error",
-		Long: "Run the daemon of this profile until SIGTERM, SIGINT, SIGHUP or secmsg daemon stop. Commands\n" +
-			"start it by themselves; this is for service managers and for looking at its log.",
+		Long: "Run the daemon of this profile until SIGTERM, SIGINT, SIGHUP or secmsg daemon stop.\n" +
+			"Commands start the daemon themselves. Use this for service managers, or to watch\n" +
+			"its log.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemonRun(cmd.Context(), a) },
 	}
@@ -38,8 +39,8 @@ func runDaemonRun(ctx context.Context, a *app) error {
 	defer follow(logger)()
 	defer onAbort(logger, flush, cfg.Paths.State)()
 	privateUmask()
-	// The end of a session sends SIGHUP to everything in it, the daemon included.
-	// nohup says that this one is to live on.
+	// When a session ends, every process in it gets SIGHUP. Under nohup the signal is
+	// ignored, and the daemon keeps running.
 	if !signal.Ignored(syscall.SIGHUP) {
 		var stop context.CancelFunc
 		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)

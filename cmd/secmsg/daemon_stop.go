@@ -14,11 +14,11 @@ import (
 const (
 	// stopTimeout bounds a clean stop of the daemon.
 	stopTimeout = 30 * time.Second
-	// hangTimeout is how long a daemon that does not answer has to end by SIGTERM.
+	// hangTimeout is how long an unresponsive daemon may take to exit after SIGTERM.
 	hangTimeout = 5 * time.Second
 	// killTimeout is how long the kernel may take to end a killed process.
 	killTimeout = 10 * time.Second
-	// stopPoll is how often it is looked whether the process is gone.
+	// stopPoll is the pause between checks whether the process is gone.
 	stopPoll = 5 * time.Millisecond
 )
 
@@ -27,13 +27,13 @@ func newDaemonStopCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "stop",
 		Short: "Stop the daemon and wait until its process is gone",
-		Long: "Stop the daemon and wait until its process is gone. One that runs and cannot be\n" +
-			"reached is found by the profile's lock and stopped by a signal. With --force a\n" +
-			"daemon that hangs is killed; nothing that was acknowledged is lost by that.",
+		Long: "Stop the daemon and wait until its process is gone. A running daemon that cannot be\n" +
+			"reached is found by the profile's lock and stopped with a signal. With --force, a\n" +
+			"hanging daemon is killed. Nothing that was acknowledged is lost by that.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemonStop(cmd.Context(), a, force) },
 	}
-	c.Flags().BoolVar(&force, "force", false, "kill a daemon that does not answer or does not end")
+	c.Flags().BoolVar(&force, "force", false, "kill the daemon if it does not respond or does not exit")
 	return c
 }
 
@@ -73,35 +73,36 @@ func runDaemonStop(ctx context.Context, a *app, force bool) error {
 	return a.printStopped(target.pid)
 }
 
-// printStopped prints what became of the daemon.
+// printStopped prints the result of a stop.
 func (a *app) printStopped(pid int) error {
 	return a.printChanged(struct {
 		PID     int  `json:"pid"`
 		Running bool `json:"running"`
-	}{pid, false}, true, "the daemon, pid %d, was stopped", pid)
+	}{pid, false}, true, "stopped the daemon (pid %d)", pid)
 }
 
-// noteRestart tells of a stop that will not last.
+// noteRestart notes that a service manager will start the daemon again.
 func (a *app) noteRestart(h local.Hello) {
 	switch {
 	case !h.Activated:
 	case h.Manager == local.ManagerUser:
-		a.notef("systemd starts it again with the next command; to keep it off: systemctl --user stop %s",
+		a.notef("systemd starts the daemon again with the next command; to keep it stopped: systemctl --user stop %s",
 			strings.TrimSuffix(h.Unit, ".service")+".socket")
 	default:
-		a.notef("the service manager listens on its socket and starts it again with the next command")
+		a.notef("the service manager starts the daemon again with the next command")
 	}
 }
 
-// stopBySignal stops a daemon that could not be asked, which why words.
+// stopBySignal stops a daemon that cannot be reached over its socket. why is the
+// error from connecting.
 func stopBySignal(ctx context.Context, cfg config.Client, h local.Holder, force bool, why error) error {
 	target, err := holderProcess(cfg, h)
 	if err != nil {
 		return err
 	}
 	defer target.release()
-	// A process that has just taken the lock may not have written its pid yet; then
-	// the file names a former one.
+	// A process that has just taken the lock may not have written its pid yet. Then
+	// the file still names the previous holder.
 	select {
 	case <-time.After(startPollSlow):
 	case <-ctx.Done():
@@ -111,15 +112,15 @@ func stopBySignal(ctx context.Context, cfg config.Client, h local.Holder, force 
 		return why
 	}
 	if h.Stopped && !force {
-		return why // it would not see the signal
+		return why // a suspended process would not handle the signal
 	}
 	if h.State == local.HolderStopping && !force {
-		return target.waitGone(ctx, stopTimeout) // a second signal would cut it off
+		return target.waitGone(ctx, stopTimeout) // a second signal would end it at once
 	}
 	if err := terminate(target.process); err != nil {
-		return local.Errorf(local.CodeNoDaemon, "end the daemon, pid %d: %v", h.PID, err)
+		return local.Errorf(local.CodeNoDaemon, "cannot stop the daemon (pid %d): %v", h.PID, err)
 	}
-	limit := stopTimeout // it may be well, and only its socket is gone
+	limit := stopTimeout // perhaps only its socket is gone
 	if local.IsHanging(why) {
 		limit = hangTimeout
 	}
@@ -130,6 +131,6 @@ func stopBySignal(ctx context.Context, cfg config.Client, h local.Holder, force 
 	case force:
 		return target.kill(ctx)
 	}
-	return local.Errorf(local.CodeNoDaemon, "the daemon, pid %d, neither answers nor ends", h.PID).
-		WithHint("kill it: secmsg daemon stop --force")
+	return local.Errorf(local.CodeNoDaemon, "the daemon (pid %d) neither responds nor exits", h.PID).
+		WithHint("kill it with: secmsg daemon stop --force")
 }

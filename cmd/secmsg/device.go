@@ -9,7 +9,7 @@ import (
 )
 
 func newDeviceCommand(a *app) *cobra.Command {
-	return groupCommand(a, "device", "The devices of an account",
+	return groupCommand(a, "device", "List the devices of an account",
 		&cobra.Command{
 			Use:   "list",
 			Short: "List the devices of the account",

@@ -1,6 +1,5 @@
-// Command secmsg is an end-to-end encrypted messenger for shells and scripts:
-// the command line, the per-user daemon and the self-hosted server in one
-// binary. Every command is in a file of its own as newXCommand and runX; a
-// command that talks to the daemon does so through rpc/local only. Nothing is
-// kept between calls: the app value holds the streams and flags of one run.
+// Command secmsg is an end-to-end encrypted messenger for shells and scripts: the
+// command line, the per-user daemon and the self-hosted server in one binary. Each
+// command has a file with newXCommand and runX, and talks to the daemon only through
+// rpc/local. There are no globals: an app value holds the streams and flags of one run.
 package main

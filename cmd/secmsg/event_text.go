@@ -8,7 +8,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// stamp is how times are printed.
+// stamp is the layout of printed times.
 const stamp = "2006-01-02T15:04:05.000Z"
 
 // printEvent prints one event.
@@ -23,11 +23,10 @@ func (a *app) printEvent(e *local.Event) error {
 	return a.printf("%s", text)
 }
 
-// What this program says about an event, and what a peer wrote, cannot be taken
-// for each other: a peer's words stand behind saysMark, and their further lines
-// behind furtherMark; the program's stand behind tellsMark, on a line of their
-// own behind fileMark. On a terminal a line that is too wide for it goes on behind
-// furtherMark, too (forTerminal).
+// A reader can always tell the program's own words from those of a peer. Text of a
+// peer follows saysMark, and each of its further lines follows furtherMark. Words of
+// the program follow tellsMark, or fileMark at the start of a line. On a terminal,
+// forTerminal also breaks wide lines with furtherMark.
 const (
 	saysMark    = ": "
 	furtherMark = "    | "
@@ -35,7 +34,7 @@ const (
 	fileMark    = "    * "
 )
 
-// eventText is an event for a person: time, peer, what happened.
+// eventText formats an event for a person: time, peer, content.
 func eventText(e *local.Event) string {
 	var b strings.Builder
 	b.WriteString(timeText(e.Received))
@@ -54,8 +53,8 @@ func eventText(e *local.Event) string {
 	return b.String()
 }
 
-// messageText is a message with its files, each on a line of its own, and the
-// state of an own one.
+// messageText formats a message and its files, each on a separate line. An outgoing
+// message is followed by its state.
 func messageText(e *local.Event) string {
 	m := e.Message
 	var b strings.Builder
@@ -67,7 +66,7 @@ func messageText(e *local.Event) string {
 		text := visibleBlock(m.Text)
 		b.WriteString(saysMark + strings.ReplaceAll(text, "\n", "\n"+furtherMark))
 		if state != "" && strings.Contains(text, "\n") {
-			b.WriteString("\n   ") // the end of a text is not the place for the state of all of it
+			b.WriteString("\n   ") // behind the last line, the state would seem to be that line's
 		}
 		b.WriteString(visible(state))
 		state = ""
@@ -84,7 +83,7 @@ func messageText(e *local.Event) string {
 	return b.String()
 }
 
-// mark is what a reader should know about the sender beside the name.
+// mark is a warning about the sender, printed after the name.
 func mark(e *local.Event) string {
 	switch {
 	case e.Trust == local.TrustChanged, e.Trust == local.TrustBlocked:
@@ -95,7 +94,7 @@ func mark(e *local.Event) string {
 	return ""
 }
 
-// bodyText is the details of an event in words.
+// bodyText describes the details of an event.
 func bodyText(e *local.Event) string {
 	switch {
 	case e.File != nil:
@@ -128,10 +127,10 @@ func identityText(i *local.Identity) string {
 		local.ChangeDeviceRemoved: "a device was removed",
 		local.ChangeMismatch:      "the safety number did not match",
 		local.ChangeCertificate:   "the certificate has changed",
-		local.ChangeSession:       "a session was begun anew",
-		local.ChangeClone:         "a device seems to be in use twice",
-		local.ChangeWithheld:      "the server withholds a list of devices",
-		local.ChangeStale:         "the list of devices is old",
+		local.ChangeSession:       "a new session was started although one works",
+		local.ChangeClone:         "a copy of a device seems to be in use",
+		local.ChangeWithheld:      "the server withholds a device list",
+		local.ChangeStale:         "the device list is out of date",
 	}[i.Change]
 	if what == "" {
 		what = i.Change
