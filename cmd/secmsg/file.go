@@ -16,25 +16,24 @@ func newFileCommand(a *app) *cobra.Command {
 	var peer, graphics string
 	show := &cobra.Command{
 		Use:   "show ID",
-		Short: "Print what is known of a file, with a small picture of it where there is one",
-		Long: "Print what is known of a file. The thumbnail of a picture is drawn if standard\n" +
-			"output is a terminal: in kitty's, iTerm2's or the sixel protocol where the terminal\n" +
-			"is known to have it, else of coloured blocks. --graphics says how, whatever the\n" +
-			"terminal.",
+		Short: "Print the details of a file, and the thumbnail of a picture",
+		Long: "Print the details of a file. If standard output is a terminal, the thumbnail of a\n" +
+			"picture is drawn: with the protocol of kitty, iTerm2 or sixel if the terminal is known\n" +
+			"to support it, otherwise with coloured blocks. --graphics overrides the choice.",
 		Example: "  secmsg file show ID\n  secmsg file show ID --graphics sixel",
 		Args:    argsBetween(1, 1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return runFileShow(cmd.Context(), a, args[0], graphics) },
 	}
-	show.Flags().StringVar(&graphics, "graphics", "", "draw the thumbnail in this `WAY`: "+strings.Join(graphicsValues(), ", "))
+	show.Flags().StringVar(&graphics, "graphics", "", "how to draw the thumbnail; `WAY` is one of "+strings.Join(graphicsValues(), ", "))
 	list := &cobra.Command{
 		Use:   "list",
-		Short: "List files sent and received, oldest first",
-		Long: "List the files of all peers or of one, oldest first, with what became of them.\n" +
-			"The id is what the other verbs take.\n\n" +
-			"An incoming file is offered, fetching, fetched, declined, expired, or failed, which\n" +
-			"is also what one is that its sender has withdrawn; an own one is sending, cancelled,\n" +
-			"declined by its recipient, expired, failed, or in the state of its message. What\n" +
-			"failed, or waits, has a reason.",
+		Short: "List sent and received files, oldest first",
+		Long: "List the files exchanged with all peers or with one, oldest first, and their states.\n" +
+			"The other file commands take the ids that are listed here.\n\n" +
+			"A received file is offered, fetching, fetched, declined, expired or failed; it is also\n" +
+			"failed if its sender withdrew it. A sent file is sending, cancelled, declined by its\n" +
+			"recipient, expired, failed, or in the state of its message. REASON says why a file\n" +
+			"failed or is waiting.",
 		Example: "  secmsg file list\n" +
 			"  secmsg file list --peer alice -o json | jq -r 'select(.file.state==\"offered\").id'",
 		Args: argsBetween(0, 0),
@@ -48,28 +47,28 @@ func newFileCommand(a *app) *cobra.Command {
 		show,
 		&cobra.Command{
 			Use:   "cancel ID",
-			Short: "Withdraw an own file, or decline one that came",
-			Long: "Stop sending a file, for all its recipients: the server removes it, and a peer that\n" +
-				"has not fetched it cannot any more. What a peer has fetched stays with the peer;\n" +
-				"then the server's copy is removed at once and counts no longer towards the quota.\n\n" +
-				"A file that came and is not fetched is declined: it is not fetched any more, and\n" +
-				"its sender is told, with exit 10 if the sender waits.",
+			Short: "Withdraw a file you sent, or decline one you received",
+			Long: "Withdraw a file that you sent, from all its recipients. The server deletes its copy\n" +
+				"at once, which frees your quota. Peers that have not fetched the file can no longer do\n" +
+				"so; peers that have fetched it keep it.\n\n" +
+				"Decline a file that you received and have not fetched. Its sender is notified; a\n" +
+				"sender who waits for the delivery gets exit code 10.",
 			Args: argsBetween(1, 1),
 			RunE: func(cmd *cobra.Command, args []string) error { return runFileCancel(cmd.Context(), a, args[0]) },
 		},
 		&cobra.Command{
 			Use:   "gc",
-			Short: "Remove what unfinished and ended transfers have left",
-			Long: "Remove the remains of transfers that ended or were given up, and print how much\n" +
-				"that was; and let the server delete at once the own files that every recipient has\n" +
-				"fetched. The daemon does this by itself from time to time. Fetched files are never\n" +
-				"touched.",
+			Short: "Remove leftovers of transfers, and free space on the server",
+			Long: "Remove the leftovers of finished and abandoned transfers on this machine, and delete\n" +
+				"from the server the files you sent that every recipient has fetched. Prints how much\n" +
+				"was removed. The daemon also does this from time to time. Files that you fetched are\n" +
+				"never touched.",
 			Args: argsBetween(0, 0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return runFileGC(cmd.Context(), a) },
 		},
 		&cobra.Command{
 			Use:   "quota",
-			Short: "Print what own files take at the server, and what they may take",
+			Short: "Print how much space your files use on the server, and your quota",
 			Args:  argsBetween(0, 0),
 			RunE:  func(cmd *cobra.Command, _ []string) error { return runFileQuota(cmd.Context(), a) },
 		},
@@ -130,7 +129,7 @@ func runFileShow(ctx context.Context, a *app, id, graphics string) error {
 	})
 }
 
-// fileFields is all of a file for a person.
+// fileFields lists the details of a file for a person.
 func fileFields(e *local.Event) string {
 	var l fieldList
 	l.add("id", e.ID)
@@ -186,7 +185,7 @@ func runFileGC(ctx context.Context, a *app) error {
 			return err
 		}
 		changed := r.Files > 0 || r.Freed > 0
-		return a.printChanged(r, changed, "%d removed, %s; %d freed at the server, %s", r.Files, sizeText(r.Bytes), r.Freed, sizeText(r.FreedBytes))
+		return a.printChanged(r, changed, "removed %d here (%s) and %d from the server (%s)", r.Files, sizeText(r.Bytes), r.Freed, sizeText(r.FreedBytes))
 	})
 }
 
@@ -199,7 +198,7 @@ func runFileQuota(ctx context.Context, a *app) error {
 		if a.json() {
 			return a.printJSON(r)
 		}
-		return a.printf("%s of %s used by %d of %d files; one takes at most %s",
+		return a.printf("%s of %s used by %d of %d files; at most %s per file",
 			sizeText(r.Used), sizeText(r.Quota), r.Files, r.MaxFiles, sizeText(r.MaxSize))
 	})
 }

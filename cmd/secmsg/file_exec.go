@@ -12,27 +12,28 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Exit codes of a command that a shell could not start, as POSIX has them.
+// Exit codes of POSIX shells for a command that could not be started or was killed.
 const (
 	exitNotExecutable = 126
 	exitNoCommand     = 127
 	exitSignal        = 128 // plus the number of the signal that ended it
 )
 
-// commandOutput reads what a command writes. Its end is the end of a stream only
-// once the command has ended well: of one that failed nothing is sent, whatever
-// it wrote. It is for one goroutine; close may be called from another.
+// commandOutput reads the standard output of a command. Read returns io.EOF only
+// after the command has succeeded. If it fails, Read returns an error, so that
+// nothing is sent, whatever the command wrote. It is for one goroutine; Close may be
+// called from another.
 type commandOutput struct {
 	a      *app
 	out    *os.File
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the command has ended
 
-	status int // its exit status; to be read when done is closed
+	status int // its exit status; valid once done is closed
 }
 
-// startCommand starts a command by the shell, with the standard input and error
-// of this process.
+// startCommand runs a command in the shell, with the standard input and standard
+// error of this process.
 func (a *app) startCommand(ctx context.Context, command string) (*commandOutput, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	r, w, err := os.Pipe()
@@ -44,14 +45,15 @@ func (a *app) startCommand(ctx context.Context, command string) (*commandOutput,
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, w, a.stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	if !a.stdinTerminal() {
-		// What the shell started ends with it. At a terminal Ctrl-C reaches it, and it
-		// may want to ask there.
+		// A process group of its own lets the shell's children be ended with it. At a
+		// terminal the command stays in the foreground group: Ctrl-C reaches it there, and
+		// it may read from the terminal.
 		cmd.SysProcAttr = ownGroup()
 		cmd.Cancel = func() error { return endGroup(cmd.Process) }
 	}
 	cmd.WaitDelay = handlerKill
 	err = cmd.Start()
-	_ = w.Close() // the command has its own
+	_ = w.Close() // the command has its own copy
 	if err != nil {
 		cancel()
 		_ = r.Close() // nothing was read
@@ -59,7 +61,7 @@ func (a *app) startCommand(ctx context.Context, command string) (*commandOutput,
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 			status = exitNoCommand
 		}
-		a.printError(local.Errorf(local.CodeIO, "the command could not be started: %v", err))
+		a.printError(local.Errorf(local.CodeIO, "cannot start the command: %v", err))
 		return nil, exitStatus(status)
 	}
 	c := &commandOutput{a: a, out: r, cancel: cancel, done: make(chan struct{})}
@@ -67,17 +69,18 @@ func (a *app) startCommand(ctx context.Context, command string) (*commandOutput,
 		defer close(c.done)
 		c.status = statusOf(cmd.Wait())
 		if c.status != 0 {
-			// What it has started may hold the pipe: it is of no use any more.
+			// Processes that it started may still hold the pipe. Nothing will be sent, so
+			// they are ended.
 			_ = r.Close()
 			if cmd.SysProcAttr != nil {
-				_ = endGroup(cmd.Process) // there may be nothing left of it
+				_ = endGroup(cmd.Process) // fails if none is left
 			}
 		}
 	}()
 	return c, nil
 }
 
-// statusOf is the exit status of a command as a shell has it.
+// statusOf is the exit status that a shell would report for a command.
 func statusOf(err error) int {
 	if err == nil {
 		return 0
@@ -90,7 +93,7 @@ func statusOf(err error) int {
 			return code
 		}
 	}
-	return exitNotExecutable // it was lost
+	return exitNotExecutable // the status could not be collected
 }
 
 // Read implements io.Reader. At the end of the output it waits for the command.
@@ -109,7 +112,7 @@ func (c *commandOutput) Read(b []byte) (int, error) {
 	return 0, err
 }
 
-// failed is the end of a command that failed: this process ends as it did.
+// failed is the error of a command that failed: this process exits with its status.
 func (c *commandOutput) failed() error { return exitStatus(c.status) }
 
 // Close ends the command if it still runs, and waits for its end.
@@ -123,9 +126,9 @@ func (c *commandOutput) Close() error {
 	return err
 }
 
-// checkPeers fails if the daemon would refuse a peer, as far as that can be known
-// before a command runs, perhaps for hours, whose output the peer is to get. Without
-// the server only those are known who were written to before.
+// checkPeers fails if the daemon would refuse to send to a peer. It runs before the
+// command whose output is sent, which may take hours. Without the server, only peers
+// that were written to before can be checked.
 func (a *app) checkPeers(ctx context.Context, c *local.Client, send local.FileSendParams) error {
 	for _, peer := range send.Peers {
 		p := local.PeerParams{AccountParam: a.accountParam(), Peer: peer}
@@ -134,7 +137,8 @@ func (a *app) checkPeers(ctx context.Context, c *local.Client, send local.FileSe
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case isCode(err, local.CodeNotFound):
-			// That this account itself cannot be verified is no reason to send it nothing.
+			// Verify also fails for the own account, which is a valid recipient. Only an
+			// unknown peer is an error.
 			if _, err := c.Verify(ctx, local.VerifyParams{PeerParams: p}); isCode(err, local.CodeNotFound) {
 				return err
 			}
@@ -149,8 +153,8 @@ func (a *app) checkPeers(ctx context.Context, c *local.Client, send local.FileSe
 	return nil
 }
 
-// sendOutput sends what a command writes, and ends as the command does if that
-// failed: then nothing was sent.
+// sendOutput sends the output of a command as a file. If the command fails, nothing
+// is sent and the error is its exit status.
 func (a *app) sendOutput(ctx context.Context, c *local.Client, p local.FileSendParams, o fileSendOptions) error {
 	if err := a.checkPeers(ctx, c, p); err != nil {
 		return err

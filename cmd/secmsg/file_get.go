@@ -32,21 +32,22 @@ func newFileGetCommand(a *app) *cobra.Command {
 	var o fileGetOptions
 	c := &cobra.Command{
 		Use:   "get ID",
-		Short: "Fetch a file, check it to the last byte and save it",
-		Long: "Fetch a file and print where it was saved. The file appears under its name only\n" +
-			"after its last byte was checked; it is readable by this user only and never\n" +
-			"executable. If -O names a directory, the file keeps its own name there, or gets a\n" +
-			"number where that name is taken: \"report (1).pdf\". If -O names a file that exists,\n" +
-			"nothing is fetched: exit 1. With --force the file is replaced, in a directory too.\n\n" +
-			"ID is that of the file, of the message that it came with if that has no other file,\n" +
-			"or of any event about it.\n\n" +
-			"-O - writes the content to standard output. What was written before an error shows\n" +
-			"is genuine but not all: the exit code tells, and if the reader leaves before the\n" +
-			"last byte it is 3 and the file can be fetched again. On a terminal only text is\n" +
-			"written, with what a terminal would act on made visible; --force writes it as it is.\n\n" +
-			"A fetch that was interrupted continues where it was. Into a directory in which only\n" +
-			"you can write and your daemon cannot, this command writes itself, and a fetch that\n" +
-			"is interrupted there begins again.\n\n" +
+		Short: "Fetch a file, verify it to the last byte and save it",
+		Long: "Fetch a file and print the path where it was saved. The file appears under its name\n" +
+			"only after its last byte has been verified. Only you can read it, and it is never\n" +
+			"executable. If -O names a directory, the file keeps its name, or gets a number if the\n" +
+			"name is taken: \"report (1).pdf\". If -O names an existing file, nothing is fetched and\n" +
+			"the exit code is 1. With --force an existing file is replaced, also in a directory.\n\n" +
+			"ID is the id of the file, of an event about it, or of its message if that has no\n" +
+			"other file.\n\n" +
+			"-O - writes the content to standard output. After an error, the bytes that were\n" +
+			"written are genuine but incomplete, so check the exit code. If the reader closes the\n" +
+			"pipe before the last byte, the exit code is 3, and the file can be fetched again. Only\n" +
+			"text is written to a terminal, with control characters made visible; --force writes\n" +
+			"any file unchanged.\n\n" +
+			"An interrupted fetch resumes where it stopped. If you can write to the directory but\n" +
+			"your daemon cannot, this command writes the file itself; such a fetch starts over when\n" +
+			"it is interrupted.\n\n" +
 			progressHelp,
 		Example: "  secmsg file get 0198c0de-0000-7000-8000-000000000000\n" +
 			"  secmsg file get ID -O ~/reports/\n" +
@@ -62,10 +63,10 @@ func newFileGetCommand(a *app) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVarP(&o.out, "path", "O", "", "save as this `PATH`, in this directory, or - for standard output (default: the directory for downloads)")
-	f.BoolVar(&o.wait, "wait", false, "wait for a file that is not here yet, and for the server")
-	f.DurationVar(&o.timeout, "timeout", 0, "wait no longer than this; then exit 8")
-	f.BoolVar(&o.force, "force", false, "replace a file; write to a terminal as it is")
+	f.StringVarP(&o.out, "path", "O", "", "save as `PATH` or into that directory; - for standard output (default: the downloads directory)")
+	f.BoolVar(&o.wait, "wait", false, "wait until the file is offered and the server can be reached")
+	f.DurationVar(&o.timeout, "timeout", 0, "give up after this long and exit 8")
+	f.BoolVar(&o.force, "force", false, "replace an existing file; write any content to a terminal")
 	f.StringVar(&o.progress, "progress", progressAuto, progressUsage)
 	return c
 }
@@ -85,7 +86,7 @@ func runFileGet(ctx context.Context, a *app, o fileGetOptions, id string) error 
 		return err
 	}
 	if out.stdout && o.progress == progressJSON {
-		return usagef("--progress json and -O - both want standard output")
+		return usagef("standard output cannot carry both the file (-O -) and --progress json")
 	}
 	return a.withDaemon(ctx, func(c *local.Client) error {
 		p.AccountParam = a.accountParam()
@@ -93,16 +94,18 @@ func runFileGet(ctx context.Context, a *app, o fileGetOptions, id string) error 
 	})
 }
 
-// target is where a file goes if the daemon does not save it.
+// target is the file that this process writes to if the daemon does not save the
+// content itself.
 type target struct {
 	w      *os.File // nil: the daemon saves it
 	stdout bool
 }
 
-// openTarget decides who writes. FIFOs, devices and the descriptors of a process
-// substitution are written to here: the daemon puts a new file in the place of
-// an old one, which is not what is meant by /dev/null. Of any other place the
-// daemon is told which directory it is, since it may see another one there.
+// openTarget decides whether this process or the daemon writes. This process writes
+// to FIFOs, devices and descriptors of a process substitution, since the daemon would
+// replace them by a new file, as it must not do with /dev/null. For any other target
+// the daemon gets the directory's device and inode, since it may see a different
+// directory at that path.
 func (a *app) openTarget(ctx context.Context, o fileGetOptions, p *local.FileGetParams) (target, error) {
 	switch o.out {
 	case "":
@@ -134,7 +137,7 @@ func (a *app) openTarget(ctx context.Context, o fileGetOptions, p *local.FileGet
 		p.Stream, p.Overwrite = true, false
 		return target{w: f}, nil
 	case !o.force:
-		return target{}, usagef("%s exists", o.out).WithHint("-O with another path, or --force to replace it")
+		return target{}, usagef("%s exists", o.out).WithHint("choose another path, or replace the file with --force")
 	}
 	if !utf8.ValidString(abs) {
 		return target{}, usagef("%s: the path is not UTF-8", o.out).WithHint("secmsg file get %s -O - > FILE", p.ID)
@@ -149,7 +152,7 @@ func (a *app) openTarget(ctx context.Context, o fileGetOptions, p *local.FileGet
 	return target{}, nil
 }
 
-// getFile fetches and prints the path.
+// getFile fetches the file and prints its path.
 func (a *app) getFile(ctx context.Context, c *local.Client, p local.FileGetParams, out target, o fileGetOptions) error {
 	sink := fileSink{finish: func() error { return nil }}
 	terminal := false
@@ -179,7 +182,7 @@ func (a *app) getFile(ctx context.Context, c *local.Client, p local.FileGetParam
 	}
 	switch {
 	case errors.Is(err, errReaderLeft):
-		return local.Errorf(local.CodeIO, "the reader left before the last byte; the file can be fetched again")
+		return local.Errorf(local.CodeIO, "the reader closed the pipe before the last byte; the file can be fetched again")
 	case err != nil:
 		return err
 	case out.stdout:
@@ -201,15 +204,16 @@ type fileSink struct {
 // Write implements io.Writer.
 func (s fileSink) Write(b []byte) (int, error) { return s.w.Write(b) }
 
-// Finish is called when all is written and verified.
+// Finish is called when the whole content is written and verified.
 func (s fileSink) Finish() error { return s.finish() }
 
-// textOnly refuses to write to a terminal what is not text by its sender's word.
-// What is text by that word and not by nature does no harm: see screen.Writer.
+// textOnly refuses to write a file to a terminal unless its sender says it is text.
+// A sender who lies does no harm, since screen.Writer makes control characters visible.
 func (a *app) textOnly(ctx context.Context, c *local.Client, p local.FileGetParams) error {
 	shown, err := c.ShowFile(ctx, local.FileIDParams{AccountParam: p.AccountParam, ID: p.ID})
 	if isCode(err, local.CodeNotFound) && p.Wait {
-		return usagef("what comes may not be for a terminal").WithHint("-O PATH, a pipe, or --force")
+		return usagef("the file may not be text, and is not written to a terminal before it is known").
+			WithHint("use -O PATH, a pipe, or --force")
 	}
 	if err != nil {
 		return err
@@ -219,7 +223,7 @@ func (a *app) textOnly(ctx context.Context, c *local.Client, p local.FileGetPara
 		if f != nil && f.Type != "" {
 			kind = f.Type
 		}
-		return usagef("the file is %s, not text for a terminal", kind).WithHint("-O PATH, a pipe, or --force")
+		return usagef("the file is %s, not text, and is not written to a terminal", kind).WithHint("use -O PATH, a pipe, or --force")
 	}
 	return nil
 }

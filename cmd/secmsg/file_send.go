@@ -30,27 +30,28 @@ func newFileSendCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "send PEER[,PEER...] PATH...|-|--exec CMD --name NAME",
 		Short: "Send files, standard input, or the output of a command",
-		Long: "Send files, each encrypted on this machine and uploaded once for all recipients.\n" +
-			"- streams standard input, of any length and byte for byte. A line for each file\n" +
-			"and recipient is printed: ID PEER STATE.\n\n" +
-			"The command returns when the server has the file and has accepted its message for\n" +
-			"the recipient; there is no limit of time. While the server is away it waits, and\n" +
-			"Ctrl-C cancels. --timeout ends only the waiting (exit 8): the transfer goes on, and\n" +
-			"reads the file as it does. So it is with --wait queued, which returns at once; for\n" +
-			"a stream, at its end. With --wait delivered the recipient has fetched the whole\n" +
-			"file and checked it.\n\n" +
-			"A transfer continues after the server, the daemon or this machine was away. A pipe\n" +
-			"whose daemon ended before it was read to its end cannot: exit 3, and nothing was\n" +
-			"sent. Behind the end it is exit 3 too, and file list tells what became of it.\n\n" +
-			"--exec runs CMD by the shell and sends what it writes. If CMD fails, nothing is\n" +
-			"sent, and the exit status is CMD's (128 and the signal's number if a signal ended\n" +
-			"it). A pipe cannot tell that: what the shell calls pipefail says so only afterwards.\n\n" +
-			"The server keeps a file until every recipient has fetched or declined it, and for\n" +
-			"an hour more, for their other devices; or until its retention (30 days) or --expires\n" +
-			"ends. So long it counts towards your quota: see secmsg file quota.\n\n" +
-			"A file that grows while it is sent, such as a log, is sent as long as it was at\n" +
-			"the start. One that changes otherwise is sent again from the beginning, at most\n" +
-			"three times, with a note each time; then it fails, and a copy of it should be sent.\n\n" +
+		Long: "Send files. Each is encrypted on this machine and uploaded once for all recipients.\n" +
+			"With -, standard input is streamed, at any length. A line is printed for each file\n" +
+			"and recipient: ID PEER STATE.\n\n" +
+			"The command returns when the server has the file and has accepted its message. It\n" +
+			"waits as long as that takes, also while the server is unreachable; Ctrl-C cancels the\n" +
+			"transfer. --timeout ends only the wait (exit 8): the transfer continues, and the file\n" +
+			"is still being read. The same holds for --wait queued, which returns at once, or for\n" +
+			"a stream at its end. --wait delivered waits until the recipient has fetched and\n" +
+			"verified the whole file.\n\n" +
+			"A transfer resumes after an outage of the server, the daemon or this machine. A pipe\n" +
+			"cannot resume: if the daemon stops before it has read the pipe to its end, nothing is\n" +
+			"sent (exit 3). If it stops later, the exit code is also 3; see secmsg file list for\n" +
+			"the state of the transfer.\n\n" +
+			"--exec runs CMD in the shell and sends its output. If CMD fails, nothing is sent, and\n" +
+			"the exit status is that of CMD (128 plus the signal number if a signal killed it). In\n" +
+			"a pipeline the file would be sent all the same: pipefail only changes the status.\n\n" +
+			"The server keeps a file until every recipient has fetched or declined it, plus an\n" +
+			"hour for their other devices, but no longer than its retention (30 days) or --expires.\n" +
+			"Until then the file counts against your quota: see secmsg file quota.\n\n" +
+			"A file that grows while it is sent, such as a log, is sent at its initial length. A\n" +
+			"file that changes in any other way is sent again from the beginning, at most three\n" +
+			"times; then the transfer fails. Send a copy of such a file instead.\n\n" +
 			progressHelp,
 		Example: "  secmsg file send bob report.pdf\n" +
 			"  secmsg file send bob,carol *.jpg --wait delivered --timeout 1h\n" +
@@ -66,11 +67,11 @@ func newFileSendCommand(a *app) *cobra.Command {
 			}
 			switch {
 			case o.exec == "" && len(args) < 2:
-				return usagef("what is to be sent is missing: PATH, - or --exec CMD")
+				return usagef("file send: PATH is missing").WithHint("name a file, - for standard input, or --exec CMD")
 			case o.exec != "" && len(args) > 1:
-				return usagef("--exec sends the output of CMD, and no other file")
+				return usagef("--exec sends only the output of CMD: remove %q", args[1])
 			case o.exec != "" && o.key != "":
-				return usagef("--exec has no idempotency key: what CMD writes is known at its end only")
+				return usagef("--exec cannot be combined with --idempotency-key: the content is known only when CMD has ended")
 			case o.exec != "" && o.name == "":
 				return usagef("--exec needs --name")
 			}
@@ -81,13 +82,13 @@ func newFileSendCommand(a *app) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.name, "name", "", "the `NAME` that the recipient sees; only its last element counts (default: the file's, or stdin)")
+	f.StringVar(&o.name, "name", "", "file `NAME` for the recipient; only its last path element is used (default: the name of the file, or stdin)")
 	f.StringVar(&o.wait, "wait", "", "wait for `STATE`: queued, server, delivered or read")
-	f.DurationVar(&o.timeout, "timeout", 0, "wait no longer than this; then exit 8, and the transfer goes on")
-	f.StringVar(&o.key, "idempotency-key", "", "send only once for this `KEY`: a repetition answers with the first ids")
-	f.DurationVar(&o.expires, "expires", 0, "let the server drop the file after this long")
-	f.StringVar(&o.exec, "exec", "", "send what `CMD` writes, unless it fails; needs --name")
-	f.BoolVar(&o.once, "once", false, "let the server delete the file as soon as every recipient has fetched it, not an hour later")
+	f.DurationVar(&o.timeout, "timeout", 0, "stop waiting after this long and exit 8; the transfer continues")
+	f.StringVar(&o.key, "idempotency-key", "", "send only once per `KEY`: a repeated command returns the first ids")
+	f.DurationVar(&o.expires, "expires", 0, "delete the file from the server after this long")
+	f.StringVar(&o.exec, "exec", "", "send the output of `CMD`, unless it fails; needs --name")
+	f.BoolVar(&o.once, "once", false, "delete the file from the server once every recipient has fetched it, not an hour later")
 	f.StringVar(&o.require, "require", "", "`verified`: exit 4 and send nothing unless every peer is verified")
 	f.StringVar(&o.progress, "progress", progressAuto, progressUsage)
 	return c
@@ -140,13 +141,13 @@ func fileSendParams(o fileSendOptions, peers string) (local.FileSendParams, erro
 	return p, nil
 }
 
-// sendFiles sends and prints a line for each file and recipient.
+// sendFiles sends the files and prints a line for each file and recipient.
 func (a *app) sendFiles(ctx context.Context, c *local.Client, p local.FileSendParams, src fileSources, mode string) error {
 	show, err := a.newProgress(mode, slices.ContainsFunc(src.sources, func(s local.FileSource) bool { return s.Stream && s.Name == streamName }))
 	if err != nil {
 		return err
 	}
-	// A read of standard input that nothing can interrupt does not keep this from ending with ctx.
+	// await returns when ctx ends even if a read of standard input blocks.
 	r, err := await(ctx, func() (local.SendResults, error) { return c.SendFiles(ctx, p, src.stream, show.callback()) })
 	if failed := show.end(); err == nil {
 		err = failed

@@ -14,24 +14,25 @@ import (
 	"secmsg/rpc/local"
 )
 
-// streamName is what a peer sees of standard input that was given no name.
+// streamName is the default name of standard input as a file.
 const streamName = "stdin"
 
-// fileSources are what a command sends, and the stream among them.
+// fileSources are the files that a command sends, and the stream if one of them is
+// a stream.
 type fileSources struct {
 	sources []local.FileSource
-	stream  io.Reader // nil: there is none
+	stream  io.Reader // nil if no source is a stream
 	close   func()
 }
 
-// openSources looks at the paths of a command. A file is opened here and handed
-// to the daemon, which may see another one under its path, or may not read it;
-// standard input, FIFOs, devices and the descriptors of a process substitution
-// are read here and streamed, at most one of them.
+// openSources checks the paths of a command. A regular file is opened here and its
+// descriptor is passed to the daemon, which may see a different file at that path or
+// have no permission to read it. Standard input, FIFOs, devices and descriptors of a
+// process substitution are read here and streamed; there may be at most one.
 func (a *app) openSources(ctx context.Context, paths []string, name string) (fileSources, error) {
 	s := fileSources{close: func() {}}
 	if name != "" && len(paths) > 1 {
-		return s, usagef("--name goes with one file, not with %d", len(paths))
+		return s, usagef("--name goes with one file, but there are %d", len(paths))
 	}
 	for _, path := range paths {
 		src, stream, err := a.openSource(ctx, path)
@@ -56,8 +57,8 @@ func (a *app) openSources(ctx context.Context, paths []string, name string) (fil
 	return s, nil
 }
 
-// emptyNote reads standard input and tells a person if it was empty: the command
-// that was to write it may have failed, which the shell tells nobody.
+// emptyNote reads standard input and prints a note if it was empty. The command
+// before the pipe may have failed, which this process cannot see.
 type emptyNote struct {
 	a   *app
 	r   io.Reader
@@ -78,14 +79,14 @@ func (e *emptyNote) Read(b []byte) (int, error) {
 // Close leaves standard input open.
 func (*emptyNote) Close() error { return nil }
 
-// openSource looks at one path.
+// openSource checks one path.
 func (a *app) openSource(ctx context.Context, path string) (local.FileSource, io.ReadCloser, error) {
 	if path == "-" {
 		if err := a.needStdin(); err != nil {
 			return local.FileSource{}, nil, err
 		}
 		if a.stdinTerminal() {
-			a.notef("type the content; end it with Ctrl-D on a line of its own")
+			a.notef("type the content, then press Ctrl-D on an empty line")
 		}
 		return local.FileSource{Stream: true, Name: streamName}, &emptyNote{a: a, r: a.stdin}, nil
 	}
@@ -98,11 +99,11 @@ func (a *app) openSource(ctx context.Context, path string) (local.FileSource, io
 			WithHint("tar c %s | secmsg file send PEER - --name %s.tar", shellWord(path), shellWord(filepath.Base(absolute(path))))
 	}
 	abs := absolute(path)
-	// A name that is not text cannot be named to the daemon.
+	// A path that is not UTF-8 cannot be sent to the daemon in JSON.
 	if info.Mode().IsRegular() && !ownPath(abs) && utf8.ValidString(abs) {
 		open := func() (*os.File, error) { return openRegular(path) }
-		// Whether it can be read is better said before the daemon is asked. It is
-		// not kept open: of thousands each is handed over when its turn comes.
+		// Report an unreadable file before the daemon is asked. The file is not kept open:
+		// a command may send thousands, and each is opened again for its transfer.
 		f, err := open()
 		if err != nil {
 			return local.FileSource{}, nil, err
@@ -124,7 +125,7 @@ func (a *app) openSource(ctx context.Context, path string) (local.FileSource, io
 
 // openRegular opens a regular file for reading.
 func openRegular(path string) (*os.File, error) {
-	// A FIFO that has taken its place meanwhile would wait for its writer.
+	// If a FIFO has replaced the file since, a blocking open would wait for its writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, sourceError(path, err)
@@ -139,20 +140,20 @@ func openRegular(path string) (*os.File, error) {
 	return f, nil
 }
 
-// ownPath reports whether a path means something else to every process.
+// ownPath reports whether a path means something different in each process.
 func ownPath(abs string) bool {
 	return strings.HasPrefix(abs, "/dev/") || strings.HasPrefix(abs, "/proc/")
 }
 
-// descriptorPath reports whether a path names an open descriptor, whose number is
-// no name for a file.
+// descriptorPath reports whether a path names an open descriptor. Its number is not
+// a useful file name.
 func descriptorPath(abs string) bool {
 	dir := filepath.Dir(abs)
 	return abs == "/dev/stdin" || dir == "/dev/fd" || strings.HasPrefix(abs, "/proc/") && filepath.Base(dir) == "fd"
 }
 
-// absolute is filepath.Abs, which fails only without a working directory; then
-// the daemon refuses the path.
+// absolute is filepath.Abs. That fails only if there is no working directory; then
+// the path stays relative and the daemon refuses it.
 func absolute(path string) string {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -172,7 +173,7 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// sourceError words why a file of the caller's cannot be read.
+// sourceError returns the error for a file of the caller that cannot be opened.
 func sourceError(path string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err

@@ -8,7 +8,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// sizeText is a number of bytes for a person: 512 B, 1.5 MiB. A negative one is not known.
+// sizeText formats a number of bytes for a person: 512 B, 1.5 MiB. A negative number
+// means that the size is unknown.
 func sizeText(n int64) string {
 	const step = 1 << 10
 	if n < 0 {
@@ -22,7 +23,7 @@ func sizeText(n int64) string {
 	for _, u := range []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"} {
 		v /= step
 		unit = u
-		if v < step-0.5 { // what rounds to 1024 is 1 of the next
+		if v < step-0.5 { // a value that rounds to 1024 is 1 of the next unit
 			break
 		}
 	}
@@ -32,8 +33,8 @@ func sizeText(n int64) string {
 	return strconv.FormatFloat(v, 'f', 0, 64) + " " + unit
 }
 
-// fileText is a file in one line: what it is, how it stands, and what to do
-// about it. An own one stands as its message does, in brackets.
+// fileText describes a file in one line: name, state, and the command to fetch it.
+// For an outgoing file the state is in brackets, as for a message.
 func fileText(f *local.File, id, direction string) string {
 	if direction == local.DirectionOut {
 		if f.State == "" {
@@ -43,10 +44,10 @@ func fileText(f *local.File, id, direction string) string {
 	}
 	switch f.State {
 	case local.FileOffered, "":
-		return fileName(f) + ", to fetch it: secmsg file get " + id
+		return fileName(f) + "; fetch with: secmsg file get " + id
 	case local.FileFetched:
 		if f.Path != "" {
-			return fileName(f) + " fetched: " + oneLine(f.Path)
+			return fileName(f) + " saved as " + oneLine(f.Path)
 		}
 	}
 	return fileName(f) + " " + f.State + fileReason(f)
@@ -60,7 +61,7 @@ func fileName(f *local.File) string {
 	return fmt.Sprintf("file %q (%s%s)", f.Name, sizeText(f.Size), kind)
 }
 
-// fileReason is why a file failed, behind its state.
+// fileReason is the reason of a failed file, printed after its state.
 func fileReason(f *local.File) string {
 	if f.State != local.FileFailed || f.Error == nil {
 		return ""
@@ -68,8 +69,8 @@ func fileReason(f *local.File) string {
 	return ": " + f.Error.Message
 }
 
-// attachedText is a file of a message. Of an own one only that is said which the
-// state of the message, behind the last line, does not say.
+// attachedText describes a file of a message. The state of an outgoing message
+// follows its last line, so a file's own state is printed only if it differs.
 func attachedText(f *local.File, m *local.Message, direction string) string {
 	switch {
 	case direction != local.DirectionOut:
@@ -80,8 +81,8 @@ func attachedText(f *local.File, m *local.Message, direction string) string {
 	return fileName(f) + " " + f.State + fileReason(f)
 }
 
-// oneLine keeps a path from passing for further text; what else is in it, the
-// printing of events makes visible.
+// oneLine escapes line breaks and tabs, so that a path cannot look like another line
+// of output. Other control characters are made visible when the event is printed.
 func oneLine(s string) string {
 	return strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(s)
 }

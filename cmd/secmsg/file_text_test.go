@@ -60,14 +60,14 @@ func TestFileEventText(t *testing.T) {
 		e    *local.Event
 		want string
 	}{
-		{file(local.File{FileInfo: info, State: local.FileOffered}), `- bob@x * file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf), to fetch it: secmsg file get 0198`},
-		{file(local.File{FileInfo: info, State: local.FileFetched, Path: "/d/a\nb"}), `- bob@x * file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf) fetched: /d/a\nb`},
+		{file(local.File{FileInfo: info, State: local.FileOffered}), `- bob@x * file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf); fetch with: secmsg file get 0198`},
+		{file(local.File{FileInfo: info, State: local.FileFetched, Path: "/d/a\nb"}), `- bob@x * file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf) saved as /d/a\nb`},
 		{file(local.File{FileInfo: info, State: local.FileExpired}), `- bob@x * file "a\nb\x1b[2J.pdf" (3.0 MiB, application/pdf) expired`},
 		{
 			&local.Event{ID: "1", Peer: "bob@x", Direction: local.DirectionIn, Message: &local.Message{
 				Text: "two\nlines", Files: []local.File{{ID: "f1", FileInfo: local.FileInfo{Name: "x", Size: 1}, State: local.FileOffered}},
 			}},
-			"- bob@x: two\n    | lines\n    * file \"x\" (1 B), to fetch it: secmsg file get f1",
+			"- bob@x: two\n    | lines\n    * file \"x\" (1 B); fetch with: secmsg file get f1",
 		},
 		{
 			&local.Event{ID: "1", Peer: "bob@x", Direction: local.DirectionOut, Message: &local.Message{
@@ -92,7 +92,7 @@ func TestFileStatesText(t *testing.T) {
 		err                       *local.Error
 		alone, attached           string
 	}{
-		{in, local.FileOffered, "", nil, "x, to fetch it: secmsg file get f1", "x, to fetch it: secmsg file get f1"},
+		{in, local.FileOffered, "", nil, "x; fetch with: secmsg file get f1", "x; fetch with: secmsg file get f1"},
 		{in, local.FileFetching, "", nil, "x fetching", "x fetching"},
 		{in, local.FileFetched, "", nil, "x fetched", "x fetched"},
 		{in, local.FileExpired, "", nil, "x expired", "x expired"},

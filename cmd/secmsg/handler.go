@@ -19,15 +19,15 @@ const (
 	// handlerPauseMin and handlerPauseMax bound the pause after a handler failed.
 	handlerPauseMin = time.Second
 	handlerPauseMax = time.Minute
-	// maxEnvText is the longest text that goes into a handler's environment, in
-	// bytes; Linux takes 128 KiB for one string, other systems less for all.
+	// maxEnvText is the longest text in bytes that is put into a handler's
+	// environment. Linux allows 128 KiB for one string, other systems less in total.
 	maxEnvText = 32 << 10
-	// handlerKill is how long a handler has to end after the request to.
+	// handlerKill is how long a handler may take to exit after SIGTERM.
 	handlerKill = 5 * time.Second
 )
 
-// handle runs a handler for one event. Its standard input is the event as JSON,
-// whether it reads that or not.
+// handle runs a handler for one event. The event is on its standard input as JSON; a
+// handler need not read it.
 func (a *app) handle(ctx context.Context, command string, e *local.Event) error {
 	line, err := marshalLine(e)
 	if err != nil {
@@ -39,8 +39,9 @@ func (a *app) handle(ctx context.Context, command string, e *local.Event) error 
 	cmd.Stdout, cmd.Stderr = a.stdout, a.stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	if !a.stdinTerminal() {
-		// What the shell started must not go on beside the next attempt. At a
-		// terminal Ctrl-C reaches it, and it may want to ask there.
+		// A process group of its own lets the shell's children be ended too, so that they
+		// do not run beside the next attempt. At a terminal the handler stays in the
+		// foreground group: Ctrl-C reaches it there, and it may read from the terminal.
 		cmd.SysProcAttr = ownGroup()
 		cmd.Cancel = func() error { return endGroup(cmd.Process) }
 	}
@@ -52,13 +53,14 @@ func (a *app) handle(ctx context.Context, command string, e *local.Event) error 
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case ok:
-		return usagef("the handler ended with %v", exit)
+		return usagef("the handler failed with %v", exit)
 	}
-	return local.IOError(err, "run the handler: %v", err)
+	return local.IOError(err, "cannot run the handler: %v", err)
 }
 
-// handlerEnv is the environment of this command without what an outer handler
-// was told, and with the profile, so that a handler's secmsg is of the same one.
+// handlerEnv returns the environment of a handler: that of this command without the
+// event variables of an outer handler, and with SECMSG_HOME, so that a secmsg that
+// the handler runs uses the same profile.
 func handlerEnv(env []string, home string) []string {
 	out := make([]string, 0, len(env)+8)
 	for _, v := range env {
@@ -74,8 +76,8 @@ func handlerEnv(env []string, home string) []string {
 	return out
 }
 
-// eventEnv describes an event to a handler. What cannot stand in an environment
-// is on standard input only.
+// eventEnv describes an event in environment variables. A text that is too long or
+// holds a NUL is on standard input only.
 func eventEnv(e *local.Event) []string {
 	env := []string{
 		"SECMSG_EVENT_ID=" + e.ID,

@@ -24,9 +24,9 @@ func newHistoryCommand(a *app) *cobra.Command {
 		Args:  argsBetween(1, 1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return runHistory(cmd.Context(), a, o, args[0]) },
 	}
-	c.Flags().IntVarP(&o.limit, "number", "n", 50, "the last `N` messages")
-	c.Flags().StringVar(&o.since, "since", "", "from this `TIME` on, or since that long ago")
-	c.Flags().StringVar(&o.before, "before", "", "before this `TIME`, or that long ago")
+	c.Flags().IntVarP(&o.limit, "number", "n", 50, "print the last `N` messages")
+	c.Flags().StringVar(&o.since, "since", "", "only messages since `TIME`, or since a duration ago")
+	c.Flags().StringVar(&o.before, "before", "", "only messages before `TIME`, or before a duration ago")
 	return c
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"strconv"
 
 	"secmsg/rpc/local"
 
@@ -10,10 +9,10 @@ import (
 )
 
 const (
-	// inboxPage is how many messages are fetched at once; with texts of 64 KiB a
-	// page is a few MiB.
+	// inboxPage is how many messages are fetched at once. With texts of 64 KiB a page
+	// is a few MiB.
 	inboxPage = 64
-	// inboxPeek is how many messages --peek shows at most.
+	// inboxPeek is the maximum number of messages that --peek prints.
 	inboxPeek = 1000
 )
 
@@ -26,8 +25,8 @@ func newInboxCommand(a *app) *cobra.Command {
 		Args:  argsBetween(0, 0),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return runInbox(cmd.Context(), a, from, peek) },
 	}
-	c.Flags().StringArrayVar(&from, "from", nil, "only messages of this `PEER`; may be repeated")
-	c.Flags().BoolVar(&peek, "peek", false, "leave them unread")
+	c.Flags().StringArrayVar(&from, "from", nil, "only messages from this `PEER`; may be repeated")
+	c.Flags().BoolVar(&peek, "peek", false, "leave the messages unread")
 	return c
 }
 
@@ -50,10 +49,10 @@ func runInbox(ctx context.Context, a *app, from []string, peek bool) error {
 	})
 }
 
-// readInbox prints page by page, and marks a page as read only after it was
-// printed: if standard output breaks, nothing unseen is marked. Another command
-// may read the same inbox meanwhile; what is then marked without having been
-// printed here is printed too.
+// readInbox prints the inbox page by page and marks a page as read only after it was
+// printed, so a broken pipe never marks unseen messages. Another command may read the
+// same inbox at that moment. Then the second request may mark messages that were not
+// in the first page; these are printed too.
 func (a *app) readInbox(ctx context.Context, c *local.Client, p local.InboxParams) error {
 	for {
 		p.Peek, p.Limit = true, inboxPage
@@ -78,7 +77,7 @@ func (a *app) readInbox(ctx context.Context, c *local.Client, p local.InboxParam
 	}
 }
 
-// printInbox fetches a page and prints what is not in shown.
+// printInbox fetches a page and prints the messages that are not in shown.
 func (a *app) printInbox(ctx context.Context, c *local.Client, p local.InboxParams, shown map[string]bool) (local.Events, error) {
 	page, err := c.Inbox(ctx, p)
 	if err != nil {
@@ -96,22 +95,18 @@ func (a *app) printInbox(ctx context.Context, c *local.Client, p local.InboxPara
 	return page, nil
 }
 
-// inboxNotes tells what the inbox does not show: mail under a key that nobody
-// has accepted yet, and mail that may wait at a server that cannot be asked.
+// inboxNotes tells of messages that the inbox does not show: those held for a
+// changed key, and those that may wait on an unreachable server.
 func (a *app) inboxNotes(page local.Events) {
 	for _, h := range page.Held {
-		a.notef("%s held of %s: the key has changed; look at it with: secmsg contact show %s",
-			countWord(h.Count, "message", "messages"), visible(h.Peer), visible(h.Peer))
+		messages, are := "messages", "are"
+		if h.Count == 1 {
+			messages, are = "message", "is"
+		}
+		a.notef("%d %s from %s %s held, because the peer's key has changed; see: secmsg contact show %s",
+			h.Count, messages, visible(h.Peer), are, visible(h.Peer))
 	}
 	if page.Offline != nil {
-		a.notef("more may wait at the server: %s", visible(page.Offline.Message))
+		a.notef("more messages may be waiting on the server: %s", visible(page.Offline.Message))
 	}
-}
-
-// countWord is a number with its noun and verb: "1 message is", "2 messages are".
-func countWord(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one + " is"
-	}
-	return strconv.Itoa(n) + " " + many + " are"
 }

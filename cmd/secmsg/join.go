@@ -21,17 +21,17 @@ func newJoinCommand(a *app) *cobra.Command {
 	var o joinOptions
 	c := &cobra.Command{
 		Use:   "join INVITE --name NAME",
-		Short: "Make an account with an invite",
-		Long: "Make an account on the server that the invite names. With - the invite is read\n" +
-			"from standard input. The keys are made on this machine and stay here. If join is\n" +
-			"interrupted, the same command continues it.",
+		Short: "Create an account with an invite",
+		Long: "Create an account on the server that the invite names. With -, the invite is read\n" +
+			"from standard input. The keys are generated on this machine and never leave it. If\n" +
+			"join is interrupted, run the same command again to continue.",
 		Example: "  secmsg join secmsg://chat.example.com:8443/join#... --name alice",
 		Args:    argsBetween(1, 1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return runJoin(cmd.Context(), a, o, args[0]) },
 	}
-	c.Flags().StringVar(&o.name, "name", "", "`NAME` of the account: the part before the @")
+	c.Flags().StringVar(&o.name, "name", "", "`NAME` of the account: the part of its address before the @")
 	c.Flags().StringVar(&o.deviceName, "device-name", "", "`NAME` of this device (default: the host name)")
-	c.Flags().StringVar(&o.passphraseFile, "passphrase-file", "", "protect the profile with the first line of `FILE` (- for standard input)")
+	c.Flags().StringVar(&o.passphraseFile, "passphrase-file", "", "protect the profile with a passphrase: the first line of `FILE` (- for standard input)")
 	return c
 }
 
@@ -39,7 +39,7 @@ func runJoin(ctx context.Context, a *app, o joinOptions, invite string) error {
 	interactive := a.interactive() && invite != "-" && o.passphraseFile != "-"
 	if invite == "-" {
 		if o.passphraseFile == "-" {
-			return usagef("standard input cannot be both the invite and the passphrase")
+			return usagef("standard input cannot hold both the invite and the passphrase")
 		}
 		line, err := a.firstLine(ctx, "-", "the invite")
 		if err != nil {
@@ -53,7 +53,7 @@ func runJoin(ctx context.Context, a *app, o joinOptions, invite string) error {
 	}
 	var err error
 	if p.Name == "" && interactive {
-		if p.Name, err = a.ask(ctx, "Name of the account:"); err != nil {
+		if p.Name, err = a.ask(ctx, "Account name:"); err != nil {
 			return err
 		}
 	}

@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// isJournal reports whether systemd's journal reads f: systemd names its socket
-// in JOURNAL_STREAM, which children inherit even if their output goes elsewhere
-// (systemd.exec(5)).
+// isJournal reports whether f is connected to systemd's journal. systemd puts the
+// device and inode of its socket into JOURNAL_STREAM. Children inherit the variable
+// even if their output goes elsewhere, so both are compared (systemd.exec(5)).
 func isJournal(f *os.File) bool {
 	device, inode, ok := strings.Cut(os.Getenv("JOURNAL_STREAM"), ":")
 	if !ok {

@@ -4,5 +4,5 @@ package main
 
 import "os"
 
-// isJournal: there is no journal here.
+// isJournal is false: only Linux has systemd's journal.
 func isJournal(*os.File) bool { return false }

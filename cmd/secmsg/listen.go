@@ -38,27 +38,27 @@ func newListenCommand(a *app) *cobra.Command {
 	var o listenOptions
 	c := &cobra.Command{
 		Use:   "listen",
-		Short: "Print events as they come",
-		Long: "Print incoming events as they come, one a line, from now on or from --since.\n" +
-			"A named --consumer continues where its last acknowledgement stands, also after\n" +
-			"this command, the daemon or the machine was away.\n\n" +
-			"When the daemon is restarted, the command waits for it and goes on where it was:\n" +
-			"no event is left out or shown twice. Standard error tells when the daemon or the\n" +
-			"server goes and when it comes back.\n\n" +
-			"In text, what a peer wrote stands behind \"PEER: \", and its further lines behind\n" +
-			"\"    | \", also where a terminal is too narrow for them; what secmsg says stands\n" +
-			"behind \"PEER * \" and \"    * \". A terminal that is made narrower later breaks lines\n" +
-			"as it likes: use -o json where it matters who says what.\n\n" +
-			"--exec runs CMD by the shell for each event, with SECMSG_EVENT_ID, _TYPE, _PEER,\n" +
-			"_TIME, _SEQ and _TEXT in its environment and the event as JSON on its standard\n" +
-			"input. Exit status 0 acknowledges the event. Otherwise the same event is tried\n" +
-			"again after a pause, which doubles from one second to five minutes; with --count\n" +
-			"the command ends instead. After --retry more attempts (29 if it is not given), or\n" +
-			"after --dead-letter-after (1h), whichever comes first, the event is passed over\n" +
-			"with a note, so that those behind it come. For a consumer it is a dead letter then,\n" +
-			"which consumer list counts and shows; the two numbers stay with the consumer.\n\n" +
-			"Types are message, call, file (a file came) and identity, unless --type names\n" +
-			"others: receipt, file_state (the state of a file changed), presence, system.",
+		Short: "Print events as they happen",
+		Long: "Print incoming events as they happen, one a line, starting now or at --since. With\n" +
+			"--consumer NAME, start after the last event that this consumer acknowledged. The\n" +
+			"cursor survives restarts of this command, the daemon and the machine.\n\n" +
+			"If the daemon is restarted, the command waits for it and continues: no event is lost\n" +
+			"or shown twice. Notes on standard error say when the daemon or the server goes away\n" +
+			"and when it is back.\n\n" +
+			"In text output, text of a peer follows \"PEER: \", and its further lines follow\n" +
+			"\"    | \", also where a line is too long for the terminal. Words of secmsg follow\n" +
+			"\"PEER * \" and \"    * \". If you make the terminal narrower later, it breaks lines in its\n" +
+			"own way: use -o json where the difference matters.\n\n" +
+			"--exec runs CMD in the shell for each event. The environment holds SECMSG_EVENT_ID,\n" +
+			"_TYPE, _PEER, _TIME, _SEQ and _TEXT, and standard input holds the event as JSON. Exit\n" +
+			"status 0 acknowledges the event. After any other status, the event is retried after a\n" +
+			"pause that doubles from one second to five minutes; with --count, the command ends\n" +
+			"instead. After --retry retries (default 29) or --dead-letter-after (default 1h),\n" +
+			"whichever comes first, the event is skipped with a note, so that later events are\n" +
+			"handled. A skipped event of a consumer is a dead letter: consumer list counts and\n" +
+			"shows it. Both limits are stored with the consumer.\n\n" +
+			"The default types are message, call, file (a file was offered) and identity. --type\n" +
+			"selects others: receipt, file_state (the state of a file changed), presence, system.",
 		Example: "  secmsg listen --consumer bot --exec './handle.sh'\n" +
 			"  secmsg listen --from alice --count 1 --timeout 10m -o json",
 		Args: argsBetween(0, 0),
@@ -74,17 +74,17 @@ func newListenCommand(a *app) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVar(&o.from, "from", nil, "only events of this `PEER`; may be repeated")
+	f.StringArrayVar(&o.from, "from", nil, "only events from this `PEER`; may be repeated")
 	f.StringSliceVar(&o.types, "type", nil, "only events of these `TYPES` (default message,call,file,identity)")
-	f.StringVar(&o.consumer, "consumer", "", "`NAME` of the durable cursor to continue and acknowledge")
-	f.StringVar(&o.since, "since", "", "start behind a seq (0: the oldest kept) or an id, or at a `TIME`")
-	f.IntVar(&o.count, "count", 0, "end after `N` events")
-	f.DurationVar(&o.timeout, "timeout", 0, "end after this long; exit 8 if --count was not reached")
+	f.StringVar(&o.consumer, "consumer", "", "continue at the durable cursor `NAME`, and advance it")
+	f.StringVar(&o.since, "since", "", "start at `TIME`, or after a sequence number (0: the oldest event kept) or an id")
+	f.IntVar(&o.count, "count", 0, "exit after `N` events")
+	f.DurationVar(&o.timeout, "timeout", 0, "exit after this long, with 8 if --count was not reached")
 	f.StringVar(&o.exec, "exec", "", "run `CMD` for each event")
-	f.IntVar(&o.retry, "retry", local.DefaultRetry, "run CMD up to `N` more times for an event that it failed on")
-	f.DurationVar(&o.deadAfter, "dead-letter-after", local.DefaultDeadLetterAfter, "pass over an event when CMD has failed on it for this long")
-	f.StringVar(&o.ack, "ack", ackAuto, "auto: acknowledge what was printed or handled; manual: see secmsg ack")
-	f.BoolVar(&o.outgoing, "outgoing", false, "my own messages too")
+	f.IntVar(&o.retry, "retry", local.DefaultRetry, "retry CMD up to `N` times for an event that it failed on")
+	f.DurationVar(&o.deadAfter, "dead-letter-after", local.DefaultDeadLetterAfter, "skip an event that CMD has failed on for this long")
+	f.StringVar(&o.ack, "ack", ackAuto, "auto: acknowledge events once printed or handled; manual: use secmsg ack")
+	f.BoolVar(&o.outgoing, "outgoing", false, "also print the messages you send")
 	return c
 }
 
@@ -108,7 +108,7 @@ func listenParams(o listenOptions, now time.Time) (local.SubscribeParams, error)
 	for _, t := range o.types {
 		if err := oneOf("--type", t, local.TypeMessage, local.TypeReceipt, local.TypeCall, local.TypeFile, local.TypeFileState,
 			local.TypeIdentity, local.TypePresence, local.TypeSystem); err != nil || t == "" {
-			return local.SubscribeParams{}, usagef("--type %q: message, receipt, call, file, file_state, identity, presence or system is expected", t)
+			return local.SubscribeParams{}, usagef("--type: %q is not one of message, receipt, call, file, file_state, identity, presence, system", t)
 		}
 	}
 	switch {

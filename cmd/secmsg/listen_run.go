@@ -13,10 +13,10 @@ import (
 	"secmsg/rpc/local"
 )
 
-// errListenTimeout tells the end of --timeout from other ends.
+// errListenTimeout is the cause of a context that --timeout ended.
 var errListenTimeout = errors.New("the time of --timeout is over")
 
-// listener carries out one listen, across restarts of the daemon.
+// listener runs one listen command, across restarts of the daemon.
 type listener struct {
 	a   *app
 	cfg config.Client
@@ -25,13 +25,13 @@ type listener struct {
 
 	c      *local.Client
 	s      *local.Stream
-	cancel context.CancelFunc // of --timeout; nil without one
+	cancel context.CancelFunc // of the context of --timeout; nil without one
 
-	n       int             // events that were shown or handled
-	last    int64           // seq of the last of them; before that, where the subscription began
-	acked   int64           // the last that was acknowledged
-	away    map[string]bool // accounts whose server is away, as the user was told
-	started bool            // a subscription has stood
+	n       int             // events printed or handled so far
+	last    int64           // seq of the last of them; at first, where the subscription began
+	acked   int64           // seq of the last acknowledged event
+	away    map[string]bool // accounts for which the user was told that the server is away
+	started bool            // a subscription has succeeded
 }
 
 // listen prints or handles events until its count, its timeout or the stream ends.
@@ -70,12 +70,11 @@ func (a *app) listen(ctx context.Context, o listenOptions, p local.SubscribePara
 	return l.end(ctx, until, err)
 }
 
-// beginWithin is how long a subscription may take to begin even if --timeout is
-// shorter.
+// beginWithin is how long the first subscription may take even if --timeout is shorter.
 const beginWithin = 10 * time.Second
 
-// begin subscribes, and returns a context that ends with --timeout. The time
-// counts from then on, so that a new consumer exists however short it is.
+// begin subscribes, and returns a context that ends with --timeout. The time counts
+// from the subscription on, so that even a short --timeout creates a new consumer.
 func (l *listener) begin(ctx context.Context) (until context.Context, err error) {
 	if !l.o.hasTimeout {
 		return ctx, l.subscribe(ctx)
@@ -101,11 +100,11 @@ func (l *listener) close() {
 	}
 }
 
-// subscribe starts the subscription, or goes on with it behind the last event.
+// subscribe starts the subscription, or resumes it after the last event.
 func (l *listener) subscribe(ctx context.Context) error {
 	p := l.p
 	if l.started {
-		p.Since = "" // a consumer goes on at its cursor
+		p.Since = "" // a consumer continues at its cursor
 		if l.o.consumer == "" {
 			p.Since = strconv.FormatInt(l.last, 10)
 		}
@@ -122,8 +121,8 @@ func (l *listener) subscribe(ctx context.Context) error {
 		l.last = at.Cursor
 		l.acked = at.Cursor
 	case at.Newest < l.last:
-		// The profile has another journal than before: a damaged one was set aside.
-		// All that is in this one is new.
+		// The newest event is older than the last one seen: a damaged journal was replaced
+		// by a new one, in which every event is new.
 		l.last, l.acked = 0, 0
 		if l.o.consumer == "" && at.Cursor > 0 {
 			_ = s.Close()
@@ -134,10 +133,10 @@ func (l *listener) subscribe(ctx context.Context) error {
 	return nil
 }
 
-// events shows or handles events until the count is reached or something fails.
+// events prints or handles events until the count is reached or something fails.
 func (l *listener) events(ctx, until context.Context) error {
 	for {
-		// What was shown is acknowledged even when the time is over.
+		// With ctx, not until: a printed event is acknowledged even after --timeout.
 		if err := l.ack(ctx); err != nil {
 			return err
 		}
@@ -149,7 +148,7 @@ func (l *listener) events(ctx, until context.Context) error {
 			return err
 		}
 		if e.Seq <= l.last {
-			continue // it was shown before the daemon was restarted
+			continue // printed before the daemon was restarted
 		}
 		if err := l.consume(until, &e); err != nil {
 			return err
@@ -171,27 +170,27 @@ func (l *listener) ack(ctx context.Context) error {
 	return err
 }
 
-// isLost reports whether err says that the daemon has gone, or does not answer.
+// isLost reports whether err says that the daemon is gone or does not respond.
 func isLost(err error) bool { return isCode(err, local.CodeNoDaemon) }
 
 const (
-	// resumePauseMin and resumePauseMax bound the pauses between attempts to find
-	// the daemon again.
+	// resumePauseMin and resumePauseMax bound the pause between attempts to reconnect
+	// to the daemon.
 	resumePauseMin = 100 * time.Millisecond
 	resumePauseMax = 2 * time.Second
 )
 
-// resume waits until a daemon is there again, and goes on behind the last event.
-// A daemon that has failed is started again. One that somebody has stopped is
-// waited for: to start it at once would undo the stop.
+// resume waits until a daemon is running again, and resumes after the last event. It
+// restarts a daemon that failed. It does not restart one that somebody stopped, since
+// that would undo the stop.
 func (l *listener) resume(ctx context.Context) error {
 	stopped := l.wasStopped(ctx)
 	l.close()
 	start := !stopped && !l.a.noAutostart
 	if stopped {
-		l.a.notef("the daemon was stopped; waiting for it to be started again")
+		l.a.notef("the daemon was stopped; waiting until it is started again")
 	} else {
-		l.a.notef("the daemon has gone; waiting for it")
+		l.a.notef("lost the connection to the daemon; waiting for it")
 	}
 	told := ""
 	for pause := resumePauseMin; ; pause = min(2*pause, resumePauseMax) {
@@ -208,7 +207,7 @@ func (l *listener) resume(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, errNotYet):
-			pause = resumePauseMin // to look costs next to nothing
+			pause = resumePauseMin // reading the lock is cheap
 			continue
 		case !isLost(err) && !isCode(err, local.CodeLocked):
 			return err
@@ -220,9 +219,9 @@ func (l *listener) resume(ctx context.Context) error {
 	}
 }
 
-// wasStopped reports whether the daemon went because somebody stopped it. That
-// stands at the end of the stream, which a call that failed has not read yet; the
-// events before it come again.
+// wasStopped reports whether somebody stopped the daemon. The daemon says so at the
+// end of the stream, so the stream is read to its end. Events that are skipped here
+// come again with the next subscription.
 func (l *listener) wasStopped(ctx context.Context) bool {
 	if l.s == nil {
 		return false
@@ -236,22 +235,21 @@ func (l *listener) wasStopped(ctx context.Context) bool {
 	}
 }
 
-// lastWordTimeout is how long the end of a stream is waited for when the other
-// connection to the daemon has ended.
+// lastWordTimeout is how long wasStopped waits for the end of the stream.
 const lastWordTimeout = 2 * time.Second
 
-// errNotYet tells that no daemon runs on the profile.
+// errNotYet means that no daemon is running on the profile.
 var errNotYet = errors.New("no daemon runs yet")
 
-// reach connects and subscribes once. Unless it may start the daemon, it looks
-// at the lock first: to connect to the socket of a service manager starts it.
+// reach connects and subscribes once. Unless it may start the daemon, it reads the
+// lock first, since connecting to a service manager's socket would start it.
 func (l *listener) reach(ctx context.Context, start bool) (err error) {
 	if !start && local.ReadHolder(l.cfg.Paths.Lock).State != local.HolderRunning {
 		return errNotYet
 	}
 	if _, err := os.Stat(l.cfg.Paths.Data); errors.Is(err, fs.ErrNotExist) {
-		// Moved away, perhaps for a moment. To start a daemon would make an empty one.
-		return local.Errorf(local.CodeNoDaemon, "the profile is gone: there is no directory %s", l.cfg.Paths.Data)
+		// It was moved, perhaps for a moment. Starting a daemon would make an empty profile.
+		return local.Errorf(local.CodeNoDaemon, "the profile is gone: directory %s does not exist", l.cfg.Paths.Data)
 	}
 	caller := local.HelloParams{Version: config.Version(), Resumes: true}
 	if start {
@@ -271,7 +269,7 @@ func (l *listener) reach(ctx context.Context, start bool) (err error) {
 	return err
 }
 
-// link tells the user when the server goes and when it comes back.
+// link tells the user when the connection to the server is lost and when it is back.
 func (l *listener) link(k local.Link) {
 	if k.Connected == !l.away[k.Account] {
 		return
@@ -279,15 +277,15 @@ func (l *listener) link(k local.Link) {
 	l.away[k.Account] = !k.Connected
 	switch {
 	case k.Connected:
-		l.a.notef("%s: connected to the server again", visible(k.Account))
+		l.a.notef("%s: reconnected to the server", visible(k.Account))
 	case k.Error != nil:
-		l.a.notef("%s: no connection to the server: %s; events come when it is back", visible(k.Account), visible(k.Error.Message))
+		l.a.notef("%s: lost the connection to the server: %s; events resume when it is back", visible(k.Account), visible(k.Error.Message))
 	default:
-		l.a.notef("%s: no connection to the server; events come when it is back", visible(k.Account))
+		l.a.notef("%s: lost the connection to the server; events resume when it is back", visible(k.Account))
 	}
 }
 
-// end says what the end of the stream means.
+// end returns the error of the command for the error that ended the stream.
 func (l *listener) end(ctx, until context.Context, err error) error {
 	switch {
 	case err == nil, ctx.Err() != nil, errors.Is(err, errReaderLeft):
@@ -298,14 +296,14 @@ func (l *listener) end(ctx, until context.Context, err error) error {
 		return err
 	}
 	if l.o.hasCount {
-		return local.Errorf(local.CodeTimeout, "%d of %d events after %s", l.n, l.o.count, l.o.timeout)
+		return local.Errorf(local.CodeTimeout, "got only %d of %d events within %s", l.n, l.o.count, l.o.timeout)
 	}
 	return nil
 }
 
-// consume prints one event or runs its handler until that succeeds, or until it
-// has failed as often or as long as it may. For a consumer the daemon counts,
-// across restarts, and the event is a dead letter in the end.
+// consume prints one event, or runs the handler until it succeeds or reaches the limit
+// of retries or time. For a consumer, the daemon counts the attempts across restarts,
+// and the event becomes a dead letter.
 func (l *listener) consume(ctx context.Context, e *local.Event) error {
 	if l.o.exec == "" {
 		return l.a.printEvent(e)
@@ -325,7 +323,7 @@ func (l *listener) consume(ctx context.Context, e *local.Event) error {
 		if l.o.consumer != "" && l.o.ack == ackAuto {
 			f, failed := l.c.Fail(ctx, local.FailParams{Consumer: l.o.consumer, ID: strconv.FormatInt(e.Seq, 10)})
 			if failed != nil {
-				return failed // the event comes again from the next daemon
+				return failed // the event comes again with the next subscription
 			}
 			attempts, dead, wait = f.Attempts, f.Dead, time.Duration(f.RetryAfter*float64(time.Second))
 			letter = ", see secmsg consumer list"
@@ -335,21 +333,21 @@ func (l *listener) consume(ctx context.Context, e *local.Event) error {
 			if attempts == 1 {
 				times = "1 attempt"
 			}
-			l.a.notef("event %s: %v; given up after %s%s", visible(e.ID), err, times, letter)
+			l.a.notef("event %s: %v; gave up after %s%s", visible(e.ID), err, times, letter)
 		}
 		switch {
 		case dead && letter != "":
 			return nil
 		case l.o.hasCount && l.o.consumer != "":
 			e := *local.As(err)
-			e.Message += "; the event stays for the next attempt"
+			e.Message += "; the event is kept for the next attempt"
 			return &e
 		case l.o.hasCount:
 			return err
 		case dead:
 			return nil
 		}
-		l.a.notef("event %s: %v; again in %s", visible(e.ID), err, wait.Round(time.Millisecond))
+		l.a.notef("event %s: %v; retrying in %s", visible(e.ID), err, wait.Round(time.Millisecond))
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():

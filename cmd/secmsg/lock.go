@@ -44,8 +44,8 @@ func runLock(ctx context.Context, a *app) error {
 	})
 }
 
-// runUnlock asks the daemon first whether a passphrase is needed at all: without
-// one, a person is not asked for it, and a script is not told to bring it.
+// runUnlock first asks the daemon whether the profile is locked, so that nobody is
+// asked for a passphrase that is not needed.
 func runUnlock(ctx context.Context, a *app, file string) error {
 	return a.withAccount(ctx, func(c *local.Client) error {
 		st, err := c.Status(ctx)
@@ -72,7 +72,7 @@ func (a *app) passphrase(ctx context.Context, file string) (string, error) {
 		return a.secretLine(ctx, file)
 	}
 	if !a.interactive() {
-		return "", usagef("without a terminal --passphrase-file is needed")
+		return "", usagef("there is no terminal to ask for the passphrase").WithHint("use --passphrase-file FILE")
 	}
 	return a.askSecret(ctx, "Passphrase:")
 }

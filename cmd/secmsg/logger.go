@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// serverLogger logs to standard error: text, or JSON with -o json. Nobody waits
-// for the reader of the log; flush, at the end, writes the lines that are left.
-// Lines for systemd's journal carry their priority, and no time, which the journal adds.
+// serverLogger returns a logger to standard error, in text, or in JSON with -o json.
+// Logging never waits for the reader of the log; flush writes the remaining lines at
+// the end. Lines for systemd's journal carry a priority but no time, which the journal
+// adds.
 func (a *app) serverLogger(name string) (logger *slog.Logger, flush func(), err error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(name)); err != nil {
@@ -35,8 +36,8 @@ func (a *app) serverLogger(name string) (logger *slog.Logger, flush func(), err 
 	return to(w), w.close, nil
 }
 
-// logFormat returns what makes a handler: of JSON, or of text. Neither lets
-// characters pass that a terminal acts on.
+// logFormat returns a constructor of JSON or text handlers. Both escape characters
+// that a terminal acts on.
 func logFormat(asJSON bool, opt *slog.HandlerOptions) func(io.Writer) slog.Handler {
 	return func(w io.Writer) slog.Handler {
 		if asJSON {
@@ -46,7 +47,7 @@ func logFormat(asJSON bool, opt *slog.HandlerOptions) func(io.Writer) slog.Handl
 	}
 }
 
-// withoutTime drops the time of a record, and nothing of its groups.
+// withoutTime drops the time of a record, but not attributes named time in groups.
 func withoutTime(groups []string, attr slog.Attr) slog.Attr {
 	if len(groups) == 0 && attr.Key == slog.TimeKey {
 		return slog.Attr{}
@@ -54,7 +55,7 @@ func withoutTime(groups []string, attr slog.Attr) slog.Attr {
 	return attr
 }
 
-// Priorities of syslog, as sd-daemon(3) has them written before a line.
+// Syslog priorities, as line prefixes of sd-daemon(3).
 const (
 	priorityError   = "<3>"
 	priorityWarning = "<4>"
@@ -62,12 +63,12 @@ const (
 	priorityDebug   = "<7>"
 )
 
-// journalHandler writes each record behind the priority of its level. It holds
-// a handler for each priority, all of the same attributes and groups, so that nobody
-// has to find the level in a line again.
+// journalHandler writes each record after the priority prefix of its level. It holds
+// one handler for each priority, all with the same attributes and groups, since a
+// writer could not tell the level of a formatted line.
 type journalHandler struct{ debug, info, warning, err slog.Handler }
 
-// newJournalHandler makes one whose handlers are of the given format.
+// newJournalHandler returns a journalHandler whose handlers have the given format.
 func newJournalHandler(w io.Writer, format func(io.Writer) slog.Handler) *journalHandler {
 	of := func(priority string) slog.Handler { return format(prefixWriter{w, priority}) }
 	return &journalHandler{of(priorityDebug), of(priorityInfo), of(priorityWarning), of(priorityError)}
@@ -109,13 +110,13 @@ func (h *journalHandler) each(f func(slog.Handler) slog.Handler) slog.Handler {
 	return &journalHandler{f(h.debug), f(h.info), f(h.warning), f(h.err)}
 }
 
-// prefixWriter puts a prefix before every write, which is one line of a log.
+// prefixWriter puts a prefix before every write. A handler writes one line at a time.
 type prefixWriter struct {
 	out    io.Writer
 	prefix string
 }
 
-// Write writes prefix and line at once.
+// Write writes the prefix and the line in a single write.
 func (w prefixWriter) Write(line []byte) (int, error) {
 	if _, err := w.out.Write(append([]byte(w.prefix), line...)); err != nil {
 		return 0, err

@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// logQueue is how many lines wait while nobody reads the log; then lines are
-	// dropped and counted, since service goes on without its log.
+	// logQueue is how many lines are buffered while nobody reads the log. Further
+	// lines are dropped and counted, so that a blocked log never stops the service.
 	logQueue = 1024
-	// logFlush bounds the wait for the last lines at the end of the process.
+	// logFlush bounds the wait for the last lines when the process ends.
 	logFlush = time.Second
 )
 
-// logWriter lets no reader of the log stop the process: a pipe that is full or
-// a terminal that is held up makes its lines wait, and then be dropped.
+// logWriter decouples the process from the reader of its log. While a pipe is full or
+// a terminal is stopped, lines are buffered and then dropped.
 type logWriter struct {
 	out     io.Writer
 	lines   chan []byte
@@ -26,8 +26,8 @@ type logWriter struct {
 	warn    *slog.Logger  // writes to out; for the writing goroutine only
 }
 
-// newLogWriter starts writing lines to out; warn, which writes to out itself,
-// tells how many were dropped.
+// newLogWriter starts writing lines to out. It reports the number of dropped lines
+// through warn, which writes to out directly.
 func newLogWriter(out io.Writer, warn *slog.Logger) *logWriter {
 	w := &logWriter{out: out, warn: warn, lines: make(chan []byte, logQueue), quit: make(chan struct{}), done: make(chan struct{})}
 	go w.run()
@@ -36,7 +36,7 @@ func newLogWriter(out io.Writer, warn *slog.Logger) *logWriter {
 
 // Write takes one line and never waits.
 func (w *logWriter) Write(p []byte) (int, error) {
-	line := append([]byte(nil), p...) // the caller uses p again
+	line := append([]byte(nil), p...) // the caller reuses p
 	select {
 	case w.lines <- line:
 	default:
@@ -54,7 +54,7 @@ func (w *logWriter) run() {
 			continue
 		case <-w.quit:
 		}
-		for { // what was said before the end
+		for { // lines that were queued before close
 			select {
 			case line := <-w.lines:
 				w.put(line)
@@ -65,16 +65,16 @@ func (w *logWriter) run() {
 	}
 }
 
-// put writes a line, and tells of those that were dropped meanwhile.
+// put writes a line, and warns if lines were dropped since the last one.
 func (w *logWriter) put(line []byte) {
 	_, _ = w.out.Write(line) // a log that cannot be written has nowhere to say so
 	if n := w.dropped.Swap(0); n > 0 {
-		w.warn.Warn("the log was not read in time, lines are missing", "lines", n)
+		w.warn.Warn("the log was not read in time; lines are missing", "lines", n)
 	}
 }
 
-// close writes what is left and ends. A reader that still does not read is left
-// behind with the process.
+// close writes the remaining lines and stops. It gives up after logFlush if the log is
+// still not read.
 func (w *logWriter) close() {
 	close(w.quit)
 	t := time.NewTimer(logFlush)

@@ -19,8 +19,8 @@ import (
 )
 
 func main() {
-	// The log package is net/http's only: it would write there up to 64 KiB of what a
-	// hostile server sends unasked, past our logger and as often as that likes.
+	// Only net/http uses the log package. It would log up to 64 KiB of unsolicited data
+	// from a hostile server at a time, without limit and past our own logger.
 	log.SetOutput(io.Discard)
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
@@ -32,8 +32,8 @@ type exitRow struct {
 	meaning string
 }
 
-// exitTable is the one place where an error becomes an exit code. Scripts
-// depend on it: rows are added, never changed.
+// exitTable maps error codes to exit codes; nothing else does. Scripts depend on it:
+// rows may be added but never changed.
 func exitTable() []exitRow {
 	return []exitRow{
 		{0, nil, "done"},
@@ -67,7 +67,8 @@ func exitCode(c local.Code) int {
 func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// After the first signal the default action is back: a second one ends a command that hangs.
+	// The first signal restores the default action, so that a second one ends a command
+	// that hangs.
 	context.AfterFunc(ctx, stop)
 	// Taking SIGPIPE (rather than ignoring it, which children would inherit)
 	// makes a write to a closed stdout return EPIPE.
@@ -80,7 +81,7 @@ func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
 		a.std = closedAtStart()
 	}
 	if a.std.stdout {
-		// Whatever the command would print, nobody can have it: nothing is begun.
+		// Nobody could see the result of the command, so it does not run.
 		e := errNoStdout()
 		a.printError(e)
 		return exitCode(e.Code)
@@ -113,8 +114,8 @@ type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// classify makes the *local.Error that is shown for err. An error that comes
-// from this process may be shown whole: its text is about the caller's own files.
+// classify returns the *local.Error to print for err. An error from this process is
+// printed whole, since its text is about the caller's own files.
 func classify(ctx context.Context, err error) *local.Error {
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, ctx.Err())) {
 		return local.Errorf(local.CodeInterrupted, "interrupted")

@@ -25,9 +25,9 @@ func newManCommand(a *app) *cobra.Command {
 	}
 }
 
-// runMan writes a page for every command of root, none of which has run: cobra gives
-// one that runs a further flag. cobra's own generator goes through a
-// Markdown library whose initialisation would slow down every start.
+// runMan writes a page for every command of root. None of them may have run before,
+// since cobra adds a help flag to a command that runs. cobra's own generator is not
+// used: it imports a Markdown library whose initialisation slows down every start.
 func runMan(root *cobra.Command, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return local.IOError(err, "%v", err)
@@ -89,7 +89,7 @@ func synopsis(c *cobra.Command) string {
 	switch {
 	case len(shownCommands(c)) == 0:
 		return c.UseLine()
-	case c.Name() == "rpc": // the one that also does something by itself
+	case c.Name() == "rpc": // the only group that also runs by itself
 		return c.UseLine() + " [COMMAND]"
 	}
 	return c.CommandPath() + " COMMAND"
@@ -113,8 +113,8 @@ func options(b *strings.Builder, title string, flags *pflag.FlagSet) {
 	})
 }
 
-// defaultText is a flag's default as help shows it; empty where there is none, or
-// where it is what leaving the flag out suggests.
+// defaultText is a flag's default as help shows it. It is empty for zero values, which
+// need no mention.
 func defaultText(f *pflag.Flag) string {
 	switch f.DefValue {
 	case "", "false", "0", "0s", "[]":
@@ -126,7 +126,7 @@ func defaultText(f *pflag.Flag) string {
 	return f.DefValue
 }
 
-// manCommands lists the commands that c holds, in the groups of the help.
+// manCommands lists the subcommands of c, in the groups of the help.
 func manCommands(b *strings.Builder, c *cobra.Command) {
 	list := shownCommands(c)
 	if len(list) == 0 {
@@ -158,24 +158,24 @@ func shownCommands(c *cobra.Command) []*cobra.Command {
 func manEnvironment() [][2]string {
 	return [][2]string{
 		{"SECMSG_ACCOUNT, SECMSG_HOME, SECMSG_OUTPUT, SECMSG_NO_AUTOSTART, SECMSG_QUIET, SECMSG_VERBOSE",
-			"Values of the global options of the same names, where these are not given."},
-		{"SECMSG_DATA", "The server's directory, for serverd and admin."},
+			"Defaults of the global options with the same names."},
+		{"SECMSG_DATA", "The data directory of the server, for serverd and admin."},
 		{"SECMSG_KEY", "Any option KEY of a configuration file, in capitals and with _ for dots, such as SECMSG_PROXY or SECMSG_LOG_LEVEL. It overrides the file."},
 		{"SECMSG_EVENT_ID, SECMSG_EVENT_TYPE, SECMSG_EVENT_PEER, SECMSG_EVENT_TIME, SECMSG_EVENT_SEQ, SECMSG_EVENT_TEXT",
 			"Set for the handler of listen --exec."},
-		{"XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR", "Where the files of a profile are, without --home."},
+		{"XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR", "Directories for the files of a profile, unless --home is given."},
 	}
 }
 
 // manFiles describes the files of a profile and of a server.
 func manFiles() [][2]string {
 	return [][2]string{
-		{"~/.config/secmsg/config.yaml", "Options of the command line and the daemon."},
-		{"~/.local/share/secmsg/", "Database and storage key of a profile. Copying it is no backup: two running copies of a device harm each other."},
+		{"~/.config/secmsg/config.yaml", "Configuration of the command line and the daemon."},
+		{"~/.local/share/secmsg/", "Database and storage key of a profile. A copy is not a backup: two running copies of one device damage each other's sessions."},
 		{"~/.local/state/secmsg/daemon.log", "The daemon's log."},
 		{"$XDG_RUNTIME_DIR/secmsg/secmsg.sock", "The daemon's socket."},
-		{"/var/lib/secmsg/", "The data of a server that root runs; its options stand in config.yaml."},
-		{"DIR/config.yaml, DIR/secmsg.db, DIR/daemon.log, DIR/secmsg.sock", "The same files of a profile under --home DIR."},
+		{"/var/lib/secmsg/", "Data and configuration (config.yaml) of a server that root runs."},
+		{"DIR/config.yaml, DIR/secmsg.db, DIR/daemon.log, DIR/secmsg.sock", "The files of a profile under --home DIR."},
 	}
 }
 
@@ -186,16 +186,16 @@ func entries(b *strings.Builder, title string, list [][2]string) {
 	}
 }
 
-// entry is a term and what it means.
+// entry writes a term and its description.
 func entry(b *strings.Builder, term, text string) {
 	fmt.Fprintf(b, ".TP\n%s\n%s\n", bold(term), roff(text))
 }
 
-// bold sets a line in bold type. The macro .B would take quotes for its own.
+// bold sets a line in bold type. The macro .B would interpret quotes in the line.
 func bold(s string) string { return `\fB` + roff(s) + `\fR` }
 
-// roff escapes what the formatter would act on: backslashes, hyphens that are
-// to stay hyphens, and a dot or quote at the start of a line.
+// roff escapes characters that the formatter would interpret: backslashes, hyphens
+// (which it would typeset as dashes), and a dot or quote at the start of a line.
 func roff(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(s)
 	lines := strings.Split(s, "\n")

@@ -16,11 +16,10 @@ import (
 	"secmsg/rpc/local"
 )
 
-// A daemon that a command starts by itself belongs to whatever the command
-// belongs to: it keeps a login session open, dies with the unit of a job, and
-// hands that unit's sandbox on to all later commands. Where the user has a
-// service manager, that starts the daemon: as the installed service, or as a
-// transient one.
+// A daemon that a command starts directly belongs to the session or unit of that
+// command: it keeps a login session open, dies with the unit of a job, and runs in
+// that unit's sandbox for all later commands. So if the user has a service manager,
+// the manager starts the daemon, as the installed service or as a transient unit.
 
 // transientUnit names the transient unit of a profile.
 func transientUnit(paths config.Paths) string {
@@ -28,13 +27,12 @@ func transientUnit(paths config.Paths) string {
 	return local.TransientPrefix + hex.EncodeToString(sum[:8]) + ".service"
 }
 
-// askTimeout bounds one request to the manager to start the daemon. It is
-// shorter than startTimeout, so that there is time left to say what happened.
+// askTimeout bounds one request to the manager to start the daemon. It is shorter
+// than startTimeout, which leaves time to find out why the start failed.
 const askTimeout = startTimeout - 2*time.Second
 
-// askManager has the user's service manager start the daemon, and reports
-// whether there is one that takes care of it. The error says why the daemon
-// could not be started.
+// askManager has the user's service manager start the daemon, and reports whether a
+// manager took over the start. The error says why the daemon did not start.
 func (s *starter) askManager(ctx context.Context) (bool, error) {
 	if s.cfg.NoManager {
 		return false, nil
@@ -47,9 +45,9 @@ func (s *starter) askManager(ctx context.Context) (bool, error) {
 	defer cancel()
 	installed, err := m.serves(ctx, s.cfg.Paths)
 	if err != nil {
-		// Its socket is there, and it does not answer: as good as none.
+		// A manager that does not respond counts as none.
 		if s.a.verbose {
-			s.a.notef("systemd does not answer: %v", err)
+			s.a.notef("systemd does not respond: %v", err)
 		}
 		return false, nil
 	}
@@ -66,23 +64,24 @@ func (s *starter) askManager(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// managedError says that a unit of the manager did not start the daemon.
+// managedError is the error of a unit that did not start the daemon.
 func (s *starter) managedError(unit string, err error) error {
 	return local.Errorf(local.CodeNoDaemon, "systemd did not start the daemon: %v", err).
-		WithHint("see why: journalctl --user -u %s -n 20", unit)
+		WithHint("for the reason, see: journalctl --user -u %s -n 20", unit)
 }
 
 const (
-	// stalledCheck is how long a service manager has to start the daemon before
-	// the profile is looked at for a cause.
+	// stalledCheck is how long a service manager may take to start the daemon before
+	// the directories of the profile are checked.
 	stalledCheck = time.Second
-	// stalledAsk is how long it has before it is asked. It is longer than the
-	// pause of the service between two attempts.
+	// stalledAsk is how long it may take before it is asked for the state of the
+	// service. It is longer than the service's pause between two starts.
 	stalledAsk = 5 * time.Second
 )
 
-// stalled returns a function that says why a service manager, which listens for
-// the daemon, does not bring it up.
+// stalled returns a function that finds out why a service manager, which listens on
+// the daemon's socket, does not start the daemon. It returns nil while the cause is
+// unknown.
 func (a *app) stalled(ctx context.Context, cfg config.Client) func(time.Duration) error {
 	asked := false
 	return func(waited time.Duration) error {
@@ -107,12 +106,12 @@ func (a *app) stalled(ctx context.Context, cfg config.Client) func(time.Duration
 			return nil
 		}
 		return local.Errorf(local.CodeNoDaemon, "systemd cannot start the daemon: %s fails again and again", serviceName).
-			WithHint("see why: journalctl --user -u %s -n 20", serviceName)
+			WithHint("for the reason, see: journalctl --user -u %s -n 20", serviceName)
 	}
 }
 
-// serves reports whether the manager has the installed service, and it is for
-// this profile: that of another XDG_DATA_HOME is not what the caller wants.
+// serves reports whether the manager has the installed service and the service is
+// for this profile. With a different XDG_DATA_HOME it would be for another one.
 func (m userManager) serves(ctx context.Context, paths config.Paths) (bool, error) {
 	out, err := m.run(ctx, "systemctl", "show", "--property=LoadState,Environment", serviceName)
 	if err != nil {
@@ -140,7 +139,7 @@ func (m userManager) serves(ctx context.Context, paths config.Paths) (bool, erro
 		setVar(theirs, strings.TrimSuffix(line, "\n"))
 	}
 	for _, word := range unitWords(environment) {
-		setVar(theirs, word) // over what the manager has
+		setVar(theirs, word) // the unit's variables override the manager's
 	}
 	return sameProfile(theirs), nil
 }
@@ -151,8 +150,8 @@ func setVar(vars map[string]string, assignment string) {
 	}
 }
 
-// sameProfile reports whether an environment leads to the same directories as
-// the caller's.
+// sameProfile reports whether an environment gives a profile the same directories as
+// the caller's environment.
 func sameProfile(theirs map[string]string) bool {
 	if home, ok := theirs["HOME"]; ok && filepath.Clean(home) != filepath.Clean(os.Getenv("HOME")) {
 		return false
@@ -172,8 +171,8 @@ func sameProfile(theirs map[string]string) bool {
 	return true
 }
 
-// unitWords splits a list as systemctl show prints it: words between spaces, in
-// double quotes where they need them.
+// unitWords splits a list in the format of systemctl show: words separated by spaces,
+// in double quotes if needed.
 func unitWords(s string) []string {
 	var words []string
 	var word strings.Builder
@@ -202,8 +201,8 @@ func unitWords(s string) []string {
 	return words
 }
 
-// startTransient has the manager run the daemon as a transient unit. Of several
-// commands that ask at once, one makes the unit.
+// startTransient has the manager run the daemon as a transient unit. If several
+// commands ask at once, only one of them creates the unit.
 func (s *starter) startTransient(ctx context.Context, m userManager) (bool, error) {
 	program, args, err := s.a.daemonCommand()
 	if err != nil {
@@ -227,21 +226,21 @@ func (s *starter) startTransient(ctx context.Context, m userManager) (bool, erro
 		_, err = m.run(ctx, "systemd-run", run...)
 		if err == nil {
 			if s.a.verbose {
-				s.a.notef("started the daemon as the transient unit %s, log %s", unit, s.cfg.Paths.Log)
+				s.a.notef("started the daemon (transient unit %s, log %s)", unit, s.cfg.Paths.Log)
 			}
 			return true, nil
 		}
 		if local.ReadHolder(s.cfg.Paths.Lock).Held {
-			return true, nil // somebody else was faster
+			return true, nil // another command was faster
 		}
 		st, stateErr := m.state(ctx, unit)
 		if stateErr == nil && (st.active == "active" || st.active == "activating") {
-			return true, nil // the same, and it has not come so far yet
+			return true, nil // another command was faster, and its daemon is still starting
 		}
 		if stateErr != nil || st.load == "not-found" {
 			break
 		}
-		// The former one has ended, and the manager has not forgotten its unit yet.
+		// The previous daemon has exited, but the manager has not removed its unit yet.
 		select {
 		case <-time.After(startPollSlow):
 		case <-ctx.Done():
@@ -249,10 +248,10 @@ func (s *starter) startTransient(ctx context.Context, m userManager) (bool, erro
 		}
 	}
 	if e := lastError(s.cfg.Paths.Log, s.offset); e != nil && e.Code != local.CodeInUse {
-		return true, e // the daemon was started, and this is why it ended
+		return true, e // the daemon was started and exited with this error
 	}
 	if s.a.verbose {
-		s.a.notef("systemd does not run the daemon: %v", err)
+		s.a.notef("systemd did not start the daemon: %v", err)
 	}
 	return false, nil
 }

@@ -9,19 +9,19 @@ import (
 )
 
 func newOutboxCommand(a *app) *cobra.Command {
-	return groupCommand(a, "outbox", "Look at messages that are on their way",
+	return groupCommand(a, "outbox", "List, retry and cancel messages that are not delivered yet",
 		&cobra.Command{
 			Use:   "list",
-			Short: "List messages that are not delivered yet, oldest first",
+			Short: "List undelivered messages, oldest first",
 			Args:  argsBetween(0, 0),
 			RunE:  func(cmd *cobra.Command, _ []string) error { return runOutboxList(cmd.Context(), a) },
 		},
 		&cobra.Command{
 			Use:   "retry ID",
-			Short: "Try a waiting message now, or send a failed one again",
-			Long: "A message that waits is tried now, whatever pause it is in. One that failed or\n" +
-				"expired is sent again as a new message, whose id is printed; asked for again,\n" +
-				"that one's state is.",
+			Short: "Retry a waiting message now, or resend a failed one",
+			Long: "Retry a waiting message now instead of after its pause. A failed or expired message\n" +
+				"is sent again as a new message, and the new id is printed. Repeating the command for\n" +
+				"the same ID prints the state of that new message.",
 			Args: argsBetween(1, 1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return runOutboxOne(cmd.Context(), a, args[0], (*local.Client).RetryOutbox)
@@ -29,7 +29,7 @@ func newOutboxCommand(a *app) *cobra.Command {
 		},
 		&cobra.Command{
 			Use:   "cancel ID",
-			Short: "Withdraw a message that was not handed to the server",
+			Short: "Cancel a message that has not been sent to the server yet",
 			Args:  argsBetween(1, 1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return runOutboxOne(cmd.Context(), a, args[0], (*local.Client).CancelOutbox)
@@ -38,8 +38,8 @@ func newOutboxCommand(a *app) *cobra.Command {
 	)
 }
 
-// runOutboxOne does something to one message and prints what it is then; the
-// exit code is that of its error, as with send.
+// runOutboxOne acts on one message and prints its new state. The exit code is that of
+// the message's error, as for send.
 func runOutboxOne(ctx context.Context, a *app, id string,
 	f func(*local.Client, context.Context, local.OutboxParams) (local.SendResult, error)) error {
 	return a.withDaemon(ctx, func(c *local.Client) error {

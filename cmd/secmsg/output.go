@@ -13,26 +13,26 @@ import (
 	"secmsg/rpc/local"
 )
 
-// errReaderLeft tells that the reader of standard output went away, which is that
-// reader's right: the program ends with 0, unless it promised all of something.
+// errReaderLeft means that the reader of standard output closed the pipe. That is
+// normal (head does it), so the program exits with 0, except for output that is
+// useless in part.
 var errReaderLeft = errors.New("the reader of standard output went away")
 
-// write prints text to standard output. It is the one way there for everything
-// that is shown: whatever its callers made visible, nothing passes that a
-// terminal acts on.
+// write prints text to standard output. All text goes through it, so that no control
+// character reaches a terminal even if a caller forgot to make it visible.
 func (a *app) write(b []byte) error { return a.writeRaw([]byte(visibleBlock(string(b)))) }
 
 // writeJSON prints a line of JSON.
 func (a *app) writeJSON(b []byte) error { return a.writeRaw(append(escapeFormat(b), '\n')) }
 
-// writeRaw sends what this program itself made for the terminal, or for another
-// program, to standard output whole.
+// writeRaw prints bytes unchanged. They are made by this program: JSON, escape
+// sequences of pictures, completion scripts.
 func (a *app) writeRaw(b []byte) error {
 	_, err := a.stdout.Write(b)
 	return writeError(err)
 }
 
-// writeError words an error of writing data.
+// writeError classifies an error from writing to standard output.
 func writeError(err error) error {
 	switch {
 	case err == nil:
@@ -54,9 +54,9 @@ func (a *app) printJSON(v any) error {
 	return a.writeJSON(b)
 }
 
-// marshalLine encodes v as one line. encoding/json escapes control characters;
-// escapeFormat also escapes what a terminal would act on, so that JSON may be
-// looked at safely.
+// marshalLine encodes v as one line. encoding/json escapes control characters, and
+// escapeFormat the other characters that a terminal acts on, so that the line can be
+// printed safely.
 func marshalLine(v any) ([]byte, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -65,13 +65,13 @@ func marshalLine(v any) ([]byte, error) {
 	return append(escapeFormat(b), '\n'), nil
 }
 
-// printf prints a line of data to standard output. Text that a peer wrote goes
-// through visible first.
+// printf prints a line of data to standard output. Text of a peer must go through
+// visible first.
 func (a *app) printf(format string, args ...any) error {
 	return a.write(fmt.Appendf(nil, format+"\n", args...))
 }
 
-// notef tells a person something on standard error; --quiet silences it.
+// notef prints a message for a person on standard error, unless --quiet is given.
 func (a *app) notef(format string, args ...any) {
 	if a.quiet {
 		return
@@ -79,7 +79,7 @@ func (a *app) notef(format string, args ...any) {
 	a.tell("secmsg: " + fmt.Sprintf(format, args...) + "\n")
 }
 
-// tell writes talk to standard error; as write, it lets nothing pass that acts.
+// tell writes to standard error. Like write, it makes control characters visible.
 func (a *app) tell(text string) { _, _ = io.WriteString(a.stderr, visibleBlock(text)) }
 
 // printError prints the error that ends the program. In systemd's journal it has
@@ -88,7 +88,7 @@ func (a *app) printError(e *local.Error) {
 	text := fmt.Sprintf("secmsg: %s\n", visible(e.Message))
 	if len(a.wrong) > 0 {
 		text = ""
-		for _, line := range a.wrong { // as compilers print them
+		for _, line := range a.wrong { // FILE:LINE: text, without a prefix
 			text += visible(line) + "\n"
 		}
 	}
@@ -113,8 +113,8 @@ func (a *app) printError(e *local.Error) {
 	a.tell(text)
 }
 
-// errorsAsJSON reports whether the error is to be JSON. A command line that
-// could not be parsed may hold -o json behind the mistake, so it is searched.
+// errorsAsJSON reports whether errors are printed as JSON. If the command line could
+// not be parsed, -o json may follow the mistake, so the arguments are searched.
 func (a *app) errorsAsJSON() bool {
 	if a.output != "" {
 		return a.output == outputJSON
