@@ -5,12 +5,12 @@ import (
 	"path/filepath"
 )
 
-// BinaryReplaced reports whether the name under which this process was started
-// leads to another file than the one that it runs, which is so after an upgrade:
-// the process then goes on with the old program until it is restarted. It reports false
-// where the system does not tell which file a process runs.
+// BinaryReplaced reports whether the path by which this process was started now leads
+// to a different file than the one it runs. That is so after an upgrade: the process
+// runs the old program until it is restarted. It returns false if the system does not
+// tell which file a process runs.
 func BinaryReplaced() bool {
-	running, err := os.Stat("/proc/self/exe") // the file itself, even without a name
+	running, err := os.Stat("/proc/self/exe") // the file itself, even if it was deleted
 	if err != nil {
 		return false
 	}

@@ -17,14 +17,14 @@ import (
 // file is a configuration file that was read.
 type file struct {
 	path   string
-	keys   []string       // of all values, sections left out, in the order of the file
-	values map[string]any // of keys
-	lines  map[string]int // of keys, those of sections included
-	unread bool           // nothing is known of its values
+	keys   []string       // keys of all values, without sections, in the order of the file
+	values map[string]any // by key
+	lines  map[string]int // line numbers by key, including sections
+	unread bool           // the file could not be parsed, so its values are unknown
 }
 
-// readFile reads src.File; the result is empty if there is none. What is wrong
-// with its YAML are problems, what is wrong with the file is an error.
+// readFile reads src.File. The result is empty if there is no file. Invalid YAML is
+// returned as problems, an unreadable file as an error.
 func readFile(src Source) (f file, problems []Problem, err error) {
 	f.lines, f.values = map[string]int{}, map[string]any{}
 	if src.File == "" {
@@ -68,7 +68,7 @@ func (f *file) parse(text []byte) []Problem {
 		return []Problem{yamlProblem(err)}
 	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return []Problem{{Text: "a second document (---) follows, which nobody reads"}}
+		return []Problem{{Text: "only one document is allowed, but a second one (---) follows"}}
 	}
 	root := &doc
 	if root.Kind == yaml.DocumentNode && len(root.Content) == 1 {
@@ -79,13 +79,13 @@ func (f *file) parse(text []byte) []Problem {
 	}
 	if root.Kind != yaml.MappingNode {
 		f.unread = true
-		return []Problem{{Line: root.Line, Text: "keys and values are expected"}}
+		return []Problem{{Line: root.Line, Text: "expected lines of the form key: value"}}
 	}
 	return f.section(root, "")
 }
 
-// section walks one mapping. Keys are taken as they are written: a configuration
-// library that ignores their case would let one of Domain and domain win.
+// section walks one mapping. Keys are case-sensitive. A library that ignores their case
+// would accept both Domain and domain, and silently use one of them.
 func (f *file) section(n *yaml.Node, prefix string) []Problem {
 	var problems []Problem
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -96,13 +96,13 @@ func (f *file) section(n *yaml.Node, prefix string) []Problem {
 		}
 		switch {
 		case k.Kind != yaml.ScalarNode || k.Value == "<<" || strings.Contains(k.Value, "."):
-			at("not a key")
+			at("this is not a valid key")
 			continue
 		case v.Kind == yaml.AliasNode:
 			at("aliases are not supported")
 			continue
 		case f.lines[key] != 0:
-			at(fmt.Sprintf("already set in line %d", f.lines[key]))
+			at(fmt.Sprintf("already set on line %d", f.lines[key]))
 			continue
 		}
 		f.lines[key] = k.Line
@@ -111,7 +111,7 @@ func (f *file) section(n *yaml.Node, prefix string) []Problem {
 			continue
 		}
 		if v.Kind == yaml.ScalarNode && v.Tag == "!!null" {
-			continue // a section or key without a value, as the sample may leave it
+			continue // a section or key without a value, as in the sample file
 		}
 		var value any
 		if err := v.Decode(&value); err != nil {
@@ -124,21 +124,21 @@ func (f *file) section(n *yaml.Node, prefix string) []Problem {
 	return problems
 }
 
-// yamlLine is how the parser begins its errors.
+// yamlLine matches the beginning of the parser's errors.
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
 func yamlProblem(err error) Problem {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	m := yamlLine.FindStringSubmatch(text)
 	if m == nil {
-		return Problem{Text: "not YAML: " + text}
+		return Problem{Text: "not valid YAML: " + text}
 	}
-	line, _ := strconv.Atoi(m[1]) // no line is 0
-	return Problem{Line: line, Text: "not YAML: " + text[len(m[0]):]}
+	line, _ := strconv.Atoi(m[1]) // 0 if there is none
+	return Problem{Line: line, Text: "not valid YAML: " + text[len(m[0]):]}
 }
 
-// line returns the line of a key, or of the section that it would be in, or 0.
-// Of several keys, separated by commas, the first that stands in the file counts.
+// line returns the line of a key, or of the section that it would be in, or 0. key
+// may be several keys, separated by commas; the first that is in the file is used.
 func (f *file) line(key string) int {
 	all := strings.Split(key, ", ")
 	for _, k := range all {

@@ -8,16 +8,16 @@ import (
 	"path/filepath"
 )
 
-// HomeError tells that the home directory of the environment cannot hold the
-// caller's profile.
+// HomeError means that the profile cannot be in the home directory that the
+// environment names.
 type HomeError struct {
 	text, hint string
 }
 
-// Error says what is wrong with it.
+// Error says why.
 func (e *HomeError) Error() string { return e.text }
 
-// Hint is what the user can do about it.
+// Hint tells the user how to fix it.
 func (e *HomeError) Hint() string { return e.hint }
 
 // userHome returns the caller's home directory. A relative one is refused: the
@@ -26,19 +26,19 @@ func userHome() (string, error) {
 	dir, err := os.UserHomeDir()
 	switch {
 	case err != nil:
-		return "", &HomeError{"there is no home directory: " + err.Error(), "set HOME, or name a directory: --home DIR"}
+		return "", &HomeError{"cannot find your home directory: " + err.Error(), "set HOME, or name a directory with --home DIR"}
 	case !filepath.IsAbs(dir):
-		return "", &HomeError{fmt.Sprintf("the home directory %q (HOME) is not an absolute path", dir), "correct HOME, or name a directory: --home DIR"}
+		return "", &HomeError{fmt.Sprintf("the home directory %q (HOME) is not an absolute path", dir), "correct HOME, or name a directory with --home DIR"}
 	}
 	return dir, nil
 }
 
-// checkForeign refuses a directory that root would use, or make, inside of one
-// that belongs to somebody else, as it happens with sudo where HOME is kept. A
-// ~/.local of root's would lock its owner out of more than secmsg.
+// checkForeign refuses a directory that root would use or create inside another
+// user's directory, as happens when sudo keeps HOME. A ~/.local that belongs to root
+// would lock the user out of more than secmsg.
 func checkForeign(dir string) error {
 	if os.Geteuid() != 0 {
-		return nil // the kernel lets nobody else do so
+		return nil // the kernel refuses it to everybody else
 	}
 	for {
 		info, err := os.Stat(dir)
@@ -46,20 +46,20 @@ func checkForeign(dir string) error {
 			if owner, ok := foreignOwner(info); ok {
 				return &HomeError{
 					fmt.Sprintf("%s belongs to %s, and this command runs as root", dir, owner.String()),
-					fmt.Sprintf("to use the profile of that user: sudo -H -u %s secmsg ...; for a profile of root's own: --home DIR", owner.Name()),
+					fmt.Sprintf("to use that user's profile: sudo -H -u %s secmsg ...; for a separate profile of root: --home DIR", owner.Name()),
 				}
 			}
 			return nil
 		}
 		parent := filepath.Dir(dir)
 		if !errors.Is(err, fs.ErrNotExist) || parent == dir {
-			return nil // whoever opens it will say what is wrong
+			return nil // opening the directory will return the error
 		}
 		dir = parent
 	}
 }
 
-// OwnerError tells that a directory of the profile belongs to another user.
+// OwnerError means that a directory of the profile belongs to another user.
 type OwnerError struct {
 	Dir   string
 	owner owner
@@ -72,13 +72,13 @@ func (e *OwnerError) Error() string {
 
 // Hint says how to run as that user.
 func (e *OwnerError) Hint() string {
-	return fmt.Sprintf("run it as that user: sudo -H -u %s secmsg ...; or use another profile: --home DIR", e.owner.Name())
+	return fmt.Sprintf("run the command as that user: sudo -H -u %s secmsg ...; or use another profile with --home DIR", e.owner.Name())
 }
 
 // owner is the user to whom a file belongs.
 type owner struct {
 	uid  string
-	name string // empty if the system knows no name
+	name string // empty if the user has no name on this system
 }
 
 // String describes the user in a sentence.
@@ -89,7 +89,7 @@ func (o owner) String() string {
 	return "the user " + o.name + " (uid " + o.uid + ")"
 }
 
-// Name is how sudo is told of the user.
+// Name is the user in the form of sudo's option -u.
 func (o owner) Name() string {
 	if o.name == "" {
 		return "'#" + o.uid + "'"

@@ -20,37 +20,37 @@ import (
 // tagName is the struct tag that holds a field's key in the file.
 const tagName = "config"
 
-// envPrefix begins every environment variable that is a configuration key.
+// envPrefix begins the environment variable of every configuration key.
 const envPrefix = "SECMSG"
 
-// maxFile bounds a configuration file in bytes; a longer one is a mistake in the path.
+// maxFile bounds a configuration file in bytes. A larger file is surely a wrong path.
 const maxFile = 1 << 20
 
-// Source says where Load looks. The struct's own values are the defaults; then
-// each of the fields here goes over the ones before it, with the environment
-// between File and Values.
+// Source says where Load reads settings from. The struct's initial values are the
+// defaults. File overrides them, the environment overrides File, and Values override
+// everything.
 type Source struct {
 	// File is the path of a YAML file; empty for none.
 	File string
-	// Optional makes a missing File no error.
+	// Optional allows File to be missing.
 	Optional bool
-	// Values are explicit settings by key as in the file ("limits.mailbox.bytes"), for flags that were given.
+	// Values are explicit settings, such as flags, by key ("limits.mailbox.bytes").
 	Values map[string]any
 }
 
-// validator is implemented by structs that hold rules over their fields.
+// validator is implemented by structs with rules for their fields.
 type validator interface{ Validate() error }
 
 // Load fills into, a pointer to a struct whose fields carry `config:"key"`
 // tags and which holds the defaults. A key `a.b` is read from the environment
 // as SECMSG_A_B. Durations are Go durations or whole days ("30d"); sizes take
-// KiB, MiB, GiB. Everything that is wrong with the values is one *Invalid.
+// KiB, MiB, GiB, TiB. All invalid values are reported in one *Invalid.
 func Load(src Source, into any) error {
 	f, problems, err := readFile(src)
 	if err != nil {
 		return err
 	}
-	if f.unread { // what the rules would say of the defaults helps nobody
+	if f.unread { // checking the defaults would only add misleading problems
 		return invalid(problems)
 	}
 	v := viper.New()
@@ -75,14 +75,14 @@ func Load(src Source, into any) error {
 			// The lowest of viper's sources, below the environment.
 			v.SetDefault(key, f.values[key])
 		case known:
-			problems = append(problems, Problem{f.path, f.line(key), key, "a value is expected here, not a section"})
+			problems = append(problems, Problem{f.path, f.line(key), key, "expected a value, not a section"})
 		case !section || !isSection(key, leaves):
 			p := unknown(key, leaves)
 			p.File, p.Line = f.path, f.line(key)
 			problems = append(problems, p)
 		}
 	}
-	wrong := map[string]bool{} // keys whose value could not be read
+	wrong := map[string]bool{} // keys with a value that could not be read
 	for _, p := range problems {
 		if _, read := f.values[p.Key]; !read {
 			wrong[p.Key] = true
@@ -99,7 +99,7 @@ func Load(src Source, into any) error {
 	}
 	if val, ok := into.(validator); ok {
 		for _, p := range broken(val.Validate()) {
-			if !wrong[p.Key] { // what was said of the key already is the reason
+			if !wrong[p.Key] { // else the rule fails only because the value was not read
 				problems = append(problems, f.place(src, p))
 			}
 		}
@@ -107,8 +107,8 @@ func Load(src Source, into any) error {
 	return invalid(problems)
 }
 
-// place says where the value of a problem's key comes from: an environment
-// variable, a flag, or the file.
+// place adds the source of the invalid value to a problem: an environment variable, a
+// flag, or a line of the file.
 func (f *file) place(src Source, p Problem) Problem {
 	for _, key := range strings.Split(p.Key, ", ") {
 		if _, explicit := src.Values[key]; explicit {
@@ -144,7 +144,7 @@ func collect(s reflect.Value, prefix string, leaves map[string]reflect.Value) {
 	}
 }
 
-// isSection reports whether a key begins those of fields.
+// isSection reports whether a key is a section that holds fields.
 func isSection(key string, leaves map[string]reflect.Value) bool {
 	for leaf := range leaves {
 		if strings.HasPrefix(leaf, key+".") {
@@ -154,25 +154,25 @@ func isSection(key string, leaves map[string]reflect.Value) bool {
 	return false
 }
 
-// unknown words the report of a key that no field has.
+// unknown returns the problem for a key that no field has.
 func unknown(key string, leaves map[string]reflect.Value) Problem {
 	if isSection(key, leaves) {
-		return problemf(name(key), "a section is expected here, not a value")
+		return problemf(name(key), "expected a section, not a value")
 	}
 	for leaf := range leaves {
 		if strings.HasPrefix(key, leaf+".") {
-			return problemf(leaf, "a value is expected here, not a section")
+			return problemf(leaf, "expected a value, not a section")
 		}
 	}
 	if low := strings.ToLower(key); low != key {
 		if _, known := leaves[low]; known {
-			return problemf(name(key), "unknown key; it is %s", low)
+			return problemf(name(key), "unknown key; did you mean %s?", low)
 		}
 	}
 	return problemf(name(key), "unknown key")
 }
 
-// reason shortens a decoding error to what a user can act on.
+// reason shortens a decoding error to the part that helps a user.
 func reason(err error) string {
 	text := err.Error()
 	if parts := strings.Split(text, "\n"); len(parts) > 1 {
@@ -181,9 +181,9 @@ func reason(err error) string {
 	text = strings.TrimPrefix(text, "decoding failed due to the following error(s):")
 	text = strings.TrimSpace(text)
 	if strings.Contains(text, "unconvertible type 'map[") {
-		return "a value is expected here, not a section"
+		return "expected a value, not a section"
 	}
-	// The name of the value, which the key says already, or of one in a list.
+	// Drop the quoted name of the field or list element: the key is printed anyway.
 	if at, rest, ok := strings.Cut(text, "' "); ok && strings.HasPrefix(at, "'") {
 		text = rest
 	}
@@ -201,24 +201,24 @@ func decoder(c *mapstructure.DecoderConfig) {
 	)
 }
 
-// durationHook turns text into a time.Duration. A bare number is refused,
-// since nanoseconds are never what was meant.
+// durationHook turns text into a time.Duration. A bare number is refused, since nobody
+// means nanoseconds.
 func durationHook(from, to reflect.Type, value any) (any, error) {
 	if to != reflect.TypeFor[time.Duration]() || from == to {
 		return value, nil
 	}
 	text, ok := value.(string)
 	if !ok {
-		return nil, fmt.Errorf("%v is not a duration such as 30s, 10m or 30d", value)
+		return nil, fmt.Errorf("%v is not a duration (example: 30s, 10m or 30d)", value)
 	}
 	return ParseDuration(text)
 }
 
-// plainHook refuses what mapstructure would convert to something that nobody
-// wrote (true to the text 1, 1.7 to 1) or refuse in the words of Go.
+// plainHook refuses values that mapstructure would silently convert (true to the text
+// 1, or 1.7 to 1), or would refuse with an error about Go types.
 func plainHook(from, to reflect.Type, value any) (any, error) {
 	if reflect.PointerTo(to).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) || from == to {
-		return value, nil // it knows its own words
+		return value, nil // UnmarshalText has its own errors
 	}
 	text, isText := value.(string)
 	text = strings.TrimSpace(text)
@@ -226,11 +226,11 @@ func plainHook(from, to reflect.Type, value any) (any, error) {
 	case reflect.String:
 		switch {
 		case from.Kind() == reflect.Bool:
-			return nil, fmt.Errorf("a text is expected here; write \"%v\" in quotes if that is meant", value)
+			return nil, fmt.Errorf("expected text; if you mean the text \"%v\", put it in quotes", value)
 		case from == reflect.TypeFor[time.Time]():
-			return nil, errors.New("a text is expected here, not a date; write it in quotes if that is meant")
+			return nil, errors.New("expected text, not a date; if you mean text, put it in quotes")
 		case from.Kind() == reflect.Slice:
-			return nil, errors.New("one value is expected here, not a list")
+			return nil, errors.New("expected one value, not a list")
 		}
 	case reflect.Bool:
 		if _, err := strconv.ParseBool(text); from.Kind() != reflect.Bool && (!isText || err != nil) {
@@ -239,13 +239,13 @@ func plainHook(from, to reflect.Type, value any) (any, error) {
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		if from.Kind() == reflect.Slice {
-			return nil, errors.New("one number is expected here, not a list")
+			return nil, errors.New("expected one number, not a list")
 		}
 		if isText {
-			// Of the environment; base 10 only, as a reader of the file would have it.
+			// From the environment. Only base 10, as in the file.
 			n, err := strconv.ParseInt(text, 10, to.Bits())
 			if err != nil || n < 0 && reflect.Uint <= kind && kind <= reflect.Uint64 {
-				return nil, fmt.Errorf("%q is not a whole number, or too large", text)
+				return nil, fmt.Errorf("%q is not a whole number, or out of range", text)
 			}
 			return n, nil
 		}

@@ -78,24 +78,24 @@ turn: {external: &a [x], secret: *a}
 	}
 	want := []string{
 		`SECMSG_LIMITS_MAILBOX_BYTES: `,
-		`SECMSG_LOG_LEVEL: "loud" is none of`,
+		`SECMSG_LOG_LEVEL: "loud" is not one of`,
 		`FILE: domain: missing`,
 		`limits.idle: "-1s" is not a duration`,
 		`FILE:1: domian: unknown key`,
-		`FILE:2: listen: a value is expected here, not a section`,
-		`FILE:3: Address: unknown key; it is address`,
+		`FILE:2: listen: expected a value, not a section`,
+		`FILE:3: Address: unknown key; did you mean address?`,
 		`FILE:5: limits.ping: "fast" is not a duration`,
 		`FILE:6: limits.sweep: 5 is not a duration`,
-		`FILE:7: limits.mailbox: a section is expected here, not a value`,
+		`FILE:7: limits.mailbox: expected a section, not a value`,
 		`FILE:8: limits.contacts: `,
 		`FILE:9: limits.lookups.brust: unknown key`,
-		`FILE:10: limits.token_life: must be more than 0`,
-		`FILE:11: roles: "foo" is not served`,
-		`FILE:11: roles: "bar" is not served`,
-		`FILE:15: roles: already set in line 11`,
+		`FILE:10: limits.token_life: must be greater than zero`,
+		`FILE:11: roles: "foo" is not one of api, relay, media`,
+		`FILE:11: roles: "bar" is not one of api, relay, media`,
+		`FILE:15: roles: already set on line 11`,
 		`FILE:16: "a\nb\u202e": unknown key`,
 		`FILE:19: tls.cert, tls.key: only one`,
-		`FILE:20: blob.dir: a value is expected`,
+		`FILE:20: blob.dir: expected a value`,
 		`FILE:21: turn.external: "x" is not`,
 		`FILE:21: turn.secret: aliases`,
 	}
@@ -127,7 +127,7 @@ func TestClientReport(t *testing.T) {
 	if !ok {
 		t.Fatalf("got %v", err)
 	}
-	for i, want := range []string{"1: output: ", "3: intervals.ping: ", "4: proxy: not http://", "5: files.dir: ", "6: nonsense: unknown key"} {
+	for i, want := range []string{"1: output: ", "3: intervals.ping: ", "4: proxy: not a URL such as http://", "5: files.dir: ", "6: nonsense: unknown key"} {
 		if i >= len(bad.Lines()) || !strings.Contains(bad.Lines()[i], "config.yaml:"+want) {
 			t.Errorf("no line with %q in\n%v", want, err)
 		}
@@ -140,10 +140,10 @@ func TestClientReport(t *testing.T) {
 // TestOddFiles holds what a file may be beside keys and values.
 func TestOddFiles(t *testing.T) {
 	for text, want := range map[string]string{
-		"": "", "# nothing\n": "", "---\n": "", "domain: d\n---\ndomain: e\n": "second document", "- domain\n": "keys and values",
-		"domain: d\nlimits:\n": "", "domain: d\nlisten: ~\n": "", "domain: d\nlimits: {}\n": "", "just text": "keys and values",
-		"domain: d\nlimits.ping: 3s\n": "not a key", "domain: \"\x01\"": "not YAML", "domain: d\n<<: {listen: x}\n": "not a key",
-		"domain: d\nlimits: 3\n": "a section is expected", "domain: d\nroles: [[api]]\n": "roles", "? [a]\n: b\n": "not a key",
+		"": "", "# nothing\n": "", "---\n": "", "domain: d\n---\ndomain: e\n": "only one document is allowed", "- domain\n": "expected lines of the form key: value",
+		"domain: d\nlimits:\n": "", "domain: d\nlisten: ~\n": "", "domain: d\nlimits: {}\n": "", "just text": "expected lines of the form key: value",
+		"domain: d\nlimits.ping: 3s\n": "not a valid key", "domain: \"\x01\"": "not valid YAML", "domain: d\n<<: {listen: x}\n": "not a valid key",
+		"domain: d\nlimits: 3\n": "expected a section", "domain: d\nroles: [[api]]\n": "roles", "? [a]\n: b\n": "not a valid key",
 	} {
 		t.Setenv("SECMSG_DOMAIN", "")
 		if text == "" || text[0] == '#' || text == "---\n" {
@@ -160,8 +160,8 @@ func TestOddFiles(t *testing.T) {
 // something that nobody wrote, and in words of the file, not of Go.
 func TestNothingIsConverted(t *testing.T) {
 	for text, want := range map[string]string{
-		"listen: true": "a text is expected", "listen: 2024-01-01": "not a date", "listen: [a]": "not a list", "listen: {a: b}": "not a section",
-		"roles: [[api]]": "not a list", "roles: [true]": "a text is expected", "tls: {also: [{a: b}]}": "not a section",
+		"listen: true": "expected text", "listen: 2024-01-01": "not a date", "listen: [a]": "not a list", "listen: {a: b}": "not a section",
+		"roles: [[api]]": "not a list", "roles: [true]": "expected text", "tls: {also: [{a: b}]}": "not a section",
 		"limits: {connections: {total: 1.7}}": "not a whole number", "limits: {connections: {total: true}}": "not a whole number",
 		"limits: {connections: {total: abc}}": "not a whole number", "limits: {connections: {total: [1]}}": "not a list",
 		"limits: {connections: {total: 1e30}}": "not a whole number", "limits: {connections: {total: 99999999999999999999}}": "not a whole number",
@@ -192,11 +192,11 @@ func TestRules(t *testing.T) {
 		"domain: d\nlimits: {ping: -1s}":                "limits.ping",
 		"domain: d\nlog: {level: loud}":                 "log.level",
 		"domain: d\naddress: nowhere":                   "address",
-		"domain: d\ndomain: e":                          "already set in line 1",
-		"domain: [":                                     "not YAML",
+		"domain: d\ndomain: e":                          "already set on line 1",
+		"domain: [":                                     "not valid YAML",
 		"domain: d\nlimits: {mailbox: {envelopes: -5}}": "limits.mailbox.envelopes",
-		"domain: d\nlimits: {blobs: {bandwidth: 1KiB}}": "limits.blobs.bandwidth: 0 or at least 1MiB",
-		"domain: d\nblob: {s3: {endpoint: \"https://s3\"}}\nlimits: {blobs: {bandwidth: 1MiB}}": "limits.blobs.bandwidth: files in S3 do not pass",
+		"domain: d\nlimits: {blobs: {bandwidth: 1KiB}}": "limits.blobs.bandwidth: must be 0 or at least 1MiB",
+		"domain: d\nblob: {s3: {endpoint: \"https://s3\"}}\nlimits: {blobs: {bandwidth: 1MiB}}": "limits.blobs.bandwidth: cannot be set with S3",
 	} {
 		if _, err := config.LoadServer("/d", write(t, text), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", text, err, want)
@@ -267,11 +267,11 @@ func TestFileStore(t *testing.T) {
 		"bucket: b":                                "blob.s3.endpoint: missing",
 		"secret_key: s":                            "blob.s3.endpoint: missing",
 		"endpoint: \"https://h\"" + keys:           "blob.s3.bucket: missing",
-		"endpoint: \"https://h\", bucket: b":       "blob.s3.access_key: set either it or access_key_file",
-		"endpoint: \"http://h\", bucket: b" + keys: "must be https",
-		"endpoint: \"http://127.0.0.1.evil.example\", bucket: b" + keys: "must be https",
-		"endpoint: \"http://10.0.0.1\", bucket: b" + keys:               "must be https",
-		"endpoint: \"ftp://h\", bucket: b" + keys:                       "must be https",
+		"endpoint: \"https://h\", bucket: b":       "blob.s3.access_key: exactly one of this and access_key_file",
+		"endpoint: \"http://h\", bucket: b" + keys: "must be an https URL",
+		"endpoint: \"http://127.0.0.1.evil.example\", bucket: b" + keys: "must be an https URL",
+		"endpoint: \"http://10.0.0.1\", bucket: b" + keys:               "must be an https URL",
+		"endpoint: \"ftp://h\", bucket: b" + keys:                       "must be an https URL",
 		"endpoint: \"h:9000\", bucket: b" + keys:                        "not https://HOST[:PORT]",
 		"endpoint: \"https://u:p@h\", bucket: b" + keys:                 "not https://HOST[:PORT]",
 		"endpoint: \"https://h/path\", bucket: b" + keys:                "not https://HOST[:PORT]",
@@ -279,8 +279,8 @@ func TestFileStore(t *testing.T) {
 		"endpoint: \"https://\", bucket: b" + keys:                      "not https://HOST[:PORT]",
 		"endpoint: \"https://:443\", bucket: b" + keys:                  "not https://HOST[:PORT]",
 		"endpoint: \"https://h\", bucket: b, region: \"\"" + keys:       "blob.s3.region: missing",
-		"endpoint: \"https://h\", bucket: b, secret_key_file: f" + keys: "blob.s3.secret_key: set either",
-		"endpoint: \"https://h\", bucket: b, access_key_file: f" + keys: "blob.s3.access_key: set either",
+		"endpoint: \"https://h\", bucket: b, secret_key_file: f" + keys: "blob.s3.secret_key: exactly one",
+		"endpoint: \"https://h\", bucket: b, access_key_file: f" + keys: "blob.s3.access_key: exactly one",
 		"endpoint: \"https://h\", bucket: b, prefix: \"../x/\"" + keys:  "blob.s3.prefix",
 		"endpoint: \"https://h\", bucket: \"a/b\"" + keys:               "blob.s3.bucket",
 		"endpoint: \"https://h\", bucket: b, prefix: \"/x/\"" + keys:    "blob.s3.prefix",

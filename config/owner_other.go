@@ -4,7 +4,8 @@ package config
 
 import "io/fs"
 
-// enforceMode: permissions are access lists here, which a mode does not show.
+// enforceMode is false: on this platform permissions are access control lists, which a
+// file mode does not show.
 const enforceMode = false
 
 func checkOwner(string, fs.FileInfo) error { return nil }

@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// enforceMode: the file system knows the modes of users, groups and others.
+// enforceMode is true: file systems have modes for user, group and others.
 const enforceMode = true
 
 // checkOwner refuses a directory of another user.
@@ -21,7 +21,7 @@ func checkOwner(dir string, info fs.FileInfo) error {
 	return nil
 }
 
-// foreignOwner returns the owner of a file that is not the caller's own.
+// foreignOwner returns the owner of a file that belongs to another user.
 func foreignOwner(info fs.FileInfo) (owner, bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || int(st.Uid) == os.Geteuid() {

@@ -18,7 +18,7 @@ const (
 	appName = "secmsg"
 )
 
-// Paths are the places of one profile.
+// Paths are the files and directories of one profile.
 type Paths struct {
 	Home     string // as given by --home; empty when the XDG directories are used
 	Config   string // directory of config.yaml
@@ -33,15 +33,15 @@ type Paths struct {
 	pointer string
 }
 
-// ResolvePaths finds the places of the profile in home, or of the user's XDG
-// directories when home is empty. It creates nothing. An error that the user
-// can do something about has a Hint method.
+// ResolvePaths returns the paths of the profile in home, or in the user's XDG
+// directories if home is empty. It creates nothing. An error that the user can fix has
+// a Hint method.
 func ResolvePaths(home string) (Paths, error) {
 	var p Paths
 	if home != "" {
 		dir, err := filepath.Abs(home)
 		if err != nil {
-			return Paths{}, fmt.Errorf("find --home %s: %w", home, err)
+			return Paths{}, fmt.Errorf("cannot resolve --home %s: %w", home, err)
 		}
 		p = Paths{Home: dir, Config: dir, Data: dir, State: dir}
 	} else {
@@ -68,9 +68,9 @@ func ResolvePaths(home string) (Paths, error) {
 	return p, nil
 }
 
-// EnsurePrivateDir creates dir with mode 0700, or refuses one that others may
-// enter: what keeps a profile's keys from other users is this directory. The
-// error names the chmod to type.
+// EnsurePrivateDir creates dir with mode 0700, or refuses one that other users may
+// enter: only this directory's mode protects the keys of a profile. The error's hint is
+// the chmod command to run.
 func EnsurePrivateDir(dir string) error {
 	if err := durable.MkdirAll(dir, privateDir); err != nil {
 		return fmt.Errorf("create directory: %w", err)
@@ -96,7 +96,7 @@ func CheckPrivateDir(dir string) error {
 	return nil
 }
 
-// LooseError tells that a directory is open to other users.
+// LooseError means that a directory is open to other users.
 type LooseError struct {
 	Dir  string
 	Mode fs.FileMode
@@ -107,7 +107,7 @@ func (e *LooseError) Error() string {
 	return fmt.Sprintf("directory %s is open to other users (mode %04o)", e.Dir, e.Mode)
 }
 
-// Hint is the command that puts it right.
+// Hint is the command that fixes it.
 func (e *LooseError) Hint() string { return "chmod 700 " + shellQuote(e.Dir) }
 
 // shellQuote quotes s for a POSIX shell where it needs quoting.
@@ -121,8 +121,8 @@ func shellQuote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// xdg returns the directory that name holds. The XDG specification says that a
-// relative path is to be ignored.
+// xdg returns the directory in the environment variable name. The XDG specification
+// requires that a relative path be ignored.
 func xdg(name, user, fallback string) string {
 	if dir := os.Getenv(name); filepath.IsAbs(dir) {
 		return dir

@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// Problem is one thing that is wrong with a configuration.
+// Problem is one error in a configuration.
 type Problem struct {
-	File string // "" if no file is to blame
-	Line int    // in File, from 1; 0 if no line is to blame
-	Key  string // a key as in the file, or the name of an environment variable; "" if no single one is to blame
+	File string // "" if the problem is not in a file
+	Line int    // in File, from 1; 0 if the problem is not on a line
+	Key  string // a key as in the file, or the name of an environment variable; "" if it is about no single key
 	Text string
 }
 
@@ -34,10 +34,10 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Invalid is everything that is wrong with a configuration, in the order of the file.
+// Invalid lists all problems of a configuration, in the order of the file.
 type Invalid struct{ Problems []Problem }
 
-// Error has a line for each problem.
+// Error returns a line for each problem.
 func (e *Invalid) Error() string { return strings.Join(e.Lines(), "\n") }
 
 // Lines returns the problems as lines of text.
@@ -60,8 +60,8 @@ func invalid(problems []Problem) error {
 	return &Invalid{Problems: problems}
 }
 
-// broken makes problems of what a struct's rules found. Each of their errors
-// begins with the key that it is about, or with several.
+// broken converts the errors of Validate to problems. Each error begins with the key,
+// or the comma-separated keys, that it is about.
 func broken(err error) []Problem {
 	if err == nil {
 		return nil
@@ -83,7 +83,8 @@ func broken(err error) []Problem {
 	return []Problem{{Key: key, Text: text}}
 }
 
-// name makes a key that somebody wrote fit for a line of text.
+// name quotes a key from the file if it holds characters that do not belong in an
+// error message.
 func name(key string) string {
 	for _, r := range key {
 		if r <= ' ' || r > '~' || r == '"' {

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// maxSocketPath is the longest path that is used for a Unix socket. The
-	// kernel's limit is 108 bytes on Linux and 104 on the BSDs and macOS.
+	// maxSocketPath is the longest path of a Unix socket that is used. The kernel's
+	// limit is 108 bytes on Linux and 104 on the BSDs and macOS.
 	maxSocketPath = 100
 	// maxPointer bounds the file that names the socket.
 	maxPointer = 4096
@@ -21,12 +21,11 @@ const (
 	socketName = "secmsg.sock"
 )
 
-// Places lists where a daemon of this profile may make its socket, the best
-// place first. The list depends on the environment of the caller and on the
-// directories that exist at the moment: a cron job and a login shell have
-// different ones, and a runtime directory comes and goes with the sessions of
-// its user. Therefore a daemon tells where it listens with Announce, and takes
-// another place when it loses one.
+// Places lists the paths where a daemon of this profile may create its socket, the best
+// first. The list depends on the caller's environment and on the directories that exist
+// at the moment: a cron job and a login shell have different environments, and a
+// runtime directory comes and goes with the sessions of its user. So a daemon announces
+// the path that it uses, and moves to another one if it loses its socket.
 func (p Paths) Places() []string {
 	var all []string
 	add := func(path string) {
@@ -41,9 +40,9 @@ func (p Paths) Places() []string {
 		}
 	}
 	add(filepath.Join(p.Data, socketName))
-	// The profile's path may be too long for a socket, and its file system may
-	// take none. The name is a digest of the profile's directory, so that two
-	// profiles never meet.
+	// The path of the profile may be too long for a socket, or its file system may not
+	// support sockets. The digest of the profile's directory keeps the sockets of
+	// different profiles apart.
 	sum := sha256.Sum256([]byte(p.Data))
 	digest := hex.EncodeToString(sum[:8]) + ".sock"
 	for _, dir := range run {
@@ -53,8 +52,8 @@ func (p Paths) Places() []string {
 	return all
 }
 
-// Sockets lists where a client looks for the daemon of this profile: first the
-// place that a daemon announced, then all others where one may be.
+// Sockets lists the paths where a client looks for the daemon of this profile: first
+// the announced one, then all other places.
 func (p Paths) Sockets() []string {
 	all := p.Places()
 	if s := p.announced(); s != "" {
@@ -92,10 +91,10 @@ func (p Paths) announced() string {
 	return s
 }
 
-// runtimeDirs lists the user's runtime directories that exist: the one that the
-// environment names, and the well-known one, which a job outside of any session
-// shares with the user's sessions. A directory of somebody else is none: sudo
-// and su may leave the variable of another user behind.
+// runtimeDirs lists the existing runtime directories of the user: the one that the
+// environment names, and the well-known one, through which a job outside of any session
+// finds the daemon of the user's sessions. The environment may still name the directory
+// of another user, under sudo or su; that one is ignored.
 func runtimeDirs() []string {
 	var all []string
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {

@@ -14,7 +14,7 @@ type entry struct {
 	name  string // last element
 	depth int
 	doc   string
-	value reflect.Value // invalid for the head of a section
+	value reflect.Value // the zero Value for a section
 }
 
 // entries lists the sections and leaves of a pointer to a configuration struct.
@@ -43,15 +43,15 @@ func entries(s any) []entry {
 }
 
 // sampleHead begins the file that `serverd init` writes.
-const sampleHead = `# Configuration of secmsg serverd. Every option stands here with its default;
-# remove the # in front to change it (and in front of the sections above it).
-# Each option is also an environment variable: limits.mailbox.bytes is
-# SECMSG_LIMITS_MAILBOX_BYTES.
+const sampleHead = `# Configuration of secmsg serverd. Every option is listed with its default.
+# To change an option, remove the # in front of it and of the sections it is in.
+# Every option can also be set by an environment variable: limits.mailbox.bytes
+# by SECMSG_LIMITS_MAILBOX_BYTES.
 
 `
 
-// SampleServer returns the text of a configuration file in which domain and
-// address are set and everything else stands as a comment with its default.
+// SampleServer returns the text of a configuration file in which domain and address are
+// set, and every other option is a comment with its default.
 func SampleServer(domain, address string) string {
 	s := DefaultServer()
 	s.Domain, s.Address = domain, address

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// day is what the suffix d of a duration means; calendars play no part in retention.
+// day is the meaning of the suffix d in a duration: 24 hours, whatever the calendar.
 const day = 24 * time.Hour
 
 // ParseDuration reads a Go duration, or whole days such as "30d". Negative
@@ -17,18 +17,19 @@ func ParseDuration(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		if err != nil {
-			return 0, fmt.Errorf("%q is not a duration such as 30s, 10m or 30d", text)
+			return 0, fmt.Errorf("%q is not a duration (example: 30s, 10m or 30d)", text)
 		}
 		return time.Duration(n) * day, nil
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {
-		return 0, fmt.Errorf("%q is not a duration such as 30s, 10m or 30d", text)
+		return 0, fmt.Errorf("%q is not a duration (example: 30s, 10m or 30d)", text)
 	}
 	return d, nil
 }
 
-// FormatDuration writes d as ParseDuration reads it, in days, hours, minutes or seconds where it is whole.
+// FormatDuration formats d for ParseDuration, in whole days, hours or minutes if
+// possible.
 func FormatDuration(d time.Duration) string {
 	switch {
 	case d > 0 && d%day == 0:
@@ -65,7 +66,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 		*s = Size(n * u.bytes)
 		return nil
 	}
-	return fmt.Errorf("%q is not a size such as 64KiB or 100MiB", text)
+	return fmt.Errorf("%q is not a size (example: 64KiB or 100MiB)", text)
 }
 
 // String returns the size in the largest unit in which it is whole.

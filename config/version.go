@@ -6,9 +6,9 @@ import "runtime/debug"
 // -ldflags "-X secmsg/config.version=v1.2.3".
 var version string
 
-// Version names the build: what the linker was told, or the module's version if it was installed by one,
-// else the revision of the checkout with "+dirty" for local changes, else "devel".
-// Both sides of the local socket tell it.
+// Version names the build: the version that the linker set, otherwise the version of
+// the module, otherwise the revision of the checkout, with "+dirty" for local changes,
+// otherwise "devel". Commands and daemon tell each other their versions.
 func Version() string {
 	if version != "" {
 		return version

@@ -30,7 +30,7 @@ type listener struct {
 	n       int             // events printed or handled so far
 	last    int64           // seq of the last of them; at first, where the subscription began
 	acked   int64           // seq of the last acknowledged event
-	away    map[string]bool // accounts for which the user was told that the server is away
+	away    map[string]bool // accounts whose server is away, as already printed
 	started bool            // a subscription has succeeded
 }
 

@@ -136,7 +136,7 @@ func TestListenOutlivesTheDaemon(t *testing.T) {
 	// starts it again.
 	w.must("bob", "", "daemon", "stop")
 	for _, l := range bots {
-		l.told("waiting for it to be started again", 1)
+		l.told("waiting until it is started again", 1)
 	}
 	if _, err := w.DaemonPID("bob"); err == nil {
 		t.Error("a listen has started the daemon that was stopped")
@@ -167,13 +167,13 @@ func TestListenOutlivesTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range bots {
-		l.told("no connection to the server", 1)
+		l.told("lost the connection to the server", 1)
 	}
 	if err := w.StartServer(ctx); err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range bots {
-		l.told("connected to the server again", 1)
+		l.told("reconnected to the server", 1)
 	}
 	send("last")
 	check()

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Ways to draw a picture on a terminal: the values of --graphics, and blocks in
-// the 256 colours of terminals that do not take 24 bits.
+// Ways to draw a picture on a terminal: the values of --graphics, and blocks256 for
+// terminals with only 256 colours.
 const (
 	graphicsKitty     = "kitty"
 	graphicsITerm     = "iterm"
@@ -27,8 +27,8 @@ const (
 	maxPictureBytes = 16 << 10
 	// maxPictureSide bounds its width and height in pixels.
 	maxPictureSide = 512
-	// cellWidth is how many pixels wide a character is taken to be: the terminals
-	// do not tell without being asked.
+	// cellWidth is the assumed width of a character in pixels. Asking the terminal
+	// would mean reading its answer from standard input.
 	cellWidth = 8
 	// maxPictureColumns bounds the width of a picture in characters.
 	maxPictureColumns = maxPictureSide
@@ -39,9 +39,9 @@ func graphicsValues() []string {
 	return []string{graphicsKitty, graphicsITerm, graphicsSixel, graphicsBlocks, graphicsNone}
 }
 
-// graphicsMode returns how pictures are drawn: as the user said, if he did; else
-// not at all if nobody sees it or colours are not wanted (https://no-color.org);
-// else what the terminal is known to be able to, by its environment.
+// graphicsMode returns how pictures are drawn. An explicit choice wins. Without a
+// terminal, or with NO_COLOR (https://no-color.org), nothing is drawn. Otherwise the
+// environment variables of known terminals decide.
 func graphicsMode(explicit string, terminal bool, getenv func(string) string) (string, error) {
 	deep := slices.Contains([]string{"truecolor", "24bit"}, getenv("COLORTERM")) || strings.HasSuffix(getenv("TERM"), "-direct")
 	blocks := graphicsBlocks256
@@ -53,7 +53,7 @@ func graphicsMode(explicit string, terminal bool, getenv func(string) string) (s
 		return blocks, nil
 	case explicit != "":
 		if !slices.Contains(graphicsValues(), explicit) {
-			return "", usagef("--graphics %s: want one of %s", visible(explicit), strings.Join(graphicsValues(), ", "))
+			return "", usagef("--graphics: %q is not one of %s", visible(explicit), strings.Join(graphicsValues(), ", "))
 		}
 		return explicit, nil
 	case !terminal, getenv("NO_COLOR") != "":
@@ -65,7 +65,8 @@ func graphicsMode(explicit string, terminal bool, getenv func(string) string) (s
 	return blocks, nil
 }
 
-// terminalGraphics names what a terminal draws, or nothing if that is blocks.
+// terminalGraphics returns the graphics protocol of a terminal, graphicsNone, or an
+// empty string if only blocks are known to work.
 func terminalGraphics(getenv func(string) string) string {
 	term, program := getenv("TERM"), getenv("TERM_PROGRAM")
 	has := func(s string, parts ...string) bool {
@@ -75,7 +76,7 @@ func terminalGraphics(getenv func(string) string) string {
 	case term == "" || term == "dumb" || strings.HasPrefix(term, "vt"):
 		return graphicsNone
 	case strings.HasPrefix(term, "screen"), strings.HasPrefix(term, "tmux"), program == "tmux":
-		return "" // a multiplexer, which passes on none of the protocols
+		return "" // multiplexers pass none of the protocols on
 	case getenv("KITTY_WINDOW_ID") != "", has(term, "kitty", "ghostty"), program == "ghostty":
 		return graphicsKitty
 	case has(program, "iTerm", "WezTerm", "mintty"), has(getenv("LC_TERMINAL"), "iTerm"):
@@ -86,9 +87,8 @@ func terminalGraphics(getenv func(string) string) string {
 	return ""
 }
 
-// openPicture decodes the thumbnail of a file, which is a peer's: a JPEG whose
-// length and sides are checked before anything is decoded. After an error the
-// file is as good as one without a picture.
+// openPicture decodes a thumbnail that a peer sent. It must be a JPEG, and its length,
+// width and height are checked before it is decoded.
 func openPicture(data []byte) (image.Image, error) {
 	if len(data) > maxPictureBytes {
 		return nil, fmt.Errorf("picture of %d bytes", len(data))
@@ -107,9 +107,9 @@ func openPicture(data []byte) (image.Image, error) {
 	return pic, nil
 }
 
-// renderPicture draws a picture, at most cols characters wide, with a newline
-// behind it. how is what graphicsMode gave; for none only a note is written. The
-// terminal gets pixels that were encoded here, never a byte of what a peer sent.
+// renderPicture draws a picture, at most cols characters wide, followed by a newline.
+// how is a result of graphicsMode; for none, only a note is written. The pixels are
+// encoded again here, so the terminal never gets a byte that a peer wrote.
 func renderPicture(w io.Writer, pic image.Image, how string, cols int) error {
 	cols = min(max(cols, 1), maxPictureColumns)
 	var out bytes.Buffer
@@ -128,7 +128,7 @@ func renderPicture(w io.Writer, pic image.Image, how string, cols int) error {
 	case graphicsNone:
 		fmt.Fprintf(&out, "picture of %d x %d pixels, not drawn", pic.Bounds().Dx(), pic.Bounds().Dy())
 	default:
-		return fmt.Errorf("draw picture: no way called %q", how)
+		return fmt.Errorf("draw picture: unknown mode %q", how)
 	}
 	if err != nil {
 		return fmt.Errorf("draw picture: %w", err)
@@ -138,14 +138,14 @@ func renderPicture(w io.Writer, pic image.Image, how string, cols int) error {
 	return err
 }
 
-// columns is how many characters a picture of a width in pixels takes.
+// columns is the width of a picture in characters, at most cols.
 func columns(pic image.Image, cols int) int {
 	return min((pic.Bounds().Dx()+cellWidth-1)/cellWidth, cols)
 }
 
-// fit returns a picture scaled down to a width in pixels, each new pixel being
-// the mean of those that it covers; one that is narrow enough keeps its size.
-// What is transparent becomes black.
+// fit scales a picture down to a width in pixels. Each new pixel is the mean of the
+// pixels it covers. A picture that is narrow enough keeps its size. Transparent pixels
+// become black.
 func fit(pic image.Image, width int) *image.RGBA {
 	b := pic.Bounds()
 	w, h := b.Dx(), b.Dy()

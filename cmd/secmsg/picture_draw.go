@@ -21,7 +21,7 @@ const (
 	sixelRows = 6
 )
 
-// encodePNG returns a picture as the PNG that kitty and iTerm2 take.
+// encodePNG encodes a picture as PNG, for kitty and iTerm2.
 func encodePNG(pic image.Image) ([]byte, error) {
 	var b bytes.Buffer
 	err := png.Encode(&b, pic)
@@ -29,8 +29,8 @@ func encodePNG(pic image.Image) ([]byte, error) {
 }
 
 // drawKitty writes a picture in kitty's protocol (terminal graphics protocol,
-// "Remote client"): transmit and show (a=T) a PNG (f=100) in pieces (m=1 while
-// more follow), without an answer, which would be read as typed (q=2).
+// "Remote client"): transmit and show (a=T) a PNG (f=100) in pieces (m=1 for all but
+// the last). q=2 suppresses the terminal's answer, which would appear as typed input.
 func drawKitty(out *bytes.Buffer, pic image.Image, cols int) error {
 	data, err := encodePNG(pic)
 	if err != nil {
@@ -70,7 +70,7 @@ func drawSixel(out *bytes.Buffer, pic *image.RGBA) {
 	for _, i := range paletted.Pix {
 		used[i] = true
 	}
-	fmt.Fprintf(out, escape+"P0;1q\"1;1;%d;%d", w, h) // 0: no ratio; 1: what is not drawn stays; square pixels
+	fmt.Fprintf(out, escape+"P0;1q\"1;1;%d;%d", w, h) // 0: no ratio; 1: keep the background; square pixels
 	for i, c := range paletted.Palette {
 		if used[i] {
 			r, g, b, _ := c.RGBA()
@@ -101,7 +101,7 @@ func sixelLine(pic *image.Paletted, top int, index uint8) (string, bool) {
 	var last byte
 	run, any := 0, false
 	flush := func() {
-		if run > 3 { // shorter than the repetition
+		if run > 3 { // else the repetition is no shorter
 			fmt.Fprintf(&out, "!%d%c", run, last)
 		} else {
 			out.Write(bytes.Repeat([]byte{last}, run))
@@ -121,14 +121,14 @@ func sixelLine(pic *image.Paletted, top int, index uint8) (string, bool) {
 		}
 		run++
 	}
-	if last != '?' { // nothing at the end need not be drawn
+	if last != '?' { // empty sixels at the end need not be drawn
 		flush()
 	}
 	return out.String(), any
 }
 
-// drawBlocks writes a picture as upper half blocks, each of which is two pixels:
-// its own colour above, that of its background below.
+// drawBlocks writes a picture as upper half blocks. Each block shows two pixels: the
+// foreground colour is the upper one, the background colour the lower one.
 func drawBlocks(out *bytes.Buffer, pic *image.RGBA, code func(color.RGBA) string) {
 	const upperHalf = "\u2580"
 	for y := 0; y < pic.Rect.Dy(); y += 2 {
@@ -151,11 +151,12 @@ func drawBlocks(out *bytes.Buffer, pic *image.RGBA, code func(color.RGBA) string
 	}
 }
 
-// deepColor is a colour of 24 bits in a sequence that selects one (ISO 8613-6).
+// deepColor is the parameter that selects a colour of 24 bits (ISO 8613-6).
 func deepColor(c color.RGBA) string { return fmt.Sprintf("2;%d;%d;%d", c.R, c.G, c.B) }
 
-// color256 is the nearest of xterm's colours 16 to 255: a cube of six levels each
-// (0, 95, 135 ... 255), then 24 greys (8, 18 ... 238).
+// color256 is the parameter that selects the nearest of xterm's colours 16 to 255: a
+// cube with six levels of each primary (0, 95, 135 ... 255), then 24 greys (8, 18 ...
+// 238).
 func color256(c color.RGBA) string {
 	const cube, greys = 16, 232
 	level := func(v uint8) (index, value int) {
@@ -175,7 +176,7 @@ func color256(c color.RGBA) string {
 	return fmt.Sprintf("5;%d", cube+36*ri+6*gi+bi)
 }
 
-// distance is the square of how far a colour is from another.
+// distance is the square of the distance between two colours.
 func distance(c color.RGBA, r, g, b int) int {
 	dr, dg, db := int(c.R)-r, int(c.G)-g, int(c.B)-b
 	return dr*dr + dg*dg + db*db

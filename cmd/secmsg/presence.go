@@ -11,9 +11,10 @@ import (
 func newPresenceCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "presence [PEER...]",
-		Short: "Tell who is online, of the contacts that have you as a contact",
-		Long: "Tell who is online, of the contacts that have you as a contact too. Without a\n" +
-			"connection to the server that is unknown. LAST SEEN is what the server told last.",
+		Short: "Show which contacts are online",
+		Long: "Show which contacts are online. The server tells only about contacts that have you\n" +
+			"as a contact too (MUTUAL). Without a connection to the server, ONLINE is unknown.\n" +
+			"LAST SEEN is the last time that the server reported.",
 		Args: argsBetween(0, -1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runPresence(cmd.Context(), a, args) },
 	}
@@ -30,13 +31,13 @@ func runPresence(ctx context.Context, a *app, peers []string) error {
 			t.row(e, e.Peer, knownWord(e.Online), knownWord(e.Mutual), timeText(e.LastSeen))
 		}
 		if r.Offline != nil {
-			a.notef("who is online is not known: %s", visible(r.Offline.Message))
+			a.notef("cannot tell who is online: %s", visible(r.Offline.Message))
 		}
 		return t.flush()
 	})
 }
 
-// knownWord is yesNo for what may be unknown.
+// knownWord is yesNo, or "unknown" for nil.
 func knownWord(b *bool) string {
 	if b == nil {
 		return "unknown"

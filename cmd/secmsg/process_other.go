@@ -7,13 +7,13 @@ import (
 	"syscall"
 )
 
-// ownSession has nothing to detach from here.
+// ownSession does nothing: this platform has no sessions.
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }
 
-// ownGroup: there are no process groups here.
+// ownGroup does nothing: this platform has no process groups.
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }
 
-// endGroup ends a child.
+// endGroup kills a child.
 func endGroup(p *os.Process) error { return p.Kill() }
 
 // process is a daemon that this command started.
@@ -22,11 +22,12 @@ type process struct {
 	gone bool
 }
 
-// ended cannot be asked without waiting here; the timeout of the start decides.
+// ended reports only a process that end has killed: this platform cannot be asked
+// without waiting. The timeout of the start applies instead.
 func (p *process) ended() bool  { return p.gone }
 func (p *process) failed() bool { return false }
 
-// end ends the process.
+// end kills the process: this platform has no request to exit.
 func (p *process) end() {
 	if h, err := os.FindProcess(p.pid); err == nil {
 		_ = h.Kill()
@@ -34,7 +35,7 @@ func (p *process) end() {
 	p.gone = true
 }
 
-// kill ends the process at once.
+// kill kills the process.
 func (p *process) kill() { p.end() }
 
 // alive reports whether a process with this id exists.
@@ -49,8 +50,8 @@ func alive(pid int) bool {
 
 func privateUmask() {}
 
-// keepDescriptors: handles are inherited only when asked for here.
+// keepDescriptors does nothing: this platform passes no handles on unless asked to.
 func keepDescriptors() {}
 
-// terminate ends a process: there is no request to end here.
+// terminate kills a process: this platform has no request to exit.
 func terminate(p *os.Process) error { return p.Kill() }

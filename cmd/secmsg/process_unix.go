@@ -12,10 +12,10 @@ import (
 // ownSession detaches a child from the caller's terminal and job control.
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
-// ownGroup puts a child and what it starts into a process group of their own.
+// ownGroup puts a child and its descendants into a new process group.
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// endGroup asks a child's process group to end.
+// endGroup sends SIGTERM to a child's process group.
 func endGroup(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGTERM) }
 
 // process is a daemon that this command started.
@@ -25,7 +25,7 @@ type process struct {
 	gone   bool
 }
 
-// ended reports, without waiting, whether the process is over.
+// ended reports, without waiting, whether the process has exited.
 func (p *process) ended() bool {
 	if !p.gone {
 		pid, err := syscall.Wait4(p.pid, &p.status, syscall.WNOHANG, nil)
@@ -34,28 +34,28 @@ func (p *process) ended() bool {
 	return p.gone
 }
 
-// failed reports whether it ended with an error.
+// failed reports whether the process exited with an error.
 func (p *process) failed() bool { return p.gone && (!p.status.Exited() || p.status.ExitStatus() != 0) }
 
-// end asks the process to end.
+// end sends SIGTERM to the process.
 func (p *process) end() { _ = syscall.Kill(p.pid, syscall.SIGTERM) }
 
-// kill ends the process at once.
+// kill sends SIGKILL to the process.
 func (p *process) kill() { _ = syscall.Kill(p.pid, syscall.SIGKILL) }
 
-// alive reports whether a process with this id exists and is signalable.
+// alive reports whether a process with this id exists.
 func alive(pid int) bool {
 	err := syscall.Kill(pid, 0)
 	return err == nil || err == syscall.EPERM
 }
 
-// keepDescriptors makes every descriptor but the standard ones close in a
-// child. A shell's own (exec 9>lock; flock 9) would stay open, and locked, in
-// the daemon for as long as it runs.
+// keepDescriptors marks every descriptor except the standard ones as close-on-exec.
+// A descriptor of the caller's shell (exec 9>lock; flock 9) would otherwise stay open,
+// and locked, as long as the daemon runs.
 func keepDescriptors() {
 	dir, err := os.ReadDir("/dev/fd")
 	if err != nil {
-		const usual = 1024 // descriptors that a shell may have made
+		const usual = 1024 // more than a shell has open
 		for fd := 3; fd < usual; fd++ {
 			syscall.CloseOnExec(fd)
 		}
@@ -68,11 +68,10 @@ func keepDescriptors() {
 	}
 }
 
-// privateUmask lets nothing that this process makes be open to others.
+// privateUmask makes every new file of this process inaccessible to other users.
 func privateUmask() { syscall.Umask(0o077) }
 
-// terminate asks a process to end. One that is stopped is let go on, so that it
-// sees the request.
+// terminate sends SIGTERM to a process, and SIGCONT so that a suspended one handles it.
 func terminate(p *os.Process) error {
 	err := p.Signal(syscall.SIGTERM)
 	if err == nil {

@@ -8,8 +8,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// profile reads the configuration of the profile once the flags are known, and
-// completes the global flags from it.
+// profile reads the configuration of the profile, with the global flags as overrides,
+// and sets the flags to the resulting values.
 func (a *app) profile() (config.Client, error) {
 	values := map[string]any{}
 	if a.account != "" {
@@ -36,8 +36,8 @@ func (a *app) profile() (config.Client, error) {
 	return cfg, nil
 }
 
-// configError makes a usage error of an error of config, with its hint if it has
-// one. A wrong configuration stays in the chain, so that run prints its lines.
+// configError makes a usage error of an error from package config, with its hint if
+// it has one. A *config.Invalid stays in the chain, so that run can print its lines.
 func configError(err error) error {
 	e := usagef("%v", err)
 	if bad, ok := errors.AsType[*config.Invalid](err); ok {
@@ -64,8 +64,8 @@ func (e invalidConfig) Error() string { return e.config.Error() }
 // Unwrap returns both.
 func (e invalidConfig) Unwrap() []error { return []error{e.usage, e.config} }
 
-// daemonTarget is where the daemon of a profile is found, and how this command
-// introduces itself.
+// daemonTarget returns the places to look for the daemon of a profile, and this
+// command's own version for the hello.
 func daemonTarget(cfg config.Client) local.Target {
 	return local.Target{
 		Sockets: cfg.Paths.Sockets(), Profile: cfg.Paths.Data, Lock: cfg.Paths.Lock,
@@ -78,7 +78,7 @@ func (a *app) dial(ctx context.Context) (*local.Client, error) {
 	return a.dialAs(ctx, local.HelloParams{Version: config.Version()})
 }
 
-// dialAs is dial for a command that introduces itself in its own way.
+// dialAs is dial with other parameters for the hello.
 func (a *app) dialAs(ctx context.Context, caller local.HelloParams) (*local.Client, error) {
 	cfg, err := a.profile()
 	if err != nil {
@@ -106,12 +106,12 @@ func (a *app) withDaemon(ctx context.Context, f func(*local.Client) error) error
 	return f(c)
 }
 
-// withAccount is withDaemon for a command that does nothing with an account by
-// itself: the account that the caller named must exist all the same.
+// withAccount is withDaemon for a command that does not use an account itself. If the
+// caller named one, it must exist all the same.
 func (a *app) withAccount(ctx context.Context, f func(*local.Client) error) error {
 	return a.withDaemon(ctx, func(c *local.Client) error {
 		if a.named != "" {
-			// A locked profile does not tell; the command says so where it matters.
+			// A locked profile cannot be asked. A command that needs it unlocked fails later.
 			if _, err := c.Account(ctx, a.named); err != nil && !isCode(err, local.CodeLocked) {
 				return err
 			}
@@ -126,10 +126,10 @@ func isCode(err error, code local.Code) bool {
 	return ok && e.Code == code
 }
 
-// accountParam names the account that was chosen, which profile has completed.
+// accountParam names the chosen account. profile has set it.
 func (a *app) accountParam() local.AccountParam { return local.AccountParam{Account: a.account} }
 
-// peerParams names a peer of the account that was chosen.
+// peerParams names a peer of the chosen account.
 func (a *app) peerParams(peer string) local.PeerParams {
 	return local.PeerParams{AccountParam: a.accountParam(), Peer: peer}
 }

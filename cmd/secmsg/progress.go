@@ -21,37 +21,38 @@ const (
 )
 
 const (
-	progressUsage = "`HOW` to tell how far it is: auto, json or none"
-	progressHelp  = "On a terminal, bars on standard error show how far it is. --progress json prints\n" +
-		`lines {"type":"progress","progress":{...}} on standard output instead, before the` + "\n" +
-		"result, with id, name, phase, done, total, rate and remaining."
+	progressUsage = "`HOW` to show progress: auto, json or none"
+	progressHelp  = "On a terminal, progress bars are shown on standard error. --progress json instead\n" +
+		`prints lines {"type":"progress","progress":{...}} on standard output before the result,` + "\n" +
+		"with id, name, phase, done, total, rate and remaining."
 )
 
 func progressModes() []string { return []string{progressAuto, progressJSON, progressNone} }
 
 const (
-	// maxBars bounds the bars that stand at once; a window has not many lines.
+	// maxBars bounds the bars on the screen, since a window has few lines.
 	maxBars = 8
-	// barName is how many columns a name gets.
+	// barName is the width of a file name in columns.
 	barName = 24
-	// barWidth is the width of the bar itself in columns; narrow windows get none.
+	// barWidth is the width of the bar itself in columns. A window narrower than
+	// barMinimum shows only the figures.
 	barWidth    = 30
 	barMinimum  = 100
 	barInterval = 200 * time.Millisecond
 )
 
-// progress shows how far transfers are.
+// progress shows the progress of transfers.
 type progress struct {
 	a     *app
 	json  bool
 	width int // of the terminal; 0: no bars
 
 	mu   sync.Mutex
-	told map[string]int    // how many restarts of each file were told; guarded by mu
-	why  map[string]string // for which each file was said to wait; guarded by mu
-	err  error             // of standard output
+	told map[string]int    // guarded by mu; number of restarts reported, by file id
+	why  map[string]string // guarded by mu; last reason for waiting that was printed, by file id
+	err  error             // guarded by mu; from writing to standard output
 	bars *mpb.Progress
-	open map[string]*bar // guarded by mu; by id
+	open map[string]*bar // guarded by mu; by file id
 }
 
 // bar is one line.
@@ -62,8 +63,8 @@ type bar struct {
 	last local.FileProgress // guarded by mu
 }
 
-// newProgress decides what is shown. busy says that the terminal has other use:
-// somebody types there, or the content of a file is written to it.
+// newProgress decides what is shown. busy means that the transfer itself uses the
+// terminal: somebody types the content, or the content is written to it.
 func (a *app) newProgress(mode string, busy bool) (*progress, error) {
 	p := &progress{a: a, json: mode == progressJSON, open: map[string]*bar{}, told: map[string]int{}, why: map[string]string{}}
 	if mode != progressAuto || a.quiet || !a.stderrTerminal() || busy && (a.stdinTerminal() || a.stdoutTerminal()) {
@@ -71,14 +72,14 @@ func (a *app) newProgress(mode string, busy bool) (*progress, error) {
 	}
 	width, _, err := term.GetSize(int(a.stderr.Fd()))
 	if err != nil {
-		return nil, local.IOError(err, "terminal: %v", err)
+		return nil, local.IOError(err, "cannot read the size of the terminal: %v", err)
 	}
 	p.width = width
 	p.bars = mpb.New(mpb.WithOutput(a.stderr), mpb.WithRefreshRate(barInterval), mpb.WithAutoRefresh())
 	return p, nil
 }
 
-// callback is what the daemon's reports go to.
+// callback returns the function that takes the daemon's reports.
 func (p *progress) callback() func(local.FileProgress) { return p.update }
 
 // update shows one report of the daemon.
@@ -87,11 +88,11 @@ func (p *progress) update(f local.FileProgress) {
 	defer p.mu.Unlock()
 	if f.Restarts > p.told[f.ID] {
 		p.told[f.ID] = f.Restarts
-		p.note("%s: %s; it is sent from the beginning again (%d of %d)", visible(f.Name), visible(f.Note), f.Restarts, local.MaxRestarts)
+		p.note("%s: %s; sending it again from the beginning (%d of %d)", visible(f.Name), visible(f.Note), f.Restarts, local.MaxRestarts)
 	}
 	if f.Reason != "" && f.Reason != p.why[f.ID] {
 		p.why[f.ID] = f.Reason
-		p.note("%s waits: %s", visible(f.Name), visible(f.Reason))
+		p.note("%s is waiting: %s", visible(f.Name), visible(f.Reason))
 	}
 	switch {
 	case p.err != nil:
@@ -105,18 +106,18 @@ func (p *progress) update(f local.FileProgress) {
 	}
 }
 
-// note writes a line of talk, above the bars where there are any.
+// note prints a message on standard error, above the bars if there are any.
 func (p *progress) note(format string, args ...any) {
 	if p.bars == nil {
 		p.a.notef(format, args...)
 		return
 	}
 	if !p.a.quiet {
-		_, _ = io.WriteString(p.bars, visibleBlock("secmsg: "+fmt.Sprintf(format, args...)+"\n")) // talk, which has no one to tell
+		_, _ = io.WriteString(p.bars, visibleBlock("secmsg: "+fmt.Sprintf(format, args...)+"\n")) // a failure to write a note cannot be reported either
 	}
 }
 
-// draw updates a file's bar; what is complete makes room.
+// draw updates a file's bar. A complete file gives up its bar.
 func (p *progress) draw(f local.FileProgress) {
 	b := p.open[f.ID]
 	if b == nil {
@@ -140,8 +141,8 @@ func (p *progress) draw(f local.FileProgress) {
 	}
 }
 
-// newLine makes the line of a bar. Bytes, rate and time left are the daemon's,
-// which knows of pauses and of what was there before.
+// newLine makes the line of a bar. Bytes, rate and time left come from the daemon,
+// which takes pauses and resumed parts into account.
 func (p *progress) newLine(b *bar) *mpb.Bar {
 	text := func(f func(local.FileProgress) string) decor.Decorator {
 		return decor.Any(func(decor.Statistics) string {
@@ -161,7 +162,7 @@ func (p *progress) newLine(b *bar) *mpb.Bar {
 		mpb.AppendDecorators(text(progressText)))
 }
 
-// progressText is what stands behind a name: 12% 1.2/10 MiB 3.4 MiB/s 12s.
+// progressText is the text after the name: 12% 1.2 MiB of 10 MiB 3.4 MiB/s 12s left.
 func progressText(f local.FileProgress) string {
 	s := " "
 	if f.Total != nil && *f.Total > 0 {
@@ -183,7 +184,7 @@ func progressText(f local.FileProgress) string {
 	return s
 }
 
-// leftText is a time left, as exact as it can be known.
+// leftText formats the time left, with a precision that fits its length.
 func leftText(d time.Duration) string {
 	switch {
 	case d < time.Second:
@@ -196,7 +197,7 @@ func leftText(d time.Duration) string {
 	return fmt.Sprintf("%dh%02dm left", int(d.Hours()), int(d.Minutes())%60)
 }
 
-// fitName gives a name its columns, from its beginning and its end.
+// fitName pads a name to its width. A long name keeps its beginning and its end.
 func fitName(s string) string {
 	r := []rune(s)
 	if len(r) > barName {
@@ -206,7 +207,7 @@ func fitName(s string) string {
 	return fmt.Sprintf("%-*s", barName, string(r))
 }
 
-// end takes the bars away, and returns why lines of progress were not written.
+// end removes the bars, and returns the error from writing lines of progress.
 func (p *progress) end() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

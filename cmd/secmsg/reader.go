@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// whileRead returns a context that ends with the cause errReaderLeft when the
-// reader of standard output goes away: without an event to write, a command such
-// as listen would not notice, and would outlive its pipe. stop ends the watch.
+// whileRead returns a context that ends with the cause errReaderLeft when the reader
+// of standard output closes the pipe. A command such as listen would otherwise not
+// notice until it has an event to write. stop ends the watch.
 func (a *app) whileRead(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	var wg sync.WaitGroup

@@ -9,12 +9,12 @@ import (
 )
 
 func newReceiptCommand(a *app) *cobra.Command {
-	return groupCommand(a, "receipt", "Send read receipts",
+	return groupCommand(a, "receipt", "Mark messages as read and send read receipts",
 		&cobra.Command{
 			Use:   "read PEER [ID]",
-			Short: "Mark the messages of a peer as read, up to ID or all of them",
-			Long: "Marks messages as read without printing them, and sends the read receipts unless\n" +
-				"they are off (secmsg contact set PEER receipts=off).",
+			Short: "Mark a peer's messages as read, up to ID or all of them",
+			Long: "Mark messages as read without printing them. Read receipts are sent unless they are\n" +
+				"switched off (secmsg contact set PEER receipts=off).",
 			Args: argsBetween(1, 2),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				p := local.ReadParams{PeerParams: a.peerParams(args[0])}
@@ -34,6 +34,6 @@ func runReceiptRead(ctx context.Context, a *app, p local.ReadParams) error {
 		if err != nil {
 			return err
 		}
-		return a.printChanged(r, r.Read > 0, "%d marked as read", r.Read)
+		return a.printChanged(r, r.Read > 0, "marked %d as read", r.Read)
 	})
 }

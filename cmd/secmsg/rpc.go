@@ -17,11 +17,11 @@ import (
 func newRPCCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rpc",
-		Short: "Speak JSON-RPC with the daemon on standard input and output",
-		Long: "Speak JSON-RPC 2.0 with the daemon, one object a line. The command ends when\n" +
-			"standard input has ended and every request of it is answered; a subscription\n" +
-			"lasts as long as standard input. Requests are carried out side by side: wait for\n" +
-			"an answer where the order matters.",
+		Short: "Exchange JSON-RPC with the daemon on standard input and output",
+		Long: "Exchange JSON-RPC 2.0 with the daemon, one object a line. The command exits when\n" +
+			"standard input has ended and every request has been answered. A subscription lasts\n" +
+			"until standard input ends. Requests are handled concurrently: wait for the answer if\n" +
+			"the order matters.",
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -32,7 +32,7 @@ func newRPCCommand(a *app) *cobra.Command {
 	}
 	c.AddCommand(&cobra.Command{
 		Use:     "call METHOD [JSON | -]",
-		Short:   "Make one call and print its result",
+		Short:   "Call one method and print its result",
 		Example: "  secmsg rpc call status.get\n  secmsg rpc call contact.show '{\"peer\":\"alice\"}'",
 		Args:    argsBetween(1, 2),
 		RunE:    func(cmd *cobra.Command, args []string) error { return runRPCCall(cmd.Context(), a, args) },
@@ -53,10 +53,10 @@ func runRPCCall(ctx context.Context, a *app, args []string) error {
 		}
 	}
 	if !local.CheckDepth(params, local.MaxDepth) || !json.Valid(params) {
-		return usagef("the parameters are not JSON")
+		return usagef("the parameters are not valid JSON")
 	}
 	if args[0] == local.MethodEventSubscribe {
-		return usagef("%s needs a stream", args[0]).WithHint("secmsg listen, or secmsg rpc")
+		return usagef("%s needs a stream", args[0]).WithHint("use secmsg listen or secmsg rpc")
 	}
 	return a.withDaemon(ctx, func(c *local.Client) error {
 		var result json.RawMessage
@@ -98,7 +98,7 @@ func runRPC(ctx context.Context, a *app) error {
 			if err != nil {
 				return err
 			}
-			in = nil // no more requests; their answers are still awaited
+			in = nil // standard input has ended, but answers are still awaited
 			if p.finish() {
 				return nil
 			}
@@ -110,15 +110,15 @@ func runRPC(ctx context.Context, a *app) error {
 	}
 }
 
-// proxy counts the requests that are not answered yet.
+// proxy counts unanswered requests.
 type proxy struct {
 	mu     sync.Mutex
 	open   map[string]int // unanswered requests by id
 	ending bool           // standard input has ended
 }
 
-// requests passes lines on to the daemon. What is not a request is passed on
-// too: the daemon says what is wrong with it, with the id null.
+// requests passes lines on to the daemon. Malformed lines are passed on too: the
+// daemon answers them with an error and the id null.
 func (p *proxy) requests(w io.Writer, r *bufio.Reader) error {
 	for {
 		line, err := local.ReadLine(r, local.MaxRequest)
@@ -141,8 +141,8 @@ func (p *proxy) requests(w io.Writer, r *bufio.Reader) error {
 	}
 }
 
-// answers passes lines on to standard output, until every request is answered
-// after the last one, or the daemon ends the connection.
+// answers passes lines on to standard output until the input has ended and every
+// request is answered, or the daemon closes the connection.
 func (p *proxy) answers(r *bufio.Reader, write func([]byte) error) error {
 	for {
 		line, err := local.ReadLine(r, local.MaxResponse)
@@ -165,8 +165,8 @@ func (p *proxy) answers(r *bufio.Reader, write func([]byte) error) error {
 	}
 }
 
-// requestID returns the key under which the answer to a line will come, empty
-// for a notification, which gets none.
+// requestID returns the id that the answer to a line will have, or an empty string
+// for a notification, which is not answered.
 func requestID(line []byte) string {
 	var f struct {
 		ID     json.RawMessage `json:"id"`
@@ -188,7 +188,7 @@ func idKey(id json.RawMessage) string {
 	return string(id)
 }
 
-// add counts a request or its answer, and reports whether all is done.
+// add counts a request or its answer, and reports whether the proxy is done.
 func (p *proxy) add(id string, n int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,7 +200,7 @@ func (p *proxy) add(id string, n int) bool {
 	return p.ending && len(p.open) == 0
 }
 
-// finish notes the end of standard input, and reports whether all is done.
+// finish notes the end of standard input, and reports whether the proxy is done.
 func (p *proxy) finish() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

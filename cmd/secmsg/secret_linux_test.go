@@ -99,7 +99,7 @@ func TestPassphraseOnATerminalIsNotShown(t *testing.T) {
 		case 7:
 			return secret, nil
 		case 1:
-			return "", usagef("the passphrases differ")
+			return "", usagef("the passphrases do not match")
 		default:
 			return "", fmt.Errorf("exit %d", code)
 		}
@@ -111,11 +111,11 @@ func TestPassphraseOnATerminalIsNotShown(t *testing.T) {
 		bad   string
 	}{
 		{"chosen", chosen, []string{secret, secret}, ""},
-		{"chosen, differs", chosen, []string{secret, secret + "!"}, "differ"},
+		{"chosen, differs", chosen, []string{secret, secret + "!"}, "do not match"},
 		{"chosen, empty", chosen, []string{""}, "empty"},
 		{"known", known, []string{secret}, ""},
 		{"join", joins, []string{secret, secret}, ""},
-		{"join, differs", joins, []string{secret, secret + "!"}, "differ"},
+		{"join, differs", joins, []string{secret, secret + "!"}, "do not match"},
 	} {
 		got, shown, err := typist(t, c.ask, c.lines...)
 		switch {
@@ -125,7 +125,7 @@ func TestPassphraseOnATerminalIsNotShown(t *testing.T) {
 			t.Errorf("%s: %q, %v", c.name, got, err)
 		case c.bad != "" && (!isCode(err, local.CodeUsage) || !strings.Contains(err.Error(), c.bad)):
 			t.Errorf("%s: %v", c.name, err)
-		case strings.Count(shown, "Passphrase:")+strings.Count(shown, "Again:") != len(c.lines):
+		case strings.Count(shown, "Passphrase:")+strings.Count(shown, "Repeat the passphrase:") != len(c.lines):
 			t.Errorf("%s: asked %q", c.name, shown)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // maxText is the longest text of a message in bytes (rpc/DELIVERY.md, "Limits").
 const maxText = 64 << 10
 
-// defaultWait bounds a wait that was asked for.
+// defaultWait is the default of --timeout.
 const defaultWait = 30 * time.Second
 
 // sendOptions are the flags of send.
@@ -40,19 +40,19 @@ func newSendCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "send PEER[,PEER...] [TEXT | -]",
 		Short: "Send a message",
-		Long: "Send a message. With no TEXT, or -, standard input is the message; one trailing\n" +
-			"newline of it is dropped. TEXT can be seen by other users in the list of\n" +
-			"processes: pipe what must not be.\n\n" +
-			"Without --wait, send waits up to 5 s for the server and exits 0 with the state\n" +
-			"that was reached. The message is on disk in any case and is sent when it can be.\n\n" +
-			"-f makes files part of the message, which then needs no TEXT; with them, send\n" +
-			"returns when the server has the files too, as file send does, and the message is\n" +
-			"delivered when the recipient has fetched them all.\n\n" +
-			"--lines prints the results in the order of the lines. A line ends with LF or CRLF;\n" +
-			"empty lines are passed over. A line that is not UTF-8 or is too long is named on\n" +
-			"standard error and not sent, the next ones are, and the exit code is 1 at the end.\n" +
-			"Up to 64 lines are under way at a time: when it is interrupted, those whose result\n" +
-			"is not printed yet may have been queued.",
+		Long: "Send a message. Without TEXT, or with -, the message is read from standard input;\n" +
+			"one trailing newline is dropped. Other users can see TEXT in the process list: pipe\n" +
+			"secrets instead.\n\n" +
+			"Without --wait, send waits up to 5 s for the server and prints the state that was\n" +
+			"reached. The message is stored on disk in any case, and is sent as soon as possible.\n\n" +
+			"-f attaches files to the message, which then needs no TEXT. Like file send, the\n" +
+			"command then returns when the server has the files, and the message is delivered when\n" +
+			"the recipient has fetched all of them.\n\n" +
+			"--lines prints the results in the order of the lines. Lines end with LF or CRLF; empty\n" +
+			"lines are skipped. A line that is not UTF-8 or too long is reported on standard error\n" +
+			"and not sent; the lines after it are sent, and the exit code is 1. Up to 64 lines are\n" +
+			"sent at a time. If the command is interrupted, lines without a printed result may have\n" +
+			"been queued.",
 		Example: "  secmsg send alice \"the build is green\"\n" +
 			"  make 2>&1 | tail -n 20 | secmsg send alice,bob\n" +
 			"  secmsg send alice --wait read --timeout 10m < question.txt\n" +
@@ -69,14 +69,14 @@ func newSendCommand(a *app) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVarP(&o.message, "message", "m", "", "the message, as `TEXT`; with - as argument, standard input follows it")
-	f.BoolVar(&o.lines, "lines", false, "send each line of standard input as it comes, as a message of its own")
+	f.StringVarP(&o.message, "message", "m", "", "send `TEXT`; with the argument -, standard input is appended to it")
+	f.BoolVar(&o.lines, "lines", false, "send each line of standard input as a separate message, as it arrives")
 	f.StringVar(&o.wait, "wait", "", "wait for `STATE`: queued, server, delivered or read")
-	f.DurationVar(&o.timeout, "timeout", defaultWait, "how long --wait waits; then exit 8, and the message stays queued")
-	f.StringVar(&o.key, "idempotency-key", "", "send only once for this `KEY`: a repetition answers with the first id")
-	f.DurationVar(&o.expires, "expires", 0, "give up when it is not delivered after this long")
-	f.StringVar(&o.replyTo, "reply-to", "", "`ID` of the message that this one answers")
-	f.StringArrayVarP(&o.files, "file", "f", nil, "a `FILE` that goes with the message; may be repeated")
+	f.DurationVar(&o.timeout, "timeout", defaultWait, "stop waiting after this long and exit 8; the message stays queued")
+	f.StringVar(&o.key, "idempotency-key", "", "send only once per `KEY`: a repeated command returns the first id")
+	f.DurationVar(&o.expires, "expires", 0, "discard the message if it is not delivered within this time")
+	f.StringVar(&o.replyTo, "reply-to", "", "reply to the message with this `ID`")
+	f.StringArrayVarP(&o.files, "file", "f", nil, "attach `FILE` to the message; may be repeated")
 	f.StringVar(&o.progress, "progress", progressAuto, progressUsage)
 	f.StringVar(&o.require, "require", "", "`verified`: exit 4 and queue nothing unless every peer is verified")
 	return c
@@ -92,7 +92,7 @@ func runSend(ctx context.Context, a *app, o sendOptions, args []string) error {
 	}
 	if o.lines {
 		if len(args) > 1 && args[1] != "-" || o.hasMessage || o.key != "" {
-			return usagef("--lines reads standard input; it goes with neither TEXT, --message nor --idempotency-key")
+			return usagef("--lines reads standard input and cannot be combined with TEXT, --message or --idempotency-key")
 		}
 		if err := a.needStdin(); err != nil {
 			return err
@@ -120,7 +120,7 @@ func sendParams(o sendOptions, peers string) (local.SendParams, error) {
 		IdempotencyKey: o.key, Expires: o.expires.Seconds(),
 	}
 	if o.hasTimeout && p.Wait == "" {
-		p.Wait = "server" // a bound was given, so a wait was asked for
+		p.Wait = "server" // --timeout alone implies a wait
 	}
 	if p.Wait != "" {
 		p.Timeout = o.timeout.Seconds()
@@ -139,13 +139,13 @@ func sendParams(o sendOptions, peers string) (local.SendParams, error) {
 	return p, nil
 }
 
-// sendText finds the message: TEXT, --message, standard input, or --message
-// with standard input behind it.
+// sendText returns the text of the message: TEXT, --message, standard input, or
+// --message followed by standard input.
 func (a *app) sendText(ctx context.Context, o sendOptions, args []string) (string, error) {
 	piped := len(args) == 0 && !o.hasMessage || len(args) == 1 && args[0] == "-"
 	if !piped {
 		if o.hasMessage && len(args) == 1 {
-			return "", usagef("TEXT and --message exclude each other")
+			return "", usagef("TEXT and --message cannot be combined")
 		}
 		if o.hasMessage {
 			return o.message, checkText(o.message)
@@ -153,7 +153,7 @@ func (a *app) sendText(ctx context.Context, o sendOptions, args []string) (strin
 		return args[0], checkText(args[0])
 	}
 	if a.stdinTerminal() {
-		a.notef("type the message; end it with Ctrl-D on a line of its own")
+		a.notef("type the message, then press Ctrl-D on an empty line")
 	}
 	b, err := a.readStdin(ctx, maxText+1, textTooLong())
 	if err != nil {
@@ -170,7 +170,7 @@ func textTooLong() *local.Error {
 	return usagef("the text is over %d KiB: send it as a file", maxText>>10)
 }
 
-// checkText refuses what is not a text before anything is queued.
+// checkText refuses an invalid text before anything is queued.
 func checkText(s string) error {
 	switch {
 	case s == "":
@@ -183,8 +183,8 @@ func checkText(s string) error {
 	return nil
 }
 
-// sendOne sends one message and prints a line for each recipient. The error is
-// that of the first one that failed.
+// sendOne sends one message and prints a line for each recipient. It returns the
+// error of the first recipient that failed.
 func (a *app) sendOne(ctx context.Context, c *local.Client, p local.SendParams) error {
 	p.AccountParam = a.accountParam()
 	r, err := c.Send(ctx, p)
@@ -194,21 +194,21 @@ func (a *app) sendOne(ctx context.Context, c *local.Client, p local.SendParams) 
 	return a.printResults(r.Results)
 }
 
-// unsure adds to the error of a send that the daemon went before it answered: it
-// may have queued the message.
+// unsure adds a hint to the error of a send whose daemon exited before it answered:
+// the message may have been queued.
 func unsure(err error, p local.SendParams) error {
 	if !isCode(err, local.CodeNoDaemon) {
 		return err
 	}
 	e := *local.As(err)
 	if p.IdempotencyKey != "" {
-		return e.WithHint("the message may have been queued; the same command with the same key sends it once")
+		return e.WithHint("the message may have been queued; repeat the command with the same key to send it exactly once")
 	}
-	return e.WithHint("the message may have been queued: look in secmsg history before you send it again (--idempotency-key makes a repetition safe)")
+	return e.WithHint("the message may have been queued; check secmsg history before you send it again (--idempotency-key makes it safe to repeat a command)")
 }
 
-// printResults prints one line for each recipient. What became of the messages
-// matters more than who reads about it, so a closed standard output comes last.
+// printResults prints one line for each recipient. A failed message matters more than
+// a closed standard output, so that error is returned only if no message failed.
 func (a *app) printResults(results []local.SendResult) error {
 	var closed error
 	for i := range results {
@@ -232,8 +232,8 @@ func (a *app) printResults(results []local.SendResult) error {
 	return closed
 }
 
-// waitingNote tells why messages are not at the server yet, and that they will
-// be sent: once for each reason of a run.
+// waitingNote prints why messages have not reached the server yet and when they will
+// be sent. Each reason is printed once per command.
 func (a *app) waitingNote(results []local.SendResult) {
 	for i := range results {
 		why := results[i].Waiting
@@ -241,12 +241,12 @@ func (a *app) waitingNote(results []local.SendResult) {
 			continue
 		}
 		a.told = append(a.told, why.Message)
-		end := "it is sent as soon as the server can be reached"
+		end := "it will be sent as soon as the server can be reached"
 		switch {
 		case why.Code == local.CodeLocked:
-			end = "it is sent after secmsg unlock"
+			end = "it will be sent after secmsg unlock"
 		case why.Cause == local.CauseSuspended:
-			end = "it is sent when the account is resumed"
+			end = "it will be sent when the account is resumed"
 		case why.Cause == local.CauseRevoked, why.Code == local.CodeRefused:
 			end = "it stays in the outbox"
 		}
@@ -254,7 +254,7 @@ func (a *app) waitingNote(results []local.SendResult) {
 	}
 }
 
-// stateError returns why a message is not on its way, nil if it is.
+// stateError returns why a message will not be delivered as it is, or nil.
 func stateError(r *local.SendResult) error {
 	if r.Error != nil {
 		e := *r.Error

@@ -6,14 +6,14 @@ import (
 	"secmsg/rpc/local"
 )
 
-// runSendWithFiles sends a message whose parts are a text, if there is one, and files.
+// runSendWithFiles sends a message with files and an optional text.
 func runSendWithFiles(ctx context.Context, a *app, o sendOptions, p local.SendParams, args []string) error {
 	if o.lines {
-		return usagef("--lines and --file exclude each other")
+		return usagef("--lines and --file cannot be combined")
 	}
 	for _, path := range o.files {
 		if path == "-" {
-			return usagef("-f reads files").WithHint("secmsg file send PEER - for standard input, -f ./- for a file of that name")
+			return usagef("-f cannot attach standard input").WithHint("send it with: secmsg file send PEER -; for a file named -, use: -f ./-")
 		}
 	}
 	fp := local.FileSendParams{

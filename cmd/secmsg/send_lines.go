@@ -14,12 +14,12 @@ import (
 	"secmsg/rpc/local"
 )
 
-// maxLines is how many lines are under way at a time: as many as the daemon
-// carries out on one connection, so that those that come together share the
-// wait for its disk.
+// maxLines is the number of lines in flight: as many as the daemon handles at a time
+// on one connection. Lines that arrive together then share one commit to its disk.
 const maxLines = 64
 
-// line is a line of standard input that was handed to the daemon, or why it was not.
+// line is a line of standard input that was passed to the daemon, or the reason why
+// it was not.
 type line struct {
 	n    int // counted from 1
 	sent *local.PendingSend
@@ -27,13 +27,13 @@ type line struct {
 	bad  bool // the line itself is at fault: the next ones may be good
 }
 
-// sendLines sends each line of standard input as it comes and prints the
-// results in the order of the lines. Empty lines are passed over. It goes on
-// after a line that is not a text, which it names at once, and after a message
-// that is held or failed, and returns the first such error at the end: one bad
-// record must not end a stream that runs for months. A line that the daemon
-// refuses ends it: what was handed over behind it is still waited for. When the
-// daemon is gone, what was printed stands for the first lines, without a gap.
+// sendLines sends each line of standard input as it arrives and prints the results in
+// the order of the lines. Empty lines are skipped. An invalid line is reported at once.
+// After it, and after a message that is held or failed, sending continues, and the
+// first such error is returned at the end: one bad record must not end a stream that
+// runs for months. A line that the daemon refuses ends the command after the results
+// of the lines in flight. If the daemon exits, the printed results cover the first
+// lines without a gap.
 func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams) error {
 	p.AccountParam = a.accountParam()
 	reading, stop := context.WithCancel(ctx)
@@ -48,7 +48,7 @@ func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams
 	var first, end error
 	var refused []int
 	note := func(err error) {
-		// That nobody reads the results any more hides no failure.
+		// A failure takes precedence over a closed standard output.
 		if err != nil && (first == nil || errors.Is(first, errReaderLeft)) {
 			first = err
 		}
@@ -83,7 +83,7 @@ func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams
 		note(a.printResults(results.Results))
 	}
 	if len(refused) > 0 {
-		a.notef("refused behind it: %s", lineRanges(refused))
+		a.notef("also refused: %s", lineRanges(refused))
 	}
 	if end != nil {
 		return end
@@ -91,7 +91,7 @@ func (a *app) sendLines(ctx context.Context, c *local.Client, p local.SendParams
 	return first
 }
 
-// lineRanges names lines, which are in order: "lines 3-5, 9".
+// lineRanges formats ascending line numbers: "lines 3-5, 9".
 func lineRanges(lines []int) string {
 	var b strings.Builder
 	for i := 0; i < len(lines); {
@@ -111,8 +111,8 @@ func lineRanges(lines []int) string {
 	return "lines " + b.String()
 }
 
-// startLines hands lines over, each at once, until the input or ctx ends it or
-// the daemon refuses one. Each takes a slot until its result is there.
+// startLines passes each line to the daemon as it arrives, until the input or ctx
+// ends or passing a line on fails. Each line holds a slot until its result arrives.
 func (a *app) startLines(ctx context.Context, c *local.Client, p local.SendParams, lines chan<- line, slots chan<- struct{}) {
 	r := bufio.NewReaderSize(a.stdin, maxText)
 	for n := 1; ; n++ {
@@ -149,8 +149,8 @@ func (a *app) startLines(ctx context.Context, c *local.Client, p local.SendParam
 	}
 }
 
-// readText reads a line of at most limit bytes without its end, which is LF or
-// CRLF. A longer one is passed over whole and is local.ErrLineTooLong.
+// readText reads a line of at most limit bytes and drops its end, LF or CRLF. A longer
+// line is skipped to its end, and the error is local.ErrLineTooLong.
 func readText(r *bufio.Reader, limit int) ([]byte, error) {
 	var text []byte
 	tooLong := false
@@ -178,7 +178,7 @@ func readText(r *bufio.Reader, limit int) ([]byte, error) {
 	}
 }
 
-// lineError names the line of an error that has a code.
+// lineError adds the line number to an error that has a code.
 func lineError(n int, err error) error {
 	e, ok := errors.AsType[*local.Error](err)
 	if !ok {

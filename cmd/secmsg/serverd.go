@@ -14,7 +14,7 @@ import (
 )
 
 func newServerdCommand(a *app) *cobra.Command {
-	return groupCommand(a, "serverd", "Make and run a server", newServerdInitCommand(a), newServerdRunCommand(a))
+	return groupCommand(a, "serverd", "Create and run a server", newServerdInitCommand(a), newServerdRunCommand(a))
 }
 
 type serverdInitFlags struct {
@@ -28,18 +28,19 @@ func newServerdInitCommand(a *app) *cobra.Command {
 	var f serverdInitFlags
 	c := &cobra.Command{
 		Use:   "init --domain DOMAIN",
-		Short: "Make a server: its CA, TLS certificate, database and a first invite",
-		Long: "Makes everything that a server needs in an empty directory, and prints the\n" +
+		Short: "Create a server: its CA, TLS certificate, database and a first invite",
+		Long: "Create everything that a server needs in an empty directory, and print the\n" +
 			"realm's fingerprint and an invite for the first account.\n\n" +
-			"DOMAIN is the part of every account name behind the @. --address is what\n" +
-			"invites name; the TLS certificate covers both, localhost and loopback.",
+			"DOMAIN is the part of every address after the @. --address is the address in\n" +
+			"invites, where clients connect. The TLS certificate covers both, plus localhost and\n" +
+			"the loopback addresses.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runServerdInit(cmd.Context(), a, f) },
 	}
 	c.Flags().StringVar(&f.domain, "domain", "", "the realm's `DOMAIN`, such as chat.example.com")
 	c.Flags().StringVar(&f.address, "address", "", "`HOST:PORT` where clients reach the server (default DOMAIN:8443)")
-	c.Flags().StringVar(&f.data, "data", "", "the server's directory `DIR` (default $SECMSG_DATA, /var/lib/secmsg for root)")
-	c.Flags().BoolVar(&f.offlineRoot, "offline-root", false, "remind me to keep the root key off the server")
+	c.Flags().StringVar(&f.data, "data", "", "data directory `DIR` of the server (default $SECMSG_DATA, /var/lib/secmsg for root)")
+	c.Flags().BoolVar(&f.offlineRoot, "offline-root", false, "print a reminder to move the root key off the server")
 	return c
 }
 
@@ -56,7 +57,7 @@ func runServerdInit(ctx context.Context, a *app, f serverdInitFlags) error {
 		return serverdError(err)
 	}
 	if f.offlineRoot {
-		a.notef("move %s/root.key to a place off this server, and keep it: it is needed once in six months to replace the issuing CA", r.Data)
+		a.notef("move %s/root.key off this server and keep it safe: it is needed every six months to replace the issuing CA", r.Data)
 	}
 	if a.json() {
 		return a.printJSON(r)
@@ -79,7 +80,7 @@ func newServerdRunCommand(a *app) *cobra.Command {
 	var f serverdRunFlags
 	c := &cobra.Command{
 		Use:   "run",
-		Short: "Run the server until SIGTERM or SIGINT; SIGHUP is ignored",
+		Short: "Run the server until SIGTERM or SIGINT (SIGHUP is ignored)",
 		Args:  argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			values := map[string]any{}
@@ -93,10 +94,10 @@ func newServerdRunCommand(a *app) *cobra.Command {
 		},
 	}
 	d := config.DefaultServer()
-	c.Flags().StringVar(&f.data, "data", "", "the server's directory `DIR` (default $SECMSG_DATA, /var/lib/secmsg for root)")
+	c.Flags().StringVar(&f.data, "data", "", "data directory `DIR` of the server (default $SECMSG_DATA, /var/lib/secmsg for root)")
 	c.Flags().StringVar(&f.listen, "listen", d.Listen, "`ADDRESS` of the TLS listener")
 	c.Flags().StringVar(&f.config, "config", "", "configuration `FILE` (default DIR/config.yaml)")
-	c.Flags().StringSliceVar(&f.roles, "roles", d.Roles, "what to serve")
+	c.Flags().StringSliceVar(&f.roles, "roles", d.Roles, "`ROLES` to serve")
 	return c
 }
 
@@ -123,12 +124,12 @@ func runServerd(ctx context.Context, a *app, f serverdRunFlags, values map[strin
 	}
 	defer flush()
 	defer onAbort(logger, flush, cfg.Data)()
-	// A terminal that closes must not end a server, and there is nothing to reload yet.
+	// A closing terminal must not end a server, and there is no configuration to reload.
 	signal.Ignore(syscall.SIGHUP)
 	return serverdError(serverd.Run(ctx, cfg, logger))
 }
 
-// serverdError gives what the administrator can put right the code "usage" and a hint.
+// serverdError gives errors that the administrator can fix the code "usage" and a hint.
 func serverdError(err error) error {
 	if err == nil {
 		return nil

@@ -9,9 +9,9 @@ import (
 	"secmsg/rpc/local"
 )
 
-// spawnDaemon starts `secmsg daemon run` in a session of its own. It gets the
-// log as its output and nothing else of the caller's: no descriptor, no working
-// directory, and of the environment only what daemonEnv lets through.
+// spawnDaemon starts `secmsg daemon run` in a new session. Its output goes to the log.
+// It inherits nothing else from the caller: no descriptors, not the working directory,
+// and only those environment variables that daemonEnv keeps.
 func (a *app) spawnDaemon(log *os.File) (*process, error) {
 	program, args, err := a.daemonCommand()
 	if err != nil {
@@ -24,14 +24,14 @@ func (a *app) spawnDaemon(log *os.File) (*process, error) {
 	cmd.SysProcAttr = ownSession()
 	keepDescriptors()
 	if err := cmd.Start(); err != nil {
-		return nil, local.Errorf(local.CodeNoDaemon, "start the daemon: %v", err)
+		return nil, local.Errorf(local.CodeNoDaemon, "cannot start the daemon: %v", err)
 	}
 	return &process{pid: cmd.Process.Pid}, nil
 }
 
-// daemonCommand is the command line of the profile's daemon. The program is
-// named as this one was called, so that the daemon of a link that an upgrade
-// changes can tell that it has been replaced.
+// daemonCommand is the command line of the profile's daemon. It uses the path by which
+// this program was called. If that is a link that an upgrade changes, the daemon can
+// tell that its binary was replaced.
 func (a *app) daemonCommand() (program string, args []string, err error) {
 	if program, err = calledName(os.Args[0]); err != nil {
 		return "", nil, err
@@ -47,9 +47,9 @@ func (a *app) daemonCommand() (program string, args []string, err error) {
 	return program, append(args, "daemon", "run"), nil
 }
 
-// daemonEnv keeps what a daemon needs. It outlives the command that happened to
-// start it, and must not carry that command's secrets, nor claim its place with
-// the service manager.
+// daemonEnv keeps the variables that a daemon needs. A daemon outlives the command that
+// started it, so it must not hold that command's secrets, nor NOTIFY_SOCKET and the
+// like, which would let it speak for the command's unit.
 func daemonEnv(env []string) []string {
 	keep := []string{"HOME=", "USER=", "LOGNAME=", "PATH=", "LANG=", "LC_", "TZ=", "TMPDIR=", "XDG_", "SECMSG_",
 		"GODEBUG=", "GOTRACEBACK=", "GORACE=", "GOCOVERDIR=", "GOMEMLIMIT=", "GOMAXPROCS=", "SYSTEMROOT=", "USERPROFILE="}

@@ -17,10 +17,10 @@ func newStatusCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Print the state of the daemon and its connections",
-		Long: "Print the state of the daemon and its connections. With --check a probe, sealed\n" +
-			"to this device's own key, travels through the server and back. If it does not come\n" +
-			"back the exit code is 3; 4 if the server did not prove to belong to the realm, 10\n" +
-			"if the account is suspended or the device was removed.",
+		Long: "Print the state of the daemon and its connections. With --check, send a probe,\n" +
+			"encrypted to this device's own key, through the server and back. The exit code is 3\n" +
+			"if the probe does not return, 4 if the server could not prove that it belongs to the\n" +
+			"realm, and 10 if the account is suspended or the device was removed.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if check {
@@ -42,7 +42,7 @@ func runStatus(ctx context.Context, a *app) error {
 		if of := a.named; of != "" && !st.Locked {
 			st.Accounts = slices.DeleteFunc(st.Accounts, func(s local.AccountStatus) bool { return s.Name != of && s.Address != of })
 			if len(st.Accounts) == 0 {
-				return local.Errorf(local.CodeNotFound, "there is no account %q", of)
+				return local.Errorf(local.CodeNotFound, "account %q does not exist in this profile", of).WithHint("list the accounts with: secmsg account list")
 			}
 		}
 		if a.json() {
@@ -54,14 +54,14 @@ func runStatus(ctx context.Context, a *app) error {
 
 const (
 	// settleTime bounds how long status waits for the first connection of a daemon
-	// that was just started, perhaps for this very command.
+	// that has just started.
 	settleTime = 5 * time.Second
-	// settlePause is how often it looks.
+	// settlePause is the pause between two looks at the status.
 	settlePause = 50 * time.Millisecond
 )
 
-// settledStatus is the status once each account is connected or has a reason why
-// it is not: "not connected" of a daemon that has not tried yet says nothing.
+// settledStatus returns the status once each account is connected or has an error. A
+// daemon that has not tried to connect yet has neither.
 func settledStatus(ctx context.Context, c *local.Client) (local.Status, error) {
 	late := time.NewTimer(settleTime)
 	defer late.Stop()
@@ -80,7 +80,7 @@ func settledStatus(ctx context.Context, c *local.Client) (local.Status, error) {
 	}
 }
 
-// statusText is a line for the daemon and one for each account.
+// statusText formats a line for the daemon and one for each account.
 func statusText(st local.Status) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "daemon pid %d, version %s", st.PID, visible(st.Version))
@@ -89,7 +89,7 @@ func statusText(st local.Status) string {
 	}
 	b.WriteByte('\n')
 	if st.Replaced {
-		b.WriteString("  it still runs the binary from before an upgrade; restart it with: secmsg daemon install, or secmsg daemon stop\n")
+		b.WriteString("  the daemon still runs the binary from before an upgrade; restart it with: secmsg daemon install, or secmsg daemon stop\n")
 	}
 	for _, s := range st.Accounts {
 		fmt.Fprintf(&b, "%s: %s, outbox %d, held %d, unread %d, last received %s\n",
@@ -99,7 +99,7 @@ func statusText(st local.Status) string {
 		}
 	}
 	if len(st.Accounts) == 0 && !st.Locked {
-		b.WriteString("no account; make one with: secmsg join INVITE --name NAME\n")
+		b.WriteString("no account; create one with: secmsg join INVITE --name NAME\n")
 	}
 	return b.String()
 }
@@ -109,9 +109,9 @@ func linkWord(s local.AccountStatus) string {
 	case s.Connected:
 		return "connected"
 	case s.Replica:
-		return "connected for receiving only"
+		return "connected (receiving only)"
 	case s.Contact:
-		return "connected for sending only"
+		return "connected (sending only)"
 	}
 	return "not connected"
 }
@@ -123,7 +123,7 @@ func runStatusCheck(ctx context.Context, a *app) error {
 			return err
 		}
 		if len(results) == 0 {
-			return local.Errorf(local.CodeNotFound, "no account").WithHint("secmsg join INVITE --name NAME")
+			return local.Errorf(local.CodeNotFound, "this profile has no account").WithHint("create one with: secmsg join INVITE --name NAME")
 		}
 		var failed error
 		for _, r := range results {
@@ -150,9 +150,9 @@ func probeText(r local.CheckResult) string {
 	return visible(r.Name) + ": failed"
 }
 
-// checkError is exit 3 whatever went wrong on the way, unless trying again does
-// not help: a locked profile, a server that did not prove what it is, an account
-// that is suspended or a device that was removed.
+// checkError returns the error of a failed check. Its exit code is 3, except for
+// failures that a retry does not cure: a locked profile, a server that could not prove
+// its identity, a suspended account or a removed device.
 func checkError(r local.CheckResult) error {
 	if r.Error == nil {
 		return local.Errorf(local.CodeUnreachable, "%s: the probe did not come back", r.Name)

@@ -2,14 +2,15 @@ package main
 
 import "secmsg/rpc/local"
 
-// stdfds says which standard descriptors were closed when the program started.
-// The Go runtime opens the null device in the place of a closed one before any
-// Go code runs, so that a write to it succeeds and everything seems to be shown.
+// stdfds says which standard descriptors were closed when the program started. Before
+// any Go code runs, the runtime opens the null device for each closed descriptor, so
+// that a write succeeds although nobody can read it.
 type stdfds struct {
 	stdin, stdout bool
-	// stdoutMaybe: where the runtime cannot be forestalled, the null device that is
-	// open for reading and writing may be the runtime's. Some programs (Python and
-	// Node among them) hand down such a one when they discard the output.
+	// stdoutMaybe is set in builds without cgo, which cannot look before the runtime
+	// does, if standard output is the null device, open for reading and writing. It may
+	// be the runtime's, or that of a parent which discards the output: Python and Node
+	// open it in the same way.
 	stdoutMaybe bool
 }
 
@@ -18,12 +19,12 @@ func errNoStdout() *local.Error {
 	return local.Errorf(local.CodeIO, "standard output is closed").WithHint("to discard the output: >/dev/null")
 }
 
-// needStdout is called by what acknowledges or marks as read because it was
-// shown. It fails if nobody may have seen it.
+// needStdout fails if standard output may be closed. Commands call it before they
+// print what they then acknowledge or mark as read.
 func (a *app) needStdout() error {
 	if a.std.stdoutMaybe {
 		e := errNoStdout()
-		e.Message = "standard output is closed, or discards everything; nothing was shown and nothing acknowledged"
+		e.Message = "standard output is closed or discards everything; nothing was shown or acknowledged"
 		return e
 	}
 	return nil

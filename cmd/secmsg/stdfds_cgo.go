@@ -19,7 +19,7 @@ static int secmsg_closed_at_start(void) { return secmsg_closed; }
 */
 import "C"
 
-// exactStdfds says that closedAtStart tells for certain.
+// exactStdfds means that closedAtStart is certain.
 const exactStdfds = true
 
 // closedAtStart reports which standard descriptors were closed.

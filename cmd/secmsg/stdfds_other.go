@@ -2,8 +2,8 @@
 
 package main
 
-// exactStdfds says that closedAtStart tells for certain.
+// exactStdfds means that closedAtStart is certain.
 const exactStdfds = false
 
-// closedAtStart reports nothing here: a write to a closed handle fails by itself.
+// closedAtStart reports nothing: on this platform a write to a closed handle fails.
 func closedAtStart() stdfds { return stdfds{} }

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// exactStdfds says that closedAtStart tells for certain.
+// exactStdfds means that closedAtStart is certain.
 const exactStdfds = false
 
-// closedAtStart reports which standard descriptors may have been closed: nothing
-// of this program can run before the runtime has opened the null device in their
-// place. It opens it for reading and writing, and a shell's >/dev/null does not.
+// closedAtStart reports which standard descriptors may have been closed. Without cgo,
+// no code of this program runs before the runtime replaces them by the null device.
+// The runtime opens it for reading and writing; a shell's >/dev/null does not.
 func closedAtStart() stdfds { return stdfds{stdoutMaybe: nullBothWays(int(os.Stdout.Fd()))} }
 
 func nullBothWays(fd int) bool {

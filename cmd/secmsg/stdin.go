@@ -15,8 +15,8 @@ import (
 // maxSecret bounds a passphrase or an invite in bytes.
 const maxSecret = 4096
 
-// await runs f, which may block in a read that nothing can interrupt, and
-// returns early when ctx ends; the process is about to end then.
+// await runs f, which may block in a read that cannot be interrupted. It returns early
+// when ctx ends and leaves f's goroutine behind, since the process is about to exit.
 func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		v   T
@@ -36,7 +36,8 @@ func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}
 }
 
-// readStdin reads standard input whole, up to limit bytes.
+// readStdin reads all of standard input. If that is more than limit bytes, it returns
+// tooLong.
 func (a *app) readStdin(ctx context.Context, limit int64, tooLong *local.Error) ([]byte, error) {
 	if err := a.needStdin(); err != nil {
 		return nil, err
@@ -44,7 +45,8 @@ func (a *app) readStdin(ctx context.Context, limit int64, tooLong *local.Error) 
 	return await(ctx, func() ([]byte, error) { return readAll(a.stdin, limit, tooLong) })
 }
 
-// needStdin fails if standard input was closed at the start: it would read as empty.
+// needStdin fails if standard input was closed at the start. Otherwise it would read
+// as empty.
 func (a *app) needStdin() error {
 	if a.std.stdin {
 		return local.Errorf(local.CodeIO, "standard input is closed").WithHint("for an empty one: </dev/null")
@@ -52,8 +54,8 @@ func (a *app) needStdin() error {
 	return nil
 }
 
-// secretLine reads a passphrase: the first line of a file ("-": standard input).
-// Where standard input is a terminal a person types it, so it is not shown.
+// secretLine reads a passphrase, the first line of a file ("-" for standard input). If
+// standard input is a terminal, the passphrase is typed without echo.
 func (a *app) secretLine(ctx context.Context, path string) (string, error) {
 	if path != "-" || a.std.stdin || !a.stdinTerminal() {
 		return a.firstLine(ctx, path, "the passphrase")
@@ -65,8 +67,7 @@ func (a *app) secretLine(ctx context.Context, path string) (string, error) {
 	return secret, err
 }
 
-// newSecretLine is secretLine for a passphrase that is chosen now: typed, it is
-// asked for twice.
+// newSecretLine is secretLine for a new passphrase, which must be typed twice.
 func (a *app) newSecretLine(ctx context.Context, path string) (string, error) {
 	first, err := a.secretLine(ctx, path)
 	if err != nil || path != "-" || !a.stdinTerminal() {
@@ -75,11 +76,11 @@ func (a *app) newSecretLine(ctx context.Context, path string) (string, error) {
 	return first, a.again(ctx, first)
 }
 
-// again asks for a passphrase a second time.
+// again asks for a new passphrase a second time and compares it.
 func (a *app) again(ctx context.Context, first string) error {
-	second, err := a.askSecret(ctx, "Again:")
+	second, err := a.askSecret(ctx, "Repeat the passphrase:")
 	if err == nil && first != second {
-		err = usagef("the passphrases differ")
+		err = usagef("the passphrases do not match")
 	}
 	return err
 }
@@ -95,16 +96,16 @@ func (a *app) firstLine(ctx context.Context, path, what string) (string, error) 
 		} else {
 			f, err := os.Open(path)
 			if err != nil {
-				return "", local.IOError(err, "read %s: %v", what, err)
+				return "", local.IOError(err, "cannot read %s: %v", what, err)
 			}
 			defer f.Close()
 			r = f
 		}
 		line, err := local.ReadLine(bufio.NewReader(r), maxSecret)
 		if err != nil && err != io.EOF {
-			return "", usagef("read %s: %v", what, err)
+			return "", usagef("cannot read %s: %v", what, err)
 		}
-		// Editors of Windows begin a file with a mark and end its lines with CR.
+		// Windows editors begin a file with a byte order mark and end lines with CRLF.
 		s := strings.TrimSuffix(strings.TrimPrefix(string(line), "\ufeff"), "\r")
 		if s == "" {
 			return "", usagef("%s is empty", what)
@@ -113,11 +114,11 @@ func (a *app) firstLine(ctx context.Context, path, what string) (string, error) 
 	})
 }
 
-// interactive reports whether a question can be asked: standard input and
-// standard error are a person's terminal.
+// interactive reports whether questions can be asked: standard input and standard
+// error are a terminal.
 func (a *app) interactive() bool { return a.stdinTerminal() && a.stderrTerminal() }
 
-// ask asks a question on the terminal and returns the line that is typed.
+// ask asks a question on the terminal and returns the answer.
 func (a *app) ask(ctx context.Context, question string) (string, error) {
 	a.tell(question + " ")
 	line, err := await(ctx, func() ([]byte, error) { return local.ReadLine(bufio.NewReader(a.stdin), maxSecret) })
@@ -127,12 +128,12 @@ func (a *app) ask(ctx context.Context, question string) (string, error) {
 	return strings.TrimSpace(string(line)), err
 }
 
-// askSecret asks without echo. The terminal is put right if ctx ends meanwhile.
+// askSecret asks a question without echo. It restores the terminal if ctx ends.
 func (a *app) askSecret(ctx context.Context, question string) (string, error) {
 	fd := int(a.stdin.Fd())
 	state, err := term.GetState(fd)
 	if err != nil {
-		return "", local.IOError(err, "terminal: %v", err)
+		return "", local.IOError(err, "cannot read from the terminal: %v", err)
 	}
 	a.tell(question + " ")
 	secret, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
@@ -142,19 +143,19 @@ func (a *app) askSecret(ctx context.Context, question string) (string, error) {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return "", local.IOError(err, "terminal: %v", err)
+		return "", local.IOError(err, "cannot read from the terminal: %v", err)
 	}
 	return string(secret), nil
 }
 
-// confirm asks before something that cannot be taken back. Without a terminal
-// it is a usage error that names the flag.
+// confirm asks before an action that cannot be undone. Without a terminal it returns
+// a usage error that names the flag --yes.
 func (a *app) confirm(ctx context.Context, yes bool, question string) error {
 	if yes {
 		return nil
 	}
 	if !a.interactive() {
-		return usagef("%s", question).WithHint("without a terminal --yes is needed")
+		return usagef("%s", question).WithHint("there is no terminal to ask for confirmation; to confirm, use --yes")
 	}
 	answer, err := a.ask(ctx, question+" [y/N]")
 	if err != nil {

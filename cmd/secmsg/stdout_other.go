@@ -4,5 +4,5 @@ package main
 
 import "os"
 
-// unread reports nothing where it is not known how: a write will tell.
+// unread is false: this platform cannot tell before a write fails.
 func unread(*os.File) bool { return false }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unread reports whether f is a pipe that nobody can read any more.
+// unread reports whether f is a pipe whose reader has closed it.
 func unread(f *os.File) bool {
 	p := []unix.PollFd{{Fd: int32(f.Fd())}}
 	n, err := unix.Poll(p, 0)

@@ -17,18 +17,18 @@ import (
 )
 
 const (
-	// strayLine bounds a line of a library that is logged, in bytes.
+	// strayLine bounds a logged line in bytes.
 	strayLine = 1024
-	// strayLast bounds how long the last lines are waited for at the end.
+	// strayLast bounds the wait for the last lines at the end.
 	strayLast = time.Second
 )
 
-// catchStray makes lines that C libraries write to standard error by themselves,
-// such as those of OpenH264, into records of the log. From then on a.stderr is a
-// copy of standard error, which only the log writes to; follow starts the reading,
-// and its result ends it. When the process crashes, the runtime writes its trace to
-// both, and nobody reads the pipe any more. So a write to the pipe never waits: what
-// finds no room there is lost, and the process can end.
+// catchStray turns lines that C libraries such as OpenH264 write to standard error into
+// records of the log. Standard error becomes a pipe, and a.stderr a copy of the
+// original, which only the log writes to. follow starts reading the pipe, and its
+// result stops it. If the process crashes, the runtime writes its trace to both, but
+// nobody reads the pipe. So writes to the pipe do not block: text that does not fit is
+// lost, and the process can exit.
 func (a *app) catchStray() (follow func(*slog.Logger) (stop func()), err error) {
 	const stderr = 2
 	fd, err := unix.FcntlInt(stderr, unix.F_DUPFD_CLOEXEC, stderr+1)
@@ -40,10 +40,11 @@ func (a *app) catchStray() (follow func(*slog.Logger) (stop func()), err error) 
 	if err != nil {
 		return nil, fmt.Errorf("catch lines of libraries: %w", err)
 	}
+	// The runtime writes the trace of a crash to this file as well.
 	if err := debug.SetCrashOutput(kept, debug.CrashOptions{}); err != nil {
 		return nil, fmt.Errorf("catch lines of libraries: %w", err)
 	}
-	end := int(w.Fd()) // makes it wait
+	end := int(w.Fd()) // Fd makes the pipe blocking again
 	err = errors.Join(unix.SetNonblock(end, true), unix.Dup3(end, stderr, 0))
 	if _ = w.Close(); err != nil {
 		return nil, fmt.Errorf("catch lines of libraries: %w", err)
@@ -53,11 +54,11 @@ func (a *app) catchStray() (follow func(*slog.Logger) (stop func()), err error) 
 		var reading sync.WaitGroup
 		reading.Go(func() { logStray(r, logger) })
 		return func() {
-			// This ends the pipe, and with it the reading, unless a library holds a
-			// copy of its end.
+			// This closes the last writing end of the pipe, which ends the reading, unless a
+			// library holds a copy.
 			_ = unix.Dup3(fd, stderr, 0)
 			runtime.KeepAlive(kept)
-			_ = debug.SetCrashOutput(nil, debug.CrashOptions{}) // else a trace would be there twice
+			_ = debug.SetCrashOutput(nil, debug.CrashOptions{}) // else a trace would be written twice
 			_ = r.SetReadDeadline(time.Now().Add(strayLast))
 			reading.Wait()
 			_ = r.Close()
@@ -65,7 +66,7 @@ func (a *app) catchStray() (follow func(*slog.Logger) (stop func()), err error) 
 	}, nil
 }
 
-// logStray logs each line of r; what is too long is cut.
+// logStray logs each line of r. Long lines are cut.
 func logStray(r io.Reader, logger *slog.Logger) {
 	lines := bufio.NewReaderSize(r, strayLine)
 	for {

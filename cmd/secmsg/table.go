@@ -47,7 +47,7 @@ func (t *table) add(cells []string) {
 	t.rows = append(t.rows, cells)
 }
 
-// flush prints the text.
+// flush prints the aligned columns.
 func (t *table) flush() error {
 	if t.err != nil || t.a.json() || len(t.rows) < 2 {
 		return t.err

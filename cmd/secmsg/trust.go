@@ -14,22 +14,22 @@ func newTrustCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "trust PEER --key FINGERPRINT",
 		Short: "Decide about a peer's changed key",
-		Long: "A peer's key that changes stops all messages to that peer; they are held. Once\n" +
-			"you know why it changed, accept the new key by its fingerprint (see secmsg\n" +
-			"contact show), which sends what was held, or drop that with --discard.",
+		Long: "When a peer's key changes, all messages to and from that peer are held. Find out why\n" +
+			"it changed. Then accept the new key by its fingerprint (see secmsg contact show), which\n" +
+			"releases the held messages, or drop them with --discard.",
 		Args: argsBetween(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runTrust(cmd.Context(), a, args[0], key, discard)
 		},
 	}
 	c.Flags().StringVar(&key, "key", "", "accept the key with this `FINGERPRINT`")
-	c.Flags().BoolVar(&discard, "discard", false, "drop the messages that were held")
+	c.Flags().BoolVar(&discard, "discard", false, "drop the held messages")
 	return c
 }
 
 func runTrust(ctx context.Context, a *app, peer, key string, discard bool) error {
 	if (key == "") == !discard {
-		return usagef("exactly one of --key and --discard is needed")
+		return usagef("either --key or --discard is required")
 	}
 	return a.withDaemon(ctx, func(c *local.Client) error {
 		return a.changeContact(ctx, c, peer, func() (local.Contact, error) {

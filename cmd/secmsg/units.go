@@ -14,14 +14,14 @@ import (
 	"secmsg/rpc/local"
 )
 
-// The units of `daemon install`. Names between @ are filled in by makeUnits.
+// The units of `daemon install`. makeUnits replaces the names between @ signs.
 var (
 	//go:embed units/secmsg.service
 	serviceUnit string
 	//go:embed units/secmsg.socket
 	socketUnit string
-	// sandboxLines need user namespaces for unprivileged users, which some kernels
-	// and distributions switch off. The service would not start with them there.
+	// sandboxLines are settings that need unprivileged user namespaces. Where a kernel
+	// or distribution disables these, the service would not start with the settings.
 	//go:embed units/sandbox.conf
 	sandboxLines string
 )
@@ -31,20 +31,20 @@ const (
 	socketFile  = "secmsg.socket"
 )
 
-// unitFiles are the texts of the two units and where they go.
+// unitFiles are the paths and texts of the two units.
 type unitFiles struct {
 	service, socket         string // paths
 	serviceText, socketText string
 }
 
-// makeUnits writes the units' texts for a binary. sandboxed adds the lines that
-// need user namespaces.
+// makeUnits returns the units for a binary. sandboxed adds the settings that need user
+// namespaces.
 func makeUnits(ctx context.Context, dir, exe string, sandboxed bool) unitFiles {
 	documentation := ""
 	if hasManPage(ctx) {
 		documentation = "Documentation=man:secmsg(1)\n"
 	}
-	sandbox := "# Left out: the lines that need user namespaces, which were not to be had at the install.\n"
+	sandbox := "# Settings that need user namespaces were left out: these were not available during the installation.\n"
 	if sandboxed {
 		sandbox = sandboxLines
 	}
@@ -56,7 +56,7 @@ func makeUnits(ctx context.Context, dir, exe string, sandboxed bool) unitFiles {
 	}
 }
 
-// write writes the units and reports whether they were different before.
+// write writes the units and reports whether they changed.
 func (u unitFiles) write() (changed bool, err error) {
 	if err := os.MkdirAll(filepath.Dir(u.service), 0o755); err != nil {
 		return false, local.Errorf(local.CodeIO, "%v", err)
@@ -74,8 +74,8 @@ func (u unitFiles) write() (changed bool, err error) {
 	return changed, nil
 }
 
-// removeUnits removes the units and the links by which systemd's targets want
-// them, and returns the paths that were there.
+// removeUnits removes the units and the links in systemd's .wants directories, and
+// returns the removed paths.
 func removeUnits(dir string) ([]string, error) {
 	removed := []string{}
 	for _, name := range []string{
@@ -91,16 +91,16 @@ func removeUnits(dir string) ([]string, error) {
 		}
 	}
 	for _, wants := range []string{"default.target.wants", "sockets.target.wants"} {
-		_ = os.Remove(filepath.Join(dir, wants)) // stays if other units are in it
+		_ = os.Remove(filepath.Join(dir, wants)) // fails if other units are in it
 	}
 	return removed, nil
 }
 
-// unitDir is where a user's units are. The service is that of the default
-// profile: another one would need names of its own.
+// unitDir is the directory of the user's units. The service is for the default profile
+// only, since the units of another one would need different names.
 func (a *app) unitDir() (string, error) {
 	if a.home != "" {
-		return "", usagef("the service is for the profile in the XDG directories; --home does not go with it")
+		return "", usagef("the service is only for the profile in the XDG directories; --home cannot be used here")
 	}
 	cfg, err := a.profile() // refuses a HOME that belongs to somebody else
 	if err != nil {
@@ -109,15 +109,15 @@ func (a *app) unitDir() (string, error) {
 	return filepath.Join(filepath.Dir(cfg.Paths.Config), "systemd", "user"), nil
 }
 
-// unitWord writes a word as systemd.syntax(7) reads it: quoted, with % doubled. A
-// $ stays: systemd expands variables in a command's arguments, not in its path.
+// unitWord quotes a word for a unit file (systemd.syntax(7)), with % doubled. A $ is
+// left alone: systemd expands variables in a command's arguments, but not in its path.
 func unitWord(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`, "\n", `\n`).Replace(s) + `"`
 }
 
-// unitEnvironment gives the service the directories that this command has for
-// its profile. They may be set in a shell only, where the manager does not see them,
-// and the service would serve another profile.
+// unitEnvironment passes this command's profile directories to the service. The
+// variables may be set only in the shell. Without them the service would use another
+// profile.
 func unitEnvironment() string {
 	var b strings.Builder
 	for _, name := range profileVars() {
@@ -131,14 +131,14 @@ func unitEnvironment() string {
 // profileVars are the variables that say where the profile is.
 func profileVars() []string { return []string{"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"} }
 
-// calledName is the path of this program as it was called, if that leads to the
-// running file, else the file's own path. Package managers keep a link of one
-// name and change where it points to (Homebrew, Nix, stow): a unit that names the link
-// survives an upgrade.
+// calledName is the path by which this program was called, if it leads to the running
+// binary; otherwise it is the path of the binary. Some package managers (Homebrew, Nix,
+// stow) keep a link and change its target, so a unit that names the link survives an
+// upgrade.
 func calledName(arg0 string) (string, error) {
 	own, err := os.Executable()
 	if err != nil {
-		return "", local.Errorf(local.CodeIO, "find the secmsg binary: %v", err)
+		return "", local.Errorf(local.CodeIO, "cannot find the secmsg binary: %v", err)
 	}
 	called, err := exec.LookPath(arg0)
 	if err != nil {
@@ -155,12 +155,12 @@ func calledName(arg0 string) (string, error) {
 	return called, nil
 }
 
-// hasManPage reports whether man finds the page that the units would name.
+// hasManPage reports whether man finds the page that the units refer to.
 func hasManPage(ctx context.Context) bool {
 	return exec.CommandContext(ctx, "man", "-w", "secmsg").Run() == nil
 }
 
-// probeSandbox reports whether this manager can run the binary with the lines
+// probeSandbox returns an error if this manager cannot run the binary with the settings
 // that need user namespaces.
 func (m userManager) probeSandbox(ctx context.Context, exe string) error {
 	args := []string{"--quiet", "--collect", "--service-type=oneshot"}

@@ -11,9 +11,9 @@ import (
 	"secmsg/rpc/local"
 )
 
-// upgraded looks at the version of the daemon behind c. If this command is
-// newer, the daemon is restarted where that disturbs nobody; otherwise the user
-// is told what to do. The connection that it returns takes the place of c.
+// upgraded compares the version of the daemon at c with this command's. If the command
+// is newer, it restarts the daemon if that disturbs nobody; otherwise it tells the user
+// what to do. The returned connection replaces c.
 func (a *app) upgraded(ctx context.Context, cfg config.Client, caller local.HelloParams, c *local.Client) (*local.Client, error) {
 	h, own := c.Hello(), config.Version()
 	if h.Version == own {
@@ -25,12 +25,12 @@ func (a *app) upgraded(ctx context.Context, cfg config.Client, caller local.Hell
 	}
 	if !newer(own, h.Version) {
 		if a.verbose {
-			a.notef("the daemon is of version %s, this command of %s", visible(theirs), own)
+			a.notef("the daemon has version %s, this command has version %s", visible(theirs), own)
 		}
 		return c, nil
 	}
 	if why, hint := a.restartBlocked(h); why != "" {
-		a.notef("the daemon is of the older version %s, and %s; %s", visible(theirs), why, hint)
+		a.notef("the daemon has the older version %s, and %s; %s", visible(theirs), why, hint)
 		return c, nil
 	}
 	target, err := daemonProcess(cfg, h)
@@ -39,7 +39,7 @@ func (a *app) upgraded(ctx context.Context, cfg config.Client, caller local.Hell
 	}
 	defer target.release()
 	if err := c.StopIfIdle(ctx); err != nil && !isCode(err, local.CodeNoDaemon) {
-		a.notef("the daemon is of the older version %s and was not restarted: %s; to restart it: secmsg daemon stop",
+		a.notef("the daemon has the older version %s and was not restarted: %s; to restart it: secmsg daemon stop",
 			visible(theirs), visible(err.Error()))
 		return c, nil
 	}
@@ -47,26 +47,26 @@ func (a *app) upgraded(ctx context.Context, cfg config.Client, caller local.Hell
 	if err := target.waitGone(ctx, stopTimeout); err != nil {
 		return nil, err
 	}
-	a.notef("restarted the daemon, which was of the older version %s", visible(theirs))
+	a.notef("restarted the daemon, which had the older version %s", visible(theirs))
 	return a.startDaemon(ctx, cfg, caller)
 }
 
-// newer reports whether a version is known to be later than another one. Builds
-// from a checkout without its history have no order.
+// newer reports whether a version is known to be later than another one. Versions of
+// builds without a release tag cannot be compared.
 func newer(version, than string) bool {
 	return semver.IsValid(version) && semver.IsValid(than) && semver.Compare(version, than) > 0
 }
 
-// restartBlocked says why a restart of a daemon would not bring this command's
-// version, or may not be done, and what to do; both are empty if it would.
+// restartBlocked returns why this command must not restart the daemon, or why that
+// would not start this command's version, and a hint. Both are empty if a restart helps.
 func (a *app) restartBlocked(h local.Hello) (why, hint string) {
 	switch {
 	case a.noAutostart:
-		return "this command may not start one", "to restart it: secmsg daemon stop"
+		return "this command may not start a daemon", "to restart it: secmsg daemon stop"
 	case h.Unit == "" || strings.HasPrefix(h.Unit, local.TransientPrefix):
-		return "", "" // the next one is started by this command
+		return "", "" // this command starts the next one
 	case h.Manager == local.ManagerSystem:
-		return "the service " + h.Unit + " of the system runs it", "to restart it: sudo systemctl restart " + h.Unit
+		return "the system service " + h.Unit + " runs it", "to restart it: sudo systemctl restart " + h.Unit
 	}
 	own, err := os.Executable()
 	if err == nil {

@@ -81,7 +81,7 @@ func TestNewerCommand(t *testing.T) {
 	}
 	// The end of rpc is noticed by the daemon a moment later.
 	waitFor(t, "the restart", nil, func() bool { r = run(newer, "status"); return strings.Contains(r.stdout, "v1.0.10") })
-	if !strings.Contains(r.stderr, "restarted the daemon, which was of the older version v1.0.9") {
+	if !strings.Contains(r.stderr, "restarted the daemon, which had the older version v1.0.9") {
 		t.Errorf("stderr: %s", r.stderr)
 	}
 	version("v1.0.10", run(older, "status"))

@@ -22,7 +22,7 @@ import (
 // TimeoutStopSec, since a stop waits for the daemon to end.
 const systemctlTimeout = 90 * time.Second
 
-// lingerDir is where logind keeps a file for each user who lingers.
+// lingerDir is where logind keeps a file for each user with linger enabled.
 const lingerDir = "/var/lib/systemd/linger"
 
 // userManager is the systemd manager of the user who runs this command.
@@ -30,9 +30,9 @@ type userManager struct {
 	runtime string // the runtime directory in which it has its sockets
 }
 
-// findUserManager finds the running manager of this user. Jobs of cron, `su` and
-// `runuser` have no XDG_RUNTIME_DIR, or that of somebody else, so the well-known
-// directory of the user id is tried as well. It reports false where no manager runs.
+// findUserManager finds the running manager of this user. Under cron, `su` and
+// `runuser`, XDG_RUNTIME_DIR is unset or belongs to another user, so the well-known
+// directory of the user id is tried as well. It returns false if no manager is running.
 func findUserManager() (userManager, bool) {
 	for _, dir := range []string{os.Getenv("XDG_RUNTIME_DIR"), "/run/user/" + strconv.Itoa(os.Getuid())} {
 		if !filepath.IsAbs(dir) || config.CheckPrivateDir(dir) != nil {
@@ -58,8 +58,8 @@ func (m userManager) env() []string {
 	return append(env, "XDG_RUNTIME_DIR="+m.runtime, "DBUS_SESSION_BUS_ADDRESS=unix:path="+bus, "SYSTEMD_COLORS=0", "SYSTEMD_PAGER=")
 }
 
-// run runs one of systemd's tools for this manager and returns its standard
-// output. Its error holds what the tool wrote to standard error.
+// run runs one of systemd's tools for this manager and returns its standard output.
+// The error includes the tool's standard error.
 func (m userManager) run(ctx context.Context, tool string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, systemctlTimeout, fmt.Errorf("no answer within %s", systemctlTimeout))
 	defer cancel()
@@ -85,13 +85,13 @@ func (m userManager) systemctl(ctx context.Context, args ...string) error {
 	return err
 }
 
-// answers asks the manager for its version, which is its shortest answer.
+// answers checks that the manager responds, by asking for its version.
 func (m userManager) answers(ctx context.Context) error {
 	_, err := m.run(ctx, "systemctl", "show", "--property=Version")
 	return err
 }
 
-// unitState is what the manager says about one unit.
+// unitState is the manager's view of one unit.
 type unitState struct {
 	load   string // "not-found" if there is no such unit
 	active string // "active", "failed" and others
@@ -131,14 +131,15 @@ func lingers() bool {
 	return err == nil
 }
 
-// errNoManager: there is no manager to ask. Nobody is logged in as this user and
-// nobody lingers, or the machine runs without systemd.
+// errNoManager means that there is no manager to ask: the user is not logged in and
+// linger is off, or the machine does not run systemd.
 var errNoManager = errors.New("systemd runs no manager for this user; log in, or: loginctl enable-linger")
 
-// managerError says that systemd did not do what an install or uninstall needs. Exit 3.
+// managerError is the error of an install or uninstall that systemd did not carry out:
+// exit 3.
 func managerError(err error) *local.Error {
 	if errors.Is(err, exec.ErrNotFound) {
-		return local.Errorf(local.CodeIO, "systemd is not installed here: %v", err)
+		return local.Errorf(local.CodeIO, "systemd is not installed on this machine: %v", err)
 	}
 	return local.Errorf(local.CodeIO, "%v", err)
 }

@@ -12,7 +12,7 @@ import (
 const (
 	// safetyDigits is the length of a safety number.
 	safetyDigits = 60
-	// safetyGroup and safetyLine are how it is printed: groups of five, four to a line.
+	// It is printed in groups of safetyGroup digits, safetyLine groups to a line.
 	safetyGroup = 5
 	safetyLine  = 4
 )
@@ -29,28 +29,28 @@ func newVerifyCommand(a *app) *cobra.Command {
 	var o verifyOptions
 	c := &cobra.Command{
 		Use:   "verify PEER",
-		Short: "Print the safety number of a peer, or compare it",
-		Long: "Print the 60-digit safety number of the keys of a peer and your own. Both sides\n" +
-			"see the same number. Compare it over another channel, then mark the peer as\n" +
-			"verified with --confirm, or let --expect compare it: exit 4 if it differs.",
+		Short: "Print or compare the safety number of a peer",
+		Long: "Print the 60-digit safety number of the peer's key and your own. Both sides see the\n" +
+			"same number. Compare it over another channel, then mark the peer as verified with\n" +
+			"--confirm. Or let --expect compare it, which exits 4 if it differs.",
 		Args: argsBetween(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.hasExpect = cmd.Flags().Changed("expect")
 			return runVerify(cmd.Context(), a, o, args[0])
 		},
 	}
-	c.Flags().StringVar(&o.expect, "expect", "", "compare with this `NUMBER`, or the text of the peer's QR code, and mark the peer as verified")
-	c.Flags().BoolVar(&o.confirm, "confirm", false, "mark the peer as verified: a person has compared the number")
-	c.Flags().BoolVar(&o.qr, "qr", false, "print the number as a QR code too: the peer scans it and gives its text to --expect")
+	c.Flags().StringVar(&o.expect, "expect", "", "compare with this `NUMBER` or with the text of the peer's QR code; if equal, mark the peer as verified")
+	c.Flags().BoolVar(&o.confirm, "confirm", false, "mark the peer as verified, after you have compared the number")
+	c.Flags().BoolVar(&o.qr, "qr", false, "also print a QR code, which the peer scans and passes to --expect")
 	return c
 }
 
 func runVerify(ctx context.Context, a *app, o verifyOptions, peer string) error {
 	p := local.VerifyParams{Confirm: o.confirm}
-	var shown string // by whom, if --expect is the text of a code
+	var shown string // the peer who shows the QR code, if --expect is the text of one
 	if o.hasExpect {
 		if o.confirm {
-			return usagef("--expect and --confirm exclude each other")
+			return usagef("--expect and --confirm cannot be combined")
 		}
 		var err error
 		if shown, p.Expect, err = expectedNumber(o.expect); err != nil {
@@ -60,15 +60,15 @@ func runVerify(ctx context.Context, a *app, o verifyOptions, peer string) error 
 	return a.withDaemon(ctx, func(c *local.Client) error {
 		p.PeerParams = a.peerParams(peer)
 		if shown != "" {
-			// The digits are the same on both sides: without this look, a code that this
-			// very side shows would verify the peer.
+			// The digits are the same on both sides. Without this check, the code that this
+			// device itself shows would verify the peer.
 			now, err := c.Verify(ctx, local.VerifyParams{PeerParams: p.PeerParams})
 			if err != nil {
 				return err
 			}
 			if now.Peer != shown {
 				return usagef("--expect: this is the code of %s, not of %s", visible(shown), visible(now.Peer)).
-					WithHint("give it the text of the code that %s shows", visible(now.Peer))
+					WithHint("scan the code that %s shows", visible(now.Peer))
 			}
 		}
 		before, known := c.Contact(ctx, p.PeerParams)
@@ -83,7 +83,7 @@ func runVerify(ctx context.Context, a *app, o verifyOptions, peer string) error 
 	})
 }
 
-// safetyNumber reads 60 digits, in groups or not.
+// safetyNumber parses 60 digits, with or without spaces.
 func safetyNumber(s string) (string, error) {
 	digits := strings.Join(strings.Fields(s), "")
 	if len(digits) != safetyDigits || strings.Trim(digits, "0123456789") != "" {
@@ -104,18 +104,18 @@ func (a *app) printVerification(v local.Verification, qr bool) error {
 		return err
 	}
 	if width := qrWidth(code); width > a.stdoutColumns() {
-		a.notef("the code is %d columns wide, the terminal %d: make it wider, or its letters smaller; or compare the number", width, a.stdoutColumns())
+		a.notef("the QR code needs %d columns, but the terminal has %d: widen it, use a smaller font, or compare the number", width, a.stdoutColumns())
 		return a.printf("%s %s\n%s", visible(v.Peer), visible(v.Trust), groupDigits(visible(v.SafetyNumber)))
 	}
-	// Number and code together fit a terminal of 24 lines.
+	// On one line, so that number and code together fit a terminal of 24 lines.
 	if err := a.printf("%s %s\n%s", visible(v.Peer), visible(v.Trust), strings.Join(strings.Fields(groupDigits(visible(v.SafetyNumber))), " ")); err != nil {
 		return err
 	}
 	return a.writeRaw([]byte(strings.Join(code, "\n") + "\n"))
 }
 
-// expectedNumber reads the digits of --expect, or the text of a QR code, which also
-// says whose code it is.
+// expectedNumber parses --expect: digits, or the text of a QR code, which also names
+// the account that shows it.
 func expectedNumber(s string) (shown, digits string, err error) {
 	s = strings.TrimSpace(s)
 	after, ok := strings.CutPrefix(s, "secmsg://")
@@ -126,13 +126,13 @@ func expectedNumber(s string) (shown, digits string, err error) {
 	domain, rest, ok := strings.Cut(after, "/verify#")
 	dot := strings.LastIndexByte(rest, '.')
 	if !ok || dot < 0 {
-		return "", "", usagef("--expect: the text of a code has the form secmsg://DOMAIN/verify#USER.DIGITS")
+		return "", "", usagef("--expect: the text of a QR code has the form secmsg://DOMAIN/verify#USER.DIGITS")
 	}
 	digits, err = safetyNumber(rest[dot+1:])
 	return rest[:dot] + "@" + domain, digits, err
 }
 
-// groupDigits prints a safety number in groups, which a person can read out.
+// groupDigits formats a safety number in groups that a person can read out.
 func groupDigits(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i += safetyGroup {

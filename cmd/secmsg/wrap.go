@@ -6,14 +6,14 @@ import (
 	"secmsg/rpc/local"
 )
 
-// wrapLeast is the width under which lines are not wrapped: hardly anything would
-// stand behind the mark.
+// wrapLeast is the smallest width at which lines are wrapped. Below it, hardly any text
+// would fit after the mark.
 const wrapLeast = 20
 
-// forTerminal is the text of an event for a terminal of a width. What a peer
-// wrote is wrapped here, since the terminal would begin its further lines with
-// whatever the peer chose, such as the time and name of another event. The rest is
-// left to the terminal: commands to type stay whole.
+// forTerminal formats the text of an event for the width of a terminal. Text of a peer
+// is wrapped here. The terminal would start the next line with any part of the text,
+// and a peer could choose it to look like another event. Other events are left to the
+// terminal, so that commands in them can be copied whole.
 func forTerminal(e *local.Event, text string, columns int) string {
 	if columns < wrapLeast || e.Message == nil && e.File == nil && e.FileState == nil {
 		return text
@@ -29,8 +29,8 @@ func forTerminal(e *local.Event, text string, columns int) string {
 	return strings.Join(lines, "\n")
 }
 
-// headEnd is where the time and the name end that an event begins with; neither
-// has a mark in it.
+// headEnd returns the end of an event's head: time, name and mark. Neither time nor
+// name can contain a mark.
 func headEnd(line string) int {
 	end := 0
 	for _, mark := range []string{saysMark, tellsMark} {
@@ -41,9 +41,9 @@ func headEnd(line string) int {
 	return end
 }
 
-// wrapLine breaks a line so that none is wider than columns; those that follow
-// stand behind furtherMark. It breaks behind a space where one is near, and not
-// before the end of the head, which is this program's own and may be wider.
+// wrapLine breaks a line so that no part is wider than columns; further parts start
+// with furtherMark. It prefers to break after a space, and never breaks inside the
+// head, which the program wrote and which may be wider.
 func wrapLine(line string, head, columns int) string {
 	var b strings.Builder
 	for room := columns; ; room = columns - len(furtherMark) {
@@ -71,13 +71,13 @@ func wrapLine(line string, head, columns int) string {
 	}
 }
 
-// columnsMost is how many columns a terminal gives a character at most. Too many
-// is harmless here, too few is not, so that no table of widths is needed.
+// columnsMost is the maximum number of columns of a character on a terminal. An
+// estimate that is too high only breaks a line early, so no table of widths is needed.
 func columnsMost(r rune) int {
 	switch {
 	case r == '\t':
 		return 8
-	case r < 0x1100: // the first characters that are wide are Korean
+	case r < 0x1100: // wide characters begin with Hangul Jamo
 		return 1
 	}
 	return 2

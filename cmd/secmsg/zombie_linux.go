@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// zombie reports whether the process is over, although its parent may not have
-// collected it yet (proc_pid_stat(5): the state follows the name in parentheses).
+// zombie reports whether the process has exited, although its parent has not collected
+// it yet (proc_pid_stat(5): the state follows the name in parentheses).
 func zombie(pid int) bool {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
