@@ -51,7 +51,7 @@ func (c *Client) SendFiles(ctx context.Context, p FileSendParams, input io.Reade
 	if e, ok := errors.AsType[*Error](err); ok && e.Code == CodeNoDaemon && input != nil {
 		err = Errorf(CodeIO, "the daemon ended while the stream was sent; nothing was sent")
 		if t.fed.Load() {
-			err = Errorf(CodeIO, "the daemon ended after the end of the stream; the file may still be sent").WithHint("secmsg file list")
+			err = Errorf(CodeIO, "the daemon ended after the end of the stream, so the file may be sent anyway").WithHint("secmsg file list")
 		}
 	}
 	return out, t.cause(ctx, err)
