@@ -16,8 +16,8 @@ type SendParams struct {
 	// error if the message is still queued then. A wait also ends when the message is held,
 	// has failed or has expired.
 	Wait string `json:"wait,omitempty"`
-	// Timeout bounds the wait, in seconds; the message stays queued after it and
-	// its result has an error with the code timeout.
+	// Timeout bounds the wait, in seconds; without it a wait for a state takes at most
+	// 30. The message stays queued after it, and its result has an error with the code timeout.
 	Timeout float64 `json:"timeout,omitempty"`
 	// IdempotencyKey makes repeating the request harmless: for 30 days a request
 	// with the same key and content queues nothing and returns the first ids with
