@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	"secmsg/crypto/ratchet"
@@ -23,58 +21,13 @@ import (
 )
 
 const (
-	// callSignalLife bounds how long the relay may hold a signal back: a later
-	// one would say what is no longer true.
+	// callSignalLife bounds how long the relay may hold a signal back: a late signal
+	// would describe an outdated state of the call.
 	callSignalLife = 30 * time.Second
-	// maxSignals bounds the call signals that wait for the relay's answer.
-	maxSignals = 1024
-	// offerSkew is how much older than its ring time an offer may seem and still
-	// ring: both ends stamp and compare in profile time, which follows one server's
-	// clock, so that it covers the way of the offer, what the counts of two machines
-	// drift apart between two connections (a minute in a month at 20 ppm), and a
-	// correction of the server's clock in between.
-	offerSkew = 2 * time.Minute
-	// callTries bounds how often a signal asks the server for what it lacks:
-	// manifest, then prekeys.
+	// callTries bounds how often a signal asks the server for what is missing:
+	// the manifest, then prekeys.
 	callTries = 3
 )
-
-// CallSignal is a signal of a call that came from a contact whose key is the
-// pinned one.
-type CallSignal struct {
-	Peer   identity.Address
-	Device key.DeviceID
-	Call   *e2e.Call
-	// Late: an offer that is older than it rings. It has been held back, and is a
-	// missed call.
-	Late bool
-}
-
-// CallUndelivered says that a signal did not reach a device.
-type CallUndelivered struct {
-	Call   [16]byte
-	Device key.DeviceID
-	// Offline: the device is not connected. Refused: it is gone, or the relay takes
-	// none for it. Denied: its user has not accepted this account, or blocks it.
-	// Else the relay could not forward now.
-	Offline, Refused, Denied bool
-}
-
-// CallHandler is told what comes of calls, from the actor and after the commit.
-// It must not wait.
-type CallHandler interface {
-	CallSignal(CallSignal)
-	CallUndelivered(CallUndelivered)
-	// CallKeyChanged says that a peer's key is no longer the pinned one.
-	CallKeyChanged(peer identity.Address)
-}
-
-// noCalls is the handler of an engine without calls.
-type noCalls struct{}
-
-func (noCalls) CallSignal(CallSignal)           {}
-func (noCalls) CallUndelivered(CallUndelivered) {}
-func (noCalls) CallKeyChanged(identity.Address) {}
 
 // CheckCall reports whether a peer may be called, or its call taken: it is a
 // contact, its key has not changed, and its policy asks for no more than is
@@ -256,12 +209,7 @@ func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]
 	if len(out) == 0 {
 		return nil, nil, local.Errorf(local.CodeUnreachable, "no device of %s can be called now", addr)
 	}
-	if len(e.signals)+len(out) > maxSignals {
-		clear(e.signals) // what they would tell, silence tells as well
-	}
-	for _, d := range sent {
-		e.signals[flightKey{id: id, device: d}] = call
-	}
+	e.signals.sent(id, sent, call)
 	e.window.put(steps, out...)
 	return sent, nil, nil
 }
@@ -312,95 +260,4 @@ func askError(err error, user string) error {
 		return out
 	}
 	return err
-}
-
-// signalAnswered takes the relay's answer to a signal.
-func (e *Engine) signalAnswered(r link.Result) {
-	k := flightKey{id: r.MessageID, device: r.Device}
-	call, ok := e.signals[k]
-	if !ok {
-		return
-	}
-	delete(e.signals, k)
-	if !r.Accepted {
-		offline := r.Reason == wire.Reason_REASON_OFFLINE
-		denied := r.Reason == wire.Reason_REASON_BLOCKED || r.Reason == wire.Reason_REASON_REQUEST
-		refused := !offline && !denied && r.Final && r.Reason != wire.Reason_REASON_EXPIRED
-		e.onCall.CallUndelivered(CallUndelivered{Call: call, Device: r.Device, Offline: offline, Refused: refused, Denied: denied})
-	}
-}
-
-// callCame hands a signal of a contact over, as long as it does not send too many.
-func (e *Engine) callCame(tx *store.Tx, in *incoming, content *e2e.Content) error {
-	c := content.GetCall()
-	if in.class != wire.Class_CLASS_ONLINE {
-		return tx.Count(e.account, countMalformed)
-	}
-	contact, err := e.trust.IsContact(tx, e.account, in.peer)
-	if err != nil {
-		return err
-	}
-	if !contact {
-		return tx.Count(e.account, countCallRefused)
-	}
-	// The token is taken at once, since the next signals in this transaction must see
-	// it gone, and put back if this part of the transaction is undone.
-	giveBack, ok := e.admitSignal(in.peer, c.GetOffer() != nil)
-	if !ok {
-		return tx.Count(e.account, countCallLimited)
-	}
-	tx.OnUndo(giveBack)
-	s := CallSignal{Peer: in.addr, Device: in.device, Call: c, Late: e.offerIsLate(content)}
-	tx.OnCommit(func() { e.onCall.CallSignal(s) })
-	return nil
-}
-
-// offerIsLate reports whether a content is the offer of a call that has ended for its
-// caller long ago: that the relay forwards signals at once or never is only the
-// server's word. Of this machine's two clocks the one counts by which the offer is
-// younger: profile time stays ahead after a server's clock was, and the wall clock
-// may be wrong. A signal that is no offer needs no such look: it speaks of a call
-// that is alive here, or is answered with its end.
-func (e *Engine) offerIsLate(c *e2e.Content) bool {
-	o := c.GetCall().GetOffer()
-	if o == nil {
-		return false
-	}
-	sent := time.UnixMilli(c.GetSentMs())
-	age := min(e.profileTime().Sub(sent), e.now().Sub(sent))
-	return age > time.Duration(o.GetRingMs())*time.Millisecond+offerSkew
-}
-
-// Limits on the call signals of one contact (attack F13): far more than a caller
-// with ten devices needs, and too few to keep a daemon busy.
-const (
-	offerBurst  = 8
-	offerEvery  = 2 * time.Second
-	signalBurst = 200
-	signalEvery = 50 * time.Millisecond
-)
-
-// callRate limits the call signals of one contact.
-type callRate struct{ offers, signals *rate.Limiter }
-
-// admitSignal takes a token for a contact's call signal. It reports false when the
-// contact has sent too many, and otherwise returns a function that puts the token
-// back. Limiters are kept for contacts only, so the number of contacts bounds
-// their memory.
-func (e *Engine) admitSignal(peer store.PeerID, offer bool) (giveBack func(), ok bool) {
-	r := e.callRates[peer]
-	if r == nil {
-		r = &callRate{
-			offers:  rate.NewLimiter(rate.Every(offerEvery), offerBurst),
-			signals: rate.NewLimiter(rate.Every(signalEvery), signalBurst),
-		}
-		e.callRates[peer] = r
-	}
-	l := r.signals
-	if offer {
-		l = r.offers
-	}
-	// A reservation could be cancelled, too, but gives back less than the whole
-	// token when another one was taken after it.
-	return func() { l.AllowN(time.Now(), -1) }, l.Allow()
 }

@@ -51,7 +51,7 @@ func (h *heard) counts() (signals, lost, changed int) {
 // hears gives a person's engine a handler of calls.
 func (p *person) hears() *heard {
 	h := new(heard)
-	if err := p.engine.do(context.Background(), func() error { p.engine.onCall = h; return nil }); err != nil {
+	if err := p.engine.do(context.Background(), func() error { p.engine.signals.handler = h; return nil }); err != nil {
 		p.t.Fatal(err)
 	}
 	return h

@@ -147,7 +147,7 @@ func (e *Engine) presenceKnown() (bool, error) {
 	if !e.up || !e.loaded {
 		return false, nil
 	}
-	if e.presenceEpoch == e.window.epoch {
+	if e.presence.told == e.window.epoch {
 		return true, nil
 	}
 	any := false

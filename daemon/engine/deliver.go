@@ -79,7 +79,7 @@ func (e *Engine) receive(tx *store.Tx, env *wire.Envelope) error {
 		return tx.Count(e.account, countMalformed)
 	}
 	if in.class == wire.Class_CLASS_PROBE {
-		return e.absorb(tx, func() error { return e.probeCame(tx, in) })
+		return e.absorb(tx, func() error { return e.receiveProbe(tx, in) })
 	}
 	var err error
 	// Nothing is stored for a name that is not known before something of it opens.
@@ -354,7 +354,7 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 	case e2e.Kind_KIND_SESSION:
 		return nil
 	case e2e.Kind_KIND_CALL:
-		return e.callCame(tx, in, c)
+		return e.receiveCall(tx, in, c)
 	}
 	return tx.Count(e.account, countUnknownKind)
 }
@@ -510,7 +510,7 @@ func (e *Engine) notice(tx *store.Tx, n *wire.Notice) error {
 	}
 	if n.GetReason() == wire.Reason_REASON_DEVICE_GONE && !env.Own && env.Status != store.EnvelopeRejected {
 		// The mailbox went with its device: another may have taken its place.
-		tx.OnCommit(func() { e.peer(env.Peer).refresh = true })
+		tx.OnCommit(func() { e.asking.peer(env.Peer).refresh = true })
 		if err := e.reopenFor(tx, id); err != nil {
 			return err
 		}

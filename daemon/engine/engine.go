@@ -11,7 +11,6 @@ import (
 
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
-	"secmsg/crypto/ratchet"
 	"secmsg/daemon/history"
 	"secmsg/daemon/journal"
 	"secmsg/daemon/keyring"
@@ -70,42 +69,29 @@ type Engine struct {
 	// onFiles and onUp are as in Options, and never nil.
 	onFiles func()
 	onUp    func()
-	onCall  CallHandler
 
 	calls chan func()
 	jobs  jobs
 	sends *Sends
 	owns  bool          // sends ends with Run
 	quit  chan struct{} // closed when Run ends
-	// stocked is closed, once, when the server has prekeys of this device.
-	stocked   chan struct{}
-	stockOnce sync.Once
-	wg        sync.WaitGroup
-	work      context.Context // of workers; ends with Run
+	wg    sync.WaitGroup
+	work  context.Context // of workers; ends with Run
 
 	// owned by the actor
-	selfPeer                   store.PeerID
-	loaded                     bool
-	up                         bool          // the contact connection stands and the fence is confirmed
-	ready                      chan struct{} // closed, and made anew, when up or loaded is set
-	window                     *window
-	peers                      map[store.PeerID]*peerState
-	claims                     map[store.PeerID]*claim
-	compared                   map[store.PeerID]ratchet.ManifestRef // named last and known; a look at it again would tell nothing
-	waiters                    map[store.MessageID][]chan history.Change
-	probes                     map[store.MessageID]*probe
-	signals                    map[flightKey][16]byte // the call of each signal that is not answered
-	callRates                  map[store.PeerID]*callRate
-	presence                   map[string]local.Presence // by user; of this run
-	presenceEpoch              uint64                    // the epoch in which the server told it last
-	announced                  map[string]bool           // accounts in the present subscription
-	reseals                    map[flightKey]int         // answers to retry requests, this hour
-	resealsSince               time.Time
-	tasks                      map[task]time.Time
-	subscribed                 uint64 // the epoch that has a subscription
-	pushing, upkeeping         bool   // a worker is at it
-	subscribing                bool   // a worker is at it
-	relationTries, upkeepTries int
+	selfPeer  store.PeerID
+	loaded    bool
+	up        bool          // the contact connection stands and the fence is confirmed
+	ready     chan struct{} // closed, and made anew, when up or loaded is set
+	window    *window
+	asking    *asking
+	presence  *presence
+	relations relations
+	upkeep    *upkeep
+	signals   *signals
+	probes    probes
+	waits     waits
+	tasks     map[task]time.Time
 
 	mu     sync.Mutex
 	status status // guarded by mu
@@ -124,16 +110,11 @@ func New(o Options) *Engine {
 		account: o.Account, self: o.Address, device: o.Device, store: o.Store, keys: o.Keyring, trust: o.Trust,
 		journal: o.Journal, link: o.Link, logger: o.Logger, now: o.Now, cfg: o.Config.withDefaults(), onFatal: o.OnFatal,
 		calls: make(chan func()), jobs: newJobs(), sends: o.Sends, quit: make(chan struct{}),
-		stocked: make(chan struct{}), ready: make(chan struct{}),
-		peers: make(map[store.PeerID]*peerState), claims: make(map[store.PeerID]*claim),
-		compared: make(map[store.PeerID]ratchet.ManifestRef),
-		waiters:  make(map[store.MessageID][]chan history.Change), probes: make(map[store.MessageID]*probe),
-		signals: make(map[flightKey][16]byte), callRates: make(map[store.PeerID]*callRate),
-		presence: make(map[string]local.Presence), announced: make(map[string]bool),
-		reseals: make(map[flightKey]int), tasks: make(map[task]time.Time),
+		ready: make(chan struct{}), presence: newPresence(), upkeep: newUpkeep(), signals: newSignals(o.Calls),
+		probes: make(probes), waits: make(waits), tasks: make(map[task]time.Time),
 		status: status{changed: make(chan struct{})},
 	}
-	e.window = newWindow(e.cfg)
+	e.window, e.asking = newWindow(e.cfg), newAsking(e.cfg)
 	if e.logger == nil {
 		e.logger = slog.New(slog.DiscardHandler)
 	}
@@ -152,15 +133,12 @@ func New(o Options) *Engine {
 	if e.onUp = o.OnUp; e.onUp == nil {
 		e.onUp = func() {}
 	}
-	if e.onCall = o.Calls; e.onCall == nil {
-		e.onCall = noCalls{}
-	}
 	e.history = history.New(history.Options{
 		Account: o.Account, Self: o.Address.String(), Trust: o.Trust, Journal: o.Journal, Logger: e.logger,
 		Now: e.now, ProfileTime: e.profileTime, DeviceText: func(id [16]byte) string { return key.DeviceID(id).String() },
 		SafeName: o.SafeName, AutoAccept: e.cfg.AutoAccept,
 		Hooks: history.Hooks{
-			StateChanged: e.tell, FilesChanged: e.onFiles, ReceiptOwed: e.receiptOwed,
+			StateChanged: e.waits.tell, FilesChanged: e.onFiles, ReceiptOwed: e.receiptOwed,
 			FileExpires: func(d time.Duration) { e.at(taskFiles, d) },
 		},
 	})

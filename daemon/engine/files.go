@@ -47,7 +47,7 @@ func (e *Engine) AwaitFiles(ctx context.Context, ids []store.MessageID, p local.
 		var waits []*wait
 		err := e.do(ctx, func() error {
 			for _, id := range ids {
-				waits = append(waits, e.watch(id))
+				waits = append(waits, e.waits.watch(id))
 			}
 			return nil
 		})

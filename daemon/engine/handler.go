@@ -56,10 +56,8 @@ func (e *Engine) Up(role wire.Role, serverTime time.Time) {
 		e.up = true
 		e.announceReady()
 		e.window.restart()
-		clear(e.announced)
-		for _, p := range e.peers {
-			p.notBefore, p.tries = time.Time{}, 0
-		}
+		e.presence.connected()
+		e.asking.connected()
 		for _, t := range []task{taskPump, taskReceipts, taskRetry, taskReseal, taskRelations, taskSubscribe, taskUpkeep, taskClaims} {
 			e.at(t, 0)
 		}
@@ -87,10 +85,8 @@ func (e *Engine) Down(role wire.Role, cause error) {
 	err := e.do(context.Background(), func() error {
 		e.up = false
 		e.window.disconnected()
-		for _, p := range e.probes {
-			p.fail(e.Away())
-		}
-		clear(e.signals)
+		e.probes.failAll(e.Away())
+		e.signals.disconnected()
 		return nil
 	})
 	if err != nil {

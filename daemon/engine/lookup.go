@@ -20,7 +20,7 @@ import (
 
 // ask starts the worker that gets what a peer's messages need.
 func (e *Engine) ask(n need) {
-	p := e.peer(n.peer)
+	p := e.asking.peer(n.peer)
 	if p.busy {
 		return
 	}
@@ -45,7 +45,7 @@ func (e *Engine) lookUp(n need) {
 		a, err = e.link.Account(ctx, n.user)
 	}, func() {
 		if err == nil {
-			e.peer(n.peer).refresh = false
+			e.asking.peer(n.peer).refresh = false
 			err = e.learn(n.user, a.Chain, [][]byte{a.Manifest})
 		}
 		e.asked(n, err)
@@ -72,11 +72,11 @@ func (e *Engine) fetchBundles(n need, then func(tx *store.Tx, started []key.Devi
 
 // asked ends a worker's question about a peer.
 func (e *Engine) asked(n need, err error) {
-	p := e.peer(n.peer)
+	p := e.asking.peer(n.peer)
 	p.busy = false
 	e.at(taskPump, 0)
 	if err == nil {
-		p.tries, p.notBefore = 0, time.Time{}
+		p.ready()
 		return
 	}
 	e.logger.Info("look-up of a peer", "error", err)
@@ -143,7 +143,7 @@ func (e *Engine) learn(user string, chain, manifests [][]byte) error {
 		}
 		return e.requeue(tx, a.Peer, a.Devices)
 	})
-	clear(e.compared)
+	e.asking.claims.forget()
 	if err == nil && errors.Is(refused, trust.ErrChanged) {
 		refused = nil // the pump holds the messages
 	}
@@ -169,7 +169,7 @@ func (e *Engine) NotifyIdentity(tx *store.Tx, peer identity.Address, change loca
 		return err
 	}
 	if change.Change == local.ChangeKey {
-		tx.OnCommit(func() { e.onCall.CallKeyChanged(peer) })
+		tx.OnCommit(func() { e.signals.handler.CallKeyChanged(peer) })
 	}
 	if change.Change == local.ChangeDeviceAdded || change.Change == local.ChangeDeviceRemoved {
 		if err := e.devicesChanged(tx, id); err != nil {
@@ -277,12 +277,12 @@ func (e *Engine) startSessions(n need, b wire.Bundles, then func(tx *store.Tx, s
 	if held { // nothing was tried, so nothing is known of the devices
 		return nil
 	}
-	p := e.peer(n.peer)
+	p := e.asking.peer(n.peer)
 	for _, id := range n.bundles {
 		if slices.Contains(started, id) {
 			delete(p.noKeys, id)
 		} else {
-			e.absent(p, id, slices.Contains(bad, id))
+			e.asking.absent(p, id, slices.Contains(bad, id), time.Now())
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package engine
 import (
 	"time"
 
-	"secmsg/crypto/key"
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
 )
@@ -11,25 +10,6 @@ import (
 // keysFollow is how long after a device was added its keys are waited for. It uploads
 // them as soon as it is connected.
 const keysFollow = 24 * time.Hour
-
-// absence is a device that had no usable bundle: it is asked for again after
-// until, later each time, so that one that has just joined is found soon and
-// the relay's rate for bundles is not used up on one that stays away.
-type absence struct {
-	until time.Time
-	tries int
-	bad   bool // the server gave out keys that are not the device's, or not usable
-}
-
-// absent notes that a device had no usable bundle; bad: it had one, of no use.
-func (e *Engine) absent(p *peerState, id key.DeviceID, bad bool) {
-	a := p.noKeys[id]
-	d := e.cfg.BackoffMin
-	for n := a.tries; n > 0 && d < e.cfg.NoKeysFor; n-- {
-		d *= 2
-	}
-	p.noKeys[id] = absence{until: time.Now().Add(min(d, e.cfg.NoKeysFor)), tries: a.tries + 1, bad: bad}
-}
 
 // lacking returns a need if a session must be started first. Devices that are
 // known to have no bundle are not asked for again for a while.
@@ -40,7 +20,7 @@ func (b *sealing) lacking(targets []sealTarget, peer store.PeerID, user string) 
 		if err != nil {
 			return nil, err
 		}
-		if !has && !b.e.peer(peer).noKeys[t.Device.ID].until.After(time.Now()) {
+		if !has && !b.e.asking.peer(peer).lacks(t.Device.ID, time.Now()) {
 			n.bundles = append(n.bundles, t.Device.ID)
 		}
 	}
@@ -65,10 +45,10 @@ func (b *sealing) keysWillCome(targets []sealTarget, to trust.Target) (time.Dura
 		if has || err != nil {
 			return 0, err
 		}
-		if b.e.peer(t.Peer).noKeys[t.Device.ID].bad || b.e.profileTime().Sub(t.Device.Added) >= keysFollow {
+		if b.e.asking.peer(t.Peer).noKeys[t.Device.ID].bad || b.e.profileTime().Sub(t.Device.Added) >= keysFollow {
 			continue
 		}
-		if d := time.Until(b.e.peer(t.Peer).noKeys[t.Device.ID].until); wait == 0 || d < wait {
+		if d := time.Until(b.e.asking.peer(t.Peer).noKeys[t.Device.ID].until); wait == 0 || d < wait {
 			wait = max(d, b.e.cfg.BackoffMin)
 		}
 	}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"time"
 
 	"secmsg/daemon/history"
 	"secmsg/daemon/store"
@@ -90,9 +89,7 @@ func (e *Engine) repeat(ctx context.Context, m *store.Message, peer string) (*lo
 // hurry ends the pauses that a peer's messages are in.
 func (e *Engine) hurry(peer store.PeerID) {
 	e.onUp() // uploads wait on their own
-	p := e.peer(peer)
-	p.notBefore, p.tries = time.Time{}, 0
-	clear(p.noKeys)
+	e.asking.peer(peer).hurry()
 	e.window.hurry(peer)
 	e.wakeUp()
 }

@@ -26,6 +26,25 @@ type probeEnd struct {
 	err   *local.Error
 }
 
+// probes are the probes that have not come back. They belong to the actor.
+type probes map[store.MessageID]*probe
+
+// failAll ends all probes.
+func (p probes) failAll(err *local.Error) {
+	for _, x := range p {
+		x.fail(err)
+	}
+}
+
+// answered takes the relay's answer to a probe. Only a refusal ends it: one that was
+// accepted comes back.
+func (p probes) answered(r link.Result) {
+	if x := p[r.MessageID]; x != nil && !r.Accepted {
+		x.fail(local.Errorf(local.CodeUnreachable, "the server refused the probe: %s", r.Reason))
+	}
+}
+
+// end gives a probe its outcome. Later outcomes are ignored.
 func (p *probe) end(x probeEnd) {
 	select {
 	case p.done <- x:
@@ -110,8 +129,8 @@ func (e *Engine) launch(id store.MessageID, p *probe) error {
 	return nil
 }
 
-// probeCame matches a probe by its id, sender and content.
-func (e *Engine) probeCame(tx *store.Tx, in *incoming) error {
+// receiveProbe matches a probe by its id, sender and content.
+func (e *Engine) receiveProbe(tx *store.Tx, in *incoming) error {
 	p := e.probes[in.id]
 	if p == nil || in.addr != e.self || in.device != e.device {
 		return tx.Count(e.account, countProbe)
@@ -126,11 +145,4 @@ func (e *Engine) probeCame(tx *store.Tx, in *incoming) error {
 	round := time.Since(p.sent)
 	tx.OnCommit(func() { p.end(probeEnd{round: round}) })
 	return nil
-}
-
-// probeResult is the relay's answer to a probe; only a rejection matters.
-func (e *Engine) probeResult(r link.Result) {
-	if p := e.probes[r.MessageID]; p != nil && !r.Accepted {
-		p.fail(local.Errorf(local.CodeUnreachable, "the server refused the probe: %s", r.Reason))
-	}
 }

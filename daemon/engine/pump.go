@@ -22,29 +22,9 @@ const (
 // session nor bundle: nothing was sealed. Wire reasons are below.
 const reasonCodeNoKeys = 1000
 
-// peerState is what the actor remembers of a peer between two tries.
-type peerState struct {
-	busy      bool      // a worker asks the server about it
-	notBefore time.Time // the next try after a failure
-	tries     int
-	refresh   bool // its manifest is to be fetched before the next seal
-	noKeys    map[key.DeviceID]absence
-}
-
-func (e *Engine) peer(id store.PeerID) *peerState {
-	p := e.peers[id]
-	if p == nil {
-		p = &peerState{noKeys: make(map[key.DeviceID]absence)}
-		e.peers[id] = p
-	}
-	return p
-}
-
 // later puts off a peer after a failure.
 func (e *Engine) later(p *peerState, wish time.Duration) {
-	d := e.cfg.backoff(p.tries, wish)
-	p.tries++
-	e.putOff(p, d)
+	e.at(taskPump, e.asking.failed(p, wish, time.Now()))
 }
 
 // putOff tries a peer again after d.
@@ -120,14 +100,9 @@ func cutOff(rows []store.Outgoing, limit int) bool {
 // except returns the peers that must not be tried now, and whether one of them
 // only waits for answers. The others are tried after what they wait for.
 func (e *Engine) except() (out []store.PeerID, backlog bool) {
-	now := time.Now()
-	for id, p := range e.peers {
-		if p.busy || p.notBefore.After(now) {
-			out = append(out, id)
-			if d := p.notBefore.Sub(now); !p.busy && d > 0 {
-				e.at(taskPump, d)
-			}
-		}
+	out, wait := e.asking.except(time.Now())
+	if wait > 0 {
+		e.at(taskPump, wait)
 	}
 	full := e.window.backlogged()
 	return append(out, full...), len(full) > 0

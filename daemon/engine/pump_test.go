@@ -114,7 +114,7 @@ func TestPresenceOfStrangersIsIgnored(t *testing.T) {
 			alice.engine.Presence(t.Context(), []*wire.PresenceState{{Account: name, Mutual: true, Online: true}})
 		}
 		known := 0
-		if err := alice.engine.do(t.Context(), func() error { known = len(alice.engine.presence); return nil }); err != nil {
+		if err := alice.engine.do(t.Context(), func() error { known = len(alice.engine.presence.states); return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if n := len(alice.events(local.TypePresence)); n != before || known != 1 {

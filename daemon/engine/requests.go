@@ -24,7 +24,7 @@ const (
 // what follows a held one, and a text that is too long for a request, before
 // which a request without text goes.
 func (e *Engine) waitsForAcceptance(tx *store.Tx, o *store.Outgoing, p *peerState, user string) (held bool, err error) {
-	if o.Control || o.Peer == e.selfPeer || e.presence[user].Mutual {
+	if o.Control || o.Peer == e.selfPeer || e.presence.mutual(user) {
 		return false, nil
 	}
 	waiting, err := tx.HasHeld(e.account, o.Peer, history.ReasonRequest)
@@ -106,7 +106,7 @@ func (e *Engine) releaseOne(tx *store.Tx, o *store.Outgoing) ([]*flight, error) 
 	if err != nil {
 		return nil, err
 	}
-	if o.Reason == history.ReasonRequest && !e.presence[addr.User].Mutual {
+	if o.Reason == history.ReasonRequest && !e.presence.mutual(addr.User) {
 		return nil, nil
 	}
 	if _, err := e.trust.CheckSend(tx, e.account, o.Peer, o.Verified, e.now()); err != nil {

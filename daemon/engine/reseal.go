@@ -13,15 +13,6 @@ import (
 	"secmsg/rpc/local"
 )
 
-const (
-	// resealsPerHour bounds how often one envelope is sealed again for a device
-	// that asks.
-	resealsPerHour = 3
-	// maxReseals bounds how many different envelopes are asked for in an hour,
-	// and with it the memory of the counts.
-	maxReseals = 10_000
-)
-
 // retry notes what a device could not open and asks for. It is sealed again
 // later, for this device alone and in the session that it asked in, when the
 // window has room: requests cost neither memory nor a long transaction, however
@@ -87,23 +78,12 @@ func (e *Engine) wish(tx *store.Tx, id store.MessageID, from pairKey) (bool, err
 	case env.Status == store.EnvelopeAsked:
 		return true, nil // it waits already
 	}
-	if time.Since(e.resealsSince) >= time.Hour {
-		clear(e.reseals)
-		e.resealsSince = time.Now()
+	// Counted before the commit, so that the next request of this transaction sees it.
+	ok, waiting, undo := e.asking.reseals.admit(flightKey{id: id, device: from.device}, env.Status == store.EnvelopePending, time.Now())
+	if !ok || waiting {
+		return ok, nil
 	}
-	k := flightKey{id: id, device: from.device}
-	if env.Status == store.EnvelopePending && e.reseals[k] > 0 {
-		return true, nil // it was sealed again, and is on its way
-	}
-	if e.reseals[k] >= resealsPerHour || e.reseals[k] == 0 && len(e.reseals) >= maxReseals {
-		return false, nil
-	}
-	e.reseals[k]++ // at once, so that the next request of this transaction sees it
-	tx.OnUndo(func() {
-		if e.reseals[k]--; e.reseals[k] <= 0 {
-			delete(e.reseals, k)
-		}
-	})
+	tx.OnUndo(undo)
 	tx.OnCommit(func() { e.at(taskReseal, 0) })
 	return tx.AskEnvelope(e.account, id, from.device)
 }

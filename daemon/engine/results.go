@@ -51,11 +51,11 @@ func (e *Engine) record(tx *store.Tx, results []link.Result, now time.Time) (ans
 	touched := make(map[store.MessageID]bool)
 	for _, r := range results {
 		if r.Class == wire.Class_CLASS_PROBE {
-			tx.OnCommit(func() { e.probeResult(r) })
+			tx.OnCommit(func() { e.probes.answered(r) })
 			continue
 		}
 		if r.Class == wire.Class_CLASS_ONLINE {
-			tx.OnCommit(func() { e.signalAnswered(r) })
+			tx.OnCommit(func() { e.signals.answered(r) })
 			continue
 		}
 		f := e.window.flights[flightKey{id: r.MessageID, device: r.Device}]
@@ -101,7 +101,7 @@ func (e *Engine) answer(tx *store.Tx, f *flight, r link.Result, now time.Time) (
 		return false, nil
 	}
 	if r.Reason == wire.Reason_REASON_DEVICE_GONE {
-		tx.OnCommit(func() { e.peer(f.pair.peer).refresh = true })
+		tx.OnCommit(func() { e.asking.peer(f.pair.peer).refresh = true })
 		if err := e.reopenFor(tx, f.key.id); err != nil {
 			return false, err
 		}

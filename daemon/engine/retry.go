@@ -123,7 +123,7 @@ func (e *Engine) askDevice(k pairKey, parked []store.Parked) error {
 		e.at(taskRetry, next)
 		return nil
 	}
-	p := e.peer(k.peer)
+	p := e.asking.peer(k.peer)
 	if p.busy || p.notBefore.After(time.Now()) {
 		e.at(taskRetry, e.cfg.BackoffMin)
 		return nil

@@ -48,7 +48,7 @@ func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*fligh
 			case err != nil:
 				e.logger.Error("seal", "message", history.IDText(o.ID), "error", err)
 				skip[o.Peer] = true
-				tx.OnCommit(func() { e.later(e.peer(o.Peer), 0) })
+				tx.OnCommit(func() { e.later(e.asking.peer(o.Peer), 0) })
 			case n != nil:
 				skip[o.Peer] = true
 				needs = append(needs, *n)
@@ -74,7 +74,7 @@ func (e *Engine) contained(tx *store.Tx, o store.Outgoing, cause error) error {
 	}
 	if err != nil || !on {
 		e.logger.Error("seal", "message", history.IDText(o.ID), "error", cause)
-		tx.OnCommit(func() { e.later(e.peer(o.Peer), 0) })
+		tx.OnCommit(func() { e.later(e.asking.peer(o.Peer), 0) })
 		return nil
 	}
 	tx.OnCommit(func() { e.at(taskPump, 0) })
@@ -132,7 +132,7 @@ func (b *sealing) row(o store.Outgoing) (*need, []*flight, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p := e.peer(o.Peer)
+	p := e.asking.peer(o.Peer)
 	if p.refresh {
 		return &need{peer: o.Peer, user: addr.User, lookUp: true}, nil, nil
 	}
@@ -229,7 +229,7 @@ func (b *sealing) copyLater(o *store.Outgoing, own []sealTarget) ([]sealTarget, 
 		if err != nil {
 			return nil, err
 		}
-		if has || e.peer(e.selfPeer).noKeys[t.Device.ID].until.After(time.Now()) {
+		if has || e.asking.peer(e.selfPeer).lacks(t.Device.ID, time.Now()) {
 			now = append(now, t)
 			continue
 		}

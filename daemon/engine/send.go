@@ -70,7 +70,7 @@ func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.S
 			if err == nil && p.Wait != waitQueued {
 				at = e
 				for _, id := range q.ids {
-					waits = append(waits, e.watch(id))
+					waits = append(waits, e.waits.watch(id))
 				}
 			}
 			result <- err

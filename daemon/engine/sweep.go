@@ -3,10 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
-	"secmsg/crypto/key"
 	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
@@ -116,13 +114,7 @@ func (e *Engine) tellGap(tx *store.Tx, g store.Gap, addr string) error {
 // so that a wrong wall clock ends nothing early.
 func (e *Engine) sweep() error {
 	now := e.profileTime()
-	for id, p := range e.peers {
-		maps.DeleteFunc(p.noKeys, func(_ key.DeviceID, a absence) bool { return a.until.Before(time.Now()) })
-		if !p.busy && !p.refresh && p.notBefore.Before(time.Now()) && len(p.noKeys) == 0 {
-			delete(e.peers, id)
-		}
-	}
-	clear(e.compared)
+	e.asking.sweep(time.Now())
 	err := e.update(func(tx *store.Tx) error {
 		if _, err := tx.DeleteSeen(e.account, now.Add(-e.cfg.DedupeKeep).UnixMilli()); err != nil {
 			return err

@@ -135,7 +135,7 @@ func (e *Engine) run(t task) error {
 	case taskClaims:
 		return e.checkClaims()
 	case taskUpkeep:
-		return e.upkeep()
+		return e.runUpkeep()
 	case taskSweep:
 		return e.sweep()
 	case taskExpire:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"sync"
 	"time"
 
 	"secmsg/crypto/identity"
@@ -13,17 +14,56 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// upkeep looks, after each connect and once a day, at what the server has of
-// this device: prekeys are replaced and filled up, the certificate is renewed
-// at two thirds of its life, the own manifest is signed anew after a month, and
-// the own account is compared with what this device knows of it, so that a
-// device nobody approved is noticed. Contacts whose manifests are old are looked
-// up.
-func (e *Engine) upkeep() error {
-	if !e.up || e.upkeeping {
+// upkeep is the state of the daily look at what the server has of this device. It
+// belongs to the actor, except for stocked.
+type upkeep struct {
+	busy  bool
+	tries int
+	// stocked is closed, once, when the server has prekeys of this device.
+	stocked chan struct{}
+	once    sync.Once
+}
+
+func newUpkeep() *upkeep { return &upkeep{stocked: make(chan struct{})} }
+
+// begin reports whether an upkeep may begin: one runs at a time.
+func (u *upkeep) begin() bool {
+	if u.busy {
+		return false
+	}
+	u.busy = true
+	return true
+}
+
+// end ends an upkeep and returns the time until the next one, which comes soon
+// after a failure.
+func (u *upkeep) end(cfg Config, failed error) (next time.Duration) {
+	u.busy = false
+	if failed == nil {
+		u.tries = 0
+		return cfg.Upkeep
+	}
+	next = cfg.backoff(u.tries, link.Wait(failed))
+	u.tries++
+	return next
+}
+
+// stock records that the server has prekeys of this device, so that everybody can
+// start a session with it.
+func (u *upkeep) stock() { u.once.Do(func() { close(u.stocked) }) }
+
+// Stocked is closed once the server has prekeys of this device, in this run.
+func (e *Engine) Stocked() <-chan struct{} { return e.upkeep.stocked }
+
+// runUpkeep looks, after each connect and once a day, at what the server has of
+// this device. Prekeys are replaced and filled up, the certificate is renewed after
+// two thirds of its life, and the own manifest is signed anew after a month. The
+// own account is compared with the local record, which reveals devices that nobody
+// approved. Contacts whose manifests are old are looked up.
+func (e *Engine) runUpkeep() error {
+	if !e.up || !e.upkeep.begin() {
 		return nil
 	}
-	e.upkeeping = true
 	var count wire.PrekeyCount
 	var own wire.Account
 	var err error
@@ -33,36 +73,35 @@ func (e *Engine) upkeep() error {
 		}
 	}, func() {
 		if err == nil {
-			// What is wrong with it is an event; the prekeys go on.
-			if e := e.learn(e.self.User, own.Chain, [][]byte{own.Manifest}); e != nil {
-				err = e
-			}
-			if e := e.fillUp(count); e != nil {
-				err = e
-			}
-			if e := e.renewManifest(own.Manifest); e != nil {
-				err = e
-			}
-			if e := e.recheckStale(); e != nil {
-				err = e
-			}
+			err = e.keepUp(own, count)
 		}
 		e.upkept(err)
 	})
 	return nil
 }
 
-// upkept ends an upkeep, which is tried again soon if it failed.
-func (e *Engine) upkept(err error) {
-	e.upkeeping = false
-	if err == nil {
-		e.upkeepTries = 0
-		e.at(taskUpkeep, e.cfg.Upkeep)
-		return
+// keepUp does what the server's answers call for. A step that fails does not stop
+// the next; the last failure is returned. An answer that is refused is an event.
+func (e *Engine) keepUp(own wire.Account, count wire.PrekeyCount) (failed error) {
+	for _, step := range []func() error{
+		func() error { return e.learn(e.self.User, own.Chain, [][]byte{own.Manifest}) },
+		func() error { return e.fillUp(count) },
+		func() error { return e.renewManifest(own.Manifest) },
+		e.recheckStale,
+	} {
+		if err := step(); err != nil {
+			failed = err
+		}
 	}
-	e.logger.Info("upkeep", "error", err)
-	e.at(taskUpkeep, e.cfg.backoff(e.upkeepTries, link.Wait(err)))
-	e.upkeepTries++
+	return failed
+}
+
+// upkept ends an upkeep.
+func (e *Engine) upkept(err error) {
+	if err != nil {
+		e.logger.Info("upkeep", "error", err)
+	}
+	e.at(taskUpkeep, e.upkeep.end(e.cfg, err))
 }
 
 // fillUp uploads what the server lacks. The private halves are committed before
@@ -83,7 +122,7 @@ func (e *Engine) fillUp(count wire.PrekeyCount) error {
 	if up != nil {
 		e.upload(up)
 	} else {
-		e.stock()
+		e.upkeep.stock()
 	}
 	if renew {
 		e.renew()
@@ -124,16 +163,9 @@ func (e *Engine) upload(up *keyring.Upload) {
 			e.upkept(fmt.Errorf("upload prekeys: %w", err))
 			return
 		}
-		e.stock()
+		e.upkeep.stock()
 	})
 }
-
-// stock tells that the server has prekeys of this device, so that everybody can
-// start a session with it.
-func (e *Engine) stock() { e.stockOnce.Do(func() { close(e.stocked) }) }
-
-// Stocked is closed once the server has prekeys of this device, in this run.
-func (e *Engine) Stocked() <-chan struct{} { return e.stocked }
 
 // renewalDue reports whether the own certificate has lived two thirds of its life.
 func (e *Engine) renewalDue(tx *store.Tx) (bool, error) {
@@ -165,4 +197,31 @@ func (e *Engine) renew() {
 			e.upkept(fmt.Errorf("renew certificate: %w", err))
 		}
 	})
+}
+
+// renewManifest signs the own manifest anew when it is due, on the primary
+// device, and puts it on the server; or the present one, which the server has lost.
+func (e *Engine) renewManifest(shown []byte) error {
+	var next []byte
+	var previous [32]byte
+	err := e.update(func(tx *store.Tx) (err error) {
+		previous, next, err = e.keys.RenewManifest(tx, e.account, shown, e.keyTime())
+		return err
+	})
+	if err != nil || next == nil {
+		return err
+	}
+	e.worker(func(ctx context.Context) { err = e.link.PutManifest(ctx, previous, next) }, func() {
+		if err == nil {
+			err = e.learn(e.self.User, nil, [][]byte{next})
+		}
+		if wire.CodeOf(err) == wire.CodeConflict {
+			e.logger.Warn("the server has another manifest of this account", "error", err)
+			return // it is looked at again with the next upkeep
+		}
+		if err != nil {
+			e.upkept(fmt.Errorf("renew manifest: %w", err))
+		}
+	})
+	return nil
 }

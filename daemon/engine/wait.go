@@ -21,38 +21,46 @@ type wait struct {
 // looks; further ones are dropped, since the store has the last word.
 const maxChanges = 16
 
-// watch registers a wait; actor only.
-func (e *Engine) watch(id store.MessageID) *wait {
+// waits are the callers that wait for changes of messages. They belong to the actor.
+type waits map[store.MessageID][]chan history.Change
+
+// watch registers a wait.
+func (ws waits) watch(id store.MessageID) *wait {
 	w := &wait{id: id, changes: make(chan history.Change, maxChanges)}
-	e.waiters[id] = append(e.waiters[id], w.changes)
+	ws[id] = append(ws[id], w.changes)
 	return w
 }
 
+// unwatch removes a wait.
+func (ws waits) unwatch(w *wait) {
+	left := slices.DeleteFunc(ws[w.id], func(c chan history.Change) bool { return c == w.changes })
+	if len(left) == 0 {
+		delete(ws, w.id)
+	} else {
+		ws[w.id] = left
+	}
+}
+
+// tell passes on a change that was committed.
+func (ws waits) tell(id store.MessageID, c history.Change) {
+	for _, ch := range ws[id] {
+		select {
+		case ch <- c:
+		default:
+		}
+	}
+}
+
 // unwatch removes waits.
-func (e *Engine) unwatch(waits []*wait) {
+func (e *Engine) unwatch(list []*wait) {
 	err := e.do(context.Background(), func() error {
-		for _, w := range waits {
-			left := slices.DeleteFunc(e.waiters[w.id], func(c chan history.Change) bool { return c == w.changes })
-			if len(left) == 0 {
-				delete(e.waiters, w.id)
-			} else {
-				e.waiters[w.id] = left
-			}
+		for _, w := range list {
+			e.waits.unwatch(w)
 		}
 		return nil
 	})
 	if err != nil {
 		e.logger.Debug("end of a wait", "error", err)
-	}
-}
-
-// tell tells waiters of a change that was committed; actor only.
-func (e *Engine) tell(id store.MessageID, c history.Change) {
-	for _, ch := range e.waiters[id] {
-		select {
-		case ch <- c:
-		default:
-		}
 	}
 }
 
