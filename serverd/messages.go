@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/google/uuid"
+
 	"secmsg/config"
 	"secmsg/crypto/key"
+	rpcadmin "secmsg/rpc/admin"
 	"secmsg/serverd/api"
 	"secmsg/serverd/limit"
 	"secmsg/serverd/relay"
@@ -64,6 +67,29 @@ func (s *Server) sockets() http.Handler {
 		return http.NotFoundHandler()
 	}
 	return s.api.Guard(s.relay.Handler())
+}
+
+// tracer returns traceOf, or nil if the relay is not served here.
+func (s *Server) tracer() func([16]byte) []rpcadmin.TraceStep {
+	if s.relay == nil {
+		return nil
+	}
+	return s.traceOf
+}
+
+// traceOf follows a message through the relay, for the admin socket.
+func (s *Server) traceOf(message [16]byte) []rpcadmin.TraceStep {
+	steps := s.relay.Trace(message)
+	out := make([]rpcadmin.TraceStep, 0, len(steps))
+	for _, st := range steps {
+		step := rpcadmin.TraceStep{
+			Time: rpcadmin.Time{Time: st.Time}, Message: uuid.UUID(st.Message).String(), State: st.Station.String(),
+			Account: st.Sender, SenderDevice: st.SenderDevice.String(), Peer: st.Recipient, Device: st.Device.String(),
+			Class: st.ClassName(), Reason: st.ReasonName(),
+		}
+		out = append(out, step)
+	}
+	return out
 }
 
 // connected reports whether a device has a connection to this server.

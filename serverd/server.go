@@ -306,7 +306,7 @@ func upgraded() []string {
 func (s *Server) adminHandler() http.Handler {
 	return admin.New(admin.Options{
 		Store: s.store, Stats: s.stats, Domain: s.cfg.Domain, Address: s.cfg.Address, Fingerprint: s.ca.Fingerprint(),
-		BlobQuota: int64(s.cfg.Limits.Blobs.Quota), Changed: s.accountChanged, Connected: s.connected, ConfirmClock: s.clock.Confirm, Now: s.clock.Now, Logger: s.logger.With("part", "admin"),
+		BlobQuota: int64(s.cfg.Limits.Blobs.Quota), Changed: s.accountChanged, Connected: s.connected, Trace: s.tracer(), ConfirmClock: s.clock.Confirm, Now: s.clock.Now, Logger: s.logger.With("part", "admin"),
 	}).Handler()
 }
 

@@ -42,6 +42,7 @@ func newAdminCommand(a *app) *cobra.Command {
 		groupCommand(a, "device", "List the devices of accounts",
 			aa.verb("list USER", "List the devices of an account, including revoked ones", 1, aa.deviceList)),
 		newQuotaCommand(aa),
+		newTraceCommand(aa),
 		newStatsCommand(aa),
 		newAdminCheckCommand(aa),
 	)

@@ -91,6 +91,13 @@ func (c *Client) Stats(ctx context.Context) (Stats, error) {
 	return out, c.call(ctx, http.MethodGet, "/stats", nil, &out)
 }
 
+// Trace follows a message through the relay of this server, by the id that the sender's `send` printed. An id that is
+// not among the relay's last steps is an *Error of code "not_found".
+func (c *Client) Trace(ctx context.Context, id string) (Trace, error) {
+	var out Trace
+	return out, c.call(ctx, http.MethodGet, "/messages/"+url.PathEscape(id)+"/trace", nil, &out)
+}
+
 // ConfirmClock makes the server trust the wall clock after a jump.
 func (c *Client) ConfirmClock(ctx context.Context) (ConfirmedClock, error) {
 	var out ConfirmedClock

@@ -164,6 +164,28 @@ type ConfirmedClock struct {
 	MovedSec int64 `json:"moved_sec"`
 }
 
+// TraceStep is one envelope passing one station of the relay. A message is one envelope for each device of the
+// recipient, and for each other device of the sender.
+type TraceStep struct {
+	Time Time `json:"time"`
+	// Message is the message's id, as the sender's `send` printed it.
+	Message string `json:"message"`
+	// State is the station: received, refused, stored, sent, acknowledged or expired.
+	State string `json:"state"`
+	// Account and SenderDevice sent the envelope, Peer and Device are to receive it.
+	Account      string `json:"account"`
+	SenderDevice string `json:"sender_device"`
+	Peer         string `json:"peer"`
+	Device       string `json:"device"`
+	Class        string `json:"class"`            // durable, online, probe or notice
+	Reason       string `json:"reason,omitempty"` // of refused
+}
+
+// Trace answers GET /messages/{id}/trace, oldest step first.
+type Trace struct {
+	Steps []TraceStep `json:"steps"`
+}
+
 // Stats answers GET /stats.
 type Stats struct {
 	Time    Time  `json:"time"`

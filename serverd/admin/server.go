@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	rpc "secmsg/rpc/admin"
@@ -39,7 +41,7 @@ type Store interface {
 	SetBlobQuota(ctx context.Context, account string, bytes int64) error
 }
 
-// Options configure a Server. All are required except Changed and Connected.
+// Options configure a Server. All are required except Changed, Connected and Trace.
 type Options struct {
 	Store       Store
 	Stats       *stats.Registry
@@ -51,6 +53,8 @@ type Options struct {
 	ConfirmClock func(ctx context.Context) (time.Duration, error)
 	// Connected reports whether a device is connected. Nil means unknown.
 	Connected func(key.DeviceID) bool
+	// Trace returns the steps of a message at the relay, oldest first. Nil means that this server has no relay.
+	Trace func(message [16]byte) []rpc.TraceStep
 	// Changed is called after an account was suspended, resumed or deleted.
 	Changed func(account string)
 	Now     func() time.Time
@@ -80,6 +84,7 @@ func (s *Server) Handler() http.Handler {
 	route(s, mux, "GET /users/{name}/devices", s.listDevices)
 	route(s, mux, "GET /users/{name}/quota", s.quota)
 	routeBody(s, mux, "PUT /users/{name}/quota", s.setQuota)
+	route(s, mux, "GET /messages/{id}/trace", s.trace)
 	route(s, mux, "GET /stats", s.stats)
 	route(s, mux, "POST /clock/confirm", s.confirmClock)
 	return mux
@@ -290,6 +295,23 @@ func (s *Server) stats(r *http.Request) (rpc.Stats, error) {
 		out.Checks = append(out.Checks, c)
 	}
 	return out, nil
+}
+
+// trace serves GET /messages/{id}/trace.
+func (s *Server) trace(r *http.Request) (rpc.Trace, error) {
+	id, err := uuid.Parse(r.PathValue("id"))
+	if err != nil {
+		return rpc.Trace{}, malformed("%q is not the id of a message; `secmsg send` prints it", r.PathValue("id"))
+	}
+	if s.opt.Trace == nil {
+		return rpc.Trace{}, &rpc.Error{Code: rpc.CodeNotFound, Message: "this server relays no messages; ask one that has the role relay"}
+	}
+	steps := s.opt.Trace(id)
+	if len(steps) == 0 {
+		return rpc.Trace{}, &rpc.Error{Code: rpc.CodeNotFound,
+			Message: "the relay's trace does not hold this message: it never came here, or too many others have come since"}
+	}
+	return rpc.Trace{Steps: steps}, nil
 }
 
 // confirmClock serves POST /clock/confirm.

@@ -162,6 +162,7 @@ func (d *device) appended(it *item, row int64, err error) (elsewhere bool) {
 	}
 	switch {
 	case err == nil:
+		d.relay.passed(Stored, &it.mail, 0, d.relay.now())
 		it.acceptLocked()
 		d.relay.counters.stored.Add(1)
 	case errors.Is(err, store.ErrNotFound):

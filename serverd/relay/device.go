@@ -212,6 +212,7 @@ func (it *item) answerLocked(reason wire.Reason, final bool, retry time.Duration
 	if !final && it.mail.Class == uint8(wire.Class_CLASS_DURABLE) && !it.from.pairs.refused(it) {
 		reason, retry = wire.Reason_REASON_ORDER, 0
 	}
+	it.to.relay.passed(Refused, &it.mail, reason, it.to.relay.now())
 	it.from.reject(it.seq, it.size, reason, final, retry)
 }
 

@@ -91,6 +91,7 @@ type Relay struct {
 	commit   committer
 	delete   deleter
 	counters counters
+	trace    trace
 	buffers  sync.Pool // of *[]byte: incoming and outgoing frames
 
 	memory   atomic.Int64 // bytes of ciphertext without a result

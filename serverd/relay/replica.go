@@ -183,7 +183,9 @@ func (p *replica) ack(through uint64) bool {
 		return true
 	}
 	n := int(through - p.base + 1)
+	now := d.relay.now()
 	for _, it := range p.sent[:n] {
+		d.relay.passed(Acknowledged, &it.mail, 0, now)
 		switch it.phase {
 		case phaseMemory:
 			d.flight--
@@ -236,8 +238,10 @@ func (p *replica) next(buf []byte) ([]byte, error) {
 		n++
 	}
 	buf = appendDeliver(buf, p.base+uint64(len(p.sent)), p.out[:n])
+	now := d.relay.now()
 	for _, it := range p.out[:n] {
 		it.sentOn = p
+		d.relay.passed(Sent, &it.mail, 0, now)
 		if it.phase == phaseStored {
 			it.mail.Ciphertext = nil
 		}

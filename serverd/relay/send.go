@@ -59,11 +59,17 @@ func (c *contact) sendOne(out *wire.Outgoing) {
 	c.taken(size)
 	now := r.now()
 	to, expires, v := checkShape(out, now, r.limits.Retention, r.held())
+	mail := store.Mail{
+		Account: out.GetRecipient(), Device: to, Class: uint8(out.GetClass()),
+		Sender: c.account, SenderDevice: c.d.id, Accepted: now, Expires: expires, Ciphertext: out.GetCiphertext(),
+	}
+	copy(mail.MessageID[:], out.GetMessageId())
+	r.passed(Received, &mail, 0, now)
 	var gen uint32
 	durable := out.GetClass() == wire.Class_CLASS_DURABLE
 	if v.reason == wire.Reason_REASON_UNSPECIFIED && durable {
 		var ok bool
-		if ok, gen = c.pairs.admit(to, [16]byte(out.GetMessageId()), out.GetResume()); !ok {
+		if ok, gen = c.pairs.admit(to, mail.MessageID, out.GetResume()); !ok {
 			v = verdict{reason: wire.Reason_REASON_ORDER}
 		}
 	}
@@ -75,21 +81,16 @@ func (c *contact) sendOne(out *wire.Outgoing) {
 	}
 	if v.reason != wire.Reason_REASON_UNSPECIFIED {
 		if v.blocks && durable {
-			c.pairs.block(to, [16]byte(out.GetMessageId()))
+			c.pairs.block(to, mail.MessageID)
 		}
+		r.passed(Refused, &mail, v.reason, now)
 		c.reject(out.GetSeq(), size, v.reason, v.final, v.retry)
 		return
 	}
 	r.memory.Add(int64(size))
+	mail.Request = v.request
 	d := r.devices.acquire(to)
-	d.deliver(&item{
-		to: d, from: c, seq: out.GetSeq(), gen: gen, size: size,
-		mail: store.Mail{
-			Account: out.GetRecipient(), Device: to, MessageID: [16]byte(out.GetMessageId()), Class: uint8(out.GetClass()),
-			Sender: c.account, SenderDevice: c.d.id, Accepted: now, Expires: expires,
-			Ciphertext: out.GetCiphertext(), Request: v.request,
-		},
-	}, v.mutual)
+	d.deliver(&item{to: d, from: c, seq: out.GetSeq(), gen: gen, size: size, mail: mail}, v.mutual)
 }
 
 // checkShape makes the checks that need no store. While the server's clock is not trusted (held), the sender's expiry

@@ -192,7 +192,9 @@ func (u *upkeep) sweep(ctx context.Context, now time.Time) {
 			}
 			return
 		}
-		for _, m := range gone {
+		for i := range gone {
+			m := &gone[i]
+			r.passed(Expired, m, 0, now)
 			if m.Class == store.ClassDurable {
 				r.counters.expired.Add(1)
 			}
