@@ -169,7 +169,7 @@ func matches(token, from, p string) bool {
 func TestPathsInDocuments(t *testing.T) {
 	h := readHouse(t)
 	functions := h.functions()
-	call := regexp.MustCompile("^(?:([A-Za-z]\\w*)\\.)?([A-Za-z]\\w*)\\(\\)$")
+	call := regexp.MustCompile(`^(?:([A-Za-z]\w*)\.)?([A-Za-z]\w*)\(\)$`)
 	paths, calls := 0, 0
 	for _, p := range h.documents() {
 		if strings.Contains(p, "/testdata/") {
