@@ -6,22 +6,22 @@ import (
 	"strconv"
 )
 
-// AccountState says how far an own account is. The numbers are stored.
+// AccountState is the state of an own account. The numbers are stored.
 type AccountState int
 
-// The states of an account.
+// States of an account.
 const (
-	// AccountJoining has its keys; the server has not answered yet. It is shown nowhere.
+	// AccountJoining: its keys exist, but the server has not answered yet. It is not shown.
 	AccountJoining AccountState = 1
-	// AccountActive is in use.
+	// AccountActive: in use.
 	AccountActive AccountState = 2
-	// AccountStopped seals and receives nothing more: another copy of the
-	// device is in use, or the device was revoked. History can be read.
+	// AccountStopped: it no longer sends or receives, because another copy of the device is
+	// in use or the device was revoked. Its history can be read.
 	AccountStopped AccountState = 3
 )
 
-// Account is an own account. Certificates, manifests and fingerprints are
-// opaque bytes here.
+// Account is an own account. Certificates, manifests and fingerprints are opaque bytes
+// here.
 type Account struct {
 	ID      AccountID    `json:"-"`
 	State   AccountState `json:"-"`
@@ -35,19 +35,18 @@ type Account struct {
 	DeviceName string   `json:"device_name"`
 	Chain      [][]byte `json:"chain"`    // own certificate chain, DER
 	Manifest   []byte   `json:"manifest"` // newest own manifest, signed
-	// Pending is a signed manifest that replaces this device by a new one and
-	// that the server has not confirmed yet.
+	// Pending is a signed manifest that replaces this device by a new one and is not
+	// confirmed by the server yet.
 	Pending []byte `json:"pending,omitempty"`
-	// Invite is the hash of the invite that made the account, to know a
-	// repeated join.
+	// Invite is the hash of the invite that was used, to recognize a repeated join.
 	Invite []byte `json:"invite,omitempty"`
-	// Stopped is why the account is stopped, for people.
+	// Stopped is why the account is stopped, as a text for users.
 	Stopped string `json:"stopped,omitempty"`
 }
 
 const accountTag = "account address"
 
-// NewAccount adds an account in the state joining; its address must be new.
+// NewAccount adds an account in the state joining. Its address must be new.
 func (tx *Tx) NewAccount(a Account) (AccountID, error) {
 	tag, err := tx.tag(accountTag, []byte(a.Address))
 	if err != nil {
@@ -63,8 +62,8 @@ func (tx *Tx) NewAccount(a Account) (AccountID, error) {
 	return id, tx.SaveAccount(a)
 }
 
-// SaveAccount writes the sealed part of an account; state and default have
-// methods of their own.
+// SaveAccount writes the sealed part of an account. State and default have their own
+// methods.
 func (tx *Tx) SaveAccount(a Account) error {
 	tx.memo = memo{}
 	body, err := json.Marshal(a)
@@ -78,7 +77,7 @@ func (tx *Tx) SaveAccount(a Account) error {
 	return tx.exec(`UPDATE accounts SET body = ? WHERE id = ?`, sealed, a.ID)
 }
 
-// SetAccountState moves an account to a state.
+// SetAccountState sets the state of an account.
 func (tx *Tx) SetAccountState(id AccountID, s AccountState) error {
 	tx.memo = memo{}
 	return tx.exec(`UPDATE accounts SET state = ? WHERE id = ?`, s, id)
@@ -120,7 +119,7 @@ func (tx *Tx) FindAccount(address string) (Account, error) {
 	return tx.Account(id)
 }
 
-// AccountRef is what can be known of an account while the profile is locked.
+// AccountRef is the part of an account that can be read while the profile is locked.
 type AccountRef struct {
 	ID      AccountID
 	State   AccountState
@@ -192,7 +191,7 @@ func (tx *Tx) Fence(id AccountID) (value []byte, steps uint64, err error) {
 	return value, steps, err
 }
 
-// SetFence stores a fence value; it is durable when the transaction is.
+// SetFence stores a fence value, which is durable after the commit.
 func (tx *Tx) SetFence(id AccountID, value []byte) error {
 	sealed, err := tx.seal("accounts", "fence", rowOf(id), value)
 	if err != nil {
@@ -210,14 +209,14 @@ func (tx *Tx) Steps(id AccountID) (uint64, error) {
 	return uint64(c.value), nil
 }
 
-// Step counts a session-changing step, in the same transaction as the change.
+// Step counts a session-changing step, in the transaction of the change.
 func (tx *Tx) Step(id AccountID) error {
 	_, err := tx.draw(countSteps, id, 0)
 	return err
 }
 
-// deleteAccount returns the statements that delete an account, those on tables
-// that refer to others first.
+// deleteAccount returns the statements that delete an account. Tables with references to
+// others come first.
 func deleteAccount() []string {
 	return []string{
 		`DELETE FROM skipped WHERE account = ?`,
@@ -249,12 +248,12 @@ func deleteAccount() []string {
 	}
 }
 
-// DeleteAccount deletes everything of an account, in all tables.
+// DeleteAccount deletes all rows of an account.
 func (tx *Tx) DeleteAccount(id AccountID) error {
 	if err := tx.flush(); err != nil {
 		return err
 	}
-	tx.OnCommit(tx.known.clear) // names of its peers, too
+	tx.OnCommit(tx.known.clear) // including the names of its peers
 	for _, statement := range deleteAccount() {
 		if err := tx.exec(statement, id); err != nil {
 			return err
@@ -263,8 +262,8 @@ func (tx *Tx) DeleteAccount(id AccountID) error {
 	return nil
 }
 
-// ResetDevice forgets what belongs to a device and not to its account: fence,
-// steps, prekeys, sessions and all message keys. A new device begins.
+// ResetDevice deletes the state of the device, but not of the account: fence, steps,
+// prekeys, sessions and all message keys. A new device begins.
 func (tx *Tx) ResetDevice(id AccountID) error {
 	if err := tx.flush(); err != nil {
 		return err

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// What a transaction holds back, counters and sessions, is as if it had been
-// written at once: seen within, undone with the part that it belongs to, and
-// there after the commit.
+// Counters and sessions that a transaction holds in memory behave as if they were written
+// immediately: they are visible inside, undone with their part, and stored after the
+// commit.
 func TestHeldBackWritesFollowTheirPart(t *testing.T) {
 	s := openTest(t, testPath(t))
 	s.SetBox(testBox{})
@@ -43,7 +43,7 @@ func TestHeldBackWritesFollowTheirPart(t *testing.T) {
 			if list, err := tx.Sessions(device); len(list) != 2 || err != nil {
 				t.Errorf("within: %d sessions, %v", len(list), err)
 			}
-			// A statement that goes around what is held back writes it first.
+			// A statement that bypasses the memory flushes it first.
 			if err := tx.DeleteSession(device, one.ID); err != nil {
 				return err
 			}
@@ -79,7 +79,7 @@ func TestHeldBackWritesFollowTheirPart(t *testing.T) {
 	}
 }
 
-// A peer that was made in an undone part is not remembered.
+// A peer created in an undone part is not cached.
 func TestUndonePeerIsForgotten(t *testing.T) {
 	s := openTest(t, testPath(t))
 	s.SetBox(testBox{})

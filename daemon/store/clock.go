@@ -6,42 +6,43 @@ import (
 	"time"
 )
 
-// clockKey names the stored profile time, leapKey what of maxLeap was used up, and
-// clockSave is how stale the stored values may get: what a crash costs of lifetimes.
+// clockKey is the key of the stored profile time and leapKey that of the used part of
+// maxLeap. clockSave is how old the stored values may get: a crash sets lifetimes back by
+// at most that.
 const (
 	clockKey  = "profile time"
 	leapKey   = "profile time leap used"
 	clockSave = time.Minute
 )
 
-// maxLeap is how far servers may move profile time beyond both its own count and
-// the wall clock in a day of monotonic time, however often they are connected to
-// and the daemon is started. A server whose clock is years ahead would otherwise
-// end every lifetime at once, and since profile time never goes back, for good.
-// An honest server needs none of it but what this machine's clock is slow: a
-// profile that was away catches up with the wall clock at once, and a wall clock
-// that is days behind makes the realm's certificates and statement fail first.
+// maxLeap bounds how far servers may move profile time ahead of both its own count and the
+// wall clock in a day of monotonic time, however often they are connected to and the daemon
+// is started. Without it, a server whose clock is years ahead would end every lifetime at
+// once, and permanently, since profile time never goes back. An honest server needs it only
+// as far as this machine's clock is slow: a profile that was not used for a while catches
+// up with the wall clock at once, and if the wall clock is days behind, the realm's
+// certificates and statement are rejected first.
 const maxLeap = 24 * time.Hour
 
-// profileClock is the clock that lifetimes run on: server time at the last
-// authenticated connection plus monotonic time since, stored, never backwards
-// (rpc/DELIVERY.md, promise 9). The wall clock sets it only when a profile is new, so that
-// a wrong one expires nothing.
+// profileClock is the clock for lifetimes: the server's time at the last authenticated
+// connection plus the monotonic time since then. It is stored and never goes back
+// (rpc/DELIVERY.md, promise 9). The wall clock sets it only for a new profile, so that a
+// wrong wall clock expires nothing.
 type profileClock struct {
 	mu    sync.Mutex
-	base  time.Time // guarded by mu; profile time at start
-	start time.Time // guarded by mu; with a monotonic reading
-	saved time.Time // guarded by mu; the value that is stored
-	// used is what of maxLeap was used up; it is paid back as monotonic time goes
-	// by, since paid.
+	base  time.Time // profile time at start; guarded by mu
+	start time.Time // with a monotonic reading; guarded by mu
+	saved time.Time // stored profile time; guarded by mu
+	// used is the used part of maxLeap. It decreases with monotonic time; paid is when that
+	// was last applied.
 	used time.Duration // guarded by mu
-	paid time.Time     // guarded by mu; with a monotonic reading
+	paid time.Time     // with a monotonic reading; guarded by mu
 	// said is the clock of the last server in this run, at the time heard.
-	said  time.Time // guarded by mu; zero: none yet
-	heard time.Time // guarded by mu; with a monotonic reading
+	said  time.Time // zero: none yet; guarded by mu
+	heard time.Time // with a monotonic reading; guarded by mu
 }
 
-// load begins with what is stored; ms is 0 for a new profile.
+// load initializes the clock from the stored values; ms is 0 for a new profile.
 func (c *profileClock) load(ms int64, used time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -64,7 +65,7 @@ func (c *profileClock) nowLocked() time.Time {
 	return c.base.Add(max(time.Since(c.start), 0))
 }
 
-// keys returns the time that keys are dated by; see Store.KeyTime.
+// keys returns the time for the dates of keys; see Store.KeyTime.
 func (c *profileClock) keys() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,7 +103,7 @@ func (c *profileClock) set(server time.Time) {
 	c.base, c.start = now, time.Now()
 }
 
-// usedLocked returns what of maxLeap is used up now.
+// usedLocked returns the part of maxLeap that is used now.
 func (c *profileClock) usedLocked() time.Duration {
 	now := time.Now()
 	c.used = max(c.used-max(now.Sub(c.paid), 0), 0)
@@ -110,7 +111,7 @@ func (c *profileClock) usedLocked() time.Duration {
 	return c.used
 }
 
-// leapt returns what of maxLeap is used up now.
+// leapt returns the part of maxLeap that is used now.
 func (c *profileClock) leapt() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,25 +137,24 @@ func (c *profileClock) stored(t time.Time) {
 	}
 }
 
-// ProfileTime returns the time that lifetimes run on.
+// ProfileTime returns the time that lifetimes are measured in.
 func (s *Store) ProfileTime() time.Time { return s.clock.now() }
 
-// KeyTime returns the time of sessions, prekeys and manifests: profile time, as
-// long as it is not ahead of both this machine's clock and that of the last server.
-// Others check what this device dates, and refuse what is too far ahead. Profile
-// time never goes back: after a server, or a wrong clock when the profile was made,
-// has once moved it ahead, no peer would take a session of this device and no server
-// its prekeys, for good.
+// KeyTime returns the time for sessions, prekeys and manifests: profile time, limited to
+// the later one of this machine's clock and the last server's. Other devices check those
+// dates and reject any that are too far ahead. Since profile time never goes back, it
+// cannot be used: if a server, or a wrong clock of a new profile, had once moved it ahead,
+// all peers would reject this device's sessions and all servers its prekeys, permanently.
 func (s *Store) KeyTime() time.Time { return s.clock.keys() }
 
-// SetServerTime sets profile time from an authenticated server's clock and
-// stores it. It never moves backwards.
+// SetServerTime sets profile time from an authenticated server's clock and stores it. It
+// never moves profile time back.
 func (s *Store) SetServerTime(ctx context.Context, server time.Time) error {
 	s.clock.set(server)
 	return s.Update(ctx, func(tx *Tx) error { return s.saveClock(tx, s.clock.now()) })
 }
 
-// saveClock stores profile time as a part of a transaction.
+// saveClock stores profile time in a transaction.
 func (s *Store) saveClock(tx *Tx, now time.Time) error {
 	if err := tx.SetMetaInt(0, clockKey, now.UnixMilli()); err != nil {
 		return err
@@ -166,7 +166,7 @@ func (s *Store) saveClock(tx *Tx, now time.Time) error {
 	return nil
 }
 
-// loadClock reads the stored time after Open.
+// loadClock reads the stored time in Open.
 func (s *Store) loadClock(ctx context.Context) error {
 	return s.View(ctx, func(tx *Tx) error {
 		ms, err := tx.MetaInt(0, clockKey)

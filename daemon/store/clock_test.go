@@ -23,7 +23,7 @@ func TestProfileClock(t *testing.T) {
 		if got := c.now().Sub(start); got != 2*time.Hour {
 			t.Errorf("after the server said 2 h: %v", got)
 		}
-		// A server ten years ahead moves lifetimes by a day at most.
+		// A server that is ten years ahead moves lifetimes by at most a day.
 		now := c.now()
 		c.set(now.AddDate(10, 0, 0))
 		if got := c.now().Sub(now); got > maxLeap {
@@ -35,7 +35,7 @@ func TestProfileClock(t *testing.T) {
 func TestProfileClockCatchesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c profileClock
-		c.load(time.Now().AddDate(0, -2, 0).UnixMilli(), 0) // away for two months, wall clock right
+		c.load(time.Now().AddDate(0, -2, 0).UnixMilli(), 0) // not used for two months, with a correct wall clock
 		server := time.Now().Add(time.Second)
 		c.set(server)
 		if got := c.now(); !got.Equal(server.Round(0)) {
@@ -44,8 +44,8 @@ func TestProfileClockCatchesUp(t *testing.T) {
 	})
 }
 
-// A server whose clock is years ahead moves profile time by a day in a day, however
-// often this device connects to it and the daemon is restarted.
+// A server whose clock is years ahead moves profile time by at most a day in a day, however
+// often the device connects to it and the daemon is restarted.
 func TestLeapsAreBoundedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := testPath(t)
@@ -68,7 +68,7 @@ func TestLeapsAreBoundedTogether(t *testing.T) {
 		if limit := 2*days*24*time.Hour + maxLeap; moved > limit || moved < days*24*time.Hour {
 			t.Errorf("in %d days profile time moved by %v", days, moved)
 		}
-		// An honest server is followed again once the count has caught up.
+		// An honest server is followed again once profile time's own count has caught up.
 		time.Sleep(10 * 24 * time.Hour)
 		honest := time.Now().Add(time.Hour)
 		before := s.ProfileTime()
@@ -81,7 +81,7 @@ func TestLeapsAreBoundedTogether(t *testing.T) {
 	})
 }
 
-// What others check is dated by a clock that recovers from a server, or from a wall
+// Dates that other devices check come from a clock that recovers from a server, or a wall
 // clock, that was far ahead, although profile time never does.
 func TestKeyTimeComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -92,12 +92,12 @@ func TestKeyTimeComesBack(t *testing.T) {
 			}
 		}
 		var c profileClock
-		c.load(time.Now().AddDate(3, 0, 0).UnixMilli(), 0) // made under a clock that was ahead
+		c.load(time.Now().AddDate(3, 0, 0).UnixMilli(), 0) // created under a clock that was ahead
 		near("before a server is known", c.keys(), time.Now())
 		c.set(time.Now().Add(time.Hour)) // this machine's clock is slow
 		time.Sleep(time.Minute)
 		near("with a server", c.keys(), time.Now().Add(time.Hour))
-		c.set(time.Now().Add(-time.Hour)) // a server cannot set it back behind this machine's
+		c.set(time.Now().Add(-time.Hour)) // a server cannot set it back below this machine's clock
 		near("with a slow server", c.keys(), time.Now())
 
 		c = profileClock{}

@@ -3,18 +3,18 @@ package store
 // Consumer is a named reader of the journal.
 type Consumer struct {
 	Name      string
-	Cursor    int64 // everything up to this seq is done
+	Cursor    int64 // all events up to this seq are done
 	CreatedMS int64 // Unix milliseconds
 	AckedMS   int64 // 0: never
-	Missed    int64 // events that retention ended before they were done
-	Dead      int64 // events that its handler never took
-	// Retry is how often an event is tried again, and DeadAfterMS for how long at
-	// most, before it is a dead letter. NotSet: the defaults.
+	Missed    int64 // events that expired before they were done
+	Dead      int64 // dead letters: events that its handler never accepted
+	// Retry is the maximum number of retries of an event and DeadAfterMS the maximum time
+	// for them, before it becomes a dead letter. NotSet: the defaults.
 	Retry       int64
 	DeadAfterMS int64
 }
 
-// NotSet is the value of a setting that nobody has chosen.
+// NotSet is the value of a setting that was not chosen.
 const NotSet = -1
 
 const consumerColumns = `name, cursor, created_ms, acked_ms, missed, dead, retry, dead_after_ms`
@@ -48,19 +48,19 @@ func (tx *Tx) InsertConsumer(c Consumer) error {
 		c.Name, c.Cursor, c.CreatedMS, c.AckedMS, c.Retry, c.DeadAfterMS)
 }
 
-// SetConsumerRetry says how often an event of a consumer is tried again.
+// SetConsumerRetry sets the number of retries of an event.
 func (tx *Tx) SetConsumerRetry(name string, n int) error {
 	return tx.exec(`UPDATE consumers SET retry = ? WHERE name = ?`, n, name)
 }
 
-// SetConsumerDeadAfter says for how long, in milliseconds.
+// SetConsumerDeadAfter sets how long an event is retried, in milliseconds.
 func (tx *Tx) SetConsumerDeadAfter(name string, ms int64) error {
 	return tx.exec(`UPDATE consumers SET dead_after_ms = ? WHERE name = ?`, ms, name)
 }
 
-// AckConsumer moves a cursor forward, never back; ErrNotFound if there is no
-// such consumer. ms is the time of the acknowledgement, 0 if there was none
-// and the cursor only passes over what a filter left out.
+// AckConsumer moves a cursor forward, never back. It fails with ErrNotFound if there is no
+// such consumer. ms is the time of the acknowledgement, or 0 if the cursor only passes
+// events excluded by a filter.
 func (tx *Tx) AckConsumer(name string, cursor, ms int64) error {
 	n, err := tx.execN(`UPDATE consumers SET cursor = max(cursor, ?1), acked_ms = iif(?2 > 0, ?2, acked_ms) WHERE name = ?3`, cursor, ms, name)
 	if err == nil && n == 0 {
@@ -69,7 +69,7 @@ func (tx *Tx) AckConsumer(name string, cursor, ms int64) error {
 	return err
 }
 
-// DeleteConsumer removes a consumer; ErrNotFound if there is none.
+// DeleteConsumer removes a consumer, or fails with ErrNotFound.
 func (tx *Tx) DeleteConsumer(name string) error {
 	n, err := tx.execN(`DELETE FROM consumers WHERE name = ?`, name)
 	if err == nil && n == 0 {

@@ -7,46 +7,47 @@ import (
 	"time"
 )
 
-// Relation is how the user stands to a peer. The numbers are stored.
+// Relation is the user's relation to a peer. The numbers are stored.
 type Relation int
 
-// The relations.
+// Relations.
 const (
 	RelationNone    Relation = 0
 	RelationContact Relation = 1
 	RelationBlocked Relation = 2
 )
 
-// TrustLevel is how a pin came to be. The numbers are stored.
+// TrustLevel is how a peer's key was pinned. The numbers are stored.
 type TrustLevel int
 
-// The levels of trust.
+// Levels of trust.
 const (
 	TrustUnknown   TrustLevel = 0 // no pin
 	TrustCertified TrustLevel = 1 // pinned on first contact
-	TrustVerified  TrustLevel = 2 // a person or a script compared the safety number
+	TrustVerified  TrustLevel = 2 // the safety number was compared by a user or a script
 )
 
-// Contact is what is known of a peer: pin, manifest, relation, policy. Keys,
-// certificates and manifests are opaque bytes here.
+// Contact is the state of a peer: pin, manifest, relation, policy. Keys, certificates and
+// manifests are opaque bytes here.
 type Contact struct {
 	Account  AccountID  `json:"-"`
 	Peer     PeerID     `json:"-"`
 	Relation Relation   `json:"-"`
-	Synced   bool       `json:"-"` // the server knows the relation
-	Change   uint64     `json:"-"` // counts changes of the relation
-	Request  bool       `json:"-"` // wrote first and waits to be made a contact
+	Synced   bool       `json:"-"` // the server has the relation
+	Change   uint64     `json:"-"` // number of changes of the relation
+	Request  bool       `json:"-"` // has written first and waits for the user's decision
 	Trust    TrustLevel `json:"-"`
 
 	Pin      []byte            `json:"pin,omitempty"`      // account identity key
-	Chain    [][]byte          `json:"chain,omitempty"`    // newest chain of the pin
-	Expires  time.Time         `json:"expires,omitzero"`   // of that chain
-	Warned   time.Time         `json:"warned,omitzero"`    // the expiry that a warning was given for
+	Chain    [][]byte          `json:"chain,omitempty"`    // newest certificate chain of the pin
+	Expires  time.Time         `json:"expires,omitzero"`   // expiry of that chain
+	Warned   time.Time         `json:"warned,omitzero"`    // expiry for which a warning was reported
 	Manifest []byte            `json:"manifest,omitempty"` // newest, signed
 	Nick     string            `json:"nick,omitempty"`
 	Policy   map[string]string `json:"policy,omitempty"`
-	Former   Relation          `json:"former,omitempty"` // of one who is blocked: what unblocking brings back
-	// Changed is a certified key that is not the pin; it waits for a decision.
+	Former   Relation          `json:"former,omitempty"` // of a blocked peer: the relation that unblocking restores
+	// Changed is a certified key that is not the pinned one. It waits for the user's
+	// decision.
 	Changed         []byte   `json:"changed,omitempty"`
 	ChangedChain    [][]byte `json:"changed_chain,omitempty"`
 	ChangedManifest []byte   `json:"changed_manifest,omitempty"`
@@ -54,7 +55,7 @@ type Contact struct {
 
 const nickTag = "contact nick"
 
-// Contact returns what is known of a peer; an empty Contact if that is nothing.
+// Contact returns a peer's state, or an empty Contact if there is none.
 func (tx *Tx) Contact(account AccountID, peer PeerID) (Contact, error) {
 	if c, ok := tx.memo.contact(account, peer); ok && tx.unlocked() {
 		return c, nil
@@ -76,8 +77,8 @@ func (tx *Tx) Contact(account AccountID, peer PeerID) (Contact, error) {
 	return c, nil
 }
 
-// SaveContact writes a contact. A nickname that another peer has is an error
-// that wraps ErrNickTaken.
+// SaveContact writes a contact. It fails with ErrNickTaken if another peer has the
+// nickname.
 func (tx *Tx) SaveContact(c Contact) error {
 	tx.memo = memo{}
 	body, err := json.Marshal(c)
@@ -109,10 +110,10 @@ func (tx *Tx) SaveContact(c Contact) error {
 		c.Account, c.Peer, c.Relation, c.Synced, c.Change, c.Request, c.Trust, nick, sealed)
 }
 
-// ErrNickTaken is a nickname that names another peer already.
+// ErrNickTaken says that a nickname belongs to another peer.
 var ErrNickTaken = errors.New("nickname is in use")
 
-// FindNick returns the peer that a nickname names, or ErrNotFound.
+// FindNick returns the peer with a nickname, or ErrNotFound.
 func (tx *Tx) FindNick(account AccountID, nick string) (PeerID, error) {
 	if tx.memo.noNick[nickOf{account, nick}] && tx.unlocked() {
 		return 0, fmt.Errorf("nickname: %w", ErrNotFound)
@@ -129,21 +130,21 @@ func (tx *Tx) FindNick(account AccountID, nick string) (PeerID, error) {
 	return peer, err
 }
 
-// Contacts returns everything known of an account's peers, in the order they
-// were met, but for damaged rows, which Contact tells of.
+// Contacts returns the state of all peers of an account, ordered by id. It omits damaged
+// rows, for which Contact returns an error.
 func (tx *Tx) Contacts(account AccountID) ([]Contact, error) {
 	return tx.contacts(account, `SELECT peer, relation, synced, change, request, trust, body
 		FROM contacts WHERE account = ? ORDER BY peer`)
 }
 
-// PendingRelations returns the contacts whose relation the server does not know yet.
+// PendingRelations returns the contacts with a relation that the server does not have yet.
 func (tx *Tx) PendingRelations(account AccountID) ([]Contact, error) {
 	return tx.contacts(account, `SELECT peer, relation, synced, change, request, trust, body
 		FROM contacts WHERE account = ? AND synced = 0 ORDER BY peer`)
 }
 
-// RelationSynced tells that the server has the relation as of change; a later
-// change stays pending.
+// RelationSynced records that the server has the relation as of change. A later change
+// stays pending.
 func (tx *Tx) RelationSynced(account AccountID, peer PeerID, change uint64) error {
 	tx.memo = memo{}
 	return tx.exec(`UPDATE contacts SET synced = 1 WHERE account = ? AND peer = ? AND change = ?`, account, peer, change)
@@ -168,7 +169,7 @@ func (tx *Tx) contacts(account AccountID, query string) ([]Contact, error) {
 	for i := range list {
 		c := list[i]
 		err := tx.openContact(&c, bodies[i])
-		if spoiled(err) != nil {
+		if exceptValueError(err) != nil {
 			return nil, err
 		}
 		if err == nil {
@@ -196,20 +197,20 @@ func (tx *Tx) openContact(c *Contact, sealed []byte) error {
 	return nil
 }
 
-// AddManifestHash remembers the hash of an admitted manifest; peer 0 is the own
-// account, of which listed says whether it lists this device.
+// AddManifestHash remembers the hash of an admitted manifest. Peer 0 is the own account;
+// for it, listed says whether the manifest lists this device.
 func (tx *Tx) AddManifestHash(account AccountID, peer PeerID, version uint64, hash [32]byte, listed bool) error {
 	return tx.exec(`INSERT INTO manifests (account, peer, version, hash, listed) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (account, peer, version) DO UPDATE SET listed = excluded.listed WHERE hash = excluded.hash`,
 		account, peer, int64(version), hash[:], listed)
 }
 
-// UnlistManifests records that none of the own manifests so far lists this device.
+// UnlistManifests records that no own manifest so far lists this device.
 func (tx *Tx) UnlistManifests(account AccountID) error {
 	return tx.exec(`UPDATE manifests SET listed = 0 WHERE account = ? AND peer = 0`, account)
 }
 
-// ManifestHash returns the hash of the admitted manifest of a version, or ErrNotFound.
+// ManifestHash returns the hash of the admitted manifest with a version, or ErrNotFound.
 func (tx *Tx) ManifestHash(account AccountID, peer PeerID, version uint64) (hash [32]byte, listed bool, err error) {
 	var b []byte
 	err = tx.get(`SELECT hash, listed FROM manifests WHERE account = ? AND peer = ? AND version = ?`,
@@ -223,12 +224,12 @@ func (tx *Tx) ManifestHash(account AccountID, peer PeerID, version uint64) (hash
 	return [32]byte(b), listed, nil
 }
 
-// ForgetManifests forgets the manifest hashes of a peer, whose key was replaced.
+// ForgetManifests deletes the manifest hashes of a peer whose key was replaced.
 func (tx *Tx) ForgetManifests(account AccountID, peer PeerID) error {
 	return tx.exec(`DELETE FROM manifests WHERE account = ? AND peer = ?`, account, peer)
 }
 
-// TrimManifests keeps the hashes of the newest manifests of a peer.
+// TrimManifests keeps only the hashes of the newest manifests of a peer.
 func (tx *Tx) TrimManifests(account AccountID, peer PeerID, keep int) error {
 	return tx.exec(`DELETE FROM manifests WHERE account = ?1 AND peer = ?2 AND version NOT IN
 		(SELECT version FROM manifests WHERE account = ?1 AND peer = ?2 ORDER BY version DESC LIMIT ?3)`, account, peer, keep)

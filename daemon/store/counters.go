@@ -5,8 +5,7 @@ import (
 	"fmt"
 )
 
-// Names of the counters. Those of an account or of a peer stand in tables of
-// their own.
+// Names of counters. Counters of an account or a peer are stored in other tables.
 const (
 	countEvents  = "event"
 	countArrival = "arrival"
@@ -15,8 +14,8 @@ const (
 	countN       = "n"     // of a peer
 )
 
-// counter is drawn from in memory until the commit: a burst draws thousands of
-// values and writes each counter once.
+// counter is incremented in memory until the commit: a burst draws thousands of values, but
+// writes each counter once.
 type counter struct {
 	name    string
 	account AccountID
@@ -25,11 +24,11 @@ type counter struct {
 	drawn   bool
 }
 
-// next returns the next value of a counter, from 1. Values are never reused
-// once the transaction is committed.
+// next returns the next value of a counter, starting with 1. Committed values are never
+// reused.
 func (tx *Tx) next(name string) (int64, error) { return tx.draw(name, 0, 0) }
 
-// counter returns the present value of a counter, 0 if it was never used.
+// counter returns the present value of a counter, or 0 if it was never used.
 func (tx *Tx) counter(name string) (int64, error) {
 	c, err := tx.loadCounter(name, 0, 0)
 	if err != nil {
@@ -48,8 +47,8 @@ func (tx *Tx) draw(name string, account AccountID, peer PeerID) (int64, error) {
 	return c.value, nil
 }
 
-// loadCounter returns a counter of this transaction. The pointer is good until
-// the next call.
+// loadCounter returns a counter of this transaction. The pointer is valid until the next
+// call.
 func (tx *Tx) loadCounter(name string, account AccountID, peer PeerID) (*counter, error) {
 	for i := range tx.counters {
 		if c := &tx.counters[i]; c.name == name && c.account == account && c.peer == peer {
@@ -76,8 +75,8 @@ func (tx *Tx) loadCounter(name string, account AccountID, peer PeerID) (*counter
 	return &tx.counters[len(tx.counters)-1], nil
 }
 
-// flush writes what the transaction holds back, before the commit and before a
-// statement that goes around it.
+// flush writes the counters and sessions that the transaction holds in memory, before the
+// commit and before a statement that bypasses them.
 func (tx *Tx) flush() error {
 	for _, c := range tx.counters {
 		if !c.drawn {

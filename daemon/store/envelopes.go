@@ -1,30 +1,32 @@
 package store
 
-// Status of an envelope. Numbers stand on disk.
+// Status of an envelope. The numbers are stored.
 const (
-	EnvelopePending  = 1 // not answered
+	EnvelopePending  = 1 // no answer yet
 	EnvelopeAccepted = 2
-	EnvelopeRejected = 3 // finally
+	EnvelopeRejected = 3 // final
 	EnvelopeAsked    = 4 // the device could not open it, and it waits to be sealed again
 )
 
-// Envelope is one ciphertext for one device. It is sealed once; every try sends the same bytes.
+// Envelope is one ciphertext for one device. It is sealed once; every try sends the same
+// bytes.
 type Envelope struct {
 	Account    AccountID
 	ID         MessageID
 	Device     [16]byte
 	Peer       PeerID // the recipient account, which is the own one for copies
 	Ord        int64  // order of sealing; set by PutEnvelope
-	Own        bool   // a copy for an own device; never changes a state
-	Filler     bool   // carries nothing any more: its message failed, but the relay waits for this id
+	Own        bool   // a copy for an own device; it does not affect the message's state
+	Filler     bool   // its message has failed and it carries nothing, but the relay waits for this id
 	Status     int
-	Reason     int32 // of the rejection, as on the wire
+	Reason     int32 // why it was rejected, as on the wire
 	Manifest   uint64
 	ExpiresMS  int64
 	Ciphertext []byte
 }
 
-// PutEnvelope stores a new envelope; a former one of the same message and device is replaced.
+// PutEnvelope stores a new envelope. It replaces an earlier one of the same message and
+// device.
 func (tx *Tx) PutEnvelope(e *Envelope) error {
 	ord, err := tx.next(countOrder)
 	if err != nil {
@@ -32,7 +34,7 @@ func (tx *Tx) PutEnvelope(e *Envelope) error {
 	}
 	e.Ord = ord
 	ciphertext := e.Ciphertext
-	if ciphertext == nil { // a device that nothing could be sealed for
+	if ciphertext == nil { // nothing could be sealed for the device
 		ciphertext = []byte{}
 	}
 	return tx.exec(`INSERT INTO envelopes (account, id, device, peer, ord, own, filler, status, reason, manifest, expires_ms, ciphertext)
@@ -43,36 +45,37 @@ func (tx *Tx) PutEnvelope(e *Envelope) error {
 		e.Account, e.ID[:], e.Device[:], e.Peer, e.Ord, e.Own, e.Filler, e.Status, e.Reason, e.Manifest, e.ExpiresMS, ciphertext)
 }
 
-// AnswerEnvelope records the relay's answer and drops the ciphertext, which is
-// not needed any more. It reports whether the envelope was pending.
+// AnswerEnvelope records the relay's answer and drops the ciphertext, which is no longer
+// needed. It reports whether the envelope was pending.
 func (tx *Tx) AnswerEnvelope(account AccountID, id MessageID, device [16]byte, status int, reason int32) (bool, error) {
 	n, err := tx.execN(`UPDATE envelopes SET status = ?, reason = ?, ciphertext = x''
 		WHERE account = ? AND id = ? AND device = ? AND status = 1`, status, reason, account, id[:], device[:])
 	return n > 0, err
 }
 
-// RejectEnvelope records, from a notice, that an accepted envelope was dropped later.
+// RejectEnvelope records that an accepted envelope was dropped later, according to a
+// notice.
 func (tx *Tx) RejectEnvelope(account AccountID, id MessageID, device [16]byte, reason int32) (bool, error) {
 	n, err := tx.execN(`UPDATE envelopes SET status = 3, reason = ?, ciphertext = x''
 		WHERE account = ? AND id = ? AND device = ? AND status <> 3`, reason, account, id[:], device[:])
 	return n > 0, err
 }
 
-// AskEnvelope records that a device asked for an envelope again, which was
-// pending or accepted. It reports whether that was so.
+// AskEnvelope records that a device asked for an envelope again that was pending or
+// accepted, and reports whether it was.
 func (tx *Tx) AskEnvelope(account AccountID, id MessageID, device [16]byte) (bool, error) {
 	n, err := tx.execN(`UPDATE envelopes SET status = 4, ciphertext = x''
 		WHERE account = ? AND id = ? AND device = ? AND status IN (1, 2)`, account, id[:], device[:])
 	return n > 0, err
 }
 
-// Unask ends a request that cannot be answered: the device may ask again.
+// Unask ends a request that cannot be answered. The device may ask again.
 func (tx *Tx) Unask(account AccountID, id MessageID, device [16]byte) error {
 	return tx.exec(`UPDATE envelopes SET status = 2 WHERE account = ? AND id = ? AND device = ? AND status = 4`, account, id[:], device[:])
 }
 
-// AskedEnvelopes returns up to limit envelopes that wait to be sealed again, in
-// order, but for those to the peers in except.
+// AskedEnvelopes returns up to limit envelopes that wait to be sealed again, in order,
+// except those for the peers in except.
 func (tx *Tx) AskedEnvelopes(account AccountID, except []PeerID, limit int) ([]Envelope, error) {
 	skip, err := jsonList(except)
 	if err != nil {
@@ -83,8 +86,8 @@ func (tx *Tx) AskedEnvelopes(account AccountID, except []PeerID, limit int) ([]E
 		account, skip, limit)
 }
 
-// ExpireEnvelopes forgets the answered envelopes of delivered messages once
-// nobody may ask for them any more.
+// ExpireEnvelopes deletes the answered envelopes of delivered messages after the time in
+// which a device may ask for them.
 func (tx *Tx) ExpireEnvelopes(account AccountID, ms int64) error {
 	return tx.exec(`DELETE FROM envelopes WHERE account = ?1 AND status <> 1 AND expires_ms <= ?2
 		AND id NOT IN (SELECT id FROM outbox WHERE account = ?1)`, account, ms)
@@ -95,15 +98,16 @@ func (tx *Tx) DeleteEnvelope(account AccountID, id MessageID, device [16]byte) e
 	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ? AND device = ?`, account, id[:], device[:])
 }
 
-// PendingEnvelopes returns up to limit pending envelopes with ord greater than
-// after, in order, but for those of held messages.
+// PendingEnvelopes returns up to limit pending envelopes with ord greater than after, in
+// order, except those of held messages.
 func (tx *Tx) PendingEnvelopes(account AccountID, after int64, limit int) ([]Envelope, error) {
 	return tx.envelopes(`SELECT account, id, device, peer, ord, own, filler, status, reason, manifest, expires_ms, ciphertext
 		FROM envelopes WHERE account = ?1 AND status = 1 AND ord > ?2 AND id NOT IN
 			(SELECT id FROM outbox INDEXED BY outbox_held WHERE account = ?1 AND phase = 4) ORDER BY ord LIMIT ?3`, account, after, limit)
 }
 
-// EnvelopesOf returns the envelopes of a message, own copies included, without their ciphertexts.
+// EnvelopesOf returns the envelopes of a message, including own copies, without their
+// ciphertexts.
 func (tx *Tx) EnvelopesOf(account AccountID, id MessageID) ([]Envelope, error) {
 	return tx.envelopes(`SELECT account, id, device, peer, ord, own, filler, status, reason, manifest, expires_ms, x''
 		FROM envelopes WHERE account = ? AND id = ? ORDER BY ord`, account, id[:])

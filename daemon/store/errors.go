@@ -10,30 +10,31 @@ import (
 	"modernc.org/sqlite"
 )
 
-// Errors that callers branch on. What is behind them is in the text.
+// Errors that callers distinguish.
 var (
-	// ErrLocked is a sealed value asked for or written while there is no Box.
+	// ErrLocked: a sealed value was read or written without a Box.
 	ErrLocked = errors.New("the profile is locked")
-	// ErrNotFound is a row that does not exist.
+	// ErrNotFound: the row does not exist.
 	ErrNotFound = errors.New("not found")
-	// ErrTooNew is a database of a later version of this program; it was left unchanged.
+	// ErrTooNew: a later version of this program wrote the database. It was left unchanged.
 	ErrTooNew = errors.New("the database belongs to a newer version of secmsg")
-	// ErrCorrupt is a database that SQLite finds damaged, or a sealed value that does not authenticate.
+	// ErrCorrupt: SQLite finds the database damaged, or a sealed value does not
+	// authenticate.
 	ErrCorrupt = errors.New("the database is damaged")
-	// ErrDatabase comes with ErrCorrupt when it is the file that SQLite finds
-	// damaged, and not one value in it.
+	// ErrDatabase comes with ErrCorrupt if SQLite finds the file damaged, and not just one
+	// value in it.
 	ErrDatabase = errors.New("SQLite cannot use the file")
-	// ErrDiskFull is a write that found no space; nothing of the transaction is kept.
+	// ErrDiskFull: there is no space left. The transaction was undone.
 	ErrDiskFull = errors.New("no space left where the profile lives")
-	// ErrAgain is a part that failed in a transaction of UpdateParts that cannot
-	// undo it alone; the caller gives up, and all is tried once more.
-	ErrAgain = errors.New("the transaction is tried again")
-	// ErrDisk is another failed read, write or fsync; nothing of the transaction is kept.
+	// ErrAgain: a part failed in a transaction of UpdateParts that cannot undo it alone.
+	// The function returns, and runs once more.
+	ErrAgain = errors.New("the transaction must run again")
+	// ErrDisk: another read, write or fsync failed. The transaction was undone.
 	ErrDisk = errors.New("the disk failed")
 )
 
-// Primary result codes of SQLite (https://www.sqlite.org/rescode.html). The
-// low byte of an extended code is its primary code.
+// SQLite's primary result codes (https://www.sqlite.org/rescode.html). The low byte of an
+// extended code is its primary code.
 const (
 	sqlitePrimary  = 0xff
 	sqliteReadOnly = 8
@@ -44,7 +45,7 @@ const (
 	sqliteNotADB   = 26
 )
 
-// mapError gives an error of database/sql or SQLite the sentinel a caller branches on.
+// mapError wraps an error of database/sql or SQLite with the sentinel for callers.
 func mapError(op string, err error) error {
 	if err == nil {
 		return nil
@@ -68,24 +69,24 @@ func mapError(op string, err error) error {
 	return fmt.Errorf("%s: %w", op, err)
 }
 
-// ValueError is a sealed value that does not authenticate: one damaged row. It
-// is an [ErrCorrupt]; everything else in the database can be used.
+// ValueError is a sealed value that does not authenticate: one damaged row. It wraps
+// [ErrCorrupt], but the rest of the database is usable.
 type ValueError struct {
 	Table, Column string
-	Err           error // of the Box
+	Err           error // the Box's error
 }
 
-// Error names the column and not the row, whose key may name a peer.
+// Error names the column but not the row, whose key may identify a peer.
 func (e *ValueError) Error() string {
 	return fmt.Sprintf("open %s.%s: %v: %v", e.Table, e.Column, ErrCorrupt, e.Err)
 }
 
-// Unwrap returns ErrCorrupt and what the Box said.
+// Unwrap returns ErrCorrupt and the Box's error.
 func (e *ValueError) Unwrap() []error { return []error{ErrCorrupt, e.Err} }
 
-// spoiled returns nil if err is about one value, else err: lists keep the rows
-// that they cannot open, marked, for the sake of the others.
-func spoiled(err error) error {
+// exceptValueError returns nil for a *ValueError, and any other err unchanged. Lists return
+// a row that cannot be opened with a mark, so that the other rows are usable.
+func exceptValueError(err error) error {
 	if _, ok := errors.AsType[*ValueError](err); ok {
 		return nil
 	}
@@ -94,21 +95,20 @@ func spoiled(err error) error {
 
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
 
-// DamagedValue returns the one value whose damage err is about, or nil if err has
-// another cause.
+// DamagedValue returns the ValueError in err, or nil.
 func DamagedValue(err error) *ValueError {
 	v, _ := errors.AsType[*ValueError](err)
 	return v
 }
 
-// EndsTx reports whether an error concerns the whole store or transaction, so that
-// nothing else of the same transaction can be kept.
+// EndsTx reports whether an error concerns the whole store or transaction, so that nothing
+// in the same transaction can be kept.
 func EndsTx(err error) bool {
 	return errors.Is(err, ErrAgain) || errors.Is(err, ErrDisk) || errors.Is(err, ErrDiskFull) || errors.Is(err, ErrDatabase)
 }
 
-// Failed reports whether an error concerns the store and not the item at hand, so
-// that the next item would fail, too. The damage of a single value is no such error.
+// Failed reports whether an error concerns the store and not the present item, so that the
+// next item would fail, too. A damaged value is not such an error.
 func Failed(err error) bool {
 	return EndsTx(err) || errors.Is(err, ErrLocked) || errors.Is(err, context.Canceled)
 }

@@ -5,11 +5,11 @@ import "slices"
 // deleteChunk bounds the events that one statement deletes.
 const deleteChunk = 10_000
 
-// DeleteEvents deletes events older than ms and, if there are more than keep, the
-// oldest of what there is most: first the types share keep, then the peers within
-// a type. What a server or a peer can cause without limit (presence, warnings, file
-// states, messages) so takes the place of its own kind and of its own peer only. It
-// returns how many went.
+// DeleteEvents deletes events older than ms. If more than keep are left, it deletes the
+// oldest ones of the largest groups: keep is divided among the types, and each type's share
+// among its peers. So a flood caused by a server or a peer (presence, warnings, file
+// states, messages) displaces only events of the same type and peer. It returns the number
+// of deleted events.
 func (tx *Tx) DeleteEvents(ms int64, keep int) (int64, error) {
 	err := tx.exec(`UPDATE consumers SET missed = missed + (SELECT count(*) FROM events
 		WHERE seq > consumers.cursor AND created_ms < ?1)`, ms)
@@ -46,7 +46,7 @@ func (tx *Tx) DeleteEvents(ms int64, keep int) (int64, error) {
 	return gone, nil
 }
 
-// surplusEvents returns the events that are over the shares of keep.
+// surplusEvents returns the events beyond the shares of keep.
 func (tx *Tx) surplusEvents(keep int) ([]int64, error) {
 	counts := make(map[string][]int) // by type, for each peer
 	err := tx.each(`SELECT type, count(*) FROM events GROUP BY type, peer`, nil, func(scan func(...any) error) error {
@@ -83,8 +83,8 @@ func (tx *Tx) surplusEvents(keep int) ([]int64, error) {
 	return out, nil
 }
 
-// share returns the largest bound for each of some counts with which they are
-// together no more than keep: those that are smaller keep all they have.
+// share returns the largest bound such that the counts, each limited to it, add up to at
+// most keep.
 func share(counts []int, keep int) int {
 	slices.Sort(counts)
 	most := 0
@@ -95,7 +95,7 @@ func share(counts []int, keep int) int {
 		}
 		keep, most = keep-n, n
 	}
-	return most // all of them fit
+	return most // everything fits
 }
 
 func sum(list []int) int {

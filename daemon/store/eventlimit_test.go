@@ -35,8 +35,8 @@ func eventCounts(t *testing.T, s *Store) map[string]int {
 	return out
 }
 
-// A flood of one type, or of one peer within a type, takes the place of its own
-// kind only. Consumers are told how much they missed.
+// A flood of one type, or of one peer within a type, displaces only events of the same
+// kind. Consumers learn how many they missed.
 func TestEventFloodsPushNothingElseOut(t *testing.T) {
 	s := openTest(t, testPath(t))
 	bob, carol, eve := peerOf(t, s, "bob@x"), peerOf(t, s, "carol@x"), peerOf(t, s, "eve@x")

@@ -12,7 +12,7 @@ const (
 	Out = 2
 )
 
-// Event is one row of the journal. Body is what the journal stored, opaque here.
+// Event is one row of the journal. Body is opaque here.
 type Event struct {
 	Seq       int64
 	Account   AccountID
@@ -22,26 +22,26 @@ type Event struct {
 	Direction int
 	CreatedMS int64 // Unix milliseconds
 	Body      []byte
-	Damaged   error // in lists: Body could not be opened, and is empty
+	Damaged   error // in lists: Body could not be opened and is empty
 }
 
-// EventFilter chooses events. Empty lists choose everything.
+// EventFilter selects events. An empty list selects all.
 type EventFilter struct {
 	After    int64 // seq greater than this
 	Accounts []AccountID
-	Peers    []PeerID // peers of any account
+	Peers    []PeerID // of any account
 	Types    []string
-	Outgoing bool // own outgoing events too
+	Outgoing bool // include own outgoing events
 	Limit    int
 }
 
-// NextSeq draws the seq of the next event; no seq is ever used twice.
+// NextSeq draws the seq of the next event. A seq is never reused.
 func (tx *Tx) NextSeq() (int64, error) { return tx.next(countEvents) }
 
-// NewestSeq returns the seq that was drawn last, 0 if there was none.
+// NewestSeq returns the last drawn seq, or 0.
 func (tx *Tx) NewestSeq() (int64, error) { return tx.counter(countEvents) }
 
-// InsertEvent stores an event under the seq that NextSeq gave in this transaction.
+// InsertEvent stores an event with the seq that NextSeq returned in this transaction.
 func (tx *Tx) InsertEvent(e Event) error {
 	sealed, err := tx.seal("events", "body", strconv.FormatInt(e.Seq, 10), e.Body)
 	if err != nil {
@@ -51,7 +51,7 @@ func (tx *Tx) InsertEvent(e Event) error {
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, e.Seq, e.Account, e.ID, e.Type, e.Peer, e.Direction, e.CreatedMS, sealed)
 }
 
-// Events returns the events that f chooses, in the order of seq.
+// Events returns the events selected by f, in the order of seq.
 func (tx *Tx) Events(f EventFilter) ([]Event, error) {
 	accounts, err := jsonList(f.Accounts)
 	if err != nil {
@@ -88,22 +88,23 @@ func (tx *Tx) Events(f EventFilter) ([]Event, error) {
 	for i := range out {
 		e := &out[i]
 		e.Body, e.Damaged = tx.open("events", "body", strconv.FormatInt(e.Seq, 10), e.Body)
-		if err := spoiled(e.Damaged); err != nil {
+		if err := exceptValueError(e.Damaged); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-// SeqOfEvent returns the seq of an event id. An id that stands in several
-// accounts (both ends live in this profile) gives the incoming one.
+// SeqOfEvent returns the seq for an event id. If several accounts have it (sender and
+// recipient are in this profile), it returns the incoming event.
 func (tx *Tx) SeqOfEvent(id string) (int64, error) {
 	var seq int64
 	err := tx.get(`SELECT seq FROM events WHERE id = ? ORDER BY direction = 2, seq LIMIT 1`, []any{id}, &seq)
 	return seq, err
 }
 
-// SeqBefore returns the seq after which events of time ms (Unix milliseconds) and later stand.
+// SeqBefore returns the seq after which the events from time ms (Unix milliseconds) on
+// follow.
 func (tx *Tx) SeqBefore(ms int64) (int64, error) {
 	var seq int64
 	err := tx.get(`SELECT seq - 1 FROM events WHERE created_ms >= ? ORDER BY seq LIMIT 1`, []any{ms}, &seq)
@@ -113,7 +114,7 @@ func (tx *Tx) SeqBefore(ms int64) (int64, error) {
 	return seq, err
 }
 
-// OldestSeq returns the seq of the oldest event that is kept, 0 if there is none.
+// OldestSeq returns the seq of the oldest kept event, or 0.
 func (tx *Tx) OldestSeq() (int64, error) {
 	var seq int64
 	err := tx.get(`SELECT coalesce(min(seq), 0) FROM events`, nil, &seq)
@@ -127,7 +128,7 @@ func (tx *Tx) EventID(seq int64) (string, error) {
 	return id, err
 }
 
-// jsonList encodes a list for json_each, so that statements stay constant.
+// jsonList encodes a list for json_each, so that statements are constant.
 func jsonList[T any](list []T) (string, error) {
 	if len(list) == 0 {
 		return "[]", nil

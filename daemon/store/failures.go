@@ -1,14 +1,14 @@
 package store
 
-// Failure is an event that a consumer's handler did not take.
+// Failure is an event that a consumer's handler has not accepted.
 type Failure struct {
 	Seq      int64
 	Attempts int
 	LastMS   int64 // Unix milliseconds of the last attempt
 }
 
-// AddFailure counts an attempt on an event at ms, and at profile time now, and
-// returns how many there were and the profile time of the first.
+// AddFailure counts an attempt for an event at ms, and at profile time now. It returns the
+// number of attempts and the profile time of the first.
 func (tx *Tx) AddFailure(consumer string, seq, ms, now int64) (n int, first int64, err error) {
 	err = tx.get(`INSERT INTO failures (consumer, seq, attempts, last_ms, first_ms, dead) VALUES (?1, ?2, 1, ?3, ?4, 0)
 		ON CONFLICT (consumer, seq) DO UPDATE SET attempts = attempts + 1, last_ms = excluded.last_ms,
@@ -17,8 +17,8 @@ func (tx *Tx) AddFailure(consumer string, seq, ms, now int64) (n int, first int6
 	return n, first, err
 }
 
-// BuryFailure makes an event a dead letter of a consumer, and keeps the newest
-// keep dead letters.
+// BuryFailure makes an event a dead letter of a consumer. Only the newest keep dead letters
+// are kept.
 func (tx *Tx) BuryFailure(consumer string, seq int64, keep int) error {
 	if err := tx.exec(`UPDATE failures SET dead = 1 WHERE consumer = ? AND seq = ?`, consumer, seq); err != nil {
 		return err
@@ -30,7 +30,7 @@ func (tx *Tx) BuryFailure(consumer string, seq int64, keep int) error {
 		(SELECT seq FROM failures WHERE consumer = ?1 AND dead = 1 ORDER BY seq DESC LIMIT ?2)`, consumer, keep)
 }
 
-// ForgetFailures drops the counts of events that are done in the end.
+// ForgetFailures deletes the counts of events that were accepted in the end.
 func (tx *Tx) ForgetFailures(consumer string, cursor int64) error {
 	return tx.exec(`DELETE FROM failures WHERE consumer = ? AND seq <= ? AND dead = 0`, consumer, cursor)
 }

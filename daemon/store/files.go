@@ -6,21 +6,20 @@ import (
 	"fmt"
 )
 
-// PhaseUploading is the phase of an outbox row that waits until its files are
-// uploaded. The number stands on disk, behind the other phases.
+// PhaseUploading is the phase of an outbox row that waits for the upload of its files. The
+// number is stored, in the same column as the other phases.
 const PhaseUploading = 5
 
-// States of a file as they stand on disk; the state of an own file that is sent
-// is that of its message.
+// States of a file, as stored. A sent file's delivery state is that of its message.
 const (
 	FileOffered   = "offered"   // in: may be fetched
-	FileFetching  = "fetching"  // in: is fetched without being asked for
-	FileFetched   = "fetched"   // in: whole and verified here
+	FileFetching  = "fetching"  // in: is being fetched automatically
+	FileFetched   = "fetched"   // in: complete and verified
 	FileSending   = "sending"   // out: being sealed and uploaded
 	FileSent      = "sent"      // out: the server has it
 	FileCancelled = "cancelled" // out: withdrawn
-	FileDeclined  = "declined"  // in: the user does not want it; out: the peer does not
-	FileDone      = "done"      // out: delivered, and the server has dropped it
+	FileDeclined  = "declined"  // in: the user has declined it; out: the peer has
+	FileDone      = "done"      // out: delivered, and deleted from the server
 	FileFailed    = "failed"
 	FileExpired   = "expired"
 )
@@ -29,15 +28,15 @@ const (
 type File struct {
 	Account   AccountID
 	ID        MessageID
-	Message   MessageID // ID, when it is a message of its own
+	Message   MessageID // equal to ID for a file that is its own message
 	Peer      PeerID
 	Direction int
-	Place     int // among the files of its message, from 0
+	Place     int // position among the files of its message, from 0
 	State     string
-	Transfer  int64 // out: the upload that makes or made it; 0: none here
+	Transfer  int64 // out: the upload's id; 0: not uploaded here
 	Arrival   int64 // order of arrival; set by InsertFile
 	ChangedMS int64
-	ExpiresMS int64 // 0: not known
+	ExpiresMS int64 // 0: unknown
 	FileDetails
 }
 
@@ -45,17 +44,17 @@ type File struct {
 type FileDetails struct {
 	Name      string `json:"name"`
 	Type      string `json:"type,omitempty"`
-	Size      int64  `json:"size"` // of the plaintext in bytes; -1: not known yet
+	Size      int64  `json:"size"` // of the plaintext in bytes; -1: unknown
 	Blob      string `json:"blob,omitempty"`
 	Key       []byte `json:"key,omitempty"`
 	SHA256    []byte `json:"sha256,omitempty"` // of the sealed blob
 	Thumbnail []byte `json:"thumbnail,omitempty"`
 	Width     uint32 `json:"width,omitempty"` // of the thumbnail, in pixels
 	Height    uint32 `json:"height,omitempty"`
-	Path      string `json:"path,omitempty"` // where a fetched file was saved
+	Path      string `json:"path,omitempty"` // where the fetched file was saved
 	Reason    string `json:"reason,omitempty"`
 	Downloads int    `json:"downloads,omitempty"`
-	// Once: out: its blob is deleted as soon as every recipient has fetched it.
+	// Once: out: delete the blob as soon as every recipient has fetched it.
 	Once bool `json:"once,omitempty"`
 }
 
@@ -72,7 +71,7 @@ func (tx *Tx) InsertFile(f *File) error {
 		[]any{f.Account, f.ID[:], f.Message[:], f.Peer, f.Direction, f.Place, f.State, f.Transfer, f.ChangedMS, f.ExpiresMS, sealed}, &f.Arrival)
 }
 
-// SaveFile writes what changes of a file: state, times, transfer and details.
+// SaveFile writes the mutable parts of a file: state, times, transfer and details.
 func (tx *Tx) SaveFile(f *File) error {
 	sealed, err := tx.sealFile(f)
 	if err != nil {
@@ -102,8 +101,8 @@ func (tx *Tx) File(account AccountID, id MessageID) (*File, error) {
 	return &list[0], nil
 }
 
-// FileNamed returns the file that an id means: its own, or that of a message
-// with one file. n is how many files it means; f is nil unless that is one.
+// FileNamed returns the file for an id: the file's own id, or that of a message with one
+// file. n is the number of matching files; f is nil unless n is 1.
 func (tx *Tx) FileNamed(account AccountID, id MessageID) (f *File, n int, err error) {
 	if f, err = tx.File(account, id); !errors.Is(err, ErrNotFound) {
 		return f, 1, err
@@ -115,12 +114,12 @@ func (tx *Tx) FileNamed(account AccountID, id MessageID) (f *File, n int, err er
 	return f, len(list), err
 }
 
-// FilesOf returns the files of a message in their order.
+// FilesOf returns the files of a message in order.
 func (tx *Tx) FilesOf(account AccountID, message MessageID) ([]File, error) {
 	return tx.files(`SELECT `+fileColumns+` FROM files WHERE account = ? AND message = ? ORDER BY place`, account, message[:])
 }
 
-// FilesByTransfer returns the files that an upload makes or made.
+// FilesByTransfer returns the files of an upload.
 func (tx *Tx) FilesByTransfer(account AccountID, transfer int64) ([]File, error) {
 	return tx.files(`SELECT `+fileColumns+` FROM files INDEXED BY files_by_transfer
 		WHERE account = ? AND transfer = ? AND transfer > 0 ORDER BY arrival`, account, transfer)
@@ -134,20 +133,20 @@ func (tx *Tx) Sending(account AccountID, transfer int64) (bool, error) {
 	return yes, err
 }
 
-// Files returns the last limit files, oldest first, of a peer or (0) of everybody.
+// Files returns the last limit files, oldest first, of a peer or (0) of all peers.
 func (tx *Tx) Files(account AccountID, peer PeerID, limit int) ([]File, error) {
 	return tx.files(`SELECT `+fileColumns+` FROM (SELECT * FROM files WHERE account = ?1 AND (?2 = 0 OR peer = ?2)
 		ORDER BY arrival DESC LIMIT ?3) ORDER BY arrival`, account, peer, limit)
 }
 
-// FetchingFiles returns up to limit files that are to be fetched unasked, oldest first.
+// FetchingFiles returns up to limit files to be fetched automatically, oldest first.
 func (tx *Tx) FetchingFiles(account AccountID, limit int) ([]File, error) {
 	return tx.files(`SELECT `+fileColumns+` FROM files INDEXED BY files_fetching
 		WHERE account = ? AND state = 'fetching' ORDER BY arrival LIMIT ?`, account, limit)
 }
 
-// RequestFiles returns up to limit offered files that came from a stranger who
-// is a contact now, those with an Arrival greater than after, in order.
+// RequestFiles returns up to limit offered files, with Arrival greater than after and in
+// order, that came from a stranger who is a contact now.
 func (tx *Tx) RequestFiles(account AccountID, after int64, limit int) ([]File, error) {
 	return tx.files(`SELECT f.account, f.id, f.message, f.peer, f.direction, f.place, f.state, f.transfer, f.arrival, f.changed_ms, f.expires_ms, f.body
 		FROM files f INDEXED BY files_offered CROSS JOIN messages m ON m.account = f.account AND m.id = f.message
@@ -156,21 +155,21 @@ func (tx *Tx) RequestFiles(account AccountID, after int64, limit int) ([]File, e
 		account, RelationContact, after, limit)
 }
 
-// ExpiredFiles returns up to limit files that the server has dropped before
-// they were fetched, as far as is known here.
+// ExpiredFiles returns up to limit files that should have expired on the server by ms
+// without having been fetched.
 func (tx *Tx) ExpiredFiles(account AccountID, ms int64, limit int) ([]File, error) {
 	return tx.files(`SELECT `+fileColumns+` FROM files INDEXED BY files_expiry WHERE account = ? AND expires_ms > 0 AND expires_ms <= ?
 		AND state IN ('offered', 'fetching', 'sent') ORDER BY expires_ms LIMIT ?`, account, ms, limit)
 }
 
-// SentFiles returns up to limit own files that the server has, those with an
-// Arrival greater than after, in order.
+// SentFiles returns up to limit own files on the server, with Arrival greater than after,
+// in order.
 func (tx *Tx) SentFiles(account AccountID, after int64, limit int) ([]File, error) {
 	return tx.files(`SELECT `+fileColumns+` FROM files WHERE account = ? AND state = 'sent' AND direction = 2 AND arrival > ?
 		ORDER BY arrival LIMIT ?`, account, after, limit)
 }
 
-// NextFileExpiry returns the earliest such moment to come, 0 if there is none.
+// NextFileExpiry returns the time of the next expiry (see ExpiredFiles), or 0.
 func (tx *Tx) NextFileExpiry(account AccountID) (int64, error) {
 	var ms int64
 	err := tx.get(`SELECT coalesce(min(expires_ms), 0) FROM files INDEXED BY files_expiry WHERE account = ? AND expires_ms > 0
@@ -178,14 +177,13 @@ func (tx *Tx) NextFileExpiry(account AccountID) (int64, error) {
 	return ms, err
 }
 
-// DeleteFiles deletes the files of messages that history does not hold any more.
+// DeleteFiles deletes the files of messages that are no longer in the history.
 func (tx *Tx) DeleteFiles(account AccountID) error {
 	return tx.exec(`DELETE FROM files WHERE account = ?1 AND NOT EXISTS
 		(SELECT 1 FROM messages m WHERE m.account = ?1 AND m.id = files.message)`, account)
 }
 
-// SetMessageBody replaces the content of a message, as it is known once its
-// files are uploaded.
+// SetMessageBody replaces the content of a message after the upload of its files.
 func (tx *Tx) SetMessageBody(account AccountID, id MessageID, body []byte) error {
 	sealed, err := tx.seal("messages", "body", bodyRow(account, id), body)
 	if err != nil {
@@ -194,8 +192,8 @@ func (tx *Tx) SetMessageBody(account AccountID, id MessageID, body []byte) error
 	return tx.exec(`UPDATE messages SET body = ? WHERE account = ? AND id = ?`, sealed, account, id[:])
 }
 
-// Uploaded gives an outbox row that waited for its files the content that is to
-// be sent, and queues it. It reports whether there was such a row.
+// Uploaded sets the content of an outbox row that waited for its files, and queues it. It
+// reports whether there was such a row.
 func (tx *Tx) Uploaded(account AccountID, id MessageID, body []byte, expiresMS int64) (bool, error) {
 	sealed, err := tx.seal("outbox", "body", bodyRow(account, id), body)
 	if err != nil {
@@ -229,12 +227,12 @@ func (tx *Tx) files(query string, args ...any) ([]File, error) {
 		plain, err := tx.open("files", "body", bodyRow(f.Account, f.ID), bodies[i])
 		if err == nil {
 			err = json.Unmarshal(plain, &f.FileDetails)
-		} else if err := spoiled(err); err != nil {
+		} else if err := exceptValueError(err); err != nil {
 			return nil, err
 		}
 		if err != nil {
-			// The other files of the list are none the worse. This one is not saved anew.
-			f.FileDetails = FileDetails{Name: "damaged", Size: -1, Reason: "what is stored of the file is damaged on disk"}
+			// The other files of the list are usable. This one must not be saved again.
+			f.FileDetails = FileDetails{Name: "damaged", Size: -1, Reason: "the stored file is damaged on disk"}
 		}
 	}
 	return out, nil

@@ -82,7 +82,7 @@ func TestFilesAndTransfers(t *testing.T) {
 		if list, err := tx.Transfers(1, TransferDelete, 0, 10); err != nil || len(list) != 1 {
 			t.Errorf("transfers %+v, %v", list, err)
 		}
-		if err := tx.DeleteFiles(1); err != nil { // no message holds them
+		if err := tx.DeleteFiles(1); err != nil { // they belong to no message
 			return err
 		}
 		if list, err = tx.Files(1, 0, 10); err != nil || len(list) != 0 {

@@ -6,13 +6,12 @@ import (
 	"errors"
 )
 
-// maxStatements bounds the prepared statements of a connection. The statements
-// of this package are constants, fewer than this; what is over it is parsed at
-// each call.
+// maxStatements bounds the prepared statements of a connection. The statements of this
+// package are constants, fewer than this; any others are parsed at each call.
 const maxStatements = 512
 
-// handle is a connection with its prepared statements: parsing SQL costs more
-// than running most of it. It belongs to one transaction at a time.
+// handle is a connection with its prepared statements: parsing SQL costs more than running
+// most of it. It belongs to one transaction at a time.
 type handle struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
@@ -22,7 +21,7 @@ func newHandle(conn *sql.Conn) *handle {
 	return &handle{conn: conn, stmts: make(map[string]*sql.Stmt)}
 }
 
-// statement prepares a query once; nil means that it is to be run as it is.
+// statement prepares a query once. It returns nil if the query should run unprepared.
 func (h *handle) statement(ctx context.Context, query string) (*sql.Stmt, error) {
 	if s := h.stmts[query]; s != nil {
 		return s, nil
@@ -60,7 +59,7 @@ func (h *handle) query(ctx context.Context, query string, args ...any) (*sql.Row
 	return s.QueryContext(ctx, args...)
 }
 
-// row scans the one row of a query.
+// row scans the single row of a query.
 func (h *handle) row(ctx context.Context, query string, args []any, dest ...any) error {
 	s, err := h.statement(ctx, query)
 	if err != nil {

@@ -2,14 +2,15 @@ package store
 
 import "encoding/hex"
 
-// Reasons why incoming ciphertext is kept. Numbers stand on disk.
+// Reasons why an incoming ciphertext is kept. The numbers are stored.
 const (
-	ParkedUndecryptable = 1 // no session opens it; the sender is asked again
-	ParkedChanged       = 2 // the peer's key changed; waits for trust
+	ParkedUndecryptable = 1 // no session opens it; the sender is asked to send it again
+	ParkedChanged       = 2 // the peer's key has changed; waits for the user's decision
 	ParkedCrashed       = 3 // it crashed a decoder; kept for diagnosis
 )
 
-// Parked is an incoming envelope that could not be opened yet. Times are Unix milliseconds of profile time.
+// Parked is an incoming envelope that could not be opened yet. Times are Unix milliseconds
+// of profile time.
 type Parked struct {
 	Ord        int64
 	Account    AccountID
@@ -45,11 +46,11 @@ func (tx *Tx) DeleteSeen(account AccountID, ms int64) (int64, error) {
 	return tx.execN(`DELETE FROM dedupe WHERE account = ? AND at_ms < ?`, account, ms)
 }
 
-// Park keeps a ciphertext. A second one of the same message and device changes
-// nothing but the reason. It reports whether it was new.
+// Park stores a ciphertext and reports whether it was new. A second one of the same message
+// and device is ignored.
 func (tx *Tx) Park(p Parked) (bool, error) {
 	if p.Ciphertext == nil {
-		p.Ciphertext = []byte{} // nil would be NULL
+		p.Ciphertext = []byte{} // nil would become NULL
 	}
 	n, err := tx.execN(`INSERT INTO parked (account, peer, device, id, class, reason, at_ms, asked_ms, asks, accepted_ms, ciphertext)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
@@ -57,13 +58,13 @@ func (tx *Tx) Park(p Parked) (bool, error) {
 	return n > 0, err
 }
 
-// ParkedAsked records that the sender was asked for these messages.
+// ParkedAsked records that the sender was asked for a message.
 func (tx *Tx) ParkedAsked(p Parked, ms int64) error {
 	return tx.exec(`UPDATE parked SET asked_ms = ?, asks = asks + 1 WHERE ord = ?`, ms, p.Ord)
 }
 
-// AskAnew makes what is kept of a peer due to be asked for at once, if it came
-// from a device that is not among those listed: another one is asked then.
+// AskAnew makes parked envelopes of a peer due immediately if they come from an unlisted
+// device: another device will be asked.
 func (tx *Tx) AskAnew(account AccountID, peer PeerID, listed [][16]byte) error {
 	texts := make([]string, len(listed))
 	for i, d := range listed {
@@ -77,34 +78,35 @@ func (tx *Tx) AskAnew(account AccountID, peer PeerID, listed [][16]byte) error {
 		AND lower(hex(device)) NOT IN (SELECT value FROM json_each(?))`, account, peer, ParkedUndecryptable, list)
 }
 
-// Unpark removes what is kept of a message, from whatever device of the peer it came.
+// Unpark deletes the parked envelopes of a message, from all devices of the peer.
 func (tx *Tx) Unpark(account AccountID, peer PeerID, id MessageID) error {
 	return tx.exec(`DELETE FROM parked WHERE account = ? AND peer = ? AND id = ?`, account, peer, id[:])
 }
 
-// DeleteParked removes one kept ciphertext.
+// DeleteParked deletes one parked envelope.
 func (tx *Tx) DeleteParked(ord int64) error { return tx.exec(`DELETE FROM parked WHERE ord = ?`, ord) }
 
-// SetParkedReason changes why a ciphertext is kept.
+// SetParkedReason changes the reason of a parked envelope.
 func (tx *Tx) SetParkedReason(ord int64, reason int) error {
 	return tx.exec(`UPDATE parked SET reason = ? WHERE ord = ?`, reason, ord)
 }
 
-// CountParked counts what is kept of a peer for a reason.
+// CountParked counts a peer's parked envelopes with a reason.
 func (tx *Tx) CountParked(account AccountID, peer PeerID, reason int) (int, error) {
 	var n int
 	err := tx.get(`SELECT count(*) FROM parked WHERE account = ? AND peer = ? AND reason = ?`, []any{account, peer, reason}, &n)
 	return n, err
 }
 
-// CountAllParked counts what is kept of everybody.
+// CountAllParked counts the parked envelopes of all peers.
 func (tx *Tx) CountAllParked(account AccountID) (int, error) {
 	var n int
 	err := tx.get(`SELECT count(*) FROM parked WHERE account = ?`, []any{account}, &n)
 	return n, err
 }
 
-// ParkedOf returns what is kept of a peer (0: of everybody) for a reason, in the order of arrival, up to limit.
+// ParkedOf returns up to limit parked envelopes of a peer (0: of all peers) with a reason,
+// in the order of arrival.
 func (tx *Tx) ParkedOf(account AccountID, peer PeerID, reason, limit int) ([]Parked, error) {
 	var out []Parked
 	err := tx.each(`SELECT ord, account, peer, device, id, class, reason, at_ms, asked_ms, asks, accepted_ms, ciphertext FROM parked
@@ -124,8 +126,8 @@ func (tx *Tx) ParkedOf(account AccountID, peer PeerID, reason, limit int) ([]Par
 	return out, err
 }
 
-// ParkedPeers returns the peers of whom something is kept for a reason, the one
-// with the oldest first.
+// ParkedPeers returns the peers with parked envelopes for a reason, in the order of their
+// oldest one.
 func (tx *Tx) ParkedPeers(account AccountID, reason int) ([]PeerID, error) {
 	var out []PeerID
 	err := tx.each(`SELECT peer FROM parked WHERE account = ? AND reason = ? GROUP BY peer ORDER BY min(ord)`,
@@ -140,9 +142,9 @@ func (tx *Tx) ParkedPeers(account AccountID, reason int) ([]PeerID, error) {
 	return out, err
 }
 
-// ParkedToAsk returns the envelopes that did not open, without their ciphertext:
-// of every peer up to perPeer, those first that were asked for longest ago or
-// never, so that a peer that floods with garbage holds up nobody else.
+// ParkedToAsk returns envelopes that could not be opened, without their ciphertext: up to
+// perPeer of each peer, starting with those asked for longest ago or never. The limit keeps
+// a peer that floods garbage from delaying others.
 func (tx *Tx) ParkedToAsk(account AccountID, perPeer int) ([]Parked, error) {
 	var out []Parked
 	err := tx.each(`SELECT ord, peer, device, id, class, at_ms, asked_ms, asks, accepted_ms FROM
@@ -162,7 +164,7 @@ func (tx *Tx) ParkedToAsk(account AccountID, perPeer int) ([]Parked, error) {
 	return out, err
 }
 
-// ExpireParked removes what was kept before ms and returns how many of each peer and reason went.
+// ExpireParked deletes the envelopes parked before ms and returns the number for each peer.
 func (tx *Tx) ExpireParked(account AccountID, ms int64) (map[PeerID]int, error) {
 	out := make(map[PeerID]int)
 	err := tx.each(`DELETE FROM parked WHERE account = ? AND at_ms < ? RETURNING peer`, []any{account, ms}, func(scan func(...any) error) error {
@@ -176,7 +178,7 @@ func (tx *Tx) ExpireParked(account AccountID, ms int64) (map[PeerID]int, error) 
 	return out, err
 }
 
-// Rebuilt returns when the session with a device was last rebuilt, 0: never.
+// Rebuilt returns when the session with a device was last rebuilt; 0: never.
 func (tx *Tx) Rebuilt(account AccountID, peer PeerID, device [16]byte) (int64, error) {
 	var ms int64
 	err := tx.get(`SELECT at_ms FROM rebuilds WHERE account = ? AND peer = ? AND device = ?`, []any{account, peer, device[:]}, &ms)
@@ -186,7 +188,7 @@ func (tx *Tx) Rebuilt(account AccountID, peer PeerID, device [16]byte) (int64, e
 	return ms, err
 }
 
-// SetRebuilt records that the session with a device is rebuilt now.
+// SetRebuilt records that the session with a device was rebuilt at ms.
 func (tx *Tx) SetRebuilt(account AccountID, peer PeerID, device [16]byte, ms int64) error {
 	return tx.exec(`INSERT INTO rebuilds (account, peer, device, at_ms) VALUES (?, ?, ?, ?)
 		ON CONFLICT (account, peer, device) DO UPDATE SET at_ms = excluded.at_ms`, account, peer, device[:], ms)

@@ -6,19 +6,18 @@ import (
 	"fmt"
 )
 
-// lastKnown is what is kept of a message that an idempotency key stands for:
-// when the key was used, and, once its history is deleted, what had become of
-// it, so that a repetition is still answered.
+// lastKnown is stored for a message with an idempotency key: when the key was used and,
+// after the message was deleted from the history, its last state. So a repeated send can
+// still be answered.
 type lastKnown struct {
 	AtMS      int64  `json:"at"`
 	Peer      PeerID `json:"peer,omitempty"`
-	State     string `json:"state,omitempty"` // empty: the message is in history
+	State     string `json:"state,omitempty"` // empty: the message is in the history
 	Reason    string `json:"reason,omitempty"`
 	ChangedMS int64  `json:"changed,omitempty"`
 }
 
-// keyedPrefix begins the names under which they stand in meta, keyedEnd is
-// the first name behind all of them.
+// keyedPrefix is the prefix of their keys in meta. keyedEnd is the first key after them.
 const (
 	keyedPrefix = "keyed/"
 	keyedEnd    = "keyed0"
@@ -34,8 +33,8 @@ func (tx *Tx) setLastKnown(account AccountID, id MessageID, k lastKnown) error {
 	return tx.SetMeta(account, keyedName(id), b)
 }
 
-// LastKnown returns the peer and the last state of a message of an idempotency
-// key whose history was deleted, without a body, or ErrNotFound.
+// LastKnown returns the peer and the last state, without a body, of a message with an
+// idempotency key that was deleted from the history, or ErrNotFound.
 func (tx *Tx) LastKnown(account AccountID, id MessageID) (*Message, error) {
 	b, err := tx.Meta(account, keyedName(id))
 	if err != nil {
@@ -51,8 +50,8 @@ func (tx *Tx) LastKnown(account AccountID, id MessageID) (*Message, error) {
 	return &Message{Account: account, ID: id, Peer: k.Peer, Direction: Out, State: k.State, Reason: k.Reason, ChangedMS: k.ChangedMS}, nil
 }
 
-// keepLastKnown notes the states of those messages that DeleteHistory deletes
-// and that idempotency keys stand for.
+// keepLastKnown saves the states of messages with idempotency keys that DeleteHistory is
+// about to delete.
 func (tx *Tx) keepLastKnown(account AccountID, peer PeerID, ms int64) error {
 	type row struct {
 		id []byte

@@ -2,11 +2,11 @@ package store
 
 // Kinds of private seeds of an account.
 const (
-	KeyIdentity = "identity" // the account's, on the primary device only
+	KeyIdentity = "identity" // the account's; on the primary device only
 	KeySigning  = "signing"  // the device's
 	KeyExchange = "exchange" // the device's
-	// KeyNextSigning and KeyNextExchange are those of the device that is to
-	// replace this one, until the server has confirmed it.
+	// KeyNextSigning and KeyNextExchange belong to the device that replaces this one, until
+	// the server has confirmed it.
 	KeyNextSigning  = "next signing"
 	KeyNextExchange = "next exchange"
 )
@@ -30,12 +30,12 @@ func (tx *Tx) Key(account AccountID, kind string) ([]byte, error) {
 	return tx.open("account_keys", "seed", rowOf(account)+"/"+kind, sealed)
 }
 
-// DeleteKey deletes a private seed, if it is there.
+// DeleteKey deletes a private seed, if it exists.
 func (tx *Tx) DeleteKey(account AccountID, kind string) error {
 	return tx.exec(`DELETE FROM account_keys WHERE account = ? AND kind = ?`, account, kind)
 }
 
-// SetProfile stores a value of the profile, sealed.
+// SetProfile seals and stores a value of the profile.
 func (tx *Tx) SetProfile(key string, value []byte) error {
 	sealed, err := tx.seal("profile", "value", key, value)
 	if err != nil {
@@ -53,10 +53,11 @@ func (tx *Tx) Profile(key string) ([]byte, error) {
 	return tx.open("profile", "value", key, sealed)
 }
 
-// SetProfileClear stores a value of the profile that is no secret.
+// SetProfileClear stores a value of the profile that is not secret.
 func (tx *Tx) SetProfileClear(key string, value []byte) error { return tx.setProfile(key, value) }
 
-// ProfileClear returns what SetProfileClear stored, or ErrNotFound. It works while locked.
+// ProfileClear returns a value stored by SetProfileClear, or ErrNotFound. It works while
+// locked.
 func (tx *Tx) ProfileClear(key string) ([]byte, error) {
 	var value []byte
 	err := tx.get(`SELECT value FROM profile WHERE key = ?`, []any{key}, &value)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestDeleteAccountCoversEveryTable holds the list of statements against the schema.
+// TestDeleteAccountCoversEveryTable compares the statements with the schema.
 func TestDeleteAccountCoversEveryTable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secmsg.db")
 	st, err := Open(context.Background(), path, Options{})
@@ -61,7 +61,7 @@ func TestKeyRows(t *testing.T) {
 	})
 	now := time.UnixMilli(1_800_000_000_000)
 	update(func(tx *Tx) error {
-		// A fence is none, then the last one; steps count.
+		// There is no fence at first, then the last one; steps count.
 		if v, steps, err := tx.Fence(id); v != nil || steps != 0 || err != nil {
 			t.Errorf("fence %x, %d, %v", v, steps, err)
 		}
@@ -71,7 +71,7 @@ func TestKeyRows(t *testing.T) {
 		if v, steps, err := tx.Fence(id); string(v) != "two" || steps != 2 || err != nil {
 			t.Errorf("fence %q, %d, %v", v, steps, err)
 		}
-		// Prekey ids are never drawn twice.
+		// Prekey ids are never reused.
 		a, err := tx.NextPrekeyIDs(id, 100)
 		if err != nil {
 			return err
@@ -80,7 +80,7 @@ func TestKeyRows(t *testing.T) {
 		if a != 1 || b != 101 || err != nil {
 			t.Errorf("prekey ids from %d and %d, %v", a, b, err)
 		}
-		// A handshake lives as long as one of its two lasting keys.
+		// A handshake is kept as long as one of its two long-lived keys.
 		for kind := uint8(1); kind <= 2; kind++ {
 			if err := tx.AddPrekey(id, Prekey{Kind: kind, ID: 7, Created: now, Expires: now, Signed: []byte("s"), Private: []byte("p")}); err != nil {
 				return err
@@ -105,7 +105,7 @@ func TestKeyRows(t *testing.T) {
 		}
 		return nil
 	})
-	// What is the device's goes with it, what is the account's stays.
+	// The device's state is deleted, the account's stays.
 	update(func(tx *Tx) error {
 		return errors.Join(tx.SetKey(id, KeyIdentity, []byte("seed")), tx.ResetDevice(id))
 	})

@@ -6,22 +6,21 @@ import (
 	"sync"
 )
 
-// maxKnown bounds what is remembered of each kind: a few times the peers that a
-// person talks to in a day.
+// maxKnown bounds each cache: several times the number of peers that a user talks to in a
+// day.
 const maxKnown = 1024
 
-// known remembers what sealed values say that every message needs: names of
-// peers, which never change, and contacts and accounts, each beside the bytes
-// that it was opened from. Those are sealed anew under a fresh nonce at every
-// write, so that equal bytes mean an equal value, and no entry is ever stale.
-// Locking forgets everything.
+// known caches opened values that every message needs: the names of peers, which never
+// change, and contacts and accounts, each with the sealed bytes it was opened from. A row
+// is sealed with a fresh nonce at every write, so equal bytes mean an equal value, and no
+// entry is ever stale. Locking clears the cache.
 type known struct {
 	mu        sync.Mutex
-	peers     map[peerName]PeerID         // guarded by mu; of committed rows
-	addresses map[PeerID]peerName         // guarded by mu; the same the other way
+	peers     map[peerName]PeerID         // only committed rows; guarded by mu
+	addresses map[PeerID]peerName         // inverse of peers; guarded by mu
 	contacts  map[PeerID]seen[Contact]    // guarded by mu
 	accounts  map[AccountID]seen[Account] // guarded by mu
-	epoch     uint64                      // guarded by mu; counts clears
+	epoch     uint64                      // number of clears; guarded by mu
 }
 
 // peerName is a peer's address in an account.
@@ -30,14 +29,14 @@ type peerName struct {
 	address string
 }
 
-// seen is a value and the sealed bytes that it was opened from.
+// seen is a value with the sealed bytes it was opened from.
 type seen[T any] struct {
 	sealed []byte
 	value  T
 }
 
-// clear forgets everything. What a transaction has opened before is not kept
-// after it.
+// clear empties the cache. Values that a running transaction has opened are not added
+// afterwards.
 func (k *known) clear() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -2,13 +2,13 @@ package store
 
 import "maps"
 
-// memo is what a transaction has read of rows that every message asks for.
-// Whatever writes such a row, or undoes a part of the transaction, drops it
-// whole; nobody else writes while the transaction runs.
+// memo caches rows that a transaction reads for every message. Every write to such a row,
+// and every undo of a part, drops the whole memo; no other transaction writes at the same
+// time.
 type memo struct {
 	accounts map[AccountID]Account
 	contacts map[contactOf]Contact
-	noNick   map[nickOf]bool // names that are no nickname
+	noNick   map[nickOf]bool // names that are not nicknames
 }
 
 type contactOf struct {

@@ -5,27 +5,27 @@ import (
 	"slices"
 )
 
-// Message is one row of history. Times are Unix milliseconds.
+// Message is one row of the history. Times are Unix milliseconds.
 type Message struct {
 	Account    AccountID
 	ID         MessageID
 	Peer       PeerID
 	Direction  int
 	Kind       int32  // of the content
-	Device     []byte // the sending device, 16 bytes
+	Device     []byte // sending device, 16 bytes
 	N          uint64 // the sender's counter; 0 for own messages that are not sealed yet
 	Arrival    int64  // order of arrival here; set by InsertMessage
 	Seq        int64  // of its event
 	SentMS     int64  // the sender's clock, for display
 	ReceivedMS int64  // this machine's clock, for display
-	KeptMS     int64  // profile time when it was stored; retention counts from it
+	KeptMS     int64  // profile time of storing; retention counts from it
 	State      string // of an own message
-	Reason     string // why it is held or failed
-	ChangedMS  int64  // when State was reached
+	Reason     string // why it is held or has failed
+	ChangedMS  int64  // time of the last change of State
 	Request    bool   // a stranger's first message
 	Unread     bool
 	Body       []byte // encoded content, sealed in the table
-	Damaged    error  // in lists: Body could not be opened, and is empty
+	Damaged    error  // in lists: Body could not be opened and is empty
 }
 
 const messageColumns = `account, id, peer, direction, kind, device, n, arrival, seq, sent_ms, received_ms, kept_ms,
@@ -33,7 +33,7 @@ const messageColumns = `account, id, peer, direction, kind, device, n, arrival, 
 
 func bodyRow(account AccountID, id MessageID) string { return fmt.Sprintf("%d/%x", account, id[:]) }
 
-// InsertMessage adds a message to history and sets its Arrival.
+// InsertMessage adds a message to the history and sets its Arrival.
 func (tx *Tx) InsertMessage(m *Message) error {
 	arrival, err := tx.next(countArrival)
 	if err != nil {
@@ -72,31 +72,31 @@ func (tx *Tx) MessageHead(account AccountID, id MessageID) (*Message, error) {
 	return m, nil
 }
 
-// SetMessageState records that an own message reached a state.
+// SetMessageState sets the state of an own message.
 func (tx *Tx) SetMessageState(account AccountID, id MessageID, state, reason string, ms int64) error {
 	return tx.exec(`UPDATE messages SET state = ?, reason = ?, changed_ms = ? WHERE account = ? AND id = ?`,
 		state, reason, ms, account, id[:])
 }
 
-// SetMessageN records the counter that an own message got when it was sealed, and
-// the device that counts.
+// SetMessageN records the counter that an own message got when it was sealed, and the
+// counting device.
 func (tx *Tx) SetMessageN(account AccountID, id MessageID, device [16]byte, n uint64) error {
 	return tx.exec(`UPDATE messages SET n = ?, device = ? WHERE account = ? AND id = ?`, n, device[:], account, id[:])
 }
 
-// SetMessageVerified records that an own message may go to a verified peer only.
+// SetMessageVerified records that an own message may only be sent to a verified peer.
 func (tx *Tx) SetMessageVerified(account AccountID, id MessageID) error {
 	return tx.exec(`UPDATE messages SET verified = 1 WHERE account = ? AND id = ?`, account, id[:])
 }
 
-// MessageVerified reports whether an own message may go to a verified peer only.
+// MessageVerified reports whether an own message may only be sent to a verified peer.
 func (tx *Tx) MessageVerified(account AccountID, id MessageID) (bool, error) {
 	var v bool
 	err := tx.get(`SELECT verified FROM messages WHERE account = ? AND id = ?`, []any{account, id[:]}, &v)
 	return v, err
 }
 
-// Heard reports whether a peer wrote to me or got something from me.
+// Heard reports whether a peer has written or has received something.
 func (tx *Tx) Heard(account AccountID, peer PeerID) (bool, error) {
 	var heard bool
 	err := tx.get(`SELECT EXISTS (SELECT 1 FROM messages WHERE account = ? AND peer = ?
@@ -104,8 +104,8 @@ func (tx *Tx) Heard(account AccountID, peer PeerID) (bool, error) {
 	return heard, err
 }
 
-// DeleteHistory deletes the messages with a peer that were stored before ms, which
-// is profile time, but for those that are unread or still on their way.
+// DeleteHistory deletes the messages with a peer that were stored before ms (profile time),
+// except unread ones and those in the outbox.
 func (tx *Tx) DeleteHistory(account AccountID, peer PeerID, ms int64) error {
 	if err := tx.keepLastKnown(account, peer, ms); err != nil {
 		return err
@@ -120,7 +120,7 @@ func (tx *Tx) MarkRead(account AccountID, id MessageID) (bool, error) {
 	return n > 0, err
 }
 
-// Unread returns up to limit unread messages, oldest first, of peers or of everybody.
+// Unread returns up to limit unread messages, oldest first, of the given peers or of all.
 func (tx *Tx) Unread(account AccountID, peers []PeerID, limit int) ([]Message, error) {
 	list, err := jsonList(peers)
 	if err != nil {
@@ -131,15 +131,15 @@ func (tx *Tx) Unread(account AccountID, peers []PeerID, limit int) ([]Message, e
 		account, list, list, limit)
 }
 
-// reorderReach is how far apart the places of two messages may be that history
-// puts in the order of n: the skip limit of a session (crypto/SPEC.md, "Limits"), beyond
-// which a late message cannot be opened.
+// reorderReach bounds the distance of two messages in the order of arrival that History
+// reorders by n: the skip limit of a session (crypto/SPEC.md, "Limits"), since a message
+// that is later than that cannot be opened.
 const reorderReach = 1000
 
-// History returns the last limit messages with a peer, oldest first. They
-// stand in the order of arrival, except that the messages of one sending
-// device stand in the order of n over the places they occupy. since and before
-// (Unix milliseconds, 0: none) bound the time of receipt.
+// History returns the last limit messages with a peer, oldest first. They are in the order
+// of arrival, except that the messages of each sending device are sorted by n within the
+// places that they occupy. since and before (Unix milliseconds, 0: none) bound the time of
+// receipt.
 func (tx *Tx) History(account AccountID, peer PeerID, limit int, since, before int64) ([]Message, error) {
 	return tx.messages(`WITH base AS (
 			SELECT id, direction, device, n, arrival FROM messages
@@ -158,8 +158,8 @@ func (tx *Tx) History(account AccountID, peer PeerID, limit int, since, before i
 		account, peer, limit, since, before, reorderReach)
 }
 
-// MessagesOfKind returns the newest rows of history of a kind, of a peer or, if
-// it is 0, of all, oldest first.
+// MessagesOfKind returns the newest messages of a kind, of a peer or (0) of all peers,
+// oldest first.
 func (tx *Tx) MessagesOfKind(account AccountID, kind int32, peer PeerID, limit int) ([]Message, error) {
 	list, err := tx.messages(`SELECT `+messageColumns+` FROM messages
 		WHERE account = ?1 AND kind = ?2 AND (?3 = 0 OR peer = ?3) ORDER BY arrival DESC LIMIT ?4`, account, kind, peer, limit)
@@ -167,9 +167,9 @@ func (tx *Tx) MessagesOfKind(account AccountID, kind int32, peer PeerID, limit i
 	return list, err
 }
 
-// Summary counts what status tells of an account.
+// Summary has the counts for the status of an account.
 type Summary struct {
-	Outbox         int // not yet accepted
+	Outbox         int // not accepted yet
 	Held           int
 	Unread         int
 	LastReceivedMS int64 // profile time
@@ -187,7 +187,7 @@ func (tx *Tx) Summary(account AccountID) (Summary, error) {
 	return s, err
 }
 
-// messages runs a query over messageColumns and opens the bodies.
+// messages runs a query for messageColumns and opens the bodies.
 func (tx *Tx) messages(query string, args ...any) ([]Message, error) {
 	var out []Message
 	err := tx.each(query, args, func(scan func(...any) error) error {
@@ -207,7 +207,7 @@ func (tx *Tx) messages(query string, args ...any) ([]Message, error) {
 	for i := range out {
 		m := &out[i]
 		m.Body, m.Damaged = tx.open("messages", "body", bodyRow(m.Account, m.ID), m.Body)
-		if err := spoiled(m.Damaged); err != nil {
+		if err := exceptValueError(m.Damaged); err != nil {
 			return nil, err
 		}
 	}

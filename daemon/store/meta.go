@@ -5,20 +5,21 @@ import (
 	"fmt"
 )
 
-// Meta returns a small value of an account (0: of the profile), or ErrNotFound. It must be no secret.
+// Meta returns a small value of an account (0: of the profile), or ErrNotFound. Values in
+// meta are not secret.
 func (tx *Tx) Meta(account AccountID, key string) ([]byte, error) {
 	var v []byte
 	err := tx.get(`SELECT value FROM meta WHERE account = ? AND key = ?`, []any{account, key}, &v)
 	return v, err
 }
 
-// SetMeta stores a small value that is no secret.
+// SetMeta stores a small value that is not secret.
 func (tx *Tx) SetMeta(account AccountID, key string, value []byte) error {
 	return tx.exec(`INSERT INTO meta (account, key, value) VALUES (?, ?, ?)
 		ON CONFLICT (account, key) DO UPDATE SET value = excluded.value`, account, key, value)
 }
 
-// MetaInt returns a number kept with SetMetaInt, 0 if there is none.
+// MetaInt returns a number stored by SetMetaInt, or 0.
 func (tx *Tx) MetaInt(account AccountID, key string) (int64, error) {
 	b, err := tx.Meta(account, key)
 	if isNotFound(err) {
@@ -38,7 +39,7 @@ func (tx *Tx) SetMetaInt(account AccountID, key string, v int64) error {
 	return tx.SetMeta(account, key, binary.BigEndian.AppendUint64(nil, uint64(v)))
 }
 
-// Count adds one to a counter of things that are counted and not shown.
+// Count increments a counter of an account, for diagnosis.
 func (tx *Tx) Count(account AccountID, what string) error {
 	_, err := tx.next(countName(account, what))
 	return err
@@ -53,9 +54,9 @@ func countName(account AccountID, what string) string {
 	return fmt.Sprintf("count/%d/%s", account, what)
 }
 
-// PerDay counts that something of a kind happened about a peer (0: the account
-// itself) and returns how often it did on this day of profile time, this one
-// included. It bounds events that somebody else can cause as often as he likes.
+// PerDay counts an occurrence of a kind about a peer (0: the account itself) and returns
+// the number of occurrences on this day of profile time. It bounds events that others can
+// cause as often as they like.
 func (tx *Tx) PerDay(account AccountID, peer PeerID, kind string) (int, error) {
 	const day, most = 24 * 60 * 60, 1 << 20
 	name := fmt.Sprintf("day/%s/%d", kind, peer)
@@ -74,16 +75,16 @@ func (tx *Tx) PerDay(account AccountID, peer PeerID, kind string) (int, error) {
 	return int(n), tx.SetMetaInt(account, name, today*most+n)
 }
 
-// Idempotent is what an idempotency key stands for.
+// Idempotent is the stored result for an idempotency key.
 type Idempotent struct {
 	Digest []byte // keyed hash of the content
-	IDs    []byte // 16 bytes each
+	IDs    []byte // message ids of 16 bytes each
 }
 
-// idempotencyTag is the domain of the index over idempotency keys.
+// idempotencyTag is the domain of the index of idempotency keys.
 const idempotencyTag = "idempotency key"
 
-// Idempotent returns what was stored for a key, or ErrNotFound.
+// Idempotent returns the stored result for a key, or ErrNotFound.
 func (tx *Tx) Idempotent(account AccountID, key string) (Idempotent, error) {
 	var i Idempotent
 	tag, err := tx.tag(idempotencyTag, []byte(key))
@@ -94,7 +95,7 @@ func (tx *Tx) Idempotent(account AccountID, key string) (Idempotent, error) {
 	return i, err
 }
 
-// SetIdempotent stores what a key stands for.
+// SetIdempotent stores the result for a key.
 func (tx *Tx) SetIdempotent(account AccountID, key string, i Idempotent, ms int64) error {
 	tag, err := tx.tag(idempotencyTag, []byte(key))
 	if err != nil {
@@ -110,7 +111,7 @@ func (tx *Tx) SetIdempotent(account AccountID, key string, i Idempotent, ms int6
 		account, tag, i.Digest, i.IDs, ms)
 }
 
-// DeleteIdempotent forgets keys used before ms.
+// DeleteIdempotent deletes keys used before ms.
 func (tx *Tx) DeleteIdempotent(account AccountID, ms int64) (int64, error) {
 	err := tx.exec(`DELETE FROM meta WHERE account = ? AND key >= ? AND key < ? AND json_extract(value, '$.at') < ?`,
 		account, keyedPrefix, keyedEnd, ms)
@@ -120,22 +121,23 @@ func (tx *Tx) DeleteIdempotent(account AccountID, ms int64) (int64, error) {
 	return tx.execN(`DELETE FROM idempotency WHERE account = ? AND at_ms < ?`, account, ms)
 }
 
-// Digest is a keyed hash of a content, so that no hash of a text stands on the disk.
+// Digest returns a keyed hash of a content, so that no plain hash of a text is stored.
 func (tx *Tx) Digest(b []byte) ([]byte, error) { return tx.tag("content digest", b) }
 
-// LockedSend is a send that a locked profile queued.
+// LockedSend is a send that was queued while the profile was locked.
 type LockedSend struct {
 	Ord       int64
 	CreatedMS int64
 	Sealed    []byte
 }
 
-// QueueLocked stores a send sealed to the queue's public key. It works without a Box.
+// QueueLocked stores a send, sealed to the queue's public key. It works without a Box.
 func (tx *Tx) QueueLocked(account AccountID, sealed []byte, ms int64) error {
 	return tx.exec(`INSERT INTO locked_queue (account, created_ms, sealed) VALUES (?, ?, ?)`, account, ms, sealed)
 }
 
-// LockedSends returns up to limit of what a locked profile queued, in order.
+// LockedSends returns up to limit sends that were queued while the profile was locked, in
+// order.
 func (tx *Tx) LockedSends(account AccountID, limit int) ([]LockedSend, error) {
 	var out []LockedSend
 	err := tx.each(`SELECT ord, created_ms, sealed FROM locked_queue WHERE account = ? ORDER BY ord LIMIT ?`, []any{account, limit},
@@ -150,7 +152,7 @@ func (tx *Tx) LockedSends(account AccountID, limit int) ([]LockedSend, error) {
 	return out, err
 }
 
-// DeleteLockedSend removes one that was moved to the outbox.
+// DeleteLockedSend deletes a send that was moved to the outbox.
 func (tx *Tx) DeleteLockedSend(ord int64) error {
 	return tx.exec(`DELETE FROM locked_queue WHERE ord = ?`, ord)
 }

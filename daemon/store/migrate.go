@@ -22,14 +22,14 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate brings the schema up to date. Each step is one transaction together
-// with its version, so a kill leaves the old or the new schema.
+// migrate updates the schema. Each step and its version are one transaction, so a kill
+// leaves either the old or the new schema.
 func migrate(ctx context.Context, db *sql.DB) error {
 	p, err := provider(db)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	// The provider is not closed: that would close db.
+	// Closing the provider would close db.
 	applied, err := p.Up(ctx)
 	if err != nil {
 		return mapError("migrate", err)
@@ -40,10 +40,9 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// dropParserBuffer frees the 16 MiB buffer that goose's SQL parser keeps in a
-// sync.Pool. Until it is gone, the collector lets the heap of an idle daemon
-// grow to twice its size. A pool lets go of its contents at the second
-// collection.
+// dropParserBuffer frees the 16 MiB buffer that goose's SQL parser keeps in a sync.Pool.
+// Until it is freed, the garbage collector lets the heap of an idle daemon grow to twice
+// its size. A pool releases its contents at the second collection.
 func dropParserBuffer() {
 	runtime.GC()
 	debug.FreeOSMemory()
@@ -57,7 +56,7 @@ func provider(db *sql.DB) (*goose.Provider, error) {
 	return goose.NewProvider(goose.DialectSQLite3, db, dir)
 }
 
-// newest returns the version of the last migration of this program.
+// newest returns the version of this program's last migration.
 func newest() (int64, error) {
 	names, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
@@ -77,8 +76,8 @@ func newest() (int64, error) {
 	return max, nil
 }
 
-// checkVersion refuses a database of a newer version through a connection that
-// cannot write, before anything else touches the file.
+// checkVersion rejects a database of a newer version. It uses a read-only connection,
+// before anything else opens the file.
 func checkVersion(ctx context.Context, path string) (err error) {
 	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
 		return mapError("open database", err)
@@ -109,7 +108,7 @@ func checkVersion(ctx context.Context, path string) (err error) {
 	return nil
 }
 
-// quickCheck looks for damaged pages before they can do harm.
+// quickCheck detects damaged pages before they cause harm.
 func quickCheck(ctx context.Context, db *sql.DB) error {
 	var result string
 	if err := db.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&result); err != nil {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestFirstSchemaMigrates opens a database as the first version of this program
-// left it: testdata/first-schema.sql never changes.
+// TestFirstSchemaMigrates opens a database of the first version of this program.
+// testdata/first-schema.sql never changes.
 func TestFirstSchemaMigrates(t *testing.T) {
 	path := testPath(t)
 	dump, err := os.ReadFile("testdata/first-schema.sql")
@@ -51,15 +51,15 @@ func TestFirstSchemaMigrates(t *testing.T) {
 		}
 		return err
 	})
-	// Opened again there is nothing left to migrate.
+	// The second time there is nothing to migrate.
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	openTest(t, path)
 }
 
-// TestKilledMigrationIsOldOrNew stops the schema after every step; the next
-// open goes on from there.
+// TestKilledMigrationIsOldOrNew stops the migration after every step. The next Open
+// continues from there.
 func TestKilledMigrationIsOldOrNew(t *testing.T) {
 	want, err := newest()
 	if err != nil {

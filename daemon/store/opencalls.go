@@ -6,27 +6,27 @@ import (
 	"fmt"
 )
 
-// OpenCall is a call that has not ended: what its end, if this daemon is killed
-// before, is made of. It is no secret: the row of a message shows as much.
+// OpenCall is a call that has not ended. If the daemon is killed, the next one records the
+// call's end from it. It is not secret: the row of a message reveals as much.
 type OpenCall struct {
 	ID        MessageID `json:"-"`
 	Peer      PeerID    `json:"peer"`
 	Out       bool      `json:"out,omitempty"`
 	Audio     bool      `json:"audio,omitempty"`
 	Video     bool      `json:"video,omitempty"`
-	Device    []byte    `json:"device,omitempty"` // of the peer
+	Device    []byte    `json:"device,omitempty"` // the peer's device
 	BeganMS   int64     `json:"began"`
 	Connected bool      `json:"connected,omitempty"`
 }
 
-// openCallPrefix begins the names of open calls in meta; openCallEnd is the first
-// name behind all of them.
+// openCallPrefix is the prefix of their keys in meta. openCallEnd is the first key after
+// them.
 const (
 	openCallPrefix = "call/"
 	openCallEnd    = "call0"
 )
 
-// SetOpenCall notes a call that has not ended.
+// SetOpenCall saves a call that has not ended.
 func (tx *Tx) SetOpenCall(account AccountID, c OpenCall) error {
 	b, err := json.Marshal(c)
 	if err != nil {
@@ -35,13 +35,12 @@ func (tx *Tx) SetOpenCall(account AccountID, c OpenCall) error {
 	return tx.SetMeta(account, openCallPrefix+hex.EncodeToString(c.ID[:]), b)
 }
 
-// DeleteOpenCall forgets a call that has ended.
+// DeleteOpenCall deletes a call that has ended.
 func (tx *Tx) DeleteOpenCall(account AccountID, id MessageID) error {
 	return tx.exec(`DELETE FROM meta WHERE account = ? AND key = ?`, account, openCallPrefix+hex.EncodeToString(id[:]))
 }
 
-// OpenCalls returns the calls of an account that have not ended. One that cannot
-// be read is left out.
+// OpenCalls returns the calls of an account that have not ended. It omits unreadable ones.
 func (tx *Tx) OpenCalls(account AccountID) ([]OpenCall, error) {
 	var out []OpenCall
 	err := tx.each(`SELECT key, value FROM meta WHERE account = ? AND key > ? AND key < ? ORDER BY key`,

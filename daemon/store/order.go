@@ -1,6 +1,6 @@
 package store
 
-// Gap is a range of counters of a sending device that have not arrived.
+// Gap is a range of a sending device's counters that have not arrived.
 type Gap struct {
 	Peer    PeerID
 	Device  [16]byte
@@ -10,22 +10,22 @@ type Gap struct {
 	told    bool
 }
 
-// maxGaps bounds the gaps that were told and are kept of one device. What a peer
-// opens beyond them is merged, which forgets which numbers between them came.
+// maxGaps bounds the reported gaps kept for one device. If there are more, they are merged
+// into one, and it is no longer known which numbers inside it arrived.
 const maxGaps = 1000
 
-// NextN draws the counter for the next message to a peer, from 1.
+// NextN draws the counter for the next message to a peer, starting with 1.
 func (tx *Tx) NextN(account AccountID, peer PeerID) (uint64, error) {
 	n, err := tx.draw(countN, account, peer)
 	return uint64(n), err
 }
 
-// maxN bounds a counter that a peer claims, so that it fits SQLite's integers.
+// maxN bounds a counter claimed by a peer, so that it fits SQLite's integers.
 const maxN = 1 << 62
 
-// SawN records that message n of a device arrived: it opens a gap for what was
-// skipped, or fills a place of one. A device's first n opens no gap that is told.
-// It reports whether n came before: only a message with an id of its own may ask.
+// SawN records that message n of a device has arrived: it opens a gap for skipped numbers,
+// or fills a place in one. A gap before a device's first n is not reported. It returns
+// whether n arrived before, which means something only for a message with a new id.
 func (tx *Tx) SawN(account AccountID, peer PeerID, device [16]byte, n uint64, ms int64) (repeated bool, err error) {
 	if n == 0 || n > maxN {
 		return false, nil
@@ -50,15 +50,15 @@ func (tx *Tx) SawN(account AccountID, peer PeerID, device [16]byte, n uint64, ms
 		ON CONFLICT (account, peer, device) DO UPDATE SET high = excluded.high`, account, peer, device[:], n)
 }
 
-// SawAgain is SawN for a message that is known: it came in another envelope, of
-// which nothing else is new, so that its number may have been seen.
+// SawAgain is SawN for a known message that arrived in another envelope. Its number may
+// have been seen.
 func (tx *Tx) SawAgain(account AccountID, peer PeerID, device [16]byte, n uint64, ms int64) error {
 	_, err := tx.SawN(account, peer, device, n, ms)
 	return err
 }
 
-// fillGap takes n out of the gap that holds it, which leaves none, one or two, and
-// reports whether there was one.
+// fillGap removes n from the gap that contains it, which leaves up to two gaps, and reports
+// whether there was one.
 func (tx *Tx) fillGap(account AccountID, peer PeerID, device [16]byte, n uint64) (bool, error) {
 	g := Gap{Peer: peer, Device: device}
 	err := tx.get(`SELECT low, high, since_ms, told FROM gaps
@@ -95,7 +95,7 @@ func (tx *Tx) putGap(account AccountID, g Gap) error {
 		account, g.Peer, g.Device[:], g.Low, g.High, g.SinceMS, g.told)
 }
 
-// GapTold notes that the user was told of a gap. It stays until it is filled.
+// GapTold records that a gap was reported to the user. It stays until it is filled.
 func (tx *Tx) GapTold(account AccountID, g Gap) error {
 	err := tx.exec(`UPDATE gaps SET told = 1 WHERE account = ? AND peer = ? AND device = ? AND low = ?`, account, g.Peer, g.Device[:], g.Low)
 	if err != nil {
@@ -115,7 +115,7 @@ func (tx *Tx) GapTold(account AccountID, g Gap) error {
 	return tx.putGap(account, whole)
 }
 
-// Gaps returns the gaps that are open since before ms and were not told, oldest first.
+// Gaps returns the unreported gaps that have been open since before ms, oldest first.
 func (tx *Tx) Gaps(account AccountID, ms int64) ([]Gap, error) {
 	var out []Gap
 	err := tx.each(`SELECT peer, device, low, high, since_ms FROM gaps INDEXED BY gaps_untold
@@ -133,7 +133,7 @@ func (tx *Tx) Gaps(account AccountID, ms int64) ([]Gap, error) {
 	return out, err
 }
 
-// OldestGap returns since when the oldest gap that was not told is open, 0: there is none.
+// OldestGap returns since when the oldest unreported gap has been open, or 0.
 func (tx *Tx) OldestGap(account AccountID) (int64, error) {
 	var ms int64
 	err := tx.get(`SELECT coalesce(min(since_ms), 0) FROM gaps INDEXED BY gaps_untold WHERE account = ? AND told = 0`, []any{account}, &ms)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A number counts as repeated only if it came before: not if it is late, also after
-// its gap was told, and not if it is older than the first that came.
+// A number counts as repeated only if it has arrived before: not if it is late, even after
+// its gap was reported, and not if it is lower than the first one that arrived.
 func TestRepeatedNumbers(t *testing.T) {
 	s := openTest(t, testPath(t))
 	rng := rand.New(rand.NewPCG(7, 8))
@@ -45,8 +45,8 @@ func TestRepeatedNumbers(t *testing.T) {
 	}
 }
 
-// A device that leaves out every second number fills no table, and what it sends
-// late is not taken for repeated.
+// A device that skips every second number fills no table, and its late messages do not
+// count as repeated.
 func TestManyGapsAreMerged(t *testing.T) {
 	s := openTest(t, testPath(t))
 	update(t, s, func(tx *Tx) error {

@@ -2,33 +2,33 @@ package store
 
 import "fmt"
 
-// Phases of an outbox row. Numbers stand on disk.
+// Phases of an outbox row. The numbers are stored.
 const (
 	PhaseQueued   = 1 // not sealed yet
-	PhaseSealed   = 2 // sealed; some envelope is not answered
-	PhaseAccepted = 3 // every envelope is answered, one accepted; kept until delivered, for devices that are added
+	PhaseSealed   = 2 // sealed; not all envelopes are answered
+	PhaseAccepted = 3 // all envelopes are answered, at least one was accepted; kept until delivered, for devices that are added
 	PhaseHeld     = 4 // waits for a decision, see Reason
 )
 
-// Outgoing is one row of the outbox: a content for one recipient account.
-// Times are Unix milliseconds of profile time, but for SentMS.
+// Outgoing is one row of the outbox: a content for one recipient account. Times are Unix
+// milliseconds of profile time, except SentMS.
 type Outgoing struct {
 	Account   AccountID
 	ID        MessageID
 	Ord       int64 // order of queueing; set by InsertOutgoing
 	Peer      PeerID
-	Device    []byte // 16 bytes: only for this device; empty: for every device of the peer
+	Device    []byte // 16 bytes: only for this device; empty: for all devices of the peer
 	Kind      int32
-	Control   bool // no n, no states, no receipts
+	Control   bool // control content: no n, no states, no receipts
 	Phase     int
 	Reason    string
-	N         uint64 // 0 until it is first sealed
-	Verified  bool   // the sender demanded a verified recipient
+	N         uint64 // 0 until it is sealed for the first time
+	Verified  bool   // the sender requires a verified recipient
 	CreatedMS int64
 	ExpiresMS int64
-	SentMS    int64 // wall clock, goes into the content
+	SentMS    int64 // wall clock; part of the content
 	Body      []byte
-	Damaged   error // in lists: Body could not be opened, and is empty
+	Damaged   error // in lists: Body could not be opened and is empty
 }
 
 const outgoingColumns = `account, id, ord, peer, device, kind, control, phase, reason, n, verified, created_ms, expires_ms, sent_ms, body`
@@ -75,12 +75,12 @@ func (tx *Tx) OutgoingHead(account AccountID, id MessageID) (*Outgoing, error) {
 	return o, nil
 }
 
-// SetPhase moves a row to a phase.
+// SetPhase sets the phase of a row.
 func (tx *Tx) SetPhase(account AccountID, id MessageID, phase int, reason string) error {
 	return tx.exec(`UPDATE outbox SET phase = ?, reason = ? WHERE account = ? AND id = ?`, phase, reason, account, id[:])
 }
 
-// SetSealed moves a row to PhaseSealed with the counter that its message has.
+// SetSealed sets the phase of a row to PhaseSealed, and its message's counter.
 func (tx *Tx) SetSealed(account AccountID, id MessageID, n uint64) error {
 	return tx.exec(`UPDATE outbox SET phase = 2, reason = '', n = ? WHERE account = ? AND id = ?`, n, account, id[:])
 }
@@ -93,8 +93,8 @@ func (tx *Tx) DeleteOutgoing(account AccountID, id MessageID) error {
 	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ?`, account, id[:])
 }
 
-// DropOutgoing removes a row but keeps those of its envelopes that are not
-// answered yet, for devices that have not got it.
+// DropOutgoing deletes a row but keeps its unanswered envelopes, for devices that have not
+// received it.
 func (tx *Tx) DropOutgoing(account AccountID, id MessageID) error {
 	if err := tx.exec(`DELETE FROM outbox WHERE account = ? AND id = ?`, account, id[:]); err != nil {
 		return err
@@ -102,8 +102,8 @@ func (tx *Tx) DropOutgoing(account AccountID, id MessageID) error {
 	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ? AND status <> ?`, account, id[:], EnvelopePending)
 }
 
-// AckOutgoing ends a message that a device of its recipient has acknowledged.
-// What further devices have not acknowledged stays: on its way, or to be asked for.
+// AckOutgoing ends a message that one of the recipient's devices has acknowledged.
+// Envelopes for other devices stay, since they are in transit or may be asked for.
 func (tx *Tx) AckOutgoing(account AccountID, id MessageID, device [16]byte) error {
 	if err := tx.exec(`DELETE FROM outbox WHERE account = ? AND id = ?`, account, id[:]); err != nil {
 		return err
@@ -111,14 +111,14 @@ func (tx *Tx) AckOutgoing(account AccountID, id MessageID, device [16]byte) erro
 	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ? AND (status = 3 OR device = ?)`, account, id[:], device[:])
 }
 
-// ForgetRejected removes what is left of a message that is done, but for the
-// envelopes that a device has or may still get.
+// ForgetRejected deletes the rejected envelopes of a finished message. Those that a device
+// has or may still receive stay.
 func (tx *Tx) ForgetRejected(account AccountID, id MessageID) error {
 	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND id = ? AND status = 3`, account, id[:])
 }
 
-// queuedQuery steps from peer to peer by the index and takes the head of each
-// one's queue, so that what it reads does not grow with the queues.
+// queuedQuery steps from peer to peer by the index and takes the head of each queue, so its
+// cost does not grow with the length of the queues.
 const queuedQuery = `WITH RECURSIVE waiting (peer) AS (
 		SELECT min(peer) FROM outbox WHERE account = ?1 AND phase = 1
 		UNION ALL SELECT (SELECT min(peer) FROM outbox WHERE account = ?1 AND phase = 1 AND peer > waiting.peer)
@@ -132,9 +132,8 @@ const queuedQuery = `WITH RECURSIVE waiting (peer) AS (
 		ORDER BY head.ord LIMIT ?4)
 	SELECT ` + outgoingColumns + ` FROM outbox WHERE account = ?1 AND id IN (SELECT id FROM fair) ORDER BY ord`
 
-// Queued returns up to limit queued rows in order, at most perPeer of each
-// peer, so that a long queue to one does not delay the others. Peers in except
-// are passed over.
+// Queued returns up to limit queued rows in order, at most perPeer for each peer, so that a
+// long queue for one peer does not delay the others. It skips the peers in except.
 func (tx *Tx) Queued(account AccountID, except []PeerID, perPeer, limit int) ([]Outgoing, error) {
 	skip, err := jsonList(except)
 	if err != nil {
@@ -153,24 +152,25 @@ func (tx *Tx) OutgoingOf(account AccountID, peer PeerID, phases ...int) ([]Outgo
 		AND phase IN (SELECT value FROM json_each(?)) ORDER BY ord`, account, peer, list)
 }
 
-// OutgoingList returns all rows that are not accepted yet and are no control content, in order.
+// OutgoingList returns all rows that are not accepted yet, except control content, in
+// order.
 func (tx *Tx) OutgoingList(account AccountID) ([]Outgoing, error) {
 	return tx.outgoing(`SELECT `+outgoingColumns+` FROM outbox WHERE account = ? AND control = 0 AND phase <> 3 ORDER BY ord`, account)
 }
 
-// OutgoingExpired returns up to limit rows whose time is over.
+// OutgoingExpired returns up to limit expired rows.
 func (tx *Tx) OutgoingExpired(account AccountID, ms int64, limit int) ([]Outgoing, error) {
 	return tx.outgoing(`SELECT `+outgoingColumns+` FROM outbox WHERE account = ? AND expires_ms <= ? ORDER BY ord LIMIT ?`, account, ms, limit)
 }
 
-// NextExpiry returns the earliest expiry in the outbox, 0 if it is empty.
+// NextExpiry returns the earliest expiry in the outbox, or 0.
 func (tx *Tx) NextExpiry(account AccountID) (int64, error) {
 	var ms int64
 	err := tx.get(`SELECT coalesce(min(expires_ms), 0) FROM outbox WHERE account = ?`, []any{account}, &ms)
 	return ms, err
 }
 
-// HeldPeers returns the peers that have held messages.
+// HeldPeers returns the peers with held messages.
 func (tx *Tx) HeldPeers(account AccountID) ([]PeerID, error) {
 	var out []PeerID
 	err := tx.each(`SELECT DISTINCT peer FROM outbox INDEXED BY outbox_held WHERE account = ? AND phase = 4`, []any{account}, func(scan func(...any) error) error {
@@ -193,7 +193,7 @@ func (tx *Tx) HasHeld(account AccountID, peer PeerID, reason string) (bool, erro
 	return has, err
 }
 
-// HeldCount returns how many messages to a peer are held.
+// HeldCount returns the number of held messages to a peer.
 func (tx *Tx) HeldCount(account AccountID, peer PeerID) (int, error) {
 	var n int
 	err := tx.get(`SELECT count(*) FROM outbox INDEXED BY outbox_held WHERE account = ? AND peer = ? AND phase = 4`, []any{account, peer}, &n)
@@ -219,15 +219,15 @@ func (tx *Tx) outgoing(query string, args ...any) ([]Outgoing, error) {
 	for i := range out {
 		o := &out[i]
 		o.Body, o.Damaged = tx.open("outbox", "body", bodyRow(o.Account, o.ID), o.Body)
-		if err := spoiled(o.Damaged); err != nil {
+		if err := exceptValueError(o.Damaged); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-// Unseal drops all pending envelopes of an account and queues their messages
-// again: a stale copy of a device must never send what it sealed.
+// Unseal deletes all pending envelopes of an account and queues their messages again: an
+// outdated copy of a device must never send its envelopes.
 func (tx *Tx) Unseal(account AccountID) error {
 	if err := tx.exec(`UPDATE outbox SET phase = 1, reason = '' WHERE account = ?1 AND phase IN (2, 3) AND id IN
 		(SELECT id FROM envelopes WHERE account = ?1 AND status = 1)`, account); err != nil {
@@ -236,11 +236,11 @@ func (tx *Tx) Unseal(account AccountID) error {
 	return tx.exec(`DELETE FROM envelopes WHERE account = ? AND status = 1`, account)
 }
 
-// Restart is Unseal for a device that takes the place of another: it queues
-// every message again that is not delivered, also what the server has, since
-// recipients may refuse what the old device sealed. Each gets a counter of the
-// new device when it is sealed; recipients know those that they have by their id.
-// Accepted control content stays as it is, and can be asked for.
+// Restart is Unseal for a device that replaces another one. It queues all undelivered
+// messages again, including those that the server has, since recipients may reject what the
+// old device sealed. Each message gets a new counter of the new device when it is sealed;
+// recipients recognize messages that they have by id. Accepted control content is not
+// queued again, but can be asked for.
 func (tx *Tx) Restart(account AccountID) error {
 	for _, statement := range []string{
 		`UPDATE messages SET n = 0 WHERE account = ?1 AND id IN

@@ -2,8 +2,8 @@ package store
 
 import "testing"
 
-// A peer with a thousand envelopes that do not open leaves room for another's
-// one, and what was asked for waits behind what was not.
+// A peer with a thousand undecryptable envelopes leaves room for another peer's one.
+// Envelopes that were asked for come after those that were not.
 func TestParkedToAskIsFair(t *testing.T) {
 	s := openTest(t, testPath(t))
 	update(t, s, func(tx *Tx) error {

@@ -5,30 +5,30 @@ import (
 	"errors"
 )
 
-// groupsTwice is the value of groups under which every function that is given
-// to UpdateParts runs at least twice.
+// groupsTwice is the value of groups with which every function passed to UpdateParts runs
+// at least twice.
 const groupsTwice = "twice"
 
-// groups is empty in the program that is shipped. Tests set it, because a function
-// that must bear being run twice, and seldom is, would hide its faults until a
-// busy day: packages call GroupsTwice, and the programs that tests start are linked with
+// groups is empty in the released program. A function that may run twice, but rarely does,
+// would hide its faults until a busy day. So tests set it: packages call GroupsTwice, and
+// the programs that tests start are linked with
 //
 //	-ldflags "-X secmsg/daemon/store.groups=twice"
 var groups string
 
-// GroupsTwice makes the stores that this process opens from now on run every
-// function of UpdateParts twice. Only TestMain may call it.
+// GroupsTwice makes all stores opened later by this process run every function of
+// UpdateParts twice. Only TestMain may call it.
 func GroupsTwice() { groups = groupsTwice }
 
-// errRehearsed undoes the first run of a function that has to run twice.
+// errRehearsed undoes the first of two runs.
 var errRehearsed = errors.New("the first of two runs")
 
-// UpdateParts is Update for a transaction of many parts (Tx.Sub) that seldom
-// fail. At first no part can be undone alone, which saves SQLite a copy of every
-// page that a part changes. If one fails all the same, everything is undone and
-// fn runs once more, with parts that can be undone. So fn starts from the same
-// rows each time, must not change anything outside the transaction that it reads
-// again, and leaves its effects to OnCommit (or counts with OnUndo).
+// UpdateParts is Update for a transaction with many parts (Tx.Sub) that rarely fail. In the
+// first run no part can be undone alone, which saves SQLite a copy of every page that a
+// part changes. If a part fails, the whole transaction is undone and fn runs again, with
+// parts that can be undone. So fn sees the same rows each time, must not change anything
+// outside of the transaction that it reads again, and must leave side effects to OnCommit
+// (or undo them with OnUndo).
 func (s *Store) UpdateParts(ctx context.Context, fn func(tx *Tx) error) error {
 	if s.twice {
 		if err := s.rehearse(ctx, fn); err != nil {
@@ -50,7 +50,7 @@ func (s *Store) UpdateParts(ctx context.Context, fn func(tx *Tx) error) error {
 	return err
 }
 
-// rehearse runs fn and undoes it, as if one of its neighbours had failed.
+// rehearse runs fn and undoes it, as if a neighbouring part had failed.
 func (s *Store) rehearse(ctx context.Context, fn func(tx *Tx) error) error {
 	failed := false
 	err := s.Update(ctx, func(tx *Tx) error {

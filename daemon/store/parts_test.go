@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Parts that fail are undone alone, as with Update, in a second run; without a
-// failure there is one run. What was done outside of a failed run is not told.
+// Parts that fail are undone alone in a second run, as with Update. Without a failure there
+// is one run. Hooks of the failed run are not called.
 func TestUpdateParts(t *testing.T) {
 	s := openTest(t, testPath(t))
 	s.twice = false
@@ -57,7 +57,7 @@ func TestUpdateParts(t *testing.T) {
 			}
 		}
 	}
-	// An error that is nobody's part undoes everything, once.
+	// An error outside of a part undoes everything, once.
 	runs := 0
 	err := s.UpdateParts(t.Context(), func(tx *Tx) error {
 		runs++
@@ -69,7 +69,7 @@ func TestUpdateParts(t *testing.T) {
 	if !errors.Is(err, bad) || runs != 1 {
 		t.Errorf("%v after %d runs", err, runs)
 	}
-	// A failure that fn swallows is not committed half.
+	// A failed part whose error fn ignores is not half committed.
 	runs = 0
 	err = s.UpdateParts(t.Context(), func(tx *Tx) error {
 		runs++
@@ -90,9 +90,9 @@ func TestUpdateParts(t *testing.T) {
 	}
 }
 
-// Under the switch that tests set, every group runs once in vain before it runs
-// in earnest, and only what the last run did is kept and told. A group that fails
-// as a whole does so at once.
+// With the switch that tests set, every group runs once and is undone before the real run,
+// and only the results of the last run are kept. A group that fails as a whole fails
+// immediately.
 func TestGroupsTwice(t *testing.T) {
 	s := openTest(t, testPath(t))
 	if !s.twice {
@@ -143,8 +143,8 @@ func TestGroupsTwice(t *testing.T) {
 	}
 }
 
-// What is counted at once is taken back with exactly the part that counted it,
-// in reverse, and also when the commit itself fails.
+// A count made immediately is reverted with the part that made it, in reverse order, and
+// also if the commit fails.
 func TestOnUndo(t *testing.T) {
 	s := openTest(t, testPath(t))
 	s.twice = false
@@ -172,7 +172,7 @@ func TestOnUndo(t *testing.T) {
 	undone = nil
 	err = s.Update(t.Context(), func(tx *Tx) error {
 		note(tx, "all")
-		return tx.exec(`COMMIT`) // so that the commit of Update has nothing to commit
+		return tx.exec(`COMMIT`) // makes Update's own COMMIT fail
 	})
 	if err == nil || len(undone) != 1 {
 		t.Errorf("a commit that failed: %v, undone %q", err, undone)

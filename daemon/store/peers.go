@@ -5,19 +5,21 @@ import (
 	"strconv"
 )
 
-// AccountID names an own account inside the database.
+// AccountID identifies an own account in the database.
 type AccountID int64
 
-// PeerID names a peer (or the account itself) of one account inside the database; 0 names nobody.
+// PeerID identifies a peer (or the account itself) of one account in the database; 0 is
+// none.
 type PeerID int64
 
 // MessageID is the 16-byte id of a message (UUIDv7, RFC 9562).
 type MessageID [16]byte
 
-// peerTag is the domain of the index over addresses.
+// peerTag is the domain of the index of addresses.
 const peerTag = "peer address"
 
-// Peer returns the id of an address (user@domain) of an account and makes one if there is none.
+// Peer returns the id of an address (user@domain) of an account, and creates a row if there
+// is none.
 func (tx *Tx) Peer(account AccountID, address string) (PeerID, error) {
 	id, err := tx.FindPeer(account, address)
 	if err == nil || !isNotFound(err) {
@@ -49,7 +51,7 @@ func (tx *Tx) FindPeer(account AccountID, address string) (PeerID, error) {
 	var id PeerID
 	err = tx.get(`SELECT id FROM peers WHERE account = ? AND tag = ?`, []any{account, tag}, &id)
 	if err == nil {
-		// A row of this transaction may still be undone.
+		// a row inserted by this transaction may still be undone
 		tx.keep(func() { tx.known.putPeer(id, name, tx.epoch) })
 	}
 	return id, err
@@ -72,7 +74,7 @@ func (tx *Tx) PeerAddress(id PeerID) (string, error) {
 	return string(b), err
 }
 
-// Peers returns the ids of all peers of an account, in the order they were met.
+// Peers returns the ids of all peers of an account, in the order of creation.
 func (tx *Tx) Peers(account AccountID) ([]PeerID, error) {
 	var ids []PeerID
 	err := tx.each(`SELECT id FROM peers WHERE account = ? ORDER BY id`, []any{account}, func(scan func(...any) error) error {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// plan returns how SQLite carries out a statement.
+// plan returns SQLite's query plan for a statement.
 func plan(t *testing.T, s *Store, query string, args ...any) string {
 	t.Helper()
 	var out []string
@@ -24,8 +24,8 @@ func plan(t *testing.T, s *Store, query string, args ...any) string {
 	return strings.Join(out, "\n")
 }
 
-// TestQueuedReadsNoWholeOutbox holds the plan of the query that runs after
-// every send: it goes by the index of what is queued, and takes rows by their key.
+// TestQueuedReadsNoWholeOutbox checks the plan of the query that runs after every send: it
+// uses the index of queued rows, and takes rows by their key.
 func TestQueuedReadsNoWholeOutbox(t *testing.T) {
 	s := openTest(t, testPath(t))
 	for _, line := range strings.Split(plan(t, s, queuedQuery, 1, "[]", 32, 64), "\n") {
@@ -40,7 +40,7 @@ func TestQueuedReadsNoWholeOutbox(t *testing.T) {
 	}
 }
 
-// TestQueuedIsTheHeadOfEachQueue compares the query with a count by hand.
+// TestQueuedIsTheHeadOfEachQueue compares the query with a simple computation.
 func TestQueuedIsTheHeadOfEachQueue(t *testing.T) {
 	s := openTest(t, testPath(t))
 	var peers []PeerID
@@ -51,7 +51,7 @@ func TestQueuedIsTheHeadOfEachQueue(t *testing.T) {
 	update(t, s, func(tx *Tx) error {
 		taken := map[PeerID]int{}
 		for i := range 200 {
-			p := peers[i*i%len(peers)] // some peers have much, some nothing
+			p := peers[i*i%len(peers)] // many for some peers, none for others
 			o := &Outgoing{Account: AccountID(1 + i%7/6), ID: MessageID{byte(i)}, Peer: p, Phase: PhaseQueued}
 			if i%5 == 3 {
 				o.Phase = PhaseAccepted

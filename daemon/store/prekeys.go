@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Kinds of prekeys that the statements below tell apart. They are the numbers
-// of signed prekeys (crypto/SPEC.md), which are stored.
+// Kinds of prekeys used by the statements below. They are the numbers in signed prekeys
+// (crypto/SPEC.md) and are stored.
 const (
 	prekeySigned     = 1
 	prekeyLastResort = 2
@@ -23,7 +23,7 @@ type Prekey struct {
 	Private []byte // nil where a method says so
 }
 
-// NextPrekeyIDs draws n prekey ids that follow each other and returns the first.
+// NextPrekeyIDs draws n consecutive prekey ids and returns the first.
 func (tx *Tx) NextPrekeyIDs(account AccountID, n int) (uint32, error) {
 	var next int64
 	err := tx.get(`UPDATE accounts SET next_prekey = next_prekey + ? WHERE id = ? RETURNING next_prekey`,
@@ -32,7 +32,7 @@ func (tx *Tx) NextPrekeyIDs(account AccountID, n int) (uint32, error) {
 		return 0, err
 	}
 	if next > math.MaxUint32 {
-		return 0, fmt.Errorf("prekey ids are used up: %w", ErrCorrupt)
+		return 0, fmt.Errorf("no prekey ids left: %w", ErrCorrupt)
 	}
 	return uint32(next) - uint32(n), nil
 }
@@ -62,8 +62,8 @@ func (tx *Tx) Prekey(account AccountID, kind uint8, id uint32) (Prekey, error) {
 	return p, err
 }
 
-// NewestPrekey returns the newest prekey of a kind that was not replaced,
-// without its private half, or ErrNotFound.
+// NewestPrekey returns the newest prekey of a kind that was not replaced, without its
+// private half, or ErrNotFound.
 func (tx *Tx) NewestPrekey(account AccountID, kind uint8) (Prekey, error) {
 	p := Prekey{Kind: kind}
 	var created, expires int64
@@ -74,7 +74,7 @@ func (tx *Tx) NewestPrekey(account AccountID, kind uint8) (Prekey, error) {
 	return p, err
 }
 
-// CountPrekeys returns how many private halves of a kind are kept.
+// CountPrekeys returns the number of stored private halves of a kind.
 func (tx *Tx) CountPrekeys(account AccountID, kind uint8) (n int, err error) {
 	err = tx.get(`SELECT count(*) FROM prekeys WHERE account = ? AND kind = ?`, []any{account, kind}, &n)
 	return n, err
@@ -86,7 +86,7 @@ func (tx *Tx) ReplacePrekeys(account AccountID, kind uint8, newest uint32, now t
 		now.UnixMilli(), account, kind, newest)
 }
 
-// DeletePrekey deletes a prekey: a one-time key that was used.
+// DeletePrekey deletes a used one-time prekey.
 func (tx *Tx) DeletePrekey(account AccountID, kind uint8, id uint32) error {
 	return tx.exec(`DELETE FROM prekeys WHERE account = ? AND kind = ? AND id = ?`, account, kind, id)
 }
@@ -97,9 +97,9 @@ func (tx *Tx) TrimPrekeys(account AccountID, kind uint8, keep int) error {
 		(SELECT id FROM prekeys WHERE account = ?1 AND kind = ?2 ORDER BY id DESC LIMIT ?3)`, account, kind, keep)
 }
 
-// ExpirePrekeys deletes the private halves that were replaced before replaced
-// or, for one-time kinds, made before oneTime; then the handshakes of which no
-// private half is left, since none of them can be accepted again.
+// ExpirePrekeys deletes the private halves that were replaced before replaced or, for
+// one-time kinds, created before oneTime. Then it deletes the handshakes without any
+// private half left, since they cannot be accepted again.
 func (tx *Tx) ExpirePrekeys(account AccountID, replaced, oneTime time.Time) error {
 	err := tx.exec(`DELETE FROM prekeys WHERE account = ? AND kind IN (?, ?) AND replaced_ms > 0 AND replaced_ms < ?`,
 		account, prekeySigned, prekeyLastResort, replaced.UnixMilli())
@@ -117,8 +117,8 @@ func (tx *Tx) ExpirePrekeys(account AccountID, replaced, oneTime time.Time) erro
 		account, prekeySigned, prekeyLastResort)
 }
 
-// AddHandshake remembers an accepted handshake. kemID is 0 when its KEM key was
-// a one-time key.
+// AddHandshake remembers an accepted handshake. kemID is 0 if its KEM key was a one-time
+// key.
 func (tx *Tx) AddHandshake(account AccountID, hash [32]byte, signedID, kemID uint32) error {
 	return tx.exec(`INSERT INTO handshakes (account, hash, signed_id, kem_id) VALUES (?, ?, ?, ?)`,
 		account, hash[:], signedID, kemID)

@@ -1,6 +1,6 @@
 package store
 
-// Receipt is a receipt that is owed to a peer.
+// Receipt is a receipt due to a peer.
 type Receipt struct {
 	Peer  PeerID
 	ID    MessageID
@@ -13,7 +13,7 @@ func (tx *Tx) OweReceipt(account AccountID, r Receipt, ms int64) error {
 		account, r.Peer, r.ID[:], r.State, ms)
 }
 
-// Owed returns the receipts that are due to a peer for a state, oldest first, up to limit.
+// Owed returns up to limit receipts that are due to a peer with a state, oldest first.
 func (tx *Tx) Owed(account AccountID, peer PeerID, state int32, limit int) ([]MessageID, error) {
 	var out []MessageID
 	err := tx.each(`SELECT id FROM receipts WHERE account = ? AND peer = ? AND state = ? ORDER BY at_ms, id LIMIT ?`,
@@ -30,7 +30,7 @@ func (tx *Tx) Owed(account AccountID, peer PeerID, state int32, limit int) ([]Me
 	return out, err
 }
 
-// OwedPeers returns the peers that receipts are due to.
+// OwedPeers returns the peers to whom receipts are due.
 func (tx *Tx) OwedPeers(account AccountID) ([]PeerID, error) {
 	var out []PeerID
 	err := tx.each(`SELECT DISTINCT peer FROM receipts WHERE account = ? ORDER BY peer`, []any{account}, func(scan func(...any) error) error {
@@ -44,12 +44,12 @@ func (tx *Tx) OwedPeers(account AccountID) ([]PeerID, error) {
 	return out, err
 }
 
-// Receipted removes a receipt that was queued.
+// Receipted deletes a receipt that was queued for sending.
 func (tx *Tx) Receipted(account AccountID, r Receipt) error {
 	return tx.exec(`DELETE FROM receipts WHERE account = ? AND peer = ? AND id = ? AND state = ?`, account, r.Peer, r.ID[:], r.State)
 }
 
-// DeleteReceipts forgets receipts that were due before ms.
+// DeleteReceipts deletes receipts that have been due since before ms.
 func (tx *Tx) DeleteReceipts(account AccountID, ms int64) (int64, error) {
 	return tx.execN(`DELETE FROM receipts WHERE account = ? AND at_ms < ?`, account, ms)
 }

@@ -1,18 +1,18 @@
 package store
 
-// DeviceRemoved records that a manifest does not list a device any more. ms is
-// profile time; the first time stands.
+// DeviceRemoved records that the newest manifest does not list a device. ms is profile
+// time; the first time is kept.
 func (tx *Tx) DeviceRemoved(d DeviceRef, ms int64) error {
 	return tx.exec(`INSERT INTO removed (account, peer, device, at_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		d.Account, d.Peer, d.Device[:], ms)
 }
 
-// DeviceListed records that a manifest lists a device.
+// DeviceListed records that the newest manifest lists a device.
 func (tx *Tx) DeviceListed(d DeviceRef) error {
 	return tx.exec(`DELETE FROM removed WHERE account = ? AND peer = ? AND device = ?`, d.Account, d.Peer, d.Device[:])
 }
 
-// Removed returns when it was learned that a device was removed, or ErrNotFound.
+// Removed returns when this device learned that a device was removed, or ErrNotFound.
 func (tx *Tx) Removed(d DeviceRef) (int64, error) {
 	var ms int64
 	err := tx.get(`SELECT at_ms FROM removed WHERE account = ? AND peer = ? AND device = ?`, []any{d.Account, d.Peer, d.Device[:]}, &ms)

@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// DeviceRef names a device of a peer.
+// DeviceRef identifies a peer's device.
 type DeviceRef struct {
 	Account AccountID
 	Peer    PeerID
 	Device  [16]byte
 }
 
-// Session is a session's row: its id and its opaque state, either encoded or,
-// for one that this transaction saved with it, as it was given.
+// Session is a row of a session: its id and its opaque state, which is either encoded or,
+// after SaveSession in this transaction, the saved value.
 type Session struct {
 	ID    [32]byte
 	Body  []byte
 	State SessionState // or nil
 }
 
-// SessionState is a state that never changes. It is encoded when it is written:
-// of many states in one transaction only the last.
+// SessionState is an immutable state. It is encoded when it is written: of several states
+// in one transaction only the last.
 type SessionState interface{ Marshal() []byte }
 
 // Sessions returns the sessions with a device. The caller clears the bodies.
@@ -61,9 +61,8 @@ func (tx *Tx) Sessions(d DeviceRef) ([]Session, error) {
 	return set.clone(), nil
 }
 
-// DropDamagedSessions deletes the sessions with a peer that do not open, or that
-// check refuses, and returns how many there were: a new session is better than
-// one that nothing can be done with.
+// DropDamagedSessions deletes the sessions with a peer that cannot be opened, or that check
+// rejects, and returns their number. A new session is better than an unusable one.
 func (tx *Tx) DropDamagedSessions(account AccountID, peer PeerID, check func(body []byte) error) (int, error) {
 	if err := tx.flush(); err != nil {
 		return 0, err
@@ -89,7 +88,7 @@ func (tx *Tx) DropDamagedSessions(account AccountID, peer PeerID, check func(bod
 		copy(d.Device[:], r.device)
 		copy(id[:], r.id)
 		body, err := tx.open("sessions", "body", sessionRow(d, id), r.sealed)
-		if spoiled(err) != nil {
+		if exceptValueError(err) != nil {
 			return n, err
 		}
 		if err == nil {
@@ -142,7 +141,7 @@ func (tx *Tx) SessionDevices(account AccountID) ([]DeviceRef, error) {
 	return list, err
 }
 
-// SaveSession writes a session's state, at the latest with the commit.
+// SaveSession saves a session's state, which is written with the commit or earlier.
 func (tx *Tx) SaveSession(d DeviceRef, s Session) error {
 	i := tx.held(d)
 	if i < 0 {
@@ -168,7 +167,7 @@ func (tx *Tx) DeleteSession(d DeviceRef, id [32]byte) error {
 		d.Account, d.Peer, d.Device[:], id[:])
 }
 
-// DeleteSessions deletes all sessions with a device, which was removed.
+// DeleteSessions deletes all sessions with a removed device.
 func (tx *Tx) DeleteSessions(d DeviceRef) error {
 	if err := tx.flush(); err != nil {
 		return err
@@ -190,13 +189,13 @@ func (tx *Tx) DeletePeerSessions(account AccountID, peer PeerID) error {
 	return tx.exec(`DELETE FROM sessions WHERE account = ? AND peer = ?`, account, peer)
 }
 
-// SkippedRef names a stored message key within its session.
+// SkippedRef identifies a stored message key within its session.
 type SkippedRef struct {
 	Epoch, N uint32
 	Stored   time.Time
 }
 
-// AddSkipped stores the key of a message that has not come yet.
+// AddSkipped stores the key of a message that has not arrived yet.
 func (tx *Tx) AddSkipped(d DeviceRef, session [32]byte, ref SkippedRef, messageKey []byte) error {
 	sealed, err := tx.seal("skipped", "message_key", skippedRow(d, session, ref), messageKey)
 	if err != nil {

@@ -5,21 +5,21 @@ import (
 	"slices"
 )
 
-// sessionSet is the sessions with one device as a transaction has them: a burst
-// of messages changes them with each, and they are written once. A set is
-// never changed, so that an undone part of the transaction has its former one.
+// sessionSet holds the sessions with one device in a transaction: each message of a burst
+// changes them, but they are written once. A set is immutable, so that undoing a part of
+// the transaction restores the previous one.
 type sessionSet struct {
 	device DeviceRef
 	list   []Session
 	dirty  [][32]byte // to be written
 }
 
-// held returns where the transaction has the sessions with a device, -1 if nowhere.
+// held returns the index of the sessions with a device in the transaction, or -1.
 func (tx *Tx) held(d DeviceRef) int {
 	return slices.IndexFunc(tx.sessions, func(s sessionSet) bool { return s.device == d })
 }
 
-// clone returns the sessions with bodies that the caller may clear.
+// clone returns the sessions with copies of the bodies, which the caller may clear.
 func (s sessionSet) clone() []Session {
 	list := slices.Clone(s.list)
 	for i := range list {
@@ -28,7 +28,7 @@ func (s sessionSet) clone() []Session {
 	return list
 }
 
-// with returns the set with a session that was made or changed.
+// with returns the set with a new or changed session.
 func (s sessionSet) with(one Session) sessionSet {
 	one.Body = bytes.Clone(one.Body)
 	out := sessionSet{device: s.device, list: slices.Clone(s.list), dirty: s.dirty}
@@ -43,7 +43,7 @@ func (s sessionSet) with(one Session) sessionSet {
 	return out
 }
 
-// writeSessions seals and writes what changed of a set, and clears it.
+// writeSessions seals and writes the changed sessions of a set, and clears it.
 func (tx *Tx) writeSessions(set sessionSet) error {
 	d := set.device
 	for _, s := range set.list {
@@ -66,7 +66,7 @@ func (tx *Tx) writeSessions(set sessionSet) error {
 				return err
 			}
 		}
-		if tx.depth == 0 { // else it is needed again if this part is undone
+		if tx.depth == 0 { // otherwise it is needed again if this part is undone
 			clear(s.Body)
 		}
 	}

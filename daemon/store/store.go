@@ -19,32 +19,33 @@ import (
 )
 
 const (
-	// readers bounds the connections that read at the same time; a local daemon has few readers.
+	// readers bounds the concurrent read connections; a local daemon has few readers.
 	readers = 4
-	// defaultIdle is how long after the last write the WAL is truncated, so
-	// that deleted values do not linger in it (crypto/SPEC.md, "At rest").
+	// defaultIdle is how long after the last write the WAL is truncated, so that deleted
+	// values do not stay in it (crypto/SPEC.md, "At rest").
 	defaultIdle = time.Minute
-	// maxBusyTicks is after how many idle times at the latest it is truncated
-	// although writes go on, as they do where a bot never rests.
+	// maxBusyTicks is the number of idle times after which the WAL is truncated even if
+	// writes continue, as with a bot that never rests.
 	maxBusyTicks = 10
-	// busyTimeoutMS is how long a connection waits for a lock that another process holds, in milliseconds.
+	// busyTimeoutMS is how long a connection waits for a lock held by another process, in
+	// milliseconds.
 	busyTimeoutMS = 5000
-	// filePerm keeps the profile to its user.
+	// filePerm allows access only for the profile's user.
 	filePerm = 0o600
 )
 
-// Box seals and opens the values of sealed columns. The keyring implements it.
-// Table, column and row go to the associated data, so that a value cannot be
-// moved to another place. When the profile is locked while a transaction runs,
-// Seal and Open fail with ErrLocked, and Tag returns nil.
+// Box seals and opens the values of sealed columns. The keyring implements it. Table,
+// column and row are associated data, so a value cannot be moved to another place. If the
+// profile is locked while a transaction is running, Seal and Open fail with ErrLocked, and
+// Tag returns nil.
 type Box interface {
 	Seal(table, column, row string, plaintext []byte) ([]byte, error)
 	Open(table, column, row string, sealed []byte) ([]byte, error)
-	// Tag is a keyed hash under a key of its own for each domain: an index on a sealed value.
+	// Tag is a keyed hash with a separate key for each domain: the index of a sealed value.
 	Tag(domain string, b []byte) []byte
 }
 
-// Options are what Open takes beside the path. The zero value is usable.
+// Options are the optional parameters of Open. The zero value is usable.
 type Options struct {
 	Logger *slog.Logger  // nil: discarded
 	Idle   time.Duration // how long after the last write the WAL is truncated; 0: one minute
@@ -61,7 +62,7 @@ type Store struct {
 	done   chan struct{}
 
 	read *sql.DB
-	// pool holds the connections that read, nil where one was not made yet.
+	// pool holds the read connections; nil stands for one that was not opened yet.
 	pool chan *handle
 
 	mu     sync.Mutex // one writer at a time; also orders the commit hooks
@@ -71,14 +72,14 @@ type Store struct {
 
 	box    atomic.Pointer[Box]
 	known  known
-	writes atomic.Uint64 // counts commits; the idle loop compares
+	writes atomic.Uint64 // number of commits; the idle loop compares it
 	clock  profileClock
 }
 
-// Open opens or creates the database at path, whose directory must exist, and
-// brings its schema up to date. It fails with ErrTooNew and leaves the file
-// unchanged when a newer version wrote it, with ErrCorrupt when it is damaged
-// (nothing is deleted; see SetAside), and with ErrDisk or ErrDiskFull.
+// Open opens or creates the database at path, whose directory must exist, and updates its
+// schema. It fails with ErrTooNew and leaves the file unchanged if a newer version wrote
+// it, with ErrCorrupt if it is damaged (nothing is deleted; see SetAside), and with ErrDisk
+// or ErrDiskFull.
 func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	s := &Store{path: path, logger: o.Logger, idle: o.Idle, twice: groups == groupsTwice, stop: make(chan struct{}), done: make(chan struct{})}
 	if s.logger == nil {
@@ -128,8 +129,8 @@ func (s *Store) open(ctx context.Context) error {
 	return s.loadClock(ctx)
 }
 
-// create makes the file with its permissions before SQLite would with the
-// umask's; the WAL and its index take the permissions of the file.
+// create creates the file with its permissions, which SQLite would derive from the umask.
+// The WAL and its index inherit them.
 func create(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, filePerm)
 	if err != nil {
@@ -138,17 +139,16 @@ func create(path string) error {
 	return errors.Join(f.Close(), durable.SyncDir(filepath.Dir(path)))
 }
 
-// dsn names the database with what every connection sets. The path is escaped,
-// so that no character of it is taken as an option.
+// dsn returns the data source name with the settings of every connection. The path is
+// escaped so that none of its characters is parsed as an option.
 func dsn(path, mode string, pragmas ...string) string {
 	q := url.Values{"mode": {mode}}
 	all := append([]string{
 		fmt.Sprintf("busy_timeout(%d)", busyTimeoutMS),
 	}, pragmas...)
 	if mode != "ro" {
-		// What parts of a transaction need to be undone stays in memory: it may be
-		// more than SQLite keeps there by itself, and does not belong into a file
-		// somewhere else.
+		// Keep the savepoint journals of transaction parts in memory: they may exceed
+		// SQLite's default buffer, and should not be written to a file elsewhere.
 		all = append(all, "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(ON)", "foreign_keys(ON)", "temp_store(MEMORY)")
 	}
 	q["_pragma"] = all
@@ -156,8 +156,8 @@ func dsn(path, mode string, pragmas ...string) string {
 	return u.String()
 }
 
-// SetBox sets what seals and opens; nil locks. It holds for transactions that
-// begin afterwards.
+// SetBox sets the Box; nil locks the store. It takes effect for transactions that begin
+// afterwards.
 func (s *Store) SetBox(b Box) {
 	if b == nil {
 		s.box.Store(nil)
@@ -167,10 +167,10 @@ func (s *Store) SetBox(b Box) {
 	s.box.Store(&b)
 }
 
-// Update runs fn in the only writing transaction and commits it when fn
-// returns nil; after the return everything in it survives a power cut. An
-// error or a panic of fn undoes everything. Hooks of OnCommit run before
-// Update returns, and in the order of commits. fn must not call Update.
+// Update runs fn in a write transaction, one at a time, and commits it if fn returns nil.
+// When it has returned, the changes survive a power failure. An error or panic of fn undoes
+// everything. OnCommit hooks run before Update returns, in the order of commits. fn must
+// not call Update.
 func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -213,18 +213,18 @@ func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	return nil
 }
 
-// Commits returns how many transactions were committed since Open.
+// Commits returns the number of commits since Open.
 func (s *Store) Commits() uint64 { return s.writes.Load() }
 
-// rollback undoes an open transaction. After a failed commit SQLite may have
-// ended it already, which makes the statement fail harmlessly.
+// rollback undoes an open transaction. After a failed commit SQLite may already have ended
+// it; then the statement fails harmlessly.
 func (s *Store) rollback(tx *Tx) {
 	if _, err := tx.q.exec(tx.ctx, "ROLLBACK"); err != nil {
 		s.logger.Debug("rollback", "error", err)
 	}
 }
 
-// View runs fn on a snapshot of what is committed. fn must not write.
+// View runs fn on a snapshot of the committed state. fn must not write.
 func (s *Store) View(ctx context.Context, fn func(tx *Tx) error) error {
 	h, err := s.reader(ctx)
 	if err != nil {
@@ -239,8 +239,8 @@ func (s *Store) View(ctx context.Context, fn func(tx *Tx) error) error {
 	return fn(tx)
 }
 
-// reader takes a connection from the pool, making it when it is its first use.
-// The caller puts it back.
+// reader takes a connection from the pool and opens it on its first use. The caller puts it
+// back.
 func (s *Store) reader(ctx context.Context) (*handle, error) {
 	select {
 	case h := <-s.pool:
@@ -258,8 +258,8 @@ func (s *Store) reader(ctx context.Context) (*handle, error) {
 	}
 }
 
-// newTx makes a Tx. Statements do not follow the context's cancellation:
-// a transaction is short, and undoing it half-way gains nothing.
+// newTx returns a Tx. Its statements ignore the cancellation of ctx: a transaction is
+// short, and undoing it half-way gains nothing.
 func (s *Store) newTx(ctx context.Context, q *handle, writable bool) *Tx {
 	tx := &Tx{ctx: context.WithoutCancel(ctx), now: s.ProfileTime, q: q, writable: writable, known: &s.known, epoch: s.known.now()}
 	if b := s.box.Load(); b != nil {
@@ -268,8 +268,8 @@ func (s *Store) newTx(ctx context.Context, q *handle, writable bool) *Tx {
 	return tx
 }
 
-// Checkpoint moves the WAL into the database and truncates it. It fails if a
-// transaction that reads does not end within busyTimeoutMS.
+// Checkpoint moves the WAL into the database and truncates it. It fails if a read
+// transaction lasts longer than busyTimeoutMS.
 func (s *Store) Checkpoint(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -279,11 +279,11 @@ func (s *Store) Checkpoint(ctx context.Context) error {
 	return s.checkpoint(ctx)
 }
 
-// errBusy says that a reader kept the WAL from being truncated.
-var errBusy = errors.New("a reader holds the WAL")
+// errBusy says that a reader prevented the truncation of the WAL.
+var errBusy = errors.New("a reader blocks the WAL")
 
-// checkpoint truncates the WAL. SQLite reports a reader in the way as a value,
-// not as an error.
+// checkpoint truncates the WAL. SQLite reports a blocking reader as a value, not as an
+// error.
 func (s *Store) checkpoint(ctx context.Context) error {
 	var busy, frames, moved int
 	err := s.conn.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
@@ -293,9 +293,9 @@ func (s *Store) checkpoint(ctx context.Context) error {
 	return mapError("checkpoint", err)
 }
 
-// truncateWhenIdle truncates the WAL once after each burst of writes, once after
-// Open, since a crash may have left one, and now and then while writes never
-// end: until then it holds what was deleted. A failure is tried again.
+// truncateWhenIdle truncates the WAL after each burst of writes, after Open (a crash may
+// have left one), and periodically while writes continue: until then the WAL contains
+// deleted values. A failure is retried.
 func (s *Store) truncateWhenIdle() {
 	defer close(s.done)
 	t := time.NewTicker(s.idle)
@@ -324,8 +324,8 @@ func (s *Store) truncateWhenIdle() {
 	}
 }
 
-// Close waits for the running transaction, truncates the WAL and closes the
-// file. It is safe to call again.
+// Close waits for the running transaction, truncates the WAL and closes the file. It may be
+// called more than once.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -345,7 +345,7 @@ func (s *Store) closeDBs() error {
 		errs = append(errs, s.conn.close())
 	}
 	if s.read != nil {
-		for range cap(s.pool) { // waits for the transactions that still read
+		for range cap(s.pool) { // waits for running read transactions
 			if h := <-s.pool; h != nil {
 				errs = append(errs, h.close())
 			}
@@ -358,8 +358,8 @@ func (s *Store) closeDBs() error {
 	return mapError("close database", errors.Join(errs...))
 }
 
-// SetAside renames a damaged database and its WAL so that a new one can be
-// made; nothing is deleted. It returns the new path of the database.
+// SetAside renames a damaged database and its WAL, so that a new one can be created. It
+// deletes nothing. It returns the new path of the database.
 func SetAside(path string, now time.Time) (string, error) {
 	to := path + ".corrupt-" + now.UTC().Format("20060102T150405")
 	if _, err := os.Lstat(to); err == nil {

@@ -18,8 +18,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// testBox marks what it seals with the place, so that a value in the wrong
-// place or in clear is found.
+// testBox marks sealed values with their place, to detect values in the wrong place or in
+// clear.
 type testBox struct{}
 
 func (testBox) Seal(table, column, row string, p []byte) ([]byte, error) {
@@ -271,7 +271,7 @@ func TestCancelledContextBeginsNothing(t *testing.T) {
 	}
 }
 
-// copyFile copies all of a file but its last cut bytes.
+// copyFile copies a file without its last cut bytes.
 func copyFile(t *testing.T, from, to string, cut int) {
 	t.Helper()
 	b, err := os.ReadFile(from)

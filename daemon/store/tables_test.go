@@ -27,7 +27,8 @@ func incoming(peer PeerID, device byte, n uint64) *Message {
 func TestHistoryKeepsArrivalButOrdersEachDevice(t *testing.T) {
 	s := openTest(t, testPath(t))
 	bob := peerOf(t, s, "bob@x")
-	// Device 1 arrives as 2, 3, 1; device 2 in between as 5, 4; own between.
+	// Device 1's messages arrive as 2, 3, 1, and device 2's as 5, 4 in between, with own
+	// messages in between.
 	type row struct {
 		device byte
 		n      uint64
@@ -66,7 +67,7 @@ func TestHistoryKeepsArrivalButOrdersEachDevice(t *testing.T) {
 	}
 }
 
-// TestGapsAreWhatIsMissing checks the ranges against a set, with counters in random order.
+// TestGapsAreWhatIsMissing compares the ranges with a set, for counters in random order.
 func TestGapsAreWhatIsMissing(t *testing.T) {
 	s := openTest(t, testPath(t))
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -84,7 +85,7 @@ func TestGapsAreWhatIsMissing(t *testing.T) {
 			seen := map[uint64]bool{}
 			var high uint64
 			for _, n := range ns {
-				for again := range 2 { // it changes nothing, and is noticed
+				for again := range 2 { // the repetition changes nothing and is reported
 					repeated, err := tx.SawN(1, 1, device, n, int64(5+again))
 					if err != nil || repeated != (again == 1) {
 						t.Errorf("round %d: n %d for the %d. time: repeated %v, %v", round, n, again+1, repeated, err)
@@ -114,7 +115,7 @@ func TestGapsAreWhatIsMissing(t *testing.T) {
 			return nil
 		})
 	}
-	// Absurd counters neither fail nor fill memory.
+	// Absurd counters cause no errors and use no memory.
 	update(t, s, func(tx *Tx) error {
 		for _, n := range []uint64{1, 1 << 40, 1<<64 - 1, 0} {
 			if _, err := tx.SawN(1, 2, [16]byte{}, n, 5); err != nil {
@@ -200,8 +201,8 @@ func TestAnswersDropCiphertextAndHeldOnesStay(t *testing.T) {
 	})
 }
 
-// TestFullDiskRefusesAndRecovers: what was committed stays, new work is refused
-// with its own error, and the store works again when there is room.
+// TestFullDiskRefusesAndRecovers: committed data stays, new writes fail with their own
+// error, and the store works again when there is space.
 func TestFullDiskRefusesAndRecovers(t *testing.T) {
 	s := openTest(t, testPath(t))
 	peer := peerOf(t, s, "a@x")
@@ -291,8 +292,8 @@ func TestLockedQueueWorksWithoutABox(t *testing.T) {
 	})
 }
 
-// TestUnsyncedWALTailIsIgnored cuts the WAL at every kind of place, as a power
-// cut may: the database opens and has a prefix of what was committed.
+// TestUnsyncedWALTailIsIgnored truncates the WAL at all kinds of places, as a power failure
+// may: the database opens and contains a prefix of the commits.
 func TestUnsyncedWALTailIsIgnored(t *testing.T) {
 	path := testPath(t)
 	s := openTest(t, path)

@@ -5,25 +5,25 @@ import (
 	"strconv"
 )
 
-// Kinds of transfers. Numbers stand on disk.
+// Kinds of transfers. The numbers are stored.
 const (
 	TransferUpload   = 1
 	TransferDownload = 2
-	TransferDelete   = 3 // a blob that the server still holds and nobody wants
+	TransferDelete   = 3 // an unwanted blob that is still on the server
 )
 
-// Transfer is an upload or download that runs, or a blob that is to be deleted.
+// Transfer is an unfinished upload or download, or a blob to be deleted.
 type Transfer struct {
-	ID        int64 // never used twice
+	ID        int64 // never reused
 	Account   AccountID
 	Kind      int
-	File      MessageID // what a download fetches
+	File      MessageID // the file of a download
 	CreatedMS int64
 	Body      []byte // sealed in the table
-	Damaged   error  // in lists: Body could not be opened, and is empty
+	Damaged   error  // in lists: Body could not be opened and is empty
 }
 
-// States of a part. Numbers stand on disk.
+// States of a part. The numbers are stored.
 const (
 	PartSpooled = 1
 	PartStored  = 2
@@ -58,8 +58,8 @@ func (tx *Tx) SaveTransfer(t *Transfer) error {
 	return tx.exec(`UPDATE transfers SET kind = ?, body = ? WHERE id = ?`, t.Kind, sealed, t.ID)
 }
 
-// Transfer returns a transfer, or ErrNotFound. With the error for a body that
-// cannot be opened it returns the rest of the row.
+// Transfer returns a transfer, or ErrNotFound. If the body cannot be opened, it returns the
+// rest of the row together with the error.
 func (tx *Tx) Transfer(id int64) (*Transfer, error) {
 	list, err := tx.transfers(`SELECT id, account, kind, file, created_ms, body FROM transfers WHERE id = ?`, id)
 	if err != nil {
@@ -103,7 +103,7 @@ func (tx *Tx) DeleteTransfer(id int64) error {
 	return tx.exec(`DELETE FROM transfers WHERE id = ?`, id)
 }
 
-// PutPart stores a part that is sealed.
+// PutPart stores a sealed part.
 func (tx *Tx) PutPart(p *TransferPart) error {
 	sealed, err := tx.seal("transfer_parts", "body", partRow(p.Transfer, p.Number), p.Body)
 	if err != nil {
@@ -114,12 +114,12 @@ func (tx *Tx) PutPart(p *TransferPart) error {
 		p.Transfer, p.Number, p.State, p.Size, p.ETag, sealed)
 }
 
-// PartIsStored records that the server has a part, under the name etag.
+// PartIsStored records that the server has a part, with its ETag.
 func (tx *Tx) PartIsStored(transfer int64, number int, etag string) error {
 	return tx.exec(`UPDATE transfer_parts SET state = ?, etag = ? WHERE transfer = ? AND number = ?`, PartStored, etag, transfer, number)
 }
 
-// Parts returns the parts of a transfer in order; Body is set for the last one only.
+// Parts returns the parts of a transfer in order. Body is set only for the last one.
 func (tx *Tx) Parts(transfer int64) ([]TransferPart, error) {
 	var out []TransferPart
 	err := tx.each(`SELECT transfer, number, state, size, etag, body FROM transfer_parts WHERE transfer = ? ORDER BY number`,
@@ -165,7 +165,7 @@ func (tx *Tx) transfers(query string, args ...any) ([]Transfer, error) {
 	for i := range out {
 		t := &out[i]
 		t.Body, t.Damaged = tx.open("transfers", "body", transferRow(t.ID), t.Body)
-		if err := spoiled(t.Damaged); err != nil {
+		if err := exceptValueError(t.Damaged); err != nil {
 			return nil, err
 		}
 	}
@@ -178,14 +178,14 @@ func partRow(transfer int64, number int) string {
 	return transferRow(transfer) + "/" + strconv.Itoa(number)
 }
 
-// QueuedFiles is what a send of files has queued, or what its idempotency key
-// stands for; then there are no transfers.
+// QueuedFiles is the result of queueing files. If it was found by an idempotency key, it
+// has no Transfers.
 type QueuedFiles struct {
 	Messages  []MessageID // in the order of sources and, for each, of recipients
-	Transfers []int64     // of each source
+	Transfers []int64     // for each source
 }
 
-// UploadedFile is what the server has.
+// UploadedFile is a complete blob on the server.
 type UploadedFile struct {
 	Blob      string
 	Key       []byte
@@ -194,12 +194,12 @@ type UploadedFile struct {
 	ExpiresMS int64 // profile time
 }
 
-// Reasons for which an upload ends; they stand with the message.
+// Reasons why an upload failed. They are stored with the message.
 const (
 	ReasonFileQuota    = "file_quota"
 	ReasonFileTooLarge = "file_too_large"
-	ReasonFileSource   = "file_source" // the source is gone, cannot be read, or changes all the time
+	ReasonFileSource   = "file_source" // the source is gone, cannot be read, or keeps changing
 	ReasonFileStream   = "file_stream" // the stream broke off
 	ReasonFileRefused  = "file_refused"
-	ReasonFileSpool    = "file_spool" // the daemon may not write in its own directory
+	ReasonFileSpool    = "file_spool" // the daemon cannot write to its own directory
 )

@@ -14,12 +14,12 @@ type Tx struct {
 	ctx      context.Context
 	now      func() time.Time // profile time
 	q        *handle
-	box      Box // nil while locked
+	box      Box // nil: locked
 	writable bool
-	whole    bool // parts are not undone alone; see UpdateParts
-	failed   bool // a part of a whole one failed: it must not be committed
+	whole    bool // parts cannot be undone alone; see UpdateParts
+	failed   bool // a part has failed while whole is set: must not be committed
 	known    *known
-	epoch    uint64 // of known, when box was looked at
+	epoch    uint64 // epoch of known when box was read
 	hooks    []func()
 	undos    []func()
 	depth    int // of nested Sub calls
@@ -28,17 +28,17 @@ type Tx struct {
 	memo     memo
 }
 
-// OnCommit runs fn after the transaction committed, in the order of the calls
-// and of the commits. fn must be quick and must not use the store.
+// OnCommit runs fn after the commit, in the order of the calls and of the commits. fn must
+// be quick and must not use the store.
 func (tx *Tx) OnCommit(fn func()) { tx.hooks = append(tx.hooks, fn) }
 
-// OnUndo runs fn when what was done since is undone: the part of the transaction
-// that called it, or all of it. It takes back what had to change at once, such as
-// a count that the rest of the same transaction must see. What is undone later
-// was done earlier. fn must be quick and must not use the store.
+// OnUndo runs fn if the current part of the transaction, or all of it, is undone. It
+// reverts a change that had to be made immediately, such as a count that the rest of the
+// transaction must see. Functions run in reverse order. fn must be quick and must not use
+// the store.
 func (tx *Tx) OnUndo(fn func()) { tx.undos = append(tx.undos, fn) }
 
-// undone runs what OnUndo was given since there were from of them.
+// undone runs the functions of OnUndo from index from on.
 func (tx *Tx) undone(from int) {
 	for _, fn := range slices.Backward(tx.undos[from:]) {
 		fn()
@@ -47,8 +47,8 @@ func (tx *Tx) undone(from int) {
 	tx.undos = tx.undos[:from]
 }
 
-// keep runs fn when what was read is sure to be committed: at once in a
-// snapshot, else after the commit.
+// keep runs fn when the read data is known to be committed: immediately in a snapshot, else
+// after the commit.
 func (tx *Tx) keep(fn func()) {
 	if tx.writable {
 		tx.OnCommit(fn)
@@ -57,29 +57,28 @@ func (tx *Tx) keep(fn func()) {
 	fn()
 }
 
-// unlocked reports whether what is remembered of sealed values may be told:
-// there was a key when the transaction began, and it was not taken since.
+// unlocked reports whether cached values of sealed columns may be returned: there was a Box
+// when the transaction began, and the profile was not locked since then.
 func (tx *Tx) unlocked() bool { return tx.box != nil && tx.known.now() == tx.epoch }
 
-// ProfileTime is the clock of lifetimes; see Store.ProfileTime.
+// ProfileTime returns the time for lifetimes; see Store.ProfileTime.
 func (tx *Tx) ProfileTime() time.Time { return tx.now() }
 
-// Locked reports whether sealed columns cannot be used.
+// Locked reports whether sealed columns are inaccessible.
 func (tx *Tx) Locked() bool { return tx.box == nil }
 
-// PanicError is a panic of a function that Sub ran.
+// PanicError is a panic of a function run by Sub.
 type PanicError struct {
 	Value any
 	Stack []byte
 }
 
-// Error names the value.
+// Error returns the panic's value.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// Sub runs fn as a part of the transaction that is undone alone when fn
-// returns an error or panics; a panic is returned as a *PanicError, so that
-// one bad item does not take the others with it. In the first try of
-// UpdateParts the error is ErrAgain.
+// Sub runs fn as a part of the transaction. If fn fails or panics, only this part is
+// undone, so one bad item does not affect others. A panic is returned as a *PanicError. In
+// the first run of UpdateParts the error is ErrAgain.
 func (tx *Tx) Sub(fn func() error) (err error) {
 	if tx.whole {
 		return tx.part(fn)
@@ -113,7 +112,7 @@ func (tx *Tx) Sub(fn func() error) (err error) {
 	return fn()
 }
 
-// part is Sub in a transaction that is undone whole.
+// part is Sub in a transaction whose parts cannot be undone alone.
 func (tx *Tx) part(fn func() error) (err error) {
 	tx.depth++
 	defer func() {
@@ -135,7 +134,7 @@ func (tx *Tx) exec(query string, args ...any) error {
 	return mapError(verb(query), err)
 }
 
-// execN runs a statement and returns how many rows it changed.
+// execN runs a statement and returns the number of changed rows.
 func (tx *Tx) execN(query string, args ...any) (int64, error) {
 	res, err := tx.q.exec(tx.ctx, query, args...)
 	if err != nil {
@@ -145,13 +144,13 @@ func (tx *Tx) execN(query string, args ...any) (int64, error) {
 	return n, mapError(verb(query), err)
 }
 
-// get scans the one row of a query; no row is ErrNotFound.
+// get scans the single row of a query. It fails with ErrNotFound if there is none.
 func (tx *Tx) get(query string, args []any, dest ...any) error {
 	return mapError(verb(query), tx.q.row(tx.ctx, query, args, dest...))
 }
 
-// each calls fn for every row. fn must not run statements, since the
-// connection is busy: collect first.
+// each calls fn for every row. fn must not run statements, because the connection is busy:
+// collect the rows first.
 func (tx *Tx) each(query string, args []any, fn func(scan func(dest ...any) error) error) error {
 	rows, err := tx.q.query(tx.ctx, query, args...)
 	if err != nil {
@@ -166,7 +165,7 @@ func (tx *Tx) each(query string, args []any, fn func(scan func(dest ...any) erro
 	return mapError(verb(query), rows.Err())
 }
 
-// verb is the start of a statement, enough to find it in an error's text.
+// verb returns the start of a statement, to identify it in an error.
 func verb(query string) string {
 	const length = 40
 	if len(query) > length {
@@ -187,13 +186,14 @@ func (tx *Tx) seal(table, column, row string, plaintext []byte) ([]byte, error) 
 	return b, nil
 }
 
-// open opens a value of its place. A value that does not authenticate is a *ValueError.
+// open opens a value from its place. It fails with a *ValueError if the value does not
+// authenticate.
 func (tx *Tx) open(table, column, row string, sealed []byte) ([]byte, error) {
 	if tx.box == nil {
 		return nil, fmt.Errorf("open %s.%s: %w", table, column, ErrLocked)
 	}
 	b, err := tx.box.Open(table, column, row, sealed)
-	if errors.Is(err, ErrLocked) { // meanwhile
+	if errors.Is(err, ErrLocked) { // locked meanwhile
 		return nil, fmt.Errorf("open %s.%s: %w", table, column, err)
 	}
 	if err != nil {
@@ -202,7 +202,7 @@ func (tx *Tx) open(table, column, row string, sealed []byte) ([]byte, error) {
 	return b, nil
 }
 
-// tag is the keyed hash of a sealed value, for an index.
+// tag returns the keyed hash of a sealed value, for an index.
 func (tx *Tx) tag(domain string, b []byte) ([]byte, error) {
 	if tx.box == nil {
 		return nil, fmt.Errorf("tag %s: %w", domain, ErrLocked)

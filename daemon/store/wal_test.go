@@ -39,7 +39,7 @@ func write(t *testing.T, s *Store) {
 	update(t, s, func(tx *Tx) error { _, err := tx.next("test"); return err })
 }
 
-// A reader in the way of a checkpoint is an error, not a WAL that is forgotten.
+// A reader that blocks a checkpoint is an error, so the WAL is truncated later.
 func TestCheckpointTellsOfAReader(t *testing.T) {
 	path := testPath(t)
 	s := openTest(t, path)
@@ -68,7 +68,7 @@ func TestCheckpointTellsOfAReader(t *testing.T) {
 	}
 }
 
-// A WAL that a crash left is truncated though nothing is written afterwards.
+// A WAL left by a crash is truncated even if nothing is written afterwards.
 func TestCrashedWALIsTruncated(t *testing.T) {
 	path, crashed := testPath(t), testPath(t)
 	s := openTest(t, path)
@@ -93,7 +93,7 @@ func TestCrashedWALIsTruncated(t *testing.T) {
 	eventually(t, "the WAL of a crash is still there", func() bool { return walSize(t, crashed) == 0 })
 }
 
-// A daemon that never rests truncates its WAL as well.
+// A daemon that never rests truncates its WAL, too.
 func TestBusyWALIsTruncated(t *testing.T) {
 	path := testPath(t)
 	s, err := Open(t.Context(), path, Options{Idle: 150 * time.Millisecond})
