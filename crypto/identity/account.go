@@ -20,8 +20,8 @@ import (
 // MaxCSR bounds a certificate request's DER in bytes.
 const MaxCSR = 2048
 
-// NewAccountCSR makes the PKCS #10 request by which an account's identity key
-// proves its possession and asks to be certified for addr.
+// NewAccountCSR creates the PKCS #10 request by which the holder of an account's identity key proves
+// possession of it and asks for a certificate for addr.
 func NewAccountCSR(priv key.SigningPrivate, addr Address) ([]byte, error) {
 	if err := addr.Validate(); err != nil {
 		return nil, fmt.Errorf("certificate request: %w", err)
@@ -39,10 +39,9 @@ func NewAccountCSR(priv key.SigningPrivate, addr Address) ([]byte, error) {
 	return der, nil
 }
 
-// VerifyAccountCSR checks a certificate request and returns the key that it
-// proves the possession of. It fails with [ErrFormat], [ErrSignature],
-// [ErrName], [ErrChain] for alternative names that are not one URI, or an error
-// of package key.
+// VerifyAccountCSR checks a certificate request and returns the key whose possession it proves. It
+// returns [ErrFormat], [ErrSignature], [ErrName], [ErrChain] if the alternative names are not exactly
+// one URI, or an error of package key.
 func VerifyAccountCSR(csrDER []byte, addr Address) (key.SigningPublic, error) {
 	pub, err := verifyCSR(csrDER, addr)
 	if err != nil {
@@ -77,9 +76,9 @@ func verifyCSR(csrDER []byte, addr Address) (key.SigningPublic, error) {
 	return pub, checkSAN(csr.Extensions, addr)
 }
 
-// IssueAccount certifies the key of a request for addr and returns the leaf's
-// DER: [AccountLifetime], but never longer than the issuer. The request's
-// signature and name are checked; nothing else of it gets into the certificate.
+// IssueAccount certifies the key of a request for addr and returns the leaf's DER. The certificate is
+// valid for [AccountLifetime], but never longer than its issuer. The request's signature and name are
+// checked; nothing else from the request gets into the certificate.
 func (iss *Authority) IssueAccount(csrDER []byte, addr Address, now time.Time) ([]byte, error) {
 	pub, err := VerifyAccountCSR(csrDER, addr)
 	if err != nil {
@@ -88,8 +87,8 @@ func (iss *Authority) IssueAccount(csrDER []byte, addr Address, now time.Time) (
 	return iss.CertifyAccount(pub, addr, now)
 }
 
-// CertifyAccount certifies an identity key whose possession was proved before:
-// the reissue of a certificate for the same key. Otherwise as IssueAccount.
+// CertifyAccount certifies an identity key whose possession was proved earlier, to reissue the
+// certificate for the same key. Otherwise it works like IssueAccount.
 func (iss *Authority) CertifyAccount(pub key.SigningPublic, addr Address, now time.Time) ([]byte, error) {
 	if err := addr.Validate(); err != nil {
 		return nil, fmt.Errorf("certify account: %w", err)
@@ -116,34 +115,32 @@ func (iss *Authority) CertifyAccount(pub key.SigningPublic, addr Address, now ti
 	return cert.Raw, nil
 }
 
-// AccountCert is what a valid chain says.
+// AccountCert is the content of a valid chain.
 type AccountCert struct {
 	Address   Address
 	Key       key.SigningPublic // the account's identity key
 	NotBefore time.Time
-	NotAfter  time.Time // the earliest end in the chain
+	NotAfter  time.Time // the earliest end of validity in the chain
 }
 
-// InGrace reports whether at is before the end of [AccountGrace]. Only for a
-// key that was pinned earlier and has not changed may an expired certificate
-// pass as a warning.
+// InGrace reports whether at is before the end of [AccountGrace]. A caller may downgrade the error for
+// an expired certificate to a warning only if the key was pinned earlier and has not changed.
 func (c AccountCert) InGrace(at time.Time) bool { return !at.After(c.NotAfter.Add(AccountGrace)) }
 
-// RenewAt returns when the server reissues the certificate: at two thirds of
-// its life, which leaves a month for a client that is away.
+// RenewAt returns when the server reissues the certificate: after two thirds of its lifetime, which
+// leaves a month to a client that is offline.
 func (c AccountCert) RenewAt() time.Time {
 	return c.NotBefore.Add(c.NotAfter.Sub(c.NotBefore) / 3 * 2)
 }
 
-// VerifyAccount checks that chain, leaf and issuing CA as DER, certifies addr
-// under root at a time. It is stricter than X.509: every certificate must have
-// exactly the profile of SPEC "Realm, certificates, statement, invite".
+// VerifyAccount checks that chain (leaf and issuing CA as DER) certifies addr under root at a time. It
+// is stricter than X.509: every certificate must have exactly the profile of SPEC "Realm, certificates,
+// statement, invite".
 //
-// It fails with [ErrChain], or [ErrName] if a sound chain is for somebody else.
-// Validity is looked at last, so that with [ErrExpired] and [ErrNotYetValid]
-// all else is proved and the AccountCert is filled in; a caller may treat
-// expiry as a warning for a pinned, unchanged key. With every other error the
-// AccountCert is zero.
+// It returns [ErrChain], or [ErrName] if a valid chain names another account. The validity period is
+// checked last: with [ErrExpired] and [ErrNotYetValid] everything else is proved and the AccountCert is
+// filled in, so that a caller may treat expiry as a warning for a pinned, unchanged key. With every
+// other error the AccountCert is zero.
 func VerifyAccount(root *x509.Certificate, chain [][]byte, addr Address, at time.Time) (AccountCert, error) {
 	if err := addr.Validate(); err != nil {
 		return AccountCert{}, fmt.Errorf("verify account: %w", err)
@@ -156,7 +153,7 @@ func VerifyAccount(root *x509.Certificate, chain [][]byte, addr Address, at time
 	if err != nil {
 		return AccountCert{}, fmt.Errorf("verify account %s: %w", addr, err)
 	}
-	// Lives are nested (checkSignedBy), so that the leaf's is the chain's.
+	// Validity periods are nested (checkSignedBy), so the leaf's is that of the chain.
 	cert := AccountCert{Address: addr, Key: pub, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter}
 	for _, c := range []*x509.Certificate{root, issuing, leaf} {
 		if err := within(at, c.NotBefore, c.NotAfter); err != nil {
@@ -166,7 +163,7 @@ func VerifyAccount(root *x509.Certificate, chain [][]byte, addr Address, at time
 	return cert, nil
 }
 
-// checkAccount checks everything about a chain but the time.
+// checkAccount checks everything about a chain except the validity period.
 func checkAccount(root *x509.Certificate, chain [][]byte, addr Address) (leaf, issuing *x509.Certificate, err error) {
 	if root == nil || len(chain) != ChainLength {
 		return nil, nil, fmt.Errorf("%d certificates: %w", len(chain), ErrChain)
@@ -192,7 +189,7 @@ func checkAccount(root *x509.Certificate, chain [][]byte, addr Address) (leaf, i
 	return leaf, issuing, nil
 }
 
-// checkLeaf checks an account certificate's profile, all but its name.
+// checkLeaf checks the profile of an account certificate, except its name.
 func checkLeaf(leaf, issuing *x509.Certificate) error {
 	if _, err := certificateKey(leaf); err != nil {
 		return err
@@ -216,9 +213,9 @@ func checkLeaf(leaf, issuing *x509.Certificate) error {
 	return checkSignedBy(leaf, issuing, AccountLifetime)
 }
 
-// checkSAN checks that the subject alternative name is exactly one URI, the
-// account's. It reads the extension itself: crypto/x509 passes over kinds of
-// names that it does not know, and compares URIs after parsing.
+// checkSAN checks that the subject alternative name is exactly one URI, the account's. It parses the
+// extension itself, because crypto/x509 ignores kinds of names that it does not know, and compares URIs
+// after parsing.
 func checkSAN(exts []pkix.Extension, addr Address) error {
 	ext, ok := extension(exts, oidSubjectAltName())
 	if !ok {
@@ -236,14 +233,14 @@ func checkSAN(exts []pkix.Extension, addr Address) error {
 	return nil
 }
 
-// tagURI is the context-specific tag of a uniformResourceIdentifier in a
-// GeneralName (RFC 5280, 4.2.1.6).
+// tagURI is the context-specific tag of a uniformResourceIdentifier in a GeneralName (RFC 5280, section
+// 4.2.1.6).
 const tagURI = casn1.Tag(6 | 0x80)
 
-// oidSubjectAltName is id-ce-subjectAltName (RFC 5280, 4.2.1.6).
+// oidSubjectAltName is id-ce-subjectAltName (RFC 5280, section 4.2.1.6).
 func oidSubjectAltName() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 5, 29, 17} }
 
-// printable bounds what an error quotes of a peer's bytes.
+// printable bounds the quotation of a peer's bytes in an error.
 func printable(b []byte) string {
 	if len(b) > MaxAddress {
 		b = b[:MaxAddress]
@@ -255,8 +252,8 @@ func addressURL(a Address) *url.URL {
 	return &url.URL{Scheme: URIScheme, Host: a.Domain, Path: "/" + a.User}
 }
 
-// IsValidity reports whether err is about time alone: with it, [VerifyAccount]
-// and [VerifyStatement] have proved everything else.
+// IsValidity reports whether err concerns the validity period only: then [VerifyAccount] or
+// [VerifyStatement] has proved everything else.
 func IsValidity(err error) bool {
 	return errors.Is(err, ErrExpired) || errors.Is(err, ErrNotYetValid)
 }

@@ -13,7 +13,7 @@ import (
 const (
 	// MaxUser bounds an account's name.
 	MaxUser = 32
-	// MaxDomain bounds a domain, as DNS does (RFC 1035, 2.3.4).
+	// MaxDomain bounds a domain, as in DNS (RFC 1035, section 2.3.4).
 	MaxDomain = 253
 	// MaxAddress bounds the text form of an address.
 	MaxAddress = MaxUser + 1 + MaxDomain
@@ -26,15 +26,14 @@ const (
 // URIScheme is the scheme of an account's URI and of an invite.
 const URIScheme = "secmsg"
 
-// Address names an account of a realm: user@domain. It is comparable. The zero
-// value names nobody.
+// Address names an account of a realm: user@domain. It is comparable. The zero value names no account.
 type Address struct {
 	User   string // see ValidUser
 	Domain string // see ValidDomain; the realm
 }
 
-// ParseAddress parses user@domain. It normalises nothing: upper case, a
-// trailing dot or white space is refused with [ErrFormat].
+// ParseAddress parses user@domain. It normalises nothing: it refuses upper case, a trailing dot and
+// white space with [ErrFormat].
 func ParseAddress(s string) (Address, error) {
 	if len(s) > MaxAddress {
 		return Address{}, fmt.Errorf("address of %d bytes: %w", len(s), ErrFormat)
@@ -47,7 +46,7 @@ func ParseAddress(s string) (Address, error) {
 	return a, a.Validate()
 }
 
-// Validate reports whether both parts of a are valid, else [ErrFormat].
+// Validate returns nil if both parts of a are valid, else [ErrFormat].
 func (a Address) Validate() error {
 	if err := ValidUser(a.User); err != nil {
 		return err
@@ -58,10 +57,10 @@ func (a Address) Validate() error {
 // String returns user@domain.
 func (a Address) String() string { return a.User + "@" + a.Domain }
 
-// URI returns secmsg://domain/user, the name that certificates carry.
+// URI returns secmsg://domain/user, the name in certificates.
 func (a Address) URI() string { return URIScheme + "://" + a.Domain + "/" + a.User }
 
-// IsZero reports whether a names nobody.
+// IsZero reports whether a is the zero value.
 func (a Address) IsZero() bool { return a == Address{} }
 
 // MarshalText returns user@domain.
@@ -77,8 +76,8 @@ func (a *Address) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ValidUser reports whether s can name an account: 1 to 32 of a-z, 0-9, dot,
-// underscore and hyphen, the first a letter or digit; else [ErrFormat].
+// ValidUser returns nil if s is a valid account name: 1 to 32 of a-z, 0-9, dot, underscore and hyphen,
+// the first a letter or digit. Otherwise it returns [ErrFormat].
 func ValidUser(s string) error {
 	if len(s) == 0 || len(s) > MaxUser {
 		return fmt.Errorf("user name of %d bytes: %w", len(s), ErrFormat)
@@ -92,10 +91,9 @@ func ValidUser(s string) error {
 	return nil
 }
 
-// ValidDomain reports whether s can name a realm: a DNS name in lower case
-// without a final dot, labels of letters, digits and inner hyphens, the last
-// label not a number (so no IP address); else [ErrFormat]. Internationalised
-// names stand in their A-label form.
+// ValidDomain returns nil if s is a valid realm name: a DNS name in lower case without a final dot,
+// with labels of letters, digits and inner hyphens, whose last label is not a number (so it is no IP
+// address). Otherwise it returns [ErrFormat]. Internationalised names are in A-label form.
 func ValidDomain(s string) error {
 	if len(s) == 0 || len(s) > MaxDomain {
 		return fmt.Errorf("domain of %d bytes: %w", len(s), ErrFormat)
@@ -127,9 +125,9 @@ func validLabel(s string) bool {
 
 func isLowerAlnum(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
 
-// ValidHostPort reports whether s is HOST or HOST:PORT in its one form: HOST a
-// domain, an IPv4 address or an IPv6 address in brackets without a zone; PORT 1
-// to 65535 without leading zeros; else [ErrFormat].
+// ValidHostPort returns nil if s is HOST or HOST:PORT in canonical form: HOST is a domain, an IPv4
+// address, or an IPv6 address in brackets without a zone; PORT is 1 to 65535 without leading zeros.
+// Otherwise it returns [ErrFormat].
 func ValidHostPort(s string) error {
 	host, port, hasPort, ok := splitHostPort(s)
 	if !ok || len(s) > MaxHostPort {
@@ -157,7 +155,7 @@ func ValidHostPort(s string) error {
 	return ValidDomain(host)
 }
 
-// splitHostPort cuts the port off; an IPv6 host keeps its brackets.
+// splitHostPort splits off the port; an IPv6 host keeps its brackets.
 func splitHostPort(s string) (host, port string, hasPort, ok bool) {
 	if strings.HasPrefix(s, "[") {
 		end := strings.IndexByte(s, ']')
@@ -175,7 +173,7 @@ func splitHostPort(s string) (host, port string, hasPort, ok bool) {
 	return host, port, hasPort, true
 }
 
-// addAddress adds user and domain, each behind its length in one byte.
+// addAddress adds user and domain, each with a one-byte length in front.
 func addAddress(b *cryptobyte.Builder, a Address) {
 	if err := a.Validate(); err != nil {
 		b.SetError(err)

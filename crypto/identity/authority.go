@@ -14,15 +14,14 @@ import (
 
 // Limits of certificates.
 const (
-	// MaxCertificate bounds a certificate's DER in bytes. Ours have 500 to 900;
-	// the rest is room for a domain of 253 bytes in several places.
+	// MaxCertificate bounds a certificate's DER in bytes. Ours have 500 to 900; the rest is room for a
+	// domain of 253 bytes in several places.
 	MaxCertificate = 2048
-	// ChainLength is the number of certificates in an account's chain: leaf
-	// and issuing CA. The root is known from the invite and never sent.
+	// ChainLength is the number of certificates in an account's chain: leaf and issuing CA. The root is
+	// known from the invite and never sent.
 	ChainLength = 2
 
-	// rootPathLen lets a root sign issuing CAs only, issuingPathLen lets those
-	// sign leaves only.
+	// rootPathLen lets a root sign issuing CAs only; issuingPathLen lets those sign leaves only.
 	rootPathLen    = 1
 	issuingPathLen = 0
 )
@@ -33,8 +32,8 @@ type Authority struct {
 	Key  key.SigningPrivate
 }
 
-// NewRoot makes a realm's root: a new key and a self-signed certificate, valid
-// from an hour before now for [RootLifetime].
+// NewRoot creates a realm's root: a new key and a self-signed certificate, valid from an hour before
+// now for [RootLifetime].
 func NewRoot(domain string, now time.Time) (*Authority, error) {
 	if err := ValidDomain(domain); err != nil {
 		return nil, fmt.Errorf("new root: %w", err)
@@ -57,9 +56,9 @@ func NewRoot(domain string, now time.Time) (*Authority, error) {
 	return &Authority{Cert: cert, Key: priv}, nil
 }
 
-// NewIssuing makes an issuing CA below root: a new key and a certificate that
-// may sign leaves only, is confined to the domain by a name constraint, and
-// never outlives the root. It fails with [ErrExpired] if the root has expired.
+// NewIssuing creates an issuing CA below root: a new key and a certificate that may sign leaves only,
+// is confined to the domain by a name constraint, and never outlives the root. It returns [ErrExpired]
+// if the root has expired.
 func (root *Authority) NewIssuing(domain string, now time.Time) (*Authority, error) {
 	if err := ValidDomain(domain); err != nil {
 		return nil, fmt.Errorf("new issuing CA: %w", err)
@@ -69,8 +68,7 @@ func (root *Authority) NewIssuing(domain string, now time.Time) (*Authority, err
 		return nil, fmt.Errorf("new issuing CA: %w", err)
 	}
 	tmpl := &x509.Certificate{
-		// The day tells the generations apart for people; the key ids do for
-		// programs.
+		// The date distinguishes the generations for people; programs use the key ids.
 		Subject: pkix.Name{
 			CommonName:   "secmsg issuing CA " + seconds(now).Format(time.DateOnly),
 			Organization: []string{domain},
@@ -82,7 +80,7 @@ func (root *Authority) NewIssuing(domain string, now time.Time) (*Authority, err
 		MaxPathLen:                  issuingPathLen,
 		MaxPathLenZero:              true,
 		KeyUsage:                    issuingUsage,
-		PermittedDNSDomainsCritical: true, // of the whole extension
+		PermittedDNSDomainsCritical: true, // applies to the whole extension
 		PermittedURIDomains:         []string{domain},
 	}
 	priv := key.GenerateSigning()
@@ -93,8 +91,7 @@ func (root *Authority) NewIssuing(domain string, now time.Time) (*Authority, err
 	return &Authority{Cert: cert, Key: priv}, nil
 }
 
-// ParseAuthority puts a stored certificate and its key together. It fails with
-// [ErrChain] if they do not belong to each other.
+// ParseAuthority combines a stored certificate and its key. It returns [ErrChain] if they do not match.
 func ParseAuthority(der []byte, priv key.SigningPrivate) (*Authority, error) {
 	cert, err := parseCertificate(der)
 	if err != nil {
@@ -110,9 +107,8 @@ func ParseAuthority(der []byte, priv key.SigningPrivate) (*Authority, error) {
 	return &Authority{Cert: cert, Key: priv}, nil
 }
 
-// ParseRoot parses a realm's root certificate and checks its profile and its
-// own signature. Whether it is the right one, only its fingerprint says. It
-// fails with [ErrChain].
+// ParseRoot parses a realm's root certificate and checks its profile and self-signature. Only its
+// fingerprint can show that it is the right root. It returns [ErrChain].
 func ParseRoot(der []byte) (*x509.Certificate, error) {
 	cert, err := parseCertificate(der)
 	if err != nil {
@@ -130,8 +126,8 @@ func ParseRoot(der []byte) (*x509.Certificate, error) {
 // RootFingerprint returns the realm's fingerprint.
 func RootFingerprint(root *x509.Certificate) Fingerprint { return sha256.Sum256(root.Raw) }
 
-// life returns the validity of a certificate that a signs now: dated back by
-// ClockSkew, but inside a's own validity at both ends.
+// life returns the validity period of a certificate that a signs now: dated back by ClockSkew, but
+// within a's own validity at both ends.
 func (a *Authority) life(now time.Time, lifetime time.Duration) (start, end time.Time, err error) {
 	if err := within(now, a.Cert.NotBefore, a.Cert.NotAfter); err != nil {
 		return start, end, fmt.Errorf("the issuer's certificate: %w", err)

@@ -14,19 +14,18 @@ import (
 // MaxDeviceName bounds a device's name in bytes.
 const MaxDeviceName = 64
 
-// Device is an account's device as its manifest lists it.
+// Device is a device of an account, as listed in its manifest.
 type Device struct {
-	ID       key.DeviceID // derived from Signing; Sign checks it, parsing sets it
+	ID       key.DeviceID // derived from the keys; Sign checks it, parsing sets it
 	Signing  key.SigningPublic
 	Exchange key.ExchangePublic
 	Name     string    // see ValidDeviceName
-	Added    time.Time // whole seconds; by the clock of the device that approved
+	Added    time.Time // whole seconds; by the clock of the approving device
 }
 
-// ValidDeviceName reports whether s can name a device: 1 to 64 bytes of UTF-8,
-// no space at the ends, no control and no formatting characters, so that a name
-// can be printed as it is and cannot pretend to be another one by writing
-// direction or by invisible characters; else [ErrFormat].
+// ValidDeviceName returns nil if s is a valid device name: 1 to 64 bytes of UTF-8, no space at either
+// end, no control and no formatting characters. Otherwise it returns [ErrFormat]. So a name can be
+// printed as it is, and cannot imitate another name by text direction or invisible characters.
 func ValidDeviceName(s string) error {
 	if len(s) == 0 || len(s) > MaxDeviceName {
 		return fmt.Errorf("device name of %d bytes: %w", len(s), ErrFormat)
@@ -37,9 +36,8 @@ func ValidDeviceName(s string) error {
 	return nil
 }
 
-// invisible reports whether r may not stand in a name. The ranges are spelt out,
-// because they must be the same for implementations with other versions of
-// Unicode (SPEC "Device manifest").
+// invisible reports whether r is not allowed in a name. The ranges are listed explicitly, because they
+// must be the same for implementations with other versions of Unicode (SPEC "Device manifest").
 func invisible(r rune) bool {
 	for _, x := range [...][2]rune{
 		{0x0000, 0x001f}, {0x007f, 0x00a0}, // controls, no-break space
@@ -67,7 +65,7 @@ func addDevice(b *cryptobyte.Builder, d Device) {
 	addTime(b, d.Added)
 }
 
-// readDevice reads what addDevice wrote, keys checked.
+// readDevice is the inverse of addDevice. It checks the keys.
 func readDevice(s *cryptobyte.String) (Device, error) {
 	var (
 		d                 Device
@@ -88,7 +86,7 @@ func readDevice(s *cryptobyte.String) (Device, error) {
 	return d, nil
 }
 
-// check reports whether a device can stand in a manifest.
+// check returns nil if the device may be in a manifest.
 func (d Device) check() error {
 	if d.Signing.IsZero() || d.Exchange.IsZero() || d.ID != key.NewDeviceID(d.Signing, d.Exchange) {
 		return fmt.Errorf("device %s: keys and id: %w", d.ID, ErrFormat)

@@ -13,18 +13,18 @@ import (
 
 // Sizes of an invite's parts.
 const (
-	// InviteTokenSize is the length of a token in bytes: 128 bits, so that
-	// guessing is hopeless at any rate a server can answer.
+	// InviteTokenSize is the length of a token in bytes: 128 bits cannot be guessed at any rate that a
+	// server can answer.
 	InviteTokenSize = 16
 	// FingerprintSize is the length of a realm's fingerprint: a SHA-256.
 	FingerprintSize = sha256.Size
 	// MaxInvite bounds an invite's text in bytes.
 	MaxInvite = len(URIScheme) + len("://") + MaxHostPort + len(invitePath) + 22 + 1 + 43
-	// DefaultPort is the port of an invite that names none.
+	// DefaultPort is the port of an invite without one.
 	DefaultPort = "8443"
 
-	// invitePath tells an invite from other codes: one shown as another is
-	// refused (a link code adds a device to an account).
+	// invitePath distinguishes an invite from other codes, such as a link code, which adds a device to
+	// an account. One kind of code is never accepted as another.
 	invitePath = "/join#"
 )
 
@@ -43,7 +43,7 @@ func ParseFingerprint(s string) (Fingerprint, error) {
 // String returns the fingerprint as 43 characters of base64url.
 func (f Fingerprint) String() string { return base64.RawURLEncoding.EncodeToString(f[:]) }
 
-// InviteToken is the secret that lets its holder make one account.
+// InviteToken is the secret that entitles its holder to register one account.
 type InviteToken struct {
 	key.Redacted
 	s key.Hidden[[InviteTokenSize]byte]
@@ -52,12 +52,11 @@ type InviteToken struct {
 // NewInviteToken makes a random token.
 func NewInviteToken() InviteToken {
 	var t [InviteTokenSize]byte
-	rand.Read(t[:]) // never fails (crypto/rand, since Go 1.24)
+	rand.Read(t[:]) // crypto/rand: never fails since Go 1.24
 	return InviteToken{s: key.Hide(&t)}
 }
 
-// InviteTokenFromBytes returns the token that b holds; [ErrFormat] unless b has
-// 16 bytes.
+// InviteTokenFromBytes returns b as a token, or [ErrFormat] unless b has 16 bytes.
 func InviteTokenFromBytes(b []byte) (InviteToken, error) {
 	if len(b) != InviteTokenSize {
 		return InviteToken{}, fmt.Errorf("invite token of %d bytes: %w", len(b), ErrFormat)
@@ -75,24 +74,23 @@ func (t InviteToken) Bytes() []byte {
 	return slices.Clone(b[:])
 }
 
-// Hash returns what a server stores instead of the token. Being random, the
-// token needs no slow hash; looking up a hash leaks nothing about it by timing.
+// Hash returns the hash that a server stores instead of the token. The token is random, so it needs no
+// slow hash; looking up the hash leaks nothing about the token by timing.
 func (t InviteToken) Hash() [sha256.Size]byte {
 	return sha256.Sum256(signingInput(labelInviteToken, t.Bytes()))
 }
 
-// Invite is what a new user gets from an administrator: where the server is, a
-// token, and the realm's fingerprint, by which the first connection is already
-// authenticated. Printing one does not show the token; URI does.
+// Invite is the code that a new user gets from an administrator: the server's address, a token, and the
+// realm's fingerprint, which authenticates even the first connection. Printing an Invite does not show
+// the token; URI does.
 type Invite struct {
 	Addr        string      // HOST or HOST:PORT, see ValidHostPort
 	Token       InviteToken // single use
 	Fingerprint Fingerprint
 }
 
-// ParseInvite parses secmsg://HOST[:PORT]/join#TOKEN.FINGERPRINT. Every text
-// that URI would not have written is refused with [ErrFormat]; errors never
-// quote the text, which holds a secret.
+// ParseInvite parses secmsg://HOST[:PORT]/join#TOKEN.FINGERPRINT. It refuses every text that URI would
+// not produce with [ErrFormat]. Errors never quote the text, because it contains a secret.
 func ParseInvite(s string) (Invite, error) {
 	if len(s) > MaxInvite {
 		return Invite{}, fmt.Errorf("invite of %d bytes: %w", len(s), ErrFormat)
@@ -126,8 +124,8 @@ func ParseInvite(s string) (Invite, error) {
 	return i, nil
 }
 
-// URI returns the invite as text, token included. It fails with [ErrFormat] if
-// Addr is not valid or the token is zero.
+// URI returns the invite as text, including the token. It returns [ErrFormat] if Addr is invalid or the
+// token is zero.
 func (i Invite) URI() (string, error) {
 	if err := ValidHostPort(i.Addr); err != nil {
 		return "", fmt.Errorf("invite: %w", err)
@@ -140,7 +138,7 @@ func (i Invite) URI() (string, error) {
 		base64.RawURLEncoding.EncodeToString(token[:]) + "." + i.Fingerprint.String(), nil
 }
 
-// DialAddr returns HOST:PORT, with [DefaultPort] if the invite names none.
+// DialAddr returns HOST:PORT, with [DefaultPort] for an invite without a port.
 func (i Invite) DialAddr() string {
 	if _, _, hasPort, _ := splitHostPort(i.Addr); hasPort {
 		return i.Addr
@@ -148,9 +146,8 @@ func (i Invite) DialAddr() string {
 	return i.Addr + ":" + DefaultPort
 }
 
-// decode64 decodes base64url without padding to exactly n bytes, in the one
-// encoding they have: the library ignores line breaks and, unless told, the
-// unused bits of the last character.
+// decode64 decodes base64url without padding to exactly n bytes. It accepts only the canonical
+// encoding: the library ignores line breaks and, by default, the unused bits of the last character.
 func decode64(s string, n int) ([]byte, error) {
 	if len(s) != base64.RawURLEncoding.EncodedLen(n) {
 		return nil, fmt.Errorf("%d characters: %w", len(s), ErrFormat)

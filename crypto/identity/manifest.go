@@ -16,23 +16,23 @@ import (
 const (
 	// MaxDevices bounds the devices of an account.
 	MaxDevices = 10
-	// MaxManifestVersion bounds the version: databases keep it as a signed number,
-	// and readers of JSON exactly only up to this one (RFC 8259, section 6).
+	// MaxManifestVersion bounds the version: databases store it as a signed number, and JSON readers
+	// represent integers exactly only up to this one (RFC 8259, section 6).
 	MaxManifestVersion = 1<<53 - 1
 	// MaxManifest bounds a signed manifest in bytes.
 	MaxManifest = 1 + (1 + MaxUser) + (1 + MaxDomain) + 8 + sha256.Size + 8 + 1 +
 		MaxDevices*(key.SigningPublicSize+key.ExchangePublicSize+1+MaxDeviceName+8) + key.SignatureSize
 )
 
-// Ages of a manifest. A server can withhold the manifest that removes a device;
-// since owners sign an unchanged list anew, one that gets old is noticed.
+// Ages of a manifest. A server can withhold the manifest that removes a device. Owners therefore sign
+// an unchanged list again, so that peers notice a manifest that gets old.
 const (
-	// ManifestRenewAfter is the age at which an owner signs its manifest anew.
+	// ManifestRenewAfter is the age at which an owner signs its manifest again.
 	ManifestRenewAfter = 30 * day
-	// ManifestStale is the age at which peers are warned: two renewals are missing.
+	// ManifestStale is the age at which peers get a warning: two renewals are missing.
 	ManifestStale = 60 * day
-	// manifestSkew is how far in the future a manifest may be dated before its
-	// owner signs it anew: until then its age says nothing.
+	// manifestSkew is how far in the future a manifest may be dated before its owner signs it again;
+	// until that date its age is meaningless.
 	manifestSkew = day
 )
 
@@ -41,19 +41,19 @@ const (
 type Manifest struct {
 	Address  Address
 	Version  uint64            // counts up from 1
-	Previous [sha256.Size]byte // ManifestHash of the one before; zero in version 1
+	Previous [sha256.Size]byte // ManifestHash of the previous manifest; zero in version 1
 	Devices  []Device          // 1 to MaxDevices, in the order of their ids
 	Time     time.Time         // whole seconds; by the clock of the primary device
 }
 
-// Stale reports whether the owner should have signed the manifest anew long ago.
+// Stale reports whether the owner should have signed the manifest again long ago.
 func (m Manifest) Stale(now time.Time) bool { return StaleAt(m.Time, now) }
 
-// StaleAt is [Manifest.Stale] for the time of a manifest.
+// StaleAt is [Manifest.Stale] for a manifest's time.
 func StaleAt(signed, now time.Time) bool { return now.Sub(signed) >= ManifestStale }
 
-// RenewalDue reports whether the owner is to sign the manifest anew: it is old,
-// or dated in the future by a clock that was wrong.
+// RenewalDue reports whether the owner should sign the manifest again: it is old, or a wrong clock
+// dated it in the future.
 func (m Manifest) RenewalDue(now time.Time) bool {
 	return now.Sub(m.Time) >= ManifestRenewAfter || m.Time.Sub(now) > manifestSkew
 }
@@ -67,9 +67,8 @@ func (m Manifest) Device(id key.DeviceID) (Device, bool) {
 	return m.Devices[i], true
 }
 
-// Sign encodes the manifest and signs it with the account's identity key.
-// Devices are put in order and times cut to whole seconds. It fails with
-// [ErrFormat] for what a parser would refuse.
+// Sign encodes the manifest and signs it with the account's identity key. It sorts the devices and cuts
+// times to whole seconds. It returns [ErrFormat] for a manifest that a parser would refuse.
 func (m Manifest) Sign(priv key.SigningPrivate) (signed []byte, err error) {
 	m.Devices = slices.Clone(m.Devices)
 	slices.SortFunc(m.Devices, compareDevices)
@@ -96,14 +95,14 @@ func (m Manifest) Sign(priv key.SigningPrivate) (signed []byte, err error) {
 	return signed, nil
 }
 
-// UnverifiedManifest is a manifest that is well-formed, but may be anybody's.
+// UnverifiedManifest is a well-formed manifest whose signature has not been checked.
 type UnverifiedManifest struct {
 	m         Manifest
 	body, sig []byte
 }
 
-// ParseManifest parses a signed manifest strictly; what it says is handed out
-// by Verify only. It fails with [ErrFormat].
+// ParseManifest parses a signed manifest strictly. Only Verify returns its contents. It returns
+// [ErrFormat].
 func ParseManifest(signed []byte) (UnverifiedManifest, error) {
 	body, sig, err := splitSignature(signed, MaxManifest)
 	if err != nil {
@@ -116,15 +115,15 @@ func ParseManifest(signed []byte) (UnverifiedManifest, error) {
 	return UnverifiedManifest{m: m, body: slices.Clone(body), sig: slices.Clone(sig)}, nil
 }
 
-// Claims returns the address and version that the manifest claims, to find the
-// key with which it must be verified.
+// Claims returns the address and version that the manifest claims, which select the key that verifies
+// it.
 func (u UnverifiedManifest) Claims() (Address, uint64) { return u.m.Address, u.m.Version }
 
 // Time returns the time that the manifest claims.
 func (u UnverifiedManifest) Time() time.Time { return u.m.Time }
 
-// Verify checks that the manifest is addr's and signed by its pinned identity
-// key, and returns it. It fails with [ErrName] and [ErrSignature].
+// Verify checks that the manifest belongs to addr and is signed by its pinned identity key, and returns
+// it. It returns [ErrName] and [ErrSignature].
 func (u UnverifiedManifest) Verify(addr Address, pinned key.SigningPublic) (Manifest, error) {
 	if u.m.Address != addr {
 		return Manifest{}, fmt.Errorf("manifest of %s, not %s: %w", u.m.Address, addr, ErrName)
@@ -144,13 +143,12 @@ func VerifyManifest(signed []byte, addr Address, pinned key.SigningPublic) (Mani
 	return u.Verify(addr, pinned)
 }
 
-// ManifestHash returns the SHA-256 of a signed manifest, signature included:
-// what the next one names as its previous.
+// ManifestHash returns the SHA-256 of a signed manifest, including the signature. The next manifest
+// names it as its previous one.
 func ManifestHash(signed []byte) [sha256.Size]byte { return sha256.Sum256(signed) }
 
-// ManifestVersion returns the version that a signed manifest says, without
-// looking at the rest of it: for one that was verified before. It fails with
-// [ErrFormat].
+// ManifestVersion returns the version in a signed manifest without looking at the rest; for a manifest
+// that was verified earlier. It returns [ErrFormat].
 func ManifestVersion(signed []byte) (uint64, error) {
 	in := cryptobyte.String(signed)
 	var (
@@ -164,12 +162,10 @@ func ManifestVersion(signed []byte) (uint64, error) {
 	return n, nil
 }
 
-// CheckSuccessor decides whether a manifest may take the place of the one that
-// is known, both signed and verified under the same pinned key and for the same
-// address. Versions may be missing between them. It returns nil if next is newer
-// or byte for byte the known one; [ErrOlder] if it is older, and [ErrFork] if it
-// has the same version with other bytes, or follows directly without naming the
-// known one as its previous.
+// CheckSuccessor decides whether next may replace the known manifest, both signed and verified under
+// the same pinned key and for the same address. Versions between them may be missing. It returns nil if
+// next is newer or byte for byte the known one; [ErrOlder] if it is older; and [ErrFork] if it has the
+// same version with other bytes, or follows directly without naming the known one as its previous.
 func CheckSuccessor(known, next []byte) error {
 	k, err := ParseManifest(known)
 	if err != nil {
@@ -223,9 +219,8 @@ func decodeManifest(body []byte) (Manifest, error) {
 	return m, nil
 }
 
-// check reports whether the manifest is consistent. Devices must stand in
-// ascending order of their ids, which gives a list one encoding and no device
-// twice.
+// check returns nil if the manifest is consistent. Devices must be in ascending order of their ids,
+// which gives a list exactly one encoding and excludes duplicates.
 func (m Manifest) check() error {
 	if err := m.Address.Validate(); err != nil {
 		return err

@@ -9,16 +9,15 @@ import (
 	"secmsg/crypto/key"
 )
 
-// PrekeyKind says what a prekey is for. The numbers are stable: they are signed
-// and stored.
+// PrekeyKind is the purpose of a prekey. The numbers are stable, because they are signed and stored.
 type PrekeyKind uint8
 
 // The kinds of prekeys.
 const (
 	// SignedExchange is the X25519 prekey that a device replaces weekly.
 	SignedExchange PrekeyKind = 1
-	// LastResortKEM is the ML-KEM-768 prekey that is used when one-time ones
-	// have run out, replaced weekly.
+	// LastResortKEM is the ML-KEM-768 prekey that is used when the one-time ones have run out. It is
+	// replaced weekly.
 	LastResortKEM PrekeyKind = 2
 	// OneTimeExchange is an X25519 prekey that the server hands out once.
 	OneTimeExchange PrekeyKind = 3
@@ -26,26 +25,25 @@ const (
 	OneTimeKEM PrekeyKind = 4
 )
 
-// Prekey sizes and lifetimes. A prekey is signed for no longer than its private
-// half lives: the private half of a signed or last-resort prekey is kept for
-// PrekeyKeep after its replacement, which is never before it was made, and a
-// one-time key that was fetched in its last second is kept as long again as a
-// message may be under way (SPEC "Prekeys").
+// Sizes and lifetimes of prekeys. A prekey is never signed for longer than its private half is kept.
+// The private half of a signed or last-resort prekey is kept for PrekeyKeep after the replacement of
+// the prekey. A one-time private half is kept for PrekeyKeep after its signed lifetime, because the key
+// may be fetched in its last second, and the message that uses it may be under way for that long (SPEC
+// "Prekeys").
 const (
-	// PrekeyLifetime is the signed life of a prekey: how long a device may be away
-	// and still be reached by somebody who has no session with it.
+	// PrekeyLifetime is the signed lifetime of a prekey: how long a device may be offline and still be
+	// reached by a peer that has no session with it.
 	PrekeyLifetime = 45 * day
-	// PrekeyReplaceAfter is the age at which a device that is online replaces
-	// its signed prekey and its last-resort key.
+	// PrekeyReplaceAfter is the age at which an online device replaces its signed prekey and
+	// last-resort key.
 	PrekeyReplaceAfter = 7 * day
-	// PrekeyKeep is how long a private half is kept after its replacement: the 30
-	// days for which a mailbox keeps a message, and half as much again for a
-	// sender that was away after it had sealed.
+	// PrekeyKeep is how long a private half is kept after its replacement: the 30 days for which a
+	// mailbox keeps a message, and half as long again for a sender that was offline after sealing it.
 	PrekeyKeep = 45 * day
 	// OneTimeKeep is how long an unused one-time private half is kept.
 	OneTimeKeep = PrekeyLifetime + PrekeyKeep
-	// PrekeySkew is how far the clocks of a device and of those that check its
-	// prekeys may differ.
+	// PrekeySkew is the tolerated difference between the clocks of a device and of peers that check its
+	// prekeys.
 	PrekeySkew = day
 
 	prekeyHead = 1 + 1 + 4 + 8
@@ -64,7 +62,7 @@ func (k PrekeyKind) IsKEM() bool { return k == LastResortKEM || k == OneTimeKEM 
 // OneTime reports whether k is handed out once.
 func (k PrekeyKind) OneTime() bool { return k == OneTimeExchange || k == OneTimeKEM }
 
-// String names the kind.
+// String returns the name of the kind.
 func (k PrekeyKind) String() string {
 	switch k {
 	case SignedExchange:
@@ -80,20 +78,19 @@ func (k PrekeyKind) String() string {
 	}
 }
 
-// Prekey is a public key that a device leaves at the server, so that others can
-// start a session with it while it is away.
+// Prekey is a public key that a device leaves at the server, so that others can start a session with it
+// while it is offline.
 type Prekey struct {
 	Kind      PrekeyKind
-	ID        uint32             // not zero; chosen by the device, unique for it and the kind
+	ID        uint32             // not zero; chosen by the device, unique per device and kind
 	Exchange  key.ExchangePublic // zero for KEM kinds
 	KEM       key.KEMPublic      // zero for exchange kinds
 	Expires   time.Time          // whole seconds
 	Signature []byte             // by the device's signing key
 }
 
-// SignPrekey returns p signed by the signing key of a device of the account addr.
-// Kind, ID, Expires and the key of the kind must be set; Expires is cut to whole
-// seconds.
+// SignPrekey returns p signed by the signing key of a device of account addr. Kind, ID, Expires and the
+// key of that kind must be set. Expires is cut to whole seconds.
 func SignPrekey(dev key.SigningPrivate, id key.DeviceID, addr Address, p Prekey) (Prekey, error) {
 	p.Expires = seconds(p.Expires)
 	input, err := p.input(addr, id)
@@ -106,11 +103,10 @@ func SignPrekey(dev key.SigningPrivate, id key.DeviceID, addr Address, p Prekey)
 	return p, nil
 }
 
-// Verify checks that dev, the signing key of the device with that id, signed the
-// prekey for the account addr, that it has not expired, and that it is not signed
-// for longer than its private half lives. It fails with [ErrFormat],
-// [ErrSignature], [ErrExpired] and [ErrNotYetValid]. That dev is one of addr's
-// devices, a manifest says.
+// Verify checks that dev, the signing key of device id, signed the prekey for account addr, that it has
+// not expired, and that it is not signed for longer than its private half is kept. It returns
+// [ErrFormat], [ErrSignature], [ErrExpired] and [ErrNotYetValid]. It does not check that dev belongs to
+// addr; that follows from a manifest.
 func (p Prekey) Verify(dev key.SigningPublic, id key.DeviceID, addr Address, now time.Time) error {
 	input, err := p.input(addr, id)
 	if err != nil {
@@ -128,7 +124,7 @@ func (p Prekey) Verify(dev key.SigningPublic, id key.DeviceID, addr Address, now
 	return nil
 }
 
-// KeyBytes returns the encoding of the key that the kind has.
+// KeyBytes returns the encoded key of the prekey's kind.
 func (p Prekey) KeyBytes() []byte {
 	if p.Kind.IsKEM() {
 		return p.KEM.Bytes()
@@ -136,8 +132,7 @@ func (p Prekey) KeyBytes() []byte {
 	return p.Exchange.Bytes()
 }
 
-// Marshal returns the one encoding of a signed prekey; [ErrFormat] if p is not
-// complete.
+// Marshal returns the canonical encoding of a signed prekey, or [ErrFormat] if p is incomplete.
 func (p Prekey) Marshal() ([]byte, error) {
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("marshal prekey: %w", err)
@@ -155,8 +150,8 @@ func (p Prekey) Marshal() ([]byte, error) {
 	return b.Bytes()
 }
 
-// ParsePrekey parses what Marshal returns. The signature is not checked: Verify
-// does. It fails with [ErrFormat] or an error of package key.
+// ParsePrekey parses the output of Marshal. It does not check the signature; Verify does. It returns
+// [ErrFormat] or an error of package key.
 func ParsePrekey(data []byte) (Prekey, error) {
 	var (
 		in      = cryptobyte.String(data)
@@ -193,7 +188,7 @@ func ParsePrekey(data []byte) (Prekey, error) {
 	return p, nil
 }
 
-// check reports whether kind, id and key fit together.
+// check returns nil if kind, id and key are consistent.
 func (p Prekey) check() error {
 	if !p.Kind.Valid() || p.ID == 0 || p.KEM.IsZero() == p.Kind.IsKEM() || p.Exchange.IsZero() != p.Kind.IsKEM() {
 		return fmt.Errorf("%s prekey %d: %w", p.Kind, p.ID, ErrFormat)
@@ -201,7 +196,7 @@ func (p Prekey) check() error {
 	return nil
 }
 
-// input returns what the signature covers.
+// input returns the signed bytes.
 func (p Prekey) input(addr Address, dev key.DeviceID) ([]byte, error) {
 	if err := p.check(); err != nil {
 		return nil, err
@@ -213,7 +208,7 @@ func (p Prekey) input(addr Address, dev key.DeviceID) ([]byte, error) {
 	b.AddBytes(dev[:])
 	b.AddUint32(p.ID)
 	addTime(b, p.Expires)
-	b.AddBytes(p.KeyBytes()) // last, and as long as the kind says
+	b.AddBytes(p.KeyBytes()) // last; its length follows from the kind
 	body, err := b.Bytes()
 	if err != nil {
 		return nil, err

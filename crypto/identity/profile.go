@@ -16,18 +16,17 @@ import (
 	"secmsg/crypto/key"
 )
 
-// This file holds the profile of SPEC "Certificates" that root and issuing CA
-// must have, as far as they have it in common with account certificates.
+// This file implements the profile of SPEC "Certificates" for root and issuing CA, as far as account
+// certificates share it.
 
-// Key usages of the profile (RFC 5280, 4.2.1.3). An issuing CA also signs realm
-// statements.
+// Key usages of the profile (RFC 5280, section 4.2.1.3). An issuing CA also signs realm statements.
 const (
 	rootUsage    = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	issuingUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature
 	accountUsage = x509.KeyUsageDigitalSignature
 )
 
-// parseCertificate parses DER, bounded and without anything behind it.
+// parseCertificate parses DER of bounded length, with no bytes after it.
 func parseCertificate(der []byte) (*x509.Certificate, error) {
 	if len(der) > MaxCertificate {
 		return nil, fmt.Errorf("certificate of %d bytes: %w", len(der), ErrChain)
@@ -39,8 +38,7 @@ func parseCertificate(der []byte) (*x509.Certificate, error) {
 	return cert, nil
 }
 
-// certificateKey returns the certified key, which must be Ed25519 and pass the
-// checks of package key.
+// certificateKey returns the certified key, which must be Ed25519 and pass the checks of package key.
 func certificateKey(cert *x509.Certificate) (key.SigningPublic, error) {
 	std, ok := cert.PublicKey.(ed25519.PublicKey)
 	if !ok || cert.SignatureAlgorithm != x509.PureEd25519 {
@@ -53,7 +51,7 @@ func certificateKey(cert *x509.Certificate) (key.SigningPublic, error) {
 	return pub, nil
 }
 
-// checkRoot checks the profile of a root, all but its own signature.
+// checkRoot checks the profile of a root, except its self-signature.
 func checkRoot(cert *x509.Certificate) error {
 	if _, err := certificateKey(cert); err != nil {
 		return fmt.Errorf("root: %w", err)
@@ -67,8 +65,8 @@ func checkRoot(cert *x509.Certificate) error {
 	return nil
 }
 
-// checkIssuing checks the profile of an issuing CA of domain, and that root
-// signed it. It does not look at the time.
+// checkIssuing checks the profile of an issuing CA of domain, and root's signature on it. It ignores
+// the validity period.
 func checkIssuing(root, cert *x509.Certificate, domain string) error {
 	if _, err := certificateKey(cert); err != nil {
 		return fmt.Errorf("issuing CA: %w", err)
@@ -82,10 +80,9 @@ func checkIssuing(root, cert *x509.Certificate, domain string) error {
 	return checkConfined(cert, domain)
 }
 
-// checkConfined checks that a name constraint confines an issuing CA to account
-// URIs of exactly one domain. Other kinds of names are left alone: the TLS names
-// of a realm may lie elsewhere. The extension is compared as a whole, in its one
-// encoding (RFC 5280, 4.2.1.10).
+// checkConfined checks that a name constraint confines an issuing CA to account URIs of exactly one
+// domain. It ignores other kinds of names, because the TLS names of a realm may be elsewhere. The
+// extension is compared as a whole, in its only encoding (RFC 5280, section 4.2.1.10).
 func checkConfined(cert *x509.Certificate, domain string) error {
 	b := cryptobyte.NewBuilder(nil)
 	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
@@ -106,7 +103,7 @@ func checkConfined(cert *x509.Certificate, domain string) error {
 	return nil
 }
 
-// extension returns the extension with an id; crypto/x509 refuses two of one.
+// extension returns the extension with an id; crypto/x509 refuses duplicates.
 func extension(exts []pkix.Extension, id asn1.ObjectIdentifier) (pkix.Extension, bool) {
 	i := slices.IndexFunc(exts, func(e pkix.Extension) bool { return e.Id.Equal(id) })
 	if i < 0 {
@@ -115,10 +112,10 @@ func extension(exts []pkix.Extension, id asn1.ObjectIdentifier) (pkix.Extension,
 	return exts[i], true
 }
 
-// oidNameConstraints is id-ce-nameConstraints (RFC 5280, 4.2.1.10).
+// oidNameConstraints is id-ce-nameConstraints (RFC 5280, section 4.2.1.10).
 func oidNameConstraints() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 5, 29, 30} }
 
-// checkCA checks what root and issuing CA have in common.
+// checkCA checks the properties that root and issuing CA share.
 func checkCA(cert *x509.Certificate, pathLen int, usage x509.KeyUsage) error {
 	switch {
 	case cert.Version != 3:
@@ -140,8 +137,8 @@ func checkCA(cert *x509.Certificate, pathLen int, usage x509.KeyUsage) error {
 	return nil
 }
 
-// checkSignedBy checks that parent signed cert, names and key ids included, and
-// that cert lives inside parent's life and no longer than lifetime.
+// checkSignedBy checks that parent signed cert, including names and key ids, and that cert's validity
+// period lies within parent's and is at most lifetime.
 func checkSignedBy(cert, parent *x509.Certificate, lifetime time.Duration) error {
 	switch {
 	case !bytes.Equal(cert.RawIssuer, parent.RawSubject):

@@ -16,9 +16,8 @@ const (
 	MaxRole = 16
 )
 
-// Registration is what a device proves when it joins an account: that it has
-// the signing key, and wants to be a device of this account, whose identity key
-// is that one, with that exchange key.
+// Registration is a device's statement when it joins an account: it holds the signing key, and wants to
+// be a device of this account with this identity key and this exchange key.
 type Registration struct {
 	Address  Address
 	Identity key.SigningPublic // of the account
@@ -38,8 +37,8 @@ func (r Registration) Sign(dev key.SigningPrivate) ([]byte, error) {
 	return sig, nil
 }
 
-// Verify checks a proof by the device's signing key. It fails with
-// [ErrSignature] and, for fields that are not valid, [ErrFormat].
+// Verify checks a proof by the device's signing key. It returns [ErrSignature] or, for invalid fields,
+// [ErrFormat].
 func (r Registration) Verify(dev key.SigningPublic, proof []byte) error {
 	input, err := r.input(dev)
 	if err != nil {
@@ -68,13 +67,13 @@ func (r Registration) input(dev key.SigningPublic) ([]byte, error) {
 	return signingInput(labelRegistration, body), nil
 }
 
-// Challenge is what a device signs to get an access token. The realm follows
-// from the address.
+// Challenge is the structure that a device signs to get an access token. The address determines the
+// realm.
 type Challenge struct {
 	Address Address
 	Device  key.DeviceID
-	Role    string // what the token is to be good for: 1 to 16 of a-z
-	Nonce   []byte // the server's, ChallengeNonceSize
+	Role    string // the role of the token: 1 to 16 of a-z
+	Nonce   []byte // the server's nonce, ChallengeNonceSize bytes
 }
 
 // Sign returns the answer by the device's signing key.
@@ -90,9 +89,8 @@ func (c Challenge) Sign(dev key.SigningPrivate) ([]byte, error) {
 	return sig, nil
 }
 
-// Verify checks an answer by the device's signing key. It fails with
-// [ErrSignature] and, for fields that are not valid, [ErrFormat]. That the nonce
-// is the server's own and unused is the server's to check.
+// Verify checks an answer by the device's signing key. It returns [ErrSignature] or, for invalid
+// fields, [ErrFormat]. The server itself must check that the nonce is its own and unused.
 func (c Challenge) Verify(dev key.SigningPublic, answer []byte) error {
 	input, err := c.input()
 	if err != nil {

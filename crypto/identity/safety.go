@@ -11,13 +11,13 @@ import (
 	"secmsg/crypto/key"
 )
 
-// Parameters of the safety number, which are Signal's (libsignal's numeric
-// fingerprint, version 0; SPEC "Safety number").
+// Parameters of the safety number. They equal Signal's (libsignal's numeric fingerprint, version 0;
+// SPEC "Safety number").
 const (
-	// safetyIterations is the number of hashes, which makes a search for a key
-	// with a similar number 2^12 times as dear.
+	// safetyIterations is the number of hashes. It makes searching for a key with a similar number 2^12
+	// times as expensive.
 	safetyIterations = 5200
-	// safetyVersion stands in front of the first hash.
+	// safetyVersion is the prefix of the first hash input.
 	safetyVersion = 0
 	// safetyGroups and safetyGroupBytes: each party's half is 6 groups of five
 	// digits, each from five bytes of the hash.
@@ -29,14 +29,14 @@ const (
 	SafetyDigits = 2 * safetyGroups * 5
 )
 
-// SafetyNumber is what two people compare to be sure that each has the other's
-// true identity key. It is the same on both sides, and comparable.
+// SafetyNumber is the number that two people compare to be sure that each has the other's true identity
+// key. It is the same on both sides, and comparable.
 type SafetyNumber struct {
 	digits [2][safetyGroups * 5]byte // ascending
 }
 
-// NewSafetyNumber computes the safety number of two accounts, in either order.
-// It takes about 5 ms. It fails if a key is zero or an address not valid.
+// NewSafetyNumber computes the safety number of two accounts, in either order. It takes about 5 ms. It
+// returns an error if a key is zero or an address invalid.
 func NewSafetyNumber(a Address, aKey key.SigningPublic, b Address, bKey key.SigningPublic) (SafetyNumber, error) {
 	if aKey.IsZero() || bKey.IsZero() {
 		return SafetyNumber{}, fmt.Errorf("safety number: %w", key.ErrNoKey)
@@ -52,8 +52,8 @@ func NewSafetyNumber(a Address, aKey key.SigningPublic, b Address, bKey key.Sign
 	), nil
 }
 
-// String returns the 60 digits. They are never to be shown shortened: a search
-// for half of them is within reach.
+// String returns the 60 digits. Never show them shortened: finding a key that matches half of them is
+// feasible.
 func (s SafetyNumber) String() string { return string(s.digits[0][:]) + string(s.digits[1][:]) }
 
 // Grouped returns the digits in twelve groups of five, separated by spaces.
@@ -65,11 +65,11 @@ func (s SafetyNumber) Grouped() string {
 	return strings.Join(groups, " ")
 }
 
-// MatchDigits compares the number with what a person typed or a script has:
-// sixty digits, spaces and line breaks between them ignored. It fails with
-// [ErrFormat] for anything else, and [ErrMismatch].
+// MatchDigits compares the number with a person's or script's input: sixty digits; spaces and line
+// breaks between them are ignored. It returns [ErrMismatch] for another number and [ErrFormat] for
+// anything else.
 func (s SafetyNumber) MatchDigits(input string) error {
-	// Room for groups on lines of their own; more is no safety number.
+	// This leaves room for groups on separate lines; longer input is no safety number.
 	if len(input) > 4*SafetyDigits {
 		return fmt.Errorf("safety number of %d bytes: %w", len(input), ErrFormat)
 	}
@@ -83,8 +83,8 @@ func (s SafetyNumber) MatchDigits(input string) error {
 	return nil
 }
 
-// safetyHash is Signal's iterated hash of one party: h = version || key || id,
-// then n times h = SHA-512(h || key).
+// safetyHash is Signal's iterated hash of one party: h = version || key || id, then n times h =
+// SHA-512(h || key).
 func safetyHash(pub, id []byte, n int) [sha512.Size]byte {
 	h := binary.BigEndian.AppendUint16(nil, safetyVersion)
 	h = append(h, pub...)
@@ -98,7 +98,7 @@ func safetyHash(pub, id []byte, n int) [sha512.Size]byte {
 	return sum
 }
 
-// safetyOf puts the halves of two parties in order.
+// safetyOf sorts the halves of two parties.
 func safetyOf(a, b [sha512.Size]byte) SafetyNumber {
 	s := SafetyNumber{digits: [2][safetyGroups * 5]byte{safetyHalf(a), safetyHalf(b)}}
 	if bytes.Compare(s.digits[0][:], s.digits[1][:]) > 0 {

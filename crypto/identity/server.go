@@ -15,16 +15,14 @@ import (
 const (
 	// MaxServerHosts bounds the names in a TLS certificate.
 	MaxServerHosts = 32
-	// MaxServerChain bounds the certificates of a TLS chain that
-	// [VerifyServer] looks at.
+	// MaxServerChain bounds the certificates of a TLS chain that [VerifyServer] accepts.
 	MaxServerChain = 4
 )
 
-// IssueServer makes a TLS certificate for the realm's server and returns its
-// DER. domain is always among its names; hosts are further DNS names and IP
-// addresses (without ports or brackets). pub may be any key that crypto/x509
-// knows. It lives for [ServerLifetime], but never longer than its issuer, and
-// is no account certificate: its extended key usage is serverAuth.
+// IssueServer issues a TLS certificate for the realm's server and returns its DER. domain is always one
+// of its names; hosts are additional DNS names and IP addresses (without ports or brackets). pub may be
+// any key that crypto/x509 supports. The certificate is valid for [ServerLifetime], but never longer
+// than its issuer. It cannot serve as an account certificate: its extended key usage is serverAuth.
 func (iss *Authority) IssueServer(domain string, hosts []string, pub crypto.PublicKey, now time.Time) ([]byte, error) {
 	if err := ValidDomain(domain); err != nil {
 		return nil, fmt.Errorf("server certificate: %w", err)
@@ -64,9 +62,8 @@ func (iss *Authority) IssueServer(domain string, hosts []string, pub crypto.Publ
 	return der, nil
 }
 
-// VerifyServer checks that a TLS chain, leaf first, leads to root and is good
-// for host at a time. System roots play no part. It fails with [ErrExpired],
-// [ErrNotYetValid], [ErrName] or [ErrChain].
+// VerifyServer checks that a TLS chain, leaf first, leads to root and is valid for host at a time.
+// System roots are not used. It returns [ErrExpired], [ErrNotYetValid], [ErrName] or [ErrChain].
 func VerifyServer(root *x509.Certificate, chain []*x509.Certificate, host string, at time.Time) error {
 	if root == nil || len(chain) == 0 || len(chain) > MaxServerChain {
 		return fmt.Errorf("verify server: %d certificates: %w", len(chain), ErrChain)
@@ -96,8 +93,8 @@ func VerifyServer(root *x509.Certificate, chain []*x509.Certificate, host string
 	return nil
 }
 
-// TLSKeyHash returns the SHA-256 of a certificate's SubjectPublicKeyInfo, by
-// which a realm statement names a TLS key.
+// TLSKeyHash returns the SHA-256 of a certificate's SubjectPublicKeyInfo, which identifies a TLS key in
+// a realm statement.
 func TLSKeyHash(cert *x509.Certificate) [sha256.Size]byte {
 	return sha256.Sum256(cert.RawSubjectPublicKeyInfo)
 }

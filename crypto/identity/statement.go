@@ -17,7 +17,7 @@ import (
 const (
 	// MaxEntries bounds the entry points of a realm.
 	MaxEntries = 8
-	// MaxTLSKeys bounds the further TLS keys of a realm.
+	// MaxTLSKeys bounds the additional TLS keys of a realm.
 	MaxTLSKeys = 16
 	// MaxStatement bounds a signed statement in bytes.
 	MaxStatement = 1 + 1 + MaxDomain + EpochSize + 8 + 8 + 1 + MaxEntries*(2+MaxHostPort) +
@@ -26,20 +26,19 @@ const (
 	EpochSize = 16
 )
 
-// RealmStatement is what a realm says about itself: where it can be reached, by
-// which TLS keys besides those of its own CA, and which epoch it is in.
+// RealmStatement is a realm's signed description: its entry points, its TLS keys besides those of its
+// own CA, and its epoch.
 type RealmStatement struct {
 	Domain  string
 	Entry   []string            // HOST or HOST:PORT, the preferred one first
 	TLSKeys [][sha256.Size]byte // see TLSKeyHash; in no particular order
-	Epoch   [EpochSize]byte     // random; a new one after a restore from a backup
-	LogKey  key.SigningPublic   // the transparency log's key; zero: no log yet
+	Epoch   [EpochSize]byte     // random; changes after a restore from a backup
+	LogKey  key.SigningPublic   // the transparency log's key; zero while there is no log
 	Issued  time.Time           // whole seconds
 	Expires time.Time           // whole seconds, at most StatementLifetime after Issued
 }
 
-// Sign encodes the statement and signs it with an issuing CA. Times are cut to
-// whole seconds.
+// Sign encodes the statement and signs it with an issuing CA. It cuts times to whole seconds.
 func (s RealmStatement) Sign(iss *Authority) ([]byte, error) {
 	body, err := s.encode()
 	if err != nil {
@@ -52,11 +51,10 @@ func (s RealmStatement) Sign(iss *Authority) ([]byte, error) {
 	return signed, nil
 }
 
-// VerifyStatement checks a signed statement: issuingDER must be an issuing CA of
-// the statement's domain below root, and now must lie within the life of all.
-// It fails with [ErrFormat], [ErrChain], [ErrName] and [ErrSignature]; with
-// [ErrExpired] and [ErrNotYetValid] all else is proved and the statement is
-// filled in.
+// VerifyStatement checks a signed statement: issuingDER must be an issuing CA of the statement's domain
+// below root, and now must be within the validity of all of them. It returns [ErrFormat], [ErrChain],
+// [ErrName] and [ErrSignature]. With [ErrExpired] and [ErrNotYetValid] everything else is proved and
+// the statement is filled in.
 func VerifyStatement(root *x509.Certificate, issuingDER, signed []byte, now time.Time) (RealmStatement, error) {
 	s, err := verifyStatement(root, issuingDER, signed, now)
 	if err != nil {
@@ -100,7 +98,7 @@ func verifyStatement(root *x509.Certificate, issuingDER, signed []byte, now time
 			return s, fmt.Errorf("certificate %q %w", c.Subject.CommonName, err)
 		}
 	}
-	// A client's clock may be a little slow; certificates are dated back.
+	// A client's clock may be slightly slow; certificates are dated back.
 	return s, within(now, s.Issued.Add(-ClockSkew), s.Expires)
 }
 
@@ -111,7 +109,7 @@ func (s RealmStatement) encode() ([]byte, error) {
 	keys := slices.Clone(s.TLSKeys)
 	slices.SortFunc(keys, func(a, b [sha256.Size]byte) int { return bytes.Compare(a[:], b[:]) })
 	if len(slices.Compact(slices.Clone(keys))) != len(keys) {
-		return nil, fmt.Errorf("a TLS key twice: %w", ErrFormat)
+		return nil, fmt.Errorf("duplicate TLS key: %w", ErrFormat)
 	}
 	b := cryptobyte.NewBuilder(nil)
 	b.AddUint8(version)
@@ -135,7 +133,7 @@ func (s RealmStatement) encode() ([]byte, error) {
 	return b.Bytes()
 }
 
-// check reports whether the fields are within their limits.
+// check returns nil if the fields are within their limits.
 func (s RealmStatement) check() error {
 	if err := ValidDomain(s.Domain); err != nil {
 		return err
@@ -148,12 +146,12 @@ func (s RealmStatement) check() error {
 			return err
 		}
 		if slices.Contains(s.Entry[:i], e) {
-			return fmt.Errorf("entry %q twice: %w", e, ErrFormat)
+			return fmt.Errorf("duplicate entry %q: %w", e, ErrFormat)
 		}
 	}
 	life := seconds(s.Expires).Sub(seconds(s.Issued))
 	if life <= 0 || life > StatementLifetime {
-		return fmt.Errorf("a life of %s: %w", life, ErrFormat)
+		return fmt.Errorf("lifetime of %s: %w", life, ErrFormat)
 	}
 	return nil
 }

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// maxUnix is the last second of the year 9999, the end of the times that X.509
-// can express; no structure carries a later one.
+// maxUnix is the last second of the year 9999, the latest time that X.509 can express; no structure
+// contains a later one.
 const maxUnix = 253402300799
 
 // seconds returns t as it is encoded: whole seconds, UTC.
@@ -24,7 +24,7 @@ func addTime(b *cryptobyte.Builder, t time.Time) {
 	b.AddUint64(uint64(u))
 }
 
-// readTime reads what addTime wrote.
+// readTime is the inverse of addTime.
 func readTime(s *cryptobyte.String, out *time.Time) bool {
 	var u uint64
 	if !s.ReadUint64(&u) || u > maxUnix {
@@ -34,7 +34,7 @@ func readTime(s *cryptobyte.String, out *time.Time) bool {
 	return true
 }
 
-// within reports whether at lies between two times, both included.
+// within returns nil if at is between two times, both included.
 func within(at, notBefore, notAfter time.Time) error {
 	switch {
 	case at.Before(notBefore):

@@ -6,27 +6,24 @@ import (
 	"fmt"
 )
 
-// DeviceIDSize is the length of a device id in bytes: 128 bits of a SHA-256,
-// out of reach of a second preimage. Two key pairs of one's own with one id cost
-// 2^64 hashes and gain nothing: only their owner can list them, and a manifest
-// has no id twice.
+// DeviceIDSize is the length of a device id in bytes: 128 bits of a SHA-256, so a second preimage is
+// infeasible. Two key pairs of one owner with the same id take 2^64 hashes and gain nothing: only that
+// owner can list them, and a manifest has no duplicate ids.
 const DeviceIDSize = 16
 
 // DeviceIDTextSize is the length of a device id as text.
 const DeviceIDTextSize = 26
 
-// deviceIDAlphabet is RFC 4648 base32 in lower case, as ids stand in paths and
-// on command lines.
+// deviceIDAlphabet is RFC 4648 base32 in lower case, because ids are used in paths and on command
+// lines.
 const deviceIDAlphabet = "abcdefghijklmnopqrstuvwxyz234567"
 
-// DeviceID names a device: the first 16 bytes of SHA-256 over its Ed25519
-// signing key and its X25519 exchange key (SPEC "Keys and encodings"). So a
-// device that had another key would be another device, and nobody has to remember
-// which keys an id had. It is comparable; the zero value names no device.
+// DeviceID names a device: the first 16 bytes of SHA-256 over its Ed25519 signing key and its X25519
+// exchange key (SPEC "Keys and encodings"). A device with other keys is another device, so nobody has
+// to remember which keys belong to an id. It is comparable; the zero value names no device.
 type DeviceID [DeviceIDSize]byte
 
-// DeviceIDFromBytes returns the device id that b holds. It fails with
-// [ErrLength] unless b has 16 bytes.
+// DeviceIDFromBytes returns b as a device id, or [ErrLength] unless b has 16 bytes.
 func DeviceIDFromBytes(b []byte) (DeviceID, error) {
 	if len(b) != DeviceIDSize {
 		return DeviceID{}, fmt.Errorf("device id of %d bytes: %w", len(b), ErrLength)
@@ -34,8 +31,8 @@ func DeviceIDFromBytes(b []byte) (DeviceID, error) {
 	return DeviceID(b), nil
 }
 
-// ParseDeviceID parses the text form, 26 characters of lower-case base32
-// without padding. It refuses every text that String would not have written.
+// ParseDeviceID parses the text form, 26 characters of lower-case base32 without padding. It refuses
+// every text that String would not produce.
 func ParseDeviceID(s string) (DeviceID, error) {
 	if len(s) != DeviceIDTextSize {
 		return DeviceID{}, fmt.Errorf("device id of %d characters: %w", len(s), ErrLength)
@@ -73,8 +70,7 @@ func (d *DeviceID) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// NewDeviceID returns the id of the device that has these keys; the zero id if
-// one of them is missing.
+// NewDeviceID returns the id of the device with these keys, or the zero id if a key is missing.
 func NewDeviceID(signing SigningPublic, exchange ExchangePublic) DeviceID {
 	if signing.IsZero() || exchange.IsZero() {
 		return DeviceID{}

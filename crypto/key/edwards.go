@@ -2,18 +2,18 @@ package key
 
 import "math/big"
 
-// checkEdwards reports why b is not the canonical encoding of an Ed25519 point
-// that may be a public key. crypto/ed25519 accepts points of small order, under
-// which one signature verifies for many messages, and encodings with y >= p,
-// which give one key two names; both are refused here, once, at parse time.
+// checkEdwards returns an error if b is not the canonical encoding of an Ed25519 point that may be a
+// public key. crypto/ed25519 accepts points of small order, under which one signature verifies for many
+// messages, and encodings with y >= p, which give one key two encodings. Both are refused here, at
+// parse time.
 //
 // Public keys are public: nothing here needs constant time.
 func checkEdwards(b [SigningPublicSize]byte) error {
 	if !belowP(b) {
 		return ErrEncoding
 	}
-	// The two points with x = 0 have small order, so that this also refuses
-	// their encodings with a sign bit, which RFC 8032, 5.1.3 forbids.
+	// The two points with x = 0 have small order, so this also refuses their encodings with a sign bit,
+	// which RFC 8032, section 5.1.3 forbids.
 	y := b
 	y[31] &= 0x7f
 	for _, small := range smallOrderEdwards() {
@@ -28,8 +28,8 @@ func checkEdwards(b [SigningPublicSize]byte) error {
 	return nil
 }
 
-// belowP reports whether the little-endian number in b, without its top bit, is
-// below p = 2^255 - 19: such an encoding of a field element is the only one.
+// belowP reports whether the little-endian number in b, without its top bit, is below p = 2^255 - 19.
+// Only then is it the canonical encoding of a field element.
 func belowP(b [32]byte) bool {
 	if b[31]&0x7f != 0x7f {
 		return true
@@ -42,10 +42,9 @@ func belowP(b [32]byte) bool {
 	return b[0] < 0xed
 }
 
-// onEdwards reports whether a point with this y exists: x^2 = (y^2-1)/(d*y^2+1)
-// must be a square (RFC 8032, 5.1.3). A quotient is a square exactly when the
-// product of its parts is, so that no inversion is needed; the divisor is never
-// zero since -1/d is no square.
+// onEdwards reports whether a point with this y exists: x^2 = (y^2-1)/(d*y^2+1) must be a square (RFC
+// 8032, section 5.1.3). A quotient is a square exactly when the product of its parts is, so no
+// inversion is needed. The divisor is never zero, since -1/d is not a square.
 func onEdwards(y [32]byte) bool {
 	p := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
 	d := new(big.Int).SetBytes([]byte(edwardsD))
@@ -60,7 +59,7 @@ func onEdwards(y [32]byte) bool {
 	return big.Jacobi(u.Mul(u, v).Mod(u, p), p) == 1
 }
 
-// edwardsD is the curve constant d = -121665/121666, big-endian (RFC 8032, 5.1).
+// edwardsD is the curve constant d = -121665/121666, big-endian (RFC 8032, section 5.1).
 const edwardsD = "\x52\x03\x6c\xee\x2b\x6f\xfe\x73\x8c\xc7\x40\x79\x77\x79\xe8\x98" +
 	"\x00\x70\x0a\x4d\x41\x41\xd8\xab\x75\xeb\x4d\xca\x13\x59\x78\xa3"
 

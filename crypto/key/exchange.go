@@ -15,14 +15,14 @@ const (
 	ExchangeSecretSize  = 32
 )
 
-// ExchangePublic is an X25519 public key. It is comparable. The zero value is
-// no key; an exchange with it fails.
+// ExchangePublic is an X25519 public key. It is comparable. The zero value is not a key; an exchange
+// with it fails.
 type ExchangePublic struct{ b [ExchangePublicSize]byte }
 
-// ParseExchangePublic parses a 32-byte u coordinate. Unlike RFC 7748 it refuses
-// u >= p and a set top bit, which no honest implementation sends, so that a key
-// has one encoding. It fails with [ErrLength], [ErrEncoding] and, for the five
-// coordinates with which every exchange gives zero, [ErrLowOrder].
+// ParseExchangePublic parses a 32-byte u coordinate. Unlike RFC 7748 it refuses u >= p and a set top
+// bit, which no honest implementation sends, so that a key has exactly one encoding. It returns
+// [ErrLength], [ErrEncoding] and, for the five coordinates with which every exchange yields zero,
+// [ErrLowOrder].
 func ParseExchangePublic(b []byte) (ExchangePublic, error) {
 	if len(b) != ExchangePublicSize {
 		return ExchangePublic{}, fmt.Errorf("x25519 public key of %d bytes: %w", len(b), ErrLength)
@@ -45,10 +45,10 @@ func (p ExchangePublic) Bytes() []byte { return slices.Clone(p.b[:]) }
 // Equal reports whether p and q are the same key.
 func (p ExchangePublic) Equal(q ExchangePublic) bool { return p == q }
 
-// IsZero reports whether p is no key.
+// IsZero reports whether p is the zero value.
 func (p ExchangePublic) IsZero() bool { return p == ExchangePublic{} }
 
-// String returns the key in hexadecimal behind "x25519:".
+// String returns "x25519:" and the key in hexadecimal.
 func (p ExchangePublic) String() string { return "x25519:" + hex.EncodeToString(p.b[:]) }
 
 // ExchangePrivate is an X25519 private key. Copies share one secret.
@@ -62,17 +62,17 @@ type ExchangePrivate struct {
 func GenerateExchange() ExchangePrivate {
 	var b [ExchangePrivateSize]byte
 	defer clear(b[:])
-	rand.Read(b[:]) // never fails (crypto/rand, since Go 1.24)
+	rand.Read(b[:]) // crypto/rand: never fails since Go 1.24
 	p, err := ParseExchangePrivate(b[:])
 	if err != nil {
-		// Only a wrong length fails, and the length is constant.
+		// Only a wrong length can fail, and the length is constant.
 		panic("key: " + err.Error())
 	}
 	return p
 }
 
-// ParseExchangePrivate makes the key of a 32-byte scalar, clamped in use as RFC
-// 7748 says. It fails with [ErrLength].
+// ParseExchangePrivate returns the key of a 32-byte scalar, which is clamped in use as in RFC 7748. It
+// returns [ErrLength].
 func ParseExchangePrivate(b []byte) (ExchangePrivate, error) {
 	if len(b) != ExchangePrivateSize {
 		return ExchangePrivate{}, fmt.Errorf("x25519 private key of %d bytes: %w", len(b), ErrLength)
@@ -85,14 +85,14 @@ func ParseExchangePrivate(b []byte) (ExchangePrivate, error) {
 	return ExchangePrivate{pub: pub, s: Hide(priv)}, nil
 }
 
-// IsZero reports whether p holds no secret, or one that was wiped.
+// IsZero reports whether p has no secret or was wiped.
 func (p ExchangePrivate) IsZero() bool { return p.s.Get() == nil }
 
-// Public returns the public half, also after Wipe; a zero key if p is zero.
+// Public returns the public half, also after Wipe, or a zero key if p is zero.
 func (p ExchangePrivate) Public() ExchangePublic { return p.pub }
 
-// DH returns the 32-byte shared secret with pub; the caller clears it. It fails
-// with [ErrNoKey] for empty or wiped keys and [ErrLowOrder] for a zero result.
+// DH returns the 32-byte shared secret with pub; the caller clears it. It returns [ErrNoKey] for empty
+// or wiped keys and [ErrLowOrder] for a zero result.
 func (p ExchangePrivate) DH(pub ExchangePublic) ([]byte, error) {
 	priv := p.s.Get()
 	if priv == nil || pub.IsZero() {
@@ -109,8 +109,8 @@ func (p ExchangePrivate) DH(pub ExchangePublic) ([]byte, error) {
 	return secret, nil
 }
 
-// Seed returns a copy of the 32-byte private key, to be sealed at rest; the
-// caller clears it. A zero or wiped key returns nil.
+// Seed returns a copy of the 32-byte private key for sealed storage; the caller clears it. It returns
+// nil for a zero or wiped key.
 func (p ExchangePrivate) Seed() []byte {
 	priv := p.s.Get()
 	if priv == nil {
@@ -119,13 +119,12 @@ func (p ExchangePrivate) Seed() []byte {
 	return priv.Bytes()
 }
 
-// Wipe drops the secret for all copies of p. crypto/ecdh offers no way to
-// overwrite its bytes; the garbage collector takes them (SPEC "Named
-// trade-offs").
+// Wipe drops the secret for all copies of p. crypto/ecdh offers no way to overwrite its bytes; they are
+// left to the garbage collector (SPEC "Named trade-offs").
 func (p ExchangePrivate) Wipe() { p.s.Drop() }
 
-// lowOrderMontgomery returns the canonical u coordinates of the points of small
-// order on Curve25519 and its twist (RFC 7748, 6.1 and the survey it cites).
+// lowOrderMontgomery returns the canonical u coordinates of the points of small order on Curve25519 and
+// its twist (RFC 7748, section 6.1 and the survey it cites).
 func lowOrderMontgomery() [5][32]byte {
 	return [5][32]byte{
 		// 0, of order 2.

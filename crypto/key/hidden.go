@@ -6,26 +6,25 @@ import (
 	"log/slog"
 )
 
-// redactedText is what every secret prints as.
+// redactedText is the printed form of every secret.
 const redactedText = "(redacted)"
 
-// Redacted is embedded in every type that holds a secret. It makes the type
-// incomparable, because == on secrets is not constant time, and prints
-// "(redacted)" for every fmt verb and for log/slog.
+// Redacted is embedded in every type that contains a secret. It makes the type incomparable, because ==
+// on secrets is not constant time, and prints "(redacted)" for every fmt verb and in log/slog.
 //
-// fmt does not call methods of values in unexported fields of other structs:
-// the secret itself has to be [Hidden].
+// fmt does not call methods of values in unexported fields of other structs, so the secret itself must
+// be [Hidden].
 type Redacted struct{ _ [0]func() }
 
-// Format writes "(redacted)" whatever the verb and the flags are.
+// Format writes "(redacted)" for every verb and flag.
 func (Redacted) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redactedText) }
 
 // LogValue returns "(redacted)".
 func (Redacted) LogValue() slog.Value { return slog.StringValue(redactedText) }
 
-// Hidden refers to a secret where fmt cannot follow. One pointer is not enough:
-// fmt prints what a pointer in an unexported field points to when the verb does
-// not fit the type, as in "%!s(*T=&{...})". It never follows two.
+// Hidden refers to a secret where fmt cannot follow. One pointer is not enough: for a verb that does
+// not fit the type, fmt prints the target of a pointer in an unexported field, as in "%!s(*T=&{...})".
+// It never follows two pointers.
 //
 // Copies refer to the same secret. The zero value refers to none.
 type Hidden[T any] struct {
@@ -44,8 +43,8 @@ func (h Hidden[T]) Get() *T {
 	return *h.p
 }
 
-// Drop ends the reference for all copies of h; the caller has overwritten what
-// can be. It must not run beside another use of h.
+// Drop ends the reference for all copies of h. The caller must have overwritten the secret as far as
+// possible. Drop must not run concurrently with another use of h.
 func (h Hidden[T]) Drop() {
 	if h.p != nil {
 		*h.p = nil

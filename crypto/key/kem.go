@@ -17,15 +17,14 @@ const (
 	KEMSecretSize     = mlkem.SharedKeySize
 )
 
-// KEMPublic is an ML-KEM-768 encapsulation key. The zero value is no key.
+// KEMPublic is an ML-KEM-768 encapsulation key. The zero value is not a key.
 type KEMPublic struct {
 	_  [0]func() // compare with Equal: == would compare pointers
 	ek *mlkem.EncapsulationKey768
 }
 
-// ParseKEMPublic parses the 1,184-byte encoding of FIPS 203 and does the
-// modulus check of its section 7.2. It fails with [ErrLength] and
-// [ErrEncoding].
+// ParseKEMPublic parses the 1,184-byte encoding of FIPS 203 and performs the modulus check of its
+// section 7.2. It returns [ErrLength] and [ErrEncoding].
 func ParseKEMPublic(b []byte) (KEMPublic, error) {
 	if len(b) != KEMPublicSize {
 		return KEMPublic{}, fmt.Errorf("ml-kem-768 public key of %d bytes: %w", len(b), ErrLength)
@@ -48,19 +47,18 @@ func (p KEMPublic) Bytes() []byte {
 // Equal reports whether p and q are the same key.
 func (p KEMPublic) Equal(q KEMPublic) bool { return bytes.Equal(p.Bytes(), q.Bytes()) }
 
-// IsZero reports whether p is no key.
+// IsZero reports whether p is the zero value.
 func (p KEMPublic) IsZero() bool { return p.ek == nil }
 
-// String returns the SHA-256 of the key in hexadecimal behind "ml-kem-768:";
-// the key itself is too long to print.
+// String returns "ml-kem-768:" and the SHA-256 of the key in hexadecimal; the key itself is too long to
+// print.
 func (p KEMPublic) String() string {
 	sum := sha256.Sum256(p.Bytes())
 	return "ml-kem-768:" + hex.EncodeToString(sum[:])
 }
 
-// Encapsulate makes a random 32-byte secret and the 1,088-byte ciphertext that
-// carries it to the owner of p. It fails with [ErrNoKey] for a zero key. The
-// caller clears the secret.
+// Encapsulate generates a random 32-byte secret and the 1,088-byte ciphertext that carries it to the
+// owner of p. It returns [ErrNoKey] for a zero key. The caller clears the secret.
 func (p KEMPublic) Encapsulate() (secret, ciphertext []byte, err error) {
 	if p.ek == nil {
 		return nil, nil, fmt.Errorf("ml-kem-768: %w", ErrNoKey)
@@ -79,17 +77,16 @@ type KEMPrivate struct {
 func GenerateKEM() KEMPrivate {
 	var seed [KEMSeedSize]byte
 	defer clear(seed[:])
-	rand.Read(seed[:]) // never fails (crypto/rand, since Go 1.24)
+	rand.Read(seed[:]) // crypto/rand: never fails since Go 1.24
 	p, err := ParseKEMSeed(seed[:])
 	if err != nil {
-		// Only a wrong length fails, and the length is constant.
+		// Only a wrong length can fail, and the length is constant.
 		panic("key: " + err.Error())
 	}
 	return p
 }
 
-// ParseKEMSeed makes the key of a 64-byte seed, d || z of FIPS 203. It fails
-// with [ErrLength].
+// ParseKEMSeed returns the key of a 64-byte seed, d || z of FIPS 203. It returns [ErrLength].
 func ParseKEMSeed(seed []byte) (KEMPrivate, error) {
 	if len(seed) != KEMSeedSize {
 		return KEMPrivate{}, fmt.Errorf("ml-kem-768 seed of %d bytes: %w", len(seed), ErrLength)
@@ -101,7 +98,7 @@ func ParseKEMSeed(seed []byte) (KEMPrivate, error) {
 	return KEMPrivate{s: Hide(dk)}, nil
 }
 
-// IsZero reports whether p holds no secret, or one that was wiped.
+// IsZero reports whether p has no secret or was wiped.
 func (p KEMPrivate) IsZero() bool { return p.s.Get() == nil }
 
 // Public returns the public half, or a zero key if p is zero or wiped.
@@ -113,10 +110,9 @@ func (p KEMPrivate) Public() KEMPublic {
 	return KEMPublic{ek: dk.EncapsulationKey()}
 }
 
-// Decapsulate returns the 32-byte secret that ciphertext carries; the caller
-// clears it. A ciphertext that was changed gives a secret that nobody else has
-// (implicit rejection, FIPS 203, 6.3), not an error. It fails with [ErrLength]
-// and [ErrNoKey].
+// Decapsulate returns the 32-byte secret in a ciphertext; the caller clears it. A changed ciphertext
+// yields a secret that nobody else has (implicit rejection, FIPS 203, section 6.3), not an error. It
+// returns [ErrLength] and [ErrNoKey].
 func (p KEMPrivate) Decapsulate(ciphertext []byte) ([]byte, error) {
 	dk := p.s.Get()
 	if dk == nil {
@@ -132,8 +128,8 @@ func (p KEMPrivate) Decapsulate(ciphertext []byte) ([]byte, error) {
 	return secret, nil
 }
 
-// Seed returns a copy of the 64-byte seed, to be sealed at rest; the caller
-// clears it. A zero or wiped key returns nil.
+// Seed returns a copy of the 64-byte seed for sealed storage; the caller clears it. It returns nil for
+// a zero or wiped key.
 func (p KEMPrivate) Seed() []byte {
 	dk := p.s.Get()
 	if dk == nil {
@@ -142,7 +138,6 @@ func (p KEMPrivate) Seed() []byte {
 	return dk.Bytes()
 }
 
-// Wipe drops the secret for all copies of p. crypto/mlkem offers no way to
-// overwrite its bytes; the garbage collector takes them (SPEC "Named
-// trade-offs").
+// Wipe drops the secret for all copies of p. crypto/mlkem offers no way to overwrite its bytes; they
+// are left to the garbage collector (SPEC "Named trade-offs").
 func (p KEMPrivate) Wipe() { p.s.Drop() }

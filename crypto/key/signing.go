@@ -19,13 +19,12 @@ const (
 	SignatureSize     = ed25519.SignatureSize
 )
 
-// SigningPublic is an Ed25519 public key. It is comparable. The zero value is
-// no key and verifies nothing.
+// SigningPublic is an Ed25519 public key. It is comparable. The zero value is not a key and verifies
+// nothing.
 type SigningPublic struct{ b [SigningPublicSize]byte }
 
-// ParseSigningPublic parses the 32-byte encoding of RFC 8032. It fails with
-// [ErrLength], [ErrEncoding] for a non-canonical encoding or no point of the
-// curve, and [ErrLowOrder].
+// ParseSigningPublic parses the 32-byte encoding of RFC 8032. It returns [ErrLength], [ErrEncoding] for
+// a non-canonical encoding or for bytes that encode no point of the curve, and [ErrLowOrder].
 func ParseSigningPublic(b []byte) (SigningPublic, error) {
 	if len(b) != SigningPublicSize {
 		return SigningPublic{}, fmt.Errorf("ed25519 public key of %d bytes: %w", len(b), ErrLength)
@@ -43,11 +42,11 @@ func (p SigningPublic) Bytes() []byte { return slices.Clone(p.b[:]) }
 // Equal reports whether p and q are the same key.
 func (p SigningPublic) Equal(q SigningPublic) bool { return p == q }
 
-// IsZero reports whether p is no key.
+// IsZero reports whether p is the zero value.
 func (p SigningPublic) IsZero() bool { return p == SigningPublic{} }
 
-// Verify reports whether sig is p's signature of msg. Zero keys verify nothing:
-// 32 zero bytes encode a point of order 4, under which anybody can sign.
+// Verify reports whether sig is p's signature of msg. It returns false for a zero key: 32 zero bytes
+// encode a point of order 4, under which anybody can sign.
 func (p SigningPublic) Verify(msg, sig []byte) bool {
 	if p.IsZero() || len(sig) != SignatureSize {
 		return false
@@ -61,7 +60,7 @@ func (p SigningPublic) Fingerprint() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// String returns the key in hexadecimal behind "ed25519:".
+// String returns "ed25519:" and the key in hexadecimal.
 func (p SigningPublic) String() string { return "ed25519:" + hex.EncodeToString(p.b[:]) }
 
 // Std returns the key as the standard library's type, for X.509.
@@ -78,12 +77,11 @@ type SigningPrivate struct {
 func GenerateSigning() SigningPrivate {
 	var seed [SigningSeedSize]byte
 	defer clear(seed[:])
-	rand.Read(seed[:]) // never fails (crypto/rand, since Go 1.24)
+	rand.Read(seed[:]) // crypto/rand: never fails since Go 1.24
 	return newSigning(seed[:])
 }
 
-// ParseSigningSeed makes the key of a 32-byte seed (RFC 8032's private key). It
-// fails with [ErrLength].
+// ParseSigningSeed returns the key of a 32-byte seed (RFC 8032's private key). It returns [ErrLength].
 func ParseSigningSeed(seed []byte) (SigningPrivate, error) {
 	if len(seed) != SigningSeedSize {
 		return SigningPrivate{}, fmt.Errorf("ed25519 seed of %d bytes: %w", len(seed), ErrLength)
@@ -99,14 +97,13 @@ func newSigning(seed []byte) SigningPrivate {
 	}
 }
 
-// IsZero reports whether p holds no secret, or one that was wiped.
+// IsZero reports whether p has no secret or was wiped.
 func (p SigningPrivate) IsZero() bool { return p.s.Get() == nil }
 
-// Public returns the public half, also after Wipe; a zero key if p is zero.
+// Public returns the public half, also after Wipe, or a zero key if p is zero.
 func (p SigningPrivate) Public() SigningPublic { return p.pub }
 
-// Sign returns the signature of msg. A zero or wiped key returns nil, which no
-// verifier accepts.
+// Sign returns the signature of msg. A zero or wiped key returns nil, which no verifier accepts.
 func (p SigningPrivate) Sign(msg []byte) []byte {
 	priv := p.s.Get()
 	if priv == nil {
@@ -115,8 +112,8 @@ func (p SigningPrivate) Sign(msg []byte) []byte {
 	return ed25519.Sign(*priv, msg)
 }
 
-// Seed returns a copy of the 32-byte seed, to be sealed at rest; the caller
-// clears it. A zero or wiped key returns nil.
+// Seed returns a copy of the 32-byte seed for sealed storage; the caller clears it. It returns nil for
+// a zero or wiped key.
 func (p SigningPrivate) Seed() []byte {
 	priv := p.s.Get()
 	if priv == nil {
@@ -125,12 +122,12 @@ func (p SigningPrivate) Seed() []byte {
 	return priv.Seed()
 }
 
-// Signer returns the key as a [crypto.Signer] for X.509 and TLS. It prints as
-// redacted, and ends with the key when that is wiped.
+// Signer returns the key as a [crypto.Signer] for X.509 and TLS. It prints as redacted, and stops
+// working when the key is wiped.
 func (p SigningPrivate) Signer() crypto.Signer { return signer{key: p} }
 
-// Wipe overwrites the secret for all copies of p. Copies that the runtime or
-// the standard library made are beyond reach (SPEC "Named trade-offs").
+// Wipe overwrites the secret for all copies of p. Copies made by the runtime or the standard library
+// cannot be reached (SPEC "Named trade-offs").
 func (p SigningPrivate) Wipe() {
 	if priv := p.s.Get(); priv != nil {
 		clear(*priv)
@@ -147,7 +144,7 @@ type signer struct {
 // Public returns an ed25519.PublicKey.
 func (s signer) Public() crypto.PublicKey { return s.key.Public().Std() }
 
-// Sign signs msg itself: opts must name no hash, as pure Ed25519 wants it.
+// Sign signs msg itself. opts must name no hash, as pure Ed25519 requires.
 func (s signer) Sign(_ io.Reader, msg []byte, opts crypto.SignerOpts) ([]byte, error) {
 	if opts.HashFunc() != crypto.Hash(0) {
 		return nil, errors.New("ed25519: cannot sign a hashed message")
