@@ -28,28 +28,25 @@ type ResponderKeys struct {
 	OneTime      *ExchangePrekey // nil exactly when the header names none
 }
 
-// VerifiedPeer is the initiator as the caller has verified it: the certificate
-// chain of the header against the pin, and the policy.
+// VerifiedPeer is the initiator as verified by the caller: the header's certificate chain against the
+// pin, and the policy.
 type VerifiedPeer struct {
 	Party   Party
 	Account key.SigningPublic // the pinned account identity key
 }
 
-// Accept completes the handshake of an initial message and opens it. header is
-// taken from the ciphertext again; rk holds the prekeys that it names. The
-// caller has verified the chain and has made sure that [HandshakeHash] is none
-// that it accepted before, that the responder manifest that the header names
-// lists this device, and that the peer's device was not dropped by a newer
-// manifest. now is the clock that lifetimes run on: a generation more than
-// [MaxAhead] minutes ahead of it is refused with [ErrGeneration], before any key is
-// used. Accept itself checks that the carried manifest is signed by
+// Accept completes the handshake of an initial message and opens it. It parses the header from the
+// ciphertext again; rk holds the prekeys named there. The caller has verified the chain, and has made
+// sure that the [HandshakeHash] was not accepted before, that the responder manifest named in the
+// header lists this device, and that no newer manifest has dropped the peer's device. now is the clock
+// for lifetimes: a generation more than [MaxAhead] minutes ahead of it is refused with [ErrGeneration]
+// before any key is used. Accept itself checks that the manifest in the message is signed by
 // peer.Account for the peer's address and lists the device.
 //
-// A session exists only if the message opens. The caller commits it, the hash
-// of the handshake, the deletion of the one-time keys and res.Skipped together.
-// It fails with [ErrFormat], [ErrVersion], [ErrParty], [ErrBundle] (prekeys that
-// are not those named) and the errors of Open; [ErrNoSession] says that the
-// handshake gave keys that do not open the message.
+// A session exists only if the message opens. The caller commits the session, the hash of the
+// handshake, the deletion of the one-time keys and res.Skipped together. Accept returns [ErrFormat],
+// [ErrVersion], [ErrParty], [ErrBundle] (rk does not hold the named prekeys) and the errors of Open;
+// [ErrNoSession] means that the keys of the handshake do not open the message.
 func Accept(self SelfKeys, rk ResponderKeys, peer VerifiedPeer, m Meta, ciphertext []byte, now time.Time) (OpenResult, error) {
 	st, err := acceptState(self, rk, peer, m, ciphertext, now)
 	if err != nil {
@@ -63,7 +60,7 @@ func Accept(self SelfKeys, rk ResponderKeys, peer VerifiedPeer, m Meta, cipherte
 	return res, nil
 }
 
-// acceptState makes the responder's state, before anything is opened with it.
+// acceptState creates the responder's state before anything is opened with it.
 func acceptState(self SelfKeys, rk ResponderKeys, peer VerifiedPeer, m Meta, ciphertext []byte, now time.Time) (*state, error) {
 	if err := m.check(peer.Party, self.Party); err != nil {
 		return nil, err
@@ -128,7 +125,7 @@ func acceptState(self SelfKeys, rk ResponderKeys, peer VerifiedPeer, m Meta, cip
 	return s, nil
 }
 
-// entry finds the initiator's device in the manifest that the header carries.
+// entry finds the initiator's device in the manifest of the header.
 func (p VerifiedPeer) entry(h *InitialHeader) (identity.Device, error) {
 	if h.Device != p.Party.Device {
 		return identity.Device{}, fmt.Errorf("initiator's device: %w", ErrParty)
@@ -140,7 +137,7 @@ func (p VerifiedPeer) entry(h *InitialHeader) (identity.Device, error) {
 	return findDevice(manifest, h.Device)
 }
 
-// match checks that the private prekeys are those that the header names.
+// match checks that the private prekeys are those named in the header.
 func (rk ResponderKeys) match(h *InitialHeader) error {
 	switch {
 	case rk.SignedPrekey.ID != h.SignedPrekey || rk.SignedPrekey.Private.IsZero():

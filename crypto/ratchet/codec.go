@@ -5,10 +5,9 @@ import (
 	"fmt"
 )
 
-// reader takes fields off a byte string. The first field that is missing or
-// out of bounds sets err; later reads return zero values, so that a parser
-// checks once, at the end. Nothing is allocated for a length that the input
-// does not have.
+// reader reads fields from a byte string. The first field that is missing or out of bounds sets err;
+// later reads return zero values, so that a parser checks only once, at the end. Nothing is allocated
+// for a length that the input does not have.
 type reader struct {
 	rest []byte
 	err  error
@@ -20,7 +19,7 @@ func (r *reader) fail(what string) {
 	}
 }
 
-// take returns the next n bytes as a part of the input, or nil.
+// take returns the next n bytes as a slice of the input, or nil.
 func (r *reader) take(n int, what string) []byte {
 	if r.err != nil || n > len(r.rest) {
 		r.fail(what)
@@ -68,7 +67,7 @@ func (r *reader) bool(what string) bool {
 	return v == 1
 }
 
-// sized reads a 16-bit length of at most limit and so many bytes.
+// sized reads a 16-bit length of at most limit and that many bytes.
 func (r *reader) sized(limit int, what string) []byte {
 	n := int(r.u16(what))
 	if n > limit {
@@ -82,7 +81,7 @@ func (r *reader) copy32(dst *[32]byte, what string) {
 	copy(dst[:], r.take(len(dst), what))
 }
 
-// end fails unless everything was read.
+// end sets an error unless everything was read.
 func (r *reader) end(what string) error {
 	if len(r.rest) != 0 {
 		r.fail(what)

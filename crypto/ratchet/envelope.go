@@ -9,11 +9,11 @@ import (
 
 // Kinds of envelopes, the second byte.
 const (
-	kindInitial uint8 = 1 // carries a prelude; opens or repeats a handshake
+	kindInitial uint8 = 1 // has a prelude; begins or repeats a handshake
 	kindRegular uint8 = 2
 )
 
-// envelopeFixed is version, kind and salt.
+// envelopeFixed is the length of version, kind and salt.
 const envelopeFixed = 2 + seal.SaltSize
 
 // envelope is the outer form of a message, in parts of the input:
@@ -24,14 +24,14 @@ type envelope struct {
 	kind    uint8
 	salt    seal.Salt
 	prelude []byte // nil in a regular message
-	front   []byte // all before the header's length: the header's AD
+	front   []byte // everything before the header's length: the header's AD
 	header  []byte // sealed
-	prefix  []byte // all before the body: ends the body's AD
+	prefix  []byte // everything before the body: the end of the body's AD
 	body    []byte // sealed
 }
 
-// IsInitial reports whether an envelope says that it is an initial message. It
-// looks at one byte and promises nothing about the rest.
+// IsInitial reports whether an envelope claims to be an initial message. It looks at one byte and says
+// nothing about the rest.
 func IsInitial(ciphertext []byte) bool {
 	return len(ciphertext) > 1 && ciphertext[0] == Version && ciphertext[1] == kindInitial
 }
@@ -80,7 +80,7 @@ func sealSalted(m Meta, own ManifestRef, prelude []byte, headerKey, messageKey s
 	return sealFramed(m, prelude, headerKey, messageKey, h, plaintext, salt)
 }
 
-// sealFramed seals a whole plaintext.
+// sealFramed seals a complete plaintext.
 func sealFramed(m Meta, prelude []byte, headerKey, messageKey secret, h header, plaintext []byte, salt seal.Salt) ([]byte, error) {
 	kind := kindRegular
 	if prelude != nil {
@@ -113,8 +113,7 @@ func (e envelope) openHeader(headerKey secret) ([]byte, bool) {
 	return b, err == nil
 }
 
-// openBody opens the body, takes the padding off and returns the content and
-// the sender's manifest.
+// openBody opens the body, removes the padding and returns the content and the sender's manifest.
 func (e envelope) openBody(m Meta, messageKey secret) ([]byte, ManifestRef, error) {
 	padded, err := seal.OpenBody(messageKey[:], e.salt, associatedData(m, e.kind, e.prefix), e.body)
 	if err != nil {

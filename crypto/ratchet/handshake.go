@@ -9,7 +9,7 @@ import (
 	"secmsg/crypto/key"
 )
 
-// SelfKeys is what a device brings to a handshake.
+// SelfKeys are a device's own inputs to a handshake.
 type SelfKeys struct {
 	Party    Party
 	Account  key.SigningPublic   // the account identity key
@@ -17,12 +17,12 @@ type SelfKeys struct {
 	Exchange key.ExchangePrivate // the device's identity key
 	Chain    [][]byte            // leaf, issuer: DER; used by Initiate only
 	Manifest []byte              // own, signed; used by Initiate only
-	// Extensions go into the prelude, in rising order of type; usually none.
+	// Extensions are written into the prelude, in ascending order of type; usually there are none.
 	Extensions []Extension
 }
 
-// check makes sure that the peer will find this device in the manifest that is
-// carried; a handshake that it must refuse is not begun.
+// check makes sure that the peer will find this device in the manifest of the message, so that no
+// handshake begins that the peer must refuse.
 func (k SelfKeys) check() error {
 	manifest, err := identity.VerifyManifest(k.Manifest, k.Party.Address, k.Account)
 	if err != nil {
@@ -38,8 +38,7 @@ func (k SelfKeys) check() error {
 	return nil
 }
 
-// findDevice returns the entry of a device in a verified manifest, whose ids
-// are derived from its keys.
+// findDevice returns the entry of a device in a verified manifest, where ids are derived from keys.
 func findDevice(m identity.Manifest, id key.DeviceID) (identity.Device, error) {
 	d, ok := m.Device(id)
 	if !ok {
@@ -48,7 +47,7 @@ func findDevice(m identity.Manifest, id key.DeviceID) (identity.Device, error) {
 	return d, nil
 }
 
-// handshake holds both ends' view of the public values; both must agree.
+// handshake contains the public values of a handshake; both ends must agree on them.
 type handshake struct {
 	initiator, responder               Party
 	initiatorAccount, responderAccount key.SigningPublic
@@ -61,8 +60,8 @@ type handshake struct {
 	oneTime                            key.ExchangePublic // zero if none
 }
 
-// transcript hashes everything public that the handshake depends on, each item
-// behind its length (SPEC "Session: transcript").
+// transcript hashes every public value that the handshake depends on, each item with its length in
+// front (SPEC "Session: transcript").
 func (h handshake) transcript() [sha512.Size]byte {
 	var b []byte
 	item := func(parts ...[]byte) {
@@ -92,8 +91,7 @@ func (h handshake) transcript() [sha512.Size]byte {
 	return sha512.Sum512(b)
 }
 
-// start makes the state that both ends begin with, from the DH secrets in
-// order and the KEM secret.
+// start creates the initial state of an end, from the DH secrets in order and the KEM secret.
 func (h handshake) start(role uint8, now int64, secrets [][]byte) (*state, error) {
 	t := h.transcript()
 	root, first, next, err := handshakeKeys(t, secrets...)
@@ -128,7 +126,7 @@ type dhPair struct {
 	remote key.ExchangePublic
 }
 
-// exchangeAll computes the DH secrets in order; a zero one is an error.
+// exchangeAll computes the DH secrets in order. A zero secret is an error.
 func exchangeAll(pairs []dhPair) ([][]byte, error) {
 	var secrets [][]byte
 	for i, p := range pairs {

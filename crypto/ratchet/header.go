@@ -13,15 +13,15 @@ const (
 	flagAnswer = 1 << 1 // a KEM ciphertext follows
 )
 
-// A header has one of three lengths, by how many KEM items it carries, so that
-// it does not show which: an answer is filled up to the length of an offer.
+// A header has one of three lengths, by the number of its KEM items, so that the length does not reveal
+// which item it has: an answer is padded to the length of an offer.
 const (
 	headerSizeNone = exchangeSize + 4 + 4 + 1
 	headerSizeOne  = headerSizeNone + 4 + kemPublicSize
 	headerSizeTwo  = headerSizeOne + 4 + kemTextSize
 )
 
-// header is the encrypted part of an envelope that steers the ratchet:
+// header is the encrypted part of an envelope that controls the ratchet:
 //
 //	ratchet key 32 | previous 4 | number 4 | flags 1
 //	offer: id 4, encapsulation key 1184 | answer: id 4, ciphertext 1088 | zeros
@@ -35,11 +35,11 @@ type header struct {
 
 // offer is an encapsulation key that its owner asks the peer to use.
 type offer struct {
-	id uint32 // from 1, one more for each new key
+	id uint32 // from 1, one higher for each new key
 	ek []byte
 }
 
-// answer is the ciphertext that was mixed into the root of a sending chain.
+// answer is the ciphertext of the secret that was mixed into the root of a sending chain.
 type answer struct {
 	id uint32 // of the offer that it answers
 	ct []byte
@@ -71,7 +71,7 @@ func (h header) marshal() []byte {
 	return b[:size] // the rest of the capacity is zero
 }
 
-// parseHeader is strict: one encoding for each header.
+// parseHeader is strict: each header has exactly one encoding.
 func parseHeader(b []byte) (header, error) {
 	var h header
 	r := reader{rest: b}

@@ -9,8 +9,8 @@ import (
 	"secmsg/crypto/key"
 )
 
-// Bundle is what an initiator knows of the responder's device. The caller has
-// checked trust; Initiate checks every signature again.
+// Bundle is an initiator's knowledge about the responder's device. The caller has checked trust;
+// Initiate checks every signature again.
 type Bundle struct {
 	Party        Party
 	Account      key.SigningPublic // the pinned account identity key
@@ -20,11 +20,10 @@ type Bundle struct {
 	OneTime      *identity.Prekey // nil when the stock is exhausted
 }
 
-// Initiate begins a session with the device of a bundle, as the first one with
-// it; a device that may have sessions already uses [Set.Initiate]. Nothing is
-// sent: the first Seal makes the first message. It fails with [ErrBundle] if
-// anything in the bundle is missing, expired, for another purpose or device, or
-// wrongly signed. There is no handshake without a KEM prekey.
+// Initiate begins the first session with the device of a bundle; use [Set.Initiate] for a device that
+// may have sessions already. It sends nothing: the first Seal creates the first message. It returns
+// [ErrBundle] if anything in the bundle is missing, expired, for another purpose or device, or wrongly
+// signed. There is no handshake without a KEM prekey.
 func Initiate(self SelfKeys, b Bundle, now time.Time) (*Session, error) {
 	return initiate(self, b, generationAt(unix(now)), now)
 }
@@ -100,8 +99,7 @@ func initiateWith(self SelfKeys, b Bundle, generation uint32, now time.Time, eph
 	return h.start(roleInitiator, unix(now), append(secrets, kemSecret))
 }
 
-// verify checks every signature of the bundle and returns the device's entry
-// and the manifest.
+// verify checks every signature of the bundle and returns the device's entry and the manifest.
 func (b Bundle) verify(now time.Time) (identity.Device, identity.Manifest, error) {
 	fail := func(what string, err error) (identity.Device, identity.Manifest, error) {
 		return identity.Device{}, identity.Manifest{}, fmt.Errorf("%s: %w: %w", what, ErrBundle, err)
@@ -136,14 +134,14 @@ func (b Bundle) verify(now time.Time) (identity.Device, identity.Manifest, error
 	return entry, manifest, nil
 }
 
-// generationAt counts minutes since 1970, so that a session that was begun after
-// the other end was lost, or the contact removed, wins over the one before.
+// generationAt counts minutes since 1970, so that a session takes precedence over an older one that was
+// begun before the other end lost its state, or before the contact was removed.
 func generationAt(now int64) uint32 {
 	return uint32(min(now/60, math.MaxUint32))
 }
 
-// ownGeneration is what an initiator gives to a new session beside those that it
-// knows with the device.
+// ownGeneration is the generation that an initiator gives to a new session, in view of the sessions
+// with the device that it knows.
 func ownGeneration(known []uint32, now int64) uint32 {
 	clock := generationAt(now)
 	generation := clock
@@ -153,8 +151,8 @@ func ownGeneration(known []uint32, now int64) uint32 {
 	return min(generation, addMinutes(clock, ownAhead))
 }
 
-// latestGeneration is the largest generation that a receiver takes at a time.
+// latestGeneration is the largest generation that a receiver accepts at a time.
 func latestGeneration(now int64) uint32 { return addMinutes(generationAt(now), MaxAhead) }
 
-// addMinutes is a + n, but never beyond the largest generation.
+// addMinutes returns a + n, but at most the largest generation.
 func addMinutes(a, n uint32) uint32 { return a + min(n, math.MaxUint32-a) }

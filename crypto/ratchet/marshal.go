@@ -8,16 +8,16 @@ import (
 	"secmsg/crypto/key"
 )
 
-// stateVersion is the version of the stored form. It counts up with every
-// change of layout; another version is refused, not guessed at.
+// stateVersion is the version of the stored form. Every change of layout increments it; other versions
+// are refused.
 const stateVersion = 1
 
-// Marshal returns the session in its stored form. It holds every secret of the
-// session: the caller seals it at once and clears it.
+// Marshal returns the session in its stored form, which contains every secret of the session: the
+// caller seals it at once and clears it.
 func (s *Session) Marshal() []byte { return s.st.marshal() }
 
-// ParseSession parses what Marshal made, and nothing else: every state has one
-// stored form. It fails with [ErrFormat].
+// ParseSession parses the output of Marshal and nothing else: every state has exactly one stored form.
+// It returns [ErrFormat].
 func ParseSession(b []byte) (*Session, error) {
 	st, err := parseState(b)
 	if err != nil {
@@ -70,7 +70,7 @@ func (s *state) marshal() []byte {
 	return b
 }
 
-// fixed lists the fields of 32 bytes in the order of the stored form.
+// fixed lists the 32-byte fields in the order of the stored form.
 func (s *state) fixed() []*[32]byte {
 	return []*[32]byte{
 		(*[32]byte)(&s.root),
@@ -80,7 +80,7 @@ func (s *state) fixed() []*[32]byte {
 	}
 }
 
-// counters lists the fields of 4 bytes in the order of the stored form.
+// counters lists the 4-byte fields in the order of the stored form.
 func (s *state) counters() []*uint32 {
 	return []*uint32{
 		&s.sendNumber, &s.sendPrevious, &s.recvNumber, &s.recvMissing, &s.epoch,
@@ -186,8 +186,7 @@ func readOffers(r *reader) []ownOffer {
 	return list
 }
 
-// check refuses what no sequence of operations could have made, as far as the
-// operations rely on it.
+// check refuses states that no sequence of operations can produce, as far as the operations rely on it.
 func (s *state) check() error {
 	bad := func(what string) error { return fmt.Errorf("stored session: %s: %w", what, ErrFormat) }
 	if s.role != roleInitiator && s.role != roleResponder {

@@ -8,30 +8,30 @@ import (
 	"secmsg/crypto/key"
 )
 
-// OpenResult is what Open returns. The caller commits all of it in one
-// transaction, or none. It prints as "(redacted)", as it holds plaintext.
+// OpenResult is the result of Open. The caller commits all of it in one transaction, or none. It prints
+// as "(redacted)", because it contains plaintext.
 type OpenResult struct {
 	key.Redacted
-	Next      *Session     // takes the place of the session that was asked
+	Next      *Session     // replaces the session that was called
 	Plaintext []byte       `json:"-"` // without padding
-	Manifest  ManifestRef  // the newest manifest that the sender knows of its account
-	Used      *SkippedRef  // the stored message key that was used: delete it
-	Skipped   []SkippedKey // message keys to be stored
+	Manifest  ManifestRef  // the newest manifest of the sender's account that the sender knows
+	Used      *SkippedRef  // the stored message key that was used; the caller deletes it
+	Skipped   []SkippedKey // message keys that the caller stores
 }
 
-// work counts what an envelope made the receiver do, so that tests can bound it.
+// work counts the receiver's work for an envelope, so that tests can bound it.
 type work struct {
 	trials int // header keys tried
 	steps  int // chain steps
 }
 
-// Open opens an envelope of the peer. keys gives the message keys that earlier
-// calls reported as skipped; nil means that there are none. The session is
-// unchanged; whatever fails, nothing is to be stored. It fails with
-//   - [ErrNoSession]: another session's, or of a chain long gone;
-//   - [ErrReplay]: a duplicate, or later than its message key was kept;
-//   - [ErrOpen], [ErrSkip], [ErrPeer]: of this session, and bad;
-//   - [ErrParty], [ErrFormat], [ErrVersion]: never was of this session.
+// Open opens an envelope from the peer. keys returns the message keys that earlier calls reported as
+// skipped; nil means that there are none. The session is unchanged. After an error nothing is to be
+// stored. Open returns
+//   - [ErrNoSession]: the envelope belongs to another session, or to a chain long gone;
+//   - [ErrReplay]: it is a duplicate, or arrived after its message key was dropped;
+//   - [ErrOpen], [ErrSkip], [ErrPeer]: it belongs to this session but is invalid;
+//   - [ErrParty], [ErrFormat], [ErrVersion]: it never belonged to this session.
 func (s *Session) Open(m Meta, ciphertext []byte, keys SkippedKeys, now time.Time) (OpenResult, error) {
 	next, res, err := s.st.open(m, ciphertext, keys, unix(now), &work{})
 	if err != nil {
@@ -41,9 +41,8 @@ func (s *Session) Open(m Meta, ciphertext []byte, keys SkippedKeys, now time.Tim
 	return res, nil
 }
 
-// Fits reports whether an envelope belongs to the session: for an initial
-// message by its handshake, else by at most [MaxOldHeaderKeys] + 2 header keys.
-// It says nothing about the body.
+// Fits reports whether an envelope belongs to the session: an initial message by its handshake, any
+// other by at most [MaxOldHeaderKeys] + 2 header keys. It says nothing about the body.
 func (s *Session) Fits(m Meta, ciphertext []byte) bool {
 	if m.check(s.st.peer, s.st.self) != nil {
 		return false
@@ -87,7 +86,8 @@ func (s *state) open(m Meta, ciphertext []byte, keys SkippedKeys, now int64, w *
 	if err := next.offered(h.offer); err != nil {
 		return nil, OpenResult{}, err
 	}
-	// An initiator was answered at all; a responder's chain was answered.
+	// An initiator has received an answer to its handshake; a responder has received an answer to its
+	// chain.
 	if s.role == roleInitiator || next.epoch > 1 {
 		next.confirmed = true
 		next.prelude = nil
@@ -96,15 +96,15 @@ func (s *state) open(m Meta, ciphertext []byte, keys SkippedKeys, now int64, w *
 	return next, res, nil
 }
 
-// chainPlace says which chain an envelope's header belongs to.
+// chainPlace is the chain to which an envelope's header belongs.
 type chainPlace struct {
-	header []byte // opened
+	header []byte // decrypted
 	next   bool   // a new chain
 	old    int    // index of an old chain, or -1
 }
 
-// locate finds the header key that opens the envelope: of the receiving chain,
-// of the next one, of the old ones, newest first.
+// locate finds the header key that opens the envelope: that of the receiving chain, of the next chain,
+// or of an old one, newest first.
 func (s *state) locate(m Meta, e envelope, w *work) (chainPlace, error) {
 	if e.kind == kindInitial && (s.role != roleResponder ||
 		handshakeHash(m.Sender, m.Recipient, e.prelude) != s.handshake) {
@@ -132,7 +132,7 @@ func (s *state) locate(m Meta, e envelope, w *work) (chainPlace, error) {
 	return chainPlace{}, ErrNoSession
 }
 
-// advance moves the state to where the message's key is, and returns the key.
+// advance moves the state to the message's key and returns the key.
 func (s *state) advance(at chainPlace, h header, keys SkippedKeys, now int64, w *work, res *OpenResult) (secret, error) {
 	switch {
 	case at.old >= 0:
@@ -164,8 +164,8 @@ func (s *state) advance(at chainPlace, h header, keys SkippedKeys, now int64, w 
 	return s.stepTo(h.number, w, res)
 }
 
-// enterChain leaves the receiving chain, keeping the keys of messages that are
-// still to come, and takes the receiving half of a ratchet step.
+// enterChain leaves the receiving chain, keeps the keys of its messages that have not arrived, and
+// performs the receiving half of a ratchet step.
 func (s *state) enterChain(h header, now int64, w *work, res *OpenResult) (secret, error) {
 	if s.epoch == math.MaxUint32 {
 		return secret{}, ErrExhausted
@@ -219,7 +219,7 @@ func (s *state) recvStep(h header) error {
 // stepTo skips to message n of the receiving chain and returns its key.
 func (s *state) stepTo(n uint32, w *work, res *OpenResult) (message secret, err error) {
 	if n == math.MaxUint32 {
-		return secret{}, ErrExhausted // the counter could not go on
+		return secret{}, ErrExhausted // the counter could not be incremented
 	}
 	s.skipTo(n, w, res)
 	w.steps++
@@ -228,7 +228,7 @@ func (s *state) stepTo(n uint32, w *work, res *OpenResult) (message secret, err 
 	return message, nil
 }
 
-// skipTo advances the receiving chain to message n and reports the keys passed.
+// skipTo advances the receiving chain to message n and reports the skipped keys.
 func (s *state) skipTo(n uint32, w *work, res *OpenResult) {
 	for s.recvNumber < n {
 		var message secret

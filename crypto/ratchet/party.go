@@ -9,15 +9,15 @@ import (
 	"secmsg/crypto/key"
 )
 
-// Class says how the relay treats an envelope. The numbers are those of the
-// wire protocol and never change.
+// Class tells the relay how to treat an envelope. The numbers are those of the wire protocol and never
+// change.
 type Class uint8
 
 // The classes of envelopes.
 const (
-	ClassDurable Class = 1 // kept in a mailbox until it is acknowledged
+	ClassDurable Class = 1 // stored in a mailbox until it is acknowledged
 	ClassOnline  Class = 2 // delivered at once or not at all
-	ClassProbe   Class = 3 // a device's message to itself; never a session's
+	ClassProbe   Class = 3 // a device's message to itself; never in a session
 )
 
 // Party is one end of a session: a device of an account.
@@ -31,11 +31,10 @@ func (p Party) String() string { return p.Address.String() + "/" + p.Device.Stri
 
 // ManifestRef names a device manifest: its version and its [identity.ManifestHash].
 //
-// Every message carries, inside the encrypted body, the newest manifest that its
-// sender knows of its own account. A server that withholds a manifest, or shows
-// another one to the peer, is found out by the next message that it lets
-// through. All messages carry it, not only the first of a chain: that one may be
-// lost, and a server could pick it out.
+// Every message contains, inside the encrypted body, the newest manifest of the sender's account that
+// the sender knows. If a server withholds a manifest, or shows another one to the peer, the next
+// message that it lets through reveals that. All messages contain it, not only the first of a chain:
+// the first may be lost, and a server could single it out.
 type ManifestRef struct {
 	Version uint64 // 1 to identity.MaxManifestVersion
 	Hash    [sha256.Size]byte
@@ -47,8 +46,8 @@ const manifestRefSize = 8 + sha256.Size
 // MessageIDSize is the length of a message id in bytes (a UUID).
 const MessageIDSize = 16
 
-// Meta is what stands outside the ciphertext and is bound to it as associated
-// data (SPEC "Session: associated data").
+// Meta is the data outside the ciphertext that is bound to it as associated data (SPEC "Session:
+// associated data").
 type Meta struct {
 	Class     Class
 	Sender    Party
@@ -56,8 +55,7 @@ type Meta struct {
 	MessageID [MessageIDSize]byte
 }
 
-// check fails with [ErrParty] unless m goes from one device to another, in a
-// class that sessions carry.
+// check returns [ErrParty] unless m goes from one device to the other, in a class that sessions use.
 func (m Meta) check(from, to Party) error {
 	if m.Class != ClassDurable && m.Class != ClassOnline {
 		return fmt.Errorf("class %d: %w", m.Class, ErrParty)
@@ -71,8 +69,8 @@ func (m Meta) check(from, to Party) error {
 	return nil
 }
 
-// associatedData binds a body to everything outside it: the meta data and all
-// bytes of the envelope before the body.
+// associatedData binds a body to everything outside it: the metadata and all bytes of the envelope
+// before the body.
 func associatedData(m Meta, kind uint8, prefix []byte) []byte {
 	ad := make([]byte, 0, 256+len(prefix))
 	ad = append(ad, labelMessage...)
@@ -91,15 +89,14 @@ func appendParty(dst []byte, p Party) []byte {
 
 func (r ManifestRef) valid() bool { return 0 < r.Version && r.Version <= identity.MaxManifestVersion }
 
-// frame puts the manifest in front of a content: the plaintext of a body before
-// padding.
+// frame puts the manifest in front of a content. The result is the plaintext of a body before padding.
 func frame(own ManifestRef, content []byte) []byte {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, manifestRefSize+len(content)), own.Version)
 	b = append(b, own.Hash[:]...)
 	return append(b, content...)
 }
 
-// unframe takes a plaintext apart.
+// unframe is the inverse of frame.
 func unframe(b []byte) (ManifestRef, []byte, error) {
 	r := reader{rest: b}
 	ref := ManifestRef{Version: r.u64("manifest version")}

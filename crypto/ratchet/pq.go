@@ -8,24 +8,23 @@ import (
 
 // The post-quantum ratchet (SPEC "Session: post-quantum ratchet").
 //
-// Each end offers an encapsulation key now and then. The peer answers with its
-// next sending chain: the ciphertext stands in every header of that chain, so
-// whichever message of it arrives first brings it along. An offer may be lost;
-// an answer cannot be, since the peer begins no further chain before a message
-// of this one was answered.
+// Each end offers an encapsulation key from time to time. The peer answers with its next sending chain:
+// every header of that chain contains the ciphertext, so whichever message arrives first delivers it.
+// An offer may be lost. An answer cannot be lost, because the peer begins no further chain before a
+// message of this one was answered.
 //
-// A decapsulation key is dropped when it, or a newer one, was answered: the
-// peer answers only the newest offer that it has seen, and ids below are dead.
-// As a key that is out may be answered at any time, none may be dropped
-// earlier; so with MaxOffers keys out, the newest is offered again.
+// A decapsulation key is dropped once its offer, or a newer one, was answered: the peer answers only
+// the newest offer that it has seen, so older offers are void. A key that was offered may be answered
+// at any time, so it must not be dropped earlier; therefore, with MaxOffers keys outstanding, the
+// newest is offered again.
 
-// offer returns the offer that the next message is to carry, or nil.
+// offer returns the offer for the next message, or nil.
 func (s *state) offer(now int64) (*offer, error) {
 	due := s.offerSent >= OfferMessages || now-s.offerTime >= int64(OfferInterval.Seconds())
 	again := len(s.offers) > 0 && s.unanswered >= offerPatience
 	s.offerSent++
 	if s.prelude != nil || !(due || again) {
-		// An initial message is long enough, and its handshake is new.
+		// An initial message is already long, and its handshake is new.
 		return nil, nil
 	}
 	if due && len(s.offers) < MaxOffers {
@@ -43,8 +42,8 @@ func (s *state) offer(now int64) (*offer, error) {
 	return &offer{id: newest.id, ek: private.Public().Bytes()}, nil
 }
 
-// answered decapsulates the answer in the header of a new receiving chain, and
-// drops the keys that it makes useless. Without an answer it returns nil.
+// answered decapsulates the answer in the header of a new receiving chain, and drops the keys that this
+// makes void. Without an answer it returns nil.
 func (s *state) answered(a *answer) (*kemSecret, error) {
 	if a == nil {
 		if len(s.offers) > 0 && s.unanswered < offerPatience {
@@ -71,8 +70,8 @@ func (s *state) answered(a *answer) (*kemSecret, error) {
 	return nil, fmt.Errorf("answer to offer %d, which is not out: %w", a.id, ErrPeer)
 }
 
-// offered notes the peer's offer, unless it or a newer one was seen before:
-// offers are repeated, and arrive in any order.
+// offered records the peer's offer, unless it or a newer one was seen before: offers are repeated and
+// arrive in any order.
 func (s *state) offered(o *offer) error {
 	if o == nil || o.id <= s.peerSeen {
 		return nil

@@ -13,32 +13,31 @@ import (
 // ExtensionType numbers the extensions of an initial message.
 type ExtensionType uint8
 
-// Extension types. Those below extensionCritical may be skipped by a receiver
-// that does not know them; the others make it refuse the message.
+// Extension types. A receiver ignores unknown types below extensionCritical and refuses the message for
+// unknown types from there on.
 const (
-	// ExtensionChainProof and ExtensionManifestProof are reserved for the
-	// inclusion proofs of certificate chain and manifest.
+	// ExtensionChainProof and ExtensionManifestProof are reserved for the inclusion proofs of
+	// certificate chain and manifest.
 	ExtensionChainProof    ExtensionType = 1
 	ExtensionManifestProof ExtensionType = 2
 	extensionCritical      ExtensionType = 128
 )
 
-// Extension is one extension of an initial message: opaque here, authenticated
-// with the rest of the prelude.
+// Extension is one extension of an initial message: opaque here, authenticated with the rest of the
+// prelude.
 type Extension struct {
 	Type ExtensionType
 	Data []byte
 }
 
-// InitialHeader is the clear part of an initial message. Nothing in it is to be
-// trusted before Accept has succeeded with a peer whose chain and manifest the
-// caller has checked.
+// InitialHeader is the clear part of an initial message. Nothing in it can be trusted before Accept has
+// succeeded with a peer whose chain and manifest the caller has checked.
 type InitialHeader struct {
 	Generation uint32       // see [Prefer]
 	Device     key.DeviceID // of the initiator
 	Ephemeral  key.ExchangePublic
 
-	ResponderVersion uint64   // of the responder's manifest that was used
+	ResponderVersion uint64   // version of the responder's manifest that was used
 	ResponderHash    [32]byte // of that manifest
 
 	SignedPrekey uint32              // key id
@@ -53,8 +52,8 @@ type InitialHeader struct {
 	Extensions    []Extension
 }
 
-// ParseInitial parses the clear part of an initial message, strictly and
-// within bounds. It fails with [ErrVersion] and [ErrFormat].
+// ParseInitial parses the clear part of an initial message, strictly and within bounds. It returns
+// [ErrVersion] and [ErrFormat].
 func ParseInitial(ciphertext []byte) (*InitialHeader, error) {
 	e, err := parseEnvelope(ciphertext)
 	if err != nil {
@@ -66,11 +65,10 @@ func ParseInitial(ciphertext []byte) (*InitialHeader, error) {
 	return parsePrelude(e.prelude)
 }
 
-// HandshakeHash identifies the handshake that an initial message belongs to: a
-// hash of its clear part and of both parties. All messages of one handshake
-// have the same; a changed one has another and does not open. The receiver
-// keeps it for as long as any private key that the handshake used, and accepts
-// no second session under it. It fails as [ParseInitial] does.
+// HandshakeHash identifies the handshake of an initial message: a hash of its clear part and of both
+// parties. All messages of one handshake have the same hash; a changed one has another hash and does
+// not open. The receiver keeps the hash for as long as any private key of the handshake, and accepts no
+// second session under it. It returns the errors of [ParseInitial].
 func HandshakeHash(m Meta, ciphertext []byte) ([32]byte, error) {
 	e, err := parseEnvelope(ciphertext)
 	if err != nil {
@@ -97,7 +95,7 @@ func handshakeHash(initiator, responder Party, prelude []byte) [32]byte {
 //	signed prekey 4 | KEM kind 1, id 4 | one-time flag 1, id 4 | ciphertext 1088
 //	leaf 2+n | issuer 2+n | manifest 2+n | extensions 2+n: type 1, data 2+n
 //
-// It fails with [ErrFormat] where parsePrelude would refuse the result.
+// It returns [ErrFormat] where parsePrelude would refuse the result.
 func (h *InitialHeader) marshal() ([]byte, error) {
 	if len(h.Chain) != ChainLength {
 		return nil, fmt.Errorf("chain of %d certificates: %w", len(h.Chain), ErrFormat)
@@ -141,7 +139,7 @@ func (h *InitialHeader) marshal() ([]byte, error) {
 	return b, nil
 }
 
-// parsePrelude copies what it keeps, so that the envelope can be let go.
+// parsePrelude copies the parts that it keeps, so that the envelope can be freed.
 func parsePrelude(b []byte) (*InitialHeader, error) {
 	if len(b) > MaxPrelude {
 		return nil, fmt.Errorf("prelude of %d bytes: %w", len(b), ErrFormat)
@@ -183,8 +181,8 @@ func parsePrelude(b []byte) (*InitialHeader, error) {
 	return h, nil
 }
 
-// parseExtensions demands rising types, so that a list has one encoding and no
-// type comes twice, and refuses critical types: this version knows none.
+// parseExtensions requires ascending types, so that a list has exactly one encoding without duplicates.
+// It refuses critical types: this version knows none.
 func parseExtensions(b []byte) ([]Extension, error) {
 	var list []Extension
 	r := reader{rest: b}

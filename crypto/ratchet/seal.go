@@ -9,10 +9,9 @@ import (
 	"secmsg/crypto/key"
 )
 
-// Seal seals plaintext for the peer, with the newest manifest of the own account
-// that this device knows, and returns the session that follows. The caller
-// commits next and ciphertext together before the ciphertext leaves. It fails
-// with [ErrParty] for meta data of another pair, [ErrFormat] for more than
+// Seal seals plaintext for the peer, with the newest manifest of its own account that this device
+// knows, and returns the next session. The caller commits next and ciphertext together before it sends
+// the ciphertext. Seal returns [ErrParty] for metadata of other parties, [ErrFormat] for more than
 // [MaxPlaintext] bytes or no manifest, and [ErrExhausted] after 2^32 - 1 messages in one chain.
 func (s *Session) Seal(m Meta, own ManifestRef, plaintext []byte, now time.Time) (next *Session, ciphertext []byte, err error) {
 	st, out, err := s.st.seal(m, own, plaintext, unix(now))
@@ -61,11 +60,11 @@ func (s *state) seal(m Meta, own ManifestRef, plaintext []byte, now int64) (*sta
 	return next, out, nil
 }
 
-// beginChain takes the sending half of a ratchet step with new randomness, and
-// answers the peer's newest offer.
+// beginChain performs the sending half of a ratchet step with new randomness, and answers the peer's
+// newest offer.
 func (s *state) beginChain() error {
 	var private [exchangeSize]byte
-	rand.Read(private[:]) // never fails (crypto/rand, since Go 1.24)
+	rand.Read(private[:]) // crypto/rand: never fails since Go 1.24
 	if s.peerOffer == nil {
 		return s.sendStep(private, nil, nil)
 	}
@@ -106,7 +105,7 @@ func (s *state) sendStep(private [exchangeSize]byte, kem *kemSecret, a *answer) 
 	return nil
 }
 
-// exchange is X25519 with a public key that is not trusted to be one.
+// exchange is X25519 with an unchecked public key.
 func exchange(own key.ExchangePrivate, remote [exchangeSize]byte) ([]byte, error) {
 	pub, err := key.ParseExchangePublic(remote[:])
 	if err != nil {

@@ -8,29 +8,28 @@ import (
 	"time"
 )
 
-// Entry is a session in a set, with what the set knows of it. The caller keeps
-// a row for each, named by the session's transcript hash.
+// Entry is a session in a set, with the set's information about it. The caller stores a row for each,
+// named by the session's transcript hash.
 type Entry struct {
 	Session *Session
-	Active  bool      // the one that sends
-	Used    bool      // a message of the peer was opened with it
-	Until   time.Time // when a previous session is deleted; zero: not yet known
+	Active  bool      // the session that sends
+	Used    bool      // a message from the peer was opened with it
+	Until   time.Time // when a previous session is deleted; zero if not yet known
 }
 
-// Set holds the sessions with one device of a peer: one that is active and
-// sends, and at most [MaxPrevious] that only receive. Like a Session it never
-// changes; methods return the next set, and the caller writes the entries that
-// differ and deletes the rows of [Removed]. The zero value is the empty set.
+// Set holds the sessions with one device of a peer: one that is active and sends, and at most
+// [MaxPrevious] that only receive. Like a Session it is immutable: methods return the next set, and the
+// caller writes the entries that differ and deletes the rows of [Removed]. The zero value is the empty
+// set.
 //
-// Which session is active follows from [Prefer] alone, whenever a session is
-// added, so that both ends choose the same one once they know the same
-// sessions. Only [Set.Activate], and [Set.Initiate] where it may not go further
-// ahead of the clock, overrule it.
+// Whenever a session is added, [Prefer] alone decides which one is active, so that both ends choose the
+// same one once they know the same sessions. There are two exceptions: [Set.Activate], and
+// [Set.Initiate] where it may not go further ahead of the clock.
 type Set struct{ entries []Entry }
 
-// NewSet makes a set of stored entries, in any order. It fails with [ErrFormat]
-// unless they are of one pair of devices, each once, at most one more than
-// [MaxPrevious], and exactly one is active (if there are any).
+// NewSet returns a set of stored entries, in any order. It returns [ErrFormat] unless they belong to
+// one pair of devices, without duplicates, are at most one more than [MaxPrevious], and exactly one is
+// active (if there are any).
 func NewSet(entries []Entry) (Set, error) {
 	active := 0
 	for i, e := range entries {
@@ -81,14 +80,13 @@ func (t Set) ByHandshake(hash [32]byte) (*Session, bool) {
 	return nil, false
 }
 
-// Initiate begins a session that takes over from those of the set. The caller
-// sees to it that a device does so at most once in [RebuildInterval]. It fails
-// as the function Initiate does.
+// Initiate begins a session that replaces those of the set. The caller makes sure that a device does so
+// at most once per [RebuildInterval]. It returns the errors of the function Initiate.
 //
-// Its generation is one more than the largest of the set, but at most one hour
-// ahead of the clock, so that a peer whose clock is up to an hour behind takes
-// it. Where that is not the largest, the new session is active here all the same,
-// whatever [Prefer] says, and what is asked inside it makes the peer follow.
+// Its generation is one more than the largest of the set, but at most one hour ahead of the clock, so
+// that a peer whose clock is up to an hour behind accepts it. Where that is not the largest, the new
+// session is active here nevertheless, in spite of [Prefer], and a retry request inside it makes the
+// peer follow.
 func (t Set) Initiate(self SelfKeys, b Bundle, now time.Time) (Set, error) {
 	var known []uint32
 	for _, e := range t.entries {
@@ -105,10 +103,9 @@ func (t Set) Initiate(self SelfKeys, b Bundle, now time.Time) (Set, error) {
 	return next.Activate(s.st.transcript, now)
 }
 
-// Add adds a session that Accept or Initiate made. If it is preferred to the
-// active one it takes its place; else it receives only. It fails with
-// [ErrParty] for another pair of devices and [ErrReplay] for a handshake that
-// is in the set.
+// Add adds a session created by Accept or Initiate. If it is preferred to the active one it replaces
+// it; otherwise it only receives. Add returns [ErrParty] for another pair of devices and [ErrReplay]
+// for a handshake that is already in the set.
 func (t Set) Add(s *Session, now time.Time) (Set, error) {
 	used := s.st.epoch > 0
 	if len(t.entries) == 0 {
@@ -130,9 +127,9 @@ func (t Set) Add(s *Session, now time.Time) (Set, error) {
 	return next, nil
 }
 
-// Activate makes a session send although another one would be preferred. The
-// caller does so when the peer asks, inside that session, for a message again:
-// then the peer has lost the preferred one. It fails with [ErrNoSession].
+// Activate makes a session the sending one although another would be preferred. The caller does so when
+// the peer asks, inside that session, for a message again: then the peer has lost the preferred one. It
+// returns [ErrNoSession].
 func (t Set) Activate(id [32]byte, now time.Time) (Set, error) {
 	i := slices.IndexFunc(t.entries, func(e Entry) bool { return e.Session.st.transcript == id })
 	if i < 0 {
@@ -144,7 +141,7 @@ func (t Set) Activate(id [32]byte, now time.Time) (Set, error) {
 	return next, nil
 }
 
-// activate and the two below change a set that is still being made.
+// activate, retire and trim change a set that is still being built.
 func (t *Set) activate(index int) {
 	for i := range t.entries {
 		t.entries[i].Active = i == index
@@ -152,8 +149,8 @@ func (t *Set) activate(index int) {
 	t.entries[index].Until = time.Time{}
 }
 
-// retire sets the end of previous sessions, once the active one is in use: the
-// peer has it, and what it sealed before is under way.
+// retire sets the end of previous sessions once the active one is in use: then the peer has the active
+// one, and only messages that it sealed earlier are still under way.
 func (t *Set) retire(now time.Time) {
 	if !t.entries[t.activeIndex()].Used {
 		return
@@ -165,8 +162,8 @@ func (t *Set) retire(now time.Time) {
 	}
 }
 
-// trim drops the previous session that ends first, or else the one least
-// preferred, while there are too many; never the one just added.
+// trim drops sessions while there are too many: the previous session that ends first, otherwise the
+// least preferred one, but never the one just added.
 func (t *Set) trim(added *Session, now int64) {
 	for len(t.entries) > MaxPrevious+1 {
 		worst := -1
@@ -186,8 +183,8 @@ func endsBefore(a, b Entry, now int64) bool {
 	return b.Until.IsZero() || !a.Until.IsZero() && a.Until.Before(b.Until)
 }
 
-// Seal seals with the active session. It fails with [ErrNoSession] for an empty
-// set, and as [Session.Seal] does.
+// Seal seals with the active session. It returns [ErrNoSession] for an empty set, and the errors of
+// [Session.Seal].
 func (t Set) Seal(m Meta, own ManifestRef, plaintext []byte, now time.Time) (Set, []byte, error) {
 	i := t.activeIndex()
 	if i < 0 {
@@ -202,13 +199,12 @@ func (t Set) Seal(m Meta, own ManifestRef, plaintext []byte, now time.Time) (Set
 	return next, out, nil
 }
 
-// Open opens an envelope with the session that it belongs to: of an initial
-// message the one of its handshake, else the first that a header key of fits,
-// the active one first. keys returns the stored message keys of a session, by
-// id. The result's Next is in the set that is returned.
+// Open opens an envelope with its session: for an initial message, the session of its handshake;
+// otherwise the first session with a matching header key, beginning with the active one. keys returns
+// the stored message keys of a session, by id. The returned set contains the result's Next.
 //
-// [ErrNoSession] for an initial message asks for Accept, unless its
-// [HandshakeHash] was accepted before. Otherwise it fails as [Session.Open].
+// For an initial message, [ErrNoSession] means that the caller should call Accept, unless the
+// [HandshakeHash] was accepted before. Other errors are those of [Session.Open].
 func (t Set) Open(m Meta, ciphertext []byte, keys func(id [32]byte) SkippedKeys, now time.Time) (Set, OpenResult, error) {
 	order := make([]int, 0, len(t.entries))
 	for i, e := range t.entries {
@@ -240,26 +236,25 @@ func (t Set) Open(m Meta, ciphertext []byte, keys func(id [32]byte) SkippedKeys,
 	return Set{}, OpenResult{}, fmt.Errorf("open: %w", ErrNoSession)
 }
 
-// Sweep drops previous sessions whose time is over.
+// Sweep drops previous sessions that have ended.
 func (t Set) Sweep(now time.Time) Set {
 	return Set{entries: slices.DeleteFunc(slices.Clone(t.entries), func(e Entry) bool {
 		return !e.Active && !e.Until.IsZero() && !now.Before(e.Until)
 	})}
 }
 
-// Begun reports whether the peer has begun a session beside a confirmed one of
-// before. It has lost its state, or somebody else poses as it: the user is told.
-// Whether the new session sends makes no difference, since whoever poses as the peer
-// chooses its generation, and is read in a session that only receives as well.
+// Begun reports whether the peer has begun a session although an earlier one was confirmed. Either the
+// peer has lost its state, or somebody impersonates it, so the user gets a warning. It does not matter
+// whether the new session sends: an impersonator chooses its generation, and can also read messages in
+// a session that only receives.
 func Begun(before Set) bool {
 	return slices.ContainsFunc(before.entries, func(e Entry) bool { return e.Session.Confirmed() })
 }
 
-// Replaced reports whether another session sends in after than in before, although
-// before had a confirmed one. When the peer has caused that, the user is told, as for
-// [Begun]. The confirmed one need not be the one that sent: the server can make an
-// end begin a session of its own, with an envelope that does not open, and that one
-// is not confirmed yet.
+// Replaced reports whether another session sends in after than in before, although before had a
+// confirmed one. If the peer has caused that, the user gets a warning, as for [Begun]. The confirmed
+// session need not be the one that sent: by an envelope that does not open, the server can make one end
+// begin its own session, which is not confirmed yet.
 func Replaced(before, after Set) bool {
 	was, is := before.Active(), after.Active()
 	if was == nil || is == nil || was.st.transcript == is.st.transcript {
@@ -270,8 +265,8 @@ func Replaced(before, after Set) bool {
 	})
 }
 
-// Removed returns the ids of the sessions that are in before and not in after:
-// the caller deletes their rows and their stored message keys.
+// Removed returns the ids of the sessions that are in before and not in after. The caller deletes their
+// rows and their stored message keys.
 func Removed(before, after Set) [][32]byte {
 	var ids [][32]byte
 	for _, e := range before.entries {
@@ -284,8 +279,8 @@ func Removed(before, after Set) [][32]byte {
 	return ids
 }
 
-// Marshal returns the entry in its stored form, with every secret of the
-// session: the caller seals it at once and clears it.
+// Marshal returns the entry in its stored form, which contains every secret of the session: the caller
+// seals it at once and clears it.
 func (e Entry) Marshal() []byte {
 	b := appendBool([]byte{stateVersion}, e.Active)
 	b = appendBool(b, e.Used)
@@ -299,7 +294,7 @@ func (e Entry) Marshal() []byte {
 	return append(b, state...)
 }
 
-// ParseEntry parses what [Entry.Marshal] made. It fails with [ErrFormat].
+// ParseEntry parses the output of [Entry.Marshal]. It returns [ErrFormat].
 func ParseEntry(b []byte) (Entry, error) {
 	r := reader{rest: b}
 	if r.u8("version") != stateVersion {

@@ -16,8 +16,7 @@ type SkippedRef struct {
 	N     uint32 // number of the message in the chain, from 0
 }
 
-// MessageKey opens exactly one message. It prints as "(redacted)"; Bytes is for
-// sealing it at rest.
+// MessageKey opens exactly one message. It prints as "(redacted)"; Bytes is for sealed storage.
 type MessageKey struct {
 	key.Redacted
 	k *secret
@@ -25,8 +24,7 @@ type MessageKey struct {
 
 func newMessageKey(k secret) MessageKey { return MessageKey{k: &k} }
 
-// Bytes returns a copy of the 32 bytes of the key, or nil for a zero key; the
-// caller clears it.
+// Bytes returns a copy of the 32 bytes of the key, or nil for a zero key. The caller clears it.
 func (m MessageKey) Bytes() []byte {
 	if m.k == nil {
 		return nil
@@ -34,8 +32,7 @@ func (m MessageKey) Bytes() []byte {
 	return bytes.Clone(m.k[:])
 }
 
-// SkippedKey is a message key to be stored until its message comes or
-// [Session.Expired] names it.
+// SkippedKey is a message key to be stored until its message arrives or [Session.Expired] lists it.
 type SkippedKey struct {
 	Ref SkippedRef
 	Key MessageKey
@@ -43,25 +40,24 @@ type SkippedKey struct {
 
 // SkippedKeys finds the stored message keys of one session.
 type SkippedKeys interface {
-	// Lookup returns the 32 bytes of the message key, or false if there is
-	// none. It is called at most once for an envelope, and only after a header
-	// of this session has opened.
+	// Lookup returns the 32 bytes of the message key, or false if there is none. It is called at most
+	// once per envelope, and only after a header of this session has opened.
 	Lookup(ref SkippedRef) (messageKey []byte, ok bool)
 }
 
-// StoredRef is a stored message key as [Session.Expired] sees it.
+// StoredRef describes a stored message key to [Session.Expired].
 type StoredRef struct {
 	Ref    SkippedRef
 	Stored time.Time // when it was reported as skipped
 }
 
-// Epoch returns the number of the receiving chain, from 1; 0 if nothing was
-// opened yet. A stored key of epoch e is Epoch() - e ratchet steps old.
+// Epoch returns the number of the receiving chain, from 1, or 0 if nothing was opened yet. A stored key
+// of epoch e is Epoch() - e ratchet steps old.
 func (s *Session) Epoch() uint32 { return s.st.epoch }
 
-// Expired returns which stored message keys are to be deleted: those older than
-// [SkippedLifetime], those of chains at least [SkippedSteps] back that are older
-// than [SkippedMinimum], and the oldest beyond [MaxStoredKeys].
+// Expired returns the stored message keys to delete: those older than [SkippedLifetime], those of
+// chains at least [SkippedSteps] back that are older than [SkippedMinimum], and the oldest beyond
+// [MaxStoredKeys].
 func (s *Session) Expired(stored []StoredRef, now time.Time) []SkippedRef {
 	var gone []SkippedRef
 	var kept []StoredRef
@@ -81,28 +77,27 @@ func (s *Session) Expired(stored []StoredRef, now time.Time) []SkippedRef {
 	return gone
 }
 
-// expired is the rule of age for skipped message keys.
+// expired applies the age limits of skipped message keys.
 func expired(current, epoch uint32, age time.Duration) bool {
 	return age >= SkippedLifetime ||
 		age >= SkippedMinimum && current >= epoch && current-epoch >= SkippedSteps
 }
 
-// trimOld keeps at most MaxOldHeaderKeys old chains. Those go first that wait
-// for no message, the oldest before the others; they were kept only so that a
-// duplicate is known as one. Only then a chain goes that still waits.
+// trimOld keeps at most MaxOldHeaderKeys old chains. It first drops chains that wait for no message,
+// oldest first; they are kept only to recognize duplicates. Only then it drops a chain that still waits
+// for messages.
 func (s *state) trimOld(now int64) {
 	for len(s.old) > MaxOldHeaderKeys {
 		i := slices.IndexFunc(s.old, func(o oldChain) bool {
 			age := time.Unix(now, 0).Sub(time.Unix(o.closed, 0)) // saturates
 			return o.missing == 0 || expired(s.epoch, o.epoch, age)
 		})
-		// The list is this state's own: it grew in this step.
+		// This state owns the list, because the list grew in this step.
 		s.old = slices.Delete(s.old, max(i, 0), max(i, 0)+1)
 	}
 }
 
-// cloneOld copies the list before it is changed, as the state it came from
-// must not change.
+// cloneOld copies the list before a change, because the previous state must not change.
 func cloneOld(list []oldChain) []oldChain {
 	return append(make([]oldChain, 0, len(list)+1), list...)
 }
@@ -124,5 +119,5 @@ func lookUp(keys SkippedKeys, epoch, n uint32, res *OpenResult) (secret, error) 
 	return secret(b), nil
 }
 
-// less is n - 1, or 0: the count is a hint, since the caller expires keys.
+// less returns n - 1, or 0 for 0. The count is only a hint, because the caller expires keys.
 func less(n uint32) uint32 { return max(n, 1) - 1 }

@@ -6,23 +6,22 @@ import (
 	"secmsg/crypto/key"
 )
 
-// Roles of a session. Stored, so the numbers never change.
+// Roles of a session. They are stored, so the numbers never change.
 const (
 	roleInitiator uint8 = 1
 	roleResponder uint8 = 2
 )
 
-// state is what a session knows. A state is never changed once a Session holds
-// it: every operation works on a clone, whose slices are replaced, not written.
+// state is the state of a session. It is never changed once a Session holds it: every operation works
+// on a clone, whose slices are replaced, not written.
 //
 //	            Seal                     Open (peer's new chain)
 //	initiator: turn --> sending chain ------------> turn --> ...
 //	responder:          (no sending chain) -------> turn --> ...
 //
-// turn: the next Seal begins a sending chain with a new ratchet key. The step
-// is taken when the first message is sealed and not, as in the double ratchet
-// specification, when the peer's key arrives: the key is then as young as it
-// can be, and Open draws no randomness. While it is the session's turn, the
+// turn: the next Seal begins a sending chain with a new ratchet key. That step happens when the first
+// message is sealed, and not, as in the double ratchet specification, when the peer's key arrives: so
+// the key is as young as possible, and Open needs no randomness. While it is the session's turn, the
 // peer cannot have begun another chain, so its next header key is not tried.
 type state struct {
 	// Constant.
@@ -43,7 +42,7 @@ type state struct {
 	recvHeader     secret             // [HKr]
 	recvHeaderNext secret             // [NHKr]
 	recvNumber     uint32             // [Nr]
-	recvMissing    uint32             // skipped in the receiving chain and not seen since
+	recvMissing    uint32             // skipped in the receiving chain and not received since
 	ratchetPrivate [exchangeSize]byte // [DHs]
 	ratchetPublic  [exchangeSize]byte
 	remote         [exchangeSize]byte // [DHr]; zero for a responder that has opened nothing
@@ -53,25 +52,25 @@ type state struct {
 	confirmed      bool
 	old            []oldChain // newest last
 
-	prelude []byte // of an initiator that is not confirmed
+	prelude []byte // of an unconfirmed initiator
 
 	// Post-quantum ratchet, our offers.
 	offerTime  int64  // Unix seconds of the last offer, at first of the handshake
 	offerSent  uint32 // messages since then
 	offerNext  uint32 // id of the next new key
-	unanswered uint8  // peer's chains without an answer since the last offer
+	unanswered uint8  // the peer's chains without an answer since the last offer
 	offers     []ownOffer
 	// Post-quantum ratchet, the peer's offers.
 	peerSeen  uint32  // largest id seen
-	peerOffer *offer  // to be answered by our next chain
-	answer    *answer // stands in every header of our sending chain
+	peerOffer *offer  // our next chain answers it
+	answer    *answer // in every header of our sending chain
 }
 
 // oldChain is a receiving chain that the peer has left.
 type oldChain struct {
 	epoch   uint32
 	header  secret
-	missing uint32 // skipped and not seen since
+	missing uint32 // skipped and not received since
 	closed  int64  // Unix seconds
 }
 
@@ -86,9 +85,9 @@ func (s *state) clone() *state {
 	return &next
 }
 
-// Session is one end of a session. It is immutable and prints as "(redacted)".
-// The zero value is not a session: every method but [Session.IsZero] needs one
-// that Initiate, Accept or ParseSession made, or that followed from it.
+// Session is one end of a session. It is immutable and prints as "(redacted)". The zero value is not a
+// session: every method except [Session.IsZero] needs one that comes from Initiate, Accept or
+// ParseSession.
 type Session struct {
 	key.Redacted
 	st *state
@@ -103,33 +102,28 @@ func (s *Session) Self() Party { return s.st.self }
 // Peer returns the other end of the session.
 func (s *Session) Peer() Party { return s.st.peer }
 
-// TranscriptHash returns the first 32 bytes of the hash of the handshake's
-// transcript. It is the same on both ends, is no secret, and is the session's
-// id for its whole life.
+// TranscriptHash returns the first 32 bytes of the hash of the handshake's transcript. Both ends have
+// the same; it is not secret, and it is the session's id for its whole life.
 func (s *Session) TranscriptHash() [32]byte { return s.st.transcript }
 
-// HandshakeHash returns what [HandshakeHash] gives for the initial messages of
-// this session.
+// HandshakeHash returns the [HandshakeHash] of the initial messages of this session.
 func (s *Session) HandshakeHash() [32]byte { return s.st.handshake }
 
-// Generation returns the generation that the initiator gave; see [Prefer].
+// Generation returns the generation chosen by the initiator; see [Prefer].
 func (s *Session) Generation() uint32 { return s.st.generation }
 
 // Initiator reports whether this end began the session.
 func (s *Session) Initiator() bool { return s.st.role == roleInitiator }
 
-// Confirmed reports whether a message of this end has reached the peer: one
-// came back that the peer could not have sealed without it. An initiator sends
-// initial messages until then.
+// Confirmed reports whether a message of this end has reached the peer: a message came back that the
+// peer could not have sealed otherwise. Until then an initiator sends initial messages.
 func (s *Session) Confirmed() bool { return s.st.confirmed }
 
-// Prefer returns which of two sessions between the same devices is to send: the
-// one of the larger generation, or, of one generation, the one with the smaller
-// transcript hash. Both ends know both values, so that they agree without a
-// word, whatever the order in which messages arrive (SPEC "Session:
-// simultaneous initiation"). A generation that no receiver would take now, more
-// than [MaxAhead] minutes ahead, counts as 0: it was made under a wrong clock, and
-// must not keep its session active.
+// Prefer returns which of two sessions between the same devices should send: the one with the larger
+// generation or, if the generations are equal, the one with the smaller transcript hash. Both ends know
+// both values, so they agree without a negotiation, in whatever order messages arrive (SPEC "Session:
+// simultaneous initiation"). A generation that no receiver would accept now, more than [MaxAhead]
+// minutes ahead, counts as 0: it was created under a wrong clock and must not keep its session active.
 func Prefer(a, b *Session, now time.Time) *Session {
 	if prefers(a.st, b.st, unix(now)) {
 		return a
@@ -145,7 +139,7 @@ func prefers(a, b *state, now int64) bool {
 	return string(a.transcript[:]) < string(b.transcript[:])
 }
 
-// effective is the generation as it counts at a time.
+// effective is the generation that counts at a time.
 func (s *state) effective(now int64) uint32 {
 	if s.generation > latestGeneration(now) {
 		return 0
@@ -153,5 +147,5 @@ func (s *state) effective(now int64) uint32 {
 	return s.generation
 }
 
-// unix returns t in seconds; before 1970 there is no time.
+// unix returns t in seconds, and 0 for times before 1970.
 func unix(t time.Time) int64 { return max(t.Unix(), 0) }

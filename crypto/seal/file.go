@@ -14,23 +14,23 @@ import (
 	"secmsg/crypto/key"
 )
 
-// labelFile derives a file's chunk key and commitment from its file key. It
-// keeps a file key from being of use as any other secret of the protocol.
+// labelFile derives a file's chunk key and commitment from its file key. It keeps a file key from being
+// usable as any other secret of the protocol.
 const labelFile = "secmsg v1 file stream"
 
-// The last byte of a chunk's nonce (SPEC "File streams"): it makes a file that
-// was cut or extended at a chunk's border differ in a nonce.
+// The last byte of a chunk's nonce (SPEC "File streams"). It makes a nonce differ if a file was cut or
+// extended at a chunk's border.
 const (
 	flagMore = 0
 	flagLast = 1
 )
 
-// FileCipher seals and opens the chunks of one file. It is safe for concurrent
-// use; only Wipe must not run beside another method.
+// FileCipher seals and opens the chunks of one file. It is safe for concurrent use; only Wipe must not
+// run concurrently with another method.
 //
-// A chunk is sealed under a nonce that its place alone decides. Sealing other
-// plaintext at the same place under the same key would break the cipher: the
-// caller seals each part once and sends what it sealed again.
+// A chunk's position alone determines its nonce. Sealing different plaintext at the same position under
+// the same key would break the cipher, so the caller seals each part once and, when it repeats a part,
+// sends the sealed bytes again.
 type FileCipher struct {
 	key.Redacted
 	s key.Hidden[fileSecret]
@@ -41,8 +41,8 @@ type fileSecret struct {
 	header [FileHeaderSize]byte
 }
 
-// NewFileCipher derives what seals and opens the file of k. It fails with
-// [key.ErrNoKey] for a zero or wiped key.
+// NewFileCipher derives the keys for sealing and opening the file of k. It returns [key.ErrNoKey] for a
+// zero or wiped key.
 func NewFileCipher(k FileKey) (*FileCipher, error) {
 	b := k.s.Get()
 	if b == nil {
@@ -63,11 +63,11 @@ func NewFileCipher(k FileKey) (*FileCipher, error) {
 	return &FileCipher{s: key.Hide(s)}, nil
 }
 
-// Wipe drops the derived key; every later call fails with [key.ErrNoKey].
+// Wipe drops the derived key; every later call returns [key.ErrNoKey].
 func (c *FileCipher) Wipe() { c.s.Drop() }
 
-// AppendHeader appends the header of the sealed file to dst: version and key
-// commitment. It fails with [key.ErrNoKey] after Wipe.
+// AppendHeader appends the header of the sealed file to dst: version and key commitment. It returns
+// [key.ErrNoKey] after Wipe.
 func (c *FileCipher) AppendHeader(dst []byte) ([]byte, error) {
 	s := c.s.Get()
 	if s == nil {
@@ -76,10 +76,9 @@ func (c *FileCipher) AppendHeader(dst []byte) ([]byte, error) {
 	return append(dst, s.header[:]...), nil
 }
 
-// CheckHeader compares the first [FileHeaderSize] bytes of a sealed file with
-// what this key makes, in constant time: ChaCha20-Poly1305 alone lets a sender
-// make one file that opens under two keys. It fails with [ErrFormat] for another
-// length or version, and with [ErrCommitment] and [key.ErrNoKey].
+// CheckHeader compares the first [FileHeaderSize] bytes of a sealed file with this key's header, in
+// constant time: ChaCha20-Poly1305 alone lets a sender create one file that opens under two keys. It
+// returns [ErrFormat] for another length or version, [ErrCommitment] and [key.ErrNoKey].
 func (c *FileCipher) CheckHeader(header []byte) error {
 	s := c.s.Get()
 	if s == nil {
@@ -98,10 +97,9 @@ func (s *fileSecret) checkHeader(header []byte) error {
 	return nil
 }
 
-// SealChunk appends the sealed form of the chunk that has the index given, from
-// 0, to dst, which must not overlap plain. plain has [FileChunkSize] bytes; the
-// last chunk has fewer or as many, and is empty only at index 0. It fails with
-// [ErrFormat] for another length and with [key.ErrNoKey] after Wipe.
+// SealChunk appends the sealed form of the chunk at index, from 0, to dst, which must not overlap
+// plain. plain has [FileChunkSize] bytes; the last chunk may have fewer, and may be empty only at index
+// 0. SealChunk returns [ErrFormat] for another length and [key.ErrNoKey] after Wipe.
 func (c *FileCipher) SealChunk(dst, plain []byte, index uint64, last bool) ([]byte, error) {
 	s := c.s.Get()
 	switch {
@@ -115,10 +113,9 @@ func (c *FileCipher) SealChunk(dst, plain []byte, index uint64, last bool) ([]by
 	return s.aead.Seal(slices.Grow(dst, len(plain)+TagSize), nonce[:], plain, nil), nil
 }
 
-// OpenChunk appends the plaintext of the chunk that has the index given to dst,
-// which must not overlap sealed. That the file is whole, and commits to this
-// key, is the caller's to check. It fails with [ErrFormat], [ErrOpen] and
-// [key.ErrNoKey].
+// OpenChunk appends the plaintext of the chunk at index to dst, which must not overlap sealed. The
+// caller must check that the file is complete and commits to this key. OpenChunk returns [ErrFormat],
+// [ErrOpen] and [key.ErrNoKey].
 func (c *FileCipher) OpenChunk(dst, sealed []byte, index uint64, last bool) ([]byte, error) {
 	s := c.s.Get()
 	switch {
@@ -136,7 +133,7 @@ func (c *FileCipher) OpenChunk(dst, sealed []byte, index uint64, last bool) ([]b
 	return out, nil
 }
 
-// chunkFits reports whether a chunk of n bytes of plaintext may stand at index.
+// chunkFits reports whether a chunk of n bytes of plaintext is allowed at index.
 func chunkFits(n int, index uint64, last bool) bool {
 	switch {
 	case index >= maxFileChunks || n > FileChunkSize:
@@ -147,8 +144,7 @@ func chunkFits(n int, index uint64, last bool) bool {
 	return last && (n > 0 || n == 0 && index == 0)
 }
 
-// setNonce writes the nonce of a chunk: its index in 11 bytes, big-endian, and
-// the last flag.
+// setNonce writes the nonce of a chunk: its index in 11 bytes, big-endian, and the last flag.
 func setNonce(nonce *[chacha20poly1305.NonceSize]byte, index uint64, last bool) {
 	const flagAt = chacha20poly1305.NonceSize - 1
 	clear(nonce[:flagAt-8])

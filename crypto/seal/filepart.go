@@ -12,12 +12,11 @@ import (
 	"secmsg/crypto/key"
 )
 
-// SealPart appends the sealed form of a part, numbered from 1, to dst, which
-// must not overlap plain: the header, before part 1, and the chunks. plain has
-// [FilePartPlain] bytes; the last part has fewer or as many, and is empty only
-// if it is part 1. The chunks are sealed on up to GOMAXPROCS goroutines, which
-// end before it returns. If dst has room, no other buffer is made. It fails with
-// [ErrFormat] for another length or number and with [key.ErrNoKey] after Wipe.
+// SealPart appends the sealed form of a part, numbered from 1, to dst, which must not overlap plain:
+// the header (part 1 only) and the chunks. plain has [FilePartPlain] bytes; the last part may have
+// fewer, and may be empty only if it is part 1. Up to GOMAXPROCS goroutines seal the chunks; they end
+// before SealPart returns. If dst has enough capacity, no other buffer is allocated. SealPart returns
+// [ErrFormat] for another length or number and [key.ErrNoKey] after Wipe.
 func (c *FileCipher) SealPart(dst, plain []byte, number int, last bool) ([]byte, error) {
 	s := c.s.Get()
 	n := len(plain)
@@ -44,15 +43,13 @@ func (c *FileCipher) SealPart(dst, plain []byte, number int, last bool) ([]byte,
 	return dst[:len(dst)+len(out)], nil
 }
 
-// OpenPart appends the plaintext of a part to dst, which must not overlap
-// sealed. The header of part 1 is checked before anything else. last says that
-// the file ends with this part, which the caller takes from the file's declared
-// length; if that is a lie the part does not open. Nothing is returned, and what
-// was written behind dst is overwritten, unless every chunk authenticated.
+// OpenPart appends the plaintext of a part to dst, which must not overlap sealed. It checks the header
+// of part 1 before anything else. last says that the file ends with this part, which the caller
+// concludes from the file's declared length; if that length is wrong, the part does not open. Unless
+// every chunk authenticates, nothing is returned, and the bytes written after dst are overwritten.
 //
-// A file is whole, and commits to this key, only when all its parts from 1 on
-// were opened. It fails with [ErrFormat], [ErrCommitment], [ErrOpen] and
-// [key.ErrNoKey]. Goroutines as for SealPart.
+// A file is complete, and commits to this key, only when all its parts from 1 on were opened. OpenPart
+// returns [ErrFormat], [ErrCommitment], [ErrOpen] and [key.ErrNoKey]. It uses goroutines like SealPart.
 func (c *FileCipher) OpenPart(dst, sealed []byte, number int, last bool) ([]byte, error) {
 	s := c.s.Get()
 	switch {
@@ -92,10 +89,9 @@ func (c *FileCipher) OpenPart(dst, sealed []byte, number int, last bool) ([]byte
 // firstChunk is the index of the first chunk of a part.
 func firstChunk(number int) uint64 { return uint64(number-1) * FilePartChunks }
 
-// eachChunk calls do for 0 to n-1 on up to GOMAXPROCS goroutines, of which the
-// caller's is one, and waits for them. Each has one nonce to write to, since a
-// nonce on the stack would escape and be allocated for every chunk. After do has
-// returned false no new chunk is begun; then eachChunk returns false.
+// eachChunk calls do for 0 to n-1 on up to GOMAXPROCS goroutines, including the caller's, and waits for
+// them. Each goroutine has one nonce buffer, because a nonce on the stack would escape and be allocated
+// for every chunk. Once do has returned false, eachChunk starts no new chunk and returns false.
 func eachChunk(n int, do func(i int, nonce *[chacha20poly1305.NonceSize]byte) bool) bool {
 	var next atomic.Int64
 	var failed atomic.Bool

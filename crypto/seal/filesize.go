@@ -7,31 +7,29 @@ import (
 
 // Sizes of a sealed file in bytes (SPEC "File streams").
 const (
-	// FileChunkSize is the plaintext of a full chunk, as in age: the tags add 0.02
-	// percent, and a chunk fits a core's cache.
+	// FileChunkSize is the plaintext length of a full chunk, as in age: the tags add 0.02 percent, and
+	// a chunk fits into a core's cache.
 	FileChunkSize = 64 << 10
-	// FileHeaderSize is the version byte and the key commitment.
+	// FileHeaderSize is the length of version byte and key commitment.
 	FileHeaderSize = 1 + CommitmentSize
 	// FilePartChunks is the number of chunks of a part.
 	FilePartChunks = 128
-	// FilePartPlain is the plaintext of a full part: 8 MiB.
+	// FilePartPlain is the plaintext length of a full part: 8 MiB.
 	FilePartPlain = FilePartChunks * FileChunkSize
 
 	sealedChunkSize = FileChunkSize + TagSize
 	sealedPartSize  = FilePartChunks * sealedChunkSize
 
-	// maxFileParts bounds part numbers, so that no offset leaves an int64.
+	// maxFileParts bounds part numbers, so that no offset exceeds an int64.
 	maxFileParts = math.MaxInt64/sealedPartSize - 1
-	// maxFileChunks bounds the counter of the nonce for the same reason; the
-	// nonce itself has room for 2^88.
+	// maxFileChunks bounds the nonce's counter for the same reason; the nonce itself has room for 2^88.
 	maxFileChunks = maxFileParts * FilePartChunks
 	// MaxSealedFile bounds a sealed file: about 2^63 bytes.
 	MaxSealedFile = FileHeaderSize + maxFileParts*sealedPartSize
 )
 
-// SealedFileSize returns the length of the sealed form of plain bytes. It fails
-// with [ErrFormat] for a negative size, and for one whose sealed form is longer
-// than [MaxSealedFile].
+// SealedFileSize returns the length of the sealed form of plain bytes. It returns [ErrFormat] for a
+// negative size, and for one whose sealed form is longer than [MaxSealedFile].
 func SealedFileSize(plain int64) (int64, error) {
 	if plain < 0 || plain > maxFileChunks*FileChunkSize {
 		return 0, fmt.Errorf("seal a file of %d bytes: %w", plain, ErrFormat)
@@ -40,8 +38,8 @@ func SealedFileSize(plain int64) (int64, error) {
 	return FileHeaderSize + plain + max(chunks, 1)*TagSize, nil
 }
 
-// PlainFileSize returns the length of the plaintext in a sealed file of the
-// length given. It fails with [ErrFormat] if no file has that sealed length.
+// PlainFileSize returns the plaintext length of a sealed file of the given length. It returns
+// [ErrFormat] if no file has that sealed length.
 func PlainFileSize(sealed int64) (int64, error) {
 	if sealed < FileHeaderSize || sealed > MaxSealedFile {
 		return 0, fmt.Errorf("sealed file of %d bytes: %w", sealed, ErrFormat)
@@ -53,8 +51,8 @@ func PlainFileSize(sealed int64) (int64, error) {
 	return plain, nil
 }
 
-// plainSize returns the plaintext's length of chunks that are n bytes together
-// and end with the last one. Only the first chunk of a file may be empty.
+// plainSize returns the plaintext length of consecutive chunks, up to the last one of the file, that
+// have n bytes together. Only the first chunk of a file may be empty.
 func plainSize(n int64, first bool) (int64, error) {
 	full, rest := n/sealedChunkSize, n%sealedChunkSize
 	switch {
@@ -68,8 +66,8 @@ func plainSize(n int64, first bool) (int64, error) {
 	return 0, ErrFormat
 }
 
-// FileParts returns how many parts a sealed file of the length given has, at
-// least 1. It fails with [ErrFormat] if no file has that sealed length.
+// FileParts returns the number of parts of a sealed file of the given length, at least 1. It returns
+// [ErrFormat] if no file has that sealed length.
 func FileParts(sealedTotal int64) (int64, error) {
 	if _, err := PlainFileSize(sealedTotal); err != nil {
 		return 0, err
@@ -77,10 +75,9 @@ func FileParts(sealedTotal int64) (int64, error) {
 	return (sealedTotal - FileHeaderSize + sealedPartSize - 1) / sealedPartSize, nil
 }
 
-// SealedPart returns the byte range of a part, numbered from 1, in a sealed file
-// of the length given. Part 1 begins with the header. The part that ends at
-// sealedTotal is the last one. It fails with [ErrFormat] if no file has that
-// sealed length or the file has no such part.
+// SealedPart returns the byte range of a part, numbered from 1, in a sealed file of the given length.
+// Part 1 begins with the header. The part that ends at sealedTotal is the last one. It returns
+// [ErrFormat] if no file has that sealed length or the file has no such part.
 func SealedPart(number int, sealedTotal int64) (offset, length int64, err error) {
 	parts, err := FileParts(sealedTotal)
 	if err != nil {

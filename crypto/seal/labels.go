@@ -1,14 +1,14 @@
 package seal
 
-// Labels that keep apart what the keys of this package are used for. Those of
-// the committed AEAD stand in committed.go.
+// Labels that separate the uses of this package's keys. Those of the committed AEAD are in
+// committed.go.
 const (
-	// labelCell begins the associated data of a value at rest, so that it can
-	// be nothing else that the storage key might ever seal.
+	// labelCell begins the associated data of a value at rest, so that the value cannot be taken for
+	// anything else sealed under the storage key.
 	labelCell = "secmsg v1 cell"
-	// labelPassphrase derives key and commitment from what Argon2id gave.
+	// labelPassphrase derives key and commitment from the output of Argon2id.
 	labelPassphrase = "secmsg v1 passphrase wrap"
-	// labelQueue is the HPKE info of what a locked profile queues.
+	// labelQueue is the HPKE info of a locked profile's queue.
 	labelQueue = "secmsg v1 locked queue"
 )
 

@@ -24,39 +24,37 @@ const (
 	MediaSecretSize = 32
 	// MediaIDSize is the length of call ids and device ids.
 	MediaIDSize = 16
-	// MediaHeaderSize is the length of the part of the RTP header that is
-	// authenticated: marker and payload type, sequence number, timestamp, SSRC.
+	// MediaHeaderSize is the length of the authenticated part of the RTP header: marker and payload
+	// type, sequence number, timestamp, SSRC.
 	MediaHeaderSize = 11
-	// MediaOverhead is what [MediaSealer.Seal] adds at most: the config byte and
-	// eight bytes of counter of an SFrame header (RFC 9605, section 4.3), and
-	// the tag.
+	// MediaOverhead is the most that [MediaSealer.Seal] adds: the config byte and eight counter bytes
+	// of an SFrame header (RFC 9605, section 4.3), and the tag.
 	MediaOverhead = 1 + 8 + TagSize
-	// MediaMaxPayload bounds what is opened: no datagram is larger.
+	// MediaMaxPayload bounds an input of Open: no datagram is larger.
 	MediaMaxPayload = 65535
-	// MediaWindow is how far behind the newest counter of an SSRC a packet may
-	// be: two seconds of 4 Mbit/s, so that a retransmission still opens.
+	// MediaWindow is how far a packet may be behind the newest counter of an SSRC: two seconds of 4
+	// Mbit/s, so that a retransmission still opens.
 	MediaWindow = 1024
 	// mediaMaxSSRCs bounds the keys that one call derives in each direction.
 	mediaMaxSSRCs = 16
 )
 
-// Errors of sealed media that callers count apart.
+// Errors of sealed media that callers count separately.
 var (
-	// ErrReplay says that a packet was opened before, or is too old to tell.
+	// ErrReplay means that a packet was opened before, or is too old to tell.
 	ErrReplay = errors.New("media packet was seen before or is too old")
-	// ErrSSRC says that an SSRC was used before in this direction, or that a
-	// call has too many of them.
+	// ErrSSRC means that an SSRC was used before in this direction, or that a call has too many SSRCs.
 	ErrSSRC = errors.New("media SSRC cannot be used")
 )
 
-// MediaDirection is the way media flow; it is the SFrame KID, too.
+// MediaDirection is the direction of media. It is also the SFrame KID.
 type MediaDirection uint8
 
 // The two directions (SPEC "Calls").
 const (
-	// MediaFromCaller is what the caller's device sends.
+	// MediaFromCaller is the direction of media sent by the caller's device.
 	MediaFromCaller MediaDirection = 0
-	// MediaFromCallee is what the callee's device sends.
+	// MediaFromCallee is the direction of media sent by the callee's device.
 	MediaFromCallee MediaDirection = 1
 )
 
@@ -64,12 +62,12 @@ const (
 type MediaSecrets struct {
 	// Call names the call; Caller and Callee are the ids of the two devices.
 	Call, Caller, Callee [MediaIDSize]byte
-	// Offer and Answer are the random secrets that both signals carried.
+	// Offer and Answer are the random secrets of the two signals.
 	Offer, Answer [MediaSecretSize]byte
 }
 
-// MediaKeys derives the keys of one call and makes sure that no key is used by
-// two sealers. It may be used concurrently.
+// MediaKeys derives the keys of one call and ensures that no two sealers use the same key. It is safe
+// for concurrent use.
 type MediaKeys struct {
 	key.Redacted
 
@@ -84,13 +82,13 @@ type mediaStream struct {
 	ssrc      uint32
 }
 
-// NewMediaKeys takes over the secrets of a call; the caller clears its own copy.
+// NewMediaKeys copies the secrets of a call; the caller clears its own copy.
 func NewMediaKeys(s MediaSecrets) *MediaKeys {
 	return &MediaKeys{s: key.Hide(&s), sealed: map[mediaStream]bool{}, opened: map[mediaStream]bool{}}
 }
 
-// Wipe overwrites the secrets; nothing can be derived afterwards. Sealers and
-// openers that exist keep their keys.
+// Wipe overwrites the secrets; nothing can be derived afterwards. Existing sealers and openers keep
+// their keys.
 func (k *MediaKeys) Wipe() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -100,9 +98,8 @@ func (k *MediaKeys) Wipe() {
 	k.s.Drop()
 }
 
-// Sealer returns what seals the packets of one SSRC. It fails with [ErrSSRC] if
-// there was one before: a second counter from zero under one key would repeat
-// nonces.
+// Sealer returns the sealer for the packets of one SSRC. It returns [ErrSSRC] if one was created
+// before: a second counter from zero under the same key would repeat nonces.
 func (k *MediaKeys) Sealer(d MediaDirection, ssrc uint32) (*MediaSealer, error) {
 	c, err := k.cipher(d, ssrc, k.sealed)
 	if err != nil {
@@ -111,8 +108,8 @@ func (k *MediaKeys) Sealer(d MediaDirection, ssrc uint32) (*MediaSealer, error) 
 	return &MediaSealer{c: c}, nil
 }
 
-// Opener returns what opens the packets of one SSRC. It fails with [ErrSSRC] if
-// there was one before: a second window would let packets be replayed.
+// Opener returns the opener for the packets of one SSRC. It returns [ErrSSRC] if one was created
+// before: a second window would allow replays.
 func (k *MediaKeys) Opener(d MediaDirection, ssrc uint32) (*MediaOpener, error) {
 	c, err := k.cipher(d, ssrc, k.opened)
 	if err != nil {
@@ -160,11 +157,10 @@ func (k *MediaKeys) cipher(d MediaDirection, ssrc uint32, used map[mediaStream]b
 type mediaCipher struct {
 	aead cipher.AEAD
 	salt [chacha20poly1305.NonceSize]byte
-	kid  byte // at most 7: it stands in the config byte
+	kid  byte // at most 7, so that it fits into the config byte
 }
 
-// nonce is the salt with the counter mixed into its end (RFC 9605, section
-// 4.4.3).
+// nonce returns the salt with the counter mixed into its end (RFC 9605, section 4.4.3).
 func (c *mediaCipher) nonce(counter uint64) []byte {
 	n := c.salt
 	var b [8]byte
@@ -175,16 +171,15 @@ func (c *mediaCipher) nonce(counter uint64) []byte {
 	return n[:]
 }
 
-// MediaSealer seals the packets of one SSRC under a counter that begins at zero
-// and is never set back. It belongs to one goroutine.
+// MediaSealer seals the packets of one SSRC under a counter that starts at zero and never goes back. It
+// belongs to one goroutine.
 type MediaSealer struct {
 	c    *mediaCipher
 	next uint64
 }
 
-// Seal appends the SFrame header and the sealed payload to dst. rtp is the part
-// of the RTP header that the packet will have on the wire, of
-// [MediaHeaderSize] bytes; it fails with [ErrFormat] if it is not.
+// Seal appends the SFrame header and the sealed payload to dst. rtp is the part of the RTP header as on
+// the wire; it must have [MediaHeaderSize] bytes, otherwise Seal returns [ErrFormat].
 func (s *MediaSealer) Seal(dst, rtp, payload []byte) ([]byte, error) {
 	if len(rtp) != MediaHeaderSize || len(payload) > MediaMaxPayload-MediaOverhead {
 		return nil, fmt.Errorf("seal media of %d bytes: %w", len(payload), ErrFormat)
@@ -200,17 +195,15 @@ func (s *MediaSealer) Seal(dst, rtp, payload []byte) ([]byte, error) {
 	return s.c.aead.Seal(dst, s.c.nonce(counter), payload, ad), nil
 }
 
-// MediaOpener opens the packets of one SSRC, each once. It belongs to one
-// goroutine.
+// MediaOpener opens the packets of one SSRC, each only once. It belongs to one goroutine.
 type MediaOpener struct {
 	c      *mediaCipher
 	newest uint64 // one more than the highest counter that opened
 	seen   [MediaWindow / 64]uint64
 }
 
-// Open authenticates and decrypts what [MediaSealer.Seal] made and returns the
-// payload. It fails with [ErrFormat], [ErrOpen] and [ErrReplay]; a packet that
-// fails changes nothing.
+// Open authenticates and decrypts the output of [MediaSealer.Seal] and returns the payload. It returns
+// [ErrFormat], [ErrOpen] and [ErrReplay]; a packet that fails changes nothing.
 func (o *MediaOpener) Open(rtp, sealed []byte) ([]byte, error) {
 	if len(rtp) != MediaHeaderSize || len(sealed) > MediaMaxPayload {
 		return nil, fmt.Errorf("open media of %d bytes: %w", len(sealed), ErrFormat)
@@ -219,7 +212,7 @@ func (o *MediaOpener) Open(rtp, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if counter == math.MaxUint64 { // no sealer goes so far, and the window could not move past it
+	if counter == math.MaxUint64 { // no sealer gets this far, and the window could not move past it
 		return nil, fmt.Errorf("open media: counter is used up: %w", ErrFormat)
 	}
 	if o.old(counter) {
@@ -245,8 +238,7 @@ func (o *MediaOpener) old(counter uint64) bool {
 	return o.seen[counter/64%uint64(len(o.seen))]&(1<<(counter%64)) != 0
 }
 
-// mark notes a counter whose packet opened, and forgets those that fall out of
-// the window.
+// mark records the counter of an opened packet, and drops counters that leave the window.
 func (o *MediaOpener) mark(counter uint64) {
 	if counter >= o.newest {
 		if counter-o.newest >= MediaWindow {

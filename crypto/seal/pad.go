@@ -10,14 +10,12 @@ import (
 // look alike (SPEC "Padding").
 const PadFloor = 160
 
-// padMark ends the plaintext, so that what follows can be taken off again
-// whatever the plaintext holds (ISO/IEC 7816-4).
+// padMark ends the plaintext, so that the padding can be removed from any plaintext (ISO/IEC 7816-4).
 const padMark = 0x80
 
-// PaddedLen returns the length that [Pad] gives to n bytes of plaintext: the
-// Padme length of n + 1, at least [PadFloor]. Padme leaks O(log log n) bits of
-// a length and adds at most 12 percent (Nikitin et al., "Reducing Metadata
-// Leakage from Encrypted Files and Communication with PURBs", PETS 2019).
+// PaddedLen returns the length that [Pad] gives to n bytes of plaintext: the Padme length of n + 1, at
+// least [PadFloor]. Padme leaks O(log log n) bits of a length and adds at most 12 percent (Nikitin et
+// al., "Reducing Metadata Leakage from Encrypted Files and Communication with PURBs", PETS 2019).
 func PaddedLen(n int) int {
 	l := uint64(n) + 1 // the mark
 	if l <= PadFloor {
@@ -25,7 +23,7 @@ func PaddedLen(n int) int {
 	}
 	e := bits.Len64(l) - 1           // floor(log2 l)
 	s := bits.Len64(uint64(e))       // floor(log2 e) + 1
-	mask := uint64(1)<<uint(e-s) - 1 // the bits that are rounded away
+	mask := uint64(1)<<uint(e-s) - 1 // the bits lost in rounding
 	return int((l + mask) &^ mask)
 }
 
@@ -37,9 +35,9 @@ func Pad(p []byte) []byte {
 	return out
 }
 
-// Unpad returns the plaintext inside padded, as a part of the same slice. It
-// fails with [ErrPadding] for anything that Pad would not have made. Padding is
-// authenticated before it is read, so that this needs no constant time.
+// Unpad returns the plaintext inside padded, as a part of the same slice. It returns [ErrPadding] for
+// anything that is not an output of Pad. Padding is authenticated before it is read, so this needs no
+// constant time.
 func Unpad(padded []byte) ([]byte, error) {
 	end := len(bytes.TrimRight(padded, "\x00")) - 1
 	if len(padded) < PadFloor || end < 0 || padded[end] != padMark {

@@ -14,17 +14,16 @@ import (
 	"secmsg/crypto/key"
 )
 
-// Bounds of the Argon2id parameters. They are read from a file before they can
-// be authenticated: without bounds, whoever can write the file could make
-// unlocking take all memory or for ever.
+// Bounds of the Argon2id parameters. They are read from a file before they can be authenticated:
+// without bounds, whoever can write the file could make unlocking use up all memory or take for ever.
 const (
 	minArgonTime    = 1
 	maxArgonTime    = 64
 	maxArgonMemory  = 1 << 20 // KiB: 1 GiB
-	minArgonPerLane = 8       // KiB a lane (RFC 9106, 3.1)
+	minArgonPerLane = 8       // KiB per lane (RFC 9106, section 3.1)
 	maxArgonThreads = 64
 
-	argonSaltSize = 16 // RFC 9106, 3.1
+	argonSaltSize = 16 // RFC 9106, section 3.1
 	argonKeySize  = 32
 
 	wrapHead = 1 + 4 + 4 + 1 + argonSaltSize + CommitmentSize
@@ -34,16 +33,16 @@ const (
 	MaxPassphrase = 1024
 )
 
-// Argon2Params are the cost parameters of Argon2id (RFC 9106). They are stored
-// beside what they protect, so that the defaults can be raised later.
+// Argon2Params are the cost parameters of Argon2id (RFC 9106). They are stored with the wrapped key, so
+// that the defaults can be raised later.
 type Argon2Params struct {
 	Time    uint32 // passes, 1 to 64
-	Memory  uint32 // KiB, at least 8 a lane, at most 1 GiB
+	Memory  uint32 // KiB, at least 8 per lane, at most 1 GiB
 	Threads uint8  // lanes, 1 to 64
 }
 
-// DefaultArgon2Params are RFC 9106's second recommended option: 64 MiB, which a
-// small machine has, three passes, four lanes.
+// DefaultArgon2Params returns RFC 9106's second recommended option: 64 MiB, which a small machine has,
+// three passes, four lanes.
 func DefaultArgon2Params() Argon2Params { return Argon2Params{Time: 3, Memory: 64 << 10, Threads: 4} }
 
 func (p Argon2Params) check() error {
@@ -54,9 +53,8 @@ func (p Argon2Params) check() error {
 	return nil
 }
 
-// WrapStorageKey seals a storage key under a passphrase, which is used as the
-// bytes it has. It fails with [ErrFormat] for parameters out of bounds or a
-// passphrase that is empty or longer than [MaxPassphrase].
+// WrapStorageKey seals a storage key under the bytes of a passphrase. It returns [ErrFormat] for
+// parameters out of bounds or a passphrase that is empty or longer than [MaxPassphrase].
 func WrapStorageKey(k StorageKey, passphrase []byte, p Argon2Params) ([]byte, error) {
 	secret := k.s.Get()
 	if secret == nil {
@@ -74,7 +72,7 @@ func WrapStorageKey(k StorageKey, passphrase []byte, p Argon2Params) ([]byte, er
 	b.AddUint32(p.Memory)
 	b.AddUint8(p.Threads)
 	salt := make([]byte, argonSaltSize)
-	rand.Read(salt) // never fails (crypto/rand, since Go 1.24)
+	rand.Read(salt) // crypto/rand: never fails since Go 1.24
 	b.AddBytes(salt)
 	head, err := b.Bytes()
 	if err != nil {
@@ -93,10 +91,9 @@ func WrapStorageKey(k StorageKey, passphrase []byte, p Argon2Params) ([]byte, er
 	return aead.Seal(head, d.nonce(), secret[:], head), nil
 }
 
-// UnwrapStorageKey opens what [WrapStorageKey] made. It fails with
-// [ErrPassphrase], with [ErrFormat] for anything of another form or with
-// parameters out of bounds, and with [ErrOpen] when the passphrase is right but
-// the rest was changed.
+// UnwrapStorageKey opens the output of [WrapStorageKey]. It returns [ErrPassphrase], [ErrFormat] for
+// anything of another form or with parameters out of bounds, and [ErrOpen] if the passphrase is right
+// but the rest was changed.
 func UnwrapStorageKey(wrapped, passphrase []byte) (StorageKey, error) {
 	k, err := unwrap(wrapped, passphrase)
 	if err != nil {
@@ -107,7 +104,7 @@ func UnwrapStorageKey(wrapped, passphrase []byte) (StorageKey, error) {
 
 func unwrap(wrapped, passphrase []byte) (StorageKey, error) {
 	if err := checkPassphrase(passphrase); err != nil {
-		return StorageKey{}, ErrPassphrase // none such was ever used to wrap
+		return StorageKey{}, ErrPassphrase // WrapStorageKey accepts no such passphrase
 	}
 	var (
 		in               = cryptobyte.String(wrapped)
@@ -143,10 +140,9 @@ func unwrap(wrapped, passphrase []byte) (StorageKey, error) {
 	return ParseStorageKey(secret)
 }
 
-// stretch derives key, nonce and commitment from a passphrase. The salt is new
-// for every wrap, so that key and nonce are; the commitment tells a wrong
-// passphrase from a damaged file, and lets nobody make one file that opens
-// under many passphrases.
+// stretch derives key, nonce and commitment from a passphrase. The salt is new for every wrap, and so
+// are key and nonce. The commitment distinguishes a wrong passphrase from a damaged file, and prevents
+// a file that opens under many passphrases.
 func stretch(passphrase, salt []byte, p Argon2Params) (derived, error) {
 	ikm := argon2.IDKey(passphrase, salt, p.Time, p.Memory, p.Threads, argonKeySize)
 	defer clear(ikm)

@@ -9,26 +9,25 @@ import (
 	"secmsg/crypto/key"
 )
 
-// The HPKE suite of the queue (RFC 9180): the KEM is X-Wing, ML-KEM-768 with
-// X25519, since what a locked profile queues may be recorded like any message.
+// The HPKE suite of the queue (RFC 9180). The KEM is X-Wing, ML-KEM-768 with X25519, because the queue
+// of a locked profile may be recorded like any message.
 const (
 	// QueuePublicSize is the length of a queue key's public half in bytes.
 	QueuePublicSize = key.KEMPublicSize + key.ExchangePublicSize
 	// QueueSeedSize is the length of its private half.
 	QueueSeedSize = 32
-	// QueueOverhead is what [QueuePublic.Seal] adds: version, encapsulated key
-	// and tag.
+	// QueueOverhead is the length that [QueuePublic.Seal] adds: version, encapsulated key and tag.
 	QueueOverhead = 1 + key.KEMCiphertextSize + key.ExchangePublicSize + TagSize
 )
 
-// QueuePublic seals what a locked profile queues. It stands in clear beside the
-// database; only the unlocked profile can open what it sealed.
+// QueuePublic seals the entries of a locked profile's queue. It is stored in clear with the database;
+// only the unlocked profile can open them.
 type QueuePublic struct {
 	_  [0]func() // == would compare pointers
 	pk hpke.PublicKey
 }
 
-// ParseQueuePublic parses the public half; else [ErrFormat].
+// ParseQueuePublic parses the public half, or returns [ErrFormat].
 func ParseQueuePublic(b []byte) (QueuePublic, error) {
 	if len(b) != QueuePublicSize {
 		return QueuePublic{}, fmt.Errorf("queue key of %d bytes: %w", len(b), ErrFormat)
@@ -48,9 +47,9 @@ func (p QueuePublic) Bytes() []byte {
 	return p.pk.Bytes()
 }
 
-// Seal seals plaintext for a cell of the database: version || encapsulated key
-// || ciphertext. Whoever has the public half can do this: the queue is
-// confidential, but its authenticity is the database file's (SPEC "At rest").
+// Seal seals plaintext for a cell of the database: version || encapsulated key || ciphertext. Whoever
+// has the public half can do this: the queue is confidential, but its authenticity rests on the
+// database file (SPEC "At rest").
 func (p QueuePublic) Seal(cell Cell, plaintext []byte) ([]byte, error) {
 	if p.pk == nil {
 		return nil, fmt.Errorf("seal for the queue: %w", key.ErrNoKey)
@@ -66,7 +65,7 @@ func (p QueuePublic) Seal(cell Cell, plaintext []byte) ([]byte, error) {
 	return sealed, nil
 }
 
-// QueuePrivate opens what was queued. Copies share one secret.
+// QueuePrivate opens the entries of the queue. Copies share one secret.
 type QueuePrivate struct {
 	key.Redacted
 	s key.Hidden[queueSecret]
@@ -81,11 +80,11 @@ type queueSecret struct {
 func GenerateQueue() (QueuePrivate, error) {
 	var seed [QueueSeedSize]byte
 	defer clear(seed[:])
-	rand.Read(seed[:]) // never fails (crypto/rand, since Go 1.24)
+	rand.Read(seed[:]) // crypto/rand: never fails since Go 1.24
 	return ParseQueueSeed(seed[:])
 }
 
-// ParseQueueSeed makes the key of a 32-byte seed; else [ErrFormat].
+// ParseQueueSeed returns the key of a 32-byte seed, or [ErrFormat].
 func ParseQueueSeed(seed []byte) (QueuePrivate, error) {
 	if len(seed) != QueueSeedSize {
 		return QueuePrivate{}, fmt.Errorf("queue seed of %d bytes: %w", len(seed), ErrFormat)
@@ -97,7 +96,7 @@ func ParseQueueSeed(seed []byte) (QueuePrivate, error) {
 	return QueuePrivate{s: key.Hide(&queueSecret{sk: sk, seed: [QueueSeedSize]byte(seed)})}, nil
 }
 
-// IsZero reports whether q holds no secret, or one that was wiped.
+// IsZero reports whether q has no secret or was wiped.
 func (q QueuePrivate) IsZero() bool { return q.s.Get() == nil }
 
 // Public returns the public half, or a zero key if q is zero or wiped.
@@ -109,8 +108,8 @@ func (q QueuePrivate) Public() QueuePublic {
 	return QueuePublic{pk: s.sk.PublicKey()}
 }
 
-// Seed returns a copy of the seed, to be sealed at rest; the caller clears it.
-// A zero or wiped key returns nil.
+// Seed returns a copy of the seed for sealed storage; the caller clears it. It returns nil for a zero
+// or wiped key.
 func (q QueuePrivate) Seed() []byte {
 	s := q.s.Get()
 	if s == nil {
@@ -127,8 +126,8 @@ func (q QueuePrivate) Wipe() {
 	q.s.Drop()
 }
 
-// Open opens what [QueuePublic.Seal] made for the same cell. It fails with
-// [ErrFormat], [ErrOpen] and [key.ErrNoKey].
+// Open opens the output of [QueuePublic.Seal] for the same cell. It returns [ErrFormat], [ErrOpen] and
+// [key.ErrNoKey].
 func (q QueuePrivate) Open(cell Cell, sealed []byte) ([]byte, error) {
 	s := q.s.Get()
 	if s == nil {
@@ -145,8 +144,8 @@ func (q QueuePrivate) Open(cell Cell, sealed []byte) ([]byte, error) {
 	return plaintext, nil
 }
 
-// hpkeSeal returns version || encapsulated key || ciphertext, with a new
-// encapsulation for every message (RFC 9180, 6.1, mode base).
+// hpkeSeal returns version || encapsulated key || ciphertext, with a new encapsulation for every
+// message (RFC 9180, section 6.1, mode base).
 func hpkeSeal(pk hpke.PublicKey, info string, ad, plaintext []byte) ([]byte, error) {
 	enc, sender, err := hpke.NewSender(pk, hpke.HKDFSHA512(), hpke.ChaCha20Poly1305(), []byte(info))
 	if err != nil {
@@ -162,7 +161,7 @@ func hpkeSeal(pk hpke.PublicKey, info string, ad, plaintext []byte) ([]byte, err
 	return append(out, ct...), nil
 }
 
-// hpkeOpen opens what hpkeSeal made with a KEM of the overhead given.
+// hpkeOpen opens the output of hpkeSeal for a KEM with the given overhead.
 func hpkeOpen(sk hpke.PrivateKey, overhead int, info string, ad, sealed []byte) ([]byte, error) {
 	if len(sealed) < overhead || sealed[0] != version {
 		return nil, fmt.Errorf("%d bytes: %w", len(sealed), ErrFormat)

@@ -7,7 +7,7 @@ import (
 
 // The config byte of an SFrame header (RFC 9605, section 4.3): X KKK Y CCC.
 const (
-	sframeExtendedKID     = 0x80 // X: the KID follows; never so here
+	sframeExtendedKID     = 0x80 // X: the KID follows; never set here
 	sframeKIDShift        = 4
 	sframeKIDMask         = 0x7
 	sframeExtendedCounter = 0x08 // Y: the counter follows in CCC+1 bytes
@@ -30,9 +30,8 @@ func appendSFrameHeader(dst []byte, kid byte, counter uint64) []byte {
 	return append(dst, b[skip:]...)
 }
 
-// parseSFrameHeader returns the counter and the length of the header. It takes
-// the one KID that the direction has, and only the shortest form, so that one
-// counter has one header.
+// parseSFrameHeader returns the counter and the length of the header. It accepts only the direction's
+// KID and only the shortest form, so that one counter has one header.
 func parseSFrameHeader(p []byte, kid byte) (counter uint64, n int, err error) {
 	if len(p) < 1+TagSize {
 		return 0, 0, fmt.Errorf("media packet of %d bytes: %w", len(p), ErrFormat)

@@ -16,9 +16,9 @@ import (
 const (
 	// StorageKeySize is the length of a storage key.
 	StorageKeySize = chacha20poly1305.KeySize
-	// StorageOverhead is what [StorageKey.Seal] adds: version, nonce and tag.
+	// StorageOverhead is the length that [StorageKey.Seal] adds: version, nonce and tag.
 	StorageOverhead = 1 + chacha20poly1305.NonceSizeX + chacha20poly1305.Overhead
-	// MaxCellName bounds a table's or a column's name in a cell.
+	// MaxCellName bounds the name of a table or column in a cell.
 	MaxCellName = 255
 )
 
@@ -31,12 +31,11 @@ type StorageKey struct {
 // NewStorageKey makes a random key.
 func NewStorageKey() StorageKey {
 	var k [StorageKeySize]byte
-	rand.Read(k[:]) // never fails (crypto/rand, since Go 1.24)
+	rand.Read(k[:]) // crypto/rand: never fails since Go 1.24
 	return StorageKey{s: key.Hide(&k)}
 }
 
-// ParseStorageKey returns the key that b holds; [ErrFormat] unless b has 32
-// bytes. The caller clears b.
+// ParseStorageKey returns b as a key, or [ErrFormat] unless b has 32 bytes. The caller clears b.
 func ParseStorageKey(b []byte) (StorageKey, error) {
 	if len(b) != StorageKeySize {
 		return StorageKey{}, fmt.Errorf("storage key of %d bytes: %w", len(b), ErrFormat)
@@ -45,11 +44,11 @@ func ParseStorageKey(b []byte) (StorageKey, error) {
 	return StorageKey{s: key.Hide(&k)}, nil
 }
 
-// IsZero reports whether k holds no secret, or one that was wiped.
+// IsZero reports whether k has no secret or was wiped.
 func (k StorageKey) IsZero() bool { return k.s.Get() == nil }
 
-// Bytes returns a copy of the key, for a profile whose user chose no
-// passphrase; the caller clears it. A zero or wiped key returns nil.
+// Bytes returns a copy of the key, for a profile without a passphrase; the caller clears it. It returns
+// nil for a zero or wiped key.
 func (k StorageKey) Bytes() []byte {
 	b := k.s.Get()
 	if b == nil {
@@ -66,16 +65,16 @@ func (k StorageKey) Wipe() {
 	k.s.Drop()
 }
 
-// Cell says where a value stands, which is authenticated with it: a value that
-// is moved to another column or row does not open.
+// Cell is the position of a value in the database. It is authenticated with the value: a value moved to
+// another column or row does not open.
 type Cell struct {
 	Table  string
 	Column string
-	Row    []byte // the row's primary key, in any encoding with one form
+	Row    []byte // the row's primary key, in a canonical encoding
 }
 
-// ad returns the associated data of a cell. Every part stands behind its
-// length, so that no two cells have the same.
+// ad returns the associated data of a cell. Every part has its length in front, so no two cells have
+// the same.
 func (c Cell) ad() ([]byte, error) {
 	if len(c.Table) > MaxCellName || len(c.Column) > MaxCellName {
 		return nil, fmt.Errorf("cell name too long: %w", ErrFormat)
@@ -88,9 +87,8 @@ func (c Cell) ad() ([]byte, error) {
 	return b.Bytes()
 }
 
-// Seal seals plaintext for a cell under a random 24-byte nonce, which is drawn
-// anew at every write: version || nonce || XChaCha20-Poly1305 ciphertext. It
-// fails with [key.ErrNoKey] for a zero or wiped key.
+// Seal seals plaintext for a cell under a random 24-byte nonce, drawn anew for every write: version ||
+// nonce || XChaCha20-Poly1305 ciphertext. It returns [key.ErrNoKey] for a zero or wiped key.
 func (k StorageKey) Seal(cell Cell, plaintext []byte) ([]byte, error) {
 	ad, err := cell.ad()
 	if err != nil {
@@ -107,8 +105,8 @@ func (k StorageKey) Seal(cell Cell, plaintext []byte) ([]byte, error) {
 	return aead.Seal(out, nonce, plaintext, ad), nil
 }
 
-// Open opens what Seal made for the same cell. It fails with [ErrFormat],
-// [ErrOpen] and [key.ErrNoKey].
+// Open opens the output of Seal for the same cell. It returns [ErrFormat], [ErrOpen] and
+// [key.ErrNoKey].
 func (k StorageKey) Open(cell Cell, sealed []byte) ([]byte, error) {
 	ad, err := cell.ad()
 	if err != nil {
