@@ -11,9 +11,8 @@ import (
 	"secmsg/daemon/store"
 )
 
-// accept begins a session from a first message: the sender is admitted, the
-// prekeys that it names are taken, and everything is kept only if the message
-// opens.
+// accept begins a session from a first message: it admits the sender and uses the prekeys
+// that the message names. Nothing is kept unless the message opens.
 func (k *Keyring) accept(tx *store.Tx, d *device, in Incoming, m ratchet.Meta, v Verifier, before, swept ratchet.Set, now time.Time) (Opened, error) {
 	header, err := ratchet.ParseInitial(in.Ciphertext)
 	if err != nil {
@@ -31,7 +30,7 @@ func (k *Keyring) accept(tx *store.Tx, d *device, in Incoming, m ratchet.Meta, v
 		return Opened{}, fmt.Errorf("open: %w", err)
 	}
 	if seen {
-		// Its session is gone. A second one would repeat keys.
+		// Its session was deleted. Another one would reuse keys.
 		return Opened{}, fmt.Errorf("%w: its handshake was accepted before", ErrUndecryptable)
 	}
 	if err := checkOwnManifest(tx, in.Account, header); err != nil {
@@ -42,10 +41,10 @@ func (k *Keyring) accept(tx *store.Tx, d *device, in Incoming, m ratchet.Meta, v
 	err = tx.Sub(func() error {
 		var device identity.Device
 		if device, admission = v.AdmitInitial(tx, in.Account, in.Sender, header.Device, header.Chain, header.Manifest, now); admission != nil {
-			return nil // a changed key that it recorded is kept
+			return nil // return nil: if v recorded a changed key, keep it
 		}
 		var err error
-		if in.Peer == 0 { // a stranger, whom the admission has made a peer
+		if in.Peer == 0 { // a stranger that the admission has made a peer
 			if in.Peer, err = tx.FindPeer(in.Account, in.Sender.String()); err != nil {
 				return fmt.Errorf("open: %w", err)
 			}
@@ -66,13 +65,13 @@ func (k *Keyring) accept(tx *store.Tx, d *device, in Incoming, m ratchet.Meta, v
 func checkOwnManifest(tx *store.Tx, account store.AccountID, h *ratchet.InitialHeader) error {
 	hash, listed, err := tx.ManifestHash(account, 0, h.ResponderVersion)
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("%w: it was made for an unknown manifest of this account", ErrUndecryptable)
+		return fmt.Errorf("%w: it names an unknown manifest of this account", ErrUndecryptable)
 	}
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
 	if hash != h.ResponderHash || !listed {
-		return fmt.Errorf("%w: it was made for another manifest of this account", ErrUndecryptable)
+		return fmt.Errorf("%w: it names another manifest of this account", ErrUndecryptable)
 	}
 	return nil
 }
@@ -115,7 +114,7 @@ func (k *Keyring) acceptAdmitted(tx *store.Tx, d *device, in Incoming, m ratchet
 	}, nil
 }
 
-// responderKeys loads the private halves that a first message names.
+// responderKeys loads the private halves of the prekeys named in a first message.
 func responderKeys(tx *store.Tx, account store.AccountID, h *ratchet.InitialHeader) (ratchet.ResponderKeys, error) {
 	var keys ratchet.ResponderKeys
 	if h.KEMKind != identity.LastResortKEM && h.KEMKind != identity.OneTimeKEM {
@@ -162,7 +161,7 @@ func exchangePrekey(tx *store.Tx, account store.AccountID, kind identity.PrekeyK
 func prekey(tx *store.Tx, account store.AccountID, kind identity.PrekeyKind, id uint32) (store.Prekey, error) {
 	p, err := tx.Prekey(account, uint8(kind), id)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.Prekey{}, fmt.Errorf("%w: %s prekey %d is used up or gone", ErrUndecryptable, kind, id)
+		return store.Prekey{}, fmt.Errorf("%w: %s prekey %d was used or has expired", ErrUndecryptable, kind, id)
 	}
 	if err != nil {
 		return store.Prekey{}, fmt.Errorf("open: %w", err)
@@ -170,8 +169,8 @@ func prekey(tx *store.Tx, account store.AccountID, kind identity.PrekeyKind, id 
 	return p, nil
 }
 
-// useKeys deletes the one-time keys that a handshake used and remembers it for
-// as long as any other private half that it used.
+// useKeys deletes the one-time keys that a handshake used. It remembers the handshake as
+// long as any other private half that it used is kept.
 func useKeys(tx *store.Tx, account store.AccountID, h *ratchet.InitialHeader, hash [32]byte) error {
 	if h.HasOneTime {
 		if err := tx.DeletePrekey(account, uint8(identity.OneTimeExchange), h.OneTime); err != nil {

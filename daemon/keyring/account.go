@@ -11,15 +11,15 @@ import (
 	"secmsg/daemon/store"
 )
 
-// Registration is what a device sends to have its account made. It follows from
-// the stored keys, so that it can be asked for again.
+// Registration is the data that a device sends to create its account. It is derived from
+// stored keys, so it can be created again.
 type Registration struct {
-	CSR      []byte // PKCS #10, by the identity key
+	CSR      []byte // PKCS #10, signed by the identity key
 	Manifest []byte // version 1, signed
-	Proof    []byte // by the device's signing key
+	Proof    []byte // signature of the device's signing key
 }
 
-// NewAccount describes an account that is to be made.
+// NewAccount describes a new account.
 type NewAccount struct {
 	Address    identity.Address
 	Server     string // HOST:PORT
@@ -28,9 +28,9 @@ type NewAccount struct {
 	DeviceName string
 }
 
-// NewAccount makes identity and device keys and the first manifest, and adds the
-// account in the state joining. If the address is joining already, its keys are
-// taken again, so that an answer that was lost can be asked for again.
+// NewAccount creates the identity key, the device keys and the first manifest, and adds the
+// account in the state joining. If the address is already joining, it keeps the existing
+// keys, so that the request can be repeated after a lost answer.
 func (k *Keyring) NewAccount(tx *store.Tx, n NewAccount, now time.Time) (store.AccountID, error) {
 	a, err := tx.FindAccount(n.Address.String())
 	switch {
@@ -79,7 +79,7 @@ func setSeed(tx *store.Tx, id store.AccountID, kind string, seed []byte) error {
 	return tx.SetKey(id, kind, seed)
 }
 
-// Registration returns what to send to have an account made.
+// Registration returns the data that creates the account on the server.
 func (k *Keyring) Registration(tx *store.Tx, id store.AccountID) (Registration, error) {
 	a, err := tx.Account(id)
 	if err != nil {
@@ -123,8 +123,7 @@ func (k *Keyring) Identity(tx *store.Tx, id store.AccountID) (key.SigningPublic,
 	return account.Public(), nil
 }
 
-// SignChallenge signs a server's challenge with the device key, to buy a token
-// for role.
+// SignChallenge signs a server's challenge with the device key, to get a token for role.
 func (k *Keyring) SignChallenge(ctx context.Context, id store.AccountID, role string, nonce []byte) ([]byte, error) {
 	var sig []byte
 	err := k.st.View(ctx, func(tx *store.Tx) error {
@@ -138,6 +137,5 @@ func (k *Keyring) SignChallenge(ctx context.Context, id store.AccountID, role st
 	return sig, err
 }
 
-// Forget drops what is cached of an account, after it was removed or its chain
-// came.
+// Forget clears the cache of devices, after an account was removed or has got its chain.
 func (k *Keyring) Forget() { k.devices.clear() }

@@ -8,8 +8,8 @@ import (
 	"secmsg/daemon/store"
 )
 
-// BenchmarkSealOpen is one message from trust check to plaintext, in
-// transactions of 100 messages each way.
+// BenchmarkSealOpen is one message from trust check to plaintext, with 100 messages per
+// transaction in each direction.
 func BenchmarkSealOpen(b *testing.B) {
 	w := newWorld(b)
 	alice, bob := w.user("alice", ""), w.user("bob", "")

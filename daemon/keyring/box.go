@@ -11,9 +11,8 @@ import (
 // tagSize is the length of an index entry in bytes.
 const tagSize = 32
 
-// box is the keyring as the store sees it (store.Box). A transaction that began
-// before the profile was locked may still use it afterwards: then every method
-// says so.
+// box implements store.Box with the keyring's keys. A transaction that began before the
+// profile was locked may still use it afterwards; then every method fails.
 type box struct{ k *Keyring }
 
 // Seal seals a value for its place in the database.
@@ -26,7 +25,7 @@ func (b box) Seal(table, column, row string, plaintext []byte) ([]byte, error) {
 	return b.k.storage.Seal(seal.Cell{Table: table, Column: column, Row: []byte(row)}, plaintext)
 }
 
-// Open opens a value of its place in the database.
+// Open opens a value from its place in the database.
 func (b box) Open(table, column, row string, sealed []byte) ([]byte, error) {
 	b.k.mu.RLock()
 	defer b.k.mu.RUnlock()
@@ -36,12 +35,12 @@ func (b box) Open(table, column, row string, sealed []byte) ([]byte, error) {
 	return b.k.storage.Open(seal.Cell{Table: table, Column: column, Row: []byte(row)}, sealed)
 }
 
-// Tag returns the index entry of a sealed value, nil while locked.
+// Tag returns the index entry of a sealed value, or nil while locked.
 func (b box) Tag(domain string, value []byte) []byte {
 	b.k.mu.RLock()
 	defer b.k.mu.RUnlock()
 	if b.k.storage.IsZero() {
-		return nil // an entry under no key would tell the value
+		return nil // an entry under an empty key would reveal the value
 	}
 	mac := hmac.New(sha512.New, b.k.index)
 	mac.Write([]byte{byte(len(domain))})

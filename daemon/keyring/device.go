@@ -16,17 +16,17 @@ import (
 // device is this device of an account with its private keys.
 type device struct {
 	party    ratchet.Party
-	account  key.SigningPublic // the account identity key; zero while joining
+	account  key.SigningPublic // account identity key; zero while joining
 	signing  key.SigningPrivate
 	exchange key.ExchangePrivate
 }
 
-// deviceCache keeps loaded devices, since each message needs one. A device that
-// was read from a snapshot older than the last clear is not kept.
+// deviceCache caches loaded devices, since each message needs one. It does not add a device
+// that was read from a snapshot older than the last clear.
 type deviceCache struct {
 	mu      sync.Mutex
 	devices map[store.AccountID]*device // guarded by mu
-	cleared uint64                      // guarded by mu; counts clears
+	cleared uint64                      // number of clears; guarded by mu
 }
 
 func (c *deviceCache) get(id store.AccountID) (*device, uint64) {
@@ -47,8 +47,8 @@ func (c *deviceCache) put(id store.AccountID, d *device, cleared uint64) {
 	c.devices[id] = d
 }
 
-// clear drops the cached devices. Keys are not wiped here: a transaction that
-// runs may still use them, and the collector takes them afterwards.
+// clear empties the cache. It does not wipe the keys, because a running transaction may
+// still use them; the garbage collector frees them afterwards.
 func (c *deviceCache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,8 +117,8 @@ func exchangeKey(tx *store.Tx, id store.AccountID, kind string) (key.ExchangePri
 	return key.ParseExchangePrivate(seed)
 }
 
-// certifiedKey returns the identity key of a certificate that was verified when
-// it was stored.
+// certifiedKey returns the identity key of a certificate that was verified when it was
+// stored.
 func certifiedKey(der []byte) (key.SigningPublic, error) {
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
@@ -131,7 +131,7 @@ func certifiedKey(der []byte) (key.SigningPublic, error) {
 	return key.ParseSigningPublic(std)
 }
 
-// self returns what a handshake needs of this device.
+// self returns the keys of this device for a handshake.
 func (d *device) self() ratchet.SelfKeys {
 	return ratchet.SelfKeys{Party: d.party, Account: d.account, Signing: d.signing.Public(), Exchange: d.exchange}
 }

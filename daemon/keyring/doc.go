@@ -1,43 +1,42 @@
-// Package keyring is the only holder of private keys: the storage key, which
-// seals every other secret of the profile at rest, the account's and the
-// device's keys, prekeys and sessions. It seals and opens messages inside a
-// transaction of the store, so that a ratchet step is kept or undone together
-// with everything else of that transaction.
+// Package keyring is the only holder of private keys: the storage key, which seals every
+// other secret of the profile at rest, the keys of account and device, prekeys and
+// sessions. It seals and opens messages inside a transaction of the store, so a ratchet
+// step is committed or undone together with the rest of that transaction.
 //
-// A Keyring is safe for concurrent use and has no goroutines. It lives as long
-// as its store. Locking wipes the keys that it holds; the runtime may have
-// copies of intermediate values, which is why the daemon forbids core dumps.
+// A Keyring is safe for concurrent use and has no goroutines. It lives as long as its
+// store. Locking wipes the keys it holds. The runtime may have copies of intermediate
+// values; therefore the daemon disables core dumps.
 package keyring
 
 import "errors"
 
-// Errors on which callers branch.
+// Errors that callers distinguish.
 var (
-	// ErrLocked says that the profile is locked.
+	// ErrLocked: the profile is locked.
 	ErrLocked = errors.New("the profile is locked")
-	// ErrPassphrase says that the passphrase is wrong.
+	// ErrPassphrase: the passphrase is wrong.
 	ErrPassphrase = errors.New("wrong passphrase")
-	// ErrExists says that the profile has a storage key already.
-	ErrExists = errors.New("the profile has a storage key already")
-	// ErrNoPassphrase says that the profile is not protected by a passphrase.
+	// ErrExists: the profile already has a storage key.
+	ErrExists = errors.New("the profile already has a storage key")
+	// ErrNoPassphrase: the profile is not protected by a passphrase.
 	ErrNoPassphrase = errors.New("the profile has no passphrase")
-	// ErrKeyFile says that the file with the storage key is missing, readable
-	// by others, damaged, or of another profile.
+	// ErrKeyFile: the file with the storage key is missing, readable by others, damaged, or
+	// belongs to another profile.
 	ErrKeyFile = errors.New("the storage key cannot be used")
-	// ErrNoSession says that there is no session with the device: start one.
+	// ErrNoSession: there is no session with the device; start one.
 	ErrNoSession = errors.New("no session with this device")
-	// ErrBundle says that a prekey bundle is not usable.
+	// ErrBundle: a prekey bundle is not usable.
 	ErrBundle = errors.New("prekey bundle is not usable")
-	// ErrUndecryptable says that no session opens a message, or that it does
-	// not authenticate: it is kept and asked for again.
-	ErrUndecryptable = errors.New("message does not open")
-	// ErrReplay says that the key of a message was used before, or was dropped
-	// with age: only who knows the message's id can tell which.
-	ErrReplay = errors.New("message was opened before, or came too late")
-	// ErrMalformed says that a message is none of this protocol version and
-	// never will open.
-	ErrMalformed = errors.New("message is malformed")
-	// ErrNoIdentity says that this device does not hold the account's identity
-	// key: it is not the primary.
+	// ErrUndecryptable: no session opens the message, or it does not authenticate. It is
+	// kept, and its sender is asked to send it again.
+	ErrUndecryptable = errors.New("the message cannot be opened")
+	// ErrReplay: the key of the message was used before, or has expired. Only the message's
+	// id can tell which.
+	ErrReplay = errors.New("the message was opened before, or its key has expired")
+	// ErrMalformed: the message does not follow this protocol version and can never be
+	// opened.
+	ErrMalformed = errors.New("the message is malformed")
+	// ErrNoIdentity: this device does not have the account's identity key, so it is not the
+	// primary device.
 	ErrNoIdentity = errors.New("this device is not the primary of its account")
 )

@@ -16,16 +16,17 @@ import (
 )
 
 const (
-	// labelIndex derives the key of the index over sealed values, so that the
-	// storage key itself only ever seals (SPEC "At rest").
+	// labelIndex derives the key of the index of sealed values, so that the storage key
+	// itself is used only for sealing (crypto/SPEC.md, "At rest").
 	labelIndex = "secmsg v1 storage index"
 	indexSize  = 32
 )
 
-// Options are what Open takes beside store and directory. The zero value is usable.
+// Options are the optional parameters of Open. The zero value is usable.
 type Options struct {
 	Logger *slog.Logger
-	// Argon2 is the cost of a passphrase; zero: seal.DefaultArgon2Params.
+	// Argon2 is the cost of deriving a key from a passphrase; zero:
+	// seal.DefaultArgon2Params.
 	Argon2 seal.Argon2Params
 	// PrekeyRenew is the age at which signed prekeys are replaced; 0: a week.
 	PrekeyRenew time.Duration
@@ -40,7 +41,7 @@ type Keyring struct {
 	argon2  seal.Argon2Params
 	renewal time.Duration
 	stock   limits
-	probe   seal.StorageKey // of this run; see ProbeSeal
+	probe   seal.StorageKey // key of this run; see ProbeSeal
 
 	mu      sync.RWMutex
 	mode    mode            // guarded by mu
@@ -50,9 +51,9 @@ type Keyring struct {
 	devices deviceCache
 }
 
-// Open finds the storage key of the profile in dir. A profile without
-// passphrase is unlocked at once; one with a passphrase waits for Unlock, and a
-// new one for Create. It fails with [ErrKeyFile].
+// Open finds the storage key of the profile in dir. A profile without a passphrase is
+// unlocked at once; one with a passphrase needs Unlock, and a new one Create. It fails with
+// [ErrKeyFile].
 func Open(st *store.Store, dir string, o Options) (*Keyring, error) {
 	k := &Keyring{st: st, dir: dir, logger: o.Logger, argon2: o.Argon2, renewal: o.PrekeyRenew, stock: stockLimits(), probe: seal.NewStorageKey()}
 	if k.logger == nil {
@@ -83,7 +84,7 @@ func Open(st *store.Store, dir string, o Options) (*Keyring, error) {
 	return k, nil
 }
 
-// checkNew refuses a database that was sealed by a key that is gone.
+// checkNew rejects a database whose storage key is missing.
 func (k *Keyring) checkNew() error {
 	return k.st.View(context.Background(), func(tx *store.Tx) error {
 		_, err := tx.ProfileClear(profileQueuePublic)
@@ -111,15 +112,15 @@ func (k *Keyring) Protected() bool {
 	return k.mode == modeWrapped
 }
 
-// Locked reports whether a passphrase is needed before anything can be read.
+// Locked reports whether a passphrase is needed to read sealed values.
 func (k *Keyring) Locked() bool {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return k.mode == modeWrapped && k.storage.IsZero()
 }
 
-// Create makes the storage key of a new profile. An empty passphrase leaves it
-// in a file that only its user can read. It fails with [ErrExists].
+// Create creates the storage key of a new profile. With an empty passphrase the key is
+// stored in a file that only its user can read. It fails with [ErrExists].
 func (k *Keyring) Create(passphrase []byte) error {
 	k.mu.Lock()
 	if k.mode != modeNew {
@@ -139,8 +140,8 @@ func (k *Keyring) Create(passphrase []byte) error {
 }
 
 // Unlock opens the storage key with a passphrase. It fails with [ErrPassphrase],
-// [ErrNoPassphrase] or [ErrKeyFile]; an unlocked profile stays as it is, but the
-// passphrase must still be right.
+// [ErrNoPassphrase] or [ErrKeyFile]. An unlocked profile stays unlocked, but the passphrase
+// is still checked.
 func (k *Keyring) Unlock(passphrase []byte) error {
 	if !k.Protected() {
 		return ErrNoPassphrase
@@ -159,8 +160,8 @@ func (k *Keyring) Unlock(passphrase []byte) error {
 	return k.use(key)
 }
 
-// Lock forgets every key. It fails with [ErrNoPassphrase] for a profile that
-// could not be unlocked again in earnest.
+// Lock wipes all keys. It fails with [ErrNoPassphrase] for a profile without a passphrase,
+// for which locking would protect nothing.
 func (k *Keyring) Lock() error {
 	if !k.Protected() {
 		return ErrNoPassphrase
@@ -171,13 +172,14 @@ func (k *Keyring) Lock() error {
 	clear(k.index)
 	k.storage, k.index = seal.StorageKey{}, nil
 	k.mu.Unlock()
-	// Last: a transaction that still runs could load a device again before.
+	// Last, because a transaction that is still running could have loaded a device until
+	// now.
 	k.devices.clear()
 	return nil
 }
 
-// Discard takes back Create for a profile that has no account: the next Create
-// may choose another passphrase.
+// Discard undoes Create for a profile without accounts, so that the next Create may choose
+// another passphrase.
 func (k *Keyring) Discard() error {
 	err := k.st.Update(context.Background(), func(tx *store.Tx) error {
 		refs, err := tx.AccountRefs()
@@ -202,8 +204,7 @@ func (k *Keyring) Discard() error {
 	return removeKeyFiles(k.dir)
 }
 
-// use makes a storage key the one in use, after it has proved to be the
-// database's.
+// use installs a storage key, after checking that the database was sealed with it.
 func (k *Keyring) use(key seal.StorageKey) error {
 	raw := key.Bytes()
 	defer clear(raw)
@@ -227,7 +228,7 @@ func (k *Keyring) use(key seal.StorageKey) error {
 		k.storage, k.index = seal.StorageKey{}, nil
 		k.mu.Unlock()
 		if errors.Is(err, store.ErrCorrupt) {
-			return fmt.Errorf("%w: it is another profile's: %w", ErrKeyFile, err)
+			return fmt.Errorf("%w: it belongs to another profile: %w", ErrKeyFile, err)
 		}
 		return err
 	}

@@ -8,8 +8,8 @@ import (
 	"secmsg/daemon/store"
 )
 
-// A transaction that is under way when the profile is locked is told so: the
-// database is not called damaged, and nothing is looked up under an empty key.
+// A transaction that is running when the profile is locked gets ErrLocked. The database is
+// not reported as damaged, and nothing is looked up with an empty key.
 func TestLockDuringTransaction(t *testing.T) {
 	w := newWorld(t)
 	alice := w.user("alice", "correct horse")
@@ -35,8 +35,8 @@ func TestLockDuringTransaction(t *testing.T) {
 	}
 }
 
-// What a handshake used up is nowhere on disk any more: neither the sealed rows
-// of its one-time keys nor, ever, a seed in clear.
+// The keys used up by a handshake are no longer on disk: neither the sealed rows of its
+// one-time keys nor any unencrypted seed.
 func TestOneTimeKeysAreGone(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.user("alice", ""), w.user("bob", "")

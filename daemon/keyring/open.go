@@ -11,42 +11,41 @@ import (
 	"secmsg/daemon/store"
 )
 
-// Verifier decides about the sender of a first message. The trust package
-// implements it.
+// Verifier checks the sender of a first message. Package trust implements it.
 type Verifier interface {
-	// AdmitInitial checks what a first message carries against the pin and
-	// returns the sending device. It needs no network. Its errors pass through
-	// Open, and what it wrote with an error (a changed key) is kept.
+	// AdmitInitial checks the credentials in a first message against the pin and returns
+	// the sending device. It needs no network. Open returns its errors unchanged, and keeps
+	// what it wrote even with an error (a changed key).
 	AdmitInitial(tx *store.Tx, account store.AccountID, sender identity.Address, device key.DeviceID,
 		chain [][]byte, manifest []byte, now time.Time) (identity.Device, error)
 }
 
-// Incoming is an envelope as the relay delivered it.
+// Incoming is an envelope as delivered by the relay.
 type Incoming struct {
 	Account      store.AccountID
 	Sender       identity.Address
-	Peer         store.PeerID // 0: not known; it is once a first message has opened
+	Peer         store.PeerID // 0: unknown; it is set when a first message has been opened
 	SenderDevice key.DeviceID
 	Class        ratchet.Class
 	MessageID    [16]byte
 	Ciphertext   []byte
 }
 
-// Opened is what Open returns.
+// Opened is the result of Open.
 type Opened struct {
 	Plaintext []byte
-	New       bool // a new session began with it
+	New       bool // it began a new session
 	// Session is the id of the session that opened it; see Activate.
 	Session [32]byte
-	// Beside says that the new session was begun although a confirmed one exists.
+	// Beside: the new session was begun although a confirmed one exists.
 	Beside bool
-	// Manifest is the newest manifest that the sender knows of its account.
+	// Manifest is the newest manifest of its own account that the sender knows.
 	Manifest ratchet.ManifestRef
 }
 
-// Open opens an envelope and advances its session, or begins one when it is a
-// first message. Whatever fails, nothing of the session changes. It fails with
-// [ErrUndecryptable], [ErrReplay], [ErrMalformed], and the errors of v.
+// Open opens an envelope and advances its session, or begins a session if it is a first
+// message. After an error the session is unchanged. It fails with [ErrUndecryptable],
+// [ErrReplay], [ErrMalformed], and the errors of v.
 func (k *Keyring) Open(tx *store.Tx, in Incoming, v Verifier, now time.Time) (Opened, error) {
 	d, err := k.device(tx, in.Account)
 	if err != nil {
@@ -80,7 +79,7 @@ func (k *Keyring) Open(tx *store.Tx, in Incoming, v Verifier, now time.Time) (Op
 	return Opened{Plaintext: res.Plaintext, Session: res.Next.TranscriptHash(), Manifest: res.Manifest}, nil
 }
 
-// openError gives an error of the ratchet the meaning that it has for a message.
+// openError translates an error of the ratchet.
 func openError(err error) error {
 	switch {
 	case errors.Is(err, ratchet.ErrReplay):
@@ -91,7 +90,7 @@ func openError(err error) error {
 	return fmt.Errorf("%w: %w", ErrUndecryptable, err)
 }
 
-// saveOpened writes what opening a message changed.
+// saveOpened saves the changes made by opening a message.
 func saveOpened(tx *store.Tx, ref store.DeviceRef, before, after ratchet.Set, res ratchet.OpenResult, now time.Time) error {
 	if err := saveSet(tx, ref, before, after); err != nil {
 		return err
@@ -116,8 +115,8 @@ func saveOpened(tx *store.Tx, ref store.DeviceRef, before, after ratchet.Set, re
 	return nil
 }
 
-// expireSkipped deletes the stored message keys of a session whose time is over
-// or that are too many.
+// expireSkipped deletes the stored message keys of a session that have expired or exceed
+// the limit.
 func expireSkipped(tx *store.Tx, ref store.DeviceRef, s *ratchet.Session, now time.Time) error {
 	id := s.TranscriptHash()
 	rows, err := tx.SkippedRefs(ref, id)
@@ -136,8 +135,8 @@ func expireSkipped(tx *store.Tx, ref store.DeviceRef, s *ratchet.Session, now ti
 	return nil
 }
 
-// storedKeys finds stored message keys for the ratchet, whose interface has no
-// error: the first one is kept here.
+// storedKeys looks up stored message keys for the ratchet. The ratchet's interface has no
+// error, so the first one is kept here.
 type storedKeys struct {
 	tx  *store.Tx
 	ref store.DeviceRef
@@ -163,10 +162,10 @@ func (s sessionKeys) Lookup(ref ratchet.SkippedRef) ([]byte, bool) {
 	return b, true
 }
 
-// Activate makes a session send, because the peer asked inside it for messages
-// again and so has lost the one that would be preferred. A session that is gone
-// meanwhile changes nothing. It reports whether the session took the place of a
-// confirmed one.
+// Activate makes a session the sending one, because the peer asked inside it for messages
+// again, and so has lost the session that would be preferred. If the session has been
+// deleted meanwhile, nothing changes. It reports whether the session replaced a confirmed
+// one.
 func (k *Keyring) Activate(tx *store.Tx, account store.AccountID, peer store.PeerID, device key.DeviceID, session [32]byte, now time.Time) (replaced bool, err error) {
 	ref := store.DeviceRef{Account: account, Peer: peer, Device: device}
 	before, err := loadSet(tx, ref)

@@ -10,17 +10,17 @@ import (
 	"secmsg/daemon/store"
 )
 
-// limits of the stock of one-time prekeys of each kind.
+// limits bound the number of one-time prekeys of each kind.
 type limits struct {
-	full int // how many the server is to have
-	low  int // the stock below which it is filled up again
-	kept int // private halves that are kept, so that uploads whose answers are lost do not pile up
+	full int // desired number on the server
+	low  int // number on the server below which it is refilled
+	kept int // stored private halves, so that uploads with lost answers do not accumulate
 }
 
 // stockLimits: a server keeps 100 keys of a kind (rpc/PROTOCOL.md).
 func stockLimits() limits { return limits{full: 100, low: 25, kept: 1000} }
 
-// Stock is what the server has of this device's prekeys.
+// Stock is the state of this device's prekeys on the server.
 type Stock struct {
 	SignedExpires     time.Time // zero: none
 	LastResortExpires time.Time // zero: none
@@ -28,7 +28,7 @@ type Stock struct {
 	OneTimeKEM        int
 }
 
-// Upload is what the server is to get; empty fields stay as they are.
+// Upload contains the prekeys to upload. Empty fields stay unchanged on the server.
 type Upload struct {
 	SignedPrekey    []byte
 	LastResortKEM   []byte
@@ -37,11 +37,10 @@ type Upload struct {
 	Steps           uint64
 }
 
-// PrekeyUpload returns the prekeys that the server lacks, or nil: the signed
-// prekey and the last-resort key when they are due or not the newest ones, and
-// one-time keys up to 100 when fewer than 25 are left. Private halves are in the
-// transaction, which must be committed before the upload. It also deletes
-// private halves whose time is over.
+// PrekeyUpload returns the prekeys that the server lacks, or nil: the signed prekey and the
+// last-resort key if they are due or not the newest ones, and one-time keys up to 100 if
+// fewer than 25 are left. The private halves are in the transaction, which must be
+// committed before the upload. It also deletes expired private halves.
 func (k *Keyring) PrekeyUpload(tx *store.Tx, account store.AccountID, stock Stock, now time.Time) (*Upload, error) {
 	d, err := k.device(tx, account)
 	if err != nil {
@@ -68,8 +67,8 @@ func (k *Keyring) PrekeyUpload(tx *store.Tx, account store.AccountID, stock Stoc
 		return nil, nil
 	}
 	if m.made {
-		// New keys are a step: an older copy of the database lacks their
-		// private halves.
+		// New keys count as a step, because an older copy of the database does not have
+		// their private halves.
 		if err := tx.Step(account); err != nil {
 			return nil, fmt.Errorf("prekeys: %w", err)
 		}
@@ -80,7 +79,7 @@ func (k *Keyring) PrekeyUpload(tx *store.Tx, account store.AccountID, stock Stoc
 	return &up, nil
 }
 
-// prekeyMaker makes prekeys in a transaction.
+// prekeyMaker creates prekeys in a transaction.
 type prekeyMaker struct {
 	tx      *store.Tx
 	account store.AccountID
@@ -90,16 +89,16 @@ type prekeyMaker struct {
 	made    bool
 }
 
-// lasting returns the signed form of a prekey that many sessions use, if the
-// server does not have the newest: a new one when the newest is due.
+// lasting returns the signed form of the newest reusable prekey, if the server does not
+// have it. If that is due for replacement, it creates a new one.
 func (m *prekeyMaker) lasting(kind identity.PrekeyKind, atServer time.Time, renewal time.Duration) ([]byte, error) {
 	newest, err := m.tx.NewestPrekey(m.account, uint8(kind))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
 	age := m.now.Sub(newest.Created)
-	// A negative age is a clock that was set back; the key is made anew, since
-	// its expiry may be far off.
+	// A negative age means that the clock was set back. Then create a new key, since the
+	// old one's expiry may be far in the future.
 	if err == nil && age < renewal && age > -identity.ClockSkew {
 		if newest.Expires.Unix() == atServer.Unix() {
 			return nil, nil
@@ -162,8 +161,8 @@ func (m *prekeyMaker) make(kind identity.PrekeyKind, id uint32) ([]byte, error) 
 	})
 }
 
-// Sweep deletes what time has ended: previous sessions, stored message keys and
-// private halves of prekeys. It is called now and then.
+// Sweep deletes expired data: previous sessions, stored message keys and private halves of
+// prekeys. It is called periodically.
 func (k *Keyring) Sweep(tx *store.Tx, account store.AccountID, now time.Time) error {
 	devices, err := tx.SessionDevices(account)
 	if err != nil {
@@ -172,7 +171,7 @@ func (k *Keyring) Sweep(tx *store.Tx, account store.AccountID, now time.Time) er
 	for _, ref := range devices {
 		before, err := loadSet(tx, ref)
 		if _, ok := errors.AsType[*store.ValueError](err); ok {
-			continue // it is dropped when it is needed; see DropDamaged
+			continue // it is deleted when it is needed; see DropDamaged
 		}
 		if err != nil {
 			return fmt.Errorf("sweep: %w", err)

@@ -13,12 +13,12 @@ import (
 // probeSize is the length of a probe's random content in bytes.
 const probeSize = 32
 
-// ProbeSeal seals a random content for a message of this device to itself. It
-// returns the content, to be compared with what comes back.
+// ProbeSeal seals random content for a message of this device to itself. It also returns
+// the content, to compare it with the message that comes back.
 //
-// A probe has a key of its own, drawn when the keyring is opened and never
-// stored: no answer of the relay can make this device use a key of its account
-// for anything. A probe that comes back after a restart does not open.
+// Probes have their own key, drawn when the keyring is opened and never stored, so no
+// answer of the relay can make this device use a key of its account. A probe that comes
+// back after a restart cannot be opened.
 func (k *Keyring) ProbeSeal(tx *store.Tx, account store.AccountID, messageID [16]byte) (ciphertext, content []byte, err error) {
 	d, err := k.device(tx, account)
 	if err != nil {
@@ -48,7 +48,7 @@ func (k *Keyring) ProbeOpen(tx *store.Tx, account store.AccountID, messageID [16
 	return content, nil
 }
 
-// probeCell binds a probe to the device and to what the relay sees of it.
+// probeCell binds a probe to the device and to the metadata that the relay sees.
 func probeCell(d *device, messageID [16]byte) seal.Cell {
 	row := append(d.party.Device[:], messageID[:]...)
 	return seal.Cell{Table: "probe", Column: "sealed", Row: append(row, d.party.Address.String()...)}

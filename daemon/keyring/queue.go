@@ -10,14 +10,14 @@ import (
 	"secmsg/daemon/store"
 )
 
-// Names of the queue key's halves in the profile.
+// Keys of the queue key's halves in the profile.
 const (
 	profileQueuePublic = "queue public"
 	profileQueueSeed   = "queue seed"
 )
 
-// ensureQueue makes the queue key of a profile, or opens the one it has: with
-// the wrong storage key that fails with store.ErrCorrupt.
+// ensureQueue creates a profile's queue key, or opens the existing one. With the wrong
+// storage key that fails with store.ErrCorrupt.
 func (k *Keyring) ensureQueue() error {
 	return k.st.Update(context.Background(), func(tx *store.Tx) error {
 		seed, err := tx.Profile(profileQueueSeed)
@@ -39,7 +39,7 @@ func (k *Keyring) ensureQueue() error {
 	})
 }
 
-// QueueSeal seals what is queued while the profile is locked. It needs no secret.
+// QueueSeal seals a send that is queued while the profile is locked. It needs no secret.
 func (k *Keyring) QueueSeal(tx *store.Tx, account store.AccountID, plaintext []byte) ([]byte, error) {
 	b, err := tx.ProfileClear(profileQueuePublic)
 	if err != nil {
@@ -52,8 +52,8 @@ func (k *Keyring) QueueSeal(tx *store.Tx, account store.AccountID, plaintext []b
 	return public.Seal(queueCell(account), plaintext)
 }
 
-// QueueOpen opens what QueueSeal made for the same account. It fails with
-// store.ErrLocked while the profile is locked.
+// QueueOpen opens a value of QueueSeal for the same account. It fails with store.ErrLocked
+// while the profile is locked.
 func (k *Keyring) QueueOpen(tx *store.Tx, account store.AccountID, sealed []byte) ([]byte, error) {
 	seed, err := tx.Profile(profileQueueSeed)
 	if err != nil {

@@ -10,17 +10,18 @@ import (
 	"secmsg/daemon/store"
 )
 
-// metaRenewal names the manifest of RenewManifest that is on its way. It is
-// public, like every manifest.
+// metaRenewal is the key of a manifest that RenewManifest has signed and the server has not
+// confirmed. It is public, like every manifest.
 const metaRenewal = "manifest renewal"
 
-// RenewManifest returns the own manifest signed anew, with a new version and the
-// present time and otherwise unchanged, and the hash of the one that it follows;
-// nothing if that is not due or another device's to do. A manifest that is on its
-// way is returned again, so that an answer that was lost does not make this
-// account sign two manifests of one version. If shown, which the server has, is the
-// one before the present one, as after a restore from a backup, the present one is
-// returned: peers know it already.
+// RenewManifest returns the own manifest signed again, with a new version and the present
+// time, and the hash of its predecessor. It returns no manifest if a renewal is not due or
+// is another device's task.
+//
+// An unconfirmed renewal is returned again, so that a lost answer does not make this
+// account sign two manifests with one version. If shown, the server's manifest, is the
+// predecessor of the present one (the server was restored from a backup), the present one
+// is returned: peers already know it.
 func (k *Keyring) RenewManifest(tx *store.Tx, id store.AccountID, shown []byte, now time.Time) (previous [32]byte, next []byte, err error) {
 	previous, next, err = k.renewManifest(tx, id, shown, now)
 	if errors.Is(err, ErrNoIdentity) {
@@ -59,7 +60,7 @@ func (k *Keyring) renewManifest(tx *store.Tx, id store.AccountID, shown []byte, 
 	if next, err = m.Sign(account); err != nil {
 		return previous, nil, err
 	}
-	// The server may take it, and peers begin sessions with it, before this device
+	// The server may accept it, and peers may begin sessions with it, before this device
 	// gets the answer.
 	if err := tx.AddManifestHash(id, 0, m.Version, identity.ManifestHash(next), true); err != nil {
 		return previous, nil, err
@@ -67,8 +68,8 @@ func (k *Keyring) renewManifest(tx *store.Tx, id store.AccountID, shown []byte, 
 	return previous, next, tx.SetMeta(id, metaRenewal, next)
 }
 
-// renewalAfter returns the renewal that was signed on top of a manifest and may be
-// at the server, or nil.
+// renewalAfter returns the renewal that was signed as the successor of a manifest and may
+// be on the server, or nil.
 func renewalAfter(tx *store.Tx, id store.AccountID, d *device, account key.SigningPublic, previous [32]byte) ([]byte, error) {
 	next, err := tx.Meta(id, metaRenewal)
 	if errors.Is(err, store.ErrNotFound) {

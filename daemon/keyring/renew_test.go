@@ -9,7 +9,7 @@ import (
 	"secmsg/daemon/store"
 )
 
-// renewal is what RenewManifest gives, once it is due.
+// renewal returns the result of RenewManifest when it is due.
 func (u *user) renewal(shown []byte) (next []byte) {
 	u.w.t.Helper()
 	u.update(func(tx *store.Tx) (err error) {
@@ -19,8 +19,8 @@ func (u *user) renewal(shown []byte) (next []byte) {
 	return next
 }
 
-// A first message may name a renewed manifest before this device has heard from the
-// server that it took it.
+// A first message may name a renewed manifest before this device has received the server's
+// confirmation.
 func TestFirstMessageForARenewalOnItsWay(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.user("alice", ""), w.user("bob", "")
@@ -42,9 +42,9 @@ func TestFirstMessageForARenewalOnItsWay(t *testing.T) {
 	alice.mustOpen(bob, 1, bob.seal(alice, 1, "hi"), "hi")
 }
 
-// A device that is replaced while a renewal may be at the server sends that first: an
-// account that signs two manifests of one version lets the server show some peers
-// the one and some the other.
+// A device that is replaced while an unconfirmed renewal may be on the server sends the
+// renewal first: if an account signed two manifests with one version, the server could show
+// different ones to different peers.
 func TestReplacementAfterARenewalOnItsWay(t *testing.T) {
 	w := newWorld(t)
 	alice := w.user("alice", "")

@@ -12,26 +12,26 @@ import (
 	"secmsg/daemon/store"
 )
 
-// Replacement is the manifest by which this device, found to be an old copy,
-// takes a new identity: the old id is not in it, a new one is.
+// Replacement is a manifest with which this device, found to be an outdated copy, gets a
+// new identity: it lists a new device id instead of the old one.
 type Replacement struct {
-	Previous [32]byte // hash of the manifest that it follows
+	Previous [32]byte // hash of its predecessor
 	Manifest []byte
-	// Renewal says that Manifest is no replacement yet: it is one that this device
-	// signed before on top of the same manifest, with the same devices. The server
-	// gets it first, and the replacement goes on top of it, so that the account does
-	// not sign two manifests of one version.
+	// Renewal: Manifest is not the replacement yet, but an unconfirmed renewal that this
+	// device signed earlier as the successor of the same manifest, with the same devices.
+	// It is sent first, and the replacement follows it, so that the account does not sign
+	// two manifests with one version.
 	Renewal bool
 }
 
-// PrepareReplacement makes the keys of a new device and the manifest that puts
-// it in the place of this one, on top of the newest manifest that the server
-// showed: the one that is known here, or a valid successor of it. On top of an
-// older one it would bring devices back that were removed since. It commits them
-// before they are sent: asked again on top of the same manifest it returns the
-// same, so that a lost answer does no harm. It fails with [ErrNoIdentity] on a
-// linked device, which links again instead, and with [ErrOlder] if the server
-// shows an older manifest or another history.
+// PrepareReplacement creates the keys of a new device and a manifest in which it replaces
+// this one. The manifest is the successor of newest, the newest one that the server showed:
+// the one known here or a valid successor. A successor of an older manifest would bring
+// removed devices back. The transaction must be committed before the manifest is sent.
+// Called again for the same newest, it returns the same manifest, so that a lost answer
+// does no harm. It fails with [ErrNoIdentity] on a linked device, which must be linked
+// again instead, and with [ErrOlder] if the server shows an older manifest or another
+// history.
 func (k *Keyring) PrepareReplacement(tx *store.Tx, id store.AccountID, newest []byte, now time.Time) (Replacement, error) {
 	a, d, account, err := k.primary(tx, id)
 	if err != nil {
@@ -81,8 +81,8 @@ func (k *Keyring) PrepareReplacement(tx *store.Tx, id store.AccountID, newest []
 	return Replacement{Previous: previous, Manifest: a.Pending}, nil
 }
 
-// follows checks that a manifest of the account, whose signature was verified, is
-// the newest known one or may come after it.
+// follows checks that a manifest of the account, with a verified signature, is the newest
+// known one or may be its successor.
 func follows(tx *store.Tx, a store.Account, version uint64, signed []byte) error {
 	if err := identity.CheckSuccessor(a.Manifest, signed); err != nil {
 		return fmt.Errorf("%w: %w", ErrOlder, err)
@@ -97,17 +97,17 @@ func follows(tx *store.Tx, a store.Account, version uint64, signed []byte) error
 	return err
 }
 
-// ErrOlder says that the server shows an older list of the account's devices
-// than is known here, or one of another history. Nothing is signed on top of it.
+// ErrOlder says that the server's list of the account's devices is older than the known
+// one, or has another history. Nothing is signed as its successor.
 var ErrOlder = errors.New("the server shows an older list of this account's devices than this one knows")
 
-// ErrRevoked says that a newer manifest of the account omits this device, which
-// then never enrols itself.
+// ErrRevoked says that a newer manifest of the account does not list this device, which
+// must then never enrol itself again.
 var ErrRevoked = errors.New("this device was removed from its account")
 
-// FinishReplacement makes the pending device the one in use, after the server
-// has taken its manifest: sessions, prekeys and device keys of the old one are
-// gone, history and queue stay.
+// FinishReplacement makes the pending device the current one, after the server has accepted
+// its manifest. Sessions, prekeys and device keys of the old one are deleted; history and
+// queue stay.
 func (k *Keyring) FinishReplacement(tx *store.Tx, id store.AccountID) error {
 	a, d, account, err := k.primary(tx, id)
 	if err != nil {
@@ -140,8 +140,8 @@ func (k *Keyring) FinishReplacement(tx *store.Tx, id store.AccountID) error {
 		setSeed(tx, id, store.KeyExchange, exchange),
 		tx.DeleteKey(id, store.KeyNextSigning),
 		tx.DeleteKey(id, store.KeyNextExchange),
-		// First messages that name an earlier manifest are for the old device. The
-		// hashes stay, to know an older or another history by.
+		// First messages that name an earlier manifest are for the old device. Keep the
+		// hashes to detect an older or different history.
 		tx.UnlistManifests(id),
 		tx.AddManifestHash(id, 0, m.Version, identity.ManifestHash(a.Manifest), true),
 		tx.SaveAccount(a),
@@ -170,7 +170,7 @@ func (k *Keyring) primary(tx *store.Tx, id store.AccountID) (store.Account, *dev
 	return a, d, account, err
 }
 
-// NextDevice returns the id of the device that PrepareReplacement made.
+// NextDevice returns the id of the device created by PrepareReplacement.
 func (k *Keyring) NextDevice(tx *store.Tx, id store.AccountID) (key.DeviceID, error) {
 	next, err := k.nextDevice(tx, id)
 	if err != nil {
@@ -192,8 +192,8 @@ func (k *Keyring) nextDevice(tx *store.Tx, id store.AccountID) (key.DeviceID, er
 	return key.NewDeviceID(signing.Public(), exchange.Public()), nil
 }
 
-// SignNextChallenge is SignChallenge with the key of the device that
-// PrepareReplacement made.
+// SignNextChallenge is SignChallenge with the key of the device created by
+// PrepareReplacement.
 func (k *Keyring) SignNextChallenge(ctx context.Context, id store.AccountID, role string, nonce []byte) ([]byte, error) {
 	var sig []byte
 	err := k.st.View(ctx, func(tx *store.Tx) error {

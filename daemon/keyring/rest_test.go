@@ -16,7 +16,7 @@ import (
 	"secmsg/daemon/store"
 )
 
-// blobs returns a sealed column of a table as it stands on disk.
+// blobs returns a sealed column of a table as stored on disk.
 func (u *user) blobs(query string) [][]byte {
 	u.w.t.Helper()
 	db, err := sql.Open("sqlite", filepath.Join(u.dir, "secmsg.db"))
@@ -35,8 +35,8 @@ func (u *user) blobs(query string) [][]byte {
 	return out
 }
 
-// TestForwardSecrecyAtRest is B10: what was deleted is nowhere in the files, and
-// nothing stands there in clear.
+// TestForwardSecrecyAtRest is B10 in crypto/ATTACKS.md: deleted values are nowhere in the
+// files, and nothing is stored in clear.
 func TestForwardSecrecyAtRest(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.user("alice", ""), w.user("bob", "")
@@ -103,7 +103,7 @@ func TestLocked(t *testing.T) {
 	wants(t, err, ErrLocked)
 	wants(t, alice.st.View(t.Context(), func(tx *store.Tx) error { _, err := tx.Accounts(); return err }), store.ErrLocked)
 
-	// It still queues, and only the unlocked profile can read that.
+	// Sends are still queued, and only the unlocked profile can read them.
 	var queued []byte
 	alice.update(func(tx *store.Tx) (err error) {
 		refs, err := tx.AccountRefs()
@@ -230,7 +230,7 @@ func TestPrekeyStock(t *testing.T) {
 	if up == nil || up.SignedPrekey != nil || len(up.OneTimeExchange) != 0 || len(up.OneTimeKEM) != 76 || up.Steps != steps+1 {
 		t.Errorf("refill %+v", up)
 	}
-	// The upload's answer was lost: the same keys go again, not new ones.
+	// The upload's answer was lost: the same keys are sent again, not new ones.
 	up = alice.upload(Stock{LastResortExpires: last.Expires, OneTimeExchange: 50, OneTimeKEM: 50})
 	if up == nil || !bytes.Equal(up.SignedPrekey, alice.server[identity.SignedExchange][0]) || parse(up.SignedPrekey).ID != signed.ID {
 		t.Errorf("another signed prekey after a lost answer")
@@ -270,9 +270,8 @@ func TestPrekeyStock(t *testing.T) {
 	}
 }
 
-// TestPrekeyIsNotSignedBeyondItsPrivateHalf replaces keys at once, in time and
-// late: whenever a bundle still verifies, its private half is there to open what
-// is sealed with it.
+// TestPrekeyIsNotSignedBeyondItsPrivateHalf replaces keys immediately, on time and late:
+// while a bundle is valid, its private half exists and can open messages.
 func TestPrekeyIsNotSignedBeyondItsPrivateHalf(t *testing.T) {
 	for _, replaced := range []time.Duration{time.Hour, 7 * 24 * time.Hour, 60 * 24 * time.Hour} {
 		w := newWorld(t)
@@ -307,7 +306,7 @@ func TestPrekeyIsNotSignedBeyondItsPrivateHalf(t *testing.T) {
 	}
 }
 
-// TestPrekeyPile has every upload fail: private halves do not pile up.
+// TestPrekeyPile lets every upload fail: private halves do not accumulate.
 func TestPrekeyPile(t *testing.T) {
 	alice := newWorld(t).user("alice", "")
 	for range 11 {
@@ -323,7 +322,7 @@ func TestPrekeyPile(t *testing.T) {
 	}
 }
 
-// TestReplacement makes an old copy a new device.
+// TestReplacement makes an outdated copy a new device.
 func TestReplacement(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.user("alice", ""), w.user("bob", "")
@@ -357,7 +356,7 @@ func TestReplacement(t *testing.T) {
 	if _, v := m.Claims(); v != 2 {
 		t.Errorf("manifest version %d", v)
 	}
-	// Peers follow: the old device is gone, the new one is talked to.
+	// Peers follow: the old device is removed, and messages go to the new one.
 	alice.server = map[identity.PrekeyKind][][]byte{}
 	alice.upload(Stock{})
 	bob.startWith(alice, alice.bundle(true))
@@ -365,7 +364,7 @@ func TestReplacement(t *testing.T) {
 	if _, err := bob.tryOpen(alice, 3, alice.seal(bob, 3, "thanks")); err != nil {
 		t.Error(err)
 	}
-	// A device that the account has dropped never enrols itself.
+	// A device that the account has removed never enrols itself.
 	err = alice.st.Update(t.Context(), func(tx *store.Tx) error {
 		id, err := signingKey(tx, alice.account, store.KeyIdentity)
 		if err != nil {
@@ -383,9 +382,9 @@ func TestReplacement(t *testing.T) {
 	wants(t, err, ErrRevoked)
 }
 
-// TestReplacementFollowsTheNewestManifest refuses to sign on top of what the server
-// shows if that is older than the manifest known here, or of another history, and
-// keeps the hashes by which this is known.
+// TestReplacementFollowsTheNewestManifest: nothing is signed as the successor of a server's
+// manifest that is older than the known one or has another history. The hashes needed to
+// detect this are kept.
 func TestReplacementFollowsTheNewestManifest(t *testing.T) {
 	w := newWorld(t)
 	alice := w.user("alice", "")
@@ -444,8 +443,8 @@ func TestReplacementFollowsTheNewestManifest(t *testing.T) {
 	if r.Previous != identity.ManifestHash(three) {
 		t.Error("it does not follow the newest manifest")
 	}
-	// The server rolls back between the two steps, or this profile learned more: what
-	// is known stays the floor.
+	// The server was rolled back between the two steps, or this profile has learned a newer
+	// manifest: the newest known one remains the minimum.
 	four := next(three)
 	now := alice.row()
 	now.Manifest = four

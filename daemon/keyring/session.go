@@ -15,16 +15,15 @@ import (
 type Target struct {
 	Account store.AccountID
 	Peer    store.PeerID
-	Address identity.Address // of the peer, or the own one for another own device
-	Device  identity.Device  // from a manifest that trust has admitted
+	Address identity.Address // of the peer, or the own address for another own device
+	Device  identity.Device  // from a manifest admitted by trust
 }
 
 func (t Target) ref() store.DeviceRef {
 	return store.DeviceRef{Account: t.Account, Peer: t.Peer, Device: t.Device.ID}
 }
 
-// Bundle is the prekeys of a device as the server gave them; nothing of them is
-// verified yet.
+// Bundle contains the prekeys of a device as sent by the server. They are not verified yet.
 type Bundle struct {
 	SignedPrekey    []byte
 	KEMPrekey       []byte
@@ -36,9 +35,9 @@ func (k *Keyring) HasSession(tx *store.Tx, account store.AccountID, peer store.P
 	return tx.HasSession(store.DeviceRef{Account: account, Peer: peer, Device: device})
 }
 
-// Start begins a session with a device from its prekeys, beside those that
-// exist; the new one sends. Every signature is checked against the pinned
-// identity key and its manifest. It fails with [ErrBundle].
+// Start begins a session with a device from its prekeys. Existing sessions stay, but the
+// new one is used for sending. All signatures are verified with the pinned identity key and
+// its manifest. It fails with [ErrBundle].
 func (k *Keyring) Start(tx *store.Tx, t Target, b Bundle, now time.Time) error {
 	d, err := k.device(tx, t.Account)
 	if err != nil {
@@ -88,11 +87,11 @@ func parseBundle(b Bundle) (ratchet.Bundle, error) {
 	return out, nil
 }
 
-// errNoPin is a peer that trust has not admitted.
-var errNoPin = errors.New("peer has no pin")
+// errNoPin says that trust has not admitted the peer.
+var errNoPin = errors.New("the peer has no pinned key")
 
-// peerIdentity returns the pinned identity key of a target's account and its
-// newest admitted manifest.
+// peerIdentity returns the pinned identity key and the newest admitted manifest of a
+// target's account.
 func peerIdentity(tx *store.Tx, d *device, a store.Account, t Target) (key.SigningPublic, []byte, error) {
 	if t.Address == d.party.Address {
 		return d.account, a.Manifest, nil
@@ -108,8 +107,8 @@ func peerIdentity(tx *store.Tx, d *device, a store.Account, t Target) (key.Signi
 	return pin, c.Manifest, err
 }
 
-// Seal seals plaintext for a device and advances the session. Trust must have
-// been checked in the same transaction. It fails with [ErrNoSession].
+// Seal seals plaintext for a device and advances the session. Trust must have been checked
+// in the same transaction. It fails with [ErrNoSession].
 func (k *Keyring) Seal(tx *store.Tx, t Target, class ratchet.Class, messageID [16]byte, plaintext []byte, now time.Time) ([]byte, error) {
 	d, err := k.device(tx, t.Account)
 	if err != nil {
@@ -139,8 +138,8 @@ func (k *Keyring) Seal(tx *store.Tx, t Target, class ratchet.Class, messageID [1
 	return ciphertext, nil
 }
 
-// ownManifest names the newest manifest of the own account that this device
-// knows: what each message tells its receiver.
+// ownManifest identifies the newest known manifest of the own account. Every message tells
+// it to the recipient.
 func ownManifest(tx *store.Tx, account store.AccountID) (ratchet.ManifestRef, error) {
 	a, err := tx.Account(account)
 	if err != nil {
@@ -153,8 +152,8 @@ func ownManifest(tx *store.Tx, account store.AccountID) (ratchet.ManifestRef, er
 	return ratchet.ManifestRef{Version: version, Hash: identity.ManifestHash(a.Manifest)}, nil
 }
 
-// DropDamaged deletes the sessions with a peer that cannot be read from the
-// disk and returns how many there were; new ones are made when they are needed.
+// DropDamaged deletes the sessions with a peer that cannot be read from disk, and returns
+// their number. New ones are created when needed.
 func (k *Keyring) DropDamaged(tx *store.Tx, account store.AccountID, peer store.PeerID) (int, error) {
 	return tx.DropDamagedSessions(account, peer, func(body []byte) error {
 		_, err := ratchet.ParseEntry(body)
@@ -170,7 +169,7 @@ func loadSet(tx *store.Tx, ref store.DeviceRef) (ratchet.Set, error) {
 	}
 	entries := make([]ratchet.Entry, 0, len(rows))
 	for _, row := range rows {
-		if e, ok := row.State.(ratchet.Entry); ok { // this transaction made it
+		if e, ok := row.State.(ratchet.Entry); ok { // saved by this transaction
 			entries = append(entries, e)
 			continue
 		}
@@ -188,8 +187,8 @@ func loadSet(tx *store.Tx, ref store.DeviceRef) (ratchet.Set, error) {
 	return set, nil
 }
 
-// saveSet writes the sessions that changed, deletes those that are gone, and
-// counts a step, so that an older copy of the database is known as one.
+// saveSet writes changed sessions, deletes removed ones, and counts a step, so that an
+// older copy of the database can be detected.
 func saveSet(tx *store.Tx, ref store.DeviceRef, before, after ratchet.Set) error {
 	was := map[[32]byte]ratchet.Entry{}
 	for _, e := range before.Entries() {
@@ -197,7 +196,7 @@ func saveSet(tx *store.Tx, ref store.DeviceRef, before, after ratchet.Set) error
 	}
 	for _, e := range after.Entries() {
 		id := e.Session.TranscriptHash()
-		if was[id] == e { // the same immutable session, with the same marks
+		if was[id] == e { // the same immutable session and marks
 			continue
 		}
 		if err := tx.SaveSession(ref, store.Session{ID: id, State: e}); err != nil {

@@ -53,8 +53,8 @@ func TestNoSession(t *testing.T) {
 	wants(t, err, ErrNoSession)
 }
 
-// TestRollback undoes the transaction of a seal and of an open: neither session
-// moves, and what was sealed in vain is no hindrance.
+// TestRollback undoes the transactions of a seal and of an open: neither session advances,
+// and a later message still works.
 func TestRollback(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.user("alice", ""), w.user("bob", "")
@@ -62,7 +62,7 @@ func TestRollback(t *testing.T) {
 	ct := alice.seal(bob, 1, "one")
 	full := errors.New("disk full")
 
-	// Opening the first message is undone: one-time keys and all.
+	// Opening the first message is undone, including its one-time keys.
 	for range 2 {
 		err := bob.st.Update(t.Context(), func(tx *store.Tx) error {
 			in, err := bob.incoming(tx, alice, 1, ct)
@@ -81,8 +81,7 @@ func TestRollback(t *testing.T) {
 	}
 	bob.mustOpen(alice, 1, ct, "one")
 
-	// Sealing is undone: the same place of the chain is used again, under a
-	// fresh salt.
+	// Sealing is undone: the same chain position is used again, with a fresh salt.
 	var lost []byte
 	steps := bob.steps()
 	err := bob.st.Update(t.Context(), func(tx *store.Tx) error {
@@ -122,7 +121,7 @@ func TestSkippedKeys(t *testing.T) {
 	_, err := bob.tryOpen(alice, 12, cts[2])
 	wants(t, err, ErrReplay)
 	bob.mustOpen(alice, 10, cts[0], "late")
-	// What is over is gone.
+	// Expired data is deleted.
 	w.now = w.now.Add(ratchet.SkippedLifetime)
 	bob.update(func(tx *store.Tx) error { return bob.keys.Sweep(tx, bob.account, w.now) })
 	if _, err := bob.tryOpen(alice, 11, cts[1]); err == nil {
@@ -130,7 +129,7 @@ func TestSkippedKeys(t *testing.T) {
 	}
 }
 
-// TestSkippedBound has a peer skip as much as it can.
+// TestSkippedBound lets a peer skip as much as possible.
 func TestSkippedBound(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.user("alice", ""), w.user("bob", "")
@@ -180,7 +179,8 @@ func TestSkippedBound(t *testing.T) {
 	})
 }
 
-// TestReplayedFirstMessage is A6: one session, one message, whatever comes again.
+// TestReplayedFirstMessage is A6 in crypto/ATTACKS.md: one session and one message,
+// whatever is replayed.
 func TestReplayedFirstMessage(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.user("alice", ""), w.user("bob", "")
@@ -198,15 +198,15 @@ func TestReplayedFirstMessage(t *testing.T) {
 	if bob.sessions(alice) != 1 || bob.steps() != steps {
 		t.Errorf("%d sessions, %d steps more", bob.sessions(alice), bob.steps()-steps)
 	}
-	// Under another message id it is another message, and does not open.
+	// With another message id it is another message, which cannot be opened.
 	if _, err := bob.tryOpen(alice, 2, ct); err == nil {
 		t.Error("opened under another message id")
 	}
 	alice.mustOpen(bob, 3, bob.seal(alice, 3, "still fine"), "still fine")
 }
 
-// TestReplayWithLastResort is A7: without one-time keys nothing but the kept
-// hash stands between a replay and a second session.
+// TestReplayWithLastResort is A7 in crypto/ATTACKS.md: without one-time keys only the kept
+// hash prevents a replay from starting a second session.
 func TestReplayWithLastResort(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.user("alice", ""), w.user("bob", "")
@@ -222,7 +222,7 @@ func TestReplayWithLastResort(t *testing.T) {
 			t.Errorf("after %s: %v", after, err)
 		}
 	}
-	// Also when the session is gone.
+	// Also after the session was deleted.
 	w.now = begin.Add(44 * 24 * time.Hour)
 	carol, dave := w.user("carol", ""), w.user("dave", "")
 	carol.startWith(dave, dave.bundle(false))
@@ -274,7 +274,7 @@ func TestSimultaneousInitiation(t *testing.T) {
 		bob.mustOpen(alice, i, alice.seal(bob, i, "x"), "x")
 		alice.mustOpen(bob, i+1, bob.seal(alice, i+1, "y"), "y")
 	}
-	// The one that lost is deleted a day later.
+	// The session that lost is deleted a day later.
 	w.now = w.now.Add(25 * time.Hour)
 	for _, u := range []*user{alice, bob} {
 		u.update(func(tx *store.Tx) error { return u.keys.Sweep(tx, u.account, w.now) })
@@ -306,7 +306,7 @@ func TestGarbage(t *testing.T) {
 	if bob.sessions(alice) != 0 {
 		t.Error("garbage began a session")
 	}
-	// A bad first message has not even pinned its sender.
+	// An invalid first message does not even pin its sender.
 	bob.update(func(tx *store.Tx) error {
 		peer, err := tx.Peer(bob.account, alice.addr.String())
 		if err != nil {
@@ -345,9 +345,9 @@ func TestProbe(t *testing.T) {
 	})
 }
 
-// TestTakeoverIsReported has a device begin a session beside one that works, less
-// preferred, and ask in it: whichever way the other session comes to send, the
-// caller learns that it did.
+// TestTakeoverIsReported: a device begins a session in addition to a working one, less
+// preferred, and asks for messages in it. However the other session comes to be used for
+// sending, the caller learns about it.
 func TestTakeoverIsReported(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.user("alice", ""), w.user("bob", "")
@@ -365,7 +365,7 @@ func TestTakeoverIsReported(t *testing.T) {
 		})
 	}
 	forget()
-	w.now = w.now.Add(-time.Hour) // the other clock is slow, so that its session is not preferred
+	w.now = w.now.Add(-time.Hour) // the other clock is slow, so its session is not preferred
 	alice.startWith(bob, bob.bundle(false))
 	ct := alice.seal(bob, 4, "d")
 	w.now = w.now.Add(time.Hour)

@@ -12,25 +12,25 @@ import (
 	"secmsg/crypto/seal"
 )
 
-// mode says how the storage key is kept.
+// mode is how the storage key is stored.
 type mode int
 
 const (
 	modeNew     mode = 0 // no key yet
-	modePlain   mode = 1 // in clear, in a file of mode 0600
-	modeWrapped mode = 2 // under a passphrase
+	modePlain   mode = 1 // unencrypted, in a file with mode 0600
+	modeWrapped mode = 2 // encrypted with a passphrase
 )
 
 const (
-	// plainFile holds the storage key of a profile without passphrase.
+	// plainFile contains the storage key of a profile without a passphrase.
 	plainFile = "storage.key"
-	// wrappedFile holds the storage key under a passphrase.
+	// wrappedFile contains the storage key encrypted with a passphrase.
 	wrappedFile = "storage.wrapped"
-	// keyFilePerm keeps a key to its user; anything looser is refused.
+	// keyFilePerm is the mode of key files. Files with wider access are rejected.
 	keyFilePerm fs.FileMode = 0o600
 )
 
-// readKeyFile returns how the storage key is kept, and the bytes of its file.
+// readKeyFile returns how the storage key is stored, and the content of its file.
 func readKeyFile(dir string) (mode, []byte, error) {
 	plain, errPlain := readPrivate(filepath.Join(dir, plainFile), seal.StorageKeySize)
 	wrapped, errWrapped := readPrivate(filepath.Join(dir, wrappedFile), seal.WrappedSize)
@@ -50,7 +50,7 @@ func readKeyFile(dir string) (mode, []byte, error) {
 	return modeNew, nil, errWrapped
 }
 
-// readPrivate reads a file of exactly size bytes that nobody else can read.
+// readPrivate reads a file of exactly size bytes that is not accessible to others.
 func readPrivate(path string, size int) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -75,8 +75,8 @@ func readPrivate(path string, size int) ([]byte, error) {
 	return b, nil
 }
 
-// writeKeyFile keeps a storage key in dir: under a passphrase, or in clear if
-// that is empty.
+// writeKeyFile stores a storage key in dir, encrypted with the passphrase unless that is
+// empty.
 func writeKeyFile(dir string, key seal.StorageKey, passphrase []byte, cost seal.Argon2Params) (mode, error) {
 	if len(passphrase) == 0 {
 		raw := key.Bytes()
@@ -90,7 +90,7 @@ func writeKeyFile(dir string, key seal.StorageKey, passphrase []byte, cost seal.
 	return modeWrapped, writeDurable(dir, wrappedFile, wrapped)
 }
 
-// writeDurable makes a new file that is on disk, whole, or not there.
+// writeDurable creates a new file atomically: after a crash it is complete or missing.
 func writeDurable(dir, name string, b []byte) (err error) {
 	tmp := filepath.Join(dir, name+".new")
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, keyFilePerm)
@@ -110,7 +110,7 @@ func writeDurable(dir, name string, b []byte) (err error) {
 	return durable.SyncDir(dir)
 }
 
-// removeKeyFiles removes a storage key that nothing was sealed with.
+// removeKeyFiles removes a storage key that was not used for sealing.
 func removeKeyFiles(dir string) error {
 	for _, name := range []string{plainFile, wrappedFile} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 
 const testDomain = "chat.example.com"
 
-// world is a realm with profiles on disk and no network.
+// world is a realm with profiles on disk and without a network.
 type world struct {
 	t             testing.TB
 	root, issuing *identity.Authority
@@ -52,10 +52,10 @@ type user struct {
 	trust   *trust.Trust
 	account store.AccountID
 	addr    identity.Address
-	server  map[identity.PrekeyKind][][]byte // what it left at the server
+	server  map[identity.PrekeyKind][][]byte // keys uploaded to the server
 }
 
-// cheap is a cost of passphrases that tests can pay.
+// cheap is a passphrase cost that is fast enough for tests.
 func cheap() Options { return Options{Argon2: seal.Argon2Params{Time: 1, Memory: 8, Threads: 1}} }
 
 func (w *world) user(name, passphrase string) *user {
@@ -100,7 +100,7 @@ func (u *user) open() {
 	check(u.w.t, err)
 	u.keys, err = Open(u.st, u.dir, cheap())
 	check(u.w.t, err)
-	u.keys.stock = limits{full: 4, low: 2, kept: 12} // prekeys are what takes time
+	u.keys.stock = limits{full: 4, low: 2, kept: 12} // creating prekeys takes most of the time
 }
 
 func (u *user) restart() {
@@ -114,7 +114,7 @@ func (u *user) update(fn func(tx *store.Tx) error) {
 	check(u.w.t, u.st.Update(context.Background(), fn))
 }
 
-// upload takes what the keyring wants to leave at the server.
+// upload takes the prekeys that the keyring wants to upload.
 func (u *user) upload(s Stock) *Upload {
 	u.w.t.Helper()
 	var up *Upload
@@ -136,7 +136,7 @@ func (u *user) upload(s Stock) *Upload {
 	return up
 }
 
-// bundle takes a bundle from the server, with one-time keys or without.
+// bundle takes a bundle from the server, with or without one-time keys.
 func (u *user) bundle(oneTime bool) Bundle {
 	if len(u.server) == 0 {
 		u.upload(Stock{})
@@ -160,7 +160,7 @@ func (u *user) row() store.Account {
 	return a
 }
 
-// target admits a peer as the server would show it and returns its device.
+// target admits a peer as shown by the server and returns its device.
 func (u *user) target(tx *store.Tx, p *user) (Target, error) {
 	a := p.row()
 	adm, err := u.trust.Admit(tx, u.account, p.addr, a.Chain, [][]byte{a.Manifest}, u.w.now)
@@ -200,7 +200,7 @@ func (u *user) seal(p *user, n int, text string) []byte {
 	return ct
 }
 
-// incoming is what the relay delivers.
+// incoming returns an envelope as delivered by the relay.
 func (u *user) incoming(tx *store.Tx, from *user, n int, ct []byte) (Incoming, error) {
 	peer, err := tx.Peer(u.account, from.addr.String())
 	return Incoming{Account: u.account, Sender: from.addr, Peer: peer, SenderDevice: from.device(), Class: ratchet.ClassDurable,
@@ -272,7 +272,7 @@ func wants(t testing.TB, err, want error) {
 	}
 }
 
-// everything returns what stands on disk of the profile: database, WAL, index.
+// everything returns all bytes of the profile on disk: database, WAL, index.
 func (u *user) everything() []byte {
 	u.w.t.Helper()
 	var all []byte
