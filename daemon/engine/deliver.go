@@ -511,7 +511,7 @@ func (e *Engine) notice(tx *store.Tx, n *wire.Notice) error {
 	if n.GetReason() == wire.Reason_REASON_DEVICE_GONE && !env.Own && env.Status != store.EnvelopeRejected {
 		// The mailbox went with its device: another may have taken its place.
 		tx.OnCommit(func() { e.asking.peer(env.Peer).refresh = true })
-		if err := e.reopenFor(tx, id); err != nil {
+		if err := e.queueAgain(tx, id); err != nil {
 			return err
 		}
 	}

@@ -257,7 +257,7 @@ func (e *Engine) Wake() {
 
 // wakeUp makes everything due that a change of trust may have released.
 func (e *Engine) wakeUp() {
-	for _, t := range []task{taskLoad, taskLocked, taskRelease, taskReopen, taskRelations, taskReceipts, taskSubscribe, taskPump, taskAccept} {
+	for _, t := range []task{taskLoad, taskLocked, taskRelease, taskQuarantine, taskRelations, taskReceipts, taskSubscribe, taskPump, taskAccept} {
 		e.at(t, 0)
 	}
 }

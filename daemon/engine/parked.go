@@ -19,8 +19,8 @@ const (
 	parkedInAll = 10_000
 	// parkedOfStrangers bounds them for all senders of whom nothing has opened yet.
 	parkedOfStrangers = 256
-	// reopenBatch bounds how many quarantined envelopes are opened in one transaction.
-	reopenBatch = 64
+	// quarantineBatch bounds how many quarantined envelopes are opened in one transaction.
+	quarantineBatch = 64
 )
 
 // park keeps an envelope that could not be opened or handled.
@@ -104,17 +104,17 @@ func (e *Engine) quarantine(tx *store.Tx, in *incoming) error {
 	})
 }
 
-// reopen opens, of each peer in the order of arrival, what was quarantined of
+// openQuarantined opens, of each peer in the order of arrival, what was quarantined of
 // those whose key is trusted again. What waits for a decision about another peer
 // is in nobody's way.
-func (e *Engine) reopen() error {
+func (e *Engine) openQuarantined() error {
 	more := false
 	err := e.update(func(tx *store.Tx) error {
 		peers, err := tx.ParkedPeers(e.account, store.ParkedChanged)
 		if err != nil {
 			return err
 		}
-		room := reopenBatch
+		room := quarantineBatch
 		for _, peer := range peers {
 			c, err := tx.Contact(e.account, peer)
 			if store.DamagedValue(err) != nil {
@@ -131,7 +131,7 @@ func (e *Engine) reopen() error {
 				return err
 			}
 			for _, p := range list[:min(len(list), room)] {
-				if err := e.reopenOne(tx, p); err != nil {
+				if err := e.openParked(tx, p); err != nil {
 					return err
 				}
 			}
@@ -143,12 +143,12 @@ func (e *Engine) reopen() error {
 		return nil
 	})
 	if more {
-		e.at(taskReopen, 0)
+		e.at(taskQuarantine, 0)
 	}
 	return err
 }
 
-func (e *Engine) reopenOne(tx *store.Tx, p store.Parked) error {
+func (e *Engine) openParked(tx *store.Tx, p store.Parked) error {
 	addr, err := e.address(tx, p.Peer)
 	if store.DamagedValue(err) != nil {
 		return nil // whose it is cannot be told; it goes with its retention

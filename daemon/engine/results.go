@@ -102,7 +102,7 @@ func (e *Engine) answer(tx *store.Tx, f *flight, r link.Result, now time.Time) (
 	}
 	if r.Reason == wire.Reason_REASON_DEVICE_GONE {
 		tx.OnCommit(func() { e.asking.peer(f.pair.peer).refresh = true })
-		if err := e.reopenFor(tx, f.key.id); err != nil {
+		if err := e.queueAgain(tx, f.key.id); err != nil {
 			return false, err
 		}
 	}
@@ -110,9 +110,9 @@ func (e *Engine) answer(tx *store.Tx, f *flight, r link.Result, now time.Time) (
 	return true, err
 }
 
-// reopenFor queues a message again after a device of it is gone, so that
+// queueAgain queues a message again after a device of it is gone, so that
 // devices that were added since get it before it is judged.
-func (e *Engine) reopenFor(tx *store.Tx, id store.MessageID) error {
+func (e *Engine) queueAgain(tx *store.Tx, id store.MessageID) error {
 	o, err := tx.OutgoingHead(e.account, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil

@@ -12,7 +12,7 @@ const (
 	taskLoad      task = "load"      // read what is pending from the store
 	taskLocked    task = "locked"    // move what a locked profile queued
 	taskRelease   task = "release"   // look at held messages again
-	taskReopen    task = "reopen"    // look at quarantined envelopes again
+	taskQuarantine    task = "quarantine"    // look at quarantined envelopes again
 	taskPump      task = "pump"      // look for what is queued, seal and send
 	taskTransmit  task = "transmit"  // send what is sealed; look only if the last look left something
 	taskReceipts  task = "receipts"  // queue receipts that are due
@@ -76,7 +76,7 @@ func (e *Engine) runDue(ctx context.Context) time.Duration {
 // order is the order of tasks that are due at the same time: what is read and
 // released comes before what sends it.
 func order() []task {
-	return []task{taskLoad, taskLocked, taskRelease, taskReopen, taskGaps, taskExpire, taskReceipts, taskRetry, taskReseal,
+	return []task{taskLoad, taskLocked, taskRelease, taskQuarantine, taskGaps, taskExpire, taskReceipts, taskRetry, taskReseal,
 		taskPump, taskTransmit, taskRelations, taskSubscribe, taskUpkeep, taskClaims, taskSweep, taskFiles, taskAccept}
 }
 
@@ -113,8 +113,8 @@ func (e *Engine) run(t task) error {
 		return e.moveLocked()
 	case taskRelease:
 		return e.release()
-	case taskReopen:
-		return e.reopen()
+	case taskQuarantine:
+		return e.openQuarantined()
 	case taskPump:
 		e.window.unscanned = true
 		return e.pump()
