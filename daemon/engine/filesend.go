@@ -22,9 +22,9 @@ func (e *Engine) QueueFiles(ctx context.Context, p local.FileSendParams, files [
 		IdempotencyKey: p.IdempotencyKey, Expires: p.Expires, Require: p.Require,
 	}
 	if s.Text == "" {
-		s.Text = " " // what checkSend demands of a text
+		s.Text = " " // what checkParams demands of a text
 	}
-	replyTo, err := checkSend(s)
+	replyTo, err := checkParams(s)
 	if err != nil {
 		return store.QueuedFiles{}, err
 	}

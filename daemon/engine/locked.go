@@ -30,7 +30,7 @@ const lockedBatch = 64
 func QueueLocked(ctx context.Context, st *store.Store, keys *keyring.Keyring, account store.AccountID, p local.SendParams, now time.Time) (local.SendResults, error) {
 	out := local.SendResults{Results: []local.SendResult{}}
 	waiting := local.Errorf(local.CodeLocked, "the profile is locked").WithHint("secmsg unlock")
-	if _, err := checkSend(p); err != nil {
+	if _, err := checkParams(p); err != nil {
 		return out, err
 	}
 	if p.Require != "" || p.IdempotencyKey != "" {
@@ -144,7 +144,7 @@ func (e *Engine) openLocked(tx *store.Tx, l store.LockedSend) (lockedSend, error
 	if len(q.IDs) != len(q.Params.Peers) {
 		return q, errors.New("queued send: ids do not match the recipients")
 	}
-	_, err = checkSend(q.Params)
+	_, err = checkParams(q.Params)
 	return q, err
 }
 
@@ -152,7 +152,7 @@ func (e *Engine) openLocked(tx *store.Tx, l store.LockedSend) (lockedSend, error
 func (e *Engine) moveOne(tx *store.Tx, q lockedSend, i int, done map[store.PeerID]bool) error {
 	one := q.Params
 	one.Peers = q.Params.Peers[i : i+1]
-	replyTo, err := checkSend(one)
+	replyTo, err := checkParams(one)
 	if err != nil {
 		return err
 	}

@@ -96,8 +96,8 @@ type policy struct {
 	verified bool
 }
 
-// checkSend asks trust, once for all messages to a peer.
-func (b *sealing) checkSend(peer store.PeerID, verified bool) (trust.Target, error) {
+// target asks trust, once for all messages to a peer.
+func (b *sealing) target(peer store.PeerID, verified bool) (trust.Target, error) {
 	p := policy{peer, verified}
 	if to, ok := b.targets[p]; ok {
 		return to, nil
@@ -136,7 +136,7 @@ func (b *sealing) row(o store.Outgoing) (*need, []*flight, error) {
 	if p.refresh {
 		return &need{peer: o.Peer, user: addr.User, lookUp: true}, nil, nil
 	}
-	to, err := b.checkSend(o.Peer, o.Verified)
+	to, err := b.target(o.Peer, o.Verified)
 	switch {
 	case errors.Is(err, trust.ErrUnknownPeer):
 		return &need{peer: o.Peer, user: addr.User, lookUp: true}, nil, nil
@@ -211,7 +211,7 @@ func (b *sealing) ownTargets(o *store.Outgoing, addr identity.Address, have []st
 	if o.Control || addr == b.e.self || o.Kind != int32(e2e.Kind_KIND_TEXT) && o.Kind != int32(e2e.Kind_KIND_FILE) {
 		return nil, nil
 	}
-	to, err := b.checkSend(b.e.selfPeer, false)
+	to, err := b.target(b.e.selfPeer, false)
 	if err != nil {
 		return nil, err
 	}

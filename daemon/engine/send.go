@@ -49,7 +49,7 @@ func (e *Engine) Send(ctx context.Context, p local.SendParams) (local.SendResult
 // results; an error of its own means that nothing was queued. When ctx ends
 // before the message was queued, it is not.
 func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.SendResults, error) {
-	replyTo, err := checkSend(p)
+	replyTo, err := checkParams(p)
 	if err != nil {
 		return func() (local.SendResults, error) { return local.SendResults{}, err }
 	}
@@ -118,8 +118,8 @@ type queued struct {
 	results []local.SendResult
 }
 
-// checkSend holds what can be checked without the store.
-func checkSend(p local.SendParams) (replyTo []byte, err error) {
+// checkParams holds what can be checked without the store.
+func checkParams(p local.SendParams) (replyTo []byte, err error) {
 	switch {
 	case len(p.Peers) == 0:
 		return nil, local.Errorf(local.CodeUsage, "no recipient")
