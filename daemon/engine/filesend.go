@@ -175,7 +175,7 @@ func (e *Engine) FileUploaded(ctx context.Context, transfer int64, u store.Uploa
 			if err := tx.SaveFile(f); err != nil {
 				return err
 			}
-			if err := e.uploaded(tx, f.Message); err != nil {
+			if err := e.sendIfUploaded(tx, f.Message); err != nil {
 				return err
 			}
 		}
@@ -186,8 +186,8 @@ func (e *Engine) FileUploaded(ctx context.Context, transfer int64, u store.Uploa
 	}, nil))
 }
 
-// uploaded sends a message if all its files are at the server.
-func (e *Engine) uploaded(tx *store.Tx, id store.MessageID) error {
+// sendIfUploaded sends a message if all its files are at the server.
+func (e *Engine) sendIfUploaded(tx *store.Tx, id store.MessageID) error {
 	files, err := tx.FilesOf(e.account, id)
 	if err != nil {
 		return err

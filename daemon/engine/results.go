@@ -21,7 +21,7 @@ import (
 func (e *Engine) Results(_ context.Context, results []link.Result) {
 	var a answers
 	err := e.share(func(tx *store.Tx) (err error) {
-		a, err = e.record(tx, results, time.Now())
+		a, err = e.recordAnswers(tx, results, time.Now())
 		return err
 	}, func(err error) {
 		now := time.Now()
@@ -45,8 +45,8 @@ type answers struct {
 	held []store.MessageID
 }
 
-// record records what the relay answered.
-func (e *Engine) record(tx *store.Tx, results []link.Result, now time.Time) (answers, error) {
+// recordAnswers records what the relay answered.
+func (e *Engine) recordAnswers(tx *store.Tx, results []link.Result, now time.Time) (answers, error) {
 	var a answers
 	touched := make(map[store.MessageID]bool)
 	for _, r := range results {

@@ -120,7 +120,7 @@ func (e *Engine) fillUp(count wire.PrekeyCount) error {
 		return fmt.Errorf("prekeys: %w", err)
 	}
 	if up != nil {
-		e.upload(up)
+		e.uploadPrekeys(up)
 	} else {
 		e.upkeep.stock()
 	}
@@ -151,7 +151,7 @@ func stockOf(c wire.PrekeyCount) keyring.Stock {
 	return s
 }
 
-func (e *Engine) upload(up *keyring.Upload) {
+func (e *Engine) uploadPrekeys(up *keyring.Upload) {
 	var err error
 	e.worker(func(ctx context.Context) {
 		_, err = e.link.PutPrekeys(ctx, &wire.PutPrekeys{
