@@ -345,7 +345,7 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 	case e2e.Kind_KIND_RECEIPT:
 		return e.receipt(tx, in, c.GetReceipt())
 	case e2e.Kind_KIND_RETRY:
-		return e.retry(tx, in, c.GetRetry())
+		return e.retryRequested(tx, in, c.GetRetry())
 	case e2e.Kind_KIND_SYNC:
 		if err := e.sync(tx, in, c); err != nil || in.addr != e.self {
 			return err

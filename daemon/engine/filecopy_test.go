@@ -89,7 +89,7 @@ func TestFileFromHistory(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					if ok, err := alice.engine.wish(tx, id, pairKey{peer: peer, device: carol.device}); ok || err != nil {
+					if ok, err := alice.engine.admitRetry(tx, id, pairKey{peer: peer, device: carol.device}); ok || err != nil {
 						t.Errorf("carol may ask: %t, %v", ok, err)
 					}
 					if list, err := tx.AskedEnvelopes(alice.account, nil, 10); len(list) != 0 || err != nil {

@@ -58,7 +58,7 @@ func (e *Engine) Up(role wire.Role, serverTime time.Time) {
 		e.window.restart()
 		e.presence.connected()
 		e.asking.connected()
-		for _, t := range []task{taskPump, taskReceipts, taskRetry, taskReseal, taskRelations, taskSubscribe, taskUpkeep, taskClaims} {
+		for _, t := range []task{taskPump, taskReceipts, taskAskAgain, taskReseal, taskRelations, taskSubscribe, taskUpkeep, taskClaims} {
 			e.at(t, 0)
 		}
 		return nil

@@ -197,7 +197,7 @@ func (e *Engine) devicesChanged(tx *store.Tx, peer store.PeerID) error {
 		return err
 	}
 	tx.OnCommit(func() {
-		e.at(taskRetry, 0)
+		e.at(taskAskAgain, 0)
 		e.at(taskPump, 0)
 	})
 	if peer == e.selfPeer {

@@ -52,7 +52,7 @@ func (e *Engine) park(tx *store.Tx, in *incoming, reason int) error {
 		return err
 	}
 	if reason == store.ParkedUndecryptable {
-		tx.OnCommit(func() { e.at(taskRetry, 0) })
+		tx.OnCommit(func() { e.at(taskAskAgain, 0) })
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// retry notes what a device could not open and asks for. It is sealed again
+// retryRequested notes what a device could not open and asks for. It is sealed again
 // later, for this device alone and in the session that it asked in, when the
 // window has room: requests cost neither memory nor a long transaction, however
 // many come at once.
@@ -22,7 +22,7 @@ import (
 // be an envelope of the message for exactly this device, sealed at most 30 days
 // ago, that the device has not acknowledged. So who copies its state and has the
 // server's help cannot fetch what it read.
-func (e *Engine) retry(tx *store.Tx, in *incoming, r *e2e.Retry) error {
+func (e *Engine) retryRequested(tx *store.Tx, in *incoming, r *e2e.Retry) error {
 	replaced, err := e.keys.Activate(tx, e.account, in.peer, in.device, in.opened.Session, e.keyTime())
 	if err == nil && replaced {
 		err = e.sessionReplaced(tx, in)
@@ -35,7 +35,7 @@ func (e *Engine) retry(tx *store.Tx, in *incoming, r *e2e.Retry) error {
 	}
 	refused := false
 	for _, b := range r.GetMessageIds() {
-		ok, err := e.wish(tx, store.MessageID(b), pairKey{peer: in.peer, device: in.device})
+		ok, err := e.admitRetry(tx, store.MessageID(b), pairKey{peer: in.peer, device: in.device})
 		if err != nil {
 			return err
 		}
@@ -66,8 +66,8 @@ func (e *Engine) answerable(tx *store.Tx, peer store.PeerID, device [16]byte) (t
 	return t, false, nil
 }
 
-// wish notes that a device asks for one message, and reports whether it may.
-func (e *Engine) wish(tx *store.Tx, id store.MessageID, from pairKey) (bool, error) {
+// admitRetry notes that a device asks for one message, and reports whether it may.
+func (e *Engine) admitRetry(tx *store.Tx, id store.MessageID, from pairKey) (bool, error) {
 	env, err := tx.EnvelopeHead(e.account, id, from.device)
 	if err != nil && !isNotFound(err) {
 		return false, err

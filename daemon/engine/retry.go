@@ -47,14 +47,14 @@ func (e *Engine) askAgain() error {
 			wait = time.UnixMilli(p.AskedMS).Add(again.Interval(p.Asks - 1)).Sub(now)
 		}
 		if wait > 0 {
-			e.at(taskRetry, wait)
+			e.at(taskAskAgain, wait)
 			continue
 		}
 		k := pairKey{peer: p.Peer, device: whomToAsk(p, devices[p.Peer])}
 		if len(due[k]) < e2e.MaxIDs {
 			due[k] = append(due[k], p)
 		} else {
-			e.at(taskRetry, e.cfg.BackoffMin)
+			e.at(taskAskAgain, e.cfg.BackoffMin)
 		}
 	}
 	for k, parked := range due {
@@ -125,14 +125,14 @@ func (e *Engine) askDevice(k pairKey, parked []store.Parked) error {
 	next := time.UnixMilli(rebuilt).Add(e.cfg.RebuildEvery).Sub(now)
 	switch {
 	case rebuilt > 0 && next > 0 && has:
-		return e.update(func(tx *store.Tx) error { return e.queueRetry(tx, k, parked) })
+		return e.update(func(tx *store.Tx) error { return e.requestRetry(tx, k, parked) })
 	case rebuilt > 0 && next > 0:
-		e.at(taskRetry, next)
+		e.at(taskAskAgain, next)
 		return nil
 	}
 	p := e.asking.peer(k.peer)
 	if p.busy || p.notBefore.After(time.Now()) {
-		e.at(taskRetry, e.cfg.BackoffMin)
+		e.at(taskAskAgain, e.cfg.BackoffMin)
 		return nil
 	}
 	if err := e.askedStranger(k.peer, parked); err != nil {
@@ -141,15 +141,15 @@ func (e *Engine) askDevice(k pairKey, parked []store.Parked) error {
 	p.busy = true
 	e.fetchBundles(need{peer: k.peer, user: user, bundles: []key.DeviceID{k.device}}, func(tx *store.Tx, started []key.DeviceID) error {
 		if len(started) == 0 {
-			tx.OnCommit(func() { e.at(taskRetry, e.cfg.NoKeysFor) })
+			tx.OnCommit(func() { e.at(taskAskAgain, e.cfg.NoKeysFor) })
 			return nil
 		}
 		if err := tx.SetRebuilt(e.account, k.peer, k.device, e.profileTime().UnixMilli()); err != nil {
 			return err
 		}
-		return e.queueRetry(tx, k, parked)
+		return e.requestRetry(tx, k, parked)
 	})
-	e.at(taskRetry, e.cfg.BackoffMax)
+	e.at(taskAskAgain, e.cfg.BackoffMax)
 	return nil
 }
 
@@ -171,8 +171,8 @@ func (e *Engine) askedStranger(peer store.PeerID, parked []store.Parked) error {
 	})
 }
 
-// queueRetry queues the request for what is still missing.
-func (e *Engine) queueRetry(tx *store.Tx, k pairKey, parked []store.Parked) error {
+// requestRetry queues the request for what is still missing.
+func (e *Engine) requestRetry(tx *store.Tx, k pairKey, parked []store.Parked) error {
 	var ids [][]byte
 	named := make(map[store.MessageID]bool) // two devices may have sealed one message
 	for _, p := range parked {
@@ -197,6 +197,6 @@ func (e *Engine) queueRetry(tx *store.Tx, k pairKey, parked []store.Parked) erro
 	if len(ids) == 0 {
 		return nil
 	}
-	tx.OnCommit(func() { e.at(taskRetry, e.cfg.RetryEvery) })
+	tx.OnCommit(func() { e.at(taskAskAgain, e.cfg.RetryEvery) })
 	return e.control(tx, k.peer, k.device[:], &e2e.Content{Kind: e2e.Kind_KIND_RETRY, Body: &e2e.Content_Retry{Retry: &e2e.Retry{MessageIds: ids}}})
 }

@@ -127,7 +127,7 @@ func TestRetryOfAFurtherDevice(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					ok, err = alice.engine.wish(tx, id, pairKey{peer: peer, device: device})
+					ok, err = alice.engine.admitRetry(tx, id, pairKey{peer: peer, device: device})
 					if err == nil && ok {
 						err = tx.Unask(alice.account, id, device)
 					}
@@ -197,7 +197,7 @@ func TestOwnDevicesAcknowledgeCopies(t *testing.T) {
 					return err
 				}
 				from := pairKey{peer: alice.engine.selfPeer, device: phone}
-				if ok, err := alice.engine.wish(tx, id, from); !ok || err != nil {
+				if ok, err := alice.engine.admitRetry(tx, id, from); !ok || err != nil {
 					t.Errorf("before: %t, %v", ok, err)
 				}
 				if err := tx.Unask(alice.account, id, phone); err != nil {
@@ -208,7 +208,7 @@ func TestOwnDevicesAcknowledgeCopies(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				if ok, err := alice.engine.wish(tx, id, from); ok || err != nil {
+				if ok, err := alice.engine.admitRetry(tx, id, from); ok || err != nil {
 					t.Errorf("after: %t, %v", ok, err)
 				}
 				return nil

@@ -9,24 +9,24 @@ import (
 type task string
 
 const (
-	taskLoad      task = "load"      // read what is pending from the store
-	taskLocked    task = "locked"    // move what a locked profile queued
-	taskRelease   task = "release"   // look at held messages again
-	taskQuarantine    task = "quarantine"    // look at quarantined envelopes again
-	taskPump      task = "pump"      // look for what is queued, seal and send
-	taskTransmit  task = "transmit"  // send what is sealed; look only if the last look left something
-	taskReceipts  task = "receipts"  // queue receipts that are due
-	taskRetry     task = "retry"     // ask again for what did not open
-	taskReseal    task = "reseal"    // seal again what devices asked for
-	taskGaps      task = "gaps"      // tell of missing counters
-	taskRelations task = "relations" // push contact relations
-	taskSubscribe task = "subscribe" // presence
-	taskUpkeep    task = "upkeep"    // prekeys, certificate, own manifest
-	taskClaims    task = "claims"    // fetch manifests that messages name
-	taskSweep     task = "sweep"     // retention
-	taskExpire    task = "expire"    // the outbox's expiries
-	taskFiles     task = "files"     // the expiries of files
-	taskAccept    task = "accept"    // files of strangers who have become contacts
+	taskLoad       task = "load"       // read what is pending from the store
+	taskLocked     task = "locked"     // move what a locked profile queued
+	taskRelease    task = "release"    // look at held messages again
+	taskQuarantine task = "quarantine" // look at quarantined envelopes again
+	taskPump       task = "pump"       // look for what is queued, seal and send
+	taskTransmit   task = "transmit"   // send what is sealed; look only if the last look left something
+	taskReceipts   task = "receipts"   // queue receipts that are due
+	taskAskAgain   task = "ask again"  // ask again for what did not open
+	taskReseal     task = "reseal"     // seal again what devices asked for
+	taskGaps       task = "gaps"       // tell of missing counters
+	taskRelations  task = "relations"  // push contact relations
+	taskSubscribe  task = "subscribe"  // presence
+	taskUpkeep     task = "upkeep"     // prekeys, certificate, own manifest
+	taskClaims     task = "claims"     // fetch manifests that messages name
+	taskSweep      task = "sweep"      // retention
+	taskExpire     task = "expire"     // the outbox's expiries
+	taskFiles      task = "files"      // the expiries of files
+	taskAccept     task = "accept"     // files of strangers who have become contacts
 )
 
 // idleWait is how long the actor sleeps when nothing is due.
@@ -76,7 +76,7 @@ func (e *Engine) runDue(ctx context.Context) time.Duration {
 // order is the order of tasks that are due at the same time: what is read and
 // released comes before what sends it.
 func order() []task {
-	return []task{taskLoad, taskLocked, taskRelease, taskQuarantine, taskGaps, taskExpire, taskReceipts, taskRetry, taskReseal,
+	return []task{taskLoad, taskLocked, taskRelease, taskQuarantine, taskGaps, taskExpire, taskReceipts, taskAskAgain, taskReseal,
 		taskPump, taskTransmit, taskRelations, taskSubscribe, taskUpkeep, taskClaims, taskSweep, taskFiles, taskAccept}
 }
 
@@ -122,7 +122,7 @@ func (e *Engine) run(t task) error {
 		return e.pump()
 	case taskReceipts:
 		return e.queueReceipts()
-	case taskRetry:
+	case taskAskAgain:
 		return e.askAgain()
 	case taskReseal:
 		return e.resealAsked()

@@ -91,7 +91,7 @@ func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait, f
 	}
 	if fresh == nil { // with an idempotency key the messages may be old
 		var err error
-		if states, err = e.states(ctx, waits); err != nil {
+		if states, err = e.messageStates(ctx, waits); err != nil {
 			return false
 		}
 	}
@@ -125,7 +125,7 @@ func (e *Engine) awaitStored(ctx context.Context, goal string, timer *time.Timer
 	tick := time.NewTicker(storedEvery)
 	defer tick.Stop()
 	for {
-		states, err := e.states(ctx, waits)
+		states, err := e.messageStates(ctx, waits)
 		if err != nil {
 			return true
 		}
@@ -156,8 +156,8 @@ func seen(waits []*wait, fresh []local.SendResult) []local.SendResult {
 	return out
 }
 
-// states returns the present states.
-func (e *Engine) states(ctx context.Context, waits []*wait) ([]string, error) {
+// messageStates returns the present states.
+func (e *Engine) messageStates(ctx context.Context, waits []*wait) ([]string, error) {
 	ids := make([]store.MessageID, len(waits))
 	for i, w := range waits {
 		ids[i] = w.id
