@@ -6,9 +6,9 @@ import (
 	"secmsg/rpc/local"
 )
 
-// spoil ends a message that cannot be read from the disk, or whose recipient
+// failDamaged ends a message that cannot be read from the disk, or whose recipient
 // cannot, and says so: those behind it go on.
-func (e *Engine) spoil(tx *store.Tx, o *store.Outgoing, cause error) error {
+func (e *Engine) failDamaged(tx *store.Tx, o *store.Outgoing, cause error) error {
 	e.logger.Error("a queued message cannot be read", "message", history.IDText(o.ID), "error", cause)
 	name, err := history.PeerName(tx, o.Peer)
 	if err != nil {
@@ -24,10 +24,10 @@ func (e *Engine) spoil(tx *store.Tx, o *store.Outgoing, cause error) error {
 	return e.history.System(tx, name, local.System{Text: what + " cannot be sent: what is stored of it, or of its recipient, is damaged on disk"})
 }
 
-// mend deals with a damaged value that sealing met: a session is dropped, so
+// repair deals with a damaged value that sealing met: a session is dropped, so
 // that a new one is made; with another value of the recipient the message ends.
 // It reports whether the pump can go on with the peer.
-func (e *Engine) mend(tx *store.Tx, o *store.Outgoing, cause error) (bool, error) {
+func (e *Engine) repair(tx *store.Tx, o *store.Outgoing, cause error) (bool, error) {
 	v := store.DamagedValue(cause)
 	if v == nil {
 		return false, nil
@@ -37,7 +37,7 @@ func (e *Engine) mend(tx *store.Tx, o *store.Outgoing, cause error) (bool, error
 		n, err := e.dropSessions(tx, o.Peer)
 		return n, err
 	case "outbox", "peers", "contacts":
-		return true, e.spoil(tx, o, cause)
+		return true, e.failDamaged(tx, o, cause)
 	}
 	return false, nil // it is mine, and not the message's
 }

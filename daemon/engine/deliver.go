@@ -263,7 +263,7 @@ func (e *Engine) again(tx *store.Tx, in *incoming) error {
 		}
 		return nil
 	}
-	if err := e.heard(tx, in); err != nil {
+	if err := e.opened(tx, in); err != nil {
 		return err
 	}
 	c, err := e2e.Unmarshal(in.opened.Plaintext)
@@ -322,7 +322,7 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 	if err := tx.Unpark(e.account, in.peer, in.id); err != nil {
 		return err
 	}
-	if err := e.heard(tx, in); err != nil {
+	if err := e.opened(tx, in); err != nil {
 		return err
 	}
 	c, err := e2e.Unmarshal(in.opened.Plaintext)
@@ -359,8 +359,8 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 	return tx.Count(e.account, countUnknownKind)
 }
 
-// heard does what an envelope that opened asks for, whatever it says inside.
-func (e *Engine) heard(tx *store.Tx, in *incoming) error {
+// opened does what an envelope that opened asks for, whatever it says inside.
+func (e *Engine) opened(tx *store.Tx, in *incoming) error {
 	if in.opened.New {
 		tx.OnCommit(e.restock)
 	}

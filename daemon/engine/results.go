@@ -178,7 +178,7 @@ func (e *Engine) giveUp(p *pair) error {
 			}
 		}
 		var err error
-		if filler, err = e.hollow(tx, head); err != nil {
+		if filler, err = e.sealFiller(tx, head); err != nil {
 			return err
 		}
 		for _, f := range p.flights {
@@ -198,8 +198,8 @@ func (e *Engine) giveUp(p *pair) error {
 	return nil
 }
 
-// hollow seals an empty content in place of an envelope.
-func (e *Engine) hollow(tx *store.Tx, f *flight) (*flight, error) {
+// sealFiller seals an empty content in place of an envelope.
+func (e *Engine) sealFiller(tx *store.Tx, f *flight) (*flight, error) {
 	env, err := tx.Envelope(e.account, f.key.id, f.key.device)
 	if err != nil {
 		return nil, err

@@ -42,7 +42,7 @@ func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*fligh
 				return err
 			case err != nil && store.DamagedValue(err) != nil:
 				skip[o.Peer] = true
-				if err := e.contained(tx, o, err); err != nil {
+				if err := e.repairOrDelay(tx, o, err); err != nil {
 					return err
 				}
 			case err != nil:
@@ -61,12 +61,12 @@ func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*fligh
 	return needs, flights, err
 }
 
-// contained deals with a message that met a damaged value. If that is one that
+// repairOrDelay deals with a message that met a damaged value. If that is one that
 // every message needs, the peer is tried again later.
-func (e *Engine) contained(tx *store.Tx, o store.Outgoing, cause error) error {
+func (e *Engine) repairOrDelay(tx *store.Tx, o store.Outgoing, cause error) error {
 	var on bool
 	err := tx.Sub(func() (err error) {
-		on, err = e.mend(tx, &o, cause)
+		on, err = e.repair(tx, &o, cause)
 		return err
 	})
 	if err != nil && store.Failed(err) {

@@ -83,7 +83,7 @@ func judge(envelopes []store.Envelope) verdict {
 func (e *Engine) settle(tx *store.Tx, id store.MessageID) error {
 	o, err := tx.OutgoingHead(e.account, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return e.forgetAnswered(tx, id)
+		return tx.ForgetRejected(e.account, id)
 	}
 	if err != nil || o.Phase == store.PhaseQueued || o.Phase == store.PhaseHeld {
 		return err // it will be sealed again, or waits
@@ -107,10 +107,4 @@ func (e *Engine) settle(tx *store.Tx, id store.MessageID) error {
 		return e.history.Fail(tx, o, local.StateExpired, history.ReasonExpired)
 	}
 	return e.history.Fail(tx, o, local.StateFailed, v.reason)
-}
-
-// forgetAnswered removes the rejected envelopes of a message that is done. Those
-// that a device has and did not acknowledge can still be asked for.
-func (e *Engine) forgetAnswered(tx *store.Tx, id store.MessageID) error {
-	return tx.ForgetRejected(e.account, id)
 }
