@@ -225,6 +225,7 @@ func TestCheckMeasuresTheRound(t *testing.T) {
 		if c := p[0].engine.Check(t.Context()); !c.OK || c.Error != nil {
 			t.Errorf("%+v", c)
 		}
+		synctest.Wait() // the reader that brought the first probe has ended
 		r.mu.Lock()
 		delete(r.links, p[0].device) // the way back is cut
 		r.mu.Unlock()
