@@ -7,13 +7,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
-	"secmsg/rpc/backoff"
 	"secmsg/rpc/local"
 	"secmsg/rpc/wire"
 )
@@ -189,8 +190,12 @@ func (a *Account) replaceDevice(parent context.Context) *ending {
 
 func (a *Account) replaceUntilDone(ctx context.Context) *ending {
 	timing := a.shared.Config.Intervals
-	again := backoff.New(timing.ReconnectMin, timing.ReconnectMax)
-	for tries := 0; ; tries++ {
+	wait := backoff.ExponentialBackOff{
+		InitialInterval: timing.ReconnectMin, MaxInterval: timing.ReconnectMax,
+		Multiplier: backoff.DefaultMultiplier, RandomizationFactor: backoff.DefaultRandomizationFactor,
+	}
+	wait.Reset()
+	for {
 		err := a.replaceOnce(ctx)
 		switch {
 		case err == nil:
@@ -203,7 +208,7 @@ func (a *Account) replaceUntilDone(ctx context.Context) *ending {
 			a.shown(shownOlder)
 		}
 		a.shared.Logger.Warn("enrol as a new device", "account", int64(a.id), "error", err)
-		t := time.NewTimer(again.After(tries, link.Wait(err)))
+		t := time.NewTimer(max(wait.NextBackOff(), link.Wait(err)))
 		select {
 		case <-t.C:
 		case <-ctx.Done():

@@ -1,10 +1,6 @@
 package account
 
-import (
-	"time"
-
-	"secmsg/rpc/backoff"
-)
+import "time"
 
 const (
 	// maxPatience bounds how long an account waits before it asks a server again
@@ -15,25 +11,24 @@ const (
 	calm = time.Hour
 )
 
-// patience is how long an account waits after a refusal that the server did not
-// prove. Each wait is twice as long as the last, until a connection outlasts it.
+// patience is how long to wait after what a server said without proof: longer
+// each time, until it was well for longer than the last wait.
 type patience struct {
-	waits backoff.Backoff
-	tries int
-	last  time.Time // of the last replacement
+	first, next time.Duration
+	last        time.Time // of the last replacement
 }
 
 func newPatience(first time.Duration) *patience {
-	return &patience{waits: backoff.New(first, max(maxPatience, first))}
+	return &patience{first: first, next: first}
 }
 
-// refused returns the wait after the server refused a connection that had lasted so long.
+// refused returns the wait after a connection that lasted so long was refused.
 func (p *patience) refused(lasted time.Duration) time.Duration {
-	if lasted > p.waits.Interval(p.tries) {
-		p.tries = 0
+	if lasted > p.next {
+		p.next = p.first
 	}
-	d := p.waits.Interval(p.tries)
-	p.tries++
+	d := p.next
+	p.next = min(2*p.next, max(maxPatience, p.first))
 	return d
 }
 

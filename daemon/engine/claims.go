@@ -9,7 +9,6 @@ import (
 	"secmsg/crypto/ratchet"
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
-	"secmsg/rpc/backoff"
 	"secmsg/rpc/wire"
 )
 
@@ -32,9 +31,7 @@ const (
 	maxClaimTries = 54
 )
 
-func claimBackoff(tries int) time.Duration {
-	return backoff.New(claimWait, maxClaimWait).After(tries, 0)
-}
+func claimBackoff(tries int) time.Duration { return min(claimWait<<min(tries, 6), maxClaimWait) }
 
 // claim is a look-up of a peer that is due, and its reason.
 type claim struct {

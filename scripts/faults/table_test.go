@@ -5,6 +5,8 @@ package faults
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -16,8 +18,9 @@ type proof struct {
 	tests []string
 }
 
-// TestEveryRowIsProven names, for each row of the table of faults, the tests
-// that prove it, and fails when one of them is gone. Row 16, certificates, is proven where those are.
+// TestEveryRowIsProven names, for each row of the table of faults in
+// rpc/DELIVERY.md, the tests that prove it, and fails when a row has none or one of
+// them is gone.
 func TestEveryRowIsProven(t *testing.T) {
 	t.Parallel()
 	const here = "scripts/faults"
@@ -43,6 +46,9 @@ func TestEveryRowIsProven(t *testing.T) {
 		{"14 slow lines, resets", here, []string{"TestFault14SlowLineAndResets"}},
 		{"15 restarts during transfers", here, []string{"TestFault15KillServerDuringUpload", "TestFault15KillSenderDuringUpload",
 			"TestFault15KillServerDuringDownload", "TestFault15KillRecipientDuringDownload"}},
+		{"16 certificate of a peer, and the own one", "daemon/trust", []string{"TestCertificateLife", "TestOwnCertificateIsRenewed"}},
+		{"16 renewed in time", "daemon/engine", []string{"TestCertificateIsRenewedAtTwoThirds"}},
+		{"16 renewed by the server", "serverd/api", []string{"TestCertificateIsRenewedWhenDue"}},
 		{"17 wall clock of the server", here, []string{"TestFault17WallClockOfTheServer"}},
 		{"17 wall clock of the server", "serverd/clock", []string{"TestJumpsAreNotFollowed", "TestConfirmBelievesTheWallClock", "TestSmallCorrectionsAreFollowed"}},
 		{"17 nothing is swept", "serverd/relay", []string{"TestHeldClockSweepsNothing", "TestHeldClockRefusesNothingAsExpired"}},
@@ -56,6 +62,55 @@ func TestEveryRowIsProven(t *testing.T) {
 		{"22 away longer than retention", here, []string{"TestFault22RecipientAwayLongerThanRetention"}},
 	}
 	findTests(t, rows)
+	proven := map[string]bool{}
+	for _, row := range rows {
+		number, _, _ := strings.Cut(row.row, " ")
+		proven[number] = true
+	}
+	_, table, ok := strings.Cut(readDocument(t, "rpc", "DELIVERY.md"), "\n## Faults to survive\n")
+	documented := regexp.MustCompile(`(?m)^\| (\d+) \|`).FindAllStringSubmatch(table, -1)
+	if !ok || len(documented) != len(proven) {
+		t.Errorf("rpc/DELIVERY.md has %d faults; %d have tests", len(documented), len(proven))
+	}
+	for _, m := range documented {
+		if !proven[m[1]] {
+			t.Errorf("fault %s of rpc/DELIVERY.md has no test", m[1])
+		}
+	}
+}
+
+// TestEveryPromiseIsProven makes sure that each promise of rpc/DELIVERY.md names
+// its tests. That these exist is tested with the other documents.
+func TestEveryPromiseIsProven(t *testing.T) {
+	t.Parallel()
+	_, text, _ := strings.Cut(readDocument(t, "rpc", "DELIVERY.md"), "\n## The promises\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	promises := regexp.MustCompile(`(?m)^\*\*(\d+)\. `).FindAllStringSubmatchIndex(text, -1)
+	if len(promises) != 12 {
+		t.Fatalf("%d promises found, want 12", len(promises))
+	}
+	for i, at := range promises {
+		end := len(text)
+		if i+1 < len(promises) {
+			end = promises[i+1][0]
+		}
+		number, promise := text[at[2]:at[3]], text[at[0]:end]
+		if number != strconv.Itoa(i+1) {
+			t.Errorf("promise %s stands in place %d", number, i+1)
+		}
+		if _, tests, ok := strings.Cut(promise, "\n*Tests:* "); !ok || !strings.Contains(tests, "Test") {
+			t.Errorf("promise %s names no tests", number)
+		}
+	}
+}
+
+func readDocument(t *testing.T, path ...string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(append([]string{"..", ".."}, path...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // findTests fails for each test that is not where a table says.
