@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// ageVersion is what is measured against.
+// ageVersion is the version of age that secmsg is compared with.
 const ageVersion = "v1.2.1"
 
-// age is the file encryption tool, built for this run.
+// age is the file encryption tool age, built for this run.
 type age struct{ bin, identity, recipient string }
 
-// buildAge builds age into dir and makes a key pair.
+// buildAge builds age into dir and generates a key pair.
 func buildAge(ctx context.Context, dir string) (*age, error) {
 	build := exec.CommandContext(ctx, "go", "install", "filippo.io/age/cmd/...@"+ageVersion)
 	build.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=", "CGO_ENABLED=0")
-	build.Dir = dir // outside of this module, whose go.mod does not count
+	build.Dir = dir // outside of this module, so that its go.mod does not apply
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build age: %w: %s", err, lastLine(string(out)))
 	}
@@ -38,7 +38,7 @@ func buildAge(ctx context.Context, dir string) (*age, error) {
 	return a, nil
 }
 
-// pipe runs `age -e | age -d` from a file to another, until that is durable.
+// pipe runs `age -e | age -d` from one file to another, until the result is durable.
 func (a *age) pipe(ctx context.Context, from, to string) (took time.Duration, err error) {
 	in, err := os.Open(from)
 	if err != nil {
@@ -61,7 +61,7 @@ func (a *age) pipe(ctx context.Context, from, to string) (took time.Duration, er
 	decrypt.Stdin, decrypt.Stdout, decrypt.Stderr = r, out, os.Stderr
 	start := time.Now()
 	errE, errD := encrypt.Start(), decrypt.Start()
-	_, _ = w.Close(), r.Close() // the children have them
+	_, _ = w.Close(), r.Close() // the children have their own
 	if errE == nil {
 		errE = encrypt.Wait()
 	}
@@ -77,7 +77,7 @@ func (a *age) pipe(ctx context.Context, from, to string) (took time.Duration, er
 	return time.Since(start), nil
 }
 
-// lastLine is what a tool said in the end.
+// lastLine returns the last line of a tool's output.
 func lastLine(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return lines[len(lines)-1]

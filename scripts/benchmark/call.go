@@ -17,21 +17,21 @@ import (
 )
 
 const (
-	// callLimit bounds the part: three calls of callLength, and what is short.
+	// callLimit bounds this part: three calls of callLength, and several short ones.
 	callLimit = 5 * time.Minute
-	// callLength is how long the processors of a call are watched.
+	// callLength is how long the CPU use of a call is measured.
 	callLength = 20 * time.Second
-	// callSettle is how long a call runs before it is watched: encoders start,
-	// and congestion control looks for the rate.
+	// callSettle is how long a call runs before the measurement: encoders start, and congestion control
+	// searches for the rate.
 	callSettle = 3 * time.Second
-	// callTries is how often the time until a call is connected is measured.
+	// callTries is how often the time to connect a call is measured.
 	callTries = 5
-	// callGoal is the mark for a media server's packets beside coturn's.
+	// callGoal is the goal for a media server's packet rate relative to coturn's.
 	callGoal = 1.0
-	// callPairs, callWindow and callPacket are the load of the media servers: as
-	// many streams as have work for both, packets as of pictures.
+	// callPairs, callWindow and callPacket are the load of the media servers: enough streams to keep
+	// both busy, with packets of the size of video.
 	callPairs, callWindow, callPacket = 8, 16, 1000
-	// callSecret is shared by the server, coturn and the load.
+	// callSecret is shared by the server, coturn and the load generator.
 	callSecret = "of the benchmark"
 )
 
@@ -72,7 +72,7 @@ func runCall(ctx context.Context, b *bench) (err error) {
 	return cb.relaying(ctx)
 }
 
-// hasCgo reports whether a binary was built with cgo, and so has encoders.
+// hasCgo reports whether a binary was built with cgo and therefore has encoders.
 func hasCgo(binary string) (bool, error) {
 	info, err := buildinfo.ReadFile(binary)
 	if err != nil {
@@ -81,20 +81,20 @@ func hasCgo(binary string) (bool, error) {
 	return slices.Contains(info.Settings, debug.BuildSetting{Key: "CGO_ENABLED", Value: "1"}), nil
 }
 
-// callBench is alice who calls and bob who answers.
+// callBench is a caller, alice, and bob, who answers.
 type callBench struct {
 	*bench
 	*pair
-	encodes bool // the program has encoders of pictures
+	encodes bool // the program has video encoders
 }
 
-// callUp is what one call took.
+// callUp is the result of one call.
 type callUp struct {
-	took time.Duration // from the request to the first news that it is connected
+	took time.Duration // from the request to the first event that says connected
 	end  local.Call
 }
 
-// call makes one call; during runs while it is connected.
+// call makes one call. during runs while it is connected.
 func (b *callBench) call(ctx context.Context, m local.CallMedia, during func(context.Context) error) (callUp, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -148,7 +148,7 @@ func (b *callBench) call(ctx context.Context, m local.CallMedia, during func(con
 	return up, nil
 }
 
-// connecting measures the time from start to connected. Bob answers by himself.
+// connecting measures the time from start to connected. Bob's daemon answers automatically.
 func (b *callBench) connecting(ctx context.Context) error {
 	for _, way := range []struct {
 		pair  string
@@ -173,7 +173,7 @@ func (b *callBench) connecting(ctx context.Context) error {
 	return nil
 }
 
-// processors measures what a call costs each daemon, which encodes and decodes.
+// processors measures the CPU use of a call in each daemon, which encodes and decodes.
 func (b *callBench) processors(ctx context.Context) error {
 	alice, bob, _, err := b.pids()
 	if err != nil {
@@ -268,7 +268,7 @@ func (b *callBench) relaying(ctx context.Context) (err error) {
 	return nil
 }
 
-// relayed loads one media server, and returns the processor time of a packet.
+// relayed loads one media server and returns the CPU time per packet.
 func (b *callBench) relayed(ctx context.Context, at string, pid int) (loadgen.TurnResult, time.Duration, error) {
 	l := loadgen.TurnLoad{Server: at, Pairs: callPairs, Window: callWindow, Size: callPacket, Duration: b.opt.duration,
 		Credentials: func(n int) (string, string) {

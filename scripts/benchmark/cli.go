@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Marks of rpc/DELIVERY.md, "Speed and size", for whole processes, in milliseconds.
+// Goals of rpc/DELIVERY.md, "Speed and size", for whole processes, in milliseconds.
 const (
 	versionGoal = 12
 	sendGoal    = 25

@@ -18,7 +18,7 @@ import (
 // compareCommand is the first argument of a comparison.
 const compareCommand = "compare"
 
-// errWorse is the outcome of a comparison in which NEW lost.
+// errWorse is returned by a comparison in which NEW lost.
 var errWorse = errors.New("a figure of NEW is worse by more than the noise")
 
 // side is one program of a comparison.
@@ -27,8 +27,7 @@ type side struct {
 	binary, tree string
 }
 
-// The sides of a round. OLD is measured twice: its figures against each other
-// are the noise.
+// The sides of a round. OLD is measured twice: the difference between its two figures is the noise.
 const (
 	sideOld = iota
 	sideNew
@@ -36,7 +35,7 @@ const (
 	sides
 )
 
-// runCompare measures two binaries in turn, several rounds of all parts.
+// runCompare measures two binaries in turn, over several rounds of all parts.
 func runCompare(ctx context.Context, args []string, o options, stdout, stderr io.Writer) (err error) {
 	if len(args) < 2 {
 		return errors.New("compare needs two binaries or checkouts: scripts/bench compare OLD NEW [PART...]")
@@ -73,7 +72,7 @@ func runCompare(ctx context.Context, args []string, o options, stdout, stderr io
 	for round := range o.rounds {
 		for _, p := range chosen {
 			for i := range sides {
-				which := (round + i) % sides // whoever comes first finds another machine than whoever comes last
+				which := (round + i) % sides // the order rotates, because the machine changes during a round
 				fmt.Fprintf(stderr, "bench: round %d of %d, %s\n", round+1, o.rounds, all[which].name)
 				b := &bench{out: &report{}, talk: stderr, opt: o}
 				b.opt.binary, b.opt.tree, b.opt.built = all[which].binary, all[which].tree, all[which].tree != ""
@@ -124,9 +123,9 @@ type compared struct {
 
 	Old   float64 `json:"old"`   // median of all rounds
 	New   float64 `json:"new"`   // median of all rounds
-	Ratio float64 `json:"ratio"` // median over the rounds of NEW against the mean of both measurements of OLD
-	// NoiseLow and NoiseHigh bound OLD against itself: the smallest and the
-	// largest ratio of its two measurements in a round, either way round.
+	Ratio float64 `json:"ratio"` // median of the rounds' ratios of NEW to the mean of both measurements of OLD
+	// NoiseLow and NoiseHigh bound OLD relative to itself: the smallest and the largest ratio of its
+	// two measurements in a round, in either direction.
 	NoiseLow  float64 `json:"noise_low"`
 	NoiseHigh float64 `json:"noise_high"`
 	Verdict   string  `json:"verdict"`
@@ -134,7 +133,7 @@ type compared struct {
 	values [sides][]float64
 }
 
-// Verdicts on a figure.
+// Verdicts about a figure.
 const (
 	verdictSame   = "same"   // within the noise
 	verdictBetter = "better" // outside of the noise
@@ -142,7 +141,7 @@ const (
 	verdictAlone  = "no pair"
 )
 
-// add takes the rows of one part of one side.
+// add adds the rows of one part of one side.
 func (c *comparison) add(which int, rows []row) {
 	for _, r := range rows {
 		i := slices.IndexFunc(c.figures, func(f *compared) bool { return f.Part == r.Part && f.Name == r.Name && f.Unit == r.Unit })
@@ -155,7 +154,7 @@ func (c *comparison) add(which int, rows []row) {
 	}
 }
 
-// judge computes what is printed of a figure.
+// judge computes the printed values of a figure.
 func (f *compared) judge() {
 	rounds := len(f.values[sideOld])
 	for _, v := range f.values {
@@ -189,7 +188,7 @@ func (f *compared) judge() {
 	}
 }
 
-// median is 0 for no values.
+// median returns the median, or 0 for no values.
 func median(v []float64) float64 {
 	if len(v) == 0 {
 		return 0
@@ -201,7 +200,7 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-// outcome is errWorse if a figure of NEW is worse by more than the noise.
+// outcome returns errWorse if a figure of NEW is worse by more than the noise.
 func (c *comparison) outcome() error {
 	for _, f := range c.figures {
 		if f.Verdict == verdictWorse {

@@ -13,7 +13,7 @@ import (
 // benchLine is a line of `go test -bench`: name, runs, nanoseconds.
 const benchLine = `^Benchmark(\w+?)(?:-\d+)?\s+\d+\s+([0-9.]+) ns/op`
 
-// runCrypto runs the benchmarks of crypto/ratchet, which have the sessions at hand.
+// runCrypto runs the benchmarks of crypto/ratchet, which has the code to set up sessions.
 func runCrypto(ctx context.Context, b *bench) error {
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^Benchmark(Handshake|Seal1K|Open1K|RawAEAD1K)$", "secmsg/crypto/ratchet")
 	cmd.Dir = b.opt.tree
@@ -39,7 +39,7 @@ func runCrypto(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// parseBench reads the nanoseconds of each benchmark.
+// parseBench returns the nanoseconds of each benchmark.
 func parseBench(out []byte) (map[string]float64, error) {
 	re := regexp.MustCompile(benchLine)
 	ns := map[string]float64{}

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// daemonGoal is the mark for an idle daemon's memory, in MiB (rpc/DELIVERY.md, "Speed and size").
+	// daemonGoal is the goal for an idle daemon's memory, in MiB (rpc/DELIVERY.md, "Speed and size").
 	daemonGoal = 40
-	// burstSenders is how many sends of the burst wait for the disk at a time.
+	// burstSenders is how many sends of the burst wait for the disk at the same time.
 	burstSenders = 16
 )
 
@@ -80,8 +80,7 @@ func memory(b *bench, name string, pid int, goal float64) error {
 	return nil
 }
 
-// burst sends n texts and returns when the last was on the sender's disk, and
-// when the last was shown.
+// burst sends n texts. It returns when the last was on the sender's disk, and when the last was shown.
 func burst(ctx context.Context, p *pair, n int, text string) (queued, shown time.Duration, err error) {
 	stream, err := p.bob.Subscribe(ctx, local.SubscribeParams{Types: []string{local.TypeMessage}})
 	if err != nil {

@@ -21,16 +21,16 @@ import (
 )
 
 const (
-	// fileLimit bounds the part; it moves the file five times.
+	// fileLimit bounds this part, which moves the file five times.
 	fileLimit = 15 * time.Minute
-	// fileGoal is the mark for the rate from end to end beside a bare TLS copy's.
+	// fileGoal is the goal for the end-to-end rate relative to a bare TLS copy.
 	fileGoal = 0.4
-	// fileMemory is the mark for each process's memory, in MiB.
+	// fileMemory is the goal for each process's memory, in MiB.
 	fileMemory = 100
 )
 
-// runFile sends a file and fetches it, between two copies of the same bytes over
-// bare TLS, so that a machine that changes its pace counts half.
+// runFile sends and fetches a file between two copies of the same bytes over bare TLS, so that a
+// machine that changes its speed affects the ratio only half.
 func runFile(ctx context.Context, b *bench) (err error) {
 	p, err := b.newPair(ctx)
 	if err != nil {
@@ -80,7 +80,7 @@ func runFile(ctx context.Context, b *bench) (err error) {
 	return nil
 }
 
-// fileOnce measures one file on its way, with what each process used.
+// fileOnce measures the transfer of one file and the resources of each process.
 func (b *bench) fileOnce(ctx context.Context, p *pair, from, to string, digest [sha256.Size]byte) (send, get time.Duration, err error) {
 	alice, bob, server, err := p.pids()
 	if err != nil {
@@ -109,7 +109,7 @@ func (b *bench) fileOnce(ctx context.Context, p *pair, from, to string, digest [
 		return 0, 0, err
 	}
 	if same, err := fileDigest(to); err != nil || same != digest {
-		return 0, 0, errors.Join(errors.New("file: what came is not what was sent"), err)
+		return 0, 0, errors.Join(errors.New("file: the received file differs from the sent one"), err)
 	}
 	for i, one := range procs {
 		end, err := lab.CPU(one.pid)
@@ -128,7 +128,7 @@ func (b *bench) fileOnce(ctx context.Context, p *pair, from, to string, digest [
 	return sent.took, got.took, nil
 }
 
-// command is what one command used.
+// command is the resource use of one command.
 type command struct {
 	out       []byte
 	took, cpu time.Duration
@@ -150,13 +150,13 @@ func timed(cmd *exec.Cmd) (command, error) {
 	return c, nil
 }
 
-// warmFiles is how many files are written and removed before the measurement:
-// as many as a file has copies while it is on its way.
+// warmFiles is how many files are written and removed before the measurement: as many as there are
+// copies of a file during a transfer.
 const warmFiles = 4
 
-// warmUp has the machine touch the memory that its cache of files will use. A
-// virtual machine gets memory from its host at the first touch only, which takes
-// longer than all that is measured, and would count for whoever comes first.
+// warmUp touches the memory that the page cache will use. A virtual machine gets memory from its host
+// only at the first touch. That takes longer than the whole measurement and would be charged to the
+// first side measured.
 func warmUp(dir string, size int64) error {
 	var paths []string
 	for i := range warmFiles {
@@ -174,7 +174,7 @@ func warmUp(dir string, size int64) error {
 	return nil
 }
 
-// makeFile writes size bytes that cannot be compressed, and makes them durable.
+// makeFile writes size incompressible bytes and makes them durable.
 func makeFile(path string, size int64) (digest [sha256.Size]byte, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {

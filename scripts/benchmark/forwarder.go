@@ -17,13 +17,13 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// forwarderCommand runs the reference in a process of its own, so that its CPU
-// can be told from the generator's.
+// forwarderCommand runs the reference in a separate process, so that its CPU time can be distinguished
+// from the load generator's.
 const forwarderCommand = "forwarder"
 
-// forwarder is what one would write in an hour: it copies each frame from one
-// WebSocket to another, with the defaults of gorilla/websocket, and stores,
-// checks and orders nothing. Paths /a/N and /b/N are joined; /echo answers.
+// forwarder is the simplest possible relay: it copies each frame from one WebSocket to another, with
+// the defaults of gorilla/websocket, and stores, checks and orders nothing. It joins the paths /a/N and
+// /b/N; /echo answers.
 type forwarder struct {
 	up websocket.Upgrader
 

@@ -1,6 +1,6 @@
-// Command benchmark measures secmsg on this machine, each figure beside a bare
-// reference in the same run, because speeds differ between machines and hours
-// more than they differ between programs. scripts/bench runs it.
+// Command benchmark measures secmsg on this machine. Each figure comes with a bare reference measured
+// in the same run, because speeds differ more between machines and times of day than between programs.
+// scripts/bench runs it.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 type part struct {
 	name, help string
 	run        func(ctx context.Context, b *bench) error
-	limit      time.Duration // raises the bound for what takes longer; 0: -limit
+	limit      time.Duration // time limit of a part that takes longer; 0: -limit
 }
 
 func parts() []part {
@@ -38,10 +38,10 @@ func parts() []part {
 	}
 }
 
-// defaultParts are what a reader wants to know first.
+// defaultParts are the parts that run if none are named.
 func defaultParts() []string { return []string{"crypto", "send", "cli"} }
 
-// bench is what the parts share.
+// bench is the state that the parts share.
 type bench struct {
 	out  *report
 	talk io.Writer // progress
@@ -52,7 +52,7 @@ type options struct {
 	output   string
 	binary   string
 	built    bool   // binary was built from tree, so that a part may build it differently
-	tree     string // the checkout that is measured; empty: this one
+	tree     string // the checkout to measure; empty: this one
 	rounds   int
 	limit    time.Duration
 	duration time.Duration
@@ -124,7 +124,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return b.out.write(stdout, o.output)
 }
 
-// choose finds parts by name; no names are the default parts.
+// choose finds parts by name. No names means the default parts.
 func choose(names []string) ([]part, error) {
 	if len(names) == 0 {
 		names = defaultParts()

@@ -10,14 +10,13 @@ import (
 	"secmsg/scripts/lab"
 )
 
-// pair is a world in which alice and bob know each other and are online, with a
-// client of each daemon.
+// pair is a world in which alice and bob are mutual contacts and online, with a client of each daemon.
 type pair struct {
 	world      *lab.World
 	alice, bob *local.Client
 }
 
-// newPair makes them, with one message sent each way so that sessions stand.
+// newPair creates the world and sends one message each way, so that sessions exist.
 func (b *bench) newPair(ctx context.Context) (_ *pair, err error) {
 	w, err := b.newWorld(ctx)
 	if err != nil {
@@ -66,7 +65,7 @@ func (p *pair) close() error {
 	var errs []error
 	for _, c := range []*local.Client{p.alice, p.bob} {
 		if c != nil {
-			_ = c.Close() // the daemon may have gone first
+			_ = c.Close() // the daemon may have ended first
 		}
 	}
 	return errors.Join(append(errs, p.world.Close())...)

@@ -20,8 +20,8 @@ type reference struct {
 	cmd  *exec.Cmd
 }
 
-// startReference runs this program as a forwarder with the TLS key of the
-// world's server, so that both handshakes and ciphers are the same.
+// startReference runs this program as a forwarder with the TLS key of the world's server, so that
+// handshakes and ciphers are the same.
 func startReference(ctx context.Context, w *lab.World) (*reference, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -48,11 +48,11 @@ func (r *reference) pid() int { return r.cmd.Process.Pid }
 
 // stop ends the forwarder.
 func (r *reference) stop() {
-	_ = r.cmd.Process.Signal(syscall.SIGTERM) // Wait tells if it is gone
+	_ = r.cmd.Process.Signal(syscall.SIGTERM) // Wait reports whether it is gone
 	_ = r.cmd.Wait()
 }
 
-// newWorld makes a realm whose server has no limits in the way.
+// newWorld creates a realm whose server's limits are raised out of the way.
 func (b *bench) newWorld(ctx context.Context) (*lab.World, error) {
 	return lab.New(ctx, lab.Options{Binary: b.opt.binary, ServerEnv: lab.RaisedLimits()})
 }

@@ -11,14 +11,13 @@ import (
 	"secmsg/scripts/loadgen"
 )
 
-// unloadedRate is the rate in messages per second at which latency is measured
-// away from saturation.
+// unloadedRate is the rate in messages per second at which latency is measured, far below saturation.
 const unloadedRate = 1000
 
-// warm is the time that a load runs before it is measured.
+// warm is how long a load runs before the measurement.
 const warm = time.Second
 
-// maxInvite is the most accounts that one invite makes.
+// maxInvite is the most accounts that one invite can register.
 const maxInvite = 10_000
 
 // relayBench is one server under load.
@@ -28,7 +27,7 @@ type relayBench struct {
 	realm  *loadgen.Realm
 	invite identity.InviteToken
 	ref    *reference
-	made   int // accounts so far
+	made   int // accounts registered so far
 }
 
 // runRelay measures a real server process.
@@ -66,13 +65,13 @@ func runRelay(ctx context.Context, b *bench) (err error) {
 	return nil
 }
 
-// devices makes n accounts.
+// devices registers n accounts.
 func (b *relayBench) devices(ctx context.Context, n int) ([]*loadgen.Device, error) {
 	b.made++
 	return b.realm.RegisterMany(ctx, b.invite, fmt.Sprintf("load%d-", b.made), n)
 }
 
-// lines makes pairs of friends and connects them.
+// lines pairs up devices as contacts and connects them.
 func (b *relayBench) lines(ctx context.Context, devices []*loadgen.Device, online bool) ([]loadgen.Line, error) {
 	lines := make([]loadgen.Line, len(devices)/2)
 	err := loadgen.Each(ctx, len(lines), func(ctx context.Context, i int) (err error) {
@@ -104,10 +103,10 @@ func (b *relayBench) bare(ctx context.Context) ([]loadgen.Line, error) {
 	return lines, err
 }
 
-// measured is an outcome with the CPU time of the process under load.
+// measured is a result with the CPU time of the process under load.
 type measured struct {
 	loadgen.Outcome
-	cpu time.Duration // for each message
+	cpu time.Duration // per message
 }
 
 func (b *relayBench) measure(ctx context.Context, pid int, lines []loadgen.Line, l loadgen.Load) (measured, error) {

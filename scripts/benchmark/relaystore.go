@@ -13,25 +13,26 @@ import (
 	"secmsg/scripts/loadgen"
 )
 
-// Marks of rpc/DELIVERY.md, "Speed and size".
+// Goals of rpc/DELIVERY.md, "Speed and size".
 const (
-	offlineGoal = 8000     // envelopes per second into mailboxes, generator on the same cores
+	offlineGoal = 8000     // envelopes per second into mailboxes, with the generator on the same cores
 	idleGoal    = 56 << 10 // bytes per idle client with own TLS
 )
 
-// Shares of the part's time limit in which idle clients get accounts, and connect.
+// Shares of the time limit in which idle clients register, and in which they connect.
 const (
 	registerShare = 0.15
 	connectShare  = 0.25
 )
 
-// share is a part of the time limit.
+// share returns a fraction of the time limit.
 func (b *relayBench) share(s float64) time.Duration { return time.Duration(s * float64(b.opt.limit)) }
 
-// settleIdle is how long the server is left alone before its memory is read.
+// settleIdle is how long the server stays idle before its memory is read.
 const settleIdle = 6 * time.Second
 
-// mailbox measures what goes to devices that are away, and how fast they get it later.
+// mailbox measures the rate into mailboxes of devices that are offline, and how fast they fetch it
+// later.
 func (b *relayBench) mailbox(ctx context.Context) error {
 	devices, err := b.friends(ctx)
 	if err != nil {
@@ -68,7 +69,7 @@ func (b *relayBench) mailbox(ctx context.Context) error {
 	return nil
 }
 
-// countedLine remembers how many messages were accepted.
+// countedLine counts its accepted messages.
 type countedLine struct {
 	loadgen.Line
 	acked int // used by the goroutine that calls Acked, and after the load
@@ -81,9 +82,8 @@ func (c *countedLine) Acked() (int, error) {
 	return n, err
 }
 
-// idle measures the memory of clients that are connected and silent, beside
-// that of a server that was just started. It makes as many as were asked for,
-// or as the time allows.
+// idle measures the memory of silent connected clients, relative to a server just after its start. It
+// creates as many clients as requested, or as time allows.
 func (b *relayBench) idle(ctx context.Context) error {
 	if b.opt.idle == 0 {
 		return nil
@@ -135,7 +135,7 @@ func (b *relayBench) idle(ctx context.Context) error {
 	return nil
 }
 
-// idleDevices makes accounts until there are enough, or its time is over.
+// idleDevices registers accounts until there are enough or its time is over.
 func (b *relayBench) idleDevices(ctx context.Context) ([]*loadgen.Device, error) {
 	const batch = 100
 	var devices []*loadgen.Device
@@ -177,7 +177,7 @@ func (c *crowd) join(ctx context.Context, d *loadgen.Device) error {
 
 func (c *crowd) close() {
 	for _, ws := range c.conns {
-		_ = ws.Close() // the server may have ended them
+		_ = ws.Close() // the server may have closed them
 	}
 }
 

@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// row is one figure, beside its reference and the mark to reach where there are any.
+// row is one figure, with its reference and its goal if there are any.
 type row struct {
 	Part      string  `json:"part"`
 	Name      string  `json:"name"`
 	Value     float64 `json:"value"`
 	Unit      string  `json:"unit"`
-	Reference float64 `json:"reference,omitempty"` // the same figure of the bare reference
-	Against   string  `json:"against,omitempty"`   // what the reference is
-	Ratio     float64 `json:"ratio,omitempty"`     // Value to Reference
-	Goal      float64 `json:"goal,omitempty"`      // in Unit, or of the ratio if there is a reference
+	Reference float64 `json:"reference,omitempty"` // the figure of the bare reference
+	Against   string  `json:"against,omitempty"`   // name of the reference
+	Ratio     float64 `json:"ratio,omitempty"`     // Value divided by Reference
+	Goal      float64 `json:"goal,omitempty"`      // in Unit, or for the ratio if there is a reference
 	More      bool    `json:"more_is_better"`
 	Met       *bool   `json:"met,omitempty"`
 }
@@ -32,12 +32,12 @@ type report struct {
 	rows []row
 }
 
-// figure adds a figure by itself; goal 0 is none.
+// figure adds a figure without a reference. A goal of 0 means none.
 func (r *report) figure(name string, value float64, unit string, goal float64, more bool) {
 	r.add(row{Name: name, Value: value, Unit: unit, Goal: goal, More: more})
 }
 
-// compared adds a figure beside that of a reference; goal is a ratio, 0 for none.
+// compared adds a figure with a reference. goal is a ratio, 0 for none.
 func (r *report) compared(name string, value float64, unit, against string, reference, goal float64, more bool) {
 	r.add(row{Name: name, Value: value, Unit: unit, Against: against, Reference: reference, Goal: goal, More: more})
 }
@@ -94,8 +94,8 @@ func writeTable(out io.Writer, rows []row) error {
 	return writeCells(out, cells, 2, 5)
 }
 
-// writeCells prints lines of cells in columns; those in right hold numbers and
-// are aligned to the right.
+// writeCells prints lines of cells in columns. The columns in right contain numbers and are
+// right-aligned.
 func writeCells(out io.Writer, cells [][]string, right ...int) error {
 	widths := make([]int, len(cells[0]))
 	for _, line := range cells {
@@ -119,7 +119,7 @@ func writeCells(out io.Writer, cells [][]string, right ...int) error {
 	return nil
 }
 
-// number prints three significant digits, and no exponent.
+// number formats three significant digits without an exponent.
 func number(v float64) string {
 	if v == 0 || math.Abs(v) >= 100 {
 		return strconv.FormatFloat(v, 'f', 0, 64)

@@ -17,14 +17,14 @@ import (
 // sends is how many messages are measured, one after the other.
 const sends = 300
 
-// eventGoal is the mark for p99 from the return of send to the event at the
-// recipient's consumer, in milliseconds (rpc/DELIVERY.md, "Speed and size").
+// eventGoal is the goal for the p99 time from the return of send to the event at the recipient's
+// consumer, in milliseconds (rpc/DELIVERY.md, "Speed and size").
 const eventGoal = 10
 
-// samples are durations of one thing.
+// samples are durations of the same operation.
 type samples []time.Duration
 
-// quantile sorts the samples and returns the one below which a share q lies.
+// quantile sorts the samples and returns the duration below which a share q of them lies.
 func (s samples) quantile(q float64) time.Duration {
 	slices.Sort(s)
 	return s[min(int(q*float64(len(s))), len(s)-1)]
@@ -66,7 +66,7 @@ func runSend(ctx context.Context, b *bench) (err error) {
 		b.out.figure("from then to the recipient's event, "+q.name, milliseconds(event.quantile(q.share)), "ms", goal, false)
 		b.out.compared("both together, "+q.name, milliseconds(whole.quantile(q.share)), "ms",
 			"bare echo", milliseconds(echo.quantile(q.share)), 0, false)
-		// A receipt is delayed by 0 to 300 ms on purpose, so that it tells less.
+		// Receipts are delayed by 0 to 300 ms on purpose, so this figure means less.
 		b.out.figure("send and wait for delivered, "+q.name, milliseconds(delivered.quantile(q.share)), "ms", 0, false)
 	}
 	return nil
@@ -98,8 +98,8 @@ func echoTimes(ctx context.Context, p *pair, size int) (samples, error) {
 	return s, nil
 }
 
-// eventTimes measures how long alice's send takes, and how long after its
-// return bob's consumer has the event.
+// eventTimes measures the duration of alice's send, and how long after its return bob's consumer
+// receives the event.
 func eventTimes(ctx context.Context, p *pair, text string) (queued, event, whole samples, err error) {
 	stream, err := p.bob.Subscribe(ctx, local.SubscribeParams{Types: []string{local.TypeMessage}})
 	if err != nil {
@@ -135,7 +135,7 @@ func eventTimes(ctx context.Context, p *pair, text string) (queued, event, whole
 			return nil, nil, nil, fmt.Errorf("bob's events: %w", a.err)
 		}
 		queued = append(queued, returned.Sub(start))
-		event = append(event, max(a.at.Sub(returned), 0)) // the event may be first
+		event = append(event, max(a.at.Sub(returned), 0)) // the event may arrive before send returns
 		whole = append(whole, a.at.Sub(start))
 	}
 	return queued, event, whole, nil

@@ -19,17 +19,17 @@ import (
 )
 
 const (
-	// copyCommand runs one end of the bare copy in a process of its own.
+	// copyCommand runs one end of the bare copy in a separate process.
 	copyCommand = "copy"
-	// copyBuffer is what each end reads and writes at once, in bytes.
+	// copyBuffer is how many bytes each end reads and writes at once.
 	copyBuffer = 256 << 10
-	// noAES makes Go prefer ChaCha20, whose choice in TLS 1.3 is not an option:
-	// without AES in hardware it is the first (crypto/tls, cipherSuitesPreferenceOrder).
+	// noAES makes Go prefer ChaCha20. The cipher of TLS 1.3 cannot be configured, but without AES in
+	// hardware ChaCha20 comes first (crypto/tls, cipherSuitesPreferenceOrder).
 	noAES = "GODEBUG=cpu.aes=off,cpu.pclmulqdq=off"
 )
 
-// runCopy is one end: with -to the sender of a file, else the receiver, which
-// prints its address, writes what comes to a file and makes it durable.
+// runCopy is one end: with -to it sends a file; otherwise it is the receiver, which prints its address,
+// writes the received bytes to a file and makes it durable.
 func runCopy(ctx context.Context, args []string, stdout io.Writer) error {
 	f := flag.NewFlagSet(copyCommand, flag.ContinueOnError)
 	cert, key := f.String("cert", "", "PEM certificate"), f.String("key", "", "PEM key")
@@ -49,7 +49,7 @@ func copyFrom(ctx context.Context, path, to string) (err error) {
 		return fmt.Errorf("copy: %w", err)
 	}
 	defer f.Close()
-	// The certificate is the lab's own; what is measured is the cipher.
+	// The certificate is the lab's own; the measurement is about the cipher.
 	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}}
 	conn, err := d.DialContext(ctx, "tcp", to)
 	if err != nil {
@@ -66,7 +66,7 @@ func copyFrom(ctx context.Context, path, to string) (err error) {
 	if err := c.CloseWrite(); err != nil {
 		return fmt.Errorf("copy: %w", err)
 	}
-	_, err = c.Read(make([]byte, 1)) // the receiver closes when all is durable
+	_, err = c.Read(make([]byte, 1)) // the receiver closes when everything is durable
 	if !errors.Is(err, io.EOF) {
 		return fmt.Errorf("copy: the receiver: %w", err)
 	}
@@ -108,14 +108,14 @@ func copyTo(ctx context.Context, path, cert, key string, stdout io.Writer) (err 
 	return nil
 }
 
-// onlyReader and onlyWriter keep io.CopyBuffer from other ways than its buffer.
+// onlyReader and onlyWriter hide other methods, so that io.CopyBuffer uses its buffer.
 type (
 	onlyReader struct{ io.Reader }
 	onlyWriter struct{ io.Writer }
 )
 
-// tlsCopy copies a file from one process to another over TLS 1.3 with ChaCha20
-// and returns how long that took, until all of it was durable.
+// tlsCopy copies a file from one process to another over TLS 1.3 with ChaCha20. It returns how long
+// that took until everything was durable.
 func tlsCopy(ctx context.Context, w *lab.World, from, to string) (took time.Duration, err error) {
 	self, err := os.Executable()
 	if err != nil {

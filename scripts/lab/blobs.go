@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 )
 
-// blobIndex and blobHead are how a complete blob is known in a server's
-// directory (serverd/blob, the disk backend): an evil server knows its own disk.
+// blobIndex and blobHead identify a complete blob in a server's directory (serverd/blob, the disk
+// backend): a hostile server knows its own disk format.
 const (
 	blobIndex = "index"
 	blobHead  = "secmsg blob 1\n"
@@ -22,7 +22,7 @@ func (w *World) Blobs() ([]string, error) {
 	var dirs []string
 	err := filepath.WalkDir(w.ServerDir(), func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // it has gone meanwhile
+			return nil // it was removed meanwhile
 		}
 		if err != nil || d.IsDir() || d.Name() != blobIndex {
 			return err
@@ -53,8 +53,7 @@ func ReadBlob(dir string) ([][]byte, error) {
 	return parts, nil
 }
 
-// WriteBlob replaces the parts of a blob, in place and with their index, as a
-// server can that lies.
+// WriteBlob replaces the parts of a blob in place, together with the index, as a hostile server can.
 func WriteBlob(dir string, parts [][]byte) error {
 	old, err := ReadBlob(dir)
 	if err != nil {

@@ -8,22 +8,20 @@ import (
 	"path/filepath"
 )
 
-// Build builds the program from the module in tree (empty: the one that the
-// working directory belongs to) into dir, and returns its path. The build is the
-// one that is shipped: without cgo and stripped.
+// Build builds the program from the module in tree (empty: the module of the working directory) into
+// dir, and returns its path. The build equals the released one: without cgo and stripped.
 func Build(ctx context.Context, tree, dir string) (string, error) {
 	return build(ctx, tree, dir, "CGO_ENABLED=0", "")
 }
 
-// BuildForTests is Build from this tree, with the switch that makes every group of
-// transactions run twice, which exposes functions that must not run twice. Its
-// speed means nothing.
+// BuildForTests is Build from this tree, with the switch that runs every group of transactions twice,
+// which exposes functions that must not run twice. Its speed is not meaningful.
 func BuildForTests(ctx context.Context, dir string) (string, error) {
 	return build(ctx, "", dir, "CGO_ENABLED=0", " -X secmsg/daemon/store.groups=twice")
 }
 
-// BuildCgo is Build with cgo, which devices and encoders of calls need. It fails
-// where there is no C compiler.
+// BuildCgo is Build with cgo, which the devices and encoders of calls need. It fails on machines
+// without a C compiler.
 func BuildCgo(ctx context.Context, tree, dir string) (string, error) {
 	return build(ctx, tree, dir, "CGO_ENABLED=1", "")
 }

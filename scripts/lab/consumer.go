@@ -8,22 +8,21 @@ import (
 	"os/exec"
 )
 
-// maxLine bounds one line of a consumer: the largest event, all of its text escaped.
+// maxLine bounds one line of a consumer: the largest event with all of its text escaped.
 const maxLine = 1 << 20
 
-// Consumer is a running command whose lines are read as they come.
+// Consumer is a running command whose output lines can be read as they appear.
 type Consumer struct {
 	*Process
 	lines chan string
 }
 
-// Lines brings standard output line by line, without newlines; it is closed
-// when the command has closed it. A line that was cut off by a kill is not
-// brought: nobody was shown it whole.
+// Lines returns standard output line by line, without newlines. It is closed when the command has
+// closed its output. A line truncated by a kill is not returned: nobody saw it completely.
 func (c *Consumer) Lines() <-chan string { return c.lines }
 
-// Consume starts a long-running command of a user, such as listen. The caller
-// reads Lines until it is closed.
+// Consume starts a long-running command of a user, such as listen. The caller must read Lines until it
+// is closed.
 func (w *World) Consume(user string, args ...string) (*Consumer, error) {
 	w.know(user)
 	cmd := exec.Command(w.bin, append([]string{"--home", w.Home(user)}, args...)...)

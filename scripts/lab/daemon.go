@@ -16,11 +16,11 @@ import (
 	"secmsg/config"
 )
 
-// ErrNoDaemon says that a user has no running daemon.
+// ErrNoDaemon means that a user has no running daemon.
 var ErrNoDaemon = errors.New("no daemon runs")
 
-// DaemonPID finds the process that holds the lock of a user's profile. It looks
-// at the process itself, so that an old lock file never names a stranger.
+// DaemonPID returns the process that holds the lock of a user's profile. It checks the process itself,
+// so that an old lock file never names an unrelated one.
 func (w *World) DaemonPID(user string) (int, error) {
 	paths, err := config.ResolvePaths(w.Home(user))
 	if err != nil {
@@ -51,8 +51,8 @@ func (w *World) ours(pid int, user string) bool {
 	return err == nil && slices.Contains(args, w.Home(user)) && slices.Contains(args, "daemon") && filepath.Base(args[0]) == filepath.Base(w.bin)
 }
 
-// StartDaemon runs a user's daemon as a child, with its log in the profile.
-// Commands start one by themselves; this is for those who want to hold it.
+// StartDaemon runs a user's daemon as a child process, with its log in the profile. Commands start one
+// automatically; this is for callers that want to control it.
 func (w *World) StartDaemon(ctx context.Context, user string) (*Process, error) {
 	w.know(user)
 	home := w.Home(user)
@@ -83,7 +83,7 @@ func (w *World) StartDaemon(ctx context.Context, user string) (*Process, error) 
 	return p, err
 }
 
-// KillDaemon ends a user's daemon at once and waits until it is gone.
+// KillDaemon kills a user's daemon and waits until it is gone.
 func (w *World) KillDaemon(ctx context.Context, user string) error {
 	pid, err := w.SignalDaemon(user, syscall.SIGKILL)
 	if err != nil {
@@ -104,8 +104,8 @@ func (w *World) SignalDaemon(user string, sig syscall.Signal) (int, error) {
 	return pid, nil
 }
 
-// StopDaemon ends a user's daemon cleanly; one that does not end is killed, and
-// that is an error. No daemon is none.
+// StopDaemon stops a user's daemon cleanly. A daemon that does not end is killed, and that is an error.
+// It is no error if there is no daemon.
 func (w *World) StopDaemon(ctx context.Context, user string) error {
 	pid, err := w.SignalDaemon(user, syscall.SIGCONT)
 	if errors.Is(err, ErrNoDaemon) || errors.Is(err, syscall.ESRCH) {
@@ -122,5 +122,5 @@ func (w *World) StopDaemon(ctx context.Context, user string) error {
 		err = errors.Join(err, fmt.Errorf("the daemon of %s lives on after daemon stop", user), syscall.Kill(pid, syscall.SIGKILL))
 		return err
 	}
-	return nil // it ended in the meantime, whoever ended it
+	return nil // it has ended meanwhile
 }

@@ -15,7 +15,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Result is what one command did.
+// Result is the result of one command.
 type Result struct {
 	Args           []string
 	Stdout, Stderr string
@@ -31,17 +31,17 @@ func (r Result) Err() error {
 	return fmt.Errorf("%q: exit %d\n%s%s", r.Args, r.Code, r.Stdout, r.Stderr)
 }
 
-// env is an environment without anything of the caller's that could matter.
+// env returns an environment without the caller's variables that could have an effect.
 func (w *World) env(extra []string) []string {
 	return append([]string{"HOME=" + w.dir, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "SECMSG_NO_MANAGER=1"}, extra...)
 }
 
-// Exec runs one command to its end. The error is only that it could not be run.
+// Exec runs one command to its end. It returns an error only if the command could not be run.
 func (w *World) Exec(ctx context.Context, stdin string, args ...string) (Result, error) {
 	return w.exec(ctx, w.clientEnv, stdin, args)
 }
 
-// ExecEnv is Exec with more in the environment.
+// ExecEnv is Exec with additional environment variables.
 func (w *World) ExecEnv(ctx context.Context, env []string, stdin string, args ...string) (Result, error) {
 	return w.exec(ctx, slices.Concat(w.clientEnv, env), stdin, args)
 }
@@ -51,8 +51,8 @@ func (w *World) exec(ctx context.Context, env []string, stdin string, args []str
 	defer cancel()
 	cmd := exec.CommandContext(ctx, w.bin, args...)
 	cmd.Env = w.env(env)
-	// A daemon that kept the output of the command that started it would make
-	// Run wait forever: better to say so.
+	// A daemon that kept the output of the command that started it open would make Run wait for ever.
+	// With this it returns an error.
 	cmd.WaitDelay = stopTimeout
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
@@ -75,8 +75,7 @@ func (w *World) Run(ctx context.Context, user, stdin string, args ...string) (Re
 	return w.Exec(ctx, stdin, append([]string{"--home", w.Home(user)}, args...)...)
 }
 
-// Command prepares a command of a user for a caller that starts it, feeds it or
-// ends it in its own way.
+// Command prepares a command of a user for a caller that starts it, feeds it or ends it in its own way.
 func (w *World) Command(ctx context.Context, user string, args ...string) *exec.Cmd {
 	w.know(user)
 	cmd := exec.CommandContext(ctx, w.bin, append([]string{"--home", w.Home(user)}, args...)...)
@@ -85,7 +84,7 @@ func (w *World) Command(ctx context.Context, user string, args ...string) *exec.
 	return cmd
 }
 
-// Must is Run that demands exit 0, and returns standard output.
+// Must is Run for a command that must exit 0. It returns standard output.
 func (w *World) Must(ctx context.Context, user, stdin string, args ...string) (string, error) {
 	r, err := w.Run(ctx, user, stdin, args...)
 	if err == nil {
@@ -97,14 +96,14 @@ func (w *World) Must(ctx context.Context, user, stdin string, args ...string) (s
 	return r.Stdout, nil
 }
 
-// know remembers that user may have a daemon.
+// know records that user may have a daemon.
 func (w *World) know(user string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.users[user] = true
 }
 
-// Invite makes an invite for uses accounts.
+// Invite creates an invite for uses accounts.
 func (w *World) Invite(ctx context.Context, uses int) (string, error) {
 	r, err := w.Exec(ctx, "", "admin", "invite", "create", "--uses", fmt.Sprint(uses), "--data", w.ServerDir(), "-o", "json")
 	if err == nil {
@@ -120,7 +119,7 @@ func (w *World) Invite(ctx context.Context, uses int) (string, error) {
 	return made.Invite, nil
 }
 
-// Join makes an account for user.
+// Join registers an account for user.
 func (w *World) Join(ctx context.Context, user string) error {
 	invite, err := w.Invite(ctx, 1)
 	if err != nil {
@@ -130,9 +129,9 @@ func (w *World) Join(ctx context.Context, user string) error {
 	return err
 }
 
-// Befriend makes each of the two users a contact of the other, and waits until
-// the server knows: daemons tell it in their own time, and until then the one is
-// a stranger to the other, who may leave one request only.
+// Befriend makes two users contacts of each other, and waits until the server knows. Daemons report
+// contacts in their own time; until then one user is a stranger to the other and may leave only one
+// request.
 func (w *World) Befriend(ctx context.Context, a, b string) error {
 	if _, err := w.Must(ctx, a, "", "contact", "add", b); err != nil {
 		return err
@@ -146,7 +145,7 @@ func (w *World) Befriend(ctx context.Context, a, b string) error {
 	return w.waitMutual(ctx, b, a)
 }
 
-// waitMutual waits until the server told user that peer has it as a contact, too.
+// waitMutual waits until the server reports to user that peer has it as a contact, too.
 func (w *World) waitMutual(ctx context.Context, user, peer string) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
@@ -163,7 +162,7 @@ func (w *World) waitMutual(ctx context.Context, user, peer string) error {
 	return errors.Join(err, last)
 }
 
-// Status asks a user's daemon, which is started if need be.
+// Status returns the status from a user's daemon, which is started if necessary.
 func (w *World) Status(ctx context.Context, user string) (local.Status, error) {
 	var st local.Status
 	out, err := w.Must(ctx, user, "", "status", "-o", "json")
@@ -176,7 +175,7 @@ func (w *World) Status(ctx context.Context, user string) (local.Status, error) {
 	return st, nil
 }
 
-// WaitConnected waits until both connections of a user's accounts stand.
+// WaitConnected waits until both connections of a user's accounts are up.
 func (w *World) WaitConnected(ctx context.Context, user string) error {
 	var last error
 	err := Poll(ctx, user+" is connected", func() bool {
@@ -197,7 +196,7 @@ func (w *World) History(ctx context.Context, user, peer string, limit int) ([]lo
 	return DecodeEvents(out)
 }
 
-// DecodeEvents reads events, one a line.
+// DecodeEvents decodes events, one per line.
 func DecodeEvents(out string) ([]local.Event, error) {
 	var events []local.Event
 	for line := range strings.Lines(out) {
@@ -210,8 +209,7 @@ func DecodeEvents(out string) ([]local.Event, error) {
 	return events, nil
 }
 
-// Events returns the kept events of a type, after listening for a while: a
-// stream has no other end.
+// Events returns the kept events of a type, after listening for a while: the stream has no end.
 func (w *World) Events(ctx context.Context, user, typ, timeout string) ([]local.Event, error) {
 	out, err := w.Must(ctx, user, "", "listen", "--since", "0", "--type", typ, "--timeout", timeout, "-o", "json")
 	if err != nil {

@@ -8,22 +8,22 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// FrameRates are the chances, from 0 to 1, of what a lying server does to one
+// FrameRates are the probabilities, from 0 to 1, of the faults that a hostile server applies to an
 // envelope or frame.
 type FrameRates struct {
 	// Duplicate delivers an envelope twice.
 	Duplicate float64
 	// Reorder shuffles the envelopes of one delivery.
 	Reorder float64
-	// Drop loses a frame of either direction. A connection that lost a frame is
-	// cut: TCP delivers all or ends, so a real line loses nothing else, and a
-	// server that hides a frame for good has simply not delivered.
+	// Drop loses a frame in either direction. A connection that lost a frame is closed, because TCP
+	// delivers everything or ends: a real network loses nothing else, and a server that hides a frame
+	// for good has simply not delivered.
 	Drop float64
 	// Flip changes one bit of a ciphertext on its way to the device.
 	Flip float64
 }
 
-// FrameFaults makes hooks that lie by chance, and counts the lies.
+// FrameFaults creates hooks that apply random faults, and counts them.
 type FrameFaults struct {
 	Duplicated, Reordered, Dropped, Flipped atomic.Int64
 
@@ -31,7 +31,7 @@ type FrameFaults struct {
 	rng   *rand.Rand // used by hooks only, which run one at a time
 }
 
-// NewFrameFaults makes faults that follow from seed.
+// NewFrameFaults returns faults that are determined by seed.
 func NewFrameFaults(rates FrameRates, seed uint64) *FrameFaults {
 	return &FrameFaults{rates: rates, rng: NewRand(seed, "frames")}
 }
@@ -78,7 +78,7 @@ func Corrupt(e *wire.Envelope, bit int) *wire.Envelope {
 	return c
 }
 
-// CopyEnvelope returns a copy whose ciphertext and id are its own.
+// CopyEnvelope returns a copy with its own ciphertext and id.
 func CopyEnvelope(e *wire.Envelope) *wire.Envelope {
 	return &wire.Envelope{
 		MessageId: slices.Clone(e.GetMessageId()), Class: e.GetClass(), Sender: e.GetSender(), SenderDevice: e.GetSenderDevice(),

@@ -20,23 +20,23 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// maxProxied bounds a REST body that passes through the proxy, in bytes.
+// maxProxied bounds a REST body passing through the proxy, in bytes.
 const maxProxied = 4 << 20
 
-// FrameHooks change what passes through a FrameProxy. They are called one at a
-// time; a nil hook changes nothing.
+// FrameHooks modify the traffic through a FrameProxy. They are called one at a time. A nil hook changes
+// nothing.
 type FrameHooks struct {
-	// REST may replace the body of an answer of the REST API.
+	// REST may replace the body of a REST response.
 	REST func(method, path string, status int, body []byte) []byte
-	// Deliver may change, repeat, drop or reorder the envelopes for an account's
-	// replica connection. Acknowledgements are translated: an envelope that was
-	// dropped here counts as acknowledged with the one before it.
+	// Deliver may change, repeat, drop or reorder the envelopes for an account's replica connection.
+	// Acknowledgements are translated: an envelope dropped here counts as acknowledged together with
+	// the one before it.
 	Deliver func(account string, envs []*wire.Envelope) []*wire.Envelope
 	// Frame may replace one frame by any number of frames, or end the connection.
 	Frame func(f Frame) (out [][]byte, cut bool)
 }
 
-// Frame is one WebSocket message on its way.
+// Frame is one WebSocket message in transit.
 type Frame struct {
 	Account string
 	Role    wire.Role
@@ -44,9 +44,9 @@ type Frame struct {
 	Data    []byte
 }
 
-// FrameProxy is a server that lies. It owns the realm's TLS key, so every
-// client believes it, and forwards to the real server what its hooks do not
-// change. It is the attacker that the encryption is for.
+// FrameProxy is a hostile server. It has the realm's TLS key, so every client trusts it, and it
+// forwards to the real server everything that its hooks do not change. It is the attacker that the
+// encryption defends against.
 type FrameProxy struct {
 	upstream string
 	client   *http.Client
@@ -59,8 +59,8 @@ type FrameProxy struct {
 	err   error             // guarded by mu; why it stopped serving
 }
 
-// NewFrameProxy listens on addr with the key of the server whose data
-// directory is dir, and forwards to upstream.
+// NewFrameProxy listens on addr with the key of the server whose data directory is dir, and forwards to
+// upstream.
 func NewFrameProxy(dir, addr, upstream string) (*FrameProxy, error) {
 	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
 	if err != nil {
@@ -85,8 +85,8 @@ func NewFrameProxy(dir, addr, upstream string) (*FrameProxy, error) {
 	return p, nil
 }
 
-// unchecked is a TLS configuration of the man in the middle itself, who need
-// not check the server behind it.
+// unchecked is a TLS configuration for the man in the middle itself, which need not verify the real
+// server.
 func unchecked() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
 
 func (p *FrameProxy) connState(c net.Conn, s http.ConnState) {
@@ -116,7 +116,7 @@ func (p *FrameProxy) Cut() {
 	}
 }
 
-// Close ends the proxy and all that passes through it.
+// Close ends the proxy and all connections through it.
 func (p *FrameProxy) Close() error {
 	err := p.server.Close()
 	p.Cut()
@@ -163,10 +163,10 @@ func (p *FrameProxy) serve(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.WriteHeader(resp.StatusCode)
-	_, _ = w.Write(answer) // a client that is gone asks again
+	_, _ = w.Write(answer) // a client that is gone will ask again
 }
 
-// accountOfToken reads the account that a bearer token names, without checking it.
+// accountOfToken returns the account in a bearer token, without verifying it.
 func accountOfToken(header string) string {
 	parts := strings.Split(strings.TrimPrefix(header, "Bearer "), ".")
 	if len(parts) != 3 {

@@ -35,7 +35,7 @@ func (p *FrameProxy) relay(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.mu.Lock()
-	p.conns[down.NetConn()] = true // net/http forgets a connection that was upgraded
+	p.conns[down.NetConn()] = true // net/http forgets upgraded connections
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
@@ -61,8 +61,7 @@ type leg struct {
 	acks    ackMap
 }
 
-// pump copies messages from src to dst through f until one of them ends, and
-// then ends both.
+// pump copies messages from src to dst through f until one of them ends, and then ends both.
 func (l *leg) pump(dst, src *websocket.Conn, f func([]byte) ([][]byte, bool)) {
 	defer dst.Close()
 	defer src.Close()
@@ -93,8 +92,8 @@ func (l *leg) up(b []byte) ([][]byte, bool) {
 	return l.hook(true, b)
 }
 
-// down handles a frame for the client: the envelopes of a delivery pass the
-// Deliver hook, and what is left is numbered anew.
+// down handles a frame for the client: the envelopes of a delivery pass the Deliver hook, and the
+// remaining ones are numbered again.
 func (l *leg) down(b []byte) ([][]byte, bool) {
 	var f wire.ReplicaServer
 	if l.role == wire.RoleReplica && wire.Unmarshal(b, &f) == nil && f.GetDeliver() != nil {
@@ -129,16 +128,16 @@ func (l *leg) hook(up bool, b []byte) ([][]byte, bool) {
 // ackMap translates the client's cumulative acknowledgements into the server's numbers.
 type ackMap struct {
 	mu   sync.Mutex
-	next uint64   // envelopes that the client was given so far
-	ends []uint64 // ends[i]: the client's number after server number i+1 was handled
+	next uint64   // number of envelopes given to the client so far
+	ends []uint64 // ends[i] is the client's number once server number i+1 was handled
 }
 
-// number makes the frame that brings envs in place of those of d; nil for none.
+// number returns the frame that delivers envs in place of those of d, or nil for none.
 func (a *ackMap) number(d *wire.Deliver, envs []*wire.Envelope) []byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	b, err := encodeDeliver(a.next+1, envs)
-	if err != nil { // the hook made more of it than a frame holds
+	if err != nil { // the hook returned more than fits into a frame
 		envs = d.GetEnvelopes()
 		if b, err = encodeDeliver(a.next+1, envs); err != nil {
 			return nil
@@ -159,7 +158,7 @@ func encodeDeliver(first uint64, envs []*wire.Envelope) ([]byte, error) {
 		Deliver: &wire.Deliver{First: first, Envelopes: envs}}})
 }
 
-// translate rewrites an acknowledgement; other frames stay as they are.
+// translate rewrites an acknowledgement. Other frames are unchanged.
 func (a *ackMap) translate(b []byte) []byte {
 	var f wire.ReplicaClient
 	if wire.Unmarshal(b, &f) != nil || f.GetAck() == nil {

@@ -1,8 +1,7 @@
 package lab
 
-// RaisedLimits is an environment for a server whose limits are not what is
-// measured or tested: thousands of clients of one address, sending as fast as
-// they can.
+// RaisedLimits is the environment of a server whose limits are not the subject of a measurement or
+// test: it serves thousands of clients from one address that send as fast as they can.
 func RaisedLimits() []string {
 	return []string{
 		"SECMSG_LIMITS_MESSAGES_BURST=1000000000",

@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// ticksPerSecond is USER_HZ, which Linux fixes at 100 for what /proc shows (proc(5)).
+// ticksPerSecond is USER_HZ, which Linux fixes at 100 for the values in /proc (proc(5)).
 const ticksPerSecond = 100
 
-// CPU returns the processor time that a process has used, from /proc/PID/stat.
+// CPU returns the CPU time used by a process, from /proc/PID/stat.
 func CPU(pid int) (time.Duration, error) {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
 		return 0, fmt.Errorf("cpu of %d: %w", pid, err)
 	}
-	// The second field is a name in parentheses that may hold anything.
+	// The second field is a name in parentheses that may contain anything.
 	_, rest, _ := strings.Cut(string(b), ") ")
 	fields := strings.Fields(rest)
 	const utime, stime = 11, 12 // fields 14 and 15 of proc(5), counted from the third
@@ -39,7 +39,7 @@ func CPU(pid int) (time.Duration, error) {
 // RSS returns the resident memory of a process in bytes, from /proc/PID/status.
 func RSS(pid int) (int64, error) { return statusField(pid, "VmRSS:") }
 
-// PeakRSS returns the most resident memory that a process has had, in bytes.
+// PeakRSS returns the peak resident memory of a process, in bytes.
 func PeakRSS(pid int) (int64, error) { return statusField(pid, "VmHWM:") }
 
 // statusField reads a number of KiB from /proc/PID/status and returns it in bytes.
@@ -60,8 +60,8 @@ func statusField(pid int, name string) (int64, error) {
 	return 0, fmt.Errorf("memory of %d: no %s", pid, name)
 }
 
-// ended reports whether a process has ended with all its threads, so that its
-// files and sockets are closed, though nobody may have waited for it yet.
+// ended reports whether a process has ended with all its threads, so that its files and sockets are
+// closed, even if nobody has waited for it yet.
 func ended(pid int) bool {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	threads, err := os.ReadDir(filepath.Join(dir, "task"))

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Process is a child that the world started and that outlives the call.
+// Process is a child process that outlives the call that started it.
 type Process struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process was waited for
 	err  error         // written before done is closed
 }
 
-// start starts cmd and someone who waits for it.
+// start starts cmd, and a goroutine that waits for it.
 func (w *World) start(cmd *exec.Cmd) (*Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %q: %w", cmd.Args[1:], err)
@@ -45,8 +45,8 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
-// Stop asks the process to end, and waits. The error is how it ended, if not
-// cleanly; a process that does not listen is killed.
+// Stop asks the process to end, and waits. It returns an error if the process did not end cleanly; a
+// process that does not react is killed.
 func (p *Process) Stop() error {
 	_ = p.cmd.Process.Signal(syscall.SIGCONT)
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
@@ -61,8 +61,8 @@ func (p *Process) Stop() error {
 	}
 }
 
-// Freeze and Thaw stop the process and let it go on.
+// Freeze stops the process with SIGSTOP; Thaw continues it.
 func (p *Process) Freeze() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
 
-// Thaw lets a frozen process go on.
+// Thaw continues a frozen process.
 func (p *Process) Thaw() error { return p.cmd.Process.Signal(syscall.SIGCONT) }

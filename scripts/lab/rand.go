@@ -6,9 +6,9 @@ import (
 	"math/rand/v2"
 )
 
-// NewRand makes a generator for the part of a run that name describes. Parts
-// with names of their own stay the same when other parts draw more or less. The
-// generator is for faults, never for keys.
+// NewRand returns a random generator for the part of a run that name describes. A part with its own
+// name gets the same numbers even if other parts draw more or fewer. The generator is for faults, never
+// for keys.
 func NewRand(seed uint64, name string) *rand.Rand {
 	b := binary.BigEndian.AppendUint64(nil, seed)
 	sum := sha256.Sum256(append(b, name...))

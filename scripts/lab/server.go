@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// ServerLog is the file with everything that the servers of this world said.
+// ServerLog is the file with the output of all servers of this world.
 func (w *World) ServerLog() string { return filepath.Join(w.dir, "server.log") }
 
 // StartServer runs the server and waits until it answers on its admin socket.
@@ -47,13 +47,13 @@ func (w *World) StartServer(ctx context.Context) error {
 // Server is the running server, nil if there is none.
 func (w *World) Server() *Process { return w.server }
 
-// KillServer ends the server at once.
+// KillServer kills the server.
 func (w *World) KillServer() {
 	w.server.Kill()
 	w.server = nil
 }
 
-// StopServer ends the server cleanly.
+// StopServer stops the server cleanly.
 func (w *World) StopServer() error {
 	err := w.server.Stop()
 	w.server = nil
@@ -63,7 +63,7 @@ func (w *World) StopServer() error {
 	return nil
 }
 
-// Tail returns the last n bytes of a file, or why there are none.
+// Tail returns the last n bytes of a file, or the error.
 func Tail(path string, n int) string {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -75,7 +75,7 @@ func Tail(path string, n int) string {
 	return string(b)
 }
 
-// Logs returns the ends of all logs, for a report of a failure.
+// Logs returns the ends of all logs, for a failure report.
 func (w *World) Logs(each int) string {
 	out := "server.log:\n" + Tail(w.ServerLog(), each)
 	files, _ := filepath.Glob(filepath.Join(w.dir, "home-*", "*.log")) // the pattern is a constant

@@ -13,33 +13,32 @@ import (
 const (
 	// chunk is how much one direction of a connection reads at once, in bytes.
 	chunk = 16 << 10
-	// inFlight is how many chunks wait out a delay: with chunks of a full
-	// buffer 4 MiB, enough for 8 MB/s at 500 ms.
+	// inFlight is how many chunks may wait out a delay: 4 MiB with full chunks, enough for 8 MB/s at
+	// 500 ms.
 	inFlight = 256
-	// shallowBuffer is what a shallow proxy asks of the kernel, in bytes.
+	// shallowBuffer is the kernel buffer size that a shallow proxy requests, in bytes.
 	shallowBuffer = 64 << 10
 )
 
-// TCPFaults is what a TCPProxy does to what passes through. The zero value
-// passes everything on.
+// TCPFaults are the faults of a TCPProxy. The zero value passes everything through.
 type TCPFaults struct {
 	// Delay is added in each direction.
 	Delay time.Duration
 	// Rate bounds each direction of each connection, in bytes per second; 0: no bound.
 	Rate int
-	// Slice cuts what passes into pieces of random sizes up to this, each written for itself; 0: not.
+	// Slice cuts the data into pieces of random sizes up to this, each written separately; 0: off.
 	Slice int
-	// StallUp and StallDown let nothing through to the server, or to the client, while set.
+	// StallUp and StallDown stop the data to the server, or to the client, while set.
 	StallUp, StallDown bool
 	// Refuse closes new connections at once.
 	Refuse bool
 }
 
-// TCPProxy forwards TCP connections and disturbs them below TLS, where no end
-// can be lied to: cuts, delays, slices, stalls, resets and slow lines.
+// TCPProxy forwards TCP connections and disturbs them below TLS, where it can forge nothing: cuts,
+// delays, slices, stalls, resets and slow connections.
 type TCPProxy struct {
 	target string
-	depth  int // pieces that wait in a connection
+	depth  int // number of pieces that may wait in a connection
 	ln     net.Listener
 	wg     sync.WaitGroup
 
@@ -53,7 +52,7 @@ type TCPProxy struct {
 	closed  bool                  // guarded by mu
 }
 
-// NewTCPProxy listens on addr and forwards to target; seed decides sizes of slices.
+// NewTCPProxy listens on addr and forwards to target. seed determines the sizes of slices.
 func NewTCPProxy(addr, target string, seed uint64) (*TCPProxy, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -64,15 +63,14 @@ func NewTCPProxy(addr, target string, seed uint64) (*TCPProxy, error) {
 	return p, nil
 }
 
-// Shallow keeps next to nothing in the proxy, so that what a client has sent is
-// nearly what has passed. It is called before the first connection, and is not
-// for delays.
+// Shallow keeps next to nothing in the proxy's buffers, so that the bytes passed nearly equal the bytes
+// sent. Call it before the first connection; it is not suitable for delays.
 func (p *TCPProxy) Shallow() { p.depth = 1 }
 
-// Addr is where the proxy listens.
+// Addr is the address on which the proxy listens.
 func (p *TCPProxy) Addr() string { return p.ln.Addr().String() }
 
-// Set changes the faults, for living connections too.
+// Set changes the faults, also for existing connections.
 func (p *TCPProxy) Set(f TCPFaults) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,16 +79,16 @@ func (p *TCPProxy) Set(f TCPFaults) {
 	p.changed = make(chan struct{})
 }
 
-// Passed returns how many bytes have gone to the server and to clients so far.
+// Passed returns how many bytes have been passed to the server and to clients so far.
 func (p *TCPProxy) Passed() (up, down int64) { return p.passedUp.Load(), p.passedDown.Load() }
 
-// Cut closes every connection; with reset by RST, so that what was on its way is lost.
+// Cut closes every connection. With reset it uses RST, so that data in transit is lost.
 func (p *TCPProxy) Cut(reset bool) (cut int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if reset {
-		// All before the first is closed: the end of one side makes its pipe close
-		// the other, which would send FIN if it came first.
+		// Set linger on all connections before closing the first: the end of one side makes its pipe
+		// close the other, which would send FIN otherwise.
 		for c := range p.conns {
 			_ = c.SetLinger(0) // a connection that is gone needs no reset
 		}
@@ -101,7 +99,7 @@ func (p *TCPProxy) Cut(reset bool) (cut int) {
 	return len(p.conns) / 2
 }
 
-// Close ends the proxy and everything that passes through it.
+// Close ends the proxy and all connections through it.
 func (p *TCPProxy) Close() error {
 	p.mu.Lock()
 	p.closed = true
@@ -143,7 +141,7 @@ func (p *TCPProxy) join(down *net.TCPConn) {
 	up := conn.(*net.TCPConn)
 	if p.depth < inFlight {
 		for _, c := range []*net.TCPConn{down, up} {
-			_, _ = c.SetReadBuffer(shallowBuffer), c.SetWriteBuffer(shallowBuffer) // more is no error
+			_, _ = c.SetReadBuffer(shallowBuffer), c.SetWriteBuffer(shallowBuffer) // larger buffers are no error
 		}
 	}
 	if !p.track(down, up) {
@@ -178,14 +176,14 @@ func (p *TCPProxy) state() (TCPFaults, <-chan struct{}) {
 	return p.faults, p.changed
 }
 
-// piece is what was read at once, and when.
+// piece is the data of one read, and its time.
 type piece struct {
 	data []byte
 	at   time.Time
 }
 
-// pipe copies one direction. Reading goes on while pieces wait, so that a delay
-// costs no throughput.
+// pipe copies one direction. It keeps reading while pieces wait, so that a delay does not reduce
+// throughput.
 func (p *TCPProxy) pipe(dst, src *net.TCPConn, passed *atomic.Int64, stalled func(TCPFaults) bool) {
 	pieces, gone := make(chan piece, p.depth), make(chan struct{})
 	var wg sync.WaitGroup
@@ -216,7 +214,7 @@ func (p *TCPProxy) pipe(dst, src *net.TCPConn, passed *atomic.Int64, stalled fun
 	wg.Wait()
 }
 
-// pass writes one piece as the faults of the moment demand.
+// pass writes one piece under the current faults.
 func (p *TCPProxy) pass(dst *net.TCPConn, pc piece, passed *atomic.Int64, stalled func(TCPFaults) bool) bool {
 	for len(pc.data) > 0 {
 		f, changed := p.state()
@@ -234,7 +232,7 @@ func (p *TCPProxy) pass(dst *net.TCPConn, pc piece, passed *atomic.Int64, stalle
 			<-changed
 			continue
 		case wait > 0 && !pause(wait, changed):
-			continue // other faults by now
+			continue // the faults have changed
 		}
 		if _, err := dst.Write(pc.data[:n]); err != nil {
 			return false
@@ -251,7 +249,7 @@ func (p *TCPProxy) size(limit int) int {
 	return 1 + p.rng.IntN(limit)
 }
 
-// pause waits for d and reports whether it came to its end.
+// pause waits for d and reports whether it was not interrupted.
 func pause(d time.Duration, changed <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	// commandTimeout bounds one command that nobody bounded otherwise.
+	// commandTimeout bounds a command that has no other bound.
 	commandTimeout = 2 * time.Minute
-	// stopTimeout bounds a clean end of a process.
+	// stopTimeout bounds the clean end of a process.
 	stopTimeout = 20 * time.Second
-	// pollEvery is how often a state of a process is looked at.
+	// pollEvery is how often a process's state is checked.
 	pollEvery   = 20 * time.Millisecond
 	privateDir  = 0o700
 	privateFile = 0o600
 )
 
-// Options describe a world. The zero value is one with a binary built from this
-// tree, in a temporary directory.
+// Options describe a world. The zero value means a binary built from this tree, in a temporary
+// directory.
 type Options struct {
-	// Dir holds everything; empty: a temporary one that Close removes.
+	// Dir contains everything; empty: a temporary directory that Close removes.
 	Dir string
 	// Binary is the program; empty: it is built into Dir.
 	Binary string
@@ -34,10 +34,10 @@ type Options struct {
 	Domain string
 	// Listen is the server's address; empty: a free one on loopback.
 	Listen string
-	// Entry is the address that invites name, such as a proxy's; empty: Listen.
+	// Entry is the address in invites, such as a proxy's; empty: Listen.
 	Entry string
-	// ServerEnv and ClientEnv are added to the environment of the server, and of
-	// commands and daemons: configuration as SECMSG_LIMITS_... and SECMSG_INTERVALS_...
+	// ServerEnv and ClientEnv are added to the environment of the server, and of commands and daemons:
+	// configuration in the form of SECMSG_LIMITS_... and SECMSG_INTERVALS_...
 	ServerEnv, ClientEnv []string
 }
 
@@ -48,14 +48,14 @@ type World struct {
 	temporary                            bool
 	serverEnv, clientEnv                 []string
 
-	server *Process // used by the one who starts and ends the server
+	server *Process // used only by the caller that starts and ends the server
 
 	mu    sync.Mutex
-	procs map[*Process]bool // guarded by mu; what Start started and has not ended
+	procs map[*Process]bool // guarded by mu; processes started and not ended
 	users map[string]bool   // guarded by mu
 }
 
-// New makes the realm and starts its server.
+// New creates the realm and starts its server.
 func New(ctx context.Context, o Options) (_ *World, err error) {
 	w := &World{
 		bin: o.Binary, dir: o.Dir, listen: o.Listen, entry: o.Entry, serverEnv: o.ServerEnv, clientEnv: o.ClientEnv,
@@ -119,17 +119,17 @@ func (w *World) ServerDir() string { return filepath.Join(w.dir, "server") }
 // Listen is the address on which the server listens.
 func (w *World) Listen() string { return w.listen }
 
-// Entry is the address that invites name.
+// Entry is the address in invites.
 func (w *World) Entry() string { return w.entry }
 
-// Fingerprint is the realm's, as serverd init printed it.
+// Fingerprint is the realm's fingerprint, as printed by serverd init.
 func (w *World) Fingerprint() string { return w.fingerprint }
 
 // Home is the directory of a user's profile.
 func (w *World) Home(user string) string { return filepath.Join(w.dir, "home-"+user) }
 
-// Close ends consumers, daemons and server, and removes a temporary directory.
-// The error tells of processes that did not end as they should.
+// Close ends consumers, daemons and server, and removes a temporary directory. Its error reports
+// processes that did not end cleanly.
 func (w *World) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
@@ -164,8 +164,8 @@ func FreeAddress() (string, error) {
 	return ln.Addr().String(), ln.Close()
 }
 
-// Poll calls cond until it is true, and fails when ctx ends first. Processes
-// have no other way to be waited for.
+// Poll calls cond until it returns true, and fails when ctx ends first. There is no other way to wait
+// for the state of a process.
 func Poll(ctx context.Context, what string, cond func() bool) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()

@@ -14,13 +14,13 @@ import (
 	"github.com/pion/stun/v4"
 )
 
-// ErrNoCoturn says that the machine has no turnserver (Debian: package coturn).
+// ErrNoCoturn means that the machine has no turnserver (Debian: package coturn).
 var ErrNoCoturn = errors.New("loadgen: no turnserver on this machine")
 
-// coturnStart bounds how long coturn may take until it listens.
+// coturnStart bounds the time until coturn listens.
 const coturnStart = 10 * time.Second
 
-// coturnAnswer is how long one question over UDP waits.
+// coturnAnswer bounds the wait for the answer to one request over UDP.
 const coturnAnswer = 100 * time.Millisecond
 
 // Coturn is a running coturn on loopback, for comparisons.
@@ -32,8 +32,8 @@ type Coturn struct {
 	dir string
 }
 
-// StartCoturn runs Debian's turnserver with a shared secret, loopback peers
-// allowed and TLS off. It fails with ErrNoCoturn if there is none.
+// StartCoturn runs Debian's turnserver with a shared secret, loopback peers allowed and TLS off. It
+// returns ErrNoCoturn if there is none.
 func StartCoturn(ctx context.Context, realm, secret string) (*Coturn, error) {
 	path, err := exec.LookPath("turnserver")
 	if err != nil {
@@ -66,8 +66,7 @@ func StartCoturn(ctx context.Context, realm, secret string) (*Coturn, error) {
 	return c, nil
 }
 
-// ready waits until coturn takes connections and answers over UDP, which it
-// opens by itself.
+// ready waits until coturn accepts connections and answers over UDP, which it opens separately.
 func (c *Coturn) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, coturnStart)
 	defer cancel()
@@ -89,7 +88,7 @@ func (c *Coturn) ready(ctx context.Context) error {
 	}
 }
 
-// binding asks once over UDP.
+// binding sends one request over UDP.
 func (c *Coturn) binding(ctx context.Context) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "udp4", c.Addr)
@@ -113,7 +112,7 @@ func (c *Coturn) binding(ctx context.Context) error {
 
 // Close ends coturn and waits for it.
 func (c *Coturn) Close() error {
-	_ = c.cmd.Process.Kill() // it may be gone already
-	_ = c.cmd.Wait()         // killed
+	_ = c.cmd.Process.Kill() // it may have ended already
+	_ = c.cmd.Wait()         // it was killed
 	return os.RemoveAll(c.dir)
 }

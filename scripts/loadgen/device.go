@@ -13,7 +13,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Device is an account with its one device.
+// Device is an account with its only device.
 type Device struct {
 	Name string
 	ID   key.DeviceID
@@ -24,10 +24,10 @@ type Device struct {
 	signing  key.SigningPrivate
 	exchange key.ExchangePrivate
 
-	fence []byte // the confirmed value; used by whoever opens connections, one at a time
+	fence []byte // the confirmed value; only one goroutine at a time opens connections
 }
 
-// Register makes an account with an invite that has a use left.
+// Register registers an account with an invite that has uses left.
 func (r *Realm) Register(ctx context.Context, invite identity.InviteToken, name string) (*Device, error) {
 	addr := identity.Address{User: name, Domain: r.domain}
 	account, signing, exchange := key.GenerateSigning(), key.GenerateSigning(), key.GenerateExchange()
@@ -56,7 +56,7 @@ func (r *Realm) Register(ctx context.Context, invite identity.InviteToken, name 
 	return &Device{Name: name, ID: id, realm: r, address: addr, account: account.Public(), signing: signing, exchange: exchange}, nil
 }
 
-// RegisterMany makes n accounts named prefix0, prefix1, ...
+// RegisterMany registers n accounts named prefix0, prefix1, ...
 func (r *Realm) RegisterMany(ctx context.Context, invite identity.InviteToken, prefix string, n int) ([]*Device, error) {
 	devices := make([]*Device, n)
 	err := Each(ctx, n, func(ctx context.Context, i int) (err error) {
@@ -66,7 +66,7 @@ func (r *Realm) RegisterMany(ctx context.Context, invite identity.InviteToken, p
 	return devices, err
 }
 
-// Each calls f for 0 to n-1, some at a time, until one fails.
+// Each calls f for 0 to n-1, several at a time, until one fails.
 func Each(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(2 * restConns)
@@ -79,7 +79,7 @@ func Each(ctx context.Context, n int, f func(ctx context.Context, i int) error) 
 	return g.Wait()
 }
 
-// Token buys an access token.
+// Token gets an access token.
 func (d *Device) Token(ctx context.Context, role wire.Role) (string, error) {
 	var c wire.Challenged
 	err := d.realm.call(ctx, http.MethodPost, "/v1/challenges", "", wire.Challenge{Account: d.Name, Device: d.ID.String()}, &c)
@@ -97,8 +97,8 @@ func (d *Device) Token(ctx context.Context, role wire.Role) (string, error) {
 	return t.Token, err
 }
 
-// Befriend makes two accounts contacts of each other, so that mail between
-// them may be handed over from memory.
+// Befriend makes two accounts contacts of each other, so that the relay may hand their mail over from
+// memory.
 func Befriend(ctx context.Context, a, b *Device) error {
 	for _, p := range [][2]*Device{{a, b}, {b, a}} {
 		token, err := p[0].Token(ctx, wire.RoleAPI)

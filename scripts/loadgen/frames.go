@@ -8,15 +8,14 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// frameLine speaks with a bare forwarder: one message is one frame, and its
-// acknowledgement a frame of eight bytes back.
+// frameLine is a line through a bare forwarder: one message is one frame, and its acknowledgement is a
+// frame of eight bytes in the other direction.
 type frameLine struct {
 	from, to *websocket.Conn
 	payload  []byte
 }
 
-// NewFrameLine connects both sides of pair n with the forwarder at addr, at
-// the paths /a/n and /b/n.
+// NewFrameLine connects both sides of pair n to the forwarder at addr, at the paths /a/n and /b/n.
 func NewFrameLine(ctx context.Context, addr string, n, size int) (Line, error) {
 	to, err := DialWebSocket(ctx, fmt.Sprintf("wss://%s/b/%d", addr, n), "")
 	if err != nil {
@@ -58,5 +57,5 @@ func (l *frameLine) Receive(got func([]byte)) error {
 	return l.to.WriteMessage(websocket.BinaryMessage, b[:8])
 }
 
-// Close drops both connections.
+// Close closes both connections.
 func (l *frameLine) Close() error { return errors.Join(l.from.Close(), l.to.Close()) }

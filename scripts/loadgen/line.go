@@ -18,7 +18,7 @@ import (
 type relayLine struct {
 	to      *Device
 	contact *websocket.Conn // of the sender
-	replica *websocket.Conn // of the receiver; nil if it is away
+	replica *websocket.Conn // of the receiver; nil if it is offline
 	size    int
 
 	// of the sending goroutine
@@ -30,8 +30,8 @@ type relayLine struct {
 	deliver wire.ReplicaServer
 }
 
-// NewLine connects the sender's side, and the receiver's unless it is to stay
-// away. Payloads have size bytes.
+// NewLine connects the sender's side, and with online the receiver's side, too. Payloads have size
+// bytes.
 func NewLine(ctx context.Context, from, to *Device, size int, online bool) (Line, error) {
 	contact, _, err := from.OpenContact(ctx)
 	if err != nil {
@@ -50,7 +50,7 @@ func NewLine(ctx context.Context, from, to *Device, size int, online bool) (Line
 	if err != nil {
 		return nil, errors.Join(err, contact.Close())
 	}
-	// The receiver sends nothing; a contact connection is only its fence here.
+	// The receiver sends nothing; its contact connection only serves to get the fence.
 	if err := receiver.Close(); err != nil {
 		return nil, errors.Join(err, contact.Close())
 	}
@@ -121,8 +121,8 @@ func (l *relayLine) Close() error {
 	return err
 }
 
-// Drain lets a device fetch its mailbox, and returns how many envelopes came
-// until want of them had, and how long that took.
+// Drain makes a device fetch its mailbox. It returns how many envelopes came until there were want of
+// them, and how long that took.
 func Drain(ctx context.Context, d *Device, want int) (int, time.Duration, error) {
 	contact, value, err := d.OpenContact(ctx)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Prekeys makes an upload with n one-time keys of each kind, all of them signed.
+// Prekeys returns an upload with n one-time keys of each kind, all of them signed.
 func (d *Device) Prekeys(n int) (wire.PutPrekeys, error) {
 	exchange, kem := key.GenerateExchange().Public(), key.GenerateKEM().Public()
 	expires := time.Now().Add(identity.PrekeyLifetime)

@@ -15,12 +15,11 @@ import (
 )
 
 const (
-	// restConns is how many REST connections all devices share: two cores do
-	// not answer more at a time.
+	// restConns is how many REST connections all devices share: two cores do not answer more at a time.
 	restConns = 8
 	// restTimeout bounds one REST call.
 	restTimeout = 30 * time.Second
-	// maxAnswer bounds the body of an answer in bytes.
+	// maxAnswer bounds the body of a response in bytes.
 	maxAnswer = 1 << 20
 	// protocolHeader carries the protocol version on every request.
 	protocolHeader = "Secmsg-Protocol"
@@ -32,8 +31,8 @@ type Realm struct {
 	http         *http.Client
 }
 
-// NewRealm names a server by HOST:PORT and its realm's domain. The server's
-// certificate is not checked: the generator runs on the machine of the server.
+// NewRealm returns a server given by HOST:PORT and its realm's domain. The server's certificate is not
+// verified: the generator runs on the server's machine.
 func NewRealm(addr, domain string) *Realm {
 	return &Realm{addr: addr, domain: domain, http: &http.Client{
 		Timeout: restTimeout,
@@ -46,7 +45,7 @@ func unchecked() *tls.Config {
 	return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
 }
 
-// Close drops idle connections.
+// Close closes idle connections.
 func (r *Realm) Close() { r.http.CloseIdleConnections() }
 
 // call makes one REST call; in and out may be nil.

@@ -17,9 +17,8 @@ import (
 // openTimeout bounds the opening of a connection.
 const openTimeout = 20 * time.Second
 
-// DialWebSocket opens a WebSocket on this machine without checking the
-// certificate, with buffers small enough to have thousands. An empty bearer
-// means none.
+// DialWebSocket opens a WebSocket on this machine without verifying the certificate, with buffers small
+// enough for thousands of connections. An empty bearer means none.
 func DialWebSocket(ctx context.Context, url, bearer string) (*websocket.Conn, error) {
 	header := http.Header{protocolHeader: {strconv.Itoa(wire.ProtocolVersion)}}
 	if bearer != "" {
@@ -46,9 +45,8 @@ func (d *Device) open(ctx context.Context, role wire.Role) (*websocket.Conn, err
 	return DialWebSocket(ctx, "wss://"+d.realm.addr+"/v1/"+string(role), token)
 }
 
-// OpenContact opens the contact connection and passes the fence, whose value
-// the device keeps. It returns the confirmed value. One goroutine opens the
-// connections of a device.
+// OpenContact opens the contact connection and completes the fence exchange. It returns the confirmed
+// value, which the device keeps. Only one goroutine opens the connections of a device.
 func (d *Device) OpenContact(ctx context.Context) (*websocket.Conn, []byte, error) {
 	ws, err := d.open(ctx, wire.RoleContact)
 	if err != nil {

@@ -16,9 +16,9 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// SendFirst seals plaintext as the first message of a new session with the one
-// device of an account, and sends it. The plaintext is anything: nothing here
-// checks what an honest sender would. An error is also that the server refuses it.
+// SendFirst seals plaintext as the first message of a new session with the only device of an account,
+// and sends it. The plaintext may be anything: nothing here makes the checks of an honest sender. A
+// refusal by the server is an error, too.
 func (d *Device) SendFirst(ctx context.Context, to string, plaintext []byte) error {
 	token, err := d.Token(ctx, wire.RoleAPI)
 	if err != nil {
@@ -63,8 +63,8 @@ func (d *Device) SendFirst(ctx context.Context, to string, plaintext []byte) err
 	})
 }
 
-// openBundle takes the account's one device out of the server's answer, with the
-// version of the manifest that lists it.
+// openBundle returns the account's only device from the server's response, with the version of the
+// manifest that lists it.
 func openBundle(b wire.Bundles, addr identity.Address) (out ratchet.Bundle, version uint64, err error) {
 	if len(b.Devices) != 1 || len(b.Chain) == 0 {
 		return out, 0, fmt.Errorf("%d devices, %d certificates", len(b.Devices), len(b.Chain))
@@ -105,7 +105,7 @@ func openBundle(b wire.Bundles, addr identity.Address) (out ratchet.Bundle, vers
 	return out, version, nil
 }
 
-// deliver sends one envelope over a connection of its own and waits for the answer.
+// deliver sends one envelope over its own connection and waits for the result.
 func (d *Device) deliver(ctx context.Context, out *wire.Outgoing) error {
 	ws, _, err := d.OpenContact(ctx)
 	if err != nil {

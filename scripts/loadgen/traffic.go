@@ -16,43 +16,42 @@ import (
 // settle bounds how long a load waits for answers after its end.
 const settle = 10 * time.Second
 
-// Line is one direction of traffic, whatever the protocol: a sender that gets
-// its messages acknowledged, and a receiver. Send and Acked are called by one
-// goroutine each, Receive by a third.
+// Line is one direction of traffic, independent of the protocol: a sender whose messages are
+// acknowledged, and a receiver. Send, Acked and Receive are called by one goroutine each.
 type Line interface {
 	// Send sends n messages whose payloads start with the 8-byte stamp.
 	Send(stamp []byte, n int) error
 	// Acked waits for acknowledgements and returns how many came.
 	Acked() (int, error)
-	// Receive waits for messages, acknowledges them, and calls got with the
-	// start of each payload. A line without a receiver returns at once with io.EOF.
+	// Receive waits for messages, acknowledges them, and calls got with the start of each payload. A
+	// line without a receiver returns io.EOF at once.
 	Receive(got func(stamp []byte)) error
-	// Close ends the line: calls that wait return.
+	// Close ends the line: waiting calls return.
 	Close() error
 }
 
-// Load says how to load lines.
+// Load describes the load on lines.
 type Load struct {
-	Window   int           // messages of a line that are not acknowledged yet
-	Batch    int           // most messages that one Send is given; 0: the window
-	Rate     float64       // messages per second of all lines together; 0: as fast as it goes
+	Window   int           // unacknowledged messages of a line
+	Batch    int           // most messages per Send; 0: the window
+	Rate     float64       // messages per second of all lines together; 0: as fast as possible
 	Warm     time.Duration // time before the measurement begins
 	Duration time.Duration // of the measurement
 	// Begin and End are called when the measurement begins and ends.
 	Begin, End func()
 }
 
-// Outcome is what a load measured.
+// Outcome is the result of a load.
 type Outcome struct {
 	Acked   int64           // acknowledged within Took
 	Took    time.Duration   // of the measurement
-	Latency []time.Duration // from Send to Receive, sorted; of messages that came within Took
+	Latency []time.Duration // from Send to Receive, sorted; of messages received within Took
 }
 
 // PerSecond is the rate of acknowledged messages.
 func (o Outcome) PerSecond() float64 { return float64(o.Acked) / o.Took.Seconds() }
 
-// Quantile returns the latency below which a share q of the messages stayed.
+// Quantile returns the latency below which a share q of the messages lies.
 func (o Outcome) Quantile(q float64) time.Duration {
 	if len(o.Latency) == 0 {
 		return 0
@@ -89,7 +88,7 @@ func Run(ctx context.Context, lines []Line, l Load) (Outcome, error) {
 	g.Go(func() error {
 		defer func() {
 			for _, line := range lines {
-				_ = line.Close() // its ends tell what went wrong before
+				_ = line.Close() // the ends of the line have already reported errors
 			}
 		}()
 		if err := wait(gctx, l.Warm); err != nil {
@@ -135,7 +134,7 @@ func (r *run) send(ctx context.Context, line Line, w *window, i, lines int) erro
 	next := r.epoch
 	if r.Rate > 0 {
 		every = time.Duration(float64(lines) / r.Rate * float64(time.Second))
-		next = next.Add(every * time.Duration(i) / time.Duration(lines)) // lines take turns
+		next = next.Add(every * time.Duration(i) / time.Duration(lines)) // the lines take turns
 	}
 	for !r.stopping.Load() {
 		batch := r.Batch

@@ -16,34 +16,33 @@ import (
 )
 
 const (
-	// turnTry is how long a request to a media server waits before it is sent again.
+	// turnTry is how long a request to a media server waits before it is repeated.
 	turnTry = 500 * time.Millisecond
 	// turnTries is how often it is sent.
 	turnTries = 4
-	// turnStall is how long nothing comes back before what is in flight counts as lost.
+	// turnStall is how long nothing may come back before the packets in flight count as lost.
 	turnStall = 200 * time.Millisecond
-	// turnChannel is the one channel of an allocation (RFC 8656, 12).
+	// turnChannel is the only channel of an allocation (RFC 8656, section 12).
 	turnChannel = 0x4000
 	// turnHeader is the length of a ChannelData header in bytes.
 	turnHeader = 4
-	// turnStamp is the length of the time that a packet carries, in bytes.
+	// turnStamp is the length of the timestamp in a packet, in bytes.
 	turnStamp = 8
-	// maxTurnPacket bounds a packet in bytes: what fits a path's MTU.
+	// maxTurnPacket bounds a packet in bytes, to fit a path's MTU.
 	maxTurnPacket = 1400
-	// turnSamples bounds the round trips that are kept of one allocation.
+	// turnSamples bounds the round trips recorded for one allocation.
 	turnSamples = 1 << 16
-	// protocolUDP is UDP in REQUESTED-TRANSPORT (RFC 8656, 18.8).
+	// protocolUDP is UDP in REQUESTED-TRANSPORT (RFC 8656, section 18.8).
 	protocolUDP = 17
 )
 
-// TurnLoad is load for a media server over UDP: Pairs allocations, each with a
-// peer on this machine that sends back what it gets, so that each round trip is
-// two relayed packets. Window packets of a pair are in flight, so the server is
-// never asked for more than it does. It works with any TURN server: with ours,
-// limits.turn.bandwidth and limits.turn.allocations must be out of the way.
+// TurnLoad is load for a media server over UDP: Pairs allocations, each with a peer on this machine
+// that returns every packet, so that each round trip is two relayed packets. Window packets of a pair
+// are in flight, so the server never gets more than it can do. It works with any TURN server. With
+// ours, limits.turn.bandwidth and limits.turn.allocations must be raised.
 type TurnLoad struct {
 	Server string // HOST:PORT
-	// Credentials makes username and password of the nth pair.
+	// Credentials returns the username and password of the nth pair.
 	Credentials func(n int) (username, password string)
 	Peer        netip.Addr // where peers listen; zero: 127.0.0.1
 	Pairs       int
@@ -52,19 +51,19 @@ type TurnLoad struct {
 	Duration    time.Duration // of the measurement, after everything is allocated
 }
 
-// TurnResult is what a TurnLoad found.
+// TurnResult is the result of a TurnLoad.
 type TurnResult struct {
 	Relayed int64 // packets, both directions
-	Lost    int64 // round trips that did not end
+	Lost    int64 // round trips that were not completed
 	Elapsed time.Duration
-	P50     time.Duration // of a round trip: twice through the server
+	P50     time.Duration // of a round trip, which passes the server twice
 	P99     time.Duration
 }
 
-// PerSecond returns the packets relayed in a second.
+// PerSecond returns the packets relayed per second.
 func (r TurnResult) PerSecond() float64 { return float64(r.Relayed) / r.Elapsed.Seconds() }
 
-// Run makes the load.
+// Run generates the load.
 func (l TurnLoad) Run(ctx context.Context) (TurnResult, error) {
 	if l.Pairs <= 0 || l.Window <= 0 || l.Size < turnStamp || l.Size > maxTurnPacket || l.Duration <= 0 || l.Credentials == nil {
 		return TurnResult{}, errors.New("turn load: a field is missing or out of its range")
@@ -119,12 +118,12 @@ type turnPair struct {
 	peer   *net.UDPConn
 
 	trips   atomic.Int64
-	lost    int64 // owned by drive, as the rest
+	lost    int64 // owned by drive, like the fields below
 	samples []time.Duration
 	err     error
 }
 
-// open makes the nth pair and binds its channel.
+// open creates the nth pair and binds its channel.
 func (l TurnLoad) open(ctx context.Context, n int) (p *turnPair, err error) {
 	p = &turnPair{}
 	defer func() {
@@ -165,7 +164,7 @@ func (l TurnLoad) open(ctx context.Context, n int) (p *turnPair, err error) {
 		}
 		if m.Type.Class != stun.ClassSuccessResponse {
 			var code stun.ErrorCodeAttribute
-			_ = code.GetFrom(m) // zero says as much
+			_ = code.GetFrom(m) // zero means that there is none
 			return p, fmt.Errorf("%v: error %d", request.method, code.Code)
 		}
 	}
@@ -182,7 +181,7 @@ func (p *turnPair) close() error {
 	return errors.Join(errs...)
 }
 
-// ask sends a request until it is answered.
+// ask repeats a request until it is answered.
 func (p *turnPair) ask(method stun.Method, setters ...stun.Setter) (*stun.Message, error) {
 	m, err := stun.Build(append([]stun.Setter{stun.TransactionID, stun.NewType(method, stun.ClassRequest)}, setters...)...)
 	if err != nil {
@@ -213,7 +212,7 @@ func (p *turnPair) ask(method stun.Method, setters ...stun.Setter) (*stun.Messag
 	return nil, fmt.Errorf("%v: no answer", method)
 }
 
-// reflect sends back what the peer gets, until its socket is closed.
+// reflect returns every packet that the peer receives, until its socket is closed.
 func (p *turnPair) reflect() {
 	var b [2 * maxTurnPacket]byte
 	for {
@@ -222,7 +221,7 @@ func (p *turnPair) reflect() {
 			return
 		}
 		if err == nil {
-			_, _ = p.peer.WriteToUDPAddrPort(b[:n], from) // what is lost is counted by the other end
+			_, _ = p.peer.WriteToUDPAddrPort(b[:n], from) // the other end counts losses
 		}
 	}
 }
@@ -249,7 +248,7 @@ func (p *turnPair) drive(ctx context.Context, l TurnLoad, end time.Time) {
 		if !now.Before(end) {
 			return
 		}
-		// A deadline for each packet would cost more than the packet.
+		// Setting a deadline for each packet would cost more than the packet.
 		if stall.Sub(now) < turnStall/2 {
 			stall = now.Add(turnStall)
 			if err := p.client.SetReadDeadline(stall); err != nil {
@@ -280,7 +279,7 @@ func isTimeout(err error) bool {
 	return ok && n.Timeout()
 }
 
-// turnAttribute is an attribute by its bytes.
+// turnAttribute is an attribute given by its bytes.
 type turnAttribute struct {
 	t stun.AttrType
 	v []byte

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// window counts messages that may be sent before others are acknowledged.
+// window counts the messages that may be sent before others are acknowledged.
 type window struct {
 	size int
 
@@ -66,7 +66,7 @@ func (w *window) give(n int) {
 	}
 }
 
-// ended hides how a line ends when it was closed after the load.
+// ended ignores the error of a line that was closed after the load.
 func (r *run) ended(what string, err error) error {
 	if r.stopping.Load() || errors.Is(err, io.EOF) {
 		return nil

@@ -1,5 +1,5 @@
-// Command soaktest runs secmsg under faults and proves from outside that its
-// promises hold; scripts/soak runs it.
+// Command soaktest runs secmsg under faults and checks from outside that its promises hold;
+// scripts/soak runs it.
 package main
 
 import (
@@ -119,7 +119,7 @@ func save(path string, l ledger.Ledger) error {
 	return nil
 }
 
-// again judges a ledger that an earlier run saved.
+// again judges a ledger saved by an earlier run.
 func again(path string, stdout io.Writer) error {
 	b, err := os.ReadFile(path)
 	if err != nil {

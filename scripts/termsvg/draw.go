@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// Sizes in pixels. The background is part of the picture, so that it reads the
-// same on a light and on a dark page.
+// Sizes in pixels. The background is part of the picture, so that it looks the same on a light and on a
+// dark page.
 const (
 	charWidth  = 7.8
 	lineHeight = 19
@@ -53,6 +53,6 @@ text { font: %dpx ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mo
 // drawText draws one text. Its length is given, so that it fits with any font.
 func drawText(b *bytes.Buffer, class string, x float64, y int, text string) {
 	fmt.Fprintf(b, `<text class="%s" x="%.1f" y="%d" textLength="%.1f" xml:space="preserve">`, class, x, y, float64(len(text))*charWidth)
-	_ = xml.EscapeText(b, []byte(text)) // a buffer takes everything
+	_ = xml.EscapeText(b, []byte(text)) // a buffer never fails
 	b.WriteString("</text>\n")
 }

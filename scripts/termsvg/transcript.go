@@ -23,14 +23,14 @@ type line struct {
 	text   string
 }
 
-// act is a part of the demo: the beginning of its heading, and words by which
-// those of its commands are known that are left out.
+// act is a part of the demo: the beginning of its heading, and words that identify the commands to
+// leave out.
 type act struct {
 	heading string
 	without []string
 }
 
-// story is what the picture shows.
+// story lists the parts of the demo in the picture.
 func story() []act {
 	return []act{
 		{heading: "Two people join.", without: []string{"mallory"}},
@@ -41,7 +41,7 @@ func story() []act {
 	}
 }
 
-// step is a command of the demo with what it printed.
+// step is a command of the demo and its output.
 type step struct {
 	command string
 	output  []string
@@ -107,7 +107,7 @@ func (a act) leavesOut(command string) bool {
 	return false
 }
 
-// lines returns a step as it is shown.
+// lines returns the lines of a step in the picture.
 func (s step) lines() []line {
 	prompt := "$"
 	for home, name := range map[string]string{" --home A": "alice$", " --home B": "bob$"} {
@@ -125,7 +125,7 @@ func (s step) lines() []line {
 // columns is the width of the terminal.
 const columns = 96
 
-// wrap breaks a long line, at a space where there is one. What follows is indented.
+// wrap breaks a long line, at a space if there is one, and indents the rest.
 func wrap(l line) []line {
 	indent := ""
 	var out []line
@@ -155,7 +155,7 @@ func wrap(l line) []line {
 	}
 }
 
-// What differs between two runs.
+// Patterns of text that differs between two runs.
 var (
 	uuids     = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	times     = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
@@ -170,15 +170,15 @@ var (
 // safety is the safety number of the picture.
 const safety = "281735508192740616358429074517936620185743961257083394615207"
 
-// normalised replaces what differs between two runs by something fixed; what was
-// different stays different.
+// normalised replaces text that differs between two runs by fixed text. Different values stay
+// different.
 func normalised(s string) string {
 	s = replaced(s, uuids, func(n int) string { return fmt.Sprintf("019ad8f0-5c00-7000-8000-%012d", n) })
-	s = times.ReplaceAllString(s, "2026-12-01T09:30:00.000Z") // how many differ is chance
+	s = times.ReplaceAllString(s, "2026-12-01T09:30:00.000Z") // the number of different times is random
 	s = invites.ReplaceAllString(s, "join#INVITE")
 	s = addresses.ReplaceAllString(s, "127.0.0.1:8443")
 	s = replaced(s, keys, func(n int) string { return strings.Repeat(fmt.Sprintf("%02x", 0x50+n), 32) })
-	// The demo says the right number first.
+	// The demo prints the correct number first.
 	s = replaced(s, numbers, func(n int) string {
 		return safety[:len(safety)-1] + string(rune('0'+(int(safety[len(safety)-1]-'0')+n-1)%10))
 	})

@@ -15,32 +15,32 @@ import (
 	"secmsg/scripts/soaktest/ledger"
 )
 
-// Names of the two consumers of each user, as they acknowledge.
+// Names of the two consumers of each user, after the way they acknowledge.
 const (
 	consumerAuto   = "auto"
 	consumerManual = "manual"
 )
 
 const (
-	// maxUnacked is how many events the manual consumer reads at most before it
-	// acknowledges; acknowledgement is cumulative.
+	// maxUnacked is how many events the manual consumer reads at most before it acknowledges; an
+	// acknowledgement covers all earlier events.
 	maxUnacked = 8
-	// restartPause lies between two processes of a consumer.
+	// restartPause is the pause between two processes of a consumer.
 	restartPause = 20 * time.Millisecond
 )
 
-// consumer runs `listen --consumer` again and again.
+// consumer runs `listen --consumer` repeatedly.
 type consumer struct {
 	h    *harness
 	user string
 	name string
-	rng  *rand.Rand // of the reading goroutine
+	rng  *rand.Rand // owned by the reading goroutine
 
 	mu   sync.Mutex
 	proc *lab.Consumer // guarded by mu
 }
 
-// read runs the consumer until ctx ends, each time it ended.
+// read runs the consumer until ctx ends, and restarts it whenever it ends.
 func (c *consumer) read(ctx context.Context) error {
 	for run := 1; ctx.Err() == nil; run++ {
 		p, err := c.h.world.Consume(c.user, "listen", "--consumer", c.name, "--type", "message", "--ack", c.name, "-o", "json")
@@ -53,13 +53,13 @@ func (c *consumer) read(ctx context.Context) error {
 		c.set(nil)
 		p.Kill()
 		stop()
-		for range p.Lines() { // after an error in between
+		for range p.Lines() { // after an error, drain the remaining lines
 		}
 		if err != nil {
 			return err
 		}
 		if sleep(ctx, restartPause) != nil {
-			return nil // the end of the test
+			return nil // the test is over
 		}
 	}
 	return nil
@@ -71,7 +71,7 @@ func (c *consumer) set(p *lab.Consumer) {
 	c.proc = p
 }
 
-// kill ends the present process; false if there is none.
+// kill kills the current process. It returns false if there is none.
 func (c *consumer) kill() bool {
 	c.mu.Lock()
 	p := c.proc
@@ -83,7 +83,7 @@ func (c *consumer) kill() bool {
 	return true
 }
 
-// lines records what one process prints, and acknowledges.
+// lines records the output of one process, and acknowledges.
 func (c *consumer) lines(ctx context.Context, p *lab.Consumer, run int) error {
 	unacked, limit, last := 0, 1+c.rng.IntN(maxUnacked), int64(0)
 	for line := range p.Lines() {
@@ -96,7 +96,7 @@ func (c *consumer) lines(ctx context.Context, p *lab.Consumer, run int) error {
 		}
 		c.h.rec.Shown(ledger.Show{User: c.user, Consumer: c.name, Run: run, Seq: e.Seq, ID: e.ID, Text: e.Message.Text})
 		if c.name == consumerAuto {
-			// It prints the next event only after the acknowledgement of the last.
+			// The process prints the next event only after the last one was acknowledged.
 			c.acked(run, last)
 			last = e.Seq
 			continue
@@ -112,20 +112,20 @@ func (c *consumer) lines(ctx context.Context, p *lab.Consumer, run int) error {
 	return nil
 }
 
-// ack acknowledges by the command and reports whether that is certain.
+// ack acknowledges with the command and reports whether that certainly succeeded.
 func (c *consumer) ack(ctx context.Context, seq int64) bool {
 	r, err := c.h.world.Run(ctx, c.user, "", "ack", "--consumer", c.name, strconv.FormatInt(seq, 10))
 	return err == nil && r.Code == 0
 }
 
-// acked records an acknowledgement that was certain during a run.
+// acked records an acknowledgement that certainly succeeded during a run.
 func (c *consumer) acked(run int, seq int64) {
 	if seq > 0 {
 		c.h.rec.Acked(ledger.Ack{User: c.user, Consumer: c.name, Before: run + 1, Seq: seq})
 	}
 }
 
-// attached waits until every consumer is known to its daemon, so that it misses nothing.
+// attached waits until every consumer is registered at its daemon, so that it misses nothing.
 func (h *harness) attached(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, fmt.Errorf("consumers did not attach"))
 	defer cancel()

@@ -1,8 +1,7 @@
-// Package harness runs a fault test: users who send each other numbered messages
-// by the command line, consumers who read them, and meanwhile daemons, consumers
-// and the server that are killed or frozen and lines that are cut, slowed and
-// lied on. What was seen goes into a ledger, which is judged at the end.
+// Package harness runs a fault test: users send each other numbered messages with the command line, and
+// consumers read them, while daemons, consumers and the server are killed or frozen, and connections
+// are cut, slowed and tampered with. The observations go into a ledger, which is judged at the end.
 //
-// [Run] owns every goroutine and process of its run. All choices follow from the
-// seed; what happens at which moment depends on the machine, too.
+// [Run] owns every goroutine and process of its run. The seed determines all choices; their timing also
+// depends on the machine.
 package harness

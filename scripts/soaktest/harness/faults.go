@@ -12,22 +12,22 @@ import (
 )
 
 const (
-	// progressEvery is how often it is looked whether the next kill is due.
+	// progressEvery is how often the harness checks whether the next kill is due.
 	progressEvery = 10 * time.Millisecond
-	// maxDisturbance is the longest time that a line is bad or a process frozen.
+	// maxDisturbance is the longest time for which a connection is disturbed or a process frozen.
 	maxDisturbance = 2 * time.Second
 	// startTimeout bounds a start of the server on a busy machine.
 	startTimeout = time.Minute
 )
 
-// weighted is one kind of fault and how often it comes, compared to the others.
+// weighted is one kind of fault and its relative frequency.
 type weighted struct {
 	name   string
 	weight int
 	do     func(ctx context.Context, r *rand.Rand) error
 }
 
-// errNobody says that there was nothing to do it to at the moment.
+// errNobody means that the fault had no target at the moment.
 var errNobody = errors.New("nobody to disturb")
 
 func pick(r *rand.Rand, all []weighted) weighted {
@@ -41,11 +41,11 @@ func pick(r *rand.Rand, all []weighted) weighted {
 			return w
 		}
 	}
-	return all[0] // not reached
+	return all[0] // unreachable
 }
 
-// faults kills as often as asked for, spread evenly over the messages, and
-// disturbs lines and processes in between. It ends early when all is sent.
+// faults makes the requested number of kills, spread evenly over the messages, and disturbs connections
+// and processes in between. It ends early when everything is sent.
 func (h *harness) faults(ctx context.Context, done <-chan struct{}) error {
 	r := lab.NewRand(h.opt.Seed, "faults")
 	kills, disturbances := h.kills(), h.disturbances()
@@ -166,7 +166,7 @@ func duration(r *rand.Rand) time.Duration {
 	return 20*time.Millisecond + time.Duration(r.Int64N(int64(maxDisturbance)))
 }
 
-// heal takes every fault back.
+// heal removes every fault.
 func (h *harness) heal(ctx context.Context) error {
 	h.tcp.Set(lab.TCPFaults{})
 	h.frame.Hook(lab.FrameHooks{})

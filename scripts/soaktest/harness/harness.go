@@ -16,18 +16,18 @@ import (
 // Options describe a run.
 type Options struct {
 	Seed     uint64
-	Messages int // altogether
+	Messages int // in total
 	Kills    int // of daemons, servers and consumers
 	Users    int // in pairs, so an even number
-	// Binary is the program; empty: it is built.
+	// Binary is the program; empty: build it.
 	Binary string
-	// Dir keeps everything; empty: a temporary one.
+	// Dir contains everything; empty: a temporary directory.
 	Dir string
-	// Frames are the lies of the server; the zero value is an honest one.
+	// Frames are the faults of the server; the zero value is an honest server.
 	Frames lab.FrameRates
-	// Quiet bounds the time in which everything has to arrive after the last fault.
+	// Quiet bounds the time in which everything must arrive after the last fault.
 	Quiet time.Duration
-	// Talk gets progress.
+	// Talk receives progress messages.
 	Talk io.Writer
 }
 
@@ -43,14 +43,14 @@ type harness struct {
 	users  []*user
 }
 
-// clientEnv makes daemons look for the server again soon, notice a dead line
-// soon, and ask soon again for what did not open, so that a run shows much of it.
+// clientEnv makes daemons reconnect soon, notice a dead connection soon, and ask again soon for
+// messages that did not open, so that a run exercises these often.
 func clientEnv() []string {
 	return []string{"SECMSG_INTERVALS_RETRY=5s", "SECMSG_INTERVALS_RECONNECT_MIN=50ms", "SECMSG_INTERVALS_RECONNECT_MAX=2s", "SECMSG_INTERVALS_PING=3s"}
 }
 
-// Run makes a world, lets the faults loose, waits until it is quiet and judges.
-// An error says that the run itself failed; broken promises stand in the report.
+// Run creates a world, applies the faults, waits until everything has settled, and judges. An error
+// means that the run itself failed; violations are in the report.
 func Run(ctx context.Context, o Options) (_ Report, _ ledger.Ledger, err error) {
 	if o.Users < 2 || o.Users%2 != 0 || o.Messages < o.Users {
 		return Report{}, ledger.Ledger{}, fmt.Errorf("users %d, messages %d: an even number of users and a message for each is needed", o.Users, o.Messages)
@@ -91,7 +91,7 @@ func (h *harness) notef(format string, args ...any) {
 	}
 }
 
-// open makes server, proxies, accounts and friendships.
+// open creates server, proxies, accounts and contacts.
 func (h *harness) open(ctx context.Context) error {
 	entry, err := lab.FreeAddress()
 	if err != nil {
@@ -146,7 +146,7 @@ func (h *harness) close() error {
 	return errors.Join(errs...)
 }
 
-// run is the test itself; it returns how long the quiet took.
+// run is the test itself. It returns how long settling took.
 func (h *harness) run(ctx context.Context) (quiet time.Duration, err error) {
 	consumers, stopConsumers := context.WithCancel(ctx)
 	defer stopConsumers()

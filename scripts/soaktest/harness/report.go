@@ -11,25 +11,25 @@ import (
 	"secmsg/scripts/soaktest/ledger"
 )
 
-// Report is what a run did and found.
+// Report describes a run and its results.
 type Report struct {
 	Seed       uint64             `json:"seed"`
 	Users      int                `json:"users"`
 	Messages   int                `json:"messages"`
-	Taken      int                `json:"taken"`    // with an id
+	Taken      int                `json:"taken"`    // messages with an id
 	Attempts   int                `json:"attempts"` // commands run to send them
 	Exits      map[string]int     `json:"exits"`    // of those commands, by exit code
-	Shown      int                `json:"shown"`    // lines of consumers
-	Again      int                `json:"again"`    // lines shown again that were not acknowledged
+	Shown      int                `json:"shown"`    // lines printed by consumers
+	Again      int                `json:"again"`    // unacknowledged lines that were printed again
 	Kills      map[string]int     `json:"kills"`
 	Faults     map[string]int     `json:"faults"`
 	Duration   float64            `json:"duration_s"`
-	Quiet      float64            `json:"quiet_s"` // until everything had arrived
+	Quiet      float64            `json:"quiet_s"` // seconds until everything had arrived
 	States     int                `json:"states"`
 	Violations []ledger.Violation `json:"violations"`
 }
 
-// counts collects what was done.
+// counts counts the actions of the run.
 type counts struct {
 	mu                   sync.Mutex
 	kills, faults, exits map[string]int // guarded by mu
@@ -95,7 +95,7 @@ func (h *harness) report(l *ledger.Ledger, took, quiet time.Duration) Report {
 	return r
 }
 
-// maxPrinted bounds the violations that the text form prints.
+// maxPrinted bounds the violations printed in the text form.
 const maxPrinted = 50
 
 // Text writes the report for people.

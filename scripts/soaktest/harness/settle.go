@@ -9,18 +9,17 @@ import (
 )
 
 const (
-	// settleEvery is how often a quiet world is judged.
+	// settleEvery is how often the ledger is judged after the last fault.
 	settleEvery = time.Second
-	// everything is a number of lines that no run reaches.
+	// everything is a --limit that no run reaches.
 	everything = 1_000_000
-	// receiptTime is how long the receipts of the journal are read at the end;
-	// listen has no other end.
+	// receiptTime is how long the receipts in the journal are read at the end, because listen has no
+	// end.
 	receiptTime = "3s"
 )
 
-// settle waits until everything that was taken has arrived, or the time for it
-// is over, and reads the final state into the ledger. What is missing then, the
-// judge will say.
+// settle waits until every taken message has arrived or the time is over, and reads the final state
+// into the ledger. The judge reports messages still missing then.
 func (h *harness) settle(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
 	tick := time.NewTicker(settleEvery)
@@ -71,7 +70,7 @@ func (h *harness) finals(ctx context.Context) ([]ledger.Final, error) {
 	return all, nil
 }
 
-// receipts reads the states that the journals told.
+// receipts reads the message states from the journals.
 func (h *harness) receipts(ctx context.Context) error {
 	for _, u := range h.users {
 		events, err := h.world.Events(ctx, u.name, "receipt", receiptTime)

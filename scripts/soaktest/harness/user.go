@@ -13,23 +13,23 @@ import (
 	"secmsg/scripts/soaktest/ledger"
 )
 
-// Chances of what a script does with a message.
+// Probabilities of a script's choices for a message.
 const (
-	chanceKey       = 0.6  // an idempotency key, and again until there is an id
-	chanceImpatient = 0.03 // the script kills its own send
+	chanceKey       = 0.6  // use an idempotency key, and repeat until there is an id
+	chanceImpatient = 0.03 // kill the send command
 	chanceServer    = 0.1  // --wait server
 	chanceDelivered = 0.1  // --wait delivered
 	chanceDefault   = 0.1  // no --wait; the rest waits for queued
 )
 
 const (
-	// shortWait bounds a wait for the server, in the commands.
+	// shortWait bounds a wait for the server, as a command's argument.
 	shortWait = "2s"
-	// impatience is the longest life of a send that is killed.
+	// impatience is the longest life of a send command that is killed.
 	impatience = 40 * time.Millisecond
-	// retryPause lies between two attempts.
+	// retryPause is the pause between two attempts.
 	retryPause = 30 * time.Millisecond
-	// maxAttempts is when a script gives up and the run has failed.
+	// maxAttempts is the number of attempts after which the run has failed.
 	maxAttempts = 400
 )
 
@@ -37,7 +37,7 @@ const (
 type user struct {
 	h          *harness
 	name, peer string
-	rng        *rand.Rand // of the sending goroutine
+	rng        *rand.Rand // owned by the sending goroutine
 	consumers  []*consumer
 }
 
@@ -52,7 +52,7 @@ func newUser(h *harness, i int) *user {
 
 func userName(i int) string { return fmt.Sprintf("user%d", i) }
 
-// send sends n messages, each after the one before has an id or was given up.
+// send sends n messages, each after the previous one has an id or was given up.
 func (u *user) send(ctx context.Context, n int) error {
 	for i := range n {
 		s := ledger.Send{From: u.name, To: u.peer, Text: fmt.Sprintf("%s %d", u.name, i)}
@@ -65,7 +65,7 @@ func (u *user) send(ctx context.Context, n int) error {
 	return nil
 }
 
-// one runs send for a message, with a key as often as it takes.
+// one sends one message; with a key, it repeats the command as often as necessary.
 func (u *user) one(ctx context.Context, s *ledger.Send) error {
 	args := []string{"send", u.peer, "-o", "json"}
 	keyed := u.rng.Float64() < chanceKey
@@ -88,7 +88,7 @@ func (u *user) one(ctx context.Context, s *ledger.Send) error {
 			return context.Cause(ctx)
 		}
 		if s.Taken() || !keyed {
-			return nil // without a key, a script that tried again could say it twice
+			return nil // without a key, repeating the command could send the message twice
 		}
 		if err := sleep(ctx, retryPause); err != nil {
 			return err
@@ -97,8 +97,8 @@ func (u *user) one(ctx context.Context, s *ledger.Send) error {
 	return fmt.Errorf("%s: no id for %q after %d attempts: %w", u.name, s.Text, maxAttempts, last)
 }
 
-// attempt runs one command and keeps the ids that it printed, whatever its exit
-// code: an id that was printed is a promise.
+// attempt runs one command and keeps the ids that it printed, whatever its exit code: a printed id is a
+// promise.
 func (u *user) attempt(ctx context.Context, s *ledger.Send, args []string) error {
 	if u.rng.Float64() < chanceImpatient {
 		var cancel context.CancelFunc

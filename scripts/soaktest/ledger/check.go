@@ -21,8 +21,7 @@ func (c *checker) add(kind, format string, args ...any) {
 	c.found = append(c.found, Violation{Kind: kind, Detail: fmt.Sprintf(format, args...)})
 }
 
-// Check judges a run that became quiet at its end: everything that was taken
-// had the time to arrive.
+// Check judges a run that had settled at its end: every taken message had the time to arrive.
 func Check(l *Ledger) []Violation {
 	c := &checker{l: l, byText: map[string]*Send{}}
 	for i := range l.Sends {
@@ -40,7 +39,7 @@ func Check(l *Ledger) []Violation {
 	return c.found
 }
 
-// known finds the send of a text that user was shown, and compares the id.
+// known finds the send of a text that was shown to user, and compares the ids.
 func (c *checker) known(where, user, text, id string) *Send {
 	s := c.byText[text]
 	if s == nil || s.To != user {
@@ -53,13 +52,13 @@ func (c *checker) known(where, user, text, id string) *Send {
 	return s
 }
 
-// consumer names one durable consumer.
+// consumer identifies one durable consumer.
 type consumer struct{ user, name string }
 
-// progress is how far a consumer got.
+// progress is the position of a consumer.
 type progress struct {
 	run    int
-	last   int64            // seq of the line before
+	last   int64            // seq of the previous line
 	places map[string]int64 // text → seq
 	order  map[string]int   // sender → index in l.Sends of the newest line
 }
@@ -111,8 +110,8 @@ func (c *checker) consumers() {
 	}
 }
 
-// line checks the place of one line in its consumer's stream. Within a run seqs
-// grow. A new run may begin behind what was not acknowledged, and not before.
+// line checks the position of one line in its consumer's stream. Within a run seqs grow. A new run may
+// start at the first unacknowledged event, but not before it.
 func (c *checker) line(where string, p *progress, k consumer, s Show) (repeated bool) {
 	if s.Run != p.run {
 		floor := int64(0)
@@ -134,7 +133,7 @@ func (c *checker) line(where string, p *progress, k consumer, s Show) (repeated 
 	return repeated
 }
 
-// histories checks what both sides keep.
+// histories checks the histories of both sides.
 func (c *checker) histories() {
 	type book struct{ user, peer string }
 	kept := map[book]map[string]bool{}
@@ -153,7 +152,7 @@ func (c *checker) histories() {
 		}
 		where := fmt.Sprintf("history of %s with %s", f.User, f.Peer)
 		if kept[b][f.Text] {
-			c.add(Twice, "%s: %q stands twice", where, f.Text)
+			c.add(Twice, "%s: %q occurs twice", where, f.Text)
 			continue
 		}
 		kept[b][f.Text] = true

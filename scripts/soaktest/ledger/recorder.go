@@ -11,7 +11,7 @@ type Recorder struct {
 	l  Ledger // guarded by mu
 }
 
-// NewRecorder makes an empty ledger.
+// NewRecorder returns a recorder with an empty ledger.
 func NewRecorder(seed uint64, reordered bool) *Recorder {
 	return &Recorder{l: Ledger{Seed: seed, Reordered: reordered}}
 }
@@ -51,7 +51,7 @@ func (r *Recorder) Ended(f ...Final) {
 	r.l.Finals = append(r.l.Finals, f...)
 }
 
-// Progress counts messages that were taken and lines that were shown.
+// Progress returns the number of taken messages and of shown lines.
 func (r *Recorder) Progress() (taken, shown int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

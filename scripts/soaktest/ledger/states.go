@@ -2,8 +2,8 @@ package ledger
 
 import "secmsg/rpc/local"
 
-// rank orders the states that a message passes through. Held and queued may
-// take turns; nothing comes before them again once the server had the message.
+// rank orders the states of a message. Held and queued may alternate; neither comes again once the
+// server had the message.
 func rank(state string) (int, bool) {
 	switch state {
 	case local.StateQueued, local.StateHeld:
@@ -20,7 +20,7 @@ func rank(state string) (int, bool) {
 	return 0, false
 }
 
-// states checks that states go forward, and that each message has come to an end.
+// states checks that states only advance, and that each message has reached a final state.
 func (c *checker) states() {
 	type source struct{ user, source, id string }
 	last := map[source]string{}
@@ -38,7 +38,7 @@ func (c *checker) states() {
 		}
 		last[k] = s.State
 	}
-	final := map[string]string{} // of own messages, by text
+	final := map[string]string{} // of outgoing messages, by text
 	for _, f := range c.l.Finals {
 		if f.Direction == local.DirectionOut {
 			final[f.Text] = f.State
