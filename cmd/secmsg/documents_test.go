@@ -222,6 +222,49 @@ func TestFunctionsAreInTheirFiles(t *testing.T) {
 	}
 }
 
+// TestFlowsNameFunctions: package comments with a section "Inbound flow" or
+// "Outbound flow" name the functions on the way as Type.method or package.Function.
+func TestFlowsNameFunctions(t *testing.T) {
+	h := readHouse(t)
+	functions := h.functions()
+	flow := regexp.MustCompile(`(?m)^// # (?:In|Out)bound flow.*\n(?://.*\n)*`)
+	dotted := regexp.MustCompile(`\b([A-Za-z]\w*)\.([A-Za-z]\w*)\b`)
+	flows, names := 0, 0
+	for p, text := range h.files {
+		if path.Ext(p) != ".go" || strings.HasSuffix(p, "_test.go") {
+			continue
+		}
+		for _, section := range flow.FindAllString(text, -1) {
+			flows++
+			for _, m := range dotted.FindAllStringSubmatch(section, -1) {
+				names++
+				if !slices.Contains(functions[m[2]], m[1]) && !h.hasMember(path.Dir(p), m[2]) {
+					t.Errorf("%s names %s, which does not exist", p, m[0])
+				}
+			}
+		}
+	}
+	if flows < 2 || names < 40 {
+		t.Errorf("only %d flows with %d names found", flows, names)
+	}
+}
+
+// hasMember reports whether a package has a field of that name, or an interface of
+// it or of a package that it knows has such a method.
+func (h house) hasMember(pkg, name string) bool {
+	field := regexp.MustCompile(`(?m)^\t(?:\w+, )*` + name + `(?:, \w+)* +[^=:\s]`)
+	method := regexp.MustCompile(`(?m)^\t` + name + `\(.*\)`)
+	for p, text := range h.files {
+		if path.Ext(p) != ".go" || strings.HasSuffix(p, "_test.go") {
+			continue
+		}
+		if method.MatchString(text) || path.Dir(p) == pkg && field.MatchString(text) {
+			return true
+		}
+	}
+	return false
+}
+
 // functions returns, for each function or method of the module outside of tests,
 // the packages and receivers that have one of that name.
 func (h house) functions() map[string][]string {
