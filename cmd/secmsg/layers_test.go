@@ -37,6 +37,8 @@ func layers() []layer {
 		{"rpc/local", []string{"secmsg/rpc/wire", "secmsg/rpc/e2e"}, true, "who may read a type is decided by its package"},
 		{"rpc/admin", []string{"secmsg/rpc/wire", "secmsg/rpc/e2e"}, true, "who may read a type is decided by its package"},
 		{"rpc/strict", []string{"secmsg/..."}, true, "a decoder knows no contract"},
+		{"rpc/unixpeer", []string{"secmsg/..."}, true, "a socket knows no contract"},
+		{"rpc/backoff", []string{"secmsg/..."}, true, "waits know no contract"},
 		{"rpc/wire", []string{"secmsg/rpc/e2e", "secmsg/rpc/local", "net/http", "database/sql"}, true, "the wire types are plain data"},
 		{"rpc/e2e", []string{"secmsg/rpc/wire", "secmsg/rpc/local"}, true, "what is inside the ciphertext is nobody else's"},
 

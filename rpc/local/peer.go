@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"net"
 	"os"
+
+	"secmsg/rpc/unixpeer"
 )
 
 // CheckPeer returns an error unless the process at the other end of c runs as the same user. Root is
 // refused, too: root has other ways, and if the socket answered root, a setuid program could be tricked
 // into using it.
 func CheckPeer(c *net.UnixConn) error {
-	uid, err := peerUID(c)
+	uid, err := unixpeer.UID(c)
 	if err != nil {
 		return err
 	}

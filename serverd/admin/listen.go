@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+
+	"secmsg/rpc/unixpeer"
 )
 
 // maxSocketPath is the longest path that fits into a sockaddr_un on the systems we support, without the
@@ -31,13 +33,13 @@ func Listen(path string, logger *slog.Logger) (net.Listener, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("admin socket: %w", err), l.Close())
 	}
-	return &ownerListener{UnixListener: l, uid: uint32(os.Getuid()), logger: logger}, nil
+	return &ownerListener{UnixListener: l, uid: os.Getuid(), logger: logger}, nil
 }
 
 // ownerListener accepts connections from one uid and from root.
 type ownerListener struct {
 	*net.UnixListener
-	uid    uint32
+	uid    int
 	logger *slog.Logger
 }
 
@@ -48,7 +50,7 @@ func (l *ownerListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		uid, err := peerUID(c)
+		uid, err := unixpeer.UID(c)
 		if err == nil && (uid == l.uid || uid == 0) {
 			return c, nil
 		}

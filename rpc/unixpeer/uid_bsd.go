@@ -1,6 +1,6 @@
 //go:build darwin || freebsd
 
-package local
+package unixpeer
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerUID returns the user at the other end of c, as known to the kernel (LOCAL_PEERCRED).
-func peerUID(c *net.UnixConn) (int, error) {
+// UID returns the user at the other end of c, as known to the kernel (LOCAL_PEERCRED).
+func UID(c *net.UnixConn) (int, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return 0, fmt.Errorf("peer credentials: %w", err)

@@ -1,4 +1,4 @@
-package local
+package unixpeer
 
 import (
 	"fmt"
@@ -6,9 +6,9 @@ import (
 	"syscall"
 )
 
-// peerUID returns the user at the other end of c, as known to the kernel (SO_PEERCRED: the credentials
+// UID returns the user at the other end of c, as known to the kernel (SO_PEERCRED: the credentials
 // at the time of connect or listen).
-func peerUID(c *net.UnixConn) (int, error) {
+func UID(c *net.UnixConn) (int, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return 0, fmt.Errorf("peer credentials: %w", err)
