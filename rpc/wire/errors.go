@@ -28,6 +28,31 @@ const (
 	CodeInternal     Code = "internal"     // 500
 )
 
+// Status returns the HTTP status of a code.
+func (c Code) Status() int {
+	switch c {
+	case CodeMalformed:
+		return 400
+	case CodeUnauthorized:
+		return 401
+	case CodeForbidden, CodeSuspended, CodeInvite, CodeRevoked, CodeTicket:
+		return 403
+	case CodeNotFound:
+		return 404
+	case CodeNameTaken, CodeConflict:
+		return 409
+	case CodeTooLarge:
+		return 413
+	case CodeVersion:
+		return 426
+	case CodeRateLimited, CodeQuota:
+		return 429
+	case CodeUnavailable:
+		return 503
+	}
+	return 500
+}
+
 // Error is the body of every failed REST call: {"error":{...}}. Message is
 // safe to show to a person.
 type Error struct {

@@ -19,6 +19,7 @@ import (
 	"secmsg/crypto/key"
 	rpc "secmsg/rpc/admin"
 	"secmsg/rpc/strict"
+	"secmsg/rpc/wire"
 	"secmsg/serverd/stats"
 	"secmsg/serverd/store"
 )
@@ -123,18 +124,13 @@ func routeBody[T any](s *Server, mux *http.ServeMux, pattern string, f func(*htt
 	})
 }
 
+// statusOf returns the HTTP status of a code. The admin socket shares its codes with
+// the API, except for the one that only an administrator can act on.
 func statusOf(c rpc.Code) int {
-	switch c {
-	case rpc.CodeMalformed:
-		return http.StatusBadRequest
-	case rpc.CodeNotFound:
-		return http.StatusNotFound
-	case rpc.CodeConflict:
-		return http.StatusConflict
-	case rpc.CodeDisk:
+	if c == rpc.CodeDisk {
 		return http.StatusInsufficientStorage
 	}
-	return http.StatusInternalServerError
+	return wire.Code(c).Status()
 }
 
 // failure maps an error. An unexpected one is logged in full.

@@ -120,11 +120,11 @@ func describeRoute(op *huma.Operation, failure *huma.Schema, auth bool) error {
 func failed(schema *huma.Schema, codes []wire.Code) *huma.Response {
 	codes = slices.Clone(codes)
 	slices.SortFunc(codes, func(a, b wire.Code) int {
-		return statusOf(a)*1000 - statusOf(b)*1000 + strings.Compare(string(a), string(b))
+		return a.Status()*1000 - b.Status()*1000 + strings.Compare(string(a), string(b))
 	})
 	var list []string
 	for _, c := range slices.Compact(codes) {
-		list = append(list, fmt.Sprintf("%s (%d)", c, statusOf(c)))
+		list = append(list, fmt.Sprintf("%s (%d)", c, c.Status()))
 	}
 	return &huma.Response{
 		Description: "failed: " + strings.Join(list, ", "),

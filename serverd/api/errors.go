@@ -20,31 +20,6 @@ import (
 // made up.
 const maxMessage = 300
 
-// statusOf returns the HTTP status of a code (rpc/wire/errors.go).
-func statusOf(c wire.Code) int {
-	switch c {
-	case wire.CodeMalformed:
-		return http.StatusBadRequest
-	case wire.CodeUnauthorized:
-		return http.StatusUnauthorized
-	case wire.CodeForbidden, wire.CodeSuspended, wire.CodeInvite, wire.CodeRevoked, wire.CodeTicket:
-		return http.StatusForbidden
-	case wire.CodeNotFound:
-		return http.StatusNotFound
-	case wire.CodeNameTaken, wire.CodeConflict:
-		return http.StatusConflict
-	case wire.CodeVersion:
-		return http.StatusUpgradeRequired
-	case wire.CodeTooLarge:
-		return http.StatusRequestEntityTooLarge
-	case wire.CodeRateLimited, wire.CodeQuota:
-		return http.StatusTooManyRequests
-	case wire.CodeUnavailable:
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusInternalServerError
-}
-
 // refuse returns an API error. The text must be safe to show to anybody.
 func refuse(c wire.Code, format string, args ...any) error {
 	return &wire.Error{Code: c, Message: fmt.Sprintf(format, args...)}
@@ -83,7 +58,7 @@ type response struct{ err *wire.Error }
 func (r *response) Error() string { return r.err.Error() }
 
 // GetStatus implements huma.StatusError.
-func (r *response) GetStatus() int { return statusOf(r.err.Code) }
+func (r *response) GetStatus() int { return r.err.Code.Status() }
 
 // MarshalJSON writes the body of a failed call.
 func (r *response) MarshalJSON() ([]byte, error) { return json.Marshal(wire.ErrorBody{Error: r.err}) }
