@@ -258,3 +258,34 @@ func byeError(b *wire.Bye) error {
 		RetryAfter: wire.Wait(b.GetRetryAfterMs()),
 	}
 }
+
+// serverFrame is a frame that the server sends on one of the two connections.
+type serverFrame interface {
+	wire.Frame
+	Check() error
+	GetBye() *wire.Bye
+}
+
+// readFrame reads one frame into f and returns it; a Bye becomes an error. If within is 0,
+// the keep-alive's timeout applies.
+func readFrame[F serverFrame](c *conn, within time.Duration, f F) (F, error) {
+	var none F
+	read := c.read
+	if within > 0 {
+		read = func() ([]byte, error) { return c.readWithin(within) }
+	}
+	b, err := read()
+	if err != nil {
+		return none, err
+	}
+	if err := wire.Unmarshal(b, f); err != nil {
+		return none, fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	if err := f.Check(); err != nil {
+		return none, fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	if bye := f.GetBye(); bye != nil {
+		return none, byeError(bye)
+	}
+	return f, nil
+}

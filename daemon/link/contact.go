@@ -70,7 +70,7 @@ func (l *Link) passFence(ctx context.Context, c *contact) ([]byte, time.Time, er
 		Fence: &wire.Fence{Value: stored, Steps: steps, Protocol: wire.ProtocolVersion}}}); err != nil {
 		return nil, time.Time{}, err
 	}
-	f, err := c.readFrame(l.timing.Open)
+	f, err := readFrame(c.conn, l.timing.Open, new(wire.ContactServer))
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -86,7 +86,7 @@ func (l *Link) passFence(ctx context.Context, c *contact) ([]byte, time.Time, er
 		Confirm: &wire.FenceConfirm{Value: issued.GetValue()}}}); err != nil {
 		return nil, time.Time{}, err
 	}
-	f, err = c.readFrame(l.timing.Open)
+	f, err = readFrame(c.conn, l.timing.Open, new(wire.ContactServer))
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -96,36 +96,10 @@ func (l *Link) passFence(ctx context.Context, c *contact) ([]byte, time.Time, er
 	return issued.GetValue(), serverTime, nil
 }
 
-// readFrame reads and decodes one frame; a Bye becomes an error. If within is 0, the
-// keep-alive's timeout applies.
-func (c *contact) readFrame(within time.Duration) (*wire.ContactServer, error) {
-	var b []byte
-	var err error
-	if within > 0 {
-		b, err = c.readWithin(within)
-	} else {
-		b, err = c.read()
-	}
-	if err != nil {
-		return nil, err
-	}
-	f := new(wire.ContactServer)
-	if err := wire.Unmarshal(b, f); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
-	}
-	if err := f.Check(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
-	}
-	if bye := f.GetBye(); bye != nil {
-		return nil, byeError(bye)
-	}
-	return f, nil
-}
-
 // serve reads frames until the connection ends, and returns why.
 func (c *contact) serve(ctx context.Context, h Handler) error {
 	for {
-		f, err := c.readFrame(0)
+		f, err := readFrame(c.conn, 0, new(wire.ContactServer))
 		if err != nil {
 			return err
 		}

@@ -71,7 +71,7 @@ func (l *Link) replicaOnce(ctx context.Context, value []byte) (opened bool, err 
 	if err := c.enqueue(ctx, frame); err != nil {
 		return false, err
 	}
-	f, err := readReplica(c, l.timing.Open)
+	f, err := readFrame(c, l.timing.Open, new(wire.ReplicaServer))
 	if err != nil {
 		return false, err
 	}
@@ -96,7 +96,7 @@ func (l *Link) receive(ctx context.Context, c *conn, backlog uint64) error {
 	defer close(queue)
 	next := uint64(1)
 	for {
-		f, err := readReplica(c, 0)
+		f, err := readFrame(c, 0, new(wire.ReplicaServer))
 		if err != nil {
 			return err
 		}
@@ -156,28 +156,4 @@ func (l *Link) commit(ctx context.Context, c *conn, queue <-chan batch, backlog 
 			c.fail(fmt.Errorf("acknowledge: %w", err))
 		}
 	}
-}
-
-func readReplica(c *conn, within time.Duration) (*wire.ReplicaServer, error) {
-	var b []byte
-	var err error
-	if within > 0 {
-		b, err = c.readWithin(within)
-	} else {
-		b, err = c.read()
-	}
-	if err != nil {
-		return nil, err
-	}
-	f := new(wire.ReplicaServer)
-	if err := wire.Unmarshal(b, f); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
-	}
-	if err := f.Check(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
-	}
-	if bye := f.GetBye(); bye != nil {
-		return nil, byeError(bye)
-	}
-	return f, nil
 }
