@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -21,63 +22,81 @@ type accountInfo struct {
 	devices   map[key.DeviceID]struct{} // immutable
 }
 
-type accountEntry struct {
-	info accountInfo
-	at   time.Duration
-}
-
 // direction is one account's view of another.
 type direction struct{ owner, peer string }
-
-type relationEntry struct {
-	relation store.Relation
-	at       time.Duration
-}
 
 // directory caches accounts and relations for a short time. A change made through this node's API
 // removes the entry at once.
 type directory struct {
-	relay *Relay
-
-	mu        sync.RWMutex // guards below
-	accounts  map[string]accountEntry
-	relations map[direction]relationEntry
-	changes   uint64 // number of removals; a read that began before one is not cached
+	relay     *Relay
+	accounts  cached[string, accountInfo]
+	relations cached[direction, store.Relation]
 }
 
 func (d *directory) init(r *Relay) {
 	d.relay = r
-	d.accounts = make(map[string]accountEntry)
-	d.relations = make(map[direction]relationEntry)
+	d.accounts.entries = make(map[string]entry[accountInfo])
+	d.relations.entries = make(map[direction]entry[store.Relation])
 }
 
-func (d *directory) valid(at time.Duration) bool {
-	return d.relay.since()-at < d.relay.limits.Directory
+// cached holds values that were read from the store.
+type cached[K comparable, V any] struct {
+	mu      sync.RWMutex // guards below
+	entries map[K]entry[V]
+	changes uint64 // number of removals; a read that began before one is not cached
+}
+
+type entry[V any] struct {
+	value V
+	at    time.Duration // when it was read, on the relay's monotonic clock
+}
+
+// get returns the value of k, at most d.relay.limits.Directory old. fresh reads it from the store
+// instead of the cache.
+func (c *cached[K, V]) get(d *directory, k K, fresh bool, read func() (V, error)) (V, error) {
+	c.mu.RLock()
+	e, ok := c.entries[k]
+	changes := c.changes
+	c.mu.RUnlock()
+	at := d.relay.since()
+	if ok && !fresh && at-e.at < d.relay.limits.Directory {
+		return e.value, nil
+	}
+	v, err := read()
+	if err != nil {
+		var none V
+		return none, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changes == changes {
+		if len(c.entries) >= directoryEntries {
+			clear(c.entries)
+		}
+		c.entries[k] = entry[V]{v, at}
+	}
+	return v, nil
+}
+
+// forget removes the keys that match.
+func (c *cached[K, V]) forget(match func(K) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changes++
+	maps.DeleteFunc(c.entries, func(k K, _ entry[V]) bool { return match(k) })
+}
+
+// forgetOne removes one key.
+func (c *cached[K, V]) forgetOne(k K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changes++
+	delete(c.entries, k)
 }
 
 // account returns an account. fresh reads it from the store instead of the cache.
 func (d *directory) account(ctx context.Context, name string, fresh bool) (accountInfo, error) {
-	d.mu.RLock()
-	e, ok := d.accounts[name]
-	changes := d.changes
-	d.mu.RUnlock()
-	if ok && !fresh && d.valid(e.at) {
-		return e.info, nil
-	}
-	at := d.relay.since()
-	info, err := d.readAccount(ctx, name)
-	if err != nil {
-		return accountInfo{}, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.changes == changes {
-		if len(d.accounts) >= directoryEntries {
-			clear(d.accounts)
-		}
-		d.accounts[name] = accountEntry{info: info, at: at}
-	}
-	return info, nil
+	return d.accounts.get(d, name, fresh, func() (accountInfo, error) { return d.readAccount(ctx, name) })
 }
 
 func (d *directory) readAccount(ctx context.Context, name string) (accountInfo, error) {
@@ -103,28 +122,9 @@ func (d *directory) readAccount(ctx context.Context, name string) (accountInfo, 
 
 // relation returns owner's relation to peer. fresh reads it from the store instead of the cache.
 func (d *directory) relation(ctx context.Context, owner, peer string, fresh bool) (store.Relation, error) {
-	k := direction{owner, peer}
-	d.mu.RLock()
-	e, ok := d.relations[k]
-	changes := d.changes
-	d.mu.RUnlock()
-	if ok && !fresh && d.valid(e.at) {
-		return e.relation, nil
-	}
-	at := d.relay.since()
-	rel, err := d.relay.store.Relation(ctx, owner, peer)
-	if err != nil {
-		return store.RelationNone, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.changes == changes {
-		if len(d.relations) >= directoryEntries {
-			clear(d.relations)
-		}
-		d.relations[k] = relationEntry{relation: rel, at: at}
-	}
-	return rel, nil
+	return d.relations.get(d, direction{owner, peer}, fresh, func() (store.Relation, error) {
+		return d.relay.store.Relation(ctx, owner, peer)
+	})
 }
 
 // mutual reports whether each has the other as a contact.
@@ -140,29 +140,12 @@ func (d *directory) mutual(ctx context.Context, a, b string) (bool, error) {
 	return ba == store.RelationContact, err
 }
 
-func (d *directory) forgetRelation(owner, peer string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.changes++
-	delete(d.relations, direction{owner, peer})
-}
+func (d *directory) forgetRelation(owner, peer string) { d.relations.forgetOne(direction{owner, peer}) }
 
-func (d *directory) forgetAccount(name string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.changes++
-	delete(d.accounts, name)
-}
+func (d *directory) forgetAccount(name string) { d.accounts.forgetOne(name) }
 
 // forgetRelationsOf removes all relations to a deleted account: its name may be registered again by
 // somebody else.
 func (d *directory) forgetRelationsOf(name string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.changes++
-	for k := range d.relations {
-		if k.owner == name || k.peer == name {
-			delete(d.relations, k)
-		}
-	}
+	d.relations.forget(func(k direction) bool { return k.owner == name || k.peer == name })
 }

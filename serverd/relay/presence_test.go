@@ -231,5 +231,5 @@ func TestSubscribeFlood(t *testing.T) {
 	eventually(t, "waiting for the rate", func() bool { return limits.watched.Tokens() < 0 })
 	// A connection that waits does not hold up the end of the relay.
 	must(t, w.relay.Close(context.Background()))
-	equal(t, "names looked up", len(w.relay.dir.relations), wire.MaxSubscribe)
+	equal(t, "names looked up", len(w.relay.dir.relations.entries), wire.MaxSubscribe)
 }
