@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"sync"
 	"time"
 
@@ -306,15 +305,7 @@ func (o *callOutput) Write(b []byte) (int, error) {
 		o.writing = false
 		o.mu.Unlock()
 	}()
-	done := 0
-	for done < len(b) {
-		part := b[done:min(len(b), done+local.MaxCallData)]
-		if err := o.data(part); err != nil {
-			return done, err
-		}
-		done += len(part)
-	}
-	return done, nil
+	return writeChunks(b, local.MaxCallData, o.data)
 }
 
 func (o *callOutput) data(b []byte) error {
@@ -322,20 +313,14 @@ func (o *callOutput) data(b []byte) error {
 	if err != nil {
 		return err
 	}
-	bufs := net.Buffers{append(line, '\n'), b}
-	o.c.writeMu.Lock()
-	defer o.c.writeMu.Unlock()
-	if err := o.c.c.SetWriteDeadline(time.Time{}); err != nil {
-		return err
-	}
-	o.mu.Lock()
-	closed := o.closed
-	o.mu.Unlock()
-	if closed { // Close came before the deadline was reset, so it did not unblock this Write
-		return io.ErrClosedPipe
-	}
-	_, err = bufs.WriteTo(o.c.c)
-	return err
+	return o.c.writeData(append(line, '\n'), b, func() error {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.closed { // Close came before the deadline was reset, so it did not unblock this Write
+			return io.ErrClosedPipe
+		}
+		return nil
+	})
 }
 
 // Close implements io.Closer. If a Write is blocked because the caller does not read, Close

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -217,11 +218,18 @@ type downstream struct {
 }
 
 // Write implements io.Writer. It blocks while the caller does not read.
-func (s *downstream) Write(b []byte) (int, error) {
+func (s *downstream) Write(b []byte) (int, error) { return writeChunks(b, local.MaxFileData, s.data) }
+
+func (s *downstream) data(b []byte) error {
+	line := append([]byte(`{"jsonrpc":"2.0","method":"`+local.NotifyFileData+`","params":{"length":`), strconv.Itoa(len(b))...)
+	return s.c.writeData(append(line, "}}\n"...), b, nil)
+}
+
+// writeChunks writes b in parts of at most size bytes, and returns how many were written.
+func writeChunks(b []byte, size int, write func([]byte) error) (int, error) {
 	done := 0
-	for done < len(b) {
-		part := b[done:min(len(b), done+local.MaxFileData)]
-		if err := s.data(part); err != nil {
+	for part := range slices.Chunk(b, size) {
+		if err := write(part); err != nil {
 			return done, err
 		}
 		done += len(part)
@@ -229,15 +237,21 @@ func (s *downstream) Write(b []byte) (int, error) {
 	return done, nil
 }
 
-func (s *downstream) data(b []byte) error {
-	line := append([]byte(`{"jsonrpc":"2.0","method":"`+local.NotifyFileData+`","params":{"length":`), strconv.Itoa(len(b))...)
-	bufs := net.Buffers{append(line, "}}\n"...), b}
-	s.c.writeMu.Lock()
-	defer s.c.writeMu.Unlock()
-	if err := s.c.c.SetWriteDeadline(time.Time{}); err != nil {
+// writeData writes a notification and the data that follows it, without a deadline: the
+// caller may read slowly. ready, unless nil, can still refuse once all earlier writes are done.
+func (c *conn) writeData(line, data []byte, ready func() error) error {
+	bufs := net.Buffers{line, data}
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	if err := c.c.SetWriteDeadline(time.Time{}); err != nil {
 		return err
 	}
-	_, err := bufs.WriteTo(s.c.c)
+	if ready != nil {
+		if err := ready(); err != nil {
+			return err
+		}
+	}
+	_, err := bufs.WriteTo(c.c)
 	return err
 }
 
