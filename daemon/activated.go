@@ -13,6 +13,7 @@ import (
 
 	"secmsg/config"
 	"secmsg/daemon/localapi"
+	"secmsg/rpc/backoff"
 	"secmsg/rpc/local"
 )
 
@@ -57,7 +58,7 @@ func givenSocket() (*socket, error) {
 // end the process: systemd would start it again for each waiting command, until a limit takes the
 // socket away. It tells the causes, and goes on as soon as they are mended.
 func runActivated(ctx context.Context, cfg config.Client, given *socket, logger *slog.Logger) error {
-	pause, told := retryMin, ""
+	tries, told := 0, ""
 	for {
 		err := runProfile(ctx, cfg, given, logger)
 		if err == nil || ctx.Err() != nil || given.used || isInUse(err) {
@@ -72,15 +73,15 @@ func runActivated(ctx context.Context, cfg config.Client, given *socket, logger 
 			return err
 		}
 		if why.Message != told {
-			told, pause = why.Message, retryMin
+			told, tries = why.Message, 0
 			logger.Error("the daemon does not start; it tries again until the cause is mended", "error", why.Message, "hint", why.Hint)
 			tell(logger, sd.SdNotifyReady)
 			tell(logger, "STATUS=does not start: "+why.Message)
 		}
-		if err := waitForCaller(ctx, given.ln, pause, logger); err != nil {
+		if err := waitForCaller(ctx, given.ln, backoff.New(retryMin, retryMax).After(tries, 0), logger); err != nil {
 			return err
 		}
-		pause = min(2*pause, retryMax)
+		tries++
 	}
 }
 

@@ -102,8 +102,9 @@ func ownFiles() map[string][]string {
 // onlyIn names libraries that one package wraps for all others.
 func onlyIn() map[string]string {
 	return map[string]string{
-		"github.com/spf13/viper":     "config",
-		"github.com/pion/webrtc/...": "daemon/media",
+		"github.com/spf13/viper":          "config",
+		"github.com/pion/webrtc/...":      "daemon/media",
+		"github.com/cenkalti/backoff/...": "rpc/backoff",
 	}
 }
 
@@ -283,6 +284,101 @@ func TestOneDocCommentAPackage(t *testing.T) {
 // isDirective reports whether a comment only generates or constrains.
 func isDirective(g *ast.CommentGroup) bool {
 	return strings.TrimSpace(g.Text()) == "" || strings.HasPrefix(g.List[0].Text, "// Code generated")
+}
+
+// TestWaitsComeFromOnePlace finds waits that are doubled by hand: they have no random
+// part and ignore what the server asks for. See rpc/backoff.
+func TestWaitsComeFromOnePlace(t *testing.T) {
+	users := map[string]bool{}
+	for _, s := range parseModule(t) {
+		imports := s.imports(t)
+		if s.test || !slices.Contains(imports, "time") {
+			continue
+		}
+		if slices.Contains(imports, "secmsg/rpc/backoff") {
+			users[s.pkg] = true
+		}
+		for _, pos := range doublings(s.file) {
+			t.Errorf("%s: a wait is doubled by hand; use rpc/backoff", s.fset.Position(pos))
+		}
+	}
+	for _, pkg := range []string{"cmd/secmsg", "daemon", "daemon/account", "daemon/engine", "daemon/files", "daemon/journal", "daemon/link", "daemon/localapi"} {
+		if !users[pkg] {
+			t.Errorf("%s does not take its waits from rpc/backoff", pkg)
+		}
+	}
+}
+
+// doublings returns where a file doubles a value up to a bound, as in
+// min(2*pause, most), min(first<<tries, most), pause *= 2 and first << min(tries, 10).
+func doublings(f *ast.File) []token.Pos {
+	isMin := func(e ast.Expr) (*ast.CallExpr, bool) {
+		call, ok := e.(*ast.CallExpr)
+		if !ok {
+			return nil, false
+		}
+		id, ok := call.Fun.(*ast.Ident)
+		return call, ok && id.Name == "min"
+	}
+	isTwo := func(e ast.Expr) bool {
+		l, ok := e.(*ast.BasicLit)
+		return ok && l.Value == "2"
+	}
+	var found []token.Pos
+	ast.Inspect(f, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.AssignStmt:
+			if n.Tok == token.MUL_ASSIGN && isTwo(n.Rhs[0]) {
+				found = append(found, n.Pos())
+			}
+		case *ast.BinaryExpr:
+			if _, bounded := isMin(n.Y); n.Op == token.SHL && bounded {
+				found = append(found, n.Pos())
+			}
+		case *ast.CallExpr:
+			if _, ok := isMin(n); !ok {
+				return true
+			}
+			for _, a := range n.Args {
+				b, ok := a.(*ast.BinaryExpr)
+				if !ok {
+					continue
+				}
+				_, bounded := isMin(b.Y) // counted above
+				if _, constant := b.Y.(*ast.BasicLit); constant && b.Op == token.SHL {
+					continue
+				}
+				if b.Op == token.MUL && (isTwo(b.X) || isTwo(b.Y)) || b.Op == token.SHL && !bounded {
+					found = append(found, b.Pos())
+				}
+			}
+		}
+		return true
+	})
+	return found
+}
+
+// TestDoublingsAreSeen makes sure that the test above can fail.
+func TestDoublingsAreSeen(t *testing.T) {
+	f, err := parser.ParseFile(token.NewFileSet(), "x.go", `package x
+func f() {
+	pause = min(2*pause, most)
+	pause = min(pause*2, most)
+	pause *= 2
+	pause = min(first<<tries, most)
+	pause = first << min(tries, 10)
+	pause = min(first<<min(tries, 10), most)
+	pause = min(pause, most)
+	pause = 2 * pause
+	version = min(version, 1<<62)
+	crc <<= 1
+}`, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(doublings(f)); n != 6 {
+		t.Errorf("%d of 6 doublings are seen", n)
+	}
 }
 
 func TestHabits(t *testing.T) {

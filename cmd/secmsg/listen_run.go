@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"secmsg/config"
+	"secmsg/rpc/backoff"
 	"secmsg/rpc/local"
 )
 
@@ -193,9 +194,9 @@ func (l *listener) resume(ctx context.Context) error {
 		l.a.notef("lost the connection to the daemon; waiting for it")
 	}
 	told := ""
-	for pause := resumePauseMin; ; pause = min(2*pause, resumePauseMax) {
+	for tries := 0; ; tries++ {
 		select {
-		case <-time.After(pause):
+		case <-time.After(backoff.New(resumePauseMin, resumePauseMax).After(tries, 0)):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -207,7 +208,7 @@ func (l *listener) resume(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, errNotYet):
-			pause = resumePauseMin // reading the lock is cheap
+			tries = 0 // reading the lock is cheap
 			continue
 		case !isLost(err) && !isCode(err, local.CodeLocked):
 			return err
@@ -309,7 +310,6 @@ func (l *listener) consume(ctx context.Context, e *local.Event) error {
 		return l.a.printEvent(e)
 	}
 	began := time.Now()
-	pause := handlerPauseMin
 	for attempts := 1; ; attempts++ {
 		err := l.a.handle(ctx, l.o.exec, e)
 		if err == nil || ctx.Err() != nil {
@@ -317,8 +317,7 @@ func (l *listener) consume(ctx context.Context, e *local.Event) error {
 		}
 		left := l.o.deadAfter - time.Since(began)
 		dead := attempts > l.o.retry || left <= 0
-		wait := min(pause, max(left, 0))
-		pause = min(2*pause, handlerPauseMax)
+		wait := min(backoff.New(handlerPauseMin, handlerPauseMax).After(attempts-1, 0), max(left, 0))
 		letter := ""
 		if l.o.consumer != "" && l.o.ack == ackAuto {
 			f, failed := l.c.Fail(ctx, local.FailParams{Consumer: l.o.consumer, ID: strconv.FormatInt(e.Seq, 10)})

@@ -7,14 +7,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
+	"secmsg/rpc/backoff"
 	"secmsg/rpc/local"
 	"secmsg/rpc/wire"
 )
@@ -190,12 +189,8 @@ func (a *Account) replaceDevice(parent context.Context) *ending {
 
 func (a *Account) replaceUntilDone(ctx context.Context) *ending {
 	timing := a.shared.Config.Intervals
-	wait := backoff.ExponentialBackOff{
-		InitialInterval: timing.ReconnectMin, MaxInterval: timing.ReconnectMax,
-		Multiplier: backoff.DefaultMultiplier, RandomizationFactor: backoff.DefaultRandomizationFactor,
-	}
-	wait.Reset()
-	for {
+	again := backoff.New(timing.ReconnectMin, timing.ReconnectMax)
+	for tries := 0; ; tries++ {
 		err := a.replaceOnce(ctx)
 		switch {
 		case err == nil:
@@ -208,7 +203,7 @@ func (a *Account) replaceUntilDone(ctx context.Context) *ending {
 			a.shown(shownOlder)
 		}
 		a.shared.Logger.Warn("enrol as a new device", "account", int64(a.id), "error", err)
-		t := time.NewTimer(max(wait.NextBackOff(), link.Wait(err)))
+		t := time.NewTimer(again.After(tries, link.Wait(err)))
 		select {
 		case <-t.C:
 		case <-ctx.Done():

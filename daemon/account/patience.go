@@ -1,6 +1,10 @@
 package account
 
-import "time"
+import (
+	"time"
+
+	"secmsg/rpc/backoff"
+)
 
 const (
 	// maxPatience bounds how long an account waits before it asks a server again
@@ -11,24 +15,25 @@ const (
 	calm = time.Hour
 )
 
-// patience is how long to wait after what a server said without proof: longer
-// each time, until it was well for longer than the last wait.
+// patience is how long an account waits after a refusal that the server did not
+// prove. Each wait is twice as long as the last, until a connection outlasts it.
 type patience struct {
-	first, next time.Duration
-	last        time.Time // of the last replacement
+	waits backoff.Backoff
+	tries int
+	last  time.Time // of the last replacement
 }
 
 func newPatience(first time.Duration) *patience {
-	return &patience{first: first, next: first}
+	return &patience{waits: backoff.New(first, max(maxPatience, first))}
 }
 
-// refused returns the wait after a connection that lasted so long was refused.
+// refused returns the wait after the server refused a connection that had lasted so long.
 func (p *patience) refused(lasted time.Duration) time.Duration {
-	if lasted > p.next {
-		p.next = p.first
+	if lasted > p.waits.Interval(p.tries) {
+		p.tries = 0
 	}
-	d := p.next
-	p.next = min(2*p.next, max(maxPatience, p.first))
+	d := p.waits.Interval(p.tries)
+	p.tries++
 	return d
 }
 

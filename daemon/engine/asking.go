@@ -6,6 +6,7 @@ import (
 
 	"secmsg/crypto/key"
 	"secmsg/daemon/store"
+	"secmsg/rpc/backoff"
 )
 
 // asking is what the actor remembers of peers while it asks the server about them:
@@ -76,11 +77,8 @@ func (p *peerState) lacks(id key.DeviceID, now time.Time) bool { return p.noKeys
 // used.
 func (a *asking) absent(p *peerState, id key.DeviceID, bad bool, now time.Time) {
 	old := p.noKeys[id]
-	d := a.cfg.BackoffMin
-	for n := old.tries; n > 0 && d < a.cfg.NoKeysFor; n-- {
-		d *= 2
-	}
-	p.noKeys[id] = absence{until: now.Add(min(d, a.cfg.NoKeysFor)), tries: old.tries + 1, bad: bad}
+	d := backoff.New(a.cfg.BackoffMin, a.cfg.NoKeysFor).After(old.tries, 0)
+	p.noKeys[id] = absence{until: now.Add(d), tries: old.tries + 1, bad: bad}
 }
 
 // connected ends the pauses of all peers.

@@ -9,6 +9,7 @@ import (
 	"secmsg/crypto/ratchet"
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
+	"secmsg/rpc/backoff"
 	"secmsg/rpc/wire"
 )
 
@@ -31,7 +32,9 @@ const (
 	maxClaimTries = 54
 )
 
-func claimBackoff(tries int) time.Duration { return min(claimWait<<min(tries, 6), maxClaimWait) }
+func claimBackoff(tries int) time.Duration {
+	return backoff.New(claimWait, maxClaimWait).After(tries, 0)
+}
 
 // claim is a look-up of a peer that is due, and its reason.
 type claim struct {

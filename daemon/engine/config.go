@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"secmsg/rpc/backoff"
 	"secmsg/rpc/wire"
 )
 
@@ -65,9 +66,5 @@ func (c Config) withDefaults() Config {
 
 // backoff doubles from BackoffMin to BackoffMax; the server's own wish counts if it is longer.
 func (c Config) backoff(tries int, wish time.Duration) time.Duration {
-	d := c.BackoffMin
-	for ; tries > 0 && d < c.BackoffMax; tries-- {
-		d *= 2
-	}
-	return max(min(d, c.BackoffMax), wish)
+	return backoff.New(c.BackoffMin, c.BackoffMax).After(tries, wish)
 }

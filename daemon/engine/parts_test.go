@@ -20,10 +20,10 @@ func TestUpkeepRunsOneAtATime(t *testing.T) {
 	if !u.begin() || u.begin() {
 		t.Error("two upkeeps run at a time, or none")
 	}
-	if d := u.end(cfg, errors.New("away")); d != cfg.BackoffMin {
+	if d := u.end(cfg, errors.New("away")); !near(d, cfg.BackoffMin) {
 		t.Errorf("after a failure the next comes in %v", d)
 	}
-	if d := u.end(cfg, errors.New("away")); d != 2*cfg.BackoffMin {
+	if d := u.end(cfg, errors.New("away")); !near(d, 2*cfg.BackoffMin) {
 		t.Errorf("after the second failure in %v", d)
 	}
 	if d := u.end(cfg, nil); d != cfg.Upkeep || !u.begin() {

@@ -134,8 +134,8 @@ type testLink struct {
 
 var errDown = errors.New("down")
 
-// backoff is how long a broken connection stays down.
-const backoff = 200 * time.Millisecond
+// brokenFor is how long a broken connection stays down.
+const brokenFor = 200 * time.Millisecond
 
 // connect makes both connections stand.
 func (l *testLink) connect() {
@@ -221,7 +221,7 @@ func (l *testLink) drop() {
 		l.mu.Unlock()
 		h.Down(wire.RoleContact, errDown)
 		h.Down(wire.RoleReplica, errDown)
-		time.Sleep(backoff) // the fake clock of synctest
+		time.Sleep(brokenFor) // the fake clock of synctest
 		l.again()
 	})
 }

@@ -5,8 +5,13 @@ import (
 
 	"secmsg/crypto/key"
 	"secmsg/daemon/store"
+	"secmsg/rpc/backoff"
 	"secmsg/rpc/e2e"
 )
+
+// maxRetryFactor bounds how much longer than Config.RetryEvery a message that did not
+// open waits before its sender is asked again: with the default, 43 hours.
+const maxRetryFactor = 256
 
 // askAgain asks the senders of messages that did not open to seal them again:
 // inside a new session, at most one per device and hour, else inside the present
@@ -33,11 +38,13 @@ func (e *Engine) askAgain() error {
 		return err
 	}
 	now := e.profileTime()
+	// The wait is computed at each look, so it has no random part.
+	again := backoff.New(e.cfg.RetryEvery, e.cfg.RetryEvery*maxRetryFactor)
 	due := make(map[pairKey][]store.Parked)
 	for _, p := range list {
 		wait := time.Duration(0)
 		if p.AskedMS > 0 {
-			wait = time.UnixMilli(p.AskedMS).Add(e.cfg.RetryEvery << min(p.Asks-1, 8)).Sub(now)
+			wait = time.UnixMilli(p.AskedMS).Add(again.Interval(p.Asks - 1)).Sub(now)
 		}
 		if wait > 0 {
 			e.at(taskAskAgain, wait)

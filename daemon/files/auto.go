@@ -9,6 +9,7 @@ import (
 
 	"secmsg/config/durable"
 	"secmsg/daemon/store"
+	"secmsg/rpc/backoff"
 )
 
 // lookFetches ends automatic fetches that are no longer allowed and starts those that are
@@ -100,7 +101,7 @@ func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 		} else {
 			p := s.paused[f.ID]
 			p.why = s.whyWaiting(err)
-			p.until = time.Now().Add(min(retryMin<<min(p.tries, 10), time.Minute))
+			p.until = time.Now().Add(backoff.New(retryMin, pauseMax).After(p.tries, wish(err)))
 			p.tries++
 			s.paused[f.ID] = p
 		}

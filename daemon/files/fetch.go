@@ -234,14 +234,14 @@ func (f *fetch) fetchPart(ctx context.Context, t *ticket, p *piece) error {
 
 // waiting returns a bound on how long one request is retried.
 func (f *fetch) waiting() *waiting {
-	return &waiting{f: f, began: time.Now(), patience: f.patience, b: backoff{s: f.s}}
+	return &waiting{f: f, began: time.Now(), patience: f.patience, b: retries{s: f.s}}
 }
 
 type waiting struct {
 	f        *fetch
 	began    time.Time
 	patience time.Duration // 0: forever
-	b        backoff
+	b        retries
 }
 
 // after waits after a failure. It returns err if a retry is pointless or patience has run

@@ -2,13 +2,12 @@ package files
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io/fs"
-	"math/big"
 	"syscall"
 	"time"
 
+	"secmsg/rpc/backoff"
 	"secmsg/rpc/wire"
 )
 
@@ -16,6 +15,8 @@ import (
 const (
 	retryMin = 500 * time.Millisecond
 	retryMax = 30 * time.Second
+	// pauseMax bounds the delay before a file is fetched again unasked.
+	pauseMax = time.Minute
 )
 
 // lastingTries bounds how often a request that got a nonsensical answer is repeated. It
@@ -40,15 +41,23 @@ func final(err error) bool {
 	return false
 }
 
-// backoff waits longer after each failure, but only until the server can be reached again.
-type backoff struct {
+// wish returns how long the server asked to wait, or 0.
+func wish(err error) time.Duration {
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		return e.Wait()
+	}
+	return 0
+}
+
+// retries waits longer after each failure, but only until the server can be reached again.
+type retries struct {
 	s     *Service
 	tries int
 	odd   int // number of lasting failures
 }
 
 // enough reports whether there were too many lasting failures, err included.
-func (b *backoff) enough(err error) bool {
+func (b *retries) enough(err error) bool {
 	if lasting(err) {
 		b.odd++
 	}
@@ -60,7 +69,7 @@ func (b *backoff) enough(err error) bool {
 const limitedTries = 3
 
 // limited reports whether the server has no room for a part at the moment.
-func (b *backoff) limited(err error) bool {
+func (b *retries) limited(err error) bool {
 	if wire.CodeOf(err) != wire.CodeRateLimited {
 		return false
 	}
@@ -68,19 +77,11 @@ func (b *backoff) limited(err error) bool {
 	return true
 }
 
-// wait waits after a failure: twice as long as the last time, with random jitter of up to a
-// quarter in both directions, and at least as long as the server asked for.
-func (b *backoff) wait(ctx context.Context, err error) error {
-	d := retryMin << min(b.tries, 10)
+// wait waits after a failure: about twice as long as the last time, and at least as long as
+// the server asked for.
+func (b *retries) wait(ctx context.Context, err error) error {
+	t := time.NewTimer(backoff.New(retryMin, retryMax).After(b.tries, wish(err)))
 	b.tries++
-	d = min(d, retryMax)
-	if n, err := rand.Int(rand.Reader, big.NewInt(int64(d/2)+1)); err == nil {
-		d += time.Duration(n.Int64()) - d/4
-	}
-	if e, ok := errors.AsType[*wire.Error](err); ok {
-		d = max(d, e.Wait())
-	}
-	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -213,7 +213,7 @@ func (u *upload) spoolPart(ctx context.Context, p sealedData, sum hash.Hash) (st
 // It gives up when the directory is not writable, and returns errWithdrawn if the upload is
 // gone.
 func (u *upload) retryLocal(ctx context.Context, do func() error) error {
-	b := backoff{s: u.s}
+	b := retries{s: u.s}
 	for {
 		err := do()
 		if err == nil {

@@ -88,7 +88,7 @@ func (u *upload) create(ctx context.Context) error {
 		}
 	}
 	blob, err := retry(ctx, u, func() (wire.Blob, error) { return u.s.o.Blobs.CreateBlob(ctx, c) })
-	for b := (backoff{s: u.s}); isQuota(err) && b.tries < quotaTries; {
+	for b := (retries{s: u.s}); isQuota(err) && b.tries < quotaTries; {
 		// Blobs withdrawn just now may still be in the queue of deletions, or just gone.
 		more, e := u.s.freeing(ctx)
 		if e == nil && more {
@@ -146,7 +146,7 @@ func (u *upload) put(ctx context.Context, p sealedPart) error {
 	c := &content{u: u, part: p}
 	defer c.close()
 	defer u.track.move(p.Number, 0)
-	b := backoff{s: u.s}
+	b := retries{s: u.s}
 	for {
 		etag, err := u.putOnce(ctx, p.TransferPart, c)
 		c.forget()

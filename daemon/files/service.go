@@ -428,7 +428,7 @@ func (s *Service) lookDeletes(ctx context.Context) error {
 const deleteKept = 366 * 24 * time.Hour
 
 func (s *Service) deleteAll(ctx context.Context, list []store.Transfer) {
-	b := backoff{s: s}
+	b := retries{s: s}
 	failed := false
 	for _, t := range list {
 		for {
@@ -441,14 +441,14 @@ func (s *Service) deleteAll(ctx context.Context, list []store.Transfer) {
 				err = s.o.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteTransfer(t.ID) })
 			}
 			if err == nil {
-				b = backoff{s: s}
+				b = retries{s: s}
 				break
 			}
 			if b.enough(err) {
 				// The next scan tries again. The other deletions go on.
 				s.o.Logger.Warn("delete a blob", "error", err)
 				failed = true
-				b = backoff{s: s}
+				b = retries{s: s}
 				break
 			}
 			if b.wait(ctx, err) != nil {

@@ -62,7 +62,7 @@ type upload struct {
 
 // run retries the upload until it succeeds, fails for good, or ctx ends.
 func (u *upload) run(ctx context.Context) {
-	b := backoff{s: u.s}
+	b := retries{s: u.s}
 	for {
 		err := u.attempt(ctx)
 		if err == nil || errors.Is(err, errWithdrawn) && ctx.Err() == nil {
@@ -367,7 +367,7 @@ func (u *upload) complete(ctx context.Context, parts []wire.BlobPart) (wire.Blob
 // retry repeats a request until the server answers. A final error becomes a failure or
 // errLost (see refusal).
 func retry[R any](ctx context.Context, u *upload, ask func() (R, error)) (R, error) {
-	b := backoff{s: u.s}
+	b := retries{s: u.s}
 	for {
 		r, err := ask()
 		if err == nil {

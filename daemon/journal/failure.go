@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"secmsg/daemon/store"
+	"secmsg/rpc/backoff"
 	"secmsg/rpc/local"
 )
 
@@ -117,11 +118,7 @@ func (j *Journal) Fail(ctx context.Context, p local.FailParams) (local.Failed, e
 
 // pauseAfter returns the delay after the n-th failed attempt.
 func pauseAfter(n int) time.Duration {
-	d := attemptPause
-	for ; n > 1 && d < attemptPauseMax; n-- {
-		d *= 2
-	}
-	return min(d, attemptPauseMax)
+	return backoff.New(attemptPause, attemptPauseMax).After(n-1, 0)
 }
 
 // deadLetters describes the dead letters of a consumer.

@@ -4,16 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
+	"secmsg/rpc/backoff"
 	"secmsg/rpc/wire"
-)
-
-// Backoff: doubling, with jitter of half the delay in both directions, so that the clients
-// of a restarted server do not reconnect at the same time.
-const (
-	backoffMultiplier = 2
-	backoffJitter     = 0.5
 )
 
 const (
@@ -30,10 +22,11 @@ const (
 // waiter computes and waits the delays between connection attempts. It is not safe for
 // concurrent use.
 type waiter struct {
-	b       backoff.ExponentialBackOff
-	max     time.Duration
-	network func() string // see Options.Network; nil: never changes
+	// constant
+	min, max time.Duration
+	network  func() string // see Options.Network; nil: never changes
 
+	tries   int       // failed attempts since the last reset
 	began   time.Time // start of the outage; zero before the first failure
 	attempt time.Time // start of the last attempt
 	at      string    // network at the start of the last attempt
@@ -43,18 +36,12 @@ func newWaiter(t Timing, network func() string) *waiter {
 	if network == nil {
 		network = func() string { return "" }
 	}
-	w := &waiter{max: t.BackoffMax, network: network, b: backoff.ExponentialBackOff{
-		InitialInterval: t.BackoffMin, MaxInterval: t.BackoffMax,
-		Multiplier: backoffMultiplier, RandomizationFactor: backoffJitter,
-	}}
-	w.reset()
-	return w
+	return &waiter{min: t.BackoffMin, max: t.BackoffMax, network: network}
 }
 
 // reset returns to the shortest delay.
 func (w *waiter) reset() {
-	w.began = time.Time{}
-	w.b.Reset()
+	w.began, w.tries = time.Time{}, 0
 }
 
 // begin marks the start of an attempt.
@@ -67,8 +54,10 @@ func (w *waiter) next(err error) (wait, asked time.Duration) {
 	if w.began.IsZero() {
 		w.began = now
 	}
-	w.b.MaxInterval = min(w.max, max(eagerWait, now.Sub(w.began)/eagerPart))
-	wait = min(w.b.NextBackOff(), w.max)
+	asked = min(Wait(err), backoff.MaxWish)
+	longest := min(w.max, max(eagerWait, now.Sub(w.began)/eagerPart))
+	wait = backoff.New(w.min, longest).After(w.tries, asked)
+	w.tries++
 	switch KindOf(err) {
 	case KindRefused, KindVersion, KindUntrusted:
 		// A retry after one second is pointless.
@@ -76,8 +65,7 @@ func (w *waiter) next(err error) (wait, asked time.Duration) {
 			wait = max(wait, w.max/2)
 		}
 	}
-	asked = min(Wait(err), wire.MaxRetryAfter)
-	return max(wait, asked), asked
+	return wait, asked
 }
 
 // sleep waits after err. A kick, including one during the attempt, and a change of the

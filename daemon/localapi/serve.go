@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"secmsg/rpc/backoff"
 	"secmsg/rpc/local"
 )
 
@@ -48,11 +49,10 @@ func Serve(ctx context.Context, ln net.Listener, b Backend, logger *slog.Logger)
 	defer cancel()
 	defer ln.Close()
 
-	pause := acceptPauseMin
-	for {
+	for tries := 0; ; {
 		c, err := ln.Accept()
 		if err == nil {
-			pause = acceptPauseMin
+			tries = 0
 			s.admit(ctx, c)
 			continue
 		}
@@ -62,13 +62,14 @@ func Serve(ctx context.Context, ln net.Listener, b Backend, logger *slog.Logger)
 		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("accept on the socket: %w", err)
 		}
+		pause := backoff.New(acceptPauseMin, acceptPauseMax).After(tries, 0)
+		tries++
 		logger.Warn("accept on the socket failed", "error", err, "retry", pause)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, acceptPauseMax)
 	}
 }
 
