@@ -1,5 +1,5 @@
-# Every command finds the daemon, wherever it was started, and no daemon belongs
-# to the place where it happened to be started.
+# Every command finds the daemon, wherever the daemon was started, and no daemon is tied to
+# the session or unit that happened to start it.
 
 fresh bob
 job bob 'secmsg send alice 1' >/dev/null
@@ -13,7 +13,7 @@ o=$(login bob 'secmsg status')
 [[ $o = *connected* ]]
 say $? 'a system unit starts the daemon, then a login' "$o"
 
-# The session of a login shell makes /run/user; its end takes it away again.
+# The session of a login shell creates /run/user; its end removes it.
 fresh bob
 rm -f /home/bob/go
 login bob 'until [ -e go ]; do sleep 0.5; done' &
@@ -31,12 +31,12 @@ o=$(login bob 'secmsg status')
 say $? 'and a login again' "$o"
 n=$(wc -l </home/bob/.local/state/secmsg/daemon.log)
 [ "$n" -lt 200 ]
-say $? 'without daemons started in vain (lines of daemon.log)' "$n"
+say $? 'without superfluous starts of daemons (lines of daemon.log)' "$n"
 
 fresh bob
 login bob 'secmsg status' >/dev/null
 gone bob
-say $? 'a daemon that a login started does not hold the session' "$(loginctl; systemctl status "user@$(uid bob)" --no-pager | tail -20)"
+say $? 'a daemon started by a login does not keep the session open' "$(loginctl; systemctl status "user@$(uid bob)" --no-pager | tail -20)"
 
 fresh bob
 lingers bob
@@ -50,7 +50,7 @@ lingers bob
 unit bob PrivateNetwork=yes -- secmsg status >/dev/null
 o=$(login bob 'secmsg send alice 6 --wait server --timeout 60s; echo rc=$?')
 [[ $o = *rc=0* ]]
-say $? 'a command in a sandbox: the daemon has none of it' "$o"
+say $? 'a command in a sandbox: the daemon is outside of it' "$o"
 
 fresh bob
 job bob 'secmsg status' >/dev/null
@@ -76,5 +76,5 @@ kill -STOP "$p"
 o=$(job bob 'secmsg status; echo rc=$?')
 kill -CONT "$p"
 [[ $o = *"$p"* && $o = *rc=7* ]]
-say $? 'a stopped daemon is named, exit 7' "$o"
+say $? 'a stopped daemon is reported, exit 7' "$o"
 fresh bob

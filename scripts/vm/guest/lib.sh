@@ -1,11 +1,11 @@
-# What the trials share. Each trial prints one line, ok or FAULT, by say. Nothing
-# here measures time: waits end when it is so, or after a generous bound.
+# Functions of the trials. Each trial prints one line, ok or FAULT, with say. Nothing here
+# measures time: waits end when their condition holds, or after a generous bound.
 
-patience=120 # seconds that anything may take in an emulated, loaded machine
+patience=120 # seconds that one wait may take on an emulated, loaded machine
 faults=0
 trials=0
 
-# say STATUS NAME DETAIL: STATUS is that of the last test.
+# say STATUS NAME DETAIL prints the result of a trial, whose test exited with STATUS.
 say() {
     trials=$((trials + 1))
     if [ "$1" = 0 ]; then
@@ -16,7 +16,7 @@ say() {
     fi
 }
 
-# until_true COMMAND...: waits until it succeeds.
+# until_true COMMAND... waits until the command succeeds.
 until_true() {
     local end=$((SECONDS + patience))
     until "$@" >/dev/null 2>&1; do
@@ -25,15 +25,15 @@ until_true() {
     done
 }
 
-# login USER COMMAND: in a real login session, which ends with the command.
+# login USER COMMAND runs it in a real login session, which ends with the command.
 login() { timeout $patience ssh "$1@localhost" "$2" 2>&1; }
 
-# job USER COMMAND: as cron runs it, without a session and with little in the environment.
+# job USER COMMAND runs it like cron: without a session and with a minimal environment.
 job() {
     (cd "/home/$1" && timeout $patience runuser -u "$1" -- env -i HOME="/home/$1" LOGNAME="$1" PATH=/usr/local/bin:/usr/bin:/bin SHELL=/bin/sh sh -c "$2") 2>&1
 }
 
-# cron USER COMMAND: by cron itself, now instead of at the next boot.
+# cron USER COMMAND runs it by cron itself, now instead of at the next boot.
 cron() {
     local out=/var/tmp/cron.$1
     rm -f "$out" "$out.rc"
@@ -47,7 +47,7 @@ cron() {
     [ "$(cat "$out.rc")" = 0 ]
 }
 
-# unit USER PROPERTY... -- COMMAND: in a system unit of its own, with User=.
+# unit USER PROPERTY... -- COMMAND runs it in a system unit of its own, with User=.
 unit() {
     local user=$1 properties=()
     shift
@@ -66,7 +66,7 @@ lingers() {
     until_true test -S "/run/user/$(uid "$1")/systemd/private"
 }
 
-# pid USER: the daemon's, as its lock names it; empty if no daemon runs.
+# pid USER prints the daemon's pid from its lock, or nothing if no daemon runs.
 pid() {
     local p _
     read -r p _ 2>/dev/null <"/home/$1/.local/share/secmsg/daemon.lock" || return 0
@@ -77,7 +77,7 @@ in_cgroup() { grep -q "$2" "/proc/$(pid "$1")/cgroup"; } # USER PART
 ask() { job "$1" 'secmsg --no-autostart status' | grep -q ' connected'; }
 main_pid() { systemctl show --value -p MainPID secmsg.service; }
 
-# fresh USER: nobody is logged in, nothing runs, nothing is installed.
+# fresh USER resets: nobody is logged in, nothing runs, nothing is installed.
 fresh() {
     local p
     job "$1" 'secmsg daemon uninstall -q' >/dev/null
@@ -92,6 +92,6 @@ fresh() {
     install -m755 /host/secmsg /usr/local/bin/secmsg
 }
 
-# score FILE...: the exposure that systemd-analyze security prints.
+# score FILE... prints the exposure level of systemd-analyze security.
 score() { SYSTEMD_COLORS=0 systemd-analyze "$@" --no-pager | sed -n 's/.*Overall exposure level.*: \([0-9.]*\) .*/\1/p'; }
 at_most() { awk "BEGIN { exit !(\"$1\" != \"\" && $1 + 0 <= $2) }"; }

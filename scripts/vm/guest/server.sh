@@ -1,4 +1,4 @@
-# The server by the unit that OPERATIONS.md prints.
+# The server, run by the unit in serverd/OPERATIONS.md.
 
 o=$(systemd-analyze verify /etc/systemd/system/secmsg.service 2>&1 && echo clean)
 [ "$o" = clean ]
@@ -11,9 +11,9 @@ healthy
 say $? 'the server is healthy under its sandbox' "$(secmsg admin check --data /var/lib/secmsg 2>&1)"
 o=$(systemctl status secmsg --no-pager)
 [[ $o = *'Status: "serves api, relay, media; '* ]]
-say $? 'systemctl status says how the server stands' "$o"
+say $? 'systemctl status shows the state of the server' "$o"
 
-configure() { # appends standard input to the configuration that init made
+configure() { # appends standard input to the configuration created by init
     cp /var/tmp/config /var/lib/secmsg/config.yaml
     cat >>/var/lib/secmsg/config.yaml
     systemctl restart secmsg
@@ -41,7 +41,7 @@ systemctl daemon-reload
 printf 'blob:\n  dir: /srv/blobs\n' | configure
 o=$(login bob 'secmsg file send alice /etc/hostname -q; echo rc=$?')
 [[ $o = *rc=0* && -n $(find /srv/blobs -type f) ]]
-say $? 'files in a directory of their own' "$o"
+say $? 'files in a separate directory' "$o"
 rm -r /etc/systemd/system/secmsg.service.d
 systemctl daemon-reload
 configure </dev/null
@@ -51,15 +51,15 @@ perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(LocalPort => 8443, Listen
 until_true sh -c 'ss -ltn | grep -q :8443'
 systemctl start secmsg 2>/dev/null
 until_true systemctl -q is-active secmsg
-say $? 'a port that is taken at the start delays the server' "$(systemctl status secmsg --no-pager | tail -5)"
+say $? 'a port in use at the start delays the server' "$(systemctl status secmsg --no-pager | tail -5)"
 wait
 n=$(systemctl show --value -p NRestarts secmsg)
 configure <<<'nonsense: true' 2>/dev/null
 sleep 5
 [ "$(systemctl is-active secmsg)" = failed ] && [ "$(systemctl show --value -p NRestarts secmsg)" -le "$n" ]
-say $? 'a wrong option is not tried again and again' "$(systemctl status secmsg --no-pager | tail -5)"
+say $? 'a wrong option does not cause repeated restarts' "$(systemctl status secmsg --no-pager | tail -5)"
 configure </dev/null
-say $? 'and once it is mended the server starts' "$(systemctl status secmsg --no-pager | tail -5)"
+say $? 'and once it is fixed the server starts' "$(systemctl status secmsg --no-pager | tail -5)"
 
 p=$(main_pid)
 kill -KILL "$p"
@@ -73,10 +73,10 @@ say $? 'and clients with it' "$o"
 install -m755 /host/secmsg /usr/local/bin/secmsg
 o=$(secmsg admin stats --data /var/lib/secmsg)
 [[ $o = *'binary was replaced'* ]]
-say $? 'stats tell of a server from before an upgrade' "$o"
+say $? 'stats warn of a server that runs the binary from before an upgrade' "$o"
 systemctl restart secmsg
 
-# The watchdog, with a shorter time than the unit's.
+# The watchdog, with a shorter interval than in the unit.
 mkdir -p /run/systemd/system/secmsg.service.d
 printf '[Service]\nWatchdogSec=8s\n' >/run/systemd/system/secmsg.service.d/w.conf
 systemctl daemon-reload
@@ -85,7 +85,7 @@ since=$(date +%s)
 p=$(main_pid)
 sleep 20
 [ "$(main_pid)" = "$p" ]
-say $? 'the watchdog leaves a living server alone' "$(journalctl -u secmsg --no-pager -o cat --since "@$since")"
+say $? 'the watchdog does not restart a healthy server' "$(journalctl -u secmsg --no-pager -o cat --since "@$since")"
 kill -STOP "$p"
 until_true back
 say $? 'a server that hangs is restarted' "$(journalctl -u secmsg --no-pager -o cat --since "@$since" | tail -5)"

@@ -1,11 +1,11 @@
-# The service of `daemon install`, and the jobs and upgrades around it.
+# The service of `daemon install`, with jobs and upgrades.
 
 fresh alice
 o=$(login alice 'secmsg status >/dev/null; secmsg daemon install; echo rc=$?; systemctl --user is-active secmsg.service; secmsg status; systemctl --user is-system-running')
 [[ $o = *rc=0*$'\n'active$'\n'*connected*$'\n'running* ]]
 say $? 'install takes over from a running daemon' "$o"
 [[ $o = *enable-linger* ]]
-say $? 'install tells of linger when it is off' "$o"
+say $? 'install mentions linger when it is off' "$o"
 o=$(login alice 'systemd-analyze --user verify .config/systemd/user/secmsg.service .config/systemd/user/secmsg.socket && echo clean')
 [ "$o" = clean ]
 say $? 'verify of the user units' "$o"
@@ -23,7 +23,7 @@ say $? 'a job while logged out, then a login: the service runs' "$o"
 loginctl enable-linger alice
 o=$(login alice 'secmsg daemon install; echo rc=$?')
 [[ $o = *rc=0* && $o != *enable-linger* ]]
-say $? 'install says nothing of linger when it is on' "$o"
+say $? 'install does not mention linger when it is on' "$o"
 o=$(cron alice 'secmsg send bob 2') && in_cgroup alice secmsg.service
 say $? 'with linger a cron job is served by the service' "$o"
 o=$(job alice 'XDG_RUNTIME_DIR=/run/user/0 secmsg daemon install -o json')
@@ -41,30 +41,30 @@ login alice 'secmsg status' >/dev/null
 install -m755 /host/secmsg /usr/local/bin/secmsg
 o=$(login alice 'secmsg status')
 [[ $o = *upgrade* ]]
-say $? 'status tells of a daemon from before an upgrade' "$o"
+say $? 'status warns of a daemon that runs the binary from before an upgrade' "$o"
 o=$(login alice 'secmsg daemon install; secmsg status')
 [[ $o != *upgrade* && $(readlink "/proc/$(pid alice)/exe") = /usr/local/bin/secmsg ]]
 say $? 'install after an upgrade runs the new binary' "$o $(readlink "/proc/$(pid alice)/exe")"
 p=$(pid alice)
 login alice 'secmsg daemon install' >/dev/null
 [ "$p" = "$(pid alice)" ]
-say $? 'install again restarts nothing' "$p $(pid alice)"
+say $? 'a second install restarts nothing' "$p $(pid alice)"
 
 o=$(login alice 'systemctl --user status secmsg.service --no-pager')
 [[ $o = *'Status: "1 account, connected"'* ]]
-say $? 'systemctl status says how the daemon stands' "$o"
+say $? 'systemctl status shows the state of the daemon' "$o"
 o=$(journalctl -q --no-pager -o cat -n 1 _SYSTEMD_USER_UNIT=secmsg.service _UID="$(uid alice)" -g 'daemon runs')
 [[ $o = 'level=INFO msg="daemon runs"'* ]]
-say $? 'the journal has no second time' "$o"
+say $? 'lines in the journal have no second timestamp' "$o"
 
-# Five starts that fail, with a command waiting all the while.
+# Five failing starts while a command waits.
 login alice 'chmod 755 .local/share/secmsg; systemctl --user restart secmsg.service' >/dev/null
 o=$(login alice 'for i in 1 2 3 4 5 6; do secmsg send bob x; sleep 2; done; systemctl --user is-active secmsg.socket')
 [[ $o = *'open to other users'* ]]
-say $? 'a service that cannot start: commands say why' "$o"
+say $? 'a service that cannot start: commands report why' "$o"
 o=$(login alice 'chmod 700 .local/share/secmsg; secmsg status; systemctl --user is-active secmsg.socket secmsg.service')
 [[ $o = *connected*$'\n'active$'\n'active ]] && in_cgroup alice secmsg.service
-say $? 'and it runs again once the cause is mended' "$o"
+say $? 'and it runs again once the cause is fixed' "$o"
 o=$(journalctl -q --no-pager -o cat -p err _SYSTEMD_USER_UNIT=secmsg.service _UID="$(uid alice)" | grep 'open to other users')
 [ -n "$o" ]
 say $? 'its errors are errors in the journal' "$o"
@@ -74,7 +74,7 @@ login alice 'systemctl --user restart secmsg.service; sleep 12' >/dev/null
 mv /usr/local/bin/away /usr/local/bin/secmsg
 o=$(login alice 'secmsg status; systemctl --user is-active secmsg.socket')
 [[ $o = *connected*$'\n'active ]] && in_cgroup alice secmsg.service
-say $? 'a binary that was away for a while: the service comes back' "$o"
+say $? 'a binary that was missing for a while: the service comes back' "$o"
 
 for signal in KILL ABRT; do
     since=$(date +%s)
@@ -116,7 +116,7 @@ fresh alice
 sysctl -q kernel.unprivileged_userns_clone=0
 o=$(login alice 'secmsg daemon install -o json; secmsg status; systemctl --user is-system-running')
 [[ $o = *'"sandbox":false'*connected*running* ]]
-say $? 'install without user namespaces leaves their lines out' "$o"
+say $? 'install without user namespaces omits the lines that need them' "$o"
 sysctl -q kernel.unprivileged_userns_clone=1
 
 fresh alice
@@ -131,12 +131,12 @@ ln -sfn /opt/2/secmsg /usr/local/bin/linked
 rm -r '/opt/1 $HOME %h'
 o=$(login alice 'systemctl --user restart secmsg.service; linked status')
 [[ $o = *connected* && $(readlink "/proc/$(pid alice)/exe") = /opt/2/secmsg ]]
-say $? 'and the service survives an upgrade of where it leads' "$o"
+say $? 'and the service survives an upgrade of the link'\''s target' "$o"
 mkdir -p '/opt/odd $HOME %h'
 install -m755 /host/secmsg '/opt/odd $HOME %h/sec msg'
 o=$(login alice '"/opt/odd \$HOME %h/sec msg" daemon install; secmsg status')
 [[ $o = *connected* && $(readlink "/proc/$(pid alice)/exe") = '/opt/odd $HOME %h/sec msg' ]]
-say $? 'a binary of an odd name' "$o"
+say $? 'a binary with an unusual name' "$o"
 
 fresh carol
 o=$(login carol "umask 077; echo pw >pp; secmsg join '$(cat /var/tmp/invite)' --name carol --passphrase-file pp -q; secmsg daemon install -q
@@ -146,7 +146,7 @@ loginctl enable-linger carol
 until_true ask carol
 say $? 'LoadCredential= unlocks the profile of the service' "$o"
 
-# A system unit for a user, with a credential that is encrypted on disk.
+# A system unit for a user, with a credential encrypted on disk.
 fresh carol
 mkdir -p /etc/credstore.encrypted
 echo -n pw | systemd-creds encrypt --name=secmsg.passphrase - /etc/credstore.encrypted/carol 2>/dev/null

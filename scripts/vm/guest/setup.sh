@@ -1,8 +1,8 @@
-# In the guest, once: the server by the unit that OPERATIONS.md prints, alice and
-# bob, who know each other, and an invite for more.
+# Run once in the guest: sets up the server with the unit in serverd/OPERATIONS.md, alice and
+# bob as mutual contacts, and an invite for further users.
 set -e
 install -m755 /host/secmsg /usr/local/bin/secmsg
-# The first indented block after the unit's path.
+# The unit is the first indented block after the unit's path.
 awk '/^`\/etc\/systemd\/system\/secmsg.service`/ { unit = 1; next }
      unit && /^[^ ]/ { exit }
      unit { sub(/^    /, ""); print }' /host/OPERATIONS.md >/etc/systemd/system/secmsg.service
