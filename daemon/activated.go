@@ -40,14 +40,14 @@ func givenSocket() (*socket, error) {
 		return nil, fmt.Errorf("socket activation: %w", err)
 	}
 	if len(inherited) > 1 {
-		return nil, fmt.Errorf("socket activation: %d sockets, one is wanted", len(inherited))
+		return nil, fmt.Errorf("socket activation: got %d sockets instead of one", len(inherited))
 	}
 	if len(inherited) == 0 {
 		return nil, nil
 	}
 	ln, ok := inherited[0].(*net.UnixListener)
 	if !ok {
-		return nil, errors.New("socket activation: it is not a Unix socket")
+		return nil, errors.New("socket activation: the socket is not a Unix socket")
 	}
 	return &socket{ln: ln}, nil
 }
@@ -66,7 +66,7 @@ func runActivated(ctx context.Context, cfg config.Client, given *socket, logger 
 		}
 		why, ok := errors.AsType[*local.Error](err)
 		if !ok {
-			why = local.Errorf(local.CodeNoDaemon, "the daemon does not start").WithHint("its log says why")
+			why = local.Errorf(local.CodeNoDaemon, "the daemon does not start").WithHint("for the reason, see the daemon's log")
 		}
 		localapi.Refuse(given.ln, why, logger)
 		if why.Code != local.CodeUsage || !managed() {
@@ -74,7 +74,7 @@ func runActivated(ctx context.Context, cfg config.Client, given *socket, logger 
 		}
 		if why.Message != told {
 			told, tries = why.Message, 0
-			logger.Error("the daemon does not start; it tries again until the cause is mended", "error", why.Message, "hint", why.Hint)
+			logger.Error("the daemon does not start; it retries until the cause is fixed", "error", why.Message, "hint", why.Hint)
 			tell(logger, sd.SdNotifyReady)
 			tell(logger, "STATUS=does not start: "+why.Message)
 		}

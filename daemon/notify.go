@@ -11,7 +11,7 @@ import (
 // tell sends a state to the service manager, if there is one.
 func tell(logger *slog.Logger, state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
-		logger.Warn("notify the service manager", "error", err)
+		logger.Warn("cannot notify the service manager", "error", err)
 	}
 }
 
@@ -20,7 +20,7 @@ func tell(logger *slog.Logger, state string) {
 func watch(ctx context.Context, logger *slog.Logger, alive func(context.Context) error) {
 	interval, err := sd.SdWatchdogEnabled(false)
 	if err != nil {
-		logger.Warn("watchdog", "error", err)
+		logger.Warn("cannot read the watchdog settings", "error", err)
 	}
 	if interval <= 0 {
 		return
@@ -35,7 +35,7 @@ func watch(ctx context.Context, logger *slog.Logger, alive func(context.Context)
 			tell(logger, sd.SdNotifyWatchdog)
 		} else if ctx.Err() == nil {
 			// No answer: the service manager ends and restarts the daemon.
-			logger.Error("the daemon is not well", "error", err)
+			logger.Error("health check failed", "error", err)
 		}
 		select {
 		case <-t.C:

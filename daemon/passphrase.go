@@ -50,7 +50,7 @@ func readPassphrase(path string) ([]byte, error) {
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	if len(line) == 0 || len(line) > seal.MaxPassphrase {
-		return nil, fmt.Errorf("read passphrase: the first line of %s has %d bytes", path, len(line))
+		return nil, fmt.Errorf("read passphrase: the first line of %s is empty or too long (%d bytes)", path, len(line))
 	}
 	return line, nil
 }

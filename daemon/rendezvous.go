@@ -51,7 +51,7 @@ func (d *Daemon) watchLock(ctx context.Context) {
 			return
 		}
 		if d.lock.Lost() {
-			d.fail(local.Errorf(local.CodeIO, "%s was removed or replaced: the daemon ends, since another one could run on the same profile", d.cfg.Paths.Lock))
+			d.fail(local.Errorf(local.CodeIO, "%s was removed or replaced; the daemon stops, since another one could be running on the same profile", d.cfg.Paths.Lock))
 			return
 		}
 	}
@@ -60,7 +60,7 @@ func (d *Daemon) watchLock(ctx context.Context) {
 // tellClients writes the daemon's state into its lock.
 func (d *Daemon) tellClients(state string) {
 	if err := d.lock.SetState(state); err != nil {
-		d.logger.Warn("tell the state to clients", "state", state, "error", err)
+		d.logger.Warn("cannot write the state of the daemon to its lock file", "state", state, "error", err)
 	}
 }
 

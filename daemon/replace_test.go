@@ -169,7 +169,7 @@ func TestOlderManifestIsNotFollowed(t *testing.T) {
 	old.run()
 	eventually(t, "it says that the list is old", func() bool {
 		e := old.status().Error
-		return e != nil && strings.Contains(e.Message, "older list")
+		return e != nil && strings.Contains(e.Message, "outdated device list")
 	})
 	if d := old.status().Device; d != device {
 		t.Errorf("it became another device: %s, was %s", d, device)

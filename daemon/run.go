@@ -147,7 +147,7 @@ func damaged(path string, err error) error {
 		return errors.Join(err, moveErr)
 	}
 	return fmt.Errorf("%w (%w)", local.Errorf(local.CodeIO, "the profile's database is damaged; it was set aside as %s", to).
-		WithHint("the next start begins with an empty profile"), err)
+		WithHint("the next start creates an empty profile"), err)
 }
 
 // unusable says why a database could not be opened, where the system's own words

@@ -25,7 +25,7 @@ func (d *Daemon) tellStatus(ctx context.Context) {
 // statusLine describes the daemon in a few words.
 func statusLine(locked bool, accounts, up int) string {
 	if locked {
-		return "locked; to unlock it: secmsg unlock"
+		return "locked; unlock with: secmsg unlock"
 	}
 	return accountsLine(accounts, up)
 }

@@ -32,7 +32,7 @@ func takeLock(ctx context.Context, cfg config.Client, logger *slog.Logger) (*loc
 	defer cancel()
 	pid, stopErr := stopStray(ctx, cfg)
 	if stopErr != nil {
-		logger.Warn("take over from the other daemon", "error", stopErr)
+		logger.Warn("cannot take over from the other daemon", "error", stopErr)
 		return nil, err
 	}
 	for {
@@ -76,7 +76,7 @@ func stopStray(ctx context.Context, cfg config.Client) (pid int, err error) {
 	defer c.Close()
 	h := c.Hello()
 	if h.PID == os.Getpid() || h.Unit != "" && !strings.HasPrefix(h.Unit, local.TransientPrefix) {
-		return 0, local.Errorf(local.CodeInUse, "another service runs on this profile, pid %d", h.PID)
+		return 0, local.Errorf(local.CodeInUse, "another service is running on this profile (pid %d)", h.PID)
 	}
 	return h.PID, c.StopIfIdle(ctx)
 }

@@ -155,7 +155,7 @@ func probeText(r local.CheckResult) string {
 // its identity, a suspended account or a removed device.
 func checkError(r local.CheckResult) error {
 	if r.Error == nil {
-		return local.Errorf(local.CodeUnreachable, "%s: the probe did not come back", r.Name)
+		return local.Errorf(local.CodeUnreachable, "%s: the probe did not return", r.Name)
 	}
 	e := *r.Error
 	e.Message = r.Name + ": " + e.Message

@@ -62,7 +62,7 @@ func TestNewerCommand(t *testing.T) {
 	}
 	r := run(newer, "status")
 	version("v1.0.9", r)
-	if !strings.Contains(r.stderr, "older version v1.0.9 and was not restarted: it serves other commands (1)") || !strings.Contains(r.stderr, "secmsg daemon stop") {
+	if !strings.Contains(r.stderr, "older version v1.0.9 and was not restarted: it is serving other commands (1)") || !strings.Contains(r.stderr, "secmsg daemon stop") {
 		t.Errorf("stderr: %s", r.stderr)
 	}
 	if r := run(newer, "-q", "status"); r.stderr != "" {

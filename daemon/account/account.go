@@ -281,7 +281,7 @@ func (a *Account) runEngine(ctx context.Context) {
 
 func (a *Account) ended(what string, ctx context.Context, err error) {
 	if ctx.Err() == nil {
-		a.shared.Logger.Error(what+" ended by itself", "account", int64(a.id), "error", err)
+		a.shared.Logger.Error(what+" ended unexpectedly", "account", int64(a.id), "error", err)
 		a.shared.Fail(fmt.Errorf("%s of account %d ended: %w", what, a.id, err))
 	}
 }

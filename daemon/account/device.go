@@ -20,13 +20,13 @@ import (
 
 // Why an account does not connect any more, for people.
 const (
-	stoppedCopy    = "another copy of this device is connected; this one stays off"
+	stoppedCopy    = "another copy of this device is connected; this one stays disconnected"
 	stoppedRevoked = "this device was removed from its account"
-	stoppedLinked  = "this copy of the device is old: a newer one was connected since"
+	stoppedLinked  = "this copy of the device is outdated: a newer copy has connected since"
 	// stoppedUnproven is shown while the server says stoppedRevoked without proof.
-	stoppedUnproven = "the server says that this device was removed from its account, which nothing signed by the account confirms; it is tried again"
+	stoppedUnproven = "the server says that this device was removed from its account, but shows no proof signed by the account; retrying"
 	// shownOlder is shown while the server has another list of devices than this one.
-	shownOlder = "the server shows an older list of this account's devices than this one knows; this copy waits for the newest one before it becomes a new device"
+	shownOlder = "the server shows an outdated device list of this account; this copy waits for the newest list before it becomes a new device"
 )
 
 func stoppedError(why string) *local.Error {
@@ -85,7 +85,7 @@ func (a *Account) removed() bool {
 		return err
 	})
 	if err != nil {
-		a.shared.Logger.Error("look for this device in its manifest", "account", int64(a.id), "error", err)
+		a.shared.Logger.Error("cannot look for this device in its manifest", "account", int64(a.id), "error", err)
 	}
 	return err == nil && removed
 }
@@ -108,7 +108,7 @@ func (a *Account) unproven() *ending {
 func (a *Account) tellWhy(why string) {
 	err := a.shared.Store.Update(context.WithoutCancel(a.shared.Work), func(tx *store.Tx) error { return a.system(tx, why) })
 	if err != nil {
-		a.shared.Logger.Error("tell why the account is stopped", "account", int64(a.id), "error", err)
+		a.shared.Logger.Error("cannot record why the account is stopped", "account", int64(a.id), "error", err)
 	}
 }
 
@@ -127,7 +127,7 @@ func (a *Account) halt(why string, keep bool) *ending {
 		err = a.Reload(ctx)
 	}
 	if err != nil {
-		a.shared.Logger.Error("stop account", "account", int64(a.id), "error", err)
+		a.shared.Logger.Error("cannot stop the account", "account", int64(a.id), "error", err)
 	}
 	return &ending{err: stoppedError(why)}
 }
@@ -202,7 +202,7 @@ func (a *Account) replaceUntilDone(ctx context.Context) *ending {
 		case errors.Is(err, keyring.ErrOlder):
 			a.shown(shownOlder)
 		}
-		a.shared.Logger.Warn("enrol as a new device", "account", int64(a.id), "error", err)
+		a.shared.Logger.Warn("cannot enrol as a new device", "account", int64(a.id), "error", err)
 		t := time.NewTimer(again.After(tries, link.Wait(err)))
 		select {
 		case <-t.C:
@@ -261,7 +261,7 @@ func (a *Account) replaceOnce(ctx context.Context) error {
 		if err := s.Keyring.FinishReplacement(tx, a.id); err != nil {
 			return err
 		}
-		return a.system(tx, "this copy of the device was old; it goes on as a new device of the account")
+		return a.system(tx, "this copy of the device was outdated; it continues as a new device of the account")
 	})
 	if err != nil {
 		return err

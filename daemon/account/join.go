@@ -34,10 +34,10 @@ func CheckJoin(p local.JoinParams) (Joining, error) {
 	invite, err := identity.ParseInvite(p.Invite)
 	if err != nil {
 		// The text is a secret and is not quoted.
-		return Joining{}, local.Errorf(local.CodeUsage, "this is not an invite: it has the form secmsg://HOST/join#TOKEN.FINGERPRINT")
+		return Joining{}, local.Errorf(local.CodeUsage, "this is not an invite; an invite has the form secmsg://HOST/join#TOKEN.FINGERPRINT")
 	}
 	if err := identity.ValidUser(p.Name); err != nil {
-		return Joining{}, local.Errorf(local.CodeUsage, "%q cannot be a name: a to z, 0 to 9, dot, hyphen and underscore, at most %d", p.Name, identity.MaxUser)
+		return Joining{}, local.Errorf(local.CodeUsage, "%q cannot be an account name; allowed are a to z, 0 to 9, dot, hyphen and underscore, at most %d characters", p.Name, identity.MaxUser)
 	}
 	name := p.DeviceName
 	if name == "" {
@@ -46,7 +46,7 @@ func CheckJoin(p local.JoinParams) (Joining, error) {
 		}
 	}
 	if err := identity.ValidDeviceName(name); err != nil {
-		return Joining{}, local.Errorf(local.CodeUsage, "the device name is empty, too long or has characters that cannot be seen")
+		return Joining{}, local.Errorf(local.CodeUsage, "the device name is empty, too long or has invisible characters")
 	}
 	return Joining{invite: invite, name: p.Name, deviceName: name, passphrase: []byte(p.Passphrase)}, nil
 }
@@ -86,7 +86,7 @@ func (s *Shared) Join(ctx context.Context, j Joining) (row store.Account, isNew 
 		return row, false, errors.Join(err, s.undoJoin(ctx, id, freshKey, err))
 	}
 	if answer.Address != addr.String() {
-		return row, false, local.Errorf(local.CodeUntrusted, "the server registered another name than was asked for")
+		return row, false, local.Errorf(local.CodeUntrusted, "the server registered a different name than the requested one")
 	}
 	if err := trust.AdmitRegistration(realm.Root.Raw, addr, pub, answer.Chain, time.Now()); err != nil {
 		return row, false, err
@@ -104,7 +104,7 @@ func (s *Shared) profileKey(j Joining) (fresh bool, err error) {
 	case len(j.passphrase) == 0:
 		return false, nil
 	case !s.Keyring.Protected():
-		return false, local.Errorf(local.CodeUsage, "the profile exists and has no passphrase")
+		return false, local.Errorf(local.CodeUsage, "the profile already exists without a passphrase")
 	}
 	return false, s.Unlock(j.passphrase)
 }
@@ -137,7 +137,7 @@ func (s *Shared) joinedBefore(ctx context.Context, addr identity.Address, token 
 	case string(row.Invite) == string(token[:]):
 		return &row, nil
 	}
-	return nil, local.Errorf(local.CodeUsage, "%s is an account of this profile already", addr)
+	return nil, local.Errorf(local.CodeUsage, "%s already is an account of this profile", addr)
 }
 
 // commitKeys makes the account's keys, or takes those of an earlier try.

@@ -39,7 +39,7 @@ func (c callMedia) Open(ctx context.Context, caller bool, m local.CallMedia, s c
 			continue
 		}
 		if !filepath.IsAbs(spec) {
-			return nil, local.Errorf(local.CodeUsage, "a path of media must be absolute: %q", spec)
+			return nil, local.Errorf(local.CodeUsage, "the media path %q is not absolute", spec)
 		}
 	}
 	o := media.Options{Logger: c.logger, RelayOnly: m.RelayOnly, Loopback: isLoopback(c.server)}
@@ -47,9 +47,9 @@ func (c callMedia) Open(ctx context.Context, caller bool, m local.CallMedia, s c
 	var err error
 	if o.ICEServers, err = c.servers(ctx); err != nil {
 		if m.RelayOnly {
-			return nil, local.Errorf(local.CodeUnreachable, "the server has no relay for calls now: %v", local.As(codes.Local(err)))
+			return nil, local.Errorf(local.CodeUnreachable, "the server cannot relay calls at the moment: %v", local.As(codes.Local(err)))
 		}
-		c.logger.Info("a call goes without a media server", "error", err)
+		c.logger.Info("calling without a media server", "error", err)
 	}
 	if err := distinct(m); err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func distinct(m local.CallMedia) error {
 			a, errIn := os.Stat(in)
 			b, errOut := os.Stat(out)
 			if filepath.IsAbs(in) && filepath.IsAbs(out) && errIn == nil && errOut == nil && os.SameFile(a, b) {
-				return local.Errorf(local.CodeUsage, "%s cannot be source and destination of one call", in)
+				return local.Errorf(local.CodeUsage, "%s cannot be both a source and a destination of a call", in)
 			}
 		}
 	}
@@ -99,7 +99,7 @@ func ready(ctx context.Context, in media.Sources) error {
 	for kind, source := range map[media.Kind]media.Source{media.Audio: in.Audio, media.Video: in.Video} {
 		if r, ok := source.(media.Readier); ok {
 			if err := r.Ready(ctx); err != nil {
-				return fmt.Errorf("the source of %s: %w", kind, err)
+				return fmt.Errorf("%s source: %w", kind, err)
 			}
 		}
 	}
@@ -217,7 +217,7 @@ func openSinks(m local.CallMedia, s call.Streams) (out media.Sinks, err error) {
 	}
 	if m.Play {
 		if out.Muxed != nil {
-			return out, local.Errorf(local.CodeUsage, "a call is either played or written to a file of sound and pictures")
+			return out, local.Errorf(local.CodeUsage, "a call cannot be both played and recorded to a .webm or .mkv file")
 		}
 		if out.Muxed, err = media.OpenPlayer(); err != nil {
 			return out, err
@@ -239,7 +239,7 @@ func pictureSize(size string) (width, height int, err error) {
 	width, errW := strconv.Atoi(w)
 	height, errH := strconv.Atoi(h)
 	if !ok || errW != nil || errH != nil {
-		return 0, 0, local.Errorf(local.CodeUsage, "the size of pictures is %q, not WIDTHxHEIGHT, such as 1280x720", size)
+		return 0, 0, local.Errorf(local.CodeUsage, "the video size %q is not WIDTHxHEIGHT (example: 1280x720)", size)
 	}
 	return width, height, nil
 }

@@ -73,9 +73,9 @@ func (s *callSession) translate() {
 		case media.Notice:
 			s.events <- call.MediaEvent{Notice: e.Text}
 		case media.SinkFailed:
-			what := fmt.Sprintf("what comes cannot be written: %v", e.Err)
+			what := fmt.Sprintf("cannot write the received media: %v", e.Err)
 			if e.Kind != 0 {
-				what = fmt.Sprintf("the %s that comes cannot be written: %v", e.Kind, e.Err)
+				what = fmt.Sprintf("cannot write the received %s: %v", e.Kind, e.Err)
 			}
 			s.events <- fault(what, e.Err)
 		case media.SourceEnded:
@@ -97,9 +97,9 @@ func (s *callSession) sourceEnded(e media.SourceEnded) {
 	refused := errors.Is(e.Err, media.ErrRefused)
 	switch {
 	case refused:
-		s.events <- call.MediaEvent{Notice: fmt.Sprintf("the peer does not take %v; it is left out", strings.TrimSuffix(e.Err.Error(), ": "+media.ErrRefused.Error()))}
+		s.events <- call.MediaEvent{Notice: fmt.Sprintf("the peer does not accept %v, so it is not sent", strings.TrimSuffix(e.Err.Error(), ": "+media.ErrRefused.Error()))}
 	case e.Err != nil:
-		s.events <- fault(fmt.Sprintf("the source of %s has failed: %v", e.Kind, e.Err), e.Err)
+		s.events <- fault(fmt.Sprintf("the %s source has failed: %v", e.Kind, e.Err), e.Err)
 	}
 	if s.endless[e.Kind] {
 		return // a device that was unplugged has not been played to its end
@@ -109,7 +109,7 @@ func (s *callSession) sourceEnded(e media.SourceEnded) {
 		return
 	}
 	if !s.played {
-		s.events <- fault("the peer takes nothing of what was to be played", e.Err)
+		s.events <- fault("the peer accepts none of the media that were to be played", e.Err)
 	}
 	s.events <- call.MediaEvent{Ended: true}
 }

@@ -79,7 +79,7 @@ func (a *Account) Exists(ctx context.Context, addr identity.Address) error {
 
 func LookUpError(addr identity.Address, err error) error {
 	if link.KindOf(err) == link.KindNotFound {
-		return local.Errorf(local.CodeNotFound, "%s does not exist", addr)
+		return local.Errorf(local.CodeNotFound, "account %s does not exist", addr)
 	}
 	return codes.Local(err)
 }

@@ -138,7 +138,7 @@ func (b *Backend) RemoveAccount(ctx context.Context, name string) error {
 	b.life.Lock()
 	defer b.life.Unlock()
 	if name == "" {
-		return local.Errorf(local.CodeUsage, "which account is to be removed?")
+		return local.Errorf(local.CodeUsage, "the name of the account is missing")
 	}
 	a, err := b.resolve(name)
 	if err != nil {
@@ -147,7 +147,7 @@ func (b *Backend) RemoveAccount(ctx context.Context, name string) error {
 	a.Stop()
 	b.drop(a)
 	if err := a.Files().Forget(context.WithoutCancel(ctx)); err != nil {
-		b.logger.Warn("remove what transfers have on the disk", "error", err)
+		b.logger.Warn("cannot remove the files of transfers from the disk", "error", err)
 	}
 	err = b.store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		if err := tx.DeleteAccount(a.ID()); err != nil {
@@ -307,7 +307,7 @@ func (b *Backend) resolve(name string) (*account.Account, error) {
 	}
 	list := b.running()
 	if len(list) == 0 {
-		return nil, local.Errorf(local.CodeNotFound, "there is no account").WithHint("secmsg join INVITE --name NAME")
+		return nil, local.Errorf(local.CodeNotFound, "this profile has no account").WithHint("create one with: secmsg join INVITE --name NAME")
 	}
 	if name == "" {
 		if len(list) == 1 {
@@ -318,7 +318,7 @@ func (b *Backend) resolve(name string) (*account.Account, error) {
 				return a, nil
 			}
 		}
-		return nil, local.Errorf(local.CodeUsage, "there are several accounts and no default").WithHint("secmsg account default NAME").
+		return nil, local.Errorf(local.CodeUsage, "this profile has several accounts and no default").WithHint("choose a default with: secmsg account default NAME; or name the account with --account").
 			WithCandidates(namesOf(list)...)
 	}
 	var found []*account.Account
@@ -329,11 +329,11 @@ func (b *Backend) resolve(name string) (*account.Account, error) {
 	}
 	switch len(found) {
 	case 0:
-		return nil, local.Errorf(local.CodeNotFound, "there is no account %q", name)
+		return nil, local.Errorf(local.CodeNotFound, "account %q does not exist in this profile", name)
 	case 1:
 		return found[0], nil
 	}
-	return nil, local.Errorf(local.CodeUsage, "several accounts are called %q", name).WithHint("name it as %s", found[0].Address()).
+	return nil, local.Errorf(local.CodeUsage, "several accounts have the name %q", name).WithHint("use the whole address, such as %s", found[0].Address()).
 		WithCandidates(namesOf(found)...)
 }
 

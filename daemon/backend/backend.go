@@ -113,11 +113,11 @@ func (b *Backend) CheckIdle(ctx context.Context) error {
 			return codes.Local(err)
 		}
 		if len(calls.Calls) > 0 {
-			return local.Errorf(local.CodeRefused, "a call is going on")
+			return local.Errorf(local.CodeRefused, "a call is active")
 		}
 	}
 	if !b.staysUnlocked() {
-		return local.Errorf(local.CodeRefused, "its profile was unlocked by hand and would be locked again")
+		return local.Errorf(local.CodeRefused, "its profile was unlocked by hand, and a restart would lock it again")
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func (b *Backend) ListCalls(ctx context.Context, p local.CallListParams) (local.
 // end would not be heard.
 func (b *Backend) endCalls(ctx context.Context, a *account.Account, peer identity.Address) {
 	if err := a.Calls().Unwanted(ctx, peer.String()); err != nil {
-		b.logger.Info("end the calls with a peer", "error", err)
+		b.logger.Info("cannot end the calls with a peer", "error", err)
 	}
 }
 

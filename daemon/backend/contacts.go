@@ -141,7 +141,7 @@ func (b *Backend) Verify(ctx context.Context, p local.VerifyParams) (local.Verif
 // Trust implements localapi.Backend.
 func (b *Backend) Trust(ctx context.Context, p local.TrustParams) (local.Contact, error) {
 	if (p.Key != "") == p.Discard {
-		return local.Contact{}, local.Errorf(local.CodeUsage, "exactly one of a key's fingerprint and discard is needed")
+		return local.Contact{}, local.Errorf(local.CodeUsage, "either the fingerprint of a key or discard is required")
 	}
 	a, addr, err := b.peer(ctx, p.PeerParams)
 	if err != nil {
@@ -162,7 +162,7 @@ func (b *Backend) discard(ctx context.Context, a *account.Account, addr identity
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
-		return local.Contact{}, local.Errorf(local.CodeNotFound, "nothing is known of %s", addr)
+		return local.Contact{}, local.Errorf(local.CodeNotFound, "%s is not a contact, and has not written to you", addr)
 	}
 	if err != nil {
 		return local.Contact{}, codes.Local(err)

@@ -76,7 +76,7 @@ func (b *Backend) try(ctx context.Context, name string, call func(a *account.Acc
 // must be the only or the default one.
 func (b *Backend) sendLocked(ctx context.Context, p local.SendParams) (local.SendResults, error) {
 	if p.Account != "" {
-		return local.SendResults{}, local.Errorf(local.CodeLocked, "a locked profile queues for its default account only").WithHint("secmsg unlock")
+		return local.SendResults{}, local.Errorf(local.CodeLocked, "while the profile is locked, messages can be queued only for its default account").WithHint("secmsg unlock")
 	}
 	var refs []store.AccountRef
 	err := b.store.View(ctx, func(tx *store.Tx) (err error) {
@@ -249,7 +249,7 @@ func (b *Backend) filter(ctx context.Context, p local.SubscribeParams) (journal.
 		}
 	}
 	if err == nil && len(f.Peers)+len(f.Unmet) == 0 {
-		err = local.Errorf(local.CodeNotFound, "no account has such a peer")
+		err = local.Errorf(local.CodeNotFound, "no account of this profile knows this peer")
 	}
 	return f, err
 }

@@ -45,9 +45,9 @@ func storeError(err error) *local.Error {
 	case errors.Is(err, store.ErrLocked):
 		return Locked()
 	case errors.Is(err, store.ErrDiskFull):
-		return local.Errorf(local.CodeDiskFull, "no space left where the profile lives; nothing was lost").WithCause(local.CauseDisk)
+		return local.Errorf(local.CodeDiskFull, "no space left on the disk of the profile; nothing was lost").WithCause(local.CauseDisk)
 	case errors.Is(err, store.ErrTooNew):
-		return local.Errorf(local.CodeUsage, "a newer version of secmsg wrote this profile; it was left unchanged")
+		return local.Errorf(local.CodeUsage, "this profile was written by a newer version of secmsg; it was left unchanged").WithHint("update secmsg")
 	case errors.Is(err, store.ErrCorrupt):
 		return local.Errorf(local.CodeIO, "the profile's database is damaged").WithCause(local.CauseDisk)
 	case errors.Is(err, store.ErrDisk):

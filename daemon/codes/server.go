@@ -22,7 +22,7 @@ func Server(err error) *local.Error {
 			WithHint("set this machine's clock, then try again")
 	case kind == link.KindUntrusted:
 		cause = link.CauseCertificate
-		e = local.Errorf(local.CodeUntrusted, "%s did not prove to belong to the realm with this fingerprint; nothing was sent to it", server)
+		e = local.Errorf(local.CodeUntrusted, "%s could not prove that it belongs to the realm with this fingerprint (is a proxy in between?); nothing was sent to it", server)
 	case cause == link.CauseSuspended:
 		e = local.Errorf(local.CodeRefused, "%s has suspended this account", server).WithHint("ask the administrator of the server")
 	case cause == link.CauseRevoked:
@@ -35,13 +35,13 @@ func Server(err error) *local.Error {
 			e.Message += ": " + why
 		}
 	case kind == link.KindRateLimited:
-		e = local.Errorf(local.CodeRateLimited, "%s limits such requests", server)
+		e = local.Errorf(local.CodeRateLimited, "%s received too many requests; try again later", server)
 	case kind == link.KindQuota:
-		e = local.Errorf(local.CodeQuota, "a quota of %s is used up", server)
+		e = local.Errorf(local.CodeQuota, "a quota on %s is exhausted", server)
 	case kind == link.KindNotFound:
-		e = local.Errorf(local.CodeNotFound, "%s does not know it", server)
+		e = local.Errorf(local.CodeNotFound, "not found on %s", server)
 	case kind == link.KindRefused:
-		e = local.Errorf(local.CodeRefused, "%s refuses this account or device", server)
+		e = local.Errorf(local.CodeRefused, "%s refused this account or device", server)
 	case kind == link.KindCanceled:
 		e = local.Errorf(local.CodeInterrupted, "interrupted")
 	case kind == link.KindInvite:

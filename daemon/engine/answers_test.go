@@ -62,7 +62,7 @@ func TestCancelOfWhatWaitsForARequest(t *testing.T) {
 		sealed := dave.send("alice", "are you there?", waitFor(""))
 		open := dave.send("alice", "well?", waitFor(""))
 		_, err := dave.engine.CancelOutbox(t.Context(), sealed.ID)
-		if err == nil || local.As(err).Message != "the message is sealed and waits until your request is accepted; it cannot be cancelled" {
+		if err == nil || local.As(err).Message != "the message is encrypted and waits until your request is accepted, so it cannot be cancelled" {
 			t.Errorf("sealed: %v", err)
 		}
 		out, err := dave.engine.CancelOutbox(t.Context(), open.ID)

@@ -80,7 +80,7 @@ func callError(err error, addr identity.Address) error {
 	case errors.Is(err, trust.ErrChanged):
 		return local.Errorf(local.CodeUntrusted, "the key of %s has changed; no call is possible", addr).WithHint("secmsg contact show %s", addr)
 	case errors.Is(err, trust.ErrUnverified):
-		return local.Errorf(local.CodeUntrusted, "%s is not verified; its policy asks for that", addr).WithHint("secmsg verify %s", addr)
+		return local.Errorf(local.CodeUntrusted, "%s is not verified, as its policy requires", addr).WithHint("secmsg verify %s", addr)
 	case errors.Is(err, trust.ErrBlocked):
 		return local.Errorf(local.CodeUsage, "you blocked %s", addr).WithHint("secmsg unblock %s", addr)
 	}
@@ -148,7 +148,7 @@ func (e *Engine) SendCall(ctx context.Context, addr identity.Address, device *ke
 			return nil, callError(err, addr)
 		}
 	}
-	return nil, local.Errorf(local.CodeUnreachable, "no device of %s can be called now", addr)
+	return nil, local.Errorf(local.CodeUnreachable, "no device of %s can take calls at the moment", addr)
 }
 
 // sendCall seals and sends, or says what must be asked first.
@@ -207,7 +207,7 @@ func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]
 		return nil, n, err
 	}
 	if len(out) == 0 {
-		return nil, nil, local.Errorf(local.CodeUnreachable, "no device of %s can be called now", addr)
+		return nil, nil, local.Errorf(local.CodeUnreachable, "no device of %s can take calls at the moment", addr)
 	}
 	e.signals.sent(id, sent, call)
 	e.window.put(steps, out...)
@@ -247,12 +247,12 @@ func (e *Engine) askNow(ctx context.Context, n need) error {
 func askError(err error, user string) error {
 	switch wire.CodeOf(err) {
 	case wire.CodeNotFound:
-		return local.Errorf(local.CodeNotFound, "there is no account %s", user)
+		return local.Errorf(local.CodeNotFound, "account %s does not exist", user)
 	case wire.CodeForbidden:
-		return local.Errorf(local.CodeRefused, "%s takes no calls from you", user)
+		return local.Errorf(local.CodeRefused, "%s does not accept calls from you", user)
 	}
 	if w := link.Wait(err); w > 0 {
-		out := local.Errorf(local.CodeRateLimited, "the server limits the calls to new devices of %s", user)
+		out := local.Errorf(local.CodeRateLimited, "too many calls to new devices of %s", user)
 		out.RetryAfter = w.Seconds()
 		return out
 	}

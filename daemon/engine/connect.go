@@ -111,9 +111,9 @@ func (e *Engine) Away() *local.Error {
 		return e.status.err
 	}
 	if e.status.contact {
-		return local.Errorf(local.CodeUnreachable, "the server is slow: the connections do not stand yet")
+		return local.Errorf(local.CodeUnreachable, "the server is slow: not all connections have been made yet")
 	}
-	return local.Errorf(local.CodeUnreachable, "the server cannot be reached yet: the first connection is still being made")
+	return local.Errorf(local.CodeUnreachable, "the server cannot be reached yet: still connecting for the first time")
 }
 
 // explain adds to results that wait for the server why they do.
@@ -200,5 +200,5 @@ func connectionError(err error) *local.Error {
 	if e := codes.Server(err); e != nil {
 		return e
 	}
-	return local.Errorf(local.CodeUnreachable, "the connection to the server failed on this side; the daemon's log has the details")
+	return local.Errorf(local.CodeUnreachable, "the connection to the server failed on this machine; see the daemon's log")
 }

@@ -19,9 +19,9 @@ func (e *Engine) failDamaged(tx *store.Tx, o *store.Outgoing, cause error) error
 	}
 	what := "the message " + history.IDText(o.ID)
 	if o.Control {
-		what = "a receipt or another note"
+		what = "a receipt or notice"
 	}
-	return e.history.System(tx, name, local.System{Text: what + " cannot be sent: what is stored of it, or of its recipient, is damaged on disk"})
+	return e.history.System(tx, name, local.System{Text: what + " cannot be sent: its data, or that of its recipient, is damaged on disk"})
 }
 
 // repair deals with a damaged value that sealing met: a session is dropped, so
@@ -58,7 +58,7 @@ func (e *Engine) dropSessions(tx *store.Tx, peer store.PeerID) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if err := e.history.System(tx, name, local.System{Text: "a session is damaged on disk and is made anew"}); err != nil {
+		if err := e.history.System(tx, name, local.System{Text: "a session was damaged on disk and is being replaced"}); err != nil {
 			return false, err
 		}
 	}

@@ -84,7 +84,7 @@ func TestDamagedSessionIsMadeAnew(t *testing.T) {
 			equal(t, "bob got", bob.texts("alice", local.DirectionIn), []string{"before", "after"})
 			equal(t, "bob got", bob.texts("carol", local.DirectionIn), []string{"of carol"})
 			alice.wantState("bob", r.ID, local.StateDelivered)
-			if !p[end].told("session is damaged") {
+			if !p[end].told("session was damaged") {
 				t.Error("nothing was told")
 			}
 		})
@@ -115,7 +115,7 @@ func TestDamagedContactStopsNoOther(t *testing.T) {
 		settleDown(time.Minute)
 		equal(t, "bob got", bob.texts("carol", local.DirectionIn), []string{"of carol"})
 		carol.wantState("bob", r.ID, local.StateDelivered)
-		if n, err := bob.engine.Counts(t.Context()); err != nil || n[countCrashed] == 0 || !bob.told("kept aside") {
+		if n, err := bob.engine.Counts(t.Context()); err != nil || n[countCrashed] == 0 || !bob.told("set aside") {
 			t.Errorf("counts %v, %v", n, err)
 		}
 		bob.wantState("alice", mine.ID, local.StateFailed)

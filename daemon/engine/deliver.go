@@ -138,7 +138,7 @@ func (e *Engine) tellCrashed(tx *store.Tx, in *incoming) error {
 		peer = in.addr.String()
 	}
 	return e.history.System(tx, peer, local.System{
-		Text: "what " + in.addr.String() + " sent as " + history.IDText(in.id) + " cannot be handled here and is kept aside",
+		Text: "message " + history.IDText(in.id) + " from " + in.addr.String() + " could not be processed and was set aside",
 	})
 }
 

@@ -274,7 +274,7 @@ func toLocal(err error) error {
 	case errors.Is(err, store.ErrLocked):
 		return local.Errorf(local.CodeLocked, "the profile is locked").WithHint("secmsg unlock")
 	case errors.Is(err, store.ErrDiskFull):
-		return local.Errorf(local.CodeDiskFull, "no space left where the profile lives; nothing was lost").WithCause(local.CauseDisk)
+		return local.Errorf(local.CodeDiskFull, "no space left on the disk of the profile; nothing was lost").WithCause(local.CauseDisk)
 	case errors.Is(err, store.ErrDisk), errors.Is(err, store.ErrCorrupt):
 		return fmt.Errorf("%w: %w", local.Errorf(local.CodeIO, "the profile's database cannot be used").WithCause(local.CauseDisk), err)
 	}

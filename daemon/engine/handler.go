@@ -122,7 +122,7 @@ func (e *Engine) dropSealed(tx *store.Tx) error {
 	if err := tx.Unseal(e.account); err != nil {
 		return err
 	}
-	return e.history.System(tx, "", local.System{Text: "the server refuses this copy of the device; what it had sealed was dropped, history and queue are kept"})
+	return e.history.System(tx, "", local.System{Text: "the server refuses this copy of the device; its encrypted messages were discarded, but history and outbox are kept"})
 }
 
 // load reads what is pending after a start. Flights are kept without their

@@ -34,7 +34,7 @@ func QueueLocked(ctx context.Context, st *store.Store, keys *keyring.Keyring, ac
 		return out, err
 	}
 	if p.Require != "" || p.IdempotencyKey != "" {
-		return out, local.Errorf(local.CodeLocked, "the profile is locked; this cannot be checked").WithHint("secmsg unlock")
+		return out, local.Errorf(local.CodeLocked, "the profile is locked, so require and idempotency keys cannot be checked").WithHint("secmsg unlock")
 	}
 	q := lockedSend{Params: p, Sent: now}
 	for _, name := range p.Peers {

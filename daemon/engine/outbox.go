@@ -40,7 +40,7 @@ func (e *Engine) RetryOutbox(ctx context.Context, id string) (local.SendResult, 
 			again, err = e.repeat(ctx, m, out.Peer)
 			return err
 		}
-		return local.Errorf(local.CodeUsage, "the message is %s; there is nothing to retry", m.State)
+		return local.Errorf(local.CodeUsage, "the message is %s, so it cannot be retried", m.State)
 	})
 	if err != nil || again == nil {
 		return out, toLocal(err)
@@ -71,7 +71,7 @@ func (e *Engine) repeat(ctx context.Context, m *store.Message, peer string) (*lo
 			return err
 		}
 		if m.Kind != int32(e2e.Kind_KIND_TEXT) || ev.Message == nil || len(ev.Message.Files) > 0 {
-			return local.Errorf(local.CodeUsage, "only a text without files can be sent again").WithHint("secmsg file send %s PATH", peer)
+			return local.Errorf(local.CodeUsage, "only a message without files can be sent again").WithHint("send the file again with: secmsg file send %s PATH", peer)
 		}
 		p.Text = ev.Message.Text
 		if ev.Message.ReplyTo != nil {
@@ -115,10 +115,10 @@ func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult,
 			}
 			switch m.State {
 			case local.StateFailed, local.StateExpired, local.StateDelivered, local.StateRead:
-				return local.Errorf(local.CodeUsage, "the message is %s; there is nothing to cancel", m.State)
+				return local.Errorf(local.CodeUsage, "the message is %s, so it cannot be cancelled", m.State)
 			}
 			if err != nil || o.Phase != store.PhaseQueued && o.Phase != store.PhaseHeld && o.Phase != store.PhaseUploading {
-				return local.Errorf(local.CodeUsage, "the message is %s and may be with the server already; it cannot be cancelled", m.State)
+				return local.Errorf(local.CodeUsage, "the message is %s and may already be on the server, so it cannot be cancelled", m.State)
 			}
 			sealed, err := tx.EnvelopesOf(e.account, m.ID)
 			if err != nil {
@@ -126,10 +126,10 @@ func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult,
 			}
 			for _, env := range sealed {
 				if env.Status == store.EnvelopePending && o.Phase == store.PhaseHeld && o.Reason == history.ReasonRequest {
-					return local.Errorf(local.CodeUsage, "the message is sealed and waits until your request is accepted; it cannot be cancelled")
+					return local.Errorf(local.CodeUsage, "the message is encrypted and waits until your request is accepted, so it cannot be cancelled")
 				}
 				if env.Status != store.EnvelopeRejected {
-					return local.Errorf(local.CodeUsage, "the message may be with the server already; it cannot be cancelled")
+					return local.Errorf(local.CodeUsage, "the message may already be on the server, so it cannot be cancelled")
 				}
 			}
 			if err := e.history.Fail(tx, o, local.StateFailed, history.ReasonCancelled); err != nil {

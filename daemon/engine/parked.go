@@ -100,7 +100,7 @@ func (e *Engine) quarantine(tx *store.Tx, in *incoming) error {
 		return err
 	}
 	return e.history.System(tx, in.addr.String(), local.System{
-		Text: fmt.Sprintf("%d messages of %s wait for a decision about the changed key; no more are kept", n, in.addr),
+		Text: fmt.Sprintf("%d messages from %s are held for a changed key; further messages are not kept", n, in.addr),
 	})
 }
 

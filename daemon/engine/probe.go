@@ -82,7 +82,7 @@ func (e *Engine) Check(ctx context.Context) local.CheckResult {
 	select {
 	case end = <-p.done:
 	case <-timer.C:
-		end.err = local.Errorf(local.CodeUnreachable, "the probe did not come back within %s", e.cfg.ProbeTimeout)
+		end.err = local.Errorf(local.CodeUnreachable, "the probe did not return within %s", e.cfg.ProbeTimeout)
 	case <-ctx.Done():
 		end.err = local.Errorf(local.CodeInterrupted, "interrupted")
 	case <-e.quit:

@@ -144,7 +144,7 @@ func noEvents() local.Events { return local.Events{Events: []local.Event{}} }
 func limitOf(n, fallback int) (int, error) {
 	switch {
 	case n < 0:
-		return 0, local.Errorf(local.CodeUsage, "a number of messages is not negative: %d", n)
+		return 0, local.Errorf(local.CodeUsage, "the number of messages must not be negative: %d", n)
 	case n == 0:
 		return fallback, nil
 	}
@@ -157,7 +157,7 @@ func timeOf(s string) (int64, error) {
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return 0, local.Errorf(local.CodeUsage, "not a time such as 2006-01-02T15:04:05Z: %q", s)
+		return 0, local.Errorf(local.CodeUsage, "%q is not a time (example: 2006-01-02T15:04:05Z)", s)
 	}
 	return t.UnixMilli(), nil
 }

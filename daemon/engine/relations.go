@@ -139,5 +139,5 @@ func (e *Engine) dropNobody(tx *store.Tx, peer store.PeerID, addr identity.Addre
 	if err != nil || !dropped {
 		return err
 	}
-	return e.history.System(tx, addr.String(), local.System{Text: "there is no account " + addr.String() + "; it is no contact any more"})
+	return e.history.System(tx, addr.String(), local.System{Text: "account " + addr.String() + " does not exist; it was removed from your contacts"})
 }

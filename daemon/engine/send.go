@@ -122,34 +122,34 @@ type queued struct {
 func checkParams(p local.SendParams) (replyTo []byte, err error) {
 	switch {
 	case len(p.Peers) == 0:
-		return nil, local.Errorf(local.CodeUsage, "no recipient")
+		return nil, local.Errorf(local.CodeUsage, "the recipient is missing")
 	case len(p.Peers) > maxRecipients:
-		return nil, local.Errorf(local.CodeUsage, "more than %d recipients", maxRecipients)
+		return nil, local.Errorf(local.CodeUsage, "a message can have at most %d recipients", maxRecipients)
 	case p.Text == "":
 		return nil, local.Errorf(local.CodeUsage, "the text is empty")
 	case len(p.Text) > e2e.MaxText:
-		return nil, local.Errorf(local.CodeUsage, "the text has %d bytes, at most %d go as a message", len(p.Text), e2e.MaxText).
-			WithHint("secmsg send PEER -f FILE")
+		return nil, local.Errorf(local.CodeUsage, "the text has %d bytes; a message can have at most %d", len(p.Text), e2e.MaxText).
+			WithHint("send it as a file: secmsg send PEER -f FILE")
 	case !utf8.ValidString(p.Text):
 		return nil, local.Errorf(local.CodeUsage, "the text is not UTF-8")
 	case len(p.IdempotencyKey) > maxKey:
-		return nil, local.Errorf(local.CodeUsage, "the idempotency key has more than %d bytes", maxKey)
+		return nil, local.Errorf(local.CodeUsage, "the idempotency key is longer than %d bytes", maxKey)
 	case p.Expires < 0 || p.Timeout < 0 || p.Expires != p.Expires || p.Timeout != p.Timeout:
-		return nil, local.Errorf(local.CodeUsage, "a time is not negative")
+		return nil, local.Errorf(local.CodeUsage, "timeout and expires must not be negative")
 	case p.Require != "" && p.Require != requireVerified:
-		return nil, local.Errorf(local.CodeUsage, "only %q can be required, not %q", requireVerified, p.Require)
+		return nil, local.Errorf(local.CodeUsage, "require must be %q, not %q", requireVerified, p.Require)
 	}
 	switch p.Wait {
 	case "", waitQueued, waitServer, waitDelivered, waitRead:
 	default:
-		return nil, local.Errorf(local.CodeUsage, "wait for queued, server, delivered or read, not %q", p.Wait)
+		return nil, local.Errorf(local.CodeUsage, "wait must be queued, server, delivered or read, not %q", p.Wait)
 	}
 	if p.ReplyTo == "" {
 		return nil, nil
 	}
 	id, err := history.ParseID(p.ReplyTo)
 	if err != nil {
-		return nil, local.Errorf(local.CodeUsage, "reply-to is not a message id: %q", p.ReplyTo)
+		return nil, local.Errorf(local.CodeUsage, "reply-to: %q is not a message id", p.ReplyTo)
 	}
 	return id[:], nil
 }
@@ -208,7 +208,7 @@ func (e *Engine) checkReply(tx *store.Tx, replyTo []byte) error {
 	id := store.MessageID(replyTo)
 	_, err := tx.MessageHead(e.account, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return local.Errorf(local.CodeNotFound, "there is no message %s to reply to", history.IDText(id))
+		return local.Errorf(local.CodeNotFound, "cannot reply: message %s does not exist", history.IDText(id))
 	}
 	return err
 }

@@ -105,7 +105,7 @@ func (e *Engine) tellGap(tx *store.Tx, g store.Gap, addr string) error {
 		return err
 	}
 	if n == gapsPerDay+1 {
-		return e.history.System(tx, addr, local.System{Text: "more messages of " + addr + " have not arrived; further gaps of today are not told"})
+		return e.history.System(tx, addr, local.System{Text: "more messages from " + addr + " are missing; further gaps are not reported today"})
 	}
 	return e.history.System(tx, addr, local.System{Gap: &local.Gap{Peer: addr, From: g.Low, To: g.High}})
 }
@@ -149,12 +149,12 @@ func (e *Engine) sweep() error {
 			if err != nil {
 				return err
 			}
-			if err := e.history.System(tx, addr, local.System{Text: fmt.Sprintf("%d messages of %s could not be shown and are dropped", n, addr)}); err != nil {
+			if err := e.history.System(tx, addr, local.System{Text: fmt.Sprintf("%d messages from %s could not be shown and have expired", n, addr)}); err != nil {
 				return err
 			}
 		}
 		if strangers > 0 {
-			text := fmt.Sprintf("%d messages of senders who are not known could not be shown and are dropped", strangers)
+			text := fmt.Sprintf("%d messages from unknown senders could not be shown and have expired", strangers)
 			if err := e.history.System(tx, "", local.System{Text: text}); err != nil {
 				return err
 			}

@@ -175,7 +175,7 @@ func (e *Engine) results(ctx context.Context, ids []store.MessageID, p local.Sen
 	for i := range list {
 		r := &list[i]
 		if r.Error == nil && timedOut && p.Wait != "" && p.Wait != waitQueued && !reached(r.State, p.Wait) {
-			r.Error = local.Errorf(local.CodeTimeout, "the message to %s is %s; it goes on", r.Peer, r.State)
+			r.Error = local.Errorf(local.CodeTimeout, "the message to %s is still %s; delivery continues", r.Peer, r.State)
 		}
 	}
 	return local.SendResults{Results: list}, nil

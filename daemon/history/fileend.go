@@ -111,7 +111,7 @@ func (h *History) CancelFile(tx *store.Tx, text string) (local.SendResult, error
 	case list[0].State == store.FileCancelled: // a second time
 		changed = false
 	default:
-		return local.SendResult{}, local.Errorf(local.CodeUsage, "the file is %s; there is nothing to cancel", h.showFile(&list[0], m).State)
+		return local.SendResult{}, local.Errorf(local.CodeUsage, "the file is already %s, so it cannot be cancelled", h.showFile(&list[0], m).State)
 	}
 	out, err := h.SendResult(tx, m)
 	if err != nil {
@@ -254,7 +254,7 @@ func (h *History) declineFiles(tx *store.Tx, list []store.File) (local.SendResul
 		}
 	}
 	if !declined && list[0].State != store.FileDeclined {
-		return out, local.Errorf(local.CodeUsage, "the file is %s; there is nothing to decline", h.showFile(&list[0], m).State)
+		return out, local.Errorf(local.CodeUsage, "the file is already %s, so it cannot be declined", h.showFile(&list[0], m).State)
 	}
 	if declined {
 		tx.OnCommit(h.hooks.FilesChanged) // ends an automatic fetch

@@ -18,7 +18,7 @@ func (h *History) FindPeer(tx *store.Tx, name string) (store.PeerID, error) {
 	}
 	id, err := tx.FindPeer(h.account, addr.String())
 	if isNotFound(err) {
-		return 0, local.Errorf(local.CodeNotFound, "nothing is known of %s", addr)
+		return 0, local.Errorf(local.CodeNotFound, "%s is not a contact, and has not written to you", addr)
 	}
 	return id, err
 }
@@ -120,11 +120,11 @@ func (h *History) UnreadUpTo(tx *store.Tx, p local.ReadParams, limit int) ([]sto
 	}
 	id, err := ParseID(p.ID)
 	if err != nil {
-		return nil, local.Errorf(local.CodeNotFound, "there is no message %q", p.ID)
+		return nil, local.Errorf(local.CodeNotFound, "message %q does not exist", p.ID)
 	}
 	m, err := tx.MessageHead(h.account, id)
 	if isNotFound(err) || err == nil && (m.Peer != peer || m.Direction != store.In) {
-		return nil, local.Errorf(local.CodeNotFound, "%s sent no message %s", addr, p.ID)
+		return nil, local.Errorf(local.CodeNotFound, "%s has sent no message with the id %s", addr, p.ID)
 	}
 	if err != nil {
 		return nil, err

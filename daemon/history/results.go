@@ -10,11 +10,11 @@ import (
 func (h *History) OwnMessage(tx *store.Tx, text string) (*store.Message, error) {
 	id, err := ParseID(text)
 	if err != nil {
-		return nil, local.Errorf(local.CodeNotFound, "no own message has the id %q", text)
+		return nil, local.Errorf(local.CodeNotFound, "you have sent no message with the id %q", text)
 	}
 	m, err := tx.MessageHead(h.account, id)
 	if isNotFound(err) || err == nil && m.Direction != store.Out {
-		return nil, local.Errorf(local.CodeNotFound, "no own message has the id %s", text)
+		return nil, local.Errorf(local.CodeNotFound, "you have sent no message with the id %s", text)
 	}
 	return m, err
 }
@@ -62,7 +62,7 @@ func (h *History) Results(tx *store.Tx, ids []store.MessageID) ([]local.SendResu
 	for _, id := range ids {
 		m, err := h.lastHead(tx, id)
 		if isNotFound(err) {
-			return nil, local.Errorf(local.CodeNotFound, "the message was sent before as %s; its history is deleted", IDText(id))
+			return nil, local.Errorf(local.CodeNotFound, "the message was already sent as %s, and its history has been deleted", IDText(id))
 		}
 		if err != nil {
 			return nil, err

@@ -74,11 +74,11 @@ func StateError(state, reason, peer string) *local.Error {
 	case local.StateHeld:
 		switch reason {
 		case ReasonRequest:
-			return local.Errorf(local.CodeRefused, "%s has not accepted your request yet; the message waits", peer)
+			return local.Errorf(local.CodeRefused, "%s has not accepted your request yet; the message is kept until then", peer)
 		case ReasonUnverified:
-			return local.Errorf(local.CodeUntrusted, "%s is not verified; the message waits", peer).WithHint("secmsg verify %s", peer)
+			return local.Errorf(local.CodeUntrusted, "%s is not verified; the message is held", peer).WithHint("secmsg verify %s", peer)
 		}
-		return local.Errorf(local.CodeUntrusted, "the key of %s has changed; the message waits", peer).WithHint("secmsg contact show %s", peer)
+		return local.Errorf(local.CodeUntrusted, "the key of %s has changed; the message is held", peer).WithHint("secmsg contact show %s", peer)
 	case local.StateFailed:
 		return failure(reason, peer)
 	}
@@ -89,25 +89,25 @@ func StateError(state, reason, peer string) *local.Error {
 func failure(reason, peer string) *local.Error {
 	switch reason {
 	case store.ReasonFileQuota:
-		return local.Errorf(local.CodeQuota, "the server has no room for the file")
+		return local.Errorf(local.CodeQuota, "your quota on your quota on the server has no room for the file")
 	case store.ReasonFileTooLarge:
-		return local.Errorf(local.CodeQuota, "the file is larger than the server takes")
+		return local.Errorf(local.CodeQuota, "the file is larger than the server accepts")
 	case store.ReasonFileSource:
-		return local.Errorf(local.CodeIO, "the file can be read no more")
+		return local.Errorf(local.CodeIO, "the file can no longer be read")
 	case store.ReasonFileStream:
 		return local.Errorf(local.CodeIO, "the stream broke off; nothing was sent")
 	case store.ReasonFileSpool:
-		return local.Errorf(local.CodeIO, "the daemon may not write where it keeps what is to be sent")
+		return local.Errorf(local.CodeIO, "the daemon has no permission to write to the directory for outgoing files")
 	case store.ReasonFileRefused:
 		return local.Errorf(local.CodeRefused, "the server refused the file")
 	case ReasonDeclined:
-		return local.Errorf(local.CodeRefused, "%s does not want the file", peer)
+		return local.Errorf(local.CodeRefused, "%s declined the file", peer)
 	case ReasonUnknown:
-		return local.Errorf(local.CodeNotFound, "there is no account %s", peer)
+		return local.Errorf(local.CodeNotFound, "account %s does not exist", peer)
 	case ReasonBlocked:
-		return local.Errorf(local.CodeRefused, "%s does not take messages from you", peer)
+		return local.Errorf(local.CodeRefused, "%s does not accept messages from you", peer)
 	case ReasonGone:
-		return local.Errorf(local.CodeNotFound, "%s has no device any more that the message was for", peer)
+		return local.Errorf(local.CodeNotFound, "%s removed the device this message was sent to", peer)
 	case ReasonNoKeys:
 		return local.Errorf(local.CodeNotFound, "%s has no device with keys to start a session", peer)
 	case ReasonTooLarge:
@@ -115,7 +115,7 @@ func failure(reason, peer string) *local.Error {
 	case ReasonQuota:
 		return local.Errorf(local.CodeQuota, "the mailbox of %s is full", peer)
 	case ReasonSuspended:
-		return local.Errorf(local.CodeRefused, "an account is suspended").WithCause(local.CauseSuspended)
+		return local.Errorf(local.CodeRefused, "your account or the recipient's is suspended").WithCause(local.CauseSuspended)
 	case ReasonCancelled:
 		return local.Errorf(local.CodeUsage, "the message to %s was cancelled", peer).WithCause(local.CauseCancelled)
 	case ReasonDamaged:

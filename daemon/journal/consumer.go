@@ -27,7 +27,7 @@ func (j *Journal) position(tx *store.Tx, since string) (int64, error) {
 	}
 	if seq, err := strconv.ParseInt(since, 10, 64); err == nil {
 		if seq < 0 {
-			return 0, local.Errorf(local.CodeUsage, "a seq is not negative: %d", seq)
+			return 0, local.Errorf(local.CodeUsage, "the sequence number must not be negative: %d", seq)
 		}
 		return min(seq, newest), nil
 	}
@@ -46,12 +46,12 @@ func (j *Journal) position(tx *store.Tx, since string) (int64, error) {
 func (j *Journal) openConsumer(tx *store.Tx, p local.SubscribeParams) (int64, error) {
 	name, since := p.Consumer, p.Since
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) {
-		return 0, local.Errorf(local.CodeUsage, "a consumer's name has 1 to %d bytes", maxName)
+		return 0, local.Errorf(local.CodeUsage, "the name of a consumer must have 1 to %d bytes", maxName)
 	}
 	c, err := tx.Consumer(name)
 	if err == nil {
 		if since != "" {
-			return 0, local.Errorf(local.CodeUsage, "the consumer %q exists and continues at its cursor; it takes no --since", name)
+			return 0, local.Errorf(local.CodeUsage, "consumer %q already exists and continues at its cursor, so --since cannot be used", name)
 		}
 		return c.Cursor, saveRetries(tx, name, p)
 	}
@@ -63,7 +63,7 @@ func (j *Journal) openConsumer(tx *store.Tx, p local.SubscribeParams) (int64, er
 		return 0, err
 	}
 	if len(all) >= maxConsumers {
-		return 0, local.Errorf(local.CodeQuota, "there are %d consumers already", len(all)).WithHint("secmsg consumer remove NAME")
+		return 0, local.Errorf(local.CodeQuota, "there already are %d consumers", len(all)).WithHint("remove one with: secmsg consumer remove NAME")
 	}
 	cursor, err := j.position(tx, since)
 	if err != nil {
@@ -97,7 +97,7 @@ func ackSeq(tx *store.Tx, id string) (int64, error) {
 	}
 	if seq, err := strconv.ParseInt(id, 10, 64); err == nil {
 		if seq < 0 || seq > newest {
-			return 0, local.Errorf(local.CodeNotFound, "no event has the seq %d", seq)
+			return 0, local.Errorf(local.CodeNotFound, "no event has the sequence number %d", seq)
 		}
 		return seq, nil
 	}
@@ -147,7 +147,7 @@ func (j *Journal) RemoveConsumer(ctx context.Context, name string) error {
 		return toLocal(err)
 	}
 	if s := j.subscription(name); s != nil {
-		s.end(local.Errorf(local.CodeNotFound, "the consumer %q was removed", name))
+		s.end(local.Errorf(local.CodeNotFound, "consumer %q was removed", name))
 		<-s.done
 	}
 	return nil
@@ -155,7 +155,7 @@ func (j *Journal) RemoveConsumer(ctx context.Context, name string) error {
 
 func noConsumer(name string, err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return local.Errorf(local.CodeNotFound, "no consumer is named %q", name)
+		return local.Errorf(local.CodeNotFound, "consumer %q does not exist", name)
 	}
 	return err
 }

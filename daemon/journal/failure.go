@@ -28,11 +28,11 @@ func checkRetries(p local.SubscribeParams) error {
 	case p.Retry == nil && p.DeadLetterAfter == 0:
 		return nil
 	case p.Consumer == "":
-		return local.Errorf(local.CodeUsage, "retry and dead_letter_after belong to a consumer")
+		return local.Errorf(local.CodeUsage, "retry and dead_letter_after need a consumer")
 	case p.Retry != nil && (*p.Retry < 0 || *p.Retry > maxRetries):
-		return local.Errorf(local.CodeUsage, "retry is 0 to %d", maxRetries)
+		return local.Errorf(local.CodeUsage, "retry must be 0 to %d", maxRetries)
 	case !(p.DeadLetterAfter >= 0) || p.DeadLetterAfter > maxDeadAfter.Seconds():
-		return local.Errorf(local.CodeUsage, "dead_letter_after is up to a year, in seconds")
+		return local.Errorf(local.CodeUsage, "dead_letter_after must be at most a year, in seconds")
 	}
 	return nil
 }
@@ -83,10 +83,10 @@ func (j *Journal) Fail(ctx context.Context, p local.FailParams) (local.Failed, e
 			return err
 		}
 		if seq <= c.Cursor {
-			return local.Errorf(local.CodeUsage, "the consumer %q has passed the event already", p.Consumer)
+			return local.Errorf(local.CodeUsage, "consumer %q is already past this event", p.Consumer)
 		}
 		if s := j.subscription(p.Consumer); s != nil && s.owes(seq) {
-			return local.Errorf(local.CodeUsage, "events before it are not acknowledged")
+			return local.Errorf(local.CodeUsage, "earlier events are not acknowledged yet")
 		}
 		// Measure in profile time, so that a jump of the wall clock has no effect.
 		now := j.store.ProfileTime()

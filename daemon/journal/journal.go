@@ -215,7 +215,7 @@ func toLocal(err error) error {
 	case errors.Is(err, store.ErrLocked):
 		return local.Errorf(local.CodeLocked, "the profile is locked").WithHint("secmsg unlock")
 	case errors.Is(err, store.ErrDiskFull):
-		return local.Errorf(local.CodeDiskFull, "no space left where the profile lives")
+		return local.Errorf(local.CodeDiskFull, "no space left on the disk of the profile")
 	case errors.Is(err, store.ErrDisk), errors.Is(err, store.ErrCorrupt):
 		return fmt.Errorf("%w: %w", local.Errorf(local.CodeIO, "the profile's database cannot be used").WithCause(local.CauseDisk), err)
 	}

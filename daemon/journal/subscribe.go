@@ -78,7 +78,7 @@ func checkTypes(types []string) ([]string, error) {
 		case local.TypeMessage, local.TypeReceipt, local.TypeCall, local.TypeFile, local.TypeFileState, local.TypeIdentity,
 			local.TypePresence, local.TypeSystem:
 		default:
-			return nil, local.Errorf(local.CodeUsage, "no events have the type %q", t)
+			return nil, local.Errorf(local.CodeUsage, "%q is not a type of event", t)
 		}
 	}
 	return types, nil
@@ -160,8 +160,8 @@ func (j *Journal) attach(s *Subscription) error {
 	j.subs[s] = struct{}{}
 	j.mu.Unlock()
 	if former != nil {
-		former.end(local.Errorf(local.CodeUsage, "another command listens as the consumer %q now", s.consumer).
-			WithHint("give each its own --consumer NAME"))
+		former.end(local.Errorf(local.CodeUsage, "another \"listen --consumer %s\" has taken over", s.consumer).
+			WithHint("give each command a different --consumer NAME"))
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func (k *callConn) end() {
 func (k *callConn) Input(name string) (io.ReadCloser, error) {
 	in := k.inputs[name]
 	if in == nil {
-		return nil, local.Errorf(local.CodeUsage, "the caller has no stream %s", name)
+		return nil, local.Errorf(local.CodeUsage, "the caller did not open the stream %s", name)
 	}
 	return &inputHandle{in: in}, nil
 }
@@ -117,7 +117,7 @@ func (k *callConn) Input(name string) (io.ReadCloser, error) {
 // Output implements call.Streams.
 func (k *callConn) Output(name string) (io.WriteCloser, error) {
 	if !k.outputs[name] {
-		return nil, local.Errorf(local.CodeUsage, "the caller takes no stream %s", name)
+		return nil, local.Errorf(local.CodeUsage, "the caller does not receive the stream %s", name)
 	}
 	return &callOutput{c: k.c, name: name}, nil
 }
@@ -159,13 +159,13 @@ func (k *callConn) readAll(r *bufio.Reader) error {
 			case err != nil:
 				return err
 			case d.Length < 1 || d.Length > local.MaxCallData:
-				return local.Errorf(local.CodeUsage, "call.data has 1 to %d bytes behind its line", local.MaxCallData)
+				return local.Errorf(local.CodeUsage, "call.data must be followed by 1 to %d bytes", local.MaxCallData)
 			}
 			if err := in.take(r, d.Length); err != nil {
 				return err
 			}
 		default:
-			return local.Errorf(local.CodeUsage, "during a call there is only call.data and call.end, not %q", clip(f.Method))
+			return local.Errorf(local.CodeUsage, "only call.data and call.end are allowed during a call, not %q", clip(f.Method))
 		}
 	}
 }
@@ -174,7 +174,7 @@ func (k *callConn) readAll(r *bufio.Reader) error {
 func (k *callConn) input(name string) (*callInput, error) {
 	in := k.inputs[name]
 	if in == nil {
-		return nil, local.Errorf(local.CodeUsage, "there is no stream %q", clip(name))
+		return nil, local.Errorf(local.CodeUsage, "stream %q does not exist", clip(name))
 	}
 	return in, nil
 }
@@ -205,7 +205,7 @@ func (in *callInput) take(r *bufio.Reader, n int) error {
 	in.granted -= n
 	in.mu.Unlock()
 	if !ok {
-		return local.Errorf(local.CodeUsage, "more of %s than was granted", in.name)
+		return local.Errorf(local.CodeUsage, "more data for %s than was granted", in.name)
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(r, b); err != nil {

@@ -149,7 +149,7 @@ func (c *conn) parse(line []byte) (local.Request, *local.RPCError) {
 		return local.Request{ID: id}, local.NewRPCError(local.RPCInvalidRequest, local.Errorf(local.CodeUsage, format, args...))
 	}
 	if bytes.TrimLeft(line, " \t\r")[0] == '[' {
-		return bad(nil, "one request object a line is expected; batches are not supported")
+		return bad(nil, "expected one request object per line; batches are not supported")
 	}
 	var req local.Request
 	if err := strict.Unmarshal(line, &req, limits()); errors.Is(err, strict.ErrSyntax) {
@@ -164,10 +164,10 @@ func (c *conn) parse(line []byte) (local.Request, *local.RPCError) {
 		return bad(req.ID, `the member "jsonrpc" must be "2.0"`)
 	}
 	if req.Method == "" {
-		return bad(req.ID, "a method is missing")
+		return bad(req.ID, "the method is missing")
 	}
 	if len(req.ID) > 0 && !c.reserve(req.ID) {
-		return bad(nil, "the id is in use by a request that is not answered yet")
+		return bad(nil, "the id is used by another request that is not answered yet")
 	}
 	return req, nil
 }

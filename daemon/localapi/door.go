@@ -47,7 +47,7 @@ func NewDoor(inherited net.Listener, places func() []string, announce func(strin
 	return d, nil
 }
 
-var errNoPlace = errors.New("there is no place for a socket: the directory of the profile was moved or removed")
+var errNoPlace = errors.New("cannot create a socket: the directory of the profile was moved or removed")
 
 // listen creates a socket at the first possible place. A place in use belongs to the
 // service manager or to a daemon of another profile: a daemon of this profile would hold
@@ -107,10 +107,10 @@ func (d *Door) Watch(ctx context.Context) {
 			switch {
 			case err == nil:
 				d.set(ln)
-				d.logger.Info("the socket was gone; listening anew", "socket", ln.Addr().String())
+				d.logger.Info("the socket was gone; listening on a new one", "socket", ln.Addr().String())
 				told = false
 			case !told:
-				d.logger.Error("the socket is gone, and no other can be made", "error", err)
+				d.logger.Error("the socket is gone, and another cannot be made", "error", err)
 				told = true
 			}
 		}

@@ -28,7 +28,7 @@ func (c *conn) stop(ctx context.Context, req local.Request) {
 		c.failed(req, err)
 		return
 	}
-	c.s.logger.Info("a caller has stopped the daemon", "if_idle", p.IfIdle)
+	c.s.logger.Info("stopped by a command", "if_idle", p.IfIdle)
 	c.answer(req.ID, local.Empty{})
 	c.s.backend.Stop()
 }
@@ -45,7 +45,7 @@ func (s *server) checkIdle(ctx context.Context, asking *conn) error {
 	}
 	s.mu.Unlock()
 	if others > 0 {
-		return local.Errorf(local.CodeRefused, "it serves other commands (%d)", others)
+		return local.Errorf(local.CodeRefused, "it is serving other commands (%d)", others)
 	}
 	return s.backend.CheckIdle(ctx)
 }

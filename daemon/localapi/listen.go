@@ -21,7 +21,7 @@ const (
 )
 
 // ErrInUse says that another daemon answers on the socket.
-var ErrInUse = errors.New("another daemon listens on the socket")
+var ErrInUse = errors.New("another daemon is listening on the socket")
 
 // Listen creates the socket at path with mode 0600, in a directory with mode 0700 that it
 // creates if needed. It rejects a directory or socket that belongs to another user or is a
@@ -100,7 +100,7 @@ func prepareDir(dir string) error {
 	case !owned(info):
 		return fmt.Errorf("directory %s of the socket belongs to another user", dir)
 	case loose(info):
-		return fmt.Errorf("directory %s of the socket is open to other users (mode %04o): chmod 700 it", dir, info.Mode().Perm())
+		return fmt.Errorf("directory %s of the socket is open to other users (mode %04o); fix it with chmod 700", dir, info.Mode().Perm())
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ func checkStale(path string) error {
 	case err != nil:
 		return fmt.Errorf("check socket: %w", err)
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s is in the way: it is not a socket", path)
+		return fmt.Errorf("%s exists and is not a socket", path)
 	case !owned(info):
 		return fmt.Errorf("socket %s belongs to another user", path)
 	}

@@ -64,7 +64,7 @@ func Serve(ctx context.Context, ln net.Listener, b Backend, logger *slog.Logger)
 		}
 		pause := backoff.New(acceptPauseMin, acceptPauseMax).After(tries, 0)
 		tries++
-		logger.Warn("accept on the socket failed", "error", err, "retry", pause)
+		logger.Warn("cannot accept a connection on the socket", "error", err, "retry", pause)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -96,7 +96,7 @@ func (s *server) admit(ctx context.Context, nc net.Conn) {
 		return
 	}
 	if err := local.CheckPeer(uc); err != nil {
-		s.logger.Warn("caller turned away", "error", err)
+		s.logger.Warn("refused a caller", "error", err)
 		_ = nc.Close()
 		return
 	}
@@ -106,7 +106,7 @@ func (s *server) admit(ctx context.Context, nc net.Conn) {
 	default:
 		s.logger.Warn("too many connections on the local socket", "limit", maxConns)
 		_ = uc.SetWriteDeadline(time.Now().Add(time.Second))
-		c.fail(nil, local.RPCFailed, local.Errorf(local.CodeRateLimited, "over %d connections to the daemon", maxConns))
+		c.fail(nil, local.RPCFailed, local.Errorf(local.CodeRateLimited, "the daemon has more than %d connections", maxConns))
 		_ = nc.Close()
 		return
 	}

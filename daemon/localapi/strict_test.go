@@ -48,7 +48,7 @@ func TestStrictRequests(t *testing.T) {
 		{"notification", `{"jsonrpc":"2.0","method":"status.get"}`, ""},
 		{"not UTF-8", "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"message.send\",\"params\":{\"peers\":[\"bob\"],\"text\":\"\xff\"}}", `"id":null,"error":{"code":-32700`},
 		{"not JSON", `{"jsonrpc":`, `"id":null,"error":{"code":-32700`},
-		{"batch", `[{"jsonrpc":"2.0","id":1,"method":"status.get"}]`, `"id":null,"error":{"code":-32600,"message":"one request object a line`},
+		{"batch", `[{"jsonrpc":"2.0","id":1,"method":"status.get"}]`, `"id":null,"error":{"code":-32600,"message":"expected one request object per line`},
 		{"no version", `{"id":1,"method":"status.get"}`, `"id":1,"error":{"code":-32600`},
 		{"no method", `{"jsonrpc":"2.0","id":1}`, `"id":1,"error":{"code":-32600`},
 		{"wrong type", `{"jsonrpc":"2.0","id":1,"method":7}`, `"id":null,"error":{"code":-32600`},
@@ -123,7 +123,7 @@ func TestIDInUseIsRefused(t *testing.T) {
 	r := bufio.NewReader(c)
 	request := `{"jsonrpc":"2.0","id":"a","method":"message.send","params":{"peers":["bob"]}}` + "\n"
 	_, _ = io.WriteString(c, request+request)
-	for n, want := range []string{`"id":null,"error":{"code":-32600,"message":"the id is in use`, `"id":"a","result"`} {
+	for n, want := range []string{`"id":null,"error":{"code":-32600,"message":"the id is used by another request`, `"id":"a","result"`} {
 		line, err := local.ReadLine(r, local.MaxResponse)
 		if err != nil || !strings.Contains(string(line), want) {
 			t.Errorf("answer %d = %s, %v", n, line, err)

@@ -23,7 +23,7 @@ func (c *conn) subscribe(ctx context.Context, req local.Request, streams *sync.W
 		return
 	}
 	if !c.reserveStream() {
-		c.fail(req.ID, local.RPCFailed, local.Errorf(local.CodeUsage, "this connection has a subscription; open another connection"))
+		c.fail(req.ID, local.RPCFailed, local.Errorf(local.CodeUsage, "this connection already has a subscription; use another connection"))
 		return
 	}
 	start, sub, err := c.s.backend.Subscribe(ctx, p)

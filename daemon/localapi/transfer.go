@@ -177,12 +177,12 @@ func (s *upstream) next() error {
 			return local.Errorf(local.CodeUsage, "file.data: %v", err)
 		}
 		if d.Length < 1 || d.Length > local.MaxFileData {
-			return local.Errorf(local.CodeUsage, "file.data has 1 to %d bytes behind its line", local.MaxFileData)
+			return local.Errorf(local.CodeUsage, "file.data must be followed by 1 to %d bytes", local.MaxFileData)
 		}
 		s.left = d.Length
 		return nil
 	}
-	return local.Errorf(local.CodeUsage, "while a stream is sent there is only file.data and file.end, not %q", clip(f.Method))
+	return local.Errorf(local.CodeUsage, "only file.data and file.end are allowed while a stream is sent, not %q", clip(f.Method))
 }
 
 // Close implements io.Closer.
@@ -203,10 +203,10 @@ func readNotification(r *bufio.Reader) (local.Request, error) {
 	}
 	var f local.Request
 	if err := strict.Unmarshal(line, &f, limits()); err != nil {
-		return local.Request{}, local.Errorf(local.CodeUsage, "a notification is expected while a transfer runs: %s", clip(err.Error()))
+		return local.Request{}, local.Errorf(local.CodeUsage, "expected a notification during a transfer: %s", clip(err.Error()))
 	}
 	if f.Version != "2.0" || len(f.ID) > 0 {
-		return local.Request{}, local.Errorf(local.CodeUsage, "a notification is expected while a transfer runs")
+		return local.Request{}, local.Errorf(local.CodeUsage, "expected a notification during a transfer")
 	}
 	return f, nil
 }
@@ -266,7 +266,7 @@ func (s *downstream) Close() error {
 	case err != nil:
 		return broken(err)
 	case f.Method != local.NotifyFileEnd:
-		return local.Errorf(local.CodeUsage, "file.end is expected behind a stream, not %q", clip(f.Method))
+		return local.Errorf(local.CodeUsage, "expected file.end after a stream, not %q", clip(f.Method))
 	}
 	if _, err := decode[local.Empty](f.Params); err != nil {
 		return local.Errorf(local.CodeUsage, "file.end: %v", err)

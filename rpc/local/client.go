@@ -147,8 +147,8 @@ const (
 
 // stoppedError reports that the daemon exists but is stopped.
 func stoppedError(pid int) *Error {
-	return Errorf(CodeNoDaemon, "the daemon, pid %d, is stopped (SIGSTOP) and does not answer", pid).
-		WithHint("let it go on: kill -CONT %d; or end it: secmsg daemon stop --force", pid)
+	return Errorf(CodeNoDaemon, "the daemon (pid %d) is suspended (SIGSTOP) and does not respond", pid).
+		WithHint("resume it with: kill -CONT %d; or end it with: secmsg daemon stop --force", pid)
 }
 
 // decode stores a response's result, or returns its error.

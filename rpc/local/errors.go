@@ -130,7 +130,7 @@ func As(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	return Errorf(CodeInternal, "internal error; the daemon's log has the details")
+	return Errorf(CodeInternal, "internal error; see the daemon's log for details")
 }
 
 func retryable(c Code) bool {

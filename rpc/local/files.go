@@ -169,7 +169,7 @@ func NotOneFile(n int, id string) *Error {
 	if n == 0 {
 		return Errorf(CodeNotFound, "there is no file %q", id)
 	}
-	return Errorf(CodeUsage, "the message has %d files; name one", n).WithHint("secmsg file list")
+	return Errorf(CodeUsage, "the message has %d files; use the id of one of them", n).WithHint("secmsg file list")
 }
 
 // FileGetParams are the parameters of file.get.

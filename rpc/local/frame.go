@@ -82,7 +82,7 @@ func (e *RPCError) asError() *Error {
 		return e.Data
 	}
 	if e.Code == RPCNoMethod {
-		return Errorf(CodeUsage, "%s", e.Message).WithHint("the running daemon is of another version: secmsg daemon stop")
+		return Errorf(CodeUsage, "%s", e.Message).WithHint("the running daemon may have another version; restart it with: secmsg daemon stop")
 	}
 	return Errorf(CodeInternal, "the daemon answered: %s", e.Message)
 }

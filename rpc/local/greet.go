@@ -152,7 +152,7 @@ var (
 	errOther = errors.New("the daemon of another profile")
 	// errLeft: the daemon ended before its introduction. No request was made yet, so the caller may
 	// look for the next daemon.
-	errLeft = errors.New("the daemon ended")
+	errLeft = errors.New("the daemon exited")
 )
 
 // greet exchanges daemon.hello.
@@ -253,13 +253,13 @@ func hanging(lock string, waited time.Duration) error {
 		return nil
 	}
 	if lock != "" && !h.Held {
-		return &dialError{cause: Errorf(CodeNoDaemon, "the service manager listens for the daemon, and has not started it within %s", limit).
-			WithHint("see why: systemctl --user status secmsg.service")}
+		return &dialError{cause: Errorf(CodeNoDaemon, "the service manager did not start the daemon within %s", limit).
+			WithHint("for the reason, see: systemctl --user status secmsg.service")}
 	}
 	name := "the daemon"
 	if h.PID != 0 {
 		name = fmt.Sprintf("the daemon, pid %d,", h.PID)
 	}
-	return &dialError{cause: Errorf(CodeNoDaemon, "%s has not answered for %s", name, limit).
-		WithHint("end it: secmsg daemon stop --force; the next command starts it again")}
+	return &dialError{cause: Errorf(CodeNoDaemon, "%s has not responded for %s", name, limit).
+		WithHint("end it with: secmsg daemon stop --force; the next command starts it again")}
 }

@@ -115,8 +115,8 @@ func TestHanging(t *testing.T) {
 			t.Errorf("%s: after %s: %v", what, tooLong, err)
 		}
 	}
-	waits("no lock is known", "", greetTimeout-1, greetTimeout, "the daemon has not answered")
-	waits("nobody has the lock", path, greetTimeout, startTimeout, "has not started it")
+	waits("no lock is known", "", greetTimeout-1, greetTimeout, "the daemon has not responded")
+	waits("nobody has the lock", path, greetTimeout, startTimeout, "the service manager did not start the daemon")
 	l, err := TakeLock(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)

@@ -154,7 +154,7 @@ func (s *Server) failure(r *http.Request, err error) *rpc.Error {
 // missing names the thing in a request that the store does not have.
 func missing(r *http.Request) string {
 	if name := r.PathValue("name"); name != "" {
-		return fmt.Sprintf("there is no account %q", name)
+		return fmt.Sprintf("account %q does not exist", name)
 	}
 	return fmt.Sprintf("there is no invite %q", r.PathValue("id"))
 }
