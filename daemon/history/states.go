@@ -89,7 +89,7 @@ func StateError(state, reason, peer string) *local.Error {
 func failure(reason, peer string) *local.Error {
 	switch reason {
 	case store.ReasonFileQuota:
-		return local.Errorf(local.CodeQuota, "your quota on your quota on the server has no room for the file")
+		return local.Errorf(local.CodeQuota, "your quota on the server has no room for the file")
 	case store.ReasonFileTooLarge:
 		return local.Errorf(local.CodeQuota, "the file is larger than the server accepts")
 	case store.ReasonFileSource:
