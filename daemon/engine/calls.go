@@ -29,9 +29,9 @@ const (
 	callTries = 3
 )
 
-// CheckCall reports whether a peer may be called, or its call taken: it is a
-// contact, its key has not changed, and its policy asks for no more than is
-// known. It returns the peer's address. Errors are those of a send.
+// CheckCall reports whether a peer may be called, or its call answered: it is a
+// contact, its key has not changed, and its policy demands no verification that is
+// missing. It returns the peer's address. Errors are those of a send.
 func (e *Engine) CheckCall(ctx context.Context, name string) (identity.Address, error) {
 	var addr identity.Address
 	err := e.store.View(ctx, func(tx *store.Tx) (err error) {
@@ -43,14 +43,14 @@ func (e *Engine) CheckCall(ctx context.Context, name string) (identity.Address, 
 		}
 		_, err = e.callTarget(tx, addr)
 		if errors.Is(err, trust.ErrUnknownPeer) {
-			return nil // looked up when the first signal leaves
+			return nil // it is looked up for the first signal
 		}
 		return err
 	})
 	return addr, callError(err, addr)
 }
 
-// callTarget returns the devices of a peer that calls may be sent to.
+// callTarget returns the devices of a peer that signals may be sent to.
 func (e *Engine) callTarget(tx *store.Tx, addr identity.Address) (trust.Target, error) {
 	peer, err := tx.FindPeer(e.account, addr.String())
 	if isNotFound(err) {
@@ -72,7 +72,7 @@ func (e *Engine) callTarget(tx *store.Tx, addr identity.Address) (trust.Target, 
 // errNoContact is a peer that is not on the contact list.
 var errNoContact = errors.New("not a contact")
 
-// callError gives an error of trust the words that fit a call.
+// callError gives an error of trust a message about calls.
 func callError(err error, addr identity.Address) error {
 	switch {
 	case errors.Is(err, errNoContact):
@@ -124,11 +124,11 @@ func (e *Engine) announceReady() {
 }
 
 // SendCall seals a signal for a device of a contact, or for all, and hands it to
-// the relay, which forwards it at once or not at all: nothing is queued. It
-// returns the devices that it went to; what became of it is told to the
-// CallHandler. Sessions that are missing are started first, which asks the
-// server. It fails with a *local.Error: unreachable without a connection,
-// untrusted after a change of key, not_found if the peer is no contact.
+// the relay, which forwards it at once or not at all: nothing is queued. It returns
+// the devices that the signal went to; the CallHandler learns its fate. Missing
+// sessions are started first, which asks the server. It fails with a *local.Error:
+// unreachable without a connection, untrusted after a change of key, not_found if
+// the peer is no contact.
 func (e *Engine) SendCall(ctx context.Context, addr identity.Address, device *key.DeviceID, c *e2e.Call) ([]key.DeviceID, error) {
 	plain, err := e2e.Marshal(&e2e.Content{Kind: e2e.Kind_KIND_CALL, SentMs: e2e.SentTime(e.profileTime().UnixMilli()), Body: &e2e.Content_Call{Call: c}})
 	if err != nil {
@@ -151,7 +151,7 @@ func (e *Engine) SendCall(ctx context.Context, addr identity.Address, device *ke
 	return nil, local.Errorf(local.CodeUnreachable, "no device of %s can take calls at the moment", addr)
 }
 
-// sendCall seals and sends, or says what must be asked first.
+// sendCall seals and sends, or returns what must be asked first.
 func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]byte, plain []byte) (sent []key.DeviceID, n *need, err error) {
 	if !e.up || !e.loaded {
 		return nil, nil, e.Away()
@@ -188,7 +188,7 @@ func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]
 				return err
 			}
 			if !has {
-				continue // it has no keys for now
+				continue // the device has no keys for now
 			}
 			cipher, err := e.keys.Seal(tx, t.Target, ratchet.ClassOnline, id, plain, e.keyTime())
 			if err != nil {
@@ -222,7 +222,7 @@ func callDevices(e *Engine, peer store.PeerID, to trust.Target) []sealTarget {
 	return out
 }
 
-// askNow gets what a signal lacks, for a caller that waits.
+// askNow asks the server for what a signal needs, while the caller waits.
 func (e *Engine) askNow(ctx context.Context, n need) error {
 	if n.lookUp {
 		a, err := e.link.Account(ctx, n.user)
@@ -243,7 +243,7 @@ func (e *Engine) askNow(ctx context.Context, n need) error {
 	})
 }
 
-// askError says why the server did not give what a call needs.
+// askError explains why the server did not give what a call needs.
 func askError(err error, user string) error {
 	switch wire.CodeOf(err) {
 	case wire.CodeNotFound:

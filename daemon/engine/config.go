@@ -10,23 +10,23 @@ import (
 // Config holds every interval and bound of the engine. A zero field means its default.
 type Config struct {
 	Window        int           // envelopes in flight; 256, the relay's bound for a device
-	DefaultWait   time.Duration // how long send waits for the server unasked; 5 s
+	DefaultWait   time.Duration // how long send waits for the server without --wait; 5 s
 	WaitTimeout   time.Duration // of a wait without a timeout; 30 s
 	Retention     time.Duration // how long a message waits to be delivered; 30 days
 	DedupeKeep    time.Duration // how long ids are kept; retention and 30 days more
 	KeyKeep       time.Duration // how long an idempotency key is kept; 30 days
 	ReceiptJitter time.Duration // delivered receipts are delayed by up to this; 300 ms
-	GapAfter      time.Duration // a missing n is told after this; 60 s
-	FullAfter     time.Duration // a mailbox full for so long counts as rejected; 60 s
+	GapAfter      time.Duration // a missing number is reported after this; 60 s
+	FullAfter     time.Duration // a mailbox that is full for so long rejects for good; 60 s
 	RebuildEvery  time.Duration // one session rebuild per device in this time; 1 h
-	RetryEvery    time.Duration // how long to wait for what was asked for before asking again; 10 min
+	RetryEvery    time.Duration // how long to wait for a requested message before asking again; 10 min
 	BackoffMin    time.Duration // first wait after a temporary failure; 1 s
 	BackoffMax    time.Duration // longest such wait; 60 s
-	NoKeysFor     time.Duration // longest time that a device without a bundle is not asked for again; 10 min, the relay's prekey rate
-	Upkeep        time.Duration // prekeys, certificate and own manifest are looked at so often; 24 h
-	Sweep         time.Duration // retention is looked at so often; 1 h
+	NoKeysFor     time.Duration // longest pause before asking again for a device without a bundle; 10 min, the relay's prekey rate
+	Upkeep        time.Duration // interval of the look at prekeys, certificate and own manifest; 24 h
+	Sweep         time.Duration // interval of the look at retention; 1 h
 	ProbeTimeout  time.Duration // of status --check; 10 s
-	AutoAccept    uint64        // files up to so many bytes are fetched unasked where no policy says otherwise; 0: none
+	AutoAccept    uint64        // files up to this size are fetched without asking, for contacts without a policy; 0: none
 	Quarantine    int           // envelopes kept of a peer whose key changed; 1,000
 }
 

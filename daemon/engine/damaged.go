@@ -6,8 +6,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// failDamaged ends a message that cannot be read from the disk, or whose recipient
-// cannot, and says so: those behind it go on.
+// failDamaged fails a queued message that cannot be read from the disk, or whose
+// recipient cannot, and tells the user. The messages after it go on.
 func (e *Engine) failDamaged(tx *store.Tx, o *store.Outgoing, cause error) error {
 	e.logger.Error("a queued message cannot be read", "message", history.IDText(o.ID), "error", cause)
 	name, err := history.PeerName(tx, o.Peer)
@@ -24,9 +24,9 @@ func (e *Engine) failDamaged(tx *store.Tx, o *store.Outgoing, cause error) error
 	return e.history.System(tx, name, local.System{Text: what + " cannot be sent: its data, or that of its recipient, is damaged on disk"})
 }
 
-// repair deals with a damaged value that sealing met: a session is dropped, so
-// that a new one is made; with another value of the recipient the message ends.
-// It reports whether the pump can go on with the peer.
+// repair reacts to a damaged value that sealing met. A damaged session is dropped,
+// so that a new one is made. With another damaged value of the recipient the
+// message fails. It reports whether the pump can go on with the peer.
 func (e *Engine) repair(tx *store.Tx, o *store.Outgoing, cause error) (bool, error) {
 	v := store.DamagedValue(cause)
 	if v == nil {
@@ -39,10 +39,11 @@ func (e *Engine) repair(tx *store.Tx, o *store.Outgoing, cause error) (bool, err
 	case "outbox", "peers", "contacts":
 		return true, e.failDamaged(tx, o, cause)
 	}
-	return false, nil // it is mine, and not the message's
+	return false, nil // a value of this account that every message needs
 }
 
-// dropSessions drops the damaged sessions with a peer, and with my own devices.
+// dropSessions drops the damaged sessions with a peer and with the other own
+// devices.
 func (e *Engine) dropSessions(tx *store.Tx, peer store.PeerID) (bool, error) {
 	some := false
 	for _, p := range []store.PeerID{peer, e.selfPeer} {

@@ -18,7 +18,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Names of what is counted and not shown; see Counts.
+// Names of the counters of envelopes that are not shown; see Counts.
 const (
 	countUnknownKind = "unknown kind"
 	countMalformed   = "malformed"
@@ -37,19 +37,19 @@ const (
 // incoming is one envelope on its way in.
 type incoming struct {
 	id       store.MessageID
-	peer     store.PeerID // 0: a sender who is not known yet
+	peer     store.PeerID // 0: the sender is not known yet
 	addr     identity.Address
 	device   key.DeviceID
 	class    wire.Class
-	accepted int64 // when the relay took it; Unix milliseconds
+	accepted int64 // when the relay accepted it; Unix milliseconds
 	cipher   []byte
 	opened   keyring.Opened
 }
 
-// Deliver implements link.Handler: it commits a batch in one transaction and
-// returns the step count after it; then the link acknowledges. Whatever an
-// envelope is, it ends committed: shown, kept, or counted. One that crashes a
-// decoder is undone alone, kept for diagnosis, and the batch goes on.
+// Deliver implements link.Handler. It commits a batch in one transaction and
+// returns the step count after it; then the link acknowledges. Every envelope ends
+// committed: shown, kept, or counted. One that crashes a decoder is undone alone
+// and kept for diagnosis, and the batch goes on.
 func (e *Engine) Deliver(ctx context.Context, envelopes []*wire.Envelope) (steps uint64, err error) {
 	err = e.share(func(tx *store.Tx) (err error) {
 		if !e.loaded {
@@ -69,7 +69,7 @@ func (e *Engine) Deliver(ctx context.Context, envelopes []*wire.Envelope) (steps
 	return steps, nil
 }
 
-// receive commits one envelope. An error is about the store only.
+// receive commits one envelope. Its errors concern the store only.
 func (e *Engine) receive(tx *store.Tx, env *wire.Envelope) error {
 	if env.GetClass() == wire.Class_CLASS_NOTICE {
 		return e.absorb(tx, func() error { return e.notice(tx, env.GetNotice()) })
@@ -82,23 +82,23 @@ func (e *Engine) receive(tx *store.Tx, env *wire.Envelope) error {
 		return e.absorb(tx, func() error { return e.receiveProbe(tx, in) })
 	}
 	var err error
-	// Nothing is stored for a name that is not known before something of it opens.
+	// Nothing is stored about an unknown sender before one of its envelopes opens.
 	if in.peer, err = tx.FindPeer(e.account, in.addr.String()); err != nil && !isNotFound(err) {
 		return err
 	}
 	return e.contain(tx, in, func() error { return e.open(tx, in) })
 }
 
-// contain runs fn so that its failure undoes only what it did: what crashes or
-// meets a damaged row is parked, counted and told; an error of the store ends
-// the batch.
+// contain runs fn so that its failure undoes only its own changes. An envelope that
+// crashes the decoder or meets a damaged row is parked, counted and reported; an
+// error of the store ends the batch.
 func (e *Engine) contain(tx *store.Tx, in *incoming, fn func() error) error {
 	known := in.peer
 	err := tx.Sub(fn)
 	if err == nil || store.Failed(err) {
 		return err
 	}
-	in.peer = known // one that fn made a peer is undone with it
+	in.peer = known // a peer that fn added is undone with it
 	e.logger.Error("an envelope cannot be handled", "message", history.IDText(in.id), "error", err)
 	if err := tx.Count(e.account, countCrashed); err != nil {
 		return err
@@ -108,7 +108,7 @@ func (e *Engine) contain(tx *store.Tx, in *incoming, fn func() error) error {
 	}
 	reason := store.ParkedCrashed
 	if v := store.DamagedValue(err); v != nil {
-		again := v.Table == "skipped" || v.Table == "prekeys" // only a key of this message is lost
+		again := v.Table == "skipped" || v.Table == "prekeys" // only the key of this message is lost
 		if v.Table == "sessions" {
 			if again, err = e.dropSessions(tx, in.peer); err != nil {
 				return err
@@ -126,8 +126,8 @@ func (e *Engine) contain(tx *store.Tx, in *incoming, fn func() error) error {
 	return e.park(tx, in, reason)
 }
 
-// tellCrashed says that something of a peer is kept aside: with the first of
-// each peer and day, since nothing bounds what a bad one sends.
+// tellCrashed tells the user that an envelope of a peer was kept aside. It does so
+// once for each peer and day, since a hostile peer can send any number of them.
 func (e *Engine) tellCrashed(tx *store.Tx, in *incoming) error {
 	n, err := tx.PerDay(e.account, in.peer, "crashed")
 	if err != nil || n > 1 {
@@ -142,7 +142,8 @@ func (e *Engine) tellCrashed(tx *store.Tx, in *incoming) error {
 	})
 }
 
-// absorb is contain for what has no message: it is counted and forgotten.
+// absorb is contain for notices and probes, which are no messages: a failed one is
+// counted and forgotten.
 func (e *Engine) absorb(tx *store.Tx, fn func() error) error {
 	err := tx.Sub(fn)
 	if err == nil || store.Failed(err) {
@@ -152,7 +153,7 @@ func (e *Engine) absorb(tx *store.Tx, fn func() error) error {
 	return tx.Count(e.account, countCrashed)
 }
 
-// parse checks what the relay set.
+// parse checks the fields that the relay set.
 func (e *Engine) parse(env *wire.Envelope) (*incoming, bool) {
 	in := &incoming{class: env.GetClass(), accepted: wire.KnownTime(env.GetAcceptedMs()), cipher: env.GetCiphertext()}
 	if len(env.GetMessageId()) != len(in.id) || len(in.cipher) > wire.MaxCiphertext {
@@ -182,7 +183,7 @@ func (e *Engine) open(tx *store.Tx, in *incoming) error {
 		return e.again(tx, in)
 	}
 	if in.device == e.device && in.addr == e.self {
-		return e.drop(tx, in, countRefused) // reflected
+		return e.drop(tx, in, countRefused) // the server sent this device's own envelope back
 	}
 	err = e.checkSender(tx, in)
 	checked := err == nil
@@ -195,14 +196,14 @@ func (e *Engine) open(tx *store.Tx, in *incoming) error {
 	case store.Failed(err), errors.Is(err, keyring.ErrLocked):
 		return err
 	case errors.Is(err, trust.ErrChanged) && in.class != wire.Class_CLASS_DURABLE:
-		return e.drop(tx, in, countRefused) // what is of the moment is never kept
+		return e.drop(tx, in, countRefused) // only durable envelopes are kept
 	case errors.Is(err, trust.ErrChanged):
 		return e.quarantine(tx, in)
 	case errors.Is(err, keyring.ErrReplay) && in.class != wire.Class_CLASS_DURABLE:
 		return e.drop(tx, in, countDuplicate)
 	case errors.Is(err, keyring.ErrReplay):
-		// What was opened before is known by its id. This was not: its message
-		// key was dropped with age.
+		// The id of every opened message is known, and this one is not: its message
+		// key has expired.
 		return e.park(tx, in, store.ParkedUndecryptable)
 	case errors.Is(err, keyring.ErrMalformed):
 		return e.unusable(tx, in, countMalformed)
@@ -222,17 +223,17 @@ func (e *Engine) open(tx *store.Tx, in *incoming) error {
 	return err
 }
 
-// checkSender decides, before it is opened, whether an envelope may come from
-// its device.
+// checkSender decides, before an envelope is opened, whether it may come from its
+// device.
 func (e *Engine) checkSender(tx *store.Tx, in *incoming) error {
 	accepted := in.accepted
 	if in.class != wire.Class_CLASS_DURABLE {
-		accepted = 0 // the relay keeps nothing else: it comes from now
+		accepted = 0 // the relay stores only durable envelopes: this one was sent now
 	}
 	return e.trust.CheckReceive(tx, e.account, in.peer, in.addr, in.device, accepted)
 }
 
-// unseal opens an envelope.
+// unseal opens the ciphertext of an envelope.
 func (e *Engine) unseal(tx *store.Tx, in *incoming) (err error) {
 	in.opened, err = e.keys.Open(tx, keyring.Incoming{
 		Account: e.account, Sender: in.addr, Peer: in.peer, SenderDevice: in.device,
@@ -244,11 +245,11 @@ func (e *Engine) unseal(tx *store.Tx, in *incoming) (err error) {
 	return err
 }
 
-// again takes a message that was committed before and came once more. Mostly
-// these are the same bytes, which open no second time. But a device that took
-// the place of another sends again what it does not know to be delivered, and
-// numbers it anew: its counter is noted, so that no gap is told, and the receipts
-// are due once more, since the former device may have taken them along.
+// again handles a message that was committed before. Mostly the bytes are the same
+// and do not open again. But a device that replaced another one sends every message
+// again that it does not know to be delivered, with a new number. That number is
+// noted, so that no gap is reported, and the receipts are owed once more, since
+// they may have gone to the former device.
 func (e *Engine) again(tx *store.Tx, in *incoming) error {
 	if err := tx.Count(e.account, countDuplicate); err != nil || in.class != wire.Class_CLASS_DURABLE || in.addr == e.self {
 		return err
@@ -283,7 +284,7 @@ func (e *Engine) again(tx *store.Tx, in *incoming) error {
 	return e.history.OweIfWhole(tx, m)
 }
 
-// verifier gives trust the wall clock, on which certificates run; the keyring
+// verifier gives trust the wall clock, by which certificates are valid; the keyring
 // passes on the time that keys are dated by.
 type verifier struct{ e *Engine }
 
@@ -293,8 +294,8 @@ func (v verifier) AdmitInitial(tx *store.Tx, account store.AccountID, sender ide
 	return v.e.trust.AdmitInitial(tx, account, sender, device, chain, manifest, v.e.now())
 }
 
-// drop counts an envelope and forgets it: it is acknowledged and not shown. It
-// is not marked as seen, since the sender may seal its message again.
+// drop counts an envelope and forgets it: it is acknowledged and not shown. Its id
+// is not marked as seen, since the sender may seal the message again.
 func (e *Engine) drop(tx *store.Tx, in *incoming, what string) error {
 	e.logger.Debug("envelope not shown", "message", history.IDText(in.id), "reason", what)
 	return tx.Count(e.account, what)
@@ -314,7 +315,7 @@ func (e *Engine) unusable(tx *store.Tx, in *incoming, reason string) error {
 	return e.park(tx, in, store.ParkedUndecryptable)
 }
 
-// dispatch commits an opened content: the id, and what its kind asks for.
+// dispatch commits an opened content: its id, and whatever its kind requires.
 func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 	if err := tx.MarkSeen(e.account, in.peer, in.id, e.profileTime().UnixMilli()); err != nil {
 		return err
@@ -336,7 +337,7 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 		switch c.GetKind() {
 		case e2e.Kind_KIND_SYNC, e2e.Kind_KIND_SESSION, e2e.Kind_KIND_RETRY, e2e.Kind_KIND_RECEIPT:
 		default:
-			return tx.Count(e.account, countSpoofed) // own devices say nothing else to each other
+			return tx.Count(e.account, countSpoofed) // own devices send each other no other kinds
 		}
 	}
 	switch c.GetKind() {
@@ -359,7 +360,7 @@ func (e *Engine) dispatch(tx *store.Tx, in *incoming) error {
 	return tx.Count(e.account, countUnknownKind)
 }
 
-// opened does what an envelope that opened asks for, whatever it says inside.
+// opened does what every envelope requires that opened, whatever its content.
 func (e *Engine) opened(tx *store.Tx, in *incoming) error {
 	if in.opened.New {
 		tx.OnCommit(e.restock)
@@ -372,15 +373,16 @@ func (e *Engine) opened(tx *store.Tx, in *incoming) error {
 	return e.compareManifest(tx, in)
 }
 
-// sessionReplaced tells the user that the sender's device has begun another session
-// although one worked, or made another one send.
+// sessionReplaced warns the user that the sender's device has begun another session
+// although one worked, or has switched to another one for sending.
 func (e *Engine) sessionReplaced(tx *store.Tx, in *incoming) error {
 	return e.trust.SessionReplaced(tx, e.account, in.peer, in.addr, in.device, e.profileTime())
 }
 
-// message commits an incoming message: its row and event, its counter, its
-// files, and the receipt that is due; with files that is when they are all here.
-// A stranger's is a request, and gets its receipt when the user accepts it.
+// message commits an incoming message: its row and event, its counter, its files,
+// and the receipt that is owed. With files the receipt is owed once they have all
+// arrived. A message of a stranger is a request, and gets its receipt when the user
+// accepts it.
 func (e *Engine) message(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	if in.class != wire.Class_CLASS_DURABLE {
 		return tx.Count(e.account, countMalformed)
@@ -407,7 +409,7 @@ func (e *Engine) message(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	}
 	tx.OnCommit(func() { e.at(taskGaps, 0) })
 	if request && contact {
-		return nil // nothing is asked any more
+		return nil // the request was accepted before
 	}
 	if !contact {
 		if err := e.trust.SetRequest(tx, e.account, in.peer); err != nil {
@@ -429,7 +431,7 @@ func (e *Engine) message(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	return e.history.Owe(tx, in.peer, in.id, e2e.ReceiptState_RECEIPT_STATE_DELIVERED)
 }
 
-// sync commits a copy of what another own device did.
+// sync commits a copy of an action of another own device.
 func (e *Engine) sync(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	s := c.GetSync()
 	if in.addr != e.self {
@@ -485,8 +487,8 @@ func (e *Engine) sync(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	return e.history.AddOwn(tx, id, peer, sent, state, in.device, time.UnixMilli(c.GetSentMs()))
 }
 
-// notice records what the server says became of an accepted envelope. It is not
-// authenticated, so it never changes delivered or read.
+// notice records the server's report about an envelope that it had accepted. The
+// report is not authenticated, so it never changes delivered or read.
 func (e *Engine) notice(tx *store.Tx, n *wire.Notice) error {
 	device, err := key.DeviceIDFromBytes(n.GetDevice())
 	if err != nil || len(n.GetMessageId()) != e2e.IDSize {
@@ -509,7 +511,7 @@ func (e *Engine) notice(tx *store.Tx, n *wire.Notice) error {
 		return err
 	}
 	if n.GetReason() == wire.Reason_REASON_DEVICE_GONE && !env.Own && env.Status != store.EnvelopeRejected {
-		// The mailbox went with its device: another may have taken its place.
+		// The device took its mailbox with it; another device may have replaced it.
 		tx.OnCommit(func() { e.asking.peer(env.Peer).refresh = true })
 		if err := e.queueAgain(tx, id); err != nil {
 			return err

@@ -27,8 +27,8 @@
 //     keyring.Seal and stores the ciphertext, all in the same transaction.
 //  6. window.add takes the envelope. Engine.transmit hands those that
 //     window.sendable returns to Engine.sendLoop, and it to the link.
-//  7. The relay's answers come to Engine.Results. Engine.record stores the final
-//     ones; window.answer frees the window, or stops the pair of devices after a
+//  7. The relay's answers come to Engine.Results. Engine.recordAnswers stores the
+//     final ones; window.answer frees the window, or stops the pair of devices after a
 //     temporary refusal, to go back to the refused envelope after a pause.
 //  8. Engine.settle moves the message on when all its envelopes are answered:
 //     "accepted", "failed" or "expired".

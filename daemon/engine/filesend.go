@@ -11,18 +11,17 @@ import (
 	"secmsg/rpc/local"
 )
 
-// QueueFiles queues the messages that files belong to, and one upload for each
-// file, with its plan: one message for each file and recipient, or, with
-// p.Attach, one for each recipient with all files. The messages wait in the
-// outbox until FileUploaded. With an idempotency key that is known it returns
-// the first messages and no uploads.
+// QueueFiles queues messages with files, and one upload for each file, with its
+// plan: one message for each file and recipient, or, with p.Attach, one for each
+// recipient with all files. The messages wait in the outbox until FileUploaded.
+// With a known idempotency key it returns the first messages and no uploads.
 func (e *Engine) QueueFiles(ctx context.Context, p local.FileSendParams, files []store.FileDetails, plans [][]byte, fingerprint []byte) (store.QueuedFiles, error) {
 	s := local.SendParams{
 		Peers: p.Peers, Text: p.Text, ReplyTo: p.ReplyTo, Wait: p.Wait, Timeout: p.Timeout,
 		IdempotencyKey: p.IdempotencyKey, Expires: p.Expires, Require: p.Require,
 	}
 	if s.Text == "" {
-		s.Text = " " // what checkParams demands of a text
+		s.Text = " " // checkParams demands a text
 	}
 	replyTo, err := checkParams(s)
 	if err != nil {
@@ -143,7 +142,7 @@ func (e *Engine) queueUpload(tx *store.Tx, s local.SendParams, to recipient, c *
 	}, c)
 }
 
-// idempotentFiles encodes what a key stands for.
+// idempotentFiles encodes the content that an idempotency key stands for.
 func idempotentFiles(p local.FileSendParams, peers []recipient, fingerprint []byte) []byte {
 	b := idempotentContent(local.SendParams{Text: p.Text, ReplyTo: p.ReplyTo}, peers)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(fingerprint)))
@@ -154,9 +153,9 @@ func idempotentFiles(p local.FileSendParams, peers []recipient, fingerprint []by
 	return append(b, 'f')
 }
 
-// FileUploaded puts the reference into the messages of an upload, and sends
-// those that wait for no other file. The upload is done with; if all of its
-// messages were withdrawn meanwhile, its blob is deleted.
+// FileUploaded puts the reference into the messages of an upload, and sends those
+// that wait for no other file. It ends the upload. If all its messages were
+// withdrawn meanwhile, the blob is deleted.
 func (e *Engine) FileUploaded(ctx context.Context, transfer int64, u store.UploadedFile) error {
 	return toLocal(e.share(func(tx *store.Tx) error {
 		list, err := tx.FilesByTransfer(e.account, transfer)
@@ -243,7 +242,7 @@ func (e *Engine) sendIfUploaded(tx *store.Tx, id store.MessageID) error {
 	return nil
 }
 
-// copyOf is what other own devices get of a message.
+// copyOf is the copy of a message for other own devices.
 func copyOf(peer string, id store.MessageID, c *e2e.Content) *e2e.Sync {
 	s := &e2e.Sync{Peer: peer, MessageId: id[:], What: &e2e.Sync_Sent{Sent: c.GetText()}}
 	if f := c.GetFile(); f != nil {

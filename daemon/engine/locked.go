@@ -13,8 +13,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// lockedSend is what a locked profile seals into its queue: the send as it was
-// asked for, and the ids that its caller was given.
+// lockedSend is the content of a sealed queue entry of a locked profile: the
+// parameters of the send, and the ids that its caller was given.
 type lockedSend struct {
 	Params local.SendParams  `json:"params"`
 	IDs    []store.MessageID `json:"ids"`
@@ -24,9 +24,9 @@ type lockedSend struct {
 // lockedBatch bounds how many queued sends one transaction moves.
 const lockedBatch = 64
 
-// QueueLocked queues a send of a locked profile, without an engine: it is
-// sealed to the queue's public key and moved to the outbox at unlock. Names are
-// resolved then; what cannot be sent is told by an event then.
+// QueueLocked queues a send of a locked profile, without an engine: it is sealed to
+// the queue's public key and moved to the outbox at unlock. Only then are names
+// resolved, and messages that cannot be sent reported by an event.
 func QueueLocked(ctx context.Context, st *store.Store, keys *keyring.Keyring, account store.AccountID, p local.SendParams, now time.Time) (local.SendResults, error) {
 	out := local.SendResults{Results: []local.SendResult{}}
 	waiting := local.Errorf(local.CodeLocked, "the profile is locked").WithHint("secmsg unlock")
@@ -63,7 +63,8 @@ func (e *Engine) queueLocked(ctx context.Context, p local.SendParams) (local.Sen
 	return QueueLocked(ctx, e.store, e.keys, e.account, p, e.now())
 }
 
-// moveLocked moves what was queued while the profile was locked to the outbox.
+// moveLocked moves the sends that were queued while the profile was locked to the
+// outbox.
 func (e *Engine) moveLocked() error {
 	more := false
 	err := e.update(func(tx *store.Tx) error {
@@ -92,13 +93,13 @@ func (e *Engine) moveLocked() error {
 	return err
 }
 
-// cannotSend tells of a message that was queued while the profile was locked.
+// cannotSend reports a message that was queued while the profile was locked.
 func (e *Engine) cannotSend(tx *store.Tx, which string, err error) error {
 	return e.history.System(tx, "", local.System{Text: "a message" + which + " queued while the profile was locked cannot be sent: " + local.As(err).Message})
 }
 
-// moveSend queues one locked send under the ids that were given out. What
-// cannot be sent to one recipient is told and keeps nothing from the others.
+// moveSend queues one locked send under the ids that were given out. A recipient
+// that cannot be sent to is reported and does not affect the others.
 func (e *Engine) moveSend(tx *store.Tx, l store.LockedSend) error {
 	q, err := e.openLocked(tx, l)
 	if err != nil && store.Failed(err) {
@@ -108,7 +109,7 @@ func (e *Engine) moveSend(tx *store.Tx, l store.LockedSend) error {
 		return e.cannotSend(tx, "", err)
 	}
 	if q.Params.Expires > 0 {
-		// Its time began when it was asked for.
+		// Its time began when the user sent it.
 		q.Params.Expires -= e.profileTime().Sub(time.UnixMilli(l.CreatedMS)).Seconds()
 		if q.Params.Expires <= 0 {
 			return e.cannotSend(tx, "", local.Errorf(local.CodeExpired, "it expired"))

@@ -7,12 +7,12 @@ import (
 	"secmsg/daemon/trust"
 )
 
-// keysFollow is how long after a device was added its keys are waited for. It uploads
-// them as soon as it is connected.
+// keysFollow is how long messages wait for the keys of a device that was added. The
+// device uploads them as soon as it is connected.
 const keysFollow = 24 * time.Hour
 
-// lacking returns a need if a session must be started first. Devices that are
-// known to have no bundle are not asked for again for a while.
+// lacking returns a need if sessions must be started first. Devices that are known
+// to have no bundle are left out for a while.
 func (b *sealing) lacking(targets []sealTarget, peer store.PeerID, user string) (*need, error) {
 	n := need{peer: peer, user: user}
 	for _, t := range targets {
@@ -30,11 +30,11 @@ func (b *sealing) lacking(targets []sealTarget, peer store.PeerID, user string) 
 	return &n, nil
 }
 
-// keysWillCome reports how long a message waits because no device of its recipient
-// has keys to start a session with and one of them was added not long ago: a device
-// is listed a moment before its keys are at the server, and later if it was stopped
-// between the two. Keys that are there and of no use are not waited for. 0: it is
-// sealed now, and what has no keys counts as rejected.
+// keysWillCome reports how long a message waits for keys of its recipient: no
+// device has keys to start a session with, and one of them was added recently. A
+// device is listed a moment before its keys are at the server, and later if it was
+// stopped between the two. Unusable keys are not waited for. 0: the message is
+// sealed now, and devices without keys count as rejected.
 func (b *sealing) keysWillCome(targets []sealTarget, to trust.Target) (time.Duration, error) {
 	if len(targets) < len(to.Devices) {
 		return 0, nil

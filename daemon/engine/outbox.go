@@ -9,10 +9,10 @@ import (
 	"secmsg/rpc/local"
 )
 
-// RetryOutbox tries a waiting message now, whatever pause it is in. One that
-// failed or expired is sent again as a new message with an id of its own, since
-// a state never goes back; when that is asked for again, the answer is the state
-// of the new one. What was accepted needs no retry: a usage error.
+// RetryOutbox tries a waiting message now, whatever pause it is in. A failed or
+// expired message is sent again as a new message with its own id, since a state
+// never goes back; a second such call returns the state of the new message. A
+// message that was accepted needs no retry: a usage error.
 func (e *Engine) RetryOutbox(ctx context.Context, id string) (local.SendResult, error) {
 	var out local.SendResult
 	var again *local.SendParams
@@ -31,7 +31,7 @@ func (e *Engine) RetryOutbox(ctx context.Context, id string) (local.SendResult, 
 		switch m.State {
 		case local.StateQueued, local.StateHeld:
 			e.hurry(m.Peer)
-			out.Changed = new(bool) // it is on its way, as before
+			out.Changed = new(bool) // it was queued before and still is
 			if !e.up {
 				out.Waiting = e.Away()
 			}
@@ -54,8 +54,8 @@ func (e *Engine) RetryOutbox(ctx context.Context, id string) (local.SendResult, 
 	return sent.Results[0], nil
 }
 
-// retryKey begins the idempotency key under which a message is sent again, with
-// its id behind it. No caller on a command line can use a key with NUL in it.
+// retryKey is the prefix of the idempotency key under which a message is sent
+// again; the message's id follows. It contains NUL, which no command line can pass.
 const retryKey = "\x00retry "
 
 // repeat makes the parameters that send a message's text again, once.
@@ -79,23 +79,23 @@ func (e *Engine) repeat(ctx context.Context, m *store.Message, peer string) (*lo
 		}
 		verified, err := tx.MessageVerified(e.account, m.ID)
 		if verified {
-			p.Require = requireVerified // what was demanded then holds now
+			p.Require = requireVerified // the first send demanded it
 		}
 		return err
 	})
 	return p, err
 }
 
-// hurry ends the pauses that a peer's messages are in.
+// hurry ends all pauses of the messages to a peer.
 func (e *Engine) hurry(peer store.PeerID) {
-	e.onUp() // uploads wait on their own
+	e.onUp() // uploads have pauses of their own
 	e.asking.peer(peer).hurry()
 	e.window.hurry(peer)
 	e.wakeUp()
 }
 
-// CancelOutbox withdraws a message that was never sealed. What was handed to
-// the server may have arrived, and is not withdrawn: a usage error.
+// CancelOutbox withdraws a message that was never sealed. A message that was handed
+// to the server may have arrived, and cannot be withdrawn: a usage error.
 func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult, error) {
 	var out local.SendResult
 	err := e.do(ctx, func() error {
@@ -140,7 +140,7 @@ func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult,
 			}
 			out, err = e.history.SendResult(tx, m)
 			changed := true
-			out.Error, out.Changed = nil, &changed // it is what was asked for
+			out.Error, out.Changed = nil, &changed // the caller wanted that: no error
 			return err
 		})
 	})

@@ -11,13 +11,14 @@ import (
 )
 
 const (
-	// parkedPerPeer bounds what is kept of one peer's envelopes that do not
-	// open: a peer that floods with garbage fills no disk.
+	// parkedPerPeer bounds the parked envelopes of one peer, so that a flood of
+	// garbage fills no disk.
 	parkedPerPeer = 1000
-	// parkedInAll bounds them for all peers together: a server can invent as
-	// many senders as it likes.
+	// parkedInAll bounds them for all peers together: a server can invent any
+	// number of senders.
 	parkedInAll = 10_000
-	// parkedOfStrangers bounds them for all senders of whom nothing has opened yet.
+	// parkedOfStrangers bounds them for all senders without a single envelope that
+	// opened.
 	parkedOfStrangers = 256
 	// quarantineBatch bounds how many quarantined envelopes are opened in one transaction.
 	quarantineBatch = 64
@@ -57,8 +58,8 @@ func (e *Engine) park(tx *store.Tx, in *incoming, reason int) error {
 	return nil
 }
 
-// roomForStranger reports whether something may be kept of the sender, whom it
-// makes a peer if he is not known.
+// roomForStranger reports whether an envelope of the sender may be kept. It adds an
+// unknown sender as a peer.
 func (e *Engine) roomForStranger(tx *store.Tx, in *incoming) (bool, error) {
 	if in.addr == e.self {
 		return true, nil
@@ -79,8 +80,8 @@ func (e *Engine) roomForStranger(tx *store.Tx, in *incoming) (bool, error) {
 	return err == nil, err
 }
 
-// quarantine keeps an envelope of a peer whose key changed until the user has
-// decided. The first that finds no room tells.
+// quarantine keeps an envelope of a peer whose key changed until the user decides.
+// The first that finds no room is reported.
 func (e *Engine) quarantine(tx *store.Tx, in *incoming) error {
 	n, err := tx.CountParked(e.account, in.peer, store.ParkedChanged)
 	if err != nil {
@@ -104,9 +105,9 @@ func (e *Engine) quarantine(tx *store.Tx, in *incoming) error {
 	})
 }
 
-// openQuarantined opens, of each peer in the order of arrival, what was quarantined of
-// those whose key is trusted again. What waits for a decision about another peer
-// is in nobody's way.
+// openQuarantined opens the quarantined envelopes of peers whose key is trusted
+// again, those of each peer in the order of arrival. Peers that still await a
+// decision do not block others.
 func (e *Engine) openQuarantined() error {
 	more := false
 	err := e.update(func(tx *store.Tx) error {
@@ -151,7 +152,7 @@ func (e *Engine) openQuarantined() error {
 func (e *Engine) openParked(tx *store.Tx, p store.Parked) error {
 	addr, err := e.address(tx, p.Peer)
 	if store.DamagedValue(err) != nil {
-		return nil // whose it is cannot be told; it goes with its retention
+		return nil // its sender cannot be read; it is dropped when its retention ends
 	}
 	if err != nil {
 		return err
@@ -163,7 +164,8 @@ func (e *Engine) openParked(tx *store.Tx, p store.Parked) error {
 	return e.contain(tx, in, func() error { return e.open(tx, in) })
 }
 
-// Discard drops what was kept from, and held to, a peer whose key changed.
+// Discard drops the quarantined envelopes of a peer whose key changed, and the held
+// messages to it.
 func (e *Engine) Discard(ctx context.Context, peer store.PeerID) error {
 	var gone []store.MessageID
 	err := e.do(ctx, func() error {

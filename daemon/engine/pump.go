@@ -8,18 +8,18 @@ import (
 )
 
 const (
-	// perPeer is how many messages of one peer are sealed in one transaction,
-	// so that a long queue to one delays the others by no more.
+	// perPeer is how many messages to one peer are sealed in one transaction, so that a
+	// long queue to one peer does not delay the others by more.
 	perPeer = 32
 	// perTx bounds the messages sealed in one transaction.
 	perTx = 64
-	// backlogOfPeer is how many envelopes may wait for devices of one peer that
-	// take none for now, before no more are sealed for it.
+	// backlogOfPeer is how many envelopes may wait for blocked devices of one peer
+	// before nothing more is sealed for it.
 	backlogOfPeer = 128
 )
 
-// reasonCodeNoKeys stands in an envelope row for a device that had neither
-// session nor bundle: nothing was sealed. Wire reasons are below.
+// reasonCodeNoKeys is the reason in the envelope row of a device that had neither a
+// session nor a bundle: nothing was sealed. Reasons of the wire are smaller.
 const reasonCodeNoKeys = 1000
 
 // later puts off a peer after a failure.
@@ -33,7 +33,7 @@ func (e *Engine) putOff(p *peerState, d time.Duration) {
 	e.at(taskPump, d)
 }
 
-// need is what must be asked of the server before a message can be sealed.
+// need is a question that the server must answer before a message can be sealed.
 type need struct {
 	peer    store.PeerID
 	user    string
@@ -41,9 +41,9 @@ type need struct {
 	bundles []key.DeviceID // sessions to start
 }
 
-// pump seals what is queued while the window has room, and sends what is sealed.
-// An answer of the relay queues nothing, so that after one the outbox is read
-// only if the last look left something there.
+// pump seals queued messages while the window has room, and sends the sealed ones.
+// An answer of the relay queues nothing, so after one the outbox is read only if
+// the last look left something there.
 func (e *Engine) pump() error {
 	if !e.up || e.window.paused(time.Now()) {
 		return nil
@@ -53,7 +53,7 @@ func (e *Engine) pump() error {
 	}
 	limit := min(e.window.room(), perTx)
 	if limit <= 0 || !e.window.unscanned {
-		return nil // the next answer pumps again
+		return nil // the next answer runs the pump again
 	}
 	var rows []store.Outgoing
 	except, backlog := e.except()
@@ -83,7 +83,7 @@ func (e *Engine) pump() error {
 	return e.transmit()
 }
 
-// cutOff reports whether a look that found these rows may have left others.
+// cutOff reports whether a look that found these rows may have left others behind.
 func cutOff(rows []store.Outgoing, limit int) bool {
 	if len(rows) == limit {
 		return true
@@ -97,8 +97,8 @@ func cutOff(rows []store.Outgoing, limit int) bool {
 	return false
 }
 
-// except returns the peers that must not be tried now, and whether one of them
-// only waits for answers. The others are tried after what they wait for.
+// except returns the peers that must not be tried now, and whether one of them only
+// waits for answers. The others are tried when their pause ends.
 func (e *Engine) except() (out []store.PeerID, backlog bool) {
 	out, wait := e.asking.except(time.Now())
 	if wait > 0 {

@@ -32,8 +32,8 @@ func randomUpTo(limit time.Duration) time.Duration {
 	return time.Duration(n.Int64())
 }
 
-// queueReceipts moves receipts that are due to the outbox, up to 100 ids in
-// each. Who is no contact gets none; they stay due until they expire or the
+// queueReceipts moves receipts that are due to the outbox, up to e2e.MaxIDs ids in
+// each. Non-contacts get no receipts; theirs stay pending until they expire or the
 // user accepts the peer.
 func (e *Engine) queueReceipts() error {
 	more := false
@@ -46,7 +46,7 @@ func (e *Engine) queueReceipts() error {
 		for _, p := range peers {
 			delivered, err := e.trust.DeliveredReceipts(tx, e.account, p)
 			if p == e.selfPeer {
-				delivered = true // copies of the other own devices
+				delivered = true // for copies from other own devices
 			}
 			if store.DamagedValue(err) != nil {
 				continue
@@ -95,7 +95,7 @@ func (e *Engine) queueReceiptsTo(tx *store.Tx, peer store.PeerID, read bool) (mo
 			}
 		}
 		if state == e2e.ReceiptState_RECEIPT_STATE_READ && !read {
-			continue // switched off: forgotten
+			continue // read receipts are switched off
 		}
 		if err := e.control(tx, peer, nil, &e2e.Content{Kind: e2e.Kind_KIND_RECEIPT, Body: &e2e.Content_Receipt{Receipt: r}}); err != nil {
 			return false, err
@@ -106,7 +106,7 @@ func (e *Engine) queueReceiptsTo(tx *store.Tx, peer store.PeerID, read bool) (mo
 }
 
 // receipt advances own messages to the peer that sent the receipt, and no others.
-// Own devices acknowledge their copies, which changes no state.
+// Receipts of own devices acknowledge their copies, which changes no state.
 func (e *Engine) receipt(tx *store.Tx, in *incoming, r *e2e.Receipt) error {
 	if r.GetState() == e2e.ReceiptState_RECEIPT_STATE_DECLINED {
 		return e.declined(tx, in, r)
@@ -131,7 +131,7 @@ func (e *Engine) receipt(tx *store.Tx, in *incoming, r *e2e.Receipt) error {
 			return err
 		}
 		if state == local.StateRead && m.State != local.StateRead {
-			// The device that read it also got it; no state is skipped.
+			// Whoever read it received it; no state is skipped.
 			if err := e.history.Advance(tx, m, local.StateDelivered, ""); err != nil {
 				return err
 			}
@@ -165,8 +165,8 @@ func (e *Engine) declined(tx *store.Tx, in *incoming, r *e2e.Receipt) error {
 	return nil
 }
 
-// copied records that an own device has its copy of a message, or a note that
-// was for it alone.
+// copied records that an own device has its copy of a message, or has received a
+// note for this device alone.
 func (e *Engine) copied(tx *store.Tx, id store.MessageID, device key.DeviceID) error {
 	env, err := tx.EnvelopeHead(e.account, id, device)
 	if errors.Is(err, store.ErrNotFound) || err == nil && env.Peer != e.selfPeer {
@@ -193,7 +193,8 @@ func (e *Engine) copied(tx *store.Tx, id store.MessageID, device key.DeviceID) e
 	return tx.DeleteOutgoing(e.account, id)
 }
 
-// needless forgets an envelope that waits to be sent to a device that has it.
+// needless forgets an envelope that waits to be sent to a device that has the
+// message already.
 func (e *Engine) needless(tx *store.Tx, k flightKey) {
 	if f := e.window.flights[k]; f != nil {
 		tx.OnCommit(func() { e.window.drop(f) })
@@ -202,12 +203,13 @@ func (e *Engine) needless(tx *store.Tx, k flightKey) {
 
 // keepsForRetry reports whether control content of a kind is kept after it was
 // accepted, so that it can be sealed again if it does not open: a lost receipt
-// would leave a state behind the truth. Other kinds are repeated by themselves.
+// would leave a message in a state behind the truth. Other kinds are repeated
+// anyway.
 func keepsForRetry(kind int32) bool {
 	return e2e.Kind(kind) == e2e.Kind_KIND_RECEIPT || e2e.Kind(kind) == e2e.Kind_KIND_SYNC
 }
 
-// syncCopy is what other own devices get of a message to a peer.
+// syncCopy encodes the copy of a message for other own devices.
 func (e *Engine) syncCopy(tx *store.Tx, o *store.Outgoing) ([]byte, error) {
 	c, err := syncOf(tx, o)
 	if err != nil {
@@ -216,7 +218,7 @@ func (e *Engine) syncCopy(tx *store.Tx, o *store.Outgoing) ([]byte, error) {
 	return e2e.Marshal(c)
 }
 
-// syncOf is the content of a copy.
+// syncOf is the content of such a copy.
 func syncOf(tx *store.Tx, o *store.Outgoing) (*e2e.Content, error) {
 	c := new(e2e.Content)
 	if err := proto.Unmarshal(o.Body, c); err != nil {

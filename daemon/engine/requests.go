@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	// requestText is the longest text, in bytes, that a stranger's first
-	// message may carry (rpc/DELIVERY.md, promise 12): what is longer waits until a request
-	// without text is accepted.
+	// requestText is the longest text, in bytes, of a first message to a stranger
+	// (rpc/DELIVERY.md, promise 12). A longer one waits until a request without text
+	// is accepted.
 	requestText = 1024
-	// requestPatience is how long a long first message waits to learn from the
-	// server whether the peer has accepted me already.
+	// requestPatience is how long a long first message waits for the server to say
+	// whether the peer has accepted this account already.
 	requestPatience = 2 * time.Second
 )
 
-// waitsForAcceptance holds back a message to a peer that has not accepted me:
-// what follows a held one, and a text that is too long for a request, before
-// which a request without text goes.
+// waitsForAcceptance holds back a message to a peer that has not accepted this
+// account: a message that follows a held one, and a text that is too long for a
+// request. Before the latter a request without text is sent.
 func (e *Engine) waitsForAcceptance(tx *store.Tx, o *store.Outgoing, p *peerState, user string) (held bool, err error) {
 	if o.Control || o.Peer == e.selfPeer || e.presence.mutual(user) {
 		return false, nil
@@ -64,8 +64,8 @@ func (e *Engine) waitsForAcceptance(tx *store.Tx, o *store.Outgoing, p *peerStat
 	return true, e.hold(tx, o, history.ReasonRequest)
 }
 
-// release looks at held messages again: those whose reason is gone are queued,
-// in order, or, if they were sealed before, sent as they are.
+// release looks at held messages again. Those that nothing holds back any longer
+// are queued, in order, or, if they were sealed before, sent as they are.
 func (e *Engine) release() error {
 	var flights []*flight
 	err := e.update(func(tx *store.Tx) error {
@@ -100,7 +100,7 @@ func (e *Engine) release() error {
 	return nil
 }
 
-// releaseOne releases a held message if nothing holds it any more.
+// releaseOne releases a held message if nothing holds it back any longer.
 func (e *Engine) releaseOne(tx *store.Tx, o *store.Outgoing) ([]*flight, error) {
 	addr, err := e.address(tx, o.Peer)
 	if err != nil {

@@ -13,15 +13,16 @@ import (
 	"secmsg/rpc/local"
 )
 
-// retryRequested notes what a device could not open and asks for. It is sealed again
-// later, for this device alone and in the session that it asked in, when the
-// window has room: requests cost neither memory nor a long transaction, however
-// many come at once.
+// retryRequested notes the messages that a device could not open and asks for. They
+// are sealed again later, for this device alone and in the session that it asked
+// in, when the window has room. However many requests arrive at once, they cost
+// neither memory nor a long transaction.
 //
-// A request gives out nothing that was delivered to the asking device: there must
-// be an envelope of the message for exactly this device, sealed at most 30 days
-// ago, that the device has not acknowledged. So who copies its state and has the
-// server's help cannot fetch what it read.
+// A request reveals nothing that was delivered to the asking device: there must be
+// an envelope of the message for exactly this device, sealed at most 30 days ago,
+// that the device has not acknowledged. An attacker who copies the state of a
+// device and has the server's help therefore cannot fetch messages that the device
+// has read.
 func (e *Engine) retryRequested(tx *store.Tx, in *incoming, r *e2e.Retry) error {
 	replaced, err := e.keys.Activate(tx, e.account, in.peer, in.device, in.opened.Session, e.keyTime())
 	if err == nil && replaced {
@@ -47,8 +48,8 @@ func (e *Engine) retryRequested(tx *store.Tx, in *incoming, r *e2e.Retry) error 
 	return nil
 }
 
-// answerable returns a device as a target, and false if nothing may be sealed
-// for it now.
+// answerable returns a device as a target. ok is false if nothing may be sealed for
+// it now.
 func (e *Engine) answerable(tx *store.Tx, peer store.PeerID, device [16]byte) (t sealTarget, ok bool, err error) {
 	to, err := e.trust.CheckSend(tx, e.account, peer, false, e.now())
 	if errors.Is(err, trust.ErrChanged) || errors.Is(err, trust.ErrBlocked) || errors.Is(err, trust.ErrUnverified) || errors.Is(err, trust.ErrUnknownPeer) {
@@ -66,7 +67,7 @@ func (e *Engine) answerable(tx *store.Tx, peer store.PeerID, device [16]byte) (t
 	return t, false, nil
 }
 
-// admitRetry notes that a device asks for one message, and reports whether it may.
+// admitRetry notes that a device asks for a message, and reports whether it may.
 func (e *Engine) admitRetry(tx *store.Tx, id store.MessageID, from pairKey) (bool, error) {
 	env, err := tx.EnvelopeHead(e.account, id, from.device)
 	if err != nil && !isNotFound(err) {
@@ -76,7 +77,7 @@ func (e *Engine) admitRetry(tx *store.Tx, id store.MessageID, from pairKey) (boo
 	case err != nil, env.Peer != from.peer, env.Filler, env.Status == store.EnvelopeRejected, env.ExpiresMS <= e.profileTime().UnixMilli():
 		return false, nil
 	case env.Status == store.EnvelopeAsked:
-		return true, nil // it waits already
+		return true, nil // it was asked for before and waits
 	}
 	// Counted before the commit, so that the next request of this transaction sees it.
 	ok, waiting, undo := e.asking.reseals.admit(flightKey{id: id, device: from.device}, env.Status == store.EnvelopePending, time.Now())
@@ -88,8 +89,8 @@ func (e *Engine) admitRetry(tx *store.Tx, id store.MessageID, from pairKey) (boo
 	return tx.AskEnvelope(e.account, id, from.device)
 }
 
-// resealAsked seals again what was asked for, as far as the window has room.
-// The ciphertexts stay in the store until they are sent.
+// resealAsked seals requested messages again, as far as the window has room. The
+// ciphertexts stay in the store until they are sent.
 func (e *Engine) resealAsked() error {
 	if !e.up || e.window.paused(time.Now()) {
 		e.at(taskReseal, e.cfg.BackoffMax)
@@ -145,8 +146,8 @@ func (e *Engine) resealAsked() error {
 	return nil
 }
 
-// sealAgain seals one message again for a device that asked for it. The counter
-// stays the same. It returns nil if there is nothing to seal.
+// sealAgain seals one message again for a device that asked for it, with the same
+// counter. It returns nil if there is nothing to seal.
 func (e *Engine) sealAgain(tx *store.Tx, env store.Envelope) (*flight, error) {
 	t, ok, err := e.answerable(tx, env.Peer, env.Device)
 	if !ok || err != nil {
@@ -181,14 +182,14 @@ func (e *Engine) sealAgain(tx *store.Tx, env store.Envelope) (*flight, error) {
 	return f, nil
 }
 
-// sent returns what was sent under an id, from the outbox or, once it was
-// delivered, from history. It is nil for messages that ended otherwise, and for
-// those that another device of this account counted: a receiver holds the counter
-// against the device that sends.
+// sent returns the message that was sent under an id, from the outbox or, once it
+// was delivered, from history. It returns nil for messages that ended otherwise,
+// and for those whose counter belongs to another own device: a receiver checks the
+// counter against the device that sends.
 func (e *Engine) sent(tx *store.Tx, id store.MessageID) (*store.Outgoing, error) {
 	o, err := tx.Outgoing(e.account, id)
 	if store.DamagedValue(err) != nil {
-		return nil, nil // the pump tells of it
+		return nil, nil // the pump reports it
 	}
 	if err == nil {
 		if o.Phase == store.PhaseHeld || e2e.Durable(e2e.Kind(o.Kind)) && o.N == 0 {

@@ -15,9 +15,9 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Results implements link.Handler: the relay's answers, in one transaction. If
-// the store fails, the envelopes stay pending and are sent again: the recipient
-// knows duplicates.
+// Results implements link.Handler: the relay's answers, in one transaction. If the
+// store fails, the envelopes stay pending and are sent again; the recipient
+// recognizes duplicates.
 func (e *Engine) Results(_ context.Context, results []link.Result) {
 	var a answers
 	err := e.share(func(tx *store.Tx) (err error) {
@@ -39,13 +39,13 @@ func (e *Engine) Results(_ context.Context, results []link.Result) {
 	}
 }
 
-// answers is what the relay's answers to envelopes amount to.
+// answers are the envelopes with a final answer, and the messages to hold.
 type answers struct {
 	done []*flight
 	held []store.MessageID
 }
 
-// recordAnswers records what the relay answered.
+// recordAnswers writes the relay's final answers to the store.
 func (e *Engine) recordAnswers(tx *store.Tx, results []link.Result, now time.Time) (answers, error) {
 	var a answers
 	touched := make(map[store.MessageID]bool)
@@ -87,7 +87,7 @@ func (e *Engine) recordAnswers(tx *store.Tx, results []link.Result, now time.Tim
 	return a, nil
 }
 
-// answer records one final answer and reports whether it was one.
+// answer records one answer and reports whether it was final.
 func (e *Engine) answer(tx *store.Tx, f *flight, r link.Result, now time.Time) (final bool, err error) {
 	switch {
 	case r.Accepted && f.filler:
@@ -110,8 +110,8 @@ func (e *Engine) answer(tx *store.Tx, f *flight, r link.Result, now time.Time) (
 	return true, err
 }
 
-// queueAgain queues a message again after a device of it is gone, so that
-// devices that were added since get it before it is judged.
+// queueAgain queues a message again after one of its devices is gone, so that
+// devices that were added since get it before its fate is decided.
 func (e *Engine) queueAgain(tx *store.Tx, id store.MessageID) error {
 	o, err := tx.OutgoingHead(e.account, id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -124,7 +124,7 @@ func (e *Engine) queueAgain(tx *store.Tx, id store.MessageID) error {
 	return tx.SetPhase(e.account, id, store.PhaseQueued, "")
 }
 
-// holdForRequest keeps a sealed message until the peer accepts me.
+// holdForRequest keeps a sealed message until the peer accepts this account.
 func (e *Engine) holdForRequest(tx *store.Tx, id store.MessageID) error {
 	o, err := tx.OutgoingHead(e.account, id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -136,7 +136,7 @@ func (e *Engine) holdForRequest(tx *store.Tx, id store.MessageID) error {
 	return e.hold(tx, o, history.ReasonRequest)
 }
 
-// landAll moves the flights after the answers are committed.
+// landAll tells the window about answers that are committed.
 func (e *Engine) landAll(results []link.Result, a answers, now time.Time) {
 	for _, r := range results {
 		if r.Class == wire.Class_CLASS_PROBE {
@@ -161,10 +161,10 @@ func (e *Engine) landAll(results []link.Result, a answers, now time.Time) {
 	e.window.dropMessages(a.held)
 }
 
-// giveUp rejects what waits for a device whose mailbox stays full. The relay
-// waits for the first envelope of the pair to come again before it takes
-// others, so that one stays, with nothing in it: when it is accepted, the
-// mailbox has room again, and its message stays failed.
+// giveUp rejects the envelopes for a device whose mailbox stays full. The relay
+// accepts nothing from the pair before the first envelope comes again, so that one
+// is kept, sealed anew with an empty content. When it is accepted, the mailbox has
+// room again; its message stays failed.
 func (e *Engine) giveUp(p *pair) error {
 	if len(p.flights) == 0 || p.flights[0].filler {
 		return nil
@@ -225,9 +225,9 @@ func (e *Engine) sealFiller(tx *store.Tx, f *flight) (*flight, error) {
 	return newFlight(env, addr.User), nil
 }
 
-// Stale implements link.Handler: later manifests of an account that a send
-// named an old one of. Its messages that are not delivered are sealed for the
-// devices that lack them.
+// Stale implements link.Handler: later manifests of an account, after a send named
+// an old one. Undelivered messages to the account are sealed for the devices that
+// lack them.
 func (e *Engine) Stale(ctx context.Context, account string, manifests [][]byte) {
 	err := e.do(ctx, func() error { return e.learn(account, nil, manifests) })
 	if err != nil {

@@ -15,8 +15,8 @@ const maxRetryFactor = 256
 
 // askAgain asks the senders of messages that did not open to seal them again:
 // inside a new session, at most one per device and hour, else inside the present
-// one. The device that sealed a message is asked first, and then, in turn, the
-// other devices of its account; one that was removed is not asked any more.
+// one. The device that sealed a message is asked first, then in turn the other
+// devices of its account. A removed device is not asked.
 func (e *Engine) askAgain() error {
 	var list []store.Parked
 	devices := make(map[store.PeerID][]key.DeviceID)
@@ -66,7 +66,7 @@ func (e *Engine) askAgain() error {
 }
 
 // askable returns the devices of a peer that may be asked, none if the peer is
-// not known or not trusted now.
+// unknown or not trusted now.
 func (e *Engine) askable(tx *store.Tx, peer store.PeerID) ([]key.DeviceID, error) {
 	to, err := e.trust.CheckSend(tx, e.account, peer, false, e.now())
 	if err != nil {
@@ -82,8 +82,8 @@ func (e *Engine) askable(tx *store.Tx, peer store.PeerID) ([]key.DeviceID, error
 	return out, nil
 }
 
-// whomToAsk returns the device to ask for a message this time: the one that
-// sealed it, as long as it is listed, and after it the others in turn.
+// whomToAsk returns the device to ask for a message this time: first the one that
+// sealed it, as long as it is listed, then the others in turn.
 func whomToAsk(p store.Parked, listed []key.DeviceID) key.DeviceID {
 	if len(listed) == 0 {
 		return p.Device
@@ -153,9 +153,9 @@ func (e *Engine) askDevice(k pairKey, parked []store.Parked) error {
 	return nil
 }
 
-// askedStranger notes that somebody of whom nothing has opened yet is asked, also if
-// there turns out to be no such account: a server can make up many of them, and each
-// is looked up less and less often.
+// askedStranger counts a request to a sender without a single envelope that opened,
+// even if the account turns out not to exist. A server can invent many such
+// senders, so each is asked less and less often.
 func (e *Engine) askedStranger(peer store.PeerID, parked []store.Parked) error {
 	return e.update(func(tx *store.Tx) error {
 		stranger, err := tx.Stranger(e.account, peer)
@@ -171,7 +171,7 @@ func (e *Engine) askedStranger(peer store.PeerID, parked []store.Parked) error {
 	})
 }
 
-// requestRetry queues the request for what is still missing.
+// requestRetry queues the request for the messages that are still missing.
 func (e *Engine) requestRetry(tx *store.Tx, k pairKey, parked []store.Parked) error {
 	var ids [][]byte
 	named := make(map[store.MessageID]bool) // two devices may have sealed one message

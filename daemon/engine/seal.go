@@ -18,10 +18,11 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// sealRows is the second transaction: for each message the check of pin and
-// policy, the sealing for each device, and the envelope rows. A message that
-// cannot be sealed now does not undo the others. What waits to be committed
-// shares it, so that it may run twice, each time from the rows as they were read.
+// sealRows is the second transaction of a message: for each message it checks pin
+// and policy, seals for each device, and writes the envelope rows. A message that
+// cannot be sealed now does not undo the others. The jobs that wait to be committed
+// share the transaction, so it may run twice, each time from the rows as they were
+// read.
 func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*flight, err error) {
 	err = e.together(func(tx *store.Tx) error {
 		needs, flights = nil, nil
@@ -61,8 +62,8 @@ func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*fligh
 	return needs, flights, err
 }
 
-// repairOrDelay deals with a message that met a damaged value. If that is one that
-// every message needs, the peer is tried again later.
+// repairOrDelay handles a message that met a damaged value. If every message needs
+// that value, the peer is tried again later.
 func (e *Engine) repairOrDelay(tx *store.Tx, o store.Outgoing, cause error) error {
 	var on bool
 	err := tx.Sub(func() (err error) {
@@ -81,8 +82,8 @@ func (e *Engine) repairOrDelay(tx *store.Tx, o store.Outgoing, cause error) erro
 	return nil
 }
 
-// sealing is one second transaction. It remembers what all its messages ask of
-// the same rows, which nothing changes meanwhile.
+// sealing is one such transaction. It remembers the answers to questions that all
+// its messages ask, whose rows do not change meanwhile.
 type sealing struct {
 	e        *Engine
 	tx       *store.Tx
@@ -90,13 +91,13 @@ type sealing struct {
 	sessions map[pairKey]bool // known to exist
 }
 
-// policy is what CheckSend is asked.
+// policy is a question to trust.CheckSend.
 type policy struct {
 	peer     store.PeerID
 	verified bool
 }
 
-// target asks trust, once for all messages to a peer.
+// target asks trust for the devices of a peer, once for all messages to it.
 func (b *sealing) target(peer store.PeerID, verified bool) (trust.Target, error) {
 	p := policy{peer, verified}
 	if to, ok := b.targets[p]; ok {
@@ -121,8 +122,8 @@ func (b *sealing) hasSession(peer store.PeerID, device key.DeviceID) (bool, erro
 	return has, err
 }
 
-// row seals one message for every device that has no envelope of it yet, or
-// says what must be asked first, or settles a message that cannot leave.
+// row seals one message for every device that has no envelope of it yet. Or it
+// returns what must be asked first, or settles a message that cannot leave.
 func (b *sealing) row(o store.Outgoing) (*need, []*flight, error) {
 	e, tx := b.e, b.tx
 	if o.Damaged != nil {
@@ -153,7 +154,7 @@ func (b *sealing) row(o store.Outgoing) (*need, []*flight, error) {
 		return nil, nil, err
 	}
 	var have []store.Envelope
-	if o.N > 0 || !e2e.Durable(e2e.Kind(o.Kind)) { // else it was never sealed
+	if o.N > 0 || !e2e.Durable(e2e.Kind(o.Kind)) { // otherwise it was never sealed
 		if have, err = tx.EnvelopesOf(e.account, o.ID); err != nil {
 			return nil, nil, err
 		}
@@ -184,7 +185,7 @@ type sealTarget struct {
 	own     bool
 }
 
-// missing returns the devices that have no envelope of the message yet.
+// missing returns the devices without an envelope of the message.
 func (e *Engine) missing(o *store.Outgoing, to trust.Target, have []store.Envelope, own bool) []sealTarget {
 	peer := o.Peer
 	if own {
@@ -206,7 +207,7 @@ func (e *Engine) missing(o *store.Outgoing, to trust.Target, have []store.Envelo
 	return out
 }
 
-// ownTargets returns the other own devices that get a copy of what I send.
+// ownTargets returns the other own devices that get a copy of a message.
 func (b *sealing) ownTargets(o *store.Outgoing, addr identity.Address, have []store.Envelope) ([]sealTarget, error) {
 	if o.Control || addr == b.e.self || o.Kind != int32(e2e.Kind_KIND_TEXT) && o.Kind != int32(e2e.Kind_KIND_FILE) {
 		return nil, nil
@@ -218,9 +219,9 @@ func (b *sealing) ownTargets(o *store.Outgoing, addr identity.Address, have []st
 	return b.e.missing(o, to, have, true), nil
 }
 
-// copyLater leaves the copies for own devices without a session to messages of
-// their own, which wait for the keys: the message itself waits for its recipient
-// only. It returns the targets that are left.
+// copyLater moves the copies for own devices without a session into messages of
+// their own, which wait for the keys, so that the message itself waits for its
+// recipient only. It returns the remaining targets.
 func (b *sealing) copyLater(o *store.Outgoing, own []sealTarget) ([]sealTarget, error) {
 	e, tx := b.e, b.tx
 	now := own[:0]
@@ -244,7 +245,7 @@ func (b *sealing) copyLater(o *store.Outgoing, own []sealTarget) ([]sealTarget, 
 		if err := e.enqueue(tx, &store.Outgoing{ID: id, Peer: e.selfPeer, Device: t.Device.ID[:], Control: true, SentMS: o.SentMS}, s); err != nil {
 			return nil, err
 		}
-		err = tx.PutEnvelope(&store.Envelope{ // so that it is not made again
+		err = tx.PutEnvelope(&store.Envelope{ // so that no second copy is made
 			Account: e.account, ID: o.ID, Device: t.Device.ID, Peer: t.Peer, Own: true,
 			Status: store.EnvelopeRejected, Reason: reasonCodeNoKeys, Manifest: t.version, ExpiresMS: o.ExpiresMS,
 		})
@@ -255,8 +256,8 @@ func (b *sealing) copyLater(o *store.Outgoing, own []sealTarget) ([]sealTarget, 
 	return now, nil
 }
 
-// sealFor seals a message for its targets. It takes its counter when it is
-// sealed for the first time; all its envelopes carry the same.
+// sealFor seals a message for its targets. It draws the message's counter when it
+// is sealed for the first time; all its envelopes carry the same counter.
 func (b *sealing) sealFor(o store.Outgoing, targets, own []sealTarget) ([]*flight, error) {
 	e, tx := b.e, b.tx
 	if o.N == 0 && e2e.Durable(e2e.Kind(o.Kind)) {
@@ -297,7 +298,7 @@ func (b *sealing) sealFor(o store.Outgoing, targets, own []sealTarget) ([]*fligh
 	return flights, e.settle(tx, o.ID)
 }
 
-// sealAll seals one plaintext for devices and returns what is to be sent.
+// sealAll seals one plaintext for devices and returns the envelopes to send.
 func (b *sealing) sealAll(o *store.Outgoing, targets []sealTarget, plain []byte) ([]*flight, error) {
 	var flights []*flight
 	for _, t := range targets {
@@ -312,8 +313,8 @@ func (b *sealing) sealAll(o *store.Outgoing, targets []sealTarget, plain []byte)
 	return flights, nil
 }
 
-// sealOne seals for one device. A device without session or with a mailbox
-// that stays full gets a row that says so and nothing else.
+// sealOne seals for one device. A device without a session, or with a mailbox that
+// stays full, only gets a row that says so.
 func (b *sealing) sealOne(o *store.Outgoing, t sealTarget, plain []byte) (*flight, error) {
 	e, tx := b.e, b.tx
 	env := &store.Envelope{

@@ -7,7 +7,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Link is the traffic with the server, as package link provides it. Calls may
+// Link is the traffic with the server, as package link implements it. Calls may
 // come from any goroutine; REST calls block until they are answered.
 type Link interface {
 	// Send hands envelopes to the contact connection, in order. It fails when

@@ -32,8 +32,8 @@ func reasonOf(code int32) string {
 	return history.ReasonRefused
 }
 
-// weight orders reasons: the one that tells the sender most counts for a
-// message whose devices were rejected for different ones.
+// weight orders reasons by how much they tell the sender. If the devices of a
+// message were rejected for different reasons, the heaviest counts.
 func weight(reason string) int {
 	for i, r := range []string{history.ReasonRefused, history.ReasonGone, history.ReasonNoKeys, history.ReasonQuota, history.ReasonTooLarge, history.ReasonExpired,
 		history.ReasonSuspended, history.ReasonUnknown, history.ReasonBlocked} {
@@ -44,13 +44,13 @@ func weight(reason string) int {
 	return 0
 }
 
-// verdict is what the answers to a message's envelopes amount to.
+// verdict sums up the answers to a message's envelopes.
 type verdict struct {
 	pending, accepted bool
 	reason            string
 }
 
-// judge looks at the envelopes of a message; copies to own devices say nothing.
+// judge sums up the envelopes of a message. Copies to own devices do not count.
 func judge(envelopes []store.Envelope) verdict {
 	var v verdict
 	for _, env := range envelopes {
@@ -78,8 +78,8 @@ func judge(envelopes []store.Envelope) verdict {
 	return v
 }
 
-// settle moves a message on when all its envelopes are answered: accepted if
-// one of them was, else failed or expired. Control content is done with it.
+// settle moves a message on when all its envelopes are answered: accepted if one of
+// them was, else failed or expired. Control content is then dropped.
 func (e *Engine) settle(tx *store.Tx, id store.MessageID) error {
 	o, err := tx.OutgoingHead(e.account, id)
 	if errors.Is(err, store.ErrNotFound) {

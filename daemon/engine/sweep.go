@@ -16,8 +16,8 @@ func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
 // expireBatch bounds how many outbox rows one transaction ends.
 const expireBatch = 100
 
-// expire ends what was not delivered in time. A row that is done with
-// (accepted control content) goes silently.
+// expire ends messages that were not delivered in time. Rows that have done their
+// work (accepted control content) are dropped silently.
 func (e *Engine) expire() error {
 	now := e.profileTime()
 	var gone []store.MessageID
@@ -58,7 +58,7 @@ func (e *Engine) expire() error {
 	return nil
 }
 
-// tellGaps tells of counters that have been missing for GapAfter, each once.
+// tellGaps reports counters that have been missing for GapAfter, each once.
 func (e *Engine) tellGaps() error {
 	now := e.profileTime()
 	var oldest int64
@@ -94,11 +94,11 @@ func (e *Engine) tellGaps() error {
 // strangersAtOnce bounds the peers that one sweep forgets.
 const strangersAtOnce = 500
 
-// gapsPerDay bounds the events about gaps of one peer, who can leave out every
+// gapsPerDay bounds the events about gaps of one peer, which could leave out every
 // second number.
 const gapsPerDay = 20
 
-// tellGap tells of a gap, and of one more that further ones are not told today.
+// tellGap reports a gap. After the last one of a day it says that there are more.
 func (e *Engine) tellGap(tx *store.Tx, g store.Gap, addr string) error {
 	n, err := tx.PerDay(e.account, g.Peer, "gaps")
 	if err != nil || n > gapsPerDay+1 {
@@ -110,8 +110,8 @@ func (e *Engine) tellGap(tx *store.Tx, g store.Gap, addr string) error {
 	return e.history.System(tx, addr, local.System{Gap: &local.Gap{Peer: addr, From: g.Low, To: g.High}})
 }
 
-// sweep forgets what its retention has ended. All of it runs on profile time,
-// so that a wrong wall clock ends nothing early.
+// sweep forgets everything whose retention has ended. It runs on profile time, so
+// that a wrong wall clock ends nothing early.
 func (e *Engine) sweep() error {
 	now := e.profileTime()
 	e.asking.sweep(time.Now())
@@ -141,7 +141,7 @@ func (e *Engine) sweep() error {
 			if err != nil {
 				return err
 			}
-			if stranger { // the server can make up as many as it likes
+			if stranger { // the server can invent any number of them
 				strangers += n
 				continue
 			}
@@ -174,9 +174,9 @@ func (e *Engine) sweep() error {
 	return err
 }
 
-// retain deletes the history that a contact's policy keeps no longer. It counts
-// in profile time from the moment of receipt, so that no wrong clock of this
-// machine deletes early; what is unread stays.
+// retain deletes the history that a contact's policy no longer keeps. It counts in
+// profile time from the moment of receipt, so that a wrong clock of this machine
+// deletes nothing early. Unread messages stay.
 func (e *Engine) retain(tx *store.Tx) error {
 	all, err := tx.Contacts(e.account)
 	if err != nil {

@@ -104,8 +104,8 @@ func (e *Engine) upkept(err error) {
 	e.at(taskUpkeep, e.upkeep.end(e.cfg, err))
 }
 
-// fillUp uploads what the server lacks. The private halves are committed before
-// anything leaves.
+// fillUp uploads the prekeys that the server lacks. The private halves are
+// committed before anything leaves.
 func (e *Engine) fillUp(count wire.PrekeyCount) error {
 	var up *keyring.Upload
 	var renew bool
@@ -130,12 +130,12 @@ func (e *Engine) fillUp(count wire.PrekeyCount) error {
 	return nil
 }
 
-// restockAfter is the least time between a new session of a peer and the look
-// at the stock that it took from, which is put off by up to as much again: the
-// moment of a refill must not tell a stranger that this device is online.
+// restockAfter is the least time between a new session of a peer and the look at
+// the stock that it took from. The look is put off by up to as much again, since
+// the moment of a refill must not tell a stranger that this device is online.
 const restockAfter = 30 * time.Minute
 
-// restock makes a look at the prekeys due after a peer used some.
+// restock schedules a look at the prekeys after a peer used some.
 func (e *Engine) restock() {
 	e.at(taskUpkeep, restockAfter+randomUpTo(restockAfter))
 }
@@ -179,13 +179,13 @@ func (e *Engine) renewalDue(tx *store.Tx) (bool, error) {
 	}
 	cert, err := identity.VerifyAccount(root, a.Chain, e.self, e.now())
 	if err != nil {
-		return true, nil // expired, or not readable any more: a new one is needed
+		return true, nil // expired or unreadable: a new one is needed
 	}
 	return !e.now().Before(cert.RenewAt()), nil
 }
 
-// renew asks for a new certificate and takes it as any other statement of the
-// server about this account.
+// renew asks for a new certificate and learns from it as from any other statement
+// of the server about this account.
 func (e *Engine) renew() {
 	var c wire.Certificate
 	var err error
@@ -199,8 +199,9 @@ func (e *Engine) renew() {
 	})
 }
 
-// renewManifest signs the own manifest anew when it is due, on the primary
-// device, and puts it on the server; or the present one, which the server has lost.
+// renewManifest signs the own manifest anew when that is due, on the primary
+// device, and puts it on the server. A server that has lost the present manifest
+// gets that one again.
 func (e *Engine) renewManifest(shown []byte) error {
 	var next []byte
 	var previous [32]byte
@@ -217,7 +218,7 @@ func (e *Engine) renewManifest(shown []byte) error {
 		}
 		if wire.CodeOf(err) == wire.CodeConflict {
 			e.logger.Warn("the server has another manifest of this account", "error", err)
-			return // it is looked at again with the next upkeep
+			return // the next upkeep looks at it again
 		}
 		if err != nil {
 			e.upkept(fmt.Errorf("renew manifest: %w", err))

@@ -1,4 +1,4 @@
-// Package history keeps what a user sees of one account: messages with their
+// Package history keeps the visible history of one account: messages with their
 // states, files, calls, and the events about them. It writes the rows, appends
 // the events to the journal, and answers the queries of inbox, history, outbox,
 // file list and call list.

@@ -232,7 +232,7 @@ func (h *History) expireFile(tx *store.Tx, f *store.File) error {
 	return h.Advance(tx, m, local.StateExpired, ReasonExpired)
 }
 
-// declineFiles refuses files of a peer, who is told so with a receipt.
+// declineFiles refuses files of a peer and owes the receipts that say so.
 func (h *History) declineFiles(tx *store.Tx, list []store.File) (local.SendResult, error) {
 	var out local.SendResult
 	m, err := h.messageOf(tx, &list[0])
