@@ -3,9 +3,11 @@
 package faults
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -130,35 +132,98 @@ func findTests(t *testing.T, rows []proof) {
 			all.Write(b)
 		}
 		for _, name := range row.tests {
-			if !strings.Contains(all.String(), "\nfunc "+name+"(t *testing.T)") {
+			if !strings.Contains(all.String(), "\nfunc "+name+"(t *testing.T)") && !strings.Contains(all.String(), "\nfunc "+name+"(f *testing.F)") {
 				t.Errorf("row %s: %s has no %s", row.row, row.dir, name)
 			}
 		}
 	}
 }
 
-// TestEveryAttackOnFilesIsTested names, for each attack on files and blobs that
-// the published ones suggest, the tests that try it.
-func TestEveryAttackOnFilesIsTested(t *testing.T) {
+// attack is a row of crypto/ATTACKS.md.
+var attack = regexp.MustCompile(`(?m)^\| ([A-G]\d{1,2}) \| (.+) \| (.+) \| (.+) \|$`)
+
+// attackProofs reads the tests of each attack: "`DIR`: Test..., Test...; `DIR`: ..."
+// or "None: " with a reason.
+func attackProofs(t *testing.T, document string) map[string][]proof {
+	t.Helper()
+	in := regexp.MustCompile("^`([a-z0-9/]+)`: ((?:Test|Fuzz)\\w+(?:, (?:Test|Fuzz)\\w+)*)$")
+	out := map[string][]proof{}
+	for _, row := range attack.FindAllStringSubmatch(document, -1) {
+		id, tests := row[1], row[4]
+		if _, ok := out[id]; ok {
+			t.Errorf("crypto/ATTACKS.md has two rows %s", id)
+		}
+		out[id] = nil
+		if reason, ok := strings.CutPrefix(tests, "None: "); ok && len(reason) > 10 {
+			continue
+		}
+		for part := range strings.SplitSeq(tests, "; ") {
+			m := in.FindStringSubmatch(part)
+			if m == nil {
+				t.Errorf("crypto/ATTACKS.md, %s: %q is neither a directory with tests nor a reason", id, part)
+				continue
+			}
+			out[id] = append(out[id], proof{id, m[1], strings.Split(m[2], ", ")})
+		}
+	}
+	return out
+}
+
+// TestEveryAttackIsTested makes sure that each attack in crypto/ATTACKS.md names
+// tests that exist, or says why there is none.
+func TestEveryAttackIsTested(t *testing.T) {
 	t.Parallel()
-	const here = "scripts/faults"
-	findTests(t, []proof{
-		{"D1 lengths beyond 32 bits", "crypto/seal", []string{"TestFileSizesD1", "TestFileCounterD1"}},
-		{"D1 lengths beyond 32 bits", here, []string{"TestFileOfFiveGiB"}},
-		{"D2 truncation, order, duplicates, last flag", "crypto/seal", []string{"TestFileStreamD2", "TestFileOrdersD2", "TestFileCutD2", "TestFilePartsD2"}},
-		{"D2 in a real transfer", here, []string{"TestFileTamperedByTheServer"}},
-		{"D3 header", "crypto/seal", []string{"TestFileHeaderD3"}},
-		{"D4 nothing before the check", "crypto/seal", []string{"TestFileNothingBeforeTheTagD4"}},
-		{"D5 names", "daemon/files", []string{"TestSafeNameD5"}},
-		{"D5 names through real processes", "cmd/secmsg", []string{"TestFileNamesFromHell"}},
-		{"D7 clobbering", "rpc/local/place", []string{"TestUniqueD7", "TestPlaceD7"}},
-		{"D7 clobbering in a transfer", "daemon/files", []string{"TestTargetsD7"}},
-		{"D8 bombs in pictures", "daemon/files", []string{"TestDecompressionBombD8", "TestOpenThumbnailD8"}},
-		{"D9 declared sizes that lie", "serverd/api", []string{"TestBlobDeclaredSizeLies"}},
-		{"D9 a blob of another size", here, []string{"TestFileTamperedByTheServer"}},
-		{"D10 leaks of capabilities", "serverd/api", []string{"TestBlobCapabilityLeak", "TestSignedURLs"}},
-		{"D12 quota on reserved bytes", "serverd/api", []string{"TestBlobQuotaOnReservedBytes"}},
-		{"D14 confusion at a resume", "serverd/api", []string{"TestBlobResumeConfusion"}},
-		{"D11 substitution", here, []string{"TestFileSubstitutedByTheServer"}},
-	})
+	rows := attackProofs(t, readDocument(t, "crypto", "ATTACKS.md"))
+	if len(rows) < 90 {
+		t.Errorf("only %d attacks found", len(rows))
+	}
+	for _, row := range rows {
+		findTests(t, row)
+	}
+}
+
+// TestAttacksInCodeAreDocumented makes sure that each id in a comment or in the name of
+// a test is in crypto/ATTACKS.md, and that a test which names an attack is named by its row.
+func TestAttacksInCodeAreDocumented(t *testing.T) {
+	t.Parallel()
+	rows := attackProofs(t, readDocument(t, "crypto", "ATTACKS.md"))
+	word := regexp.MustCompile(`\b([A-G][0-9]{1,2})\b`)
+	named := regexp.MustCompile(`^func ((?:Test)(?:\w*[a-z_])?([A-G][0-9]{1,2})(?:_\w+)?)\(t \*testing\.T\)`)
+	found := 0
+	for _, top := range []string{"cmd", "config", "crypto", "daemon", "rpc", "scripts", "serverd"} {
+		root := filepath.Join("..", "..", top)
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, ".pb.go") {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for line := range strings.Lines(string(b)) {
+				if _, comment, ok := strings.Cut(line, "//"); ok {
+					for _, m := range word.FindAllStringSubmatch(comment, -1) {
+						found++
+						if _, ok := rows[m[1]]; !ok {
+							t.Errorf("%s names %s, which is not in crypto/ATTACKS.md", path, m[1])
+						}
+					}
+				}
+				if m := named.FindStringSubmatch(line); m != nil {
+					found++
+					dir := filepath.ToSlash(filepath.Dir(strings.TrimPrefix(path, filepath.Join("..", "..")+string(filepath.Separator))))
+					if !slices.ContainsFunc(rows[m[2]], func(p proof) bool { return p.dir == dir && slices.Contains(p.tests, m[1]) }) {
+						t.Errorf("%s has %s, which the row %s of crypto/ATTACKS.md does not name", dir, m[1], m[2])
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found < 100 {
+		t.Errorf("only %d ids found", found)
+	}
 }
