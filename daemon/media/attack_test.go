@@ -13,13 +13,13 @@ import (
 	"secmsg/crypto/seal"
 )
 
-// opusOnly is a caller that sends a tone to a callee that takes it.
+// opusOnly connects a caller that sends a tone to a callee that receives it.
 func opusOnly(t *testing.T) (side, side) {
 	t.Helper()
 	return side{sources: Sources{Audio: source(t, Audio, SpecTest)}}, side{sinks: null()}
 }
 
-// quiet waits some seconds of stats and demands that nothing was taken.
+// quiet waits for several seconds of stats and checks that nothing was received.
 func quiet(t *testing.T, c <-chan Event, seconds int) Stats {
 	t.Helper()
 	var last Stats
@@ -47,7 +47,8 @@ func TestWrongKeyOpensNothing(t *testing.T) {
 	}
 }
 
-// F3: nothing leaves before this device has keys, which is its consent.
+// F3 in crypto/ATTACKS.md: nothing is sent before this device has keys, which are its
+// consent.
 func TestNothingLeavesBeforeKeys(t *testing.T) {
 	t.Parallel()
 	a, b := opusOnly(t)
@@ -94,8 +95,8 @@ func TestFingerprintMismatchCloses(t *testing.T) {
 	}
 }
 
-// TestComparedAfterConnecting passes the certificate that pion accepts and
-// expects another: our own comparison has to close the call.
+// TestComparedAfterConnecting passes the certificate that pion accepts but expects another
+// one: our own check must close the call.
 func TestComparedAfterConnecting(t *testing.T) {
 	t.Parallel()
 	a, b := opusOnly(t)
@@ -114,7 +115,7 @@ func TestComparedAfterConnecting(t *testing.T) {
 	}
 }
 
-// A session-level fingerprint in an SDP must not win.
+// A session-level fingerprint in an SDP must have no effect.
 func TestFingerprintsOfTheSDPDoNotCount(t *testing.T) {
 	t.Parallel()
 	a, b := opusOnly(t)
@@ -149,7 +150,7 @@ func TestFingerprintsOfTheSDPDoNotCount(t *testing.T) {
 func TestSignalsAreBounded(t *testing.T) {
 	t.Parallel()
 	a, b := opusOnly(t)
-	p := strangers(t, a, b) // else the caller's own candidates come after the flood, and are refused with it
+	p := strangers(t, a, b) // without candidates: the caller's own ones would come after the flood and be rejected with it
 	print := make([]byte, FingerprintSize)
 	for name, text := range map[string]string{
 		"empty": "", "large": "v=0\r\n" + strings.Repeat("a=x\r\n", MaxSDP/5+1), "noise": "hello", "no section": "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n",
@@ -186,7 +187,7 @@ func TestSignalsAreBounded(t *testing.T) {
 	}
 }
 
-// F11: a packet opens once, whatever SRTP says.
+// F11 in crypto/ATTACKS.md: a packet can be decrypted only once, whatever SRTP does.
 func TestReplayedRTPIsDropped(t *testing.T) {
 	t.Parallel()
 	k := newKeys()
@@ -249,7 +250,7 @@ func TestReplayedRTPIsDropped(t *testing.T) {
 	}
 }
 
-// F10: with relays only, no address of this host leaves.
+// F10 in crypto/ATTACKS.md: with relays only, no address of this host is revealed.
 func TestRelayOnlyTellsNoAddress(t *testing.T) {
 	t.Parallel()
 	a, b := opusOnly(t)

@@ -6,7 +6,7 @@ import (
 	"secmsg/daemon/media/container"
 )
 
-// isKey reports whether a decoder can begin with a frame.
+// isKey reports whether decoding can start at a frame.
 func isKey(c Codec, data []byte) bool {
 	switch c {
 	case H264:
@@ -18,5 +18,5 @@ func isKey(c Codec, data []byte) bool {
 	return true
 }
 
-// packetSpan is how long an Opus packet lasts; zero if it is none.
+// packetSpan returns the duration of an Opus packet, or zero if it is not one.
 func packetSpan(p []byte) time.Duration { return container.OpusSpan(p) }

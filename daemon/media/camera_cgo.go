@@ -21,17 +21,17 @@ const (
 	// Pixel formats of video4linux, four characters each.
 	pixelYUYV  = webcam.PixelFormat('Y' | 'U'<<8 | 'Y'<<16 | 'V'<<24)
 	pixelMJPEG = webcam.PixelFormat('M' | 'J'<<8 | 'P'<<16 | 'G'<<24)
-	// cameraBuffers is how many pictures the driver may keep ready.
+	// cameraBuffers is the number of pictures that the driver may buffer.
 	cameraBuffers = 2
-	// cameraWait is how often, in seconds, a silent camera is left for a look at
-	// whether the call goes on; cameraPatience is how often in a row.
+	// cameraWait is the time, in seconds, between checks of the context while the camera
+	// delivers nothing. After cameraPatience such waits in a row the camera has failed.
 	cameraWait     = 1
 	cameraPatience = 5
 )
 
-// camera is the first camera that works. The library under mediadevices is used
-// directly: the driver package above it opens every camera when a program
-// starts, even for a command that makes no call.
+// camera is the first camera that works. It uses the library below mediadevices directly,
+// since the driver package above it opens every camera when a program starts, even for a
+// command that makes no call.
 type camera struct {
 	pictureEncoder
 	cam    *webcam.Webcam
@@ -40,7 +40,7 @@ type camera struct {
 	height int
 	begun  time.Time
 	ended  atomic.Bool
-	free   chan struct{} // holds one token while nobody uses cam
+	free   chan struct{} // holds one token while cam is not in use
 }
 
 func openCamera(o SourceOptions) (Source, error) {
@@ -76,7 +76,7 @@ func openCameraAt(path string, o SourceOptions) (*camera, error) {
 func (c *camera) start(o SourceOptions) error {
 	pixel, name := pixelYUYV, frame.Format(frame.FormatYUYV)
 	if _, ok := c.cam.GetSupportedFormats()[pixelMJPEG]; ok && o.Width > defaultWidth {
-		pixel, name = pixelMJPEG, frame.FormatMJPEG // raw pictures of that size fill a USB
+		pixel, name = pixelMJPEG, frame.FormatMJPEG // raw pictures of that size exceed the bandwidth of USB
 	}
 	got, w, h, err := c.cam.SetImageFormat(pixel, uint32(o.Width), uint32(o.Height))
 	if err != nil {
@@ -88,7 +88,7 @@ func (c *camera) start(o SourceOptions) error {
 	if c.decode, err = frame.NewDecoder(name); err != nil {
 		return err
 	}
-	_ = c.cam.SetFramerate(float32(o.FrameRate)) // a wish: many drivers have one rate
+	_ = c.cam.SetFramerate(float32(o.FrameRate)) // best effort: many drivers have a fixed rate
 	if err := c.cam.SetBufferCount(cameraBuffers); err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (c *camera) Next(ctx context.Context) (Frame, error) {
 	return Frame{}, io.EOF
 }
 
-// picture encodes one; a damaged one gives nothing.
+// picture encodes one picture. It returns nothing for a damaged one.
 func (c *camera) picture(raw []byte) ([]byte, error) {
 	img, release, err := c.decode.Decode(raw, c.width, c.height)
 	if err != nil {

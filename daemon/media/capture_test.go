@@ -13,7 +13,7 @@ import (
 	"github.com/pion/turn/v5"
 )
 
-// capture is what went over a network.
+// capture records the traffic of a network.
 type capture struct {
 	mu      sync.Mutex
 	packets []captured // guarded by mu
@@ -37,9 +37,9 @@ func (c *capture) all() []captured {
 	return c.packets
 }
 
-// F10: with relays only, every packet of this host goes to the relay or comes
-// from there, no signal names an address of it, also after a restart, and what
-// is said is nowhere to be read: the packets of this call have a pattern.
+// F10 in crypto/ATTACKS.md: with relays only, every packet of this host goes to the relay
+// or comes from it, no signal contains an address of this host, even after a restart, and
+// no content is readable: the packets of this call have a recognizable pattern.
 func TestCaptureOfARelayedCall(t *testing.T) {
 	t.Parallel()
 	const hidden, other, server = "198.51.100.1", "198.51.100.2", "198.51.100.3"
@@ -80,7 +80,7 @@ func TestCaptureOfARelayedCall(t *testing.T) {
 	src := &fake{codec: Opus, step: opusFrame, frame: func(*fake) Frame {
 		return Frame{Data: append([]byte{tocSilence20}, pattern...), Key: true}
 	}}
-	// A server of STUN, too: nothing may be asked of it.
+	// Also a STUN server: nothing may be sent to it.
 	servers := []ICEServer{{URLs: []string{"stun:" + server + ":3478"}}, {URLs: []string{"turn:" + server + ":3478?transport=udp"}, Username: "alice", Password: "secret"}}
 	p := join(t, side{options: Options{net: na, RelayOnly: true, ICEServers: servers}, sources: Sources{Audio: src}, sinks: null()},
 		side{options: Options{net: nb}, sources: Sources{Audio: source(t, Audio, SpecTest)}, sinks: null()})

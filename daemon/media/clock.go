@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// The synthetic picture has a bar code with the number of the frame: cells of
-// equal width, a white and a black one on the left, 24 bits with the highest
-// first, and four bits that count its ones. Below it the time stands in digits,
-// a marker is lit at the beginning of each second, and a bar moves.
+// The synthetic picture contains a bar code with the frame's number: cells of equal width,
+// starting with a white and a black one, then 24 bits with the highest first, then four
+// bits with the number of ones. Below are the time in digits, a marker that is lit at the
+// start of each second, and a moving bar.
 const (
 	clockBits  = 24
 	clockCheck = 4
@@ -20,11 +20,11 @@ const (
 	lumaGrey   = 96
 )
 
-// drawClock draws frame n of so many a second.
+// drawClock draws frame n at a rate of perSecond.
 func drawClock(p *image.YCbCr, n, perSecond int) {
 	w, h := p.Rect.Dx(), p.Rect.Dy()
 	fill(p, image.Rect(0, 0, w, h), lumaGrey)
-	for i := range p.Cb { // a slow change of colour
+	for i := range p.Cb { // the colour changes slowly
 		p.Cb[i], p.Cr[i] = uint8(112+n/perSecond%32), uint8(144-n/perSecond%32)
 	}
 	code := uint32(1)<<(clockBits+clockCheck+1) | uint32(n)%(1<<clockBits)<<clockCheck | uint32(bits.OnesCount32(uint32(n)%(1<<clockBits)))%16
@@ -55,13 +55,13 @@ func fill(p *image.YCbCr, r image.Rectangle, luma uint8) {
 	}
 }
 
-// segments are the lit parts of each digit: top, upper left, upper right,
-// middle, lower left, lower right, bottom, from the lowest bit.
+// segments returns the lit parts of a digit, starting with the lowest bit: top, upper left,
+// upper right, middle, lower left, lower right, bottom.
 func segments(digit int) uint8 {
 	return [10]uint8{0x77, 0x24, 0x5d, 0x6d, 0x2e, 0x6b, 0x7b, 0x25, 0x7f, 0x6f}[digit%10]
 }
 
-// drawDigits draws numbers of two digits each.
+// drawDigits draws numbers with two digits each.
 func drawDigits(p *image.YCbCr, r image.Rectangle, numbers []int) {
 	cell := r.Dx() / (3*len(numbers) - 1)
 	for i, n := range numbers {
@@ -88,9 +88,8 @@ func drawDigit(p *image.YCbCr, r image.Rectangle, digit int) {
 	}
 }
 
-// ReadClock reads the synthetic picture back from its luma plane: the number of
-// the frame, and whether the marker is lit. ok is false if it is not such a
-// picture, or damaged.
+// ReadClock reads the luma plane of a synthetic picture: the number of the frame, and
+// whether the marker is lit. ok is false for a damaged or another picture.
 func ReadClock(luma []byte, width, height int) (number int, lit, ok bool) {
 	if width < clockCells || height < 16 || len(luma) < width*height {
 		return 0, false, false

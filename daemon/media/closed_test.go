@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A peer that closes its end is told of, whether or not it has said goodbye.
+// A peer that closes its end is reported, with or without an end signal.
 func TestPeerCloses(t *testing.T) {
 	t.Parallel()
 	a, b := opusOnly(t)
@@ -23,8 +23,8 @@ func TestPeerCloses(t *testing.T) {
 	}
 }
 
-// A restart gathers from the servers of now: what was given at the start of a
-// long call is not good any more.
+// A restart uses the present servers: the credentials from the start of a long call may
+// have expired.
 func TestRestartWithOtherServers(t *testing.T) {
 	t.Parallel()
 	a, b := opusOnly(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
-// TestKeyFrameIsAskedFor: a receiver that cannot decode asks by PLI, and the
-// encoder begins anew: here it makes no key frame by itself.
+// TestKeyFrameIsAskedFor: a receiver that cannot decode requests a key frame by PLI, and
+// the encoder, which here makes none by itself, makes one.
 func TestKeyFrameIsAskedFor(t *testing.T) {
 	t.Parallel()
 	src := &fake{codec: VP8, step: 20 * time.Millisecond, frame: func(f *fake) Frame { return Frame{Data: vp8(f.key, 200), Key: f.key} }}
@@ -26,8 +26,8 @@ func TestKeyFrameIsAskedFor(t *testing.T) {
 	}
 }
 
-// TestKeyFramesForThePeerAreBounded: wishes of the peer count within bounds and
-// for the stream that they name; turning the camera on needs no patience.
+// TestKeyFramesForThePeerAreBounded: the peer's requests are rate limited and apply only to
+// the stream they name; unmuting the camera is not limited.
 func TestKeyFramesForThePeerAreBounded(t *testing.T) {
 	t.Parallel()
 	src := &fake{codec: VP8}
@@ -49,8 +49,7 @@ func TestKeyFramesForThePeerAreBounded(t *testing.T) {
 	}
 }
 
-// TestReportsOfOtherStreams: what a peer says of another stream, or of none of
-// ours, changes nothing.
+// TestReportsOfOtherStreams: a report about another stream has no effect.
 func TestReportsOfOtherStreams(t *testing.T) {
 	t.Parallel()
 	src := &fake{codec: VP8}
@@ -73,8 +72,8 @@ func TestReportsOfOtherStreams(t *testing.T) {
 	}
 }
 
-// TestBitRateFollowsTheNetwork: on a path that loses four of ten packets the
-// encoder is told to send less, and more again once the path is good.
+// TestBitRateFollowsTheNetwork: on a path that loses four of ten packets the encoder's bit
+// rate decreases, and it increases again when the path is good.
 func TestBitRateFollowsTheNetwork(t *testing.T) {
 	t.Parallel()
 	na, nb, router := network(t, 10*time.Millisecond)
@@ -104,8 +103,8 @@ func TestBitRateFollowsTheNetwork(t *testing.T) {
 	reaches("good again", func(rate int) bool { return rate > low*3/2 })
 }
 
-// TestLargePacketsEndTheirSource: a source of sound that does not fit fails, and
-// what was sent before has come.
+// TestLargePacketsEndTheirSource: a source of sound with too large packets fails, and the
+// packets before have arrived.
 func TestLargePacketsEndTheirSource(t *testing.T) {
 	t.Parallel()
 	src := &fake{codec: Opus, step: opusFrame, frame: func(f *fake) Frame {
@@ -121,8 +120,8 @@ func TestLargePacketsEndTheirSource(t *testing.T) {
 	received(t, p.from[1], 20, 0, 15*time.Second)
 }
 
-// strange is a writer that makes some packets too large, and gives others a type
-// that was not agreed on.
+// strange is a writer that makes some packets too large and gives others a type that was
+// not negotiated.
 type strange struct {
 	webrtc.TrackLocalWriter
 	n int
@@ -140,7 +139,7 @@ func (s *strange) WriteRTP(h *rtp.Header, payload []byte) (int, error) {
 	return s.TrackLocalWriter.WriteRTP(h, payload)
 }
 
-// TestStrangePacketsDoNotEndTheSound: what does not fit is passed over.
+// TestStrangePacketsDoNotEndTheSound: invalid packets are skipped.
 func TestStrangePacketsDoNotEndTheSound(t *testing.T) {
 	t.Parallel()
 	a, b := opusOnly(t)
@@ -161,8 +160,8 @@ func TestStrangePacketsDoNotEndTheSound(t *testing.T) {
 	}
 }
 
-// TestJitterSurvivesTheWrap: timestamps begin anywhere and wrap; the variation
-// of arrival has nothing to do with it.
+// TestJitterSurvivesTheWrap: timestamps start at any value and wrap, without an effect on
+// the jitter.
 func TestJitterSurvivesTheWrap(t *testing.T) {
 	t.Parallel()
 	m := &meter{}

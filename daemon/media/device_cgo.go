@@ -18,25 +18,25 @@ import (
 	"secmsg/daemon/media/codec"
 )
 
-// deviceBuffer is how many periods of sound wait between the sound card's
-// thread and ours: more is delay that is heard.
+// deviceBuffer is the number of sound periods buffered between the sound card's thread and
+// ours. A larger buffer would cause audible delay.
 const deviceBuffer = 16
 
-// soundDevice is the default microphone or loudspeaker. malgo is used as it is:
-// the driver package of mediadevices opens every sound device when a program
-// starts, even for a command that makes no call.
+// soundDevice is the default microphone or loudspeaker. It uses malgo directly, since the
+// driver package of mediadevices opens every sound device when a program starts, even for a
+// command that makes no call.
 type soundDevice struct {
 	context *malgo.AllocatedContext
 	device  *malgo.Device
 	once    sync.Once
 }
 
-// soundBackends are the ways to real devices. The library's own list ends with
-// one that has none, and would turn a machine without sound into silence; and
-// it has JACK's, whose client library crashes on the threads of Go.
+// soundBackends are the backends with real devices. The library's own list ends with a
+// dummy backend, which would turn a machine without sound into silence. It also contains
+// JACK, whose client library crashes on Go's threads.
 func soundBackends() []malgo.Backend {
 	backends := []malgo.Backend{malgo.BackendPulseaudio}
-	if _, err := os.Stat("/dev/snd"); err == nil { // else ALSA complains on standard error
+	if _, err := os.Stat("/dev/snd"); err == nil { // otherwise ALSA prints errors to standard error
 		backends = append(backends, malgo.BackendAlsa)
 	}
 	return backends
@@ -70,12 +70,12 @@ func (d *soundDevice) close() {
 		if d.device != nil {
 			d.device.Uninit()
 		}
-		_ = d.context.Uninit() // nothing is left to do about it
+		_ = d.context.Uninit() // there is no way to handle this error
 		d.context.Free()
 	})
 }
 
-// microphone is a source of what is heard, from the moment of its first Next.
+// microphone is a source that captures sound from its first Next on.
 type microphone struct {
 	device  *soundDevice
 	queue   chan []byte
@@ -99,7 +99,7 @@ func openMicrophoneOn(backends []malgo.Backend) (Source, error) {
 	m.device, err = openSound(backends, malgo.Capture, func(_, in []byte) {
 		select {
 		case m.queue <- bytes.Clone(in):
-		default: // nobody reads yet, or too slowly
+		default: // not read yet, or too slowly
 		}
 	})
 	if err != nil {
@@ -114,7 +114,7 @@ func (m *microphone) Codec() Codec { return Opus }
 // Next implements [Source].
 func (m *microphone) Next(ctx context.Context) (Frame, error) {
 	if m.begun.IsZero() {
-		for len(m.queue) > 0 { // what was said before the call
+		for len(m.queue) > 0 { // drop sound from before the call
 			<-m.queue
 		}
 		m.begun = time.Now()
@@ -164,7 +164,7 @@ func (m *microphone) Close() error {
 	return err
 }
 
-// speaker is a sink that is heard.
+// speaker is a sink that plays sound.
 type speaker struct {
 	device  *soundDevice
 	decoder *codec.OpusDecoder
@@ -172,8 +172,8 @@ type speaker struct {
 	pending []byte // guarded by mu
 }
 
-// speakerMost is how much sound waits for the device at most; what is over it
-// is dropped, so that delay does not grow.
+// speakerMost bounds the bytes that wait for the device. Older sound beyond it is dropped,
+// so that the delay does not grow.
 const speakerMost = int(300*time.Millisecond*codec.Rate/time.Second) * 2
 
 func openSpeaker() (Sink, error) { return openSpeakerOn(soundBackends()) }

@@ -11,10 +11,10 @@ import (
 	"github.com/gen2brain/malgo"
 )
 
-// TestSoundDevices uses the backend of the library that has no hardware: frames
-// come at their pace, and all ends.
+// TestSoundDevices uses the library's backend without hardware: frames come at their rate,
+// and everything ends.
 func TestSoundDevices(t *testing.T) {
-	// The library counts one backend (custom) less than the C code below it.
+	// The library counts one backend (custom) less than its C code.
 	null := []malgo.Backend{malgo.BackendNull + 1}
 	m, err := openMicrophoneOn(null)
 	if err != nil {

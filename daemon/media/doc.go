@@ -1,43 +1,41 @@
-// Package media is the engine of a call: one [Session] is one peer connection
-// with the sources that feed it and the sinks that its peer fills.
+// Package media handles the media of a call: a [Session] is one peer connection with the
+// sources that feed it and the sinks that receive the peer's media.
 //
-// It knows WebRTC and nothing of messages: offers, answers and candidates are
-// strings that the caller carries to the peer inside the ratchet, and the
-// secrets that [Session.SetKeys] takes came the same way. The DTLS certificate
-// of the peer is compared with the fingerprint that the caller vouches for, and
-// every RTP payload is sealed once more under keys that only the two devices
-// can derive (crypto/SPEC.md, "Calls"), so that neither a relay nor a broken
-// DTLS handshake opens a call.
+// It knows WebRTC but no messages: offers, answers and candidates are strings that the
+// caller sends to the peer through the ratchet, as are the secrets passed to
+// [Session.SetKeys]. The peer's DTLS certificate must match the fingerprint that the caller
+// passes, and every RTP payload is encrypted again with keys that only the two devices can
+// derive (crypto/SPEC.md, "Calls"). So neither a relay nor a broken DTLS handshake can
+// decrypt a call.
 //
-// A Session may be used by several goroutines. It owns every goroutine and every
-// socket that it starts, takes over the sources and sinks that it is given, and
-// [Session.Close] waits for all of them. Its callbacks only post to the channel
-// of [Session.Events].
+// A Session may be used by several goroutines. It owns all goroutines and sockets that it
+// starts and the sources and sinks passed to it; [Session.Close] waits for all of them. Its
+// callbacks only post to the channel of [Session.Events].
 package media
 
 import "errors"
 
-// Errors that callers branch on.
+// Errors that callers distinguish.
 var (
-	// ErrClosed says that a session has ended.
+	// ErrClosed: the session has ended.
 	ErrClosed = errors.New("call session is closed")
-	// ErrFingerprint says that the peer's DTLS certificate is not the one that
-	// was announced inside the ratchet.
+	// ErrFingerprint: the peer's DTLS certificate is not the one announced through the
+	// ratchet.
 	ErrFingerprint = errors.New("certificate of the peer does not match its fingerprint")
-	// ErrSignal says that an SDP or a candidate is malformed or too large.
+	// ErrSignal: an SDP or a candidate is malformed or too large.
 	ErrSignal = errors.New("malformed call signal")
-	// ErrUnsupported says that this build, or this machine, cannot do what was
-	// asked for; the text names what is missing.
+	// ErrUnsupported: this build or machine lacks something that is needed; the text says
+	// what.
 	ErrUnsupported = errors.New("not possible here")
-	// ErrFormat says that a file, pipe or stream does not hold what its name or
-	// its format promises.
+	// ErrFormat: a file, FIFO or stream does not have the format indicated by its name or
+	// option.
 	ErrFormat = errors.New("malformed media")
-	// ErrRefused says that the peer does not take what a source sends, or sends
-	// nothing that a sink takes.
+	// ErrRefused: the peer does not accept the media of a source, or sends none that a
+	// sink accepts.
 	ErrRefused = errors.New("not taken by the peer")
-	// ErrKeys says that keys were set twice or a state does not allow them.
+	// ErrKeys: keys were set twice, or the state does not allow it.
 	ErrKeys = errors.New("call keys cannot be set")
 )
 
-// errNoPath says that no pair of candidates works (any more).
+// errNoPath: no pair of candidates works (any longer).
 var errNoPath = errors.New("no path to the peer")

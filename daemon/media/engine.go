@@ -23,34 +23,34 @@ import (
 
 // Times and rates of the transport.
 const (
-	// disconnectedAfter is how long nothing may be heard before the state is
-	// shown; keep-alives come every two seconds.
+	// disconnectedAfter is the silence after which a connection counts as disconnected.
+	// Keep-alives come every two seconds.
 	disconnectedAfter = 5 * time.Second
-	// failedAfter is how long a path may be silent before it is given up: long
-	// enough for a change of network with a restart.
+	// failedAfter is the silence after which a path is given up: long enough for a change
+	// of network with a restart.
 	failedAfter = 30 * time.Second
 	// keepAlive is the interval of STUN keep-alives.
 	keepAlive = 2 * time.Second
-	// relayWait is how much later than others a relayed path is chosen, so that
-	// a direct one wins where there is one.
+	// relayWait delays the choice of a relayed path, so that a direct one is preferred if
+	// there is one.
 	relayWait = 500 * time.Millisecond
-	// senderReports come often at little cost, so that sound and pictures are
-	// in step from the first frames on.
+	// senderReports is the interval of sender reports. They are cheap, and frequent ones
+	// synchronize sound and video from the first frames on.
 	senderReports = 200 * time.Millisecond
-	// nackEvery is how often missing packets are asked for.
+	// nackEvery is the interval at which missing packets are requested.
 	nackEvery = 40 * time.Millisecond
-	// nackPackets is how many packets are kept for being asked for: two seconds
-	// at 4 Mbit/s (a power of two, as pion demands).
+	// nackPackets is the number of packets kept for retransmission: two seconds at 4 Mbit/s
+	// (pion requires a power of two).
 	nackPackets = 1024
 
-	// startBitRate, minBitRate and maxBitRate bound congestion control, in bit/s:
-	// 480p at once, 720p where there is room.
+	// startBitRate, minBitRate and maxBitRate bound congestion control, in bit/s: 480p at
+	// the start, up to 720p.
 	startBitRate = 800_000
 	minBitRate   = 60_000
 	maxBitRate   = 3_000_000
 )
 
-// Payload types of the codecs; dynamic numbers (RFC 3551) as browsers use them.
+// Payload types of the codecs: dynamic numbers (RFC 3551), as used by browsers.
 const (
 	opusType = 111
 	h264Type = 102
@@ -77,7 +77,7 @@ func codecParameters(c Codec) webrtc.RTPCodecParameters {
 	return p
 }
 
-// codecOf is the codec that a MIME type names; empty if it is none of ours.
+// codecOf returns the codec for a MIME type, or "" if it is not supported.
 func codecOf(mime string) Codec {
 	for _, c := range []Codec{Opus, H264, VP8} {
 		if codecParameters(c).MimeType == mime {
@@ -94,8 +94,8 @@ func rtpKind(k Kind) webrtc.RTPCodecType {
 	return webrtc.RTPCodecTypeVideo
 }
 
-// newPeerConnection makes the connection with the given codecs only. estimator
-// gets congestion control once it exists.
+// newPeerConnection creates a connection with the given codecs only. estimator receives the
+// congestion control when it is created.
 func newPeerConnection(o Options, codecs []Codec, estimator func(cc.BandwidthEstimator)) (*webrtc.PeerConnection, error) {
 	engine := &webrtc.MediaEngine{}
 	slices.Sort(codecs)
@@ -167,9 +167,9 @@ func configuration(o Options) (webrtc.Configuration, error) {
 	return c, nil
 }
 
-// interceptors are retransmission, reports, and congestion control: what the
-// default set has beyond them nobody here reads. The order matters: the first
-// is nearest to the network, so retransmissions are numbered and counted, too.
+// interceptors returns retransmission, reports and congestion control; nothing here reads
+// the rest of the default set. The order matters: the first one is nearest to the network,
+// so retransmissions are numbered and counted, too.
 func interceptors(estimator func(cc.BandwidthEstimator)) (*interceptor.Registry, error) {
 	control, err := cc.NewInterceptor(func() (cc.BandwidthEstimator, error) {
 		return gcc.NewSendSideBWE(
@@ -203,7 +203,7 @@ func interceptors(estimator func(cc.BandwidthEstimator)) (*interceptor.Registry,
 	return r, nil
 }
 
-// quietLoggers discards what pion logs: its lines hold addresses and SDP.
+// quietLoggers discards pion's log, which contains addresses and SDP.
 type quietLoggers struct{}
 
 // NewLogger implements [logging.LoggerFactory].

@@ -2,120 +2,120 @@ package media
 
 import "time"
 
-// Event is what happens in a session; the types of this file implement it.
+// Event is an event of a session. The types in this file implement it.
 type Event interface{ event() }
 
-// PairType says how media flow.
+// PairType is the type of path that media take.
 type PairType string
 
-// The two ways.
+// Types of paths.
 const (
-	// Direct is from host to host, also through a NAT.
+	// Direct: from host to host, possibly through NAT.
 	Direct PairType = "direct"
-	// Relayed is through a TURN server on at least one side.
+	// Relayed: through a TURN server on at least one side.
 	Relayed PairType = "relayed"
 )
 
-// Candidate is an address of this device that the peer must learn; pass it on
-// and give it to the peer's [Session.AddCandidate].
+// Candidate is an ICE candidate of this device. Send it to the peer, and pass it to the
+// peer's [Session.AddCandidate].
 type Candidate struct {
-	// SDP is the candidate attribute's value (RFC 8839, section 5.1).
+	// SDP is the value of the candidate attribute (RFC 8839, section 5.1).
 	SDP string
 }
 
-// CandidatesDone says that there will be no further candidate until a restart.
+// CandidatesDone: there are no further candidates until a restart.
 type CandidatesDone struct{}
 
-// Connected says that the connection stands and the peer's certificate is the
-// announced one; it comes again after a reconnection.
+// Connected: the connection is established, and the peer's certificate is the announced
+// one. It is posted again after a reconnection.
 type Connected struct {
-	// Pair is how media flow now.
+	// Pair is the present type of path.
 	Pair PairType
 }
 
-// Disconnected says that nothing was heard from the peer for some seconds. The
-// connection may come back by itself, or by [Session.Restart].
+// Disconnected: nothing was received from the peer for several seconds. The connection may
+// recover by itself, or by [Session.Restart].
 type Disconnected struct{}
 
-// Closed says that the peer has ended the connection, under its certificate. It
-// cannot come back.
+// Closed: the peer has ended the connection, authenticated by its certificate. It cannot
+// recover.
 type Closed struct{}
 
-// Failed says that the connection is lost, and why. After [ErrFingerprint] the
-// session sends and takes nothing more; else a restart may help.
+// Failed: the connection is lost. After [ErrFingerprint] the session no longer sends or
+// accepts anything; otherwise a restart may help.
 type Failed struct {
 	// Err is the reason.
 	Err error
 }
 
-// Notice is something the user should know and that does not end the call, as
-// a codec that the peer does not take.
+// Notice is information for the user that does not end the call, such as a codec that the
+// peer does not accept.
 type Notice struct {
 	// Text is one sentence.
 	Text string
 }
 
-// SourceEnded says that a source has no more frames and all of them were sent.
+// SourceEnded: a source has ended and all its frames were sent.
 type SourceEnded struct {
-	// Kind is which.
+	// Kind is the source's kind.
 	Kind Kind
-	// Err is nil at an ordinary end.
+	// Err is nil after a normal end.
 	Err error
 }
 
-// SinkFailed says that a sink takes nothing more: a full disk, a closed pipe, a
-// player that was quit. The call goes on without it. At the end of a call it says
-// that a sink could not be completed.
+// SinkFailed: a sink has stopped accepting frames, because of a full disk, a closed pipe, or a
+// player that was quit. The call continues without it. At the end of a call it means that a
+// sink could not be completed.
 type SinkFailed struct {
-	// Kind is what it was given; zero at the end of one that takes both.
+	// Kind is the kind of the sink; zero at the end of a sink for both.
 	Kind Kind
-	// Err is why.
+	// Err is the reason.
 	Err error
 }
 
-// Stream is one direction of one kind, in [Stats].
+// Stream has the statistics of one direction and kind, in [Stats].
 type Stream struct {
-	// Frames, Packets and Bytes are totals; bytes count payloads before sealing.
+	// Frames, Packets and Bytes are totals. Bytes counts unencrypted payloads.
 	Frames, Packets, Bytes uint64
-	// BitRate is of the last second (in a summary: of the call), in bit/s.
+	// BitRate is that of the last second (in a summary: of the call), in bit/s.
 	BitRate int
-	// Lost counts packets that never came (receiving), or that the peer says it
-	// never got (sending).
+	// Lost is the number of packets that never arrived (receiving), or that the peer
+	// reports as missing (sending).
 	Lost uint64
-	// Loss is the lost share of the last second (in a summary: of the call), 0 to 1.
+	// Loss is the lost share in the last second (in a summary: of the call), 0 to 1.
 	Loss float64
-	// Jitter is the variation of arrival (RFC 3550, section 6.4.1).
+	// Jitter is the variation of arrival times (RFC 3550, section 6.4.1).
 	Jitter time.Duration
-	// Refused counts packets that did not open: replayed, forged or under
+	// Refused is the number of packets that failed authentication: replayed, forged or with
 	// another key. Receiving only.
 	Refused uint64
-	// Dropped counts frames that were incomplete or waited for a key frame.
+	// Dropped is the number of frames that were incomplete or needed a missing key frame.
 	// Receiving only.
 	Dropped uint64
-	// Codec is empty while nothing flows.
+	// Codec is empty if nothing is transferred.
 	Codec Codec
-	// Muted says that silence, or no picture, is sent.
+	// Muted: silence, or no video, is sent.
 	Muted bool
 }
 
-// Stats is the state of a call, each second while it is connected.
+// Stats is the state of a call, posted each second while it is connected.
 type Stats struct {
-	// Pair is how media flow.
+	// Pair is the type of path.
 	Pair PairType
-	// RoundTrip is the time to the peer and back; zero until known.
+	// RoundTrip is the round-trip time to the peer; zero: unknown.
 	RoundTrip time.Duration
-	// Target is the bit rate that congestion control allows, in bit/s; zero
-	// when nothing is sent.
+	// Target is the bit rate allowed by congestion control, in bit/s; zero if nothing is
+	// sent.
 	Target int
 	// Sent and received streams of each kind.
 	AudioOut, VideoOut, AudioIn, VideoIn Stream
 }
 
-// Summary is what a call was, for after its end.
+// Summary has the statistics of a whole call.
 type Summary struct {
-	// Stats holds totals; rates and shares are of the whole call.
+	// Stats has totals; rates and shares are averages of the whole call.
 	Stats
-	// Duration is how long the connection stood.
+	// Duration is the total time that the connection was established.
 	Duration time.Duration
 }
 

@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// fake is a source that makes frames of the test's choice, one each step.
+// fake is a source with frames defined by the test, one for each step.
 type fake struct {
 	codec Codec
 	step  time.Duration
-	frame func(f *fake) Frame // called under mu; data and whether it is a key frame
+	frame func(f *fake) Frame // called under mu; returns data and key flag
 
 	mu     sync.Mutex
 	next   time.Duration
 	ended  bool
-	rates  []int // what congestion control asked for
-	forced int   // key frames that were asked for
-	key    bool  // the next one is to be a key frame
+	rates  []int // bit rates set by congestion control
+	forced int   // number of forced key frames
+	key    bool  // the next frame must be a key frame
 }
 
 func (f *fake) Codec() Codec { return f.codec }
@@ -72,7 +72,7 @@ func (f *fake) keys() int {
 	return f.forced
 }
 
-// vp8 is a frame of a size that looks like VP8; a key frame has a picture size.
+// vp8 returns a frame of a size that looks like VP8; a key frame has a picture size.
 func vp8(key bool, size int) []byte {
 	b := bytes.Repeat([]byte{0x55}, max(size, 16))
 	b[0] = 0x11

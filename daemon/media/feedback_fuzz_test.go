@@ -10,8 +10,8 @@ import (
 	"github.com/pion/rtp"
 )
 
-// FuzzFeedback gives what reads a peer's RTCP, with packets sent before, a
-// compound packet of nonsense that SRTP has authenticated.
+// FuzzFeedback passes a garbage compound packet, authenticated by SRTP, to the readers of a
+// peer's RTCP, after some sent packets.
 func FuzzFeedback(f *testing.F) {
 	seed := func(p ...rtcp.Packet) {
 		b, err := rtcp.Marshal(p)
@@ -56,7 +56,7 @@ func FuzzFeedback(f *testing.F) {
 		r := chain.BindRTCPReader(interceptor.RTCPReaderFunc(func(p []byte, a interceptor.Attributes) (int, interceptor.Attributes, error) {
 			return copy(p, b), a, nil
 		}))
-		_, _, _ = r.Read(make([]byte, 1460), interceptor.Attributes{}) // what is refused is refused
+		_, _, _ = r.Read(make([]byte, 1460), interceptor.Attributes{}) // errors are allowed
 		if packets, err := rtcp.Unmarshal(b); err == nil {
 			out := newOutTrack(nil, &fake{codec: VP8})
 			out.ssrc = 7

@@ -12,7 +12,7 @@ import (
 	"secmsg/daemon/media/codec"
 )
 
-// need skips a test, aloud, without a program.
+// need skips a test, with a message, if a program is missing.
 func need(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
@@ -43,8 +43,8 @@ type shown struct {
 	at     time.Duration
 }
 
-// pictures decodes a file and reads the clock of each picture; every one must
-// have the size and be readable.
+// pictures decodes a file and reads the clock in each picture. Every picture must have the
+// right size and be readable.
 func pictures(t *testing.T, file string, width, height int) []shown {
 	t.Helper()
 	size := strings.TrimSpace(string(run(t, "ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "stream=width,height", "-of", "csv=p=0", file)))
@@ -67,7 +67,7 @@ func pictures(t *testing.T, file string, width, height int) []shown {
 	return out
 }
 
-// frameTimes are the times of a stream's frames.
+// frameTimes returns the times of a stream's frames.
 func frameTimes(t *testing.T, file, stream string) []time.Duration {
 	t.Helper()
 	var out []time.Duration
@@ -86,10 +86,10 @@ func frameTimes(t *testing.T, file, stream string) []time.Duration {
 	return out
 }
 
-// sound decodes a file to 48 kHz mono, and tells when its first sample is heard.
+// sound decodes a file to 48 kHz mono, and returns the time of its first sample.
 func sound(t *testing.T, file string) ([]int16, time.Duration) {
 	t.Helper()
-	// Holes in the times of packets are filled, as a player does.
+	// Gaps in the packets' times are filled, as a player does.
 	raw := run(t, "ffmpeg", "-v", "error", "-i", file, "-map", "a:0", "-af", "aresample=async=1:min_hard_comp=0.01", "-ac", "1", "-ar", "48000", "-f", "s16le", "-")
 	pcm := make([]int16, len(raw)/2)
 	for i := range pcm {
@@ -105,8 +105,8 @@ func sound(t *testing.T, file string) ([]int16, time.Duration) {
 	return pcm, max(0, times[0])
 }
 
-// checkClock demands that the numbers of the pictures rise, with hardly a hole
-// (the encoder leaves pictures out when the machine is slow).
+// checkClock checks that the pictures' numbers increase, with few gaps (the encoder skips
+// pictures on a slow machine).
 func checkClock(t *testing.T, all []shown, least int) {
 	t.Helper()
 	if len(all) < least {
@@ -125,7 +125,7 @@ func checkClock(t *testing.T, all []shown, least int) {
 	}
 }
 
-// inStep returns how far the sound is from the picture, at each second.
+// inStep returns the offset between sound and picture, at each second.
 func inStep(t *testing.T, file string, shown []shown) []time.Duration {
 	t.Helper()
 	pcm, start := sound(t, file)
@@ -136,7 +136,7 @@ func inStep(t *testing.T, file string, shown []shown) []time.Duration {
 		if s.number%defaultRate != 0 || s.at+3*ToneGap > end {
 			continue
 		}
-		nearest := time.Second / 2 // one that was lost says nothing
+		nearest := time.Second / 2 // a lost one counts as no offset
 		for _, begin := range gaps(pcm) {
 			if off := start + begin - ToneGap - s.at; off.Abs() < nearest.Abs() {
 				nearest = off

@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// fifoReader opens a FIFO when it is time and waits for a writer. Opening itself
-// never waits: an open that waits can only be ended by a writer, and there is
-// none to be had once somebody removed the FIFO.
+// fifoReader opens a FIFO on demand and waits for a writer. It opens without blocking: a
+// blocking open can only be ended by a writer, which can never come after the FIFO was
+// removed.
 type fifoReader struct {
 	path string
 
@@ -43,7 +43,7 @@ func (p *fifoReader) open() (io.ReadCloser, error) {
 // Read reads from the FIFO.
 func (p *fifoReader) Read(b []byte) (int, error) { return p.f.Read(b) }
 
-// Close ends an open that waits, and a read.
+// Close ends an open that waits for a writer, and a Read.
 func (p *fifoReader) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -4,5 +4,5 @@ package media
 
 import "os"
 
-// waitForWriter does nothing where there are no FIFOs in the file system.
+// waitForWriter does nothing: this system has no FIFOs in the file system.
 func waitForWriter(*os.File) error { return nil }

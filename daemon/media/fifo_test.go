@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestFIFOThatNobodyWritesIsClosed: a call ends although a FIFO never got a
-// writer, also when the FIFO is gone, and at whatever moment.
+// TestFIFOThatNobodyWritesIsClosed: a call ends even if a FIFO never got a writer or was
+// removed, at any moment.
 func TestFIFOThatNobodyWritesIsClosed(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 40 {
@@ -28,7 +28,7 @@ func TestFIFOThatNobodyWritesIsClosed(t *testing.T) {
 		}()
 		<-began
 		if i%2 == 1 {
-			for range i { // let it come further
+			for range i { // let it get further
 				_, _ = os.Stat(path)
 			}
 			if err := os.Remove(path); err != nil {

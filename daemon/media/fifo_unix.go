@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// waitForWriter returns when somebody has written to a FIFO, or was there and
-// left; before that a read would say that it ends. Closing f ends the wait.
+// waitForWriter returns when a FIFO has data, or had a writer that has left. Before that a
+// read would return io.EOF. Closing f ends the wait.
 func waitForWriter(f *os.File) error {
 	c, err := f.SyscallConn()
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// forbidden are settings of the WebRTC library, and what each would do.
+// forbidden are settings of the WebRTC library that must not be used, and why.
 func forbidden() map[string]string {
 	return map[string]string{
 		"DisableCertificateFingerprintVerification": "any certificate would pass DTLS",
@@ -34,7 +34,7 @@ func forbidden() map[string]string {
 	}
 }
 
-// uses returns the forbidden names in a file, with their places.
+// uses returns the forbidden names in a file, with their positions.
 func uses(files *token.FileSet, f *ast.File) []string {
 	var out []string
 	ast.Inspect(f, func(n ast.Node) bool {
@@ -58,7 +58,8 @@ func suspect(b []byte) bool {
 	return bytes.Contains(b, []byte("github.com/pion/webrtc"))
 }
 
-// F4: settings that switch off what protects a call are used nowhere in the tree.
+// F4 in crypto/ATTACKS.md: settings that disable protections of a call are not used
+// anywhere in this repository.
 func TestForbiddenSettings(t *testing.T) {
 	files := token.NewFileSet()
 	seen := 0
@@ -99,8 +100,8 @@ func TestForbiddenSettings(t *testing.T) {
 	}
 }
 
-// F5: DTLS has the version from which nonces are not used twice, and no commit
-// without a tag.
+// F5 in crypto/ATTACKS.md: the DTLS library has at least the version that does not reuse
+// nonces, and is a tagged release.
 func TestVersionOfDTLS(t *testing.T) {
 	b, err := os.ReadFile("../../go.mod")
 	if err != nil {

@@ -57,7 +57,7 @@ func FuzzCandidate(f *testing.F) {
 	})
 }
 
-// FuzzPackets plays packets of a peer that has the keys and sends nonsense.
+// FuzzPackets plays packets of a peer that has the keys and sends garbage.
 func FuzzPackets(f *testing.F) {
 	f.Add(uint8(0), []byte{3, 0xf8, 1, 2, 1, 0xf8})
 	f.Add(uint8(1), []byte{4, 0x67, 0x42, 0xc0, 0x1e, 3, 0x7c, 0x85, 1, 2, 0x7c, 0x45})

@@ -7,21 +7,21 @@ import (
 )
 
 const (
-	// waitLive is how long a missing packet is waited for when somebody watches:
-	// one retransmission at usual distances.
+	// waitLive is how long to wait for a missing packet if a sink is live: one
+	// retransmission over usual distances.
 	waitLive = 250 * time.Millisecond
-	// waitRecording allows several retransmissions at 400 ms round trip.
+	// waitRecording allows several retransmissions with a round trip of 400 ms.
 	waitRecording = 1500 * time.Millisecond
 	// jitterPackets bounds the buffer: two seconds of 4 Mbit/s.
 	jitterPackets = 1024
 )
 
-// jitter puts packets in order and waits, within bounds, for those that are
-// missing. It belongs to one goroutine.
+// jitter sorts packets and waits, within bounds, for missing ones. It belongs to one
+// goroutine.
 type jitter struct {
 	wait    time.Duration
 	started bool
-	next    uint64 // extended sequence number of the packet that is due
+	next    uint64 // extended sequence number of the next packet
 	packets map[uint64]arrived
 	newest  uint64
 }
@@ -35,29 +35,29 @@ func newJitter(wait time.Duration) *jitter {
 	return &jitter{wait: wait, packets: map[uint64]arrived{}}
 }
 
-// push takes a packet whose payload is open.
+// push adds a packet with a decrypted payload.
 func (j *jitter) push(p *rtp.Packet, now time.Time) {
 	n := j.extend(p.SequenceNumber)
 	if !j.started {
 		j.started, j.next, j.newest = true, n, n
 	}
 	if n < j.next {
-		return // waited for in vain
+		return // too late
 	}
 	j.newest = max(j.newest, n)
 	j.packets[n] = arrived{p, now}
 }
 
-// extend undoes the wrap of a sequence number, nearest to the newest.
+// extend returns the extended sequence number that is nearest to the newest one.
 func (j *jitter) extend(seq uint16) uint64 {
 	if !j.started {
-		return 1<<16 + uint64(seq) // room below for packets that came late
+		return 1<<16 + uint64(seq) // leave room below for packets that arrive late
 	}
 	return uint64(int64(j.newest) + int64(int16(seq-uint16(j.newest))))
 }
 
-// pop returns the next packet in order, and how many before it are given up.
-// It returns nil when the next one is worth waiting for, or nothing is there.
+// pop returns the next packet in order, and how many before it are given up. It returns nil
+// if there is none, or if the next one is still worth waiting for.
 func (j *jitter) pop(now time.Time) (p *rtp.Packet, lost int) {
 	if len(j.packets) == 0 {
 		return nil, 0

@@ -11,7 +11,7 @@ import (
 
 func numbered(seq uint16) *rtp.Packet { return &rtp.Packet{Header: rtp.Header{SequenceNumber: seq}} }
 
-// popAll returns the sequence numbers that are due, and what was given up.
+// popAll returns the sequence numbers that are due, and the number given up.
 func popAll(j *jitter, now time.Time) (got []uint16, lost int) {
 	for {
 		p, n := j.pop(now)
@@ -33,7 +33,7 @@ func TestJitterOrdersAcrossTheWrap(t *testing.T) {
 	for base := uint16(65001); base != 2001-1; base += 10 {
 		for _, i := range random.Perm(10) {
 			j.push(numbered(base+uint16(i)), now)
-			j.push(numbered(base+uint16(i)), now) // doubled
+			j.push(numbered(base+uint16(i)), now) // a duplicate
 		}
 		out, lost := popAll(j, now)
 		if lost != 0 {
@@ -73,7 +73,7 @@ func TestJitterWaitsWithinBounds(t *testing.T) {
 	if got, _ := popAll(j, now.Add(time.Hour)); len(got) != 0 {
 		t.Fatalf("a packet that was given up came out: %v", got)
 	}
-	for i := range 4 * jitterPackets { // packet 4 never comes
+	for i := range 4 * jitterPackets { // packet 4 never arrives
 		j.push(numbered(uint16(5+i)), now)
 		popAll(j, now)
 		if len(j.packets) > jitterPackets {
@@ -95,7 +95,7 @@ func TestClockTakesTheEarliestReport(t *testing.T) {
 		t.Fatal("known before a report")
 	}
 	report(100*time.Millisecond, 0) // written 100 ms late
-	report(time.Second, 48000)      // in time
+	report(time.Second, 48000)      // on time
 	report(2200*time.Millisecond, 96000)
 	at, ok := c.at(96000 + 4800)
 	if want := base.Add(2100 * time.Millisecond); !ok || at.Sub(want).Abs() > time.Microsecond {

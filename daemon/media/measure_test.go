@@ -8,7 +8,7 @@ import (
 	"secmsg/daemon/media/codec"
 )
 
-// goertzel is the power of one frequency in samples, as an amplitude.
+// goertzel returns the amplitude of one frequency in samples.
 func goertzel(samples []int16, frequency float64) float64 {
 	k := 2 * math.Cos(2*math.Pi*frequency/codec.Rate)
 	var a, b float64
@@ -19,10 +19,10 @@ func goertzel(samples []int16, frequency float64) float64 {
 	return 2 * math.Sqrt(max(0, power)) / float64(len(samples))
 }
 
-// window is how much sound is looked at at once.
+// window is the number of samples analysed at once.
 const window = codec.Rate / 100
 
-// loud reports for each window whether the tone is heard.
+// loud reports for each window whether it contains the tone.
 func loud(pcm []int16) []bool {
 	var out []bool
 	for i := 0; i+window <= len(pcm); i += window {
@@ -31,7 +31,7 @@ func loud(pcm []int16) []bool {
 	return out
 }
 
-// gaps returns when the tone begins after each silence of about [ToneGap].
+// gaps returns when the tone starts after each silence of about [ToneGap].
 func gaps(pcm []int16) []time.Duration {
 	var out []time.Duration
 	quiet := 0
@@ -48,9 +48,9 @@ func gaps(pcm []int16) []time.Duration {
 	return out
 }
 
-// checkTone demands that three quarters of the sound are the tone, at its
-// frequency and about its amplitude, and nothing else: a tenth is the silence of
-// each second, and a machine under load makes pauses.
+// checkTone checks that at least three quarters of the sound are the tone, with its
+// frequency and approximate amplitude, and that the rest is silence: a tenth of each
+// second, and pauses of a loaded machine.
 func checkTone(t *testing.T, pcm []int16) {
 	t.Helper()
 	heard := 0
@@ -63,7 +63,7 @@ func checkTone(t *testing.T, pcm []int16) {
 		w := pcm[i*window : (i+1)*window]
 		tone := goertzel(w, ToneFrequency)
 		if tone < toneAmplitude/2 {
-			continue // it begins or ends here
+			continue // the tone starts or ends here
 		}
 		for _, other := range []float64{500, 2000, 3000} {
 			if x := goertzel(w, other); x > tone/4 {

@@ -9,35 +9,33 @@ import (
 )
 
 const (
-	// headerWait is how much of one kind is kept while the other has not begun:
-	// the header of a file names its tracks. A kind that begins later is lost.
+	// headerWait is how much of one kind is buffered while the other has not begun, because
+	// a file's header lists its tracks. A kind that begins later is lost.
 	headerWait = 5 * time.Second
-	// interleaveRecording and interleaveLive are how far one kind may run ahead
-	// of the other before it is written without waiting: the longest wait for
-	// lost packets.
+	// interleaveRecording and interleaveLive bound how far one kind may run ahead of the
+	// other before it is written anyway: the longest wait for lost packets.
 	interleaveRecording = 2 * time.Second
 	interleaveLive      = 300 * time.Millisecond
-	// muxMost and muxBytes bound the frames that wait: their times are what the
-	// peer says.
+	// muxMost and muxBytes bound the buffered frames, whose times come from the peer.
 	muxMost  = 2048
 	muxBytes = 32 << 20
 )
 
-// muxer writes Matroska or WebM: frames in the order of their times.
+// muxer writes Matroska or WebM, with frames in the order of their times.
 type muxer struct {
 	out    *output
 	format Format
 	live   bool
 	ahead  time.Duration
 	w      *container.MKVWriter
-	tracks map[Kind]int // once the header is written
+	tracks map[Kind]int // nil until the header is written
 	codecs map[Kind]Codec
 	queues map[Kind][]Frame
-	bytes  int // of queues
+	bytes  int // in queues
 	newest time.Duration
 }
 
-// full reports whether so much waits that frames are written without waiting.
+// full reports whether so much is buffered that frames must be written.
 func (m *muxer) full(queue []Frame) bool { return len(queue) >= muxMost || m.bytes > muxBytes }
 
 func newMuxer(out *output, f Format, live bool) *muxer {
@@ -99,7 +97,7 @@ func (m *muxer) header() error {
 	return err
 }
 
-// mkvTrack describes a track by its first frame, a key frame.
+// mkvTrack describes a track by its first frame, which is a key frame.
 func mkvTrack(c Codec, frame []byte) (container.MKVTrack, error) {
 	switch c {
 	case VP8:
@@ -120,8 +118,8 @@ func mkvTrack(c Codec, frame []byte) (container.MKVTrack, error) {
 	return container.MKVTrack{Codec: "A_OPUS", Private: container.OpusHead(channels), Channels: channels}, nil
 }
 
-// flush writes what has its place: the earliest frame, when every track has one
-// or it has waited long enough.
+// flush writes frames, earliest first, while every track has one or the earliest has waited
+// long enough. With all it writes everything.
 func (m *muxer) flush(all bool) error {
 	for {
 		next, found, complete := Audio, false, true
@@ -141,7 +139,7 @@ func (m *muxer) flush(all bool) error {
 			return nil
 		}
 		f := q[0]
-		q[0] = Frame{} // so that it can be collected
+		q[0] = Frame{} // let it be collected
 		m.queues[next] = q[1:]
 		m.bytes -= len(f.Data)
 		data := f.Data

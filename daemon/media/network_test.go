@@ -13,13 +13,13 @@ import (
 	"github.com/pion/transport/v5/vnet"
 )
 
-// badNetwork joins two hosts by a router that loses a share of the packets and
-// delays the others, in each direction.
+// badNetwork connects two hosts by a router that loses a share of the packets and delays
+// the others, in each direction.
 func badNetwork(t *testing.T, loss float64, delay time.Duration) (a, b *vnet.Net) {
 	t.Helper()
 	a, b, r := network(t, delay)
 	var mu sync.Mutex
-	random := rand.New(rand.NewPCG(1, 2)) // the same losses each time
+	random := rand.New(rand.NewPCG(1, 2)) // the same losses in every run
 	r.AddChunkFilter(func(vnet.Chunk) bool {
 		mu.Lock()
 		defer mu.Unlock()
@@ -29,7 +29,7 @@ func badNetwork(t *testing.T, loss float64, delay time.Duration) (a, b *vnet.Net
 	return a, b
 }
 
-// network joins two hosts by a router that delays; [start] starts it.
+// network connects two hosts by a router that delays packets; [start] starts it.
 func network(t *testing.T, delay time.Duration) (a, b *vnet.Net, _ *vnet.Router) {
 	t.Helper()
 	r, err := vnet.NewRouter(&vnet.RouterConfig{CIDR: "198.51.100.0/24", MinDelay: delay, QueueSize: 4096, LoggerFactory: quietLoggers{}})
@@ -60,9 +60,9 @@ func start(t *testing.T, r *vnet.Router) {
 	})
 }
 
-// TestLossAndDelay: with 10 % loss and 200 ms each way the call connects, at
-// least 95 % of the packets of sound arrive in time and decode to the tone, at
-// least 80 % of the pictures arrive with a readable clock, and both are in step.
+// TestLossAndDelay: with 10 % loss and 200 ms in each direction the call connects, at least
+// 95 % of the sound packets arrive in time and decode to the tone, at least 80 % of the
+// pictures arrive with a readable clock, and both are synchronized.
 func TestLossAndDelay(t *testing.T) {
 	needEncoders(t)
 	need(t, "ffmpeg", "ffprobe")
@@ -122,8 +122,8 @@ func TestRestartKeepsTheCall(t *testing.T) {
 	}
 }
 
-// TestCandidatesBeforeTheirRestart: what overtakes the SDP that it belongs to is
-// kept for it; what belongs to none is not.
+// TestCandidatesBeforeTheirRestart: a candidate that arrives before its SDP is kept for it;
+// one of no known SDP is not used.
 func TestCandidatesBeforeTheirRestart(t *testing.T) {
 	t.Parallel()
 	a, b := opusOnly(t)
@@ -162,8 +162,7 @@ func TestCandidatesBeforeTheirRestart(t *testing.T) {
 	received(t, p.from[1], p.callee.Summary().AudioIn.Frames+20, 0, 20*time.Second)
 }
 
-// TestMute: silence is heard while the sound is muted, and pictures begin again
-// with one that decodes.
+// TestMute: muted sound is silence, and unmuted video starts with a decodable picture.
 func TestMute(t *testing.T) {
 	needEncoders(t)
 	need(t, "ffmpeg")
@@ -197,8 +196,8 @@ func TestMute(t *testing.T) {
 	}
 }
 
-// TestCodecsThatDoNotMeet: what the peer does not take is said, and the rest of
-// the call goes on.
+// TestCodecsThatDoNotMeet: media that the peer does not accept are reported, and the rest
+// of the call continues.
 func TestCodecsThatDoNotMeet(t *testing.T) {
 	needEncoders(t)
 	t.Parallel()

@@ -2,21 +2,21 @@ package media
 
 import "time"
 
-// Opus packets that are made without an encoder (RFC 6716, section 3).
+// Opus packets that are created without an encoder (RFC 6716, section 3).
 const (
-	// opusFrame is the span of sound in one packet of our encoders.
+	// opusFrame is the duration of one packet of our encoders.
 	opusFrame = 20 * time.Millisecond
-	// tocSilence20 is the TOC byte of full-band CELT, 20 ms, mono, one frame;
-	// the shorter spans have the three configurations below it.
+	// tocSilence20 is the TOC byte of full-band CELT, 20 ms, mono, one frame. The three
+	// configurations below it have the shorter durations.
 	tocSilence20 = 31 << 3
-	// tocMany says that a count of frames of equal size follows.
+	// tocMany means that a number of frames of equal size follows.
 	tocMany = 3
-	// maxOpusSpan is the longest packet.
+	// maxOpusSpan is the longest duration of a packet.
 	maxOpusSpan = 120 * time.Millisecond
 )
 
-// silence returns an Opus packet of digital silence that lasts d; 20 ms if d is
-// no length that Opus has.
+// silence returns an Opus packet of digital silence with duration d, or 20 ms if Opus does
+// not have that duration.
 func silence(d time.Duration) []byte {
 	switch d {
 	case 2500 * time.Microsecond:
@@ -37,9 +37,8 @@ func silence(d time.Duration) []byte {
 	return p
 }
 
-// splitOpus cuts a packet into packets of one frame each (RFC 6716, section 3.2),
-// for one that is too large for the network as it is. It returns nil for what is
-// no Opus packet.
+// splitOpus splits a packet into packets of one frame each (RFC 6716, section 3.2), in case
+// it is too large for the network. It returns nil if it is not an Opus packet.
 func splitOpus(p []byte) [][]byte {
 	if len(p) == 0 {
 		return nil
@@ -70,16 +69,16 @@ func splitOpus(p []byte) [][]byte {
 	return out
 }
 
-// opusFrames are the frames of a packet with a count byte; nil if it is malformed.
+// opusFrames returns the frames of a packet with a count byte, or nil if it is malformed.
 func opusFrames(rest []byte) [][]byte {
 	if len(rest) == 0 {
 		return nil
 	}
 	const (
-		variable = 0x80 // each frame but the last has a length
+		variable = 0x80 // each frame except the last has a length
 		padded   = 0x40
 		counted  = 0x3f
-		more     = 255 // a padding byte that says 254 and goes on
+		more     = 255 // a padding byte that stands for 254, followed by another one
 	)
 	flags := rest[0]
 	n := int(flags & counted)
@@ -136,7 +135,7 @@ func opusFrames(rest []byte) [][]byte {
 
 // opusLength reads the length of a frame (RFC 6716, section 3.2.1).
 func opusLength(p []byte) (n int, rest []byte, ok bool) {
-	const long = 252 // the first of the values that a second byte follows
+	const long = 252 // first value that is followed by a second byte
 	switch {
 	case len(p) == 0:
 		return 0, nil, false

@@ -12,8 +12,8 @@ import (
 	"secmsg/daemon/media/container"
 )
 
-// largeSound is an Opus packet of 60 ms in three frames: too large for the network
-// as it is. variable: its frames have different sizes.
+// largeSound returns an Opus packet of 60 ms in three frames, too large for the network.
+// variable: the frames have different sizes.
 func largeSound(variable bool) []byte {
 	frame := func(n int, v byte) []byte { return bytes.Repeat([]byte{v}, n) }
 	toc := byte(tocSilence20 | tocMany)
@@ -74,7 +74,7 @@ func FuzzSplitOpus(f *testing.F) {
 	})
 }
 
-// oggOf writes packets into a file.
+// oggOf writes packets to a file.
 func oggOf(t *testing.T, packets ...[]byte) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -94,9 +94,8 @@ func oggOf(t *testing.T, packets ...[]byte) string {
 	return path
 }
 
-// TestLargeSoundIsCut: packets of several frames that are too large for the
-// network are sent frame by frame; a frame that is too large by itself is refused
-// before the call.
+// TestLargeSoundIsCut: packets of several frames that are too large for the network are
+// sent frame by frame. A frame that is too large is rejected before the call.
 func TestLargeSoundIsCut(t *testing.T) {
 	s := source(t, Audio, oggOf(t, largeSound(false), largeSound(true)))
 	var spans time.Duration
@@ -123,8 +122,8 @@ func TestLargeSoundIsCut(t *testing.T) {
 	}
 }
 
-// TestReadyKeepsTheFirstFrame: a stream is looked at before the ring and loses
-// nothing by it; one that is empty or something else is found out.
+// TestReadyKeepsTheFirstFrame: Ready reads the start of a stream without losing it, and
+// detects an empty stream or a wrong format.
 func TestReadyKeepsTheFirstFrame(t *testing.T) {
 	b, err := os.ReadFile("tone.ogg")
 	if err != nil {
@@ -156,8 +155,8 @@ func TestReadyKeepsTheFirstFrame(t *testing.T) {
 	}
 }
 
-// TestDamagedFilesAreFoundBefore: whatever is wrong with a file shows when it is
-// opened, not when the call has begun.
+// TestDamagedFilesAreFoundBefore: everything that is wrong with a file is detected when it
+// is opened, before the call.
 func TestDamagedFilesAreFoundBefore(t *testing.T) {
 	b, err := os.ReadFile("tone.ogg")
 	if err != nil {

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// playerEnd is how long a player may take to end after its input did.
+// playerEnd is how long a player may run after the end of its input.
 const playerEnd = 3 * time.Second
 
-// players are the programs that can show a call, the better one first.
+// players are the command lines of supported players, preferred ones first.
 func players() [][]string {
 	return [][]string{
 		{"mpv", "--really-quiet", "--profile=low-latency", "--force-window=yes", "--title=secmsg", "-"},
@@ -20,8 +20,8 @@ func players() [][]string {
 	}
 }
 
-// OpenPlayer starts an installed player (mpv or ffplay) as a sink for both kinds.
-// It fails with [ErrUnsupported] if there is none.
+// OpenPlayer starts an installed player (mpv or ffplay) as a sink for both kinds. It fails
+// with [ErrUnsupported] if there is none.
 func OpenPlayer() (Sink, error) {
 	for _, argv := range players() {
 		path, err := exec.LookPath(argv[0])
@@ -37,7 +37,7 @@ func OpenPlayer() (Sink, error) {
 	return nil, fmt.Errorf("no player is installed (mpv or ffplay): %w", ErrUnsupported)
 }
 
-// player is the standard input of a player.
+// player writes to the standard input of a player.
 type player struct {
 	stdin io.WriteCloser
 	done  chan error
@@ -58,19 +58,19 @@ func startPlayer(cmd *exec.Cmd) (*player, error) {
 	return p, nil
 }
 
-// Write passes data on; it fails once the player has ended.
+// Write implements [io.Writer]. It fails when the player has exited.
 func (p *player) Write(b []byte) (int, error) { return p.stdin.Write(b) }
 
-// Close ends the input and waits for the player; one that goes on is killed.
+// Close ends the input and waits for the player. It kills a player that does not exit.
 func (p *player) Close() error {
 	p.once.Do(func() {
-		_ = p.stdin.Close() // it is closed already when the player ended first
+		_ = p.stdin.Close() // already closed if the player exited first
 		timer := time.NewTimer(playerEnd)
 		defer timer.Stop()
 		select {
 		case <-p.done:
 		case <-timer.C:
-			_ = p.cmd.Process.Kill() // it may just have ended
+			_ = p.cmd.Process.Kill() // it may just have exited
 			<-p.done
 		}
 	})

@@ -6,34 +6,33 @@ import (
 	"sync"
 )
 
-// Limits of what waits for a reader that is slow or was stopped: some seconds
-// of both kinds at our rates.
+// Limits of the frames buffered for a slow or stopped reader: several seconds of both kinds at
+// our bit rates.
 const (
 	queueFrames = 512
 	queueBytes  = 16 << 20
 )
 
-// What a [queue] says of a frame that it did not take.
+// Errors of [queue.Write] for a frame that was dropped.
 var (
 	errQueueFull = errors.New("the reader is too slow")
 	errQueueKey  = errors.New("waits for a key frame after others were left out")
 )
 
-// queue stands before a sink that waits for somebody else: a stream, a FIFO, a
-// player that may be paused. It writes from a goroutine of its own, so that the
-// session, and the sinks beside it, go on; frames for which there is no room
-// are left out. Its goroutine ends with Close.
+// queue buffers frames for a sink whose Write may block: a stream, a FIFO, or a player that
+// may be paused. It writes from its own goroutine, so that the session and the other sinks
+// are not delayed, and drops frames that do not fit. The goroutine ends with Close.
 type queue struct {
 	sink Sink          // constant
-	wake chan struct{} // has one token when there is something to do
+	wake chan struct{} // has one token when there is work
 	done chan struct{} // closed when the goroutine has ended
 
 	mu      sync.Mutex
 	waiting []queuedFrame // guarded by mu
-	bytes   int           // guarded by mu: of waiting, and of the frame that is being written
-	broken  map[Kind]bool // guarded by mu: pictures were left out
-	err     error         // guarded by mu: what the sink said last
-	told    bool          // guarded by mu: err was returned by Write
+	bytes   int           // in waiting, and in the frame being written; guarded by mu
+	broken  map[Kind]bool // frames of the kind were dropped; guarded by mu
+	err     error         // last error of the sink; guarded by mu
+	told    bool          // Write has returned err; guarded by mu
 	ended   bool          // guarded by mu
 }
 
@@ -42,7 +41,7 @@ type queuedFrame struct {
 	frame Frame
 }
 
-// newQueue returns a sink as it is unless its Write may wait for somebody.
+// newQueue wraps a sink whose Write may block, and returns any other sink unchanged.
 func newQueue(s Sink) Sink {
 	if _, ok := s.(interrupter); !ok || !s.Live() {
 		return s
@@ -64,9 +63,8 @@ func (q *queue) interrupt() {
 	}
 }
 
-// Write implements [Sink]; it never waits. It fails with errQueueFull and
-// errQueueKey when only this frame is lost, and with what the sink said when
-// that takes nothing more.
+// Write implements [Sink]. It never blocks. It fails with errQueueFull or errQueueKey if
+// only this frame was dropped, and with the sink's error if the sink has failed.
 func (q *queue) Write(c Codec, f Frame) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -122,8 +120,8 @@ func (q *queue) run() {
 	}
 }
 
-// Close implements [Sink]: what waits is written before, as far as the sink
-// takes it.
+// Close implements [Sink]. It first writes the buffered frames, as far as the sink accepts
+// them.
 func (q *queue) Close() error {
 	q.mu.Lock()
 	q.ended = true

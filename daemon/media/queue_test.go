@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestPausedPlayerHoldsUpNothing: while the reader of one output takes nothing,
-// the call and the recording beside it go on.
+// TestPausedPlayerHoldsUpNothing: while the reader of one output is paused, the call and a
+// recording continue.
 func TestPausedPlayerHoldsUpNothing(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "out.ogg")
@@ -20,7 +20,7 @@ func TestPausedPlayerHoldsUpNothing(t *testing.T) {
 	}
 	p := join(t, side{sources: Sources{Audio: source(t, Audio, SpecTest)}},
 		side{sinks: Sinks{Audio: sink(t, Audio, file), Muxed: paused}})
-	p.spoilt = true
+	p.sinkFails = true
 	p.start(t)
 	received(t, p.from[1], 120, 0, 15*time.Second)
 	p.close(t)
@@ -34,7 +34,7 @@ type gated struct {
 	nullSink
 	gate chan struct{}
 	mu   sync.Mutex
-	got  []byte // the first byte of each frame
+	got  []byte // first byte of each frame
 	fail error
 }
 
@@ -60,7 +60,7 @@ func TestQueueIsBoundedAndBeginsWithAKeyFrame(t *testing.T) {
 	if !errors.Is(err, errQueueFull) || taken > 6 {
 		t.Fatalf("after %d frames: %v", taken, err)
 	}
-	for n := 0; err == nil || n < 10; n++ { // sound has its own bound
+	for n := 0; err == nil || n < 10; n++ { // sound has its own limit
 		if err = q.Write(Opus, Frame{Data: []byte{1}, Key: true}); n > 2*queueFrames {
 			t.Fatal("sound without end")
 		}
@@ -103,8 +103,8 @@ func TestQueueTellsOnceWhatTheSinkSaid(t *testing.T) {
 	}
 }
 
-// TestMuxerIsBounded: what waits for its place in a file is bounded in bytes,
-// whatever times a peer gives its pictures.
+// TestMuxerIsBounded: frames buffered for a file are bounded in bytes, whatever times a
+// peer gives them.
 func TestMuxerIsBounded(t *testing.T) {
 	m := newMuxer(&output{w: discard{}}, Matroska, false)
 	for i := range muxBytes>>20 + 8 {

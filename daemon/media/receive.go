@@ -15,19 +15,19 @@ import (
 )
 
 const (
-	// readAhead is how many packets may wait for the goroutine of a stream.
+	// readAhead is the number of packets buffered for a stream's goroutine.
 	readAhead = 256
-	// lookEvery is how often packets that are waited for are looked at.
+	// lookEvery is the interval at which waiting packets are checked.
 	lookEvery = 20 * time.Millisecond
-	// askEvery is how often a missing key frame is asked for.
+	// askEvery is the interval of requests for a missing key frame.
 	askEvery = time.Second
 	// maxHeld bounds the frames that wait for the first sender report.
 	maxHeld = 256
-	// maxFrame bounds one picture in bytes; 720p at our rates has some 100 KiB.
+	// maxFrame bounds one picture in bytes; 720p at our bit rates has about 100 KiB.
 	maxFrame = 4 << 20
 )
 
-// inTrack takes what the peer sends of one kind.
+// inTrack receives one kind of media from the peer.
 type inTrack struct {
 	session     *Session
 	kind        Kind
@@ -35,14 +35,14 @@ type inTrack struct {
 	sinks       []Sink
 	transceiver *webrtc.RTPTransceiver
 	meter       meter
-	taken       bool // guarded by session.mu: there is one stream of a kind
+	taken       bool // there is a stream of this kind; guarded by session.mu
 }
 
 func newInTrack(s *Session, kind Kind, codecs []Codec, sinks []Sink) *inTrack {
 	return &inTrack{session: s, kind: kind, codecs: codecs, sinks: sinks}
 }
 
-// onTrack begins to read a stream of the peer.
+// onTrack starts to read a stream of the peer.
 func (s *Session) onTrack(remote *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
 	kind := Audio
 	if remote.Kind() == webrtc.RTPCodecTypeVideo {
@@ -53,7 +53,7 @@ func (s *Session) onTrack(remote *webrtc.TrackRemote, receiver *webrtc.RTPReceiv
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t == nil || t.taken || !slices.Contains(t.codecs, codec) || s.closed {
-		return // the answer has refused it already
+		return // already refused in the answer
 	}
 	t.taken = true
 	t.meter.codec(codec)
@@ -65,7 +65,7 @@ func (s *Session) onTrack(remote *webrtc.TrackRemote, receiver *webrtc.RTPReceiv
 	s.wg.Go(func() { st.readReports(receiver) })
 }
 
-// patience is how long a missing packet is waited for.
+// patience returns how long to wait for a missing packet.
 func (t *inTrack) patience() time.Duration {
 	for _, s := range t.sinks {
 		if s.Live() {
@@ -75,8 +75,7 @@ func (t *inTrack) patience() time.Duration {
 	return waitRecording
 }
 
-// stream is one incoming stream. Its fields below packets belong to the
-// goroutine of play.
+// stream is one incoming stream. The fields from jitter on belong to the goroutine of play.
 type stream struct {
 	track  *inTrack
 	remote *webrtc.TrackRemote
@@ -86,10 +85,10 @@ type stream struct {
 	packets chan *rtp.Packet
 	jitter  *jitter
 	depack  rtp.Depacketizer
-	frame   []byte // the picture that is being put together
+	frame   []byte // picture being assembled
 	stamp   uint32 // its timestamp
-	broken  bool   // a packet of it is missing
-	whole   bool   // it began with its first packet
+	broken  bool   // one of its packets is missing
+	whole   bool   // it started with its first packet
 	needKey bool
 	asked   time.Time
 	held    []stamped
@@ -104,7 +103,7 @@ type stamped struct {
 	at    time.Time
 }
 
-// read opens packets; nothing that does not open goes on.
+// read decrypts packets and drops those that fail authentication.
 func (st *stream) read() {
 	s := st.track.session
 	select {
@@ -122,7 +121,7 @@ func (st *stream) read() {
 	for {
 		p, _, err := st.remote.ReadRTP()
 		if errors.Is(err, io.ErrShortBuffer) || errors.Is(err, webrtc.ErrCodecNotFound) {
-			st.track.meter.refused() // too large, or of a type that was not agreed on
+			st.track.meter.refused() // too large, or with a type that was not negotiated
 			continue
 		}
 		if err != nil {
@@ -139,7 +138,7 @@ func (st *stream) read() {
 	}
 }
 
-// open opens a packet in place.
+// open decrypts a packet in place.
 func (st *stream) open(opener *seal.MediaOpener, p *rtp.Packet) bool {
 	payload, err := opener.Open(boundHeader(&p.Header), p.Payload)
 	if err != nil {
@@ -152,7 +151,7 @@ func (st *stream) open(opener *seal.MediaOpener, p *rtp.Packet) bool {
 	return true
 }
 
-// readReports takes the sender's clock.
+// readReports reads the sender's clock.
 func (st *stream) readReports(receiver *webrtc.RTPReceiver) {
 	for {
 		packets, _, err := receiver.ReadRTCP()
@@ -167,7 +166,7 @@ func (st *stream) readReports(receiver *webrtc.RTPReceiver) {
 	}
 }
 
-// play puts packets in order and hands complete frames to the sinks.
+// play sorts packets and passes complete frames to the sinks.
 func (st *stream) play() {
 	st.needKey = st.codec != Opus
 	st.depack = newDepacketizer(st.codec)
@@ -206,7 +205,7 @@ func (st *stream) drain(now time.Time) {
 	st.release(now)
 }
 
-// finish hands out what is complete when the stream ends.
+// finish passes on complete frames when the stream ends.
 func (st *stream) finish() {
 	st.jitter.wait = 0
 	now := time.Now()
@@ -214,7 +213,7 @@ func (st *stream) finish() {
 	st.release(now.Add(reportWait))
 }
 
-// lose notes that packets before the next one are missing.
+// lose marks that packets before the next one are missing.
 func (st *stream) lose() {
 	st.broken = true
 	if st.codec != Opus {
@@ -222,7 +221,7 @@ func (st *stream) lose() {
 	}
 }
 
-// askKey asks the peer for a key frame.
+// askKey requests a key frame from the peer.
 func (st *stream) askKey(now time.Time) {
 	if now.Sub(st.asked) < askEvery {
 		return
@@ -260,7 +259,7 @@ func (st *stream) packet(p *rtp.Packet, now time.Time) {
 		return
 	}
 	if !st.whole || p.Timestamp != st.stamp {
-		if st.whole && len(st.frame) > 0 { // its last packet never came
+		if st.whole && len(st.frame) > 0 { // its last packet never arrived
 			st.track.meter.dropped()
 			st.needKey = true
 		}
@@ -292,7 +291,7 @@ func (st *stream) packet(p *rtp.Packet, now time.Time) {
 	}
 }
 
-// complete queues a frame until its place on the time line is known.
+// complete queues a frame until its place on the timeline is known.
 func (st *stream) complete(f Frame, timestamp uint32, now time.Time) {
 	if st.first.IsZero() {
 		st.first = now
@@ -317,7 +316,7 @@ func (st *stream) release(now time.Time) {
 		}
 		st.held = st.held[1:]
 		at := st.track.session.timeline.place(made, h.at)
-		if st.wrote { // no two frames at one time, whatever the reports say
+		if st.wrote { // strictly increasing, whatever the reports say
 			at = max(at, st.last+time.Millisecond)
 		}
 		st.last, st.wrote = at, true
@@ -326,7 +325,7 @@ func (st *stream) release(now time.Time) {
 	}
 }
 
-// write gives a frame to every sink that still takes one.
+// write passes a frame to every sink that has not failed.
 func (st *stream) write(f Frame) {
 	t := st.track
 	kept := t.sinks[:0]

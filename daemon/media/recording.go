@@ -9,23 +9,23 @@ import (
 	"path/filepath"
 )
 
-// recording is a file that a call writes: under a temporary name, beside its
-// place, until it is complete. Its output guards it.
+// recording is a file written by a call. It has a temporary name in the destination's
+// directory until it is complete. It is guarded by its output.
 type recording struct {
 	// constant
-	root  *os.Root // the directory, opened once: what its path leads to later does not matter
-	dir   string   // as it was named
+	root  *os.Root // the directory, opened once: later changes of its path have no effect
+	dir   string   // as named by the caller
 	name  string
 	place func(root *os.Root, temp, name string) (string, error)
 
 	temp   string // empty before create
 	empty  bool   // nothing could be written to it
 	broken bool   // it ends early
-	used   string // the name that it got
+	used   string // final name
 }
 
-// newRecording opens the directory of a file to be; the file is not looked at. It
-// fails if nothing can be written there, so that this shows before a call and not in it.
+// newRecording opens the directory of a future file, without looking at the file. It fails
+// if the directory is not writable, so that this is known before the call.
 func newRecording(path string, place func(root *os.Root, temp, name string) (string, error)) (*recording, error) {
 	if place == nil {
 		place = PlaceExact
@@ -50,7 +50,7 @@ func newRecording(path string, place func(root *os.Root, temp, name string) (str
 	return r, nil
 }
 
-// PlaceExact gives a finished file its name, and fails if that is taken.
+// PlaceExact renames a finished file to its name, and fails if that is taken.
 func PlaceExact(root *os.Root, temp, name string) (string, error) {
 	if err := root.Link(temp, name); err != nil {
 		return "", fmt.Errorf("place recording: %w", err)
@@ -61,7 +61,7 @@ func PlaceExact(root *os.Root, temp, name string) (string, error) {
 	return name, nil
 }
 
-// create makes the temporary file.
+// create creates the temporary file.
 func (r *recording) create() (*os.File, error) {
 	temp := ".secmsg-" + rand.Text()
 	f, err := r.root.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -72,8 +72,8 @@ func (r *recording) create() (*os.File, error) {
 	return f, nil
 }
 
-// finish gives what was recorded its name, and removes a file that holds nothing.
-// If that fails the recording stays under its temporary name, which the error tells.
+// finish renames the recording to its final name, or removes it if it is empty. If renaming
+// fails, the recording keeps its temporary name, which is in the error.
 func (r *recording) finish() error {
 	var err error
 	if r.temp != "" {
@@ -91,8 +91,7 @@ func (r *recording) finish() error {
 	return errors.Join(err, r.root.Close())
 }
 
-// failed makes of an error of the temporary file, whose name tells nobody
-// anything, one of the recording.
+// failed replaces the meaningless temporary name in an error by the recording's name.
 func (r *recording) failed(err error) error {
 	r.broken = true
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
@@ -101,7 +100,7 @@ func (r *recording) failed(err error) error {
 	return err
 }
 
-// report tells what did not come out as it was asked for.
+// report describes how the result differs from the request.
 func (r *recording) report() string {
 	switch {
 	case r.temp == "":
@@ -109,7 +108,7 @@ func (r *recording) report() string {
 	case r.empty:
 		return fmt.Sprintf("nothing could be written to %s: the file was not made", filepath.Join(r.dir, r.name))
 	case r.used == "":
-		return "" // the error of finish tells where it is
+		return "" // the error of finish says where it is
 	case r.broken:
 		return fmt.Sprintf("the recording in %s ends where it failed", filepath.Join(r.dir, r.used))
 	case r.used != r.name:

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestRecordingTouchesNoFile: a file appears when the recording is complete, never
-// in the place of another, and not at all if nothing came.
+// TestRecordingTouchesNoFile: a file appears when the recording is complete, never replaces
+// another one, and is not created if nothing was received.
 func TestRecordingTouchesNoFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "note.ogg")
@@ -58,8 +58,8 @@ func TestRecordingTouchesNoFile(t *testing.T) {
 	}
 }
 
-// TestRecordingThatFails: a recording that cannot be written is told of by its own
-// name and once; what was written before stays, and a file that holds nothing does not.
+// TestRecordingThatFails: a recording that cannot be written is reported once, by its own
+// name. Data written before stays, and an empty file is removed.
 func TestRecordingThatFails(t *testing.T) {
 	frame := Frame{Data: silence(opusFrame), Duration: opusFrame, Key: true}
 	for name, c := range map[string]struct {
@@ -84,7 +84,7 @@ func TestRecordingThatFails(t *testing.T) {
 			if _, err := out.ready(); err != nil {
 				t.Fatal(err)
 			}
-			if err := out.writer().Close(); err != nil { // as good as a full disk
+			if err := out.writer().Close(); err != nil { // has the same effect as a full disk
 				t.Fatal(err)
 			}
 			for range 50 {
@@ -108,9 +108,9 @@ func TestRecordingThatFails(t *testing.T) {
 	}
 }
 
-// TestRecordingWhereNothingCanBeWritten: that shows before the call.
+// TestRecordingWhereNothingCanBeWritten: this is detected before the call.
 func TestRecordingWhereNothingCanBeWritten(t *testing.T) {
-	dir := "/proc" // for root, too
+	dir := "/proc" // not writable even for root
 	if _, err := os.Stat(dir); err != nil || os.Geteuid() != 0 {
 		dir = t.TempDir()
 		if err := os.Chmod(dir, 0o500); err != nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// pictures8 and pictures264 are sources of pictures without an encoder.
+// pictures8 and pictures264 are video sources without an encoder.
 func pictures8() *fake {
 	return &fake{codec: VP8, step: 40 * time.Millisecond, frame: func(f *fake) Frame {
 		key := f.next == 0 || f.key
@@ -26,8 +26,8 @@ func sounds() *fake {
 	return &fake{codec: Opus, step: opusFrame, frame: func(*fake) Frame { return Frame{Data: silence(opusFrame), Key: true} }}
 }
 
-// TestRefusedPicturesLeaveTheSound: what one side cannot take is refused for that
-// medium alone, either way round, and both sides say so.
+// TestRefusedPicturesLeaveTheSound: media that one side cannot receive are refused for that
+// kind only, in both directions, and both sides report it.
 func TestRefusedPicturesLeaveTheSound(t *testing.T) {
 	for name, c := range map[string]struct {
 		video Source
@@ -70,7 +70,7 @@ func TestRefusedPicturesLeaveTheSound(t *testing.T) {
 	}
 }
 
-// newFake is another source of the same frames.
+// newFake returns another source of the same frames.
 func newFake(s Source) Source {
 	if s.Codec() == H264 {
 		return pictures264()
@@ -78,8 +78,8 @@ func newFake(s Source) Source {
 	return pictures8()
 }
 
-// TestNothingThatBothTake: a call without anything left that one side sends and
-// the other takes says so.
+// TestNothingThatBothTake: a call in which neither side accepts what the other sends fails
+// with an explanation.
 func TestNothingThatBothTake(t *testing.T) {
 	p := join(t, side{sources: Sources{Video: pictures264()}},
 		side{sinks: Sinks{Video: sink(t, Video, filepath.Join(t.TempDir(), "got.ivf"))}})

@@ -13,7 +13,7 @@ import (
 // relay starts a TURN server on the loopback interface.
 func relay(t *testing.T) ICEServer { return relayFor(t, func() bool { return true }) }
 
-// relayFor is a media server that begins an allocation if allowed says so.
+// relayFor starts a media server that allows allocations as allowed says.
 func relayFor(t *testing.T, allowed func() bool) ICEServer {
 	t.Helper()
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
@@ -41,8 +41,8 @@ func relayFor(t *testing.T, allowed func() bool) ICEServer {
 	return ICEServer{URLs: []string{"turn:" + conn.LocalAddr().String() + "?transport=udp"}, Username: "alice", Password: "secret"}
 }
 
-// F10: a call with relays only connects through one and tells relayed addresses
-// only, without the address behind them.
+// F10 in crypto/ATTACKS.md: a call with relays only connects through one and reveals only
+// relayed addresses, without their related addresses.
 func TestRelayedCall(t *testing.T) {
 	t.Parallel()
 	server := relay(t)

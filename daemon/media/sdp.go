@@ -10,7 +10,7 @@ import (
 	"github.com/pion/sdp/v3"
 )
 
-// Limits of what a peer can send before anything parses it.
+// Limits checked before the peer's data is parsed.
 const (
 	// MaxSDP bounds an offer or answer in bytes; ours have about 4 KiB.
 	MaxSDP = 32 << 10
@@ -18,18 +18,17 @@ const (
 	MaxCandidates = 64
 	// MaxCandidate bounds one candidate in bytes.
 	MaxCandidate = 512
-	// FingerprintSize is the length of a certificate's fingerprint, a SHA-256.
+	// FingerprintSize is the length of a certificate's fingerprint, a SHA-256 hash.
 	FingerprintSize = sha256.Size
-	// maxSections is the most that a session has: both kinds, both ways, twice
+	// maxSections bounds the sections of a session: two kinds and two directions, doubled
 	// for peers that offer more than we do.
 	maxSections = 8
 )
 
-// trustedSDP checks a remote SDP and returns it with the fingerprint that came
-// through the ratchet in place of all others: pion reads a session-level
-// fingerprint first, so one that a third party slipped in would win. Candidates
-// are removed, they come one by one and are counted. It also returns what the
-// sections say.
+// trustedSDP validates a remote SDP and replaces all its fingerprints by the one received
+// through the ratchet. (pion prefers a session-level fingerprint, so one inserted by a
+// third party would win.) It removes candidates, which are sent and counted separately. It
+// also returns the parsed sections.
 func trustedSDP(remote string, fingerprint []byte) (string, []section, error) {
 	if len(remote) > MaxSDP {
 		return "", nil, fmt.Errorf("SDP of %d bytes: %w", len(remote), ErrSignal)
@@ -62,13 +61,13 @@ func trustedSDP(remote string, fingerprint []byte) (string, []section, error) {
 	return string(b), sections, nil
 }
 
-// section is what one section of an SDP says.
+// section is one parsed section of an SDP.
 type section struct {
 	mid      string
 	kind     Kind
-	codecs   []Codec // those of ours that it names
-	sends    bool    // the side that wrote it sends
-	takes    bool    // the side that wrote it takes
+	codecs   []Codec // supported codecs that it lists
+	sends    bool    // its author sends
+	takes    bool    // its author receives
 	accepted bool    // its port is not zero
 }
 
@@ -100,9 +99,9 @@ func readSection(m *sdp.MediaDescription) section {
 	return s
 }
 
-// liftCredentials names the user fragment and password of ICE for the whole
-// session. All sections are bundled and share them, but pion looks for them in
-// one section only, and that may be one that was refused.
+// liftCredentials copies the ICE user fragment and password to the session level. All
+// sections are bundled and share them, but pion looks for them in only one section, which
+// may be a refused one.
 func liftCredentials(d *sdp.SessionDescription) {
 	for _, m := range d.MediaDescriptions {
 		fragment, has := m.Attribute("ice-ufrag")
@@ -131,7 +130,7 @@ next:
 	return kept
 }
 
-// fragmentsOf are the user name fragments of an SDP (RFC 8839, section 5.4).
+// fragmentsOf returns the ICE user fragments of an SDP (RFC 8839, section 5.4).
 func fragmentsOf(remote string) []string {
 	var out []string
 	for line := range strings.Lines(remote) {
@@ -142,7 +141,7 @@ func fragmentsOf(remote string) []string {
 	return out
 }
 
-// colons prints a fingerprint as SDP does (RFC 8122, section 5).
+// colons formats a fingerprint as in SDP (RFC 8122, section 5).
 func colons(b []byte) string {
 	parts := make([]string, len(b))
 	for i := range b {
@@ -151,7 +150,7 @@ func colons(b []byte) string {
 	return strings.Join(parts, ":")
 }
 
-// withoutCandidates removes the candidates of an SDP of ours.
+// withoutCandidates removes the candidates from a local SDP.
 func withoutCandidates(local string) string {
 	var b strings.Builder
 	for line := range strings.Lines(local) {
@@ -162,7 +161,7 @@ func withoutCandidates(local string) string {
 	return b.String()
 }
 
-// checkCandidate looks at a remote candidate before ICE parses it.
+// checkCandidate validates a remote candidate before ICE parses it.
 func checkCandidate(c string) error {
 	if len(c) > MaxCandidate || !strings.HasPrefix(c, "candidate:") {
 		return fmt.Errorf("candidate of %d bytes: %w", len(c), ErrSignal)
@@ -178,9 +177,9 @@ func checkCandidate(c string) error {
 	return nil
 }
 
-// hideBase replaces the related address of a relayed candidate, which is an
-// address of this host, by zeros as RFC 8839, section 5.1 allows. It reports
-// false for every candidate that is not relayed.
+// hideBase replaces the related address of a relayed candidate, which is an address of this
+// host, by zeros, as allowed by RFC 8839, section 5.1. It returns false for a candidate
+// that is not relayed.
 func hideBase(c string) (string, bool) {
 	f := strings.Fields(c)
 	relayed := false
@@ -197,7 +196,7 @@ func hideBase(c string) (string, bool) {
 	return strings.Join(f, " "), relayed
 }
 
-// parseColons reads what colons prints.
+// parseColons parses the format of colons.
 func parseColons(text string) ([]byte, error) {
 	b, err := hex.DecodeString(strings.ReplaceAll(text, ":", ""))
 	if err != nil || len(b) != FingerprintSize {

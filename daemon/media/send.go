@@ -20,29 +20,29 @@ import (
 )
 
 const (
-	// maxPacket bounds an RTP packet with its header, extensions, sealed payload
-	// and SRTP tag, so that it fits every path (crypto/SPEC.md, "Calls").
+	// maxPacket bounds an RTP packet including header, extensions, sealed payload and SRTP
+	// tag, so that it fits every path (crypto/SPEC.md, "Calls").
 	maxPacket = 1150
-	// rtpHeaderSize is the fixed header with the extension of congestion control
-	// (RFC 8285): 12 bytes, 4 of extension header, 3 padded to 4.
+	// rtpHeaderSize is the fixed header and the extension for congestion control (RFC
+	// 8285): 12 bytes, 4 of extension header, 3 padded to 4.
 	rtpHeaderSize = 12 + 8
 	// srtpTagSize is the longest tag of the SRTP profiles (RFC 7714).
 	srtpTagSize = 16
-	// maxPayload is what a packetizer may put into one packet.
+	// maxPayload is the largest payload of a packet before sealing.
 	maxPayload = maxPacket - rtpHeaderSize - srtpTagSize - seal.MediaOverhead
-	// lateness is how far behind its time a frame may be before the time line of
-	// the whole call is moved instead of catching up.
+	// lateness is how late a frame may be before the timeline of the whole call is shifted,
+	// instead of sending faster to catch up.
 	lateness = 250 * time.Millisecond
-	// boundWithin is how long after the connection stands the peer's answer has
-	// to have given a stream its codec.
+	// boundWithin is how long after the start of the flow to wait until the peer's answer
+	// has given a stream its codec.
 	boundWithin = 3 * time.Second
-	// keyFrameEvery bounds how often a peer can ask for a key frame.
+	// keyFrameEvery is the minimum interval between key frames requested by the peer.
 	keyFrameEvery = 500 * time.Millisecond
 )
 
-// outTrack sends the frames of one source. It implements [webrtc.TrackLocal], so
-// that each packet is sealed with the SSRC and payload type that it has on the
-// wire; retransmissions repeat the sealed packet.
+// outTrack sends the frames of one source. It implements [webrtc.TrackLocal], so that each
+// packet is sealed with its final SSRC and payload type; retransmissions repeat the sealed
+// packet.
 type outTrack struct {
 	session     *Session
 	source      Source
@@ -50,15 +50,15 @@ type outTrack struct {
 	meter       meter
 
 	bound    chan struct{} // closed by the first Bind
-	unwanted chan struct{} // closed when the peer has refused what the source sends
+	unwanted chan struct{} // closed when the peer has refused the source's media
 
 	mu      sync.Mutex
 	writer  webrtc.TrackLocalWriter // guarded by mu
 	ssrc    uint32                  // guarded by mu
 	pt      uint8                   // guarded by mu
 	muted   bool                    // guarded by mu
-	wantKey bool                    // guarded by mu: after a mute, pictures begin with a key frame
-	keyed   time.Time               // guarded by mu: when a key frame was last forced
+	wantKey bool                    // after unmuting, video starts with a key frame; guarded by mu
+	keyed   time.Time               // when a key frame was last forced; guarded by mu
 }
 
 func newOutTrack(s *Session, source Source) *outTrack {
@@ -79,8 +79,8 @@ func (t *outTrack) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, 
 		}
 		return p, nil
 	}
-	// The peer refused this section. An error would end the whole call: the
-	// track stays unbound, and the pump says so.
+	// The peer refused this section. An error would end the whole call, so leave the track
+	// unbound; pump reports it.
 	return codecParameters(t.source.Codec()), nil
 }
 
@@ -105,7 +105,7 @@ func (t *outTrack) mute(on bool) {
 	t.wantKey = t.wantKey || begins
 	t.muted = on
 	if begins {
-		t.keyed = time.Time{} // the bound is for the peer's wishes
+		t.keyed = time.Time{} // the minimum interval applies only to the peer's requests
 	}
 	t.mu.Unlock()
 	if begins {
@@ -135,8 +135,8 @@ func (t *outTrack) forceKey() {
 	}
 }
 
-// pump is the goroutine of a source: it waits until media may flow and sends
-// until the source or the session ends.
+// pump is a source's goroutine: it waits until media may flow, and sends until the source
+// or the session ends.
 func (t *outTrack) pump() {
 	s := t.session
 	select {
@@ -171,8 +171,7 @@ func (t *outTrack) refusal() error {
 	return fmt.Errorf("%s in %s: %w", t.source.Codec().Kind(), t.source.Codec(), ErrRefused)
 }
 
-// send sends the frames of the source until there are no more, and fails with
-// [ErrFormat] if there was none.
+// send sends the frames of the source. It fails with [ErrFormat] if there are none.
 func (t *outTrack) send(ctx context.Context) error {
 	t.mu.Lock()
 	w, ssrc, pt := t.writer, t.ssrc, t.pt
@@ -215,7 +214,8 @@ func (t *outTrack) send(ctx context.Context) error {
 	}
 }
 
-// afterMute is the frame, what stands for it, or one without data.
+// afterMute returns the frame, a replacement, or a frame without data, depending on the
+// mute state.
 func (t *outTrack) afterMute(f Frame) Frame {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -230,9 +230,9 @@ func (t *outTrack) afterMute(f Frame) Frame {
 	return f
 }
 
-// due waits until a frame's time has come, and returns that time since media
-// began to flow. When the process was held up, the time line of all sources
-// moves on together, so that sound and pictures stay in step.
+// due waits until it is time for a frame, and returns that time relative to the start of
+// the flow. If the process was delayed, it shifts the timeline of all sources, so that
+// sound and video stay synchronized.
 func (s *Session) due(ctx context.Context, pts time.Duration) (time.Duration, error) {
 	s.mu.Lock()
 	at := pts + s.shift
@@ -255,8 +255,8 @@ func (s *Session) due(ctx context.Context, pts time.Duration) (time.Duration, er
 	}
 }
 
-// readReports takes what the peer says of our packets: losses, and that it needs
-// a key frame. It ends with the connection.
+// readReports reads the peer's reports about our packets: losses and requests for key
+// frames. It ends with the connection.
 func (t *outTrack) readReports() {
 	for {
 		packets, _, err := t.transceiver.Sender().ReadRTCP()
@@ -267,7 +267,7 @@ func (t *outTrack) readReports() {
 	}
 }
 
-// reports takes what is said of our stream; a packet may speak of others, too.
+// reports handles the reports about our stream; a packet may contain others, too.
 func (t *outTrack) reports(packets []rtcp.Packet) {
 	t.mu.Lock()
 	ssrc := t.ssrc
@@ -292,7 +292,7 @@ func (t *outTrack) reports(packets []rtcp.Packet) {
 	}
 }
 
-// packetizer cuts frames into sealed packets. It belongs to the pump.
+// packetizer splits frames into sealed packets. It belongs to pump.
 type packetizer struct {
 	codec     Codec
 	payloader rtp.Payloader
@@ -302,7 +302,7 @@ type packetizer struct {
 	ssrc      uint32
 	pt        uint8
 	sequence  uint16
-	timestamp uint32 // random start
+	timestamp uint32 // starts at a random value
 }
 
 func newPayloader(c Codec) rtp.Payloader {
@@ -315,8 +315,8 @@ func newPayloader(c Codec) rtp.Payloader {
 	return &codecs.OpusPayloader{}
 }
 
-// write sends a frame whose time is at. An error of the network loses the
-// packets that it hit, as any loss.
+// write sends a frame with time at. Packets that hit a network error are lost, like any
+// others.
 func (p *packetizer) write(f Frame, at time.Duration) error {
 	payloads := p.payloader.Payload(maxPayload, f.Data)
 	timestamp := p.timestamp + uint32(uint64(at)*uint64(p.codec.ClockRate())/uint64(time.Second))
@@ -324,8 +324,8 @@ func (p *packetizer) write(f Frame, at time.Duration) error {
 	for i, payload := range payloads {
 		h := rtp.Header{
 			Version: 2, PayloadType: p.pt, SequenceNumber: p.sequence, Timestamp: timestamp, SSRC: p.ssrc,
-			// A marker ends a picture (RFC 6184, RFC 7741); of sound it would
-			// say that a talk spurt begins, which nobody here uses.
+			// The marker ends a picture (RFC 6184, RFC 7741). For sound it would mark the
+			// start of a talk spurt, which nothing here uses.
 			Marker: p.codec != Opus && i == len(payloads)-1,
 		}
 		p.sequence++
@@ -344,8 +344,8 @@ func (p *packetizer) write(f Frame, at time.Duration) error {
 	return failed
 }
 
-// boundHeader is the part of an RTP header that a sealed payload is bound to
-// (crypto/SPEC.md, "Calls"): bytes 1 to 11 as they stand on the wire.
+// boundHeader returns the part of an RTP header that is authenticated with the sealed
+// payload (crypto/SPEC.md, "Calls"): bytes 1 to 11 of the packet.
 func boundHeader(h *rtp.Header) []byte {
 	b := make([]byte, seal.MediaHeaderSize)
 	b[0] = h.PayloadType

@@ -14,11 +14,11 @@ import (
 	"secmsg/crypto/seal"
 )
 
-// eventBuffer is how many events wait for a slow reader. Stats are dropped when
-// it is full, everything else waits.
+// eventBuffer is the number of events buffered for a slow reader. When it is full, Stats
+// are dropped and all other events wait.
 const eventBuffer = 256
 
-// Session is one call: see the package comment.
+// Session is the media of one call; see the package comment.
 type Session struct {
 	// constant
 	log       *slog.Logger
@@ -34,44 +34,44 @@ type Session struct {
 	out       map[Kind]*outTrack
 	in        map[Kind]*inTrack
 	timeline  *timeline
-	flow      chan struct{} // closed when keys and certificate are there
+	flow      chan struct{} // closed when keys are set and the certificate is verified
 	started   time.Time     // set before flow is closed
 
 	// owned by the goroutine that calls Offer, Accept and Answer
-	agreed  bool         // offer and answer have met
-	refused map[any]bool // tracks that the peer, or a destination here, does not take
+	agreed  bool         // offer and answer were exchanged
+	refused map[any]bool // tracks refused by the peer, or by a destination here
 
 	eventMu     sync.RWMutex
 	events      chan Event
 	eventsEnded bool // guarded by eventMu
 
 	stateMu sync.Mutex
-	state   webrtc.PeerConnectionState // guarded by stateMu: as it was told
+	state   webrtc.PeerConnectionState // as last reported; guarded by stateMu
 
 	mu          sync.Mutex
-	fingerprint []byte          // guarded by mu: what the peer announced
+	fingerprint []byte          // announced by the peer; guarded by mu
 	verified    bool            // guarded by mu
 	keys        *seal.MediaKeys // guarded by mu; nil until set
 	remoteSet   bool            // guarded by mu
-	pending     []string        // guarded by mu: candidates before their remote SDP
-	fragments   []string        // guarded by mu: user name fragments of the remote SDP
-	candidates  int             // guarded by mu: since the last restart
+	pending     []string        // candidates received before their remote SDP; guarded by mu
+	fragments   []string        // ICE user fragments of the remote SDP; guarded by mu
+	candidates  int             // number since the last restart; guarded by mu
 	flowing     bool            // guarded by mu
 	closed      bool            // guarded by mu
-	streams     int             // guarded by mu: SSRCs that the peer used
+	streams     int             // SSRCs used by the peer; guarded by mu
 	pair        PairType        // guarded by mu
-	up          time.Time       // guarded by mu: connected since; zero if not
-	upFor       time.Duration   // guarded by mu: connected before that
-	shift       time.Duration   // guarded by mu: how much later than planned frames are sent
+	up          time.Time       // start of the current connection, zero if there is none; guarded by mu
+	upFor       time.Duration   // total time of previous connections; guarded by mu
+	shift       time.Duration   // delay of all frames against their schedule; guarded by mu
 
 	closeOnce sync.Once
 	closeErr  error
 }
 
-// NewSession prepares a call with nothing sent yet: no socket is opened before
-// [Session.Offer] or [Session.Accept]. It takes over sources and sinks, which it
-// closes also when it fails. It fails with [ErrUnsupported] if there is nothing
-// to send and nothing to take, or no codec that all sinks of a kind take.
+// NewSession prepares a call. It sends nothing and opens no socket before [Session.Offer]
+// or [Session.Accept]. It takes over sources and sinks, and closes them if it fails. It
+// fails with [ErrUnsupported] if there is nothing to send or receive, or no codec that all
+// sinks of a kind accept.
 func NewSession(o Options, role Role, sources Sources, sinks Sinks) (*Session, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -129,7 +129,7 @@ func (s *Session) prepare() error {
 	pc.OnICECandidate(s.onCandidate)
 	pc.OnConnectionStateChange(s.onState)
 	pc.OnTrack(s.onTrack)
-	if s.role == Caller { // the callee's sections follow from the offer
+	if s.role == Caller { // the callee's sections depend on the offer
 		if err := s.addTransceivers(); err != nil {
 			return errors.Join(err, pc.GracefulClose())
 		}
@@ -142,8 +142,8 @@ func (s *Session) prepare() error {
 	return nil
 }
 
-// wanted returns the codecs that every sink of a kind takes, in the order of
-// the first.
+// wanted returns the codecs that every sink of a kind accepts, in the order of the first
+// sink.
 func (s *Session) wanted(kind Kind) ([]Codec, []Sink, error) {
 	var sinks []Sink
 	var common []Codec
@@ -172,8 +172,8 @@ func (s *Session) wanted(kind Kind) ([]Codec, []Sink, error) {
 	return common, sinks, nil
 }
 
-// addTransceivers makes one section a kind and direction, since the codec that is
-// sent may differ from the one that is taken. Tracks that were refused get none.
+// addTransceivers adds one section for each kind and direction, since the sent codec may
+// differ from the received one. It skips refused tracks.
 func (s *Session) addTransceivers() error {
 	for _, kind := range []Kind{Audio, Video} {
 		if out := s.out[kind]; out != nil && !s.refused[out] {
@@ -204,11 +204,11 @@ func (s *Session) addTransceivers() error {
 	return nil
 }
 
-// Events returns what happens, in order; the channel is closed by
-// [Session.Close]. It must be read: a session with a full channel waits.
+// Events returns the channel of events, in order. [Session.Close] closes it. It must be
+// read: a session with a full channel blocks.
 func (s *Session) Events() <-chan Event { return s.events }
 
-// post hands an event out. Stats are dropped rather than waited for.
+// post posts an event. It drops Stats if the channel is full.
 func (s *Session) post(e Event) {
 	s.eventMu.RLock()
 	defer s.eventMu.RUnlock()
@@ -228,9 +228,9 @@ func (s *Session) post(e Event) {
 	}
 }
 
-// SetKeys gives the session the secrets of offer and answer: the moment from
-// which media may flow, so it must not come before the user of this device
-// accepted. It fails with [ErrKeys] the second time; a call has one set of keys.
+// SetKeys sets the secrets of offer and answer. From then on media may flow, so it must not
+// be called before the user of this device has accepted. It fails with [ErrKeys] if called
+// again; a call has one set of keys.
 func (s *Session) SetKeys(k Keys) error {
 	direction := seal.MediaSecrets{Call: k.CallID, Caller: k.Caller, Callee: k.Callee, Offer: k.Offer, Answer: k.Answer}
 	s.mu.Lock()
@@ -246,8 +246,8 @@ func (s *Session) SetKeys(k Keys) error {
 	return nil
 }
 
-// startFlowLocked opens the gate once both keys and the right certificate are
-// there.
+// startFlowLocked starts the flow of media when keys are set and the certificate is
+// verified.
 func (s *Session) startFlowLocked() {
 	if s.flowing || s.keys == nil || !s.verified || s.closed {
 		return
@@ -257,7 +257,7 @@ func (s *Session) startFlowLocked() {
 	close(s.flow)
 }
 
-// outward and inward are the directions of the keys.
+// outward and inward are the directions of the derived keys.
 func (s *Session) outward() seal.MediaDirection {
 	if s.role == Caller {
 		return seal.MediaFromCaller
@@ -278,18 +278,18 @@ func (s *Session) mediaKeys() *seal.MediaKeys {
 	return s.keys
 }
 
-// Mute stops what is sent of a kind, or lets it go on: silence instead of sound,
-// nothing instead of pictures. The source is read on, as time goes on.
+// Mute mutes or unmutes a kind: silence is sent instead of sound, nothing instead of video.
+// The source is still read, at its normal pace.
 func (s *Session) Mute(kind Kind, on bool) {
 	if t := s.out[kind]; t != nil {
 		t.mute(on)
 	}
 }
 
-// Close ends the call: nothing is sent or written any more when it returns, all
-// goroutines and sockets are gone, sinks are complete and the events end. It
-// returns what the sinks said; the last events tell of it, too. Further calls
-// return the same.
+// Close ends the call. When it returns, nothing is sent or written any longer, all
+// goroutines and sockets have ended, sinks are complete and the event channel is closed. It
+// returns the sinks' errors, which are also in the last events. Further calls return the
+// same.
 func (s *Session) Close() error {
 	s.closeOnce.Do(func() {
 		s.mu.Lock()
@@ -325,7 +325,7 @@ func (s *Session) Close() error {
 	return s.closeErr
 }
 
-// finishSinks closes the sinks and returns the events that tell what came of them.
+// finishSinks closes the sinks and returns the final events about them.
 func (s *Session) finishSinks() []Event {
 	var last []Event
 	var errs []error

@@ -21,19 +21,19 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Calls mostly wait: more of them run side by side than there are cores.
+	// Calls mostly wait: run more of them in parallel than there are cores.
 	if f := flag.Lookup("test.parallel"); f != nil {
 		_ = f.Value.Set("6")
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// pair is two sessions in one process, joined over real sockets.
+// pair is two sessions in one process, connected over real sockets.
 type pair struct {
 	caller, callee *Session
 	keys           Keys
-	from           [2]chan Event // what the tests look at, by role
-	spoilt         bool          // a sink of the callee is expected to fail
+	from           [2]chan Event // events read by the tests, by role
+	sinkFails      bool          // a sink of the callee is expected to fail
 }
 
 type side struct {
@@ -50,14 +50,13 @@ func newKeys() Keys {
 	return k
 }
 
-// join makes both sessions and hands each side's candidates to the other.
+// join creates both sessions and passes each side's candidates to the other.
 func join(t *testing.T, a, b side) *pair {
 	t.Helper()
 	return newPair(t, a, b, true)
 }
 
-// strangers makes both sessions and drops their candidates: only the test itself
-// gives signals to either side.
+// strangers creates both sessions and drops their candidates: only the test passes signals.
 func strangers(t *testing.T, a, b side) *pair {
 	t.Helper()
 	return newPair(t, a, b, false)
@@ -124,26 +123,25 @@ func (p *pair) start(t *testing.T) {
 	}
 }
 
-// close ends both; a second time it does nothing new.
+// close closes both. A second call does nothing.
 func (p *pair) close(t *testing.T) {
 	t.Helper()
 	if err := p.caller.Close(); err != nil {
 		t.Errorf("close caller: %v", err)
 	}
-	if err := p.callee.Close(); (err != nil) != p.spoilt {
+	if err := p.callee.Close(); (err != nil) != p.sinkFails {
 		t.Errorf("close callee: %v", err)
 	}
 	for _, c := range p.from {
-		for range c { // until the reader ended
+		for range c { // until the reader has ended
 		}
 	}
 }
 
-// slack is how much longer a test waits than the machine needs when nothing else
-// runs on it.
+// slack is how much longer than necessary a test waits on a busy machine.
 const slack = 6
 
-// until waits for an event of a type, and a condition on it.
+// until waits for an event of a type that satisfies a condition.
 func until[E Event](t *testing.T, c <-chan Event, within time.Duration, ok func(E) bool) E {
 	t.Helper()
 	limit := time.After(slack * within)
@@ -185,17 +183,17 @@ func sink(t *testing.T, kind Kind, spec string) Sink {
 
 func null() Sinks { return Sinks{Muxed: nullSink{}} }
 
-// received waits until a session has so many frames of each kind.
+// received waits until a session has received a number of frames of each kind.
 func received(t *testing.T, c <-chan Event, audio, video uint64, within time.Duration) Stats {
 	t.Helper()
 	return until(t, c, within, func(s Stats) bool { return s.AudioIn.Frames >= audio && s.VideoIn.Frames >= video })
 }
 
-// apart is how far sound and picture may be from each other.
+// apart is the allowed offset between sound and picture.
 const apart = 80 * time.Millisecond
 
-// checkStep takes the median of the marks: on a machine that does something else
-// for a moment, a picture is made late, and sound is not.
+// checkStep checks the median of the offsets: on a briefly busy machine a single picture is
+// late, but not the sound.
 func checkStep(t *testing.T, off []time.Duration) {
 	t.Helper()
 	t.Logf("apart: %v", off)
@@ -257,8 +255,8 @@ func framesOf(t *testing.T, kind Kind, file string) [][]byte {
 	}
 }
 
-// sameFrames demands that what arrived is what was sent, to the last byte.
-// Silence that fills a pause of a machine under load does not count.
+// sameFrames checks that the received frames are the sent ones, byte by byte. It ignores
+// silence that fills a pause of a busy machine.
 func sameFrames(t *testing.T, kind Kind, sent, got string) {
 	t.Helper()
 	filled := func(f []byte) bool { return bytes.Equal(f, silence(opusFrame)) }
@@ -360,7 +358,7 @@ func TestPipeToPipe(t *testing.T) {
 	take := func(r io.Reader) chan []int16 {
 		got := make(chan []int16, 1)
 		go func() {
-			b, _ := io.ReadAll(r) // what came until the end
+			b, _ := io.ReadAll(r) // everything until the end
 			pcm := make([]int16, len(b)/2)
 			for i := range pcm {
 				pcm[i] = int16(uint16(b[2*i]) | uint16(b[2*i+1])<<8)

@@ -12,8 +12,8 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
-// Offer makes the caller's offer and the fingerprint of its certificate, and
-// begins to gather candidates.
+// Offer returns the caller's offer and the fingerprint of its certificate, and starts to
+// gather candidates.
 func (s *Session) Offer(ctx context.Context) (sdp string, fingerprint []byte, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", nil, fmt.Errorf("make offer: %w", err)
@@ -38,7 +38,7 @@ func (s *Session) offer(o *webrtc.OfferOptions) (string, error) {
 	return withoutCandidates(d.SDP), nil
 }
 
-// ownFingerprint is the SHA-256 of the certificate that was made for this call.
+// ownFingerprint returns the SHA-256 hash of this call's certificate.
 func (s *Session) ownFingerprint() ([]byte, error) {
 	fps, err := s.pc.GetConfiguration().Certificates[0].GetFingerprints()
 	if err != nil {
@@ -55,16 +55,16 @@ func (s *Session) ownFingerprint() ([]byte, error) {
 	return nil, fmt.Errorf("own fingerprint: none of SHA-256")
 }
 
-// Accept takes the caller's offer, or its offer of a restart, and makes the
-// answer. It is the callee's consent to connect: it begins to gather candidates,
-// and the peer learns addresses of this host unless relays only are used. It
-// fails with [ErrSignal] if the offer is malformed, and with [ErrRefused] if
-// neither side sends anything that the other takes.
+// Accept applies the caller's offer, or its offer of a restart, and returns the answer. It
+// is the callee's consent to connect: it starts to gather candidates, and the peer learns
+// addresses of this host unless only relays are used. It fails with [ErrSignal] if the
+// offer is malformed, and with [ErrRefused] if neither side sends anything that the other
+// accepts.
 func (s *Session) Accept(ctx context.Context, remoteSDP string, remoteFingerprint []byte) (answerSDP string, fingerprint []byte, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", nil, fmt.Errorf("accept offer: %w", err)
 	}
-	if err := s.setRemote(webrtc.SDPTypeOffer, remoteSDP, remoteFingerprint, s.meet); err != nil {
+	if err := s.setRemote(webrtc.SDPTypeOffer, remoteSDP, remoteFingerprint, s.matchOffer); err != nil {
 		return "", nil, fmt.Errorf("accept offer: %w", err)
 	}
 	s.refuseUnwanted()
@@ -81,8 +81,8 @@ func (s *Session) Accept(ctx context.Context, remoteSDP string, remoteFingerprin
 	return withoutCandidates(d.SDP), fingerprint, nil
 }
 
-// refuseUnwanted stops the transceivers that pion made for sections which no
-// source or sink of ours answers.
+// refuseUnwanted stops the transceivers that pion created for sections without a source or
+// sink here.
 func (s *Session) refuseUnwanted() {
 	for _, t := range s.pc.GetTransceivers() {
 		ours := false
@@ -100,20 +100,19 @@ func (s *Session) refuseUnwanted() {
 	}
 }
 
-// Answer takes the callee's answer, also that of a restart. It fails with
-// [ErrSignal] if the answer is malformed, and with [ErrRefused] if it refuses
-// everything.
+// Answer applies the callee's answer, including one to a restart. It fails with [ErrSignal]
+// if the answer is malformed, and with [ErrRefused] if it refuses everything.
 func (s *Session) Answer(remoteSDP string, remoteFingerprint []byte) error {
-	if err := s.setRemote(webrtc.SDPTypeAnswer, remoteSDP, remoteFingerprint, s.compare); err != nil {
+	if err := s.setRemote(webrtc.SDPTypeAnswer, remoteSDP, remoteFingerprint, s.matchAnswer); err != nil {
 		return fmt.Errorf("take answer: %w", err)
 	}
 	return nil
 }
 
-// meet makes the callee's sections: one for each source whose codec the offer
-// takes, and one for each destination that can hold what the offer sends. What
-// does not meet is refused for that medium alone. A restart changes nothing.
-func (s *Session) meet(offer []section) error {
+// matchOffer adds the callee's sections: one for each source whose codec the offer accepts,
+// and one for each destination that accepts the offered media. Anything else is refused
+// for that kind only. A restart changes nothing.
+func (s *Session) matchOffer(offer []section) error {
 	if s.agreed {
 		return nil
 	}
@@ -149,8 +148,8 @@ func (s *Session) meet(offer []section) error {
 	return s.addTransceivers()
 }
 
-// compare finds out what the callee's answer has refused.
-func (s *Session) compare(answer []section) error {
+// matchAnswer records the media refused by the callee's answer.
+func (s *Session) matchAnswer(answer []section) error {
 	if s.agreed {
 		return nil
 	}
@@ -175,14 +174,14 @@ func (s *Session) compare(answer []section) error {
 	return s.anythingLeft()
 }
 
-// refuseSource notes that the peer does not take what a source sends.
+// refuseSource records that the peer does not accept a source's media.
 func (s *Session) refuseSource(kind Kind) {
 	out := s.out[kind]
 	s.refused[out] = true
 	close(out.unwanted)
 }
 
-// anythingLeft fails if nothing will be sent either way.
+// anythingLeft fails if nothing will be sent in either direction.
 func (s *Session) anythingLeft() error {
 	if len(s.refused) < len(s.out)+len(s.in) {
 		return nil
@@ -190,7 +189,7 @@ func (s *Session) anythingLeft() error {
 	return fmt.Errorf("nothing that one side sends is taken by the other: %w", ErrRefused)
 }
 
-// codecList names codecs for people.
+// codecList lists codecs for users.
 func codecList(list []Codec) string {
 	if len(list) == 0 {
 		return "a codec that is not known here"
@@ -202,9 +201,9 @@ func codecList(list []Codec) string {
 	return strings.Join(names, " or ")
 }
 
-// setRemote applies what the peer sent, under the fingerprint that is trusted,
-// and then the candidates that came before. agree looks at the sections of an
-// offer before they are applied, and at those of an answer afterwards.
+// setRemote applies the peer's SDP with the trusted fingerprint, and then the candidates
+// received before it. agree gets the sections of an offer before it is applied, and those
+// of an answer afterwards.
 func (s *Session) setRemote(kind webrtc.SDPType, remote string, fingerprint []byte, agree func([]section) error) error {
 	trusted, sections, err := trustedSDP(remote, fingerprint)
 	if err != nil {
@@ -221,7 +220,7 @@ func (s *Session) setRemote(kind webrtc.SDPType, remote string, fingerprint []by
 	}
 	s.fingerprint = slices.Clone(fingerprint)
 	if kind == webrtc.SDPTypeOffer && s.remoteSet {
-		s.candidates = 0 // a restart of the peer
+		s.candidates = 0 // a restart by the peer
 	}
 	s.mu.Unlock()
 	if kind == webrtc.SDPTypeOffer {
@@ -250,17 +249,17 @@ func (s *Session) setRemote(kind webrtc.SDPType, remote string, fingerprint []by
 	return nil
 }
 
-// currentLocked reports whether a candidate belongs to the remote SDP, or does
-// not say what it belongs to.
+// currentLocked reports whether a candidate belongs to the present remote SDP, or does not
+// say which one it belongs to.
 func (s *Session) currentLocked(c string) bool {
 	f := strings.Fields(c)
 	at := slices.Index(f, "ufrag")
 	return at < 0 || at+1 >= len(f) || slices.Contains(s.fragments, f[at+1])
 }
 
-// AddCandidate takes an address of the peer, as its [Candidate] event gave it,
-// also before the SDP is there. It fails with [ErrSignal] if the candidate is
-// malformed or the peer sent too many.
+// AddCandidate adds a candidate of the peer, from its [Candidate] event, possibly before
+// the SDP. It fails with [ErrSignal] if the candidate is malformed or the peer has sent too
+// many.
 func (s *Session) AddCandidate(c string) error {
 	if err := checkCandidate(c); err != nil {
 		return err
@@ -275,7 +274,7 @@ func (s *Session) AddCandidate(c string) error {
 		s.mu.Unlock()
 		return fmt.Errorf("more than %d candidates: %w", MaxCandidates, ErrSignal)
 	case !s.remoteSet, !s.currentLocked(c):
-		// The library would drop one that came before the SDP of its restart.
+		// Keep one that arrives before the SDP of its restart: pion would drop it.
 		if len(s.pending) < MaxCandidates {
 			s.pending = append(s.pending, c)
 		}
@@ -289,10 +288,9 @@ func (s *Session) AddCandidate(c string) error {
 	return nil
 }
 
-// Restart makes an offer that looks for a new path, after a change of network or
-// a lost connection; keys, certificate and media stay. The peer answers it by
-// [Session.Accept]. Either side may restart; if both do at once, the callee's
-// has to give way.
+// Restart returns an offer for a new path, after a change of network or a lost connection.
+// Keys, certificate and media stay. The peer passes it to [Session.Accept]. Either side may
+// restart; if both do at once, the callee's offer must be dropped.
 func (s *Session) Restart(ctx context.Context) (sdp string, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", fmt.Errorf("restart: %w", err)
@@ -303,8 +301,8 @@ func (s *Session) Restart(ctx context.Context) (sdp string, err error) {
 	return s.offer(&webrtc.OfferOptions{ICERestart: true})
 }
 
-// SetServers replaces the media servers: their credentials live shorter than a
-// call may. A restart, of either side, gathers from the new ones.
+// SetServers replaces the media servers, since their credentials may expire during a call.
+// A restart by either side uses the new ones.
 func (s *Session) SetServers(list []ICEServer) error {
 	c := s.pc.GetConfiguration()
 	c.ICEServers = iceServers(list)
@@ -314,8 +312,7 @@ func (s *Session) SetServers(list []ICEServer) error {
 	return nil
 }
 
-// onCandidate passes a candidate of ours on. With relays only, nothing that
-// names this host leaves.
+// onCandidate posts a local candidate. With RelayOnly, no address of this host is revealed.
 func (s *Session) onCandidate(c *webrtc.ICECandidate) {
 	if c == nil {
 		s.post(CandidatesDone{})
@@ -332,11 +329,11 @@ func (s *Session) onCandidate(c *webrtc.ICECandidate) {
 	s.post(Candidate{SDP: text})
 }
 
-// onState follows the connection. The certificate is compared at every new
-// connection, before the first packet of media is sent or read.
+// onState follows the connection's state. It verifies the certificate at every new
+// connection, before the first media packet is sent or read.
 //
-// pion calls each time from a goroutine of its own: what counts is the state at
-// the time of the call, once.
+// pion calls it from a new goroutine each time, so it reads the present state and handles
+// each change once.
 func (s *Session) onState(webrtc.PeerConnectionState) {
 	s.stateMu.Lock()
 	defer s.stateMu.Unlock()
@@ -363,9 +360,9 @@ func (s *Session) onState(webrtc.PeerConnectionState) {
 		}
 		s.post(Failed{Err: errNoPath})
 	case webrtc.PeerConnectionStateClosed:
-		// The peer's end of DTLS closes the connection too, perhaps before its
-		// refused certificate was told of. A peer that hangs up says so by a signal,
-		// which may be lost.
+		// The peer's end of DTLS also closes the connection, possibly before a certificate
+		// mismatch was reported. A peer that hangs up also sends an end signal, which may
+		// be lost.
 		s.mu.Lock()
 		s.markDownLocked()
 		s.mu.Unlock()
@@ -377,9 +374,9 @@ func (s *Session) onState(webrtc.PeerConnectionState) {
 	}
 }
 
-// connection is the state of the connection. pion's own is made of ICE's and
-// DTLS's by whichever of them changes, and an older pair may come last; so it is
-// taken from both here.
+// connection computes the connection's state from the states of ICE and DTLS. pion's own
+// state is updated by whichever of the two changes, and may end with an outdated
+// combination.
 func (s *Session) connection() webrtc.PeerConnectionState {
 	state, transport := s.pc.ConnectionState(), s.transport()
 	if transport == nil || state == webrtc.PeerConnectionStateClosed {
@@ -397,10 +394,10 @@ func (s *Session) connection() webrtc.PeerConnectionState {
 	return state
 }
 
-// watchEvery is how long a change that pion does not tell of may go unnoticed.
+// watchEvery bounds how long a state change that pion does not report may go unnoticed.
 const watchEvery = 500 * time.Millisecond
 
-// watch looks at the connection now and then, until the session ends.
+// watch checks the connection's state periodically until the session ends.
 func (s *Session) watch() {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
@@ -414,8 +411,8 @@ func (s *Session) watch() {
 	}
 }
 
-// certificateIsAnnounced compares what DTLS saw with what the ratchet said; it
-// is also true while DTLS has seen nothing.
+// certificateIsAnnounced compares the DTLS certificate with the announced fingerprint. It
+// returns true if there is no certificate yet.
 func (s *Session) certificateIsAnnounced() bool {
 	transport := s.transport()
 	if transport == nil {
@@ -431,7 +428,7 @@ func (s *Session) certificateIsAnnounced() bool {
 	return subtle.ConstantTimeCompare(sum[:], s.fingerprint) == 1
 }
 
-// markDownLocked ends the time that the connection stood.
+// markDownLocked adds the time of the current connection to the total.
 func (s *Session) markDownLocked() {
 	if !s.up.IsZero() {
 		s.upFor += time.Since(s.up)
@@ -463,8 +460,7 @@ func (s *Session) onConnected() {
 	s.post(Connected{Pair: pair})
 }
 
-// fail tells why, and ends the connection and what hangs on it; Close is still
-// the owner's.
+// fail reports an error and closes the connection. The owner still calls Close.
 func (s *Session) fail(err error) {
 	s.post(Failed{Err: err})
 	s.cancel()
@@ -473,7 +469,7 @@ func (s *Session) fail(err error) {
 	}
 }
 
-// transport is the one DTLS transport of the bundle.
+// transport returns the DTLS transport of the bundle.
 func (s *Session) transport() *webrtc.DTLSTransport {
 	for _, t := range s.pc.GetTransceivers() {
 		if r := t.Receiver(); r != nil && r.Transport() != nil {

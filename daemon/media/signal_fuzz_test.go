@@ -9,9 +9,9 @@ import (
 	"github.com/pion/transport/v5/vnet"
 )
 
-// FuzzAccept gives a session an offer and a candidate of a peer that sends
-// nonsense inside the ratchet: it is refused or answered, nothing else, and the
-// answer has no address of this host.
+// FuzzAccept passes an offer and a candidate of a peer that sends garbage through the
+// ratchet: the session rejects or answers them, and the answer contains no address of this
+// host.
 func FuzzAccept(f *testing.F) {
 	host := func(t testing.TB) *vnet.Net {
 		n, err := vnet.NewNet(&vnet.NetConfig{StaticIPs: []string{"198.51.100.77"}})

@@ -13,26 +13,24 @@ import (
 	"secmsg/daemon/media/container"
 )
 
-// SinkOptions say more about a sink.
+// SinkOptions are the options of a sink.
 type SinkOptions struct {
-	// Stream is what [SpecStream] writes to; the sink closes it.
+	// Stream is the destination for [SpecStream]; the sink closes it.
 	Stream io.WriteCloser
-	// Format is that of the stream, or of a path whose name does not tell it. Of
-	// a stream of sound it may be empty: then it is Ogg.
+	// Format is the format of the stream, or of a path whose name does not indicate it.
+	// Empty for a stream of sound means Ogg.
 	Format Format
-	// Place gives a finished recording, temp in the directory root, the name that
-	// was asked for or a similar one that is free, and returns it. It must replace
-	// no file. Nil: [PlaceExact].
+	// Place renames a finished recording, the file temp in root, to the requested name or a
+	// similar free one, and returns that. It must not replace a file. Nil: [PlaceExact].
 	Place func(root *os.Root, temp, name string) (string, error)
 }
 
-// OpenSink opens what spec names: "null", "-" for the stream of the options,
-// "device" (the loudspeaker), or the path of a file or of a FIFO, to which frames
-// go as soon as somebody reads. A file is written under a temporary name from the
-// first frame on and gets its own name when the call has ended: a call that never
-// brings a frame leaves nothing, and no file that is there is touched. Kind is
-// ignored by the formats that hold both. It fails with [ErrUnsupported] if this
-// build or machine lacks what is needed.
+// OpenSink opens a destination: "null", "-" for the stream in the options, "device" (the
+// loudspeaker), or the path of a file or FIFO. A FIFO gets frames as soon as it has a
+// reader. A file is created under a temporary name at the first frame and renamed when the
+// call has ended, so a call without any frame leaves no file, and existing files are not
+// changed. Formats that contain both kinds ignore kind. It fails with [ErrUnsupported] if
+// this build or machine lacks something that is needed.
 func OpenSink(kind Kind, spec string, o SinkOptions) (Sink, error) {
 	s, err := openSink(kind, spec, o)
 	if err != nil {
@@ -64,7 +62,7 @@ func openSink(kind Kind, spec string, o SinkOptions) (Sink, error) {
 	}
 	info, err := os.Stat(spec)
 	if f := formatOf(spec); f != "" && (o.Format == "" || err != nil || info.Mode().IsRegular()) {
-		o.Format = f // what a file's name promises
+		o.Format = f // a file's name takes precedence
 	}
 	if err == nil && info.Mode()&os.ModeNamedPipe != 0 {
 		return newFrameSink(kind, o.Format, &output{fifo: spec}, true)
@@ -82,7 +80,7 @@ func openSink(kind Kind, spec string, o SinkOptions) (Sink, error) {
 	return newFrameSink(kind, o.Format, &output{file: r}, false)
 }
 
-// nullSink takes everything.
+// nullSink discards everything.
 type nullSink struct{}
 
 // Codecs implements [Sink].
@@ -102,33 +100,33 @@ func (nullSink) Live() bool { return false }
 // Close implements [Sink].
 func (nullSink) Close() error { return nil }
 
-// interrupter is a sink whose Write may wait for somebody else.
+// interrupter is a sink whose Write may block.
 type interrupter interface {
-	// interrupt makes that a Write which waits ends soon.
+	// interrupt unblocks a pending Write soon.
 	interrupt()
 }
 
-// reporter is a sink that has something to say once it is closed.
+// reporter is a sink with a message after Close.
 type reporter interface {
-	// report returns a sentence for the user, or nothing.
+	// report returns a sentence for the user, or "".
 	report() string
 }
 
-// interruptAfter is how long a reader has at the end of a call.
+// interruptAfter is how long a reader may take at the end of a call.
 const interruptAfter = time.Second
 
-// output is what a sink writes to: a stream, a file that is made for the first
-// frame, or a FIFO that is opened when there is a reader.
+// output is a sink's destination: a stream, a file that is created for the first frame, or
+// a FIFO that is opened when it has a reader.
 type output struct {
 	fifo string
 	file *recording
 
 	mu     sync.Mutex
-	w      io.WriteCloser // guarded by mu; nil before a FIFO has a reader, or a file its first frame
+	w      io.WriteCloser // nil before a FIFO has a reader or a file its first frame; guarded by mu
 	closed bool           // guarded by mu
 }
 
-// ready reports whether there is somebody to write to.
+// ready reports whether the destination is open, and opens it if possible.
 func (o *output) ready() (bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -163,7 +161,7 @@ func (o *output) writer() io.WriteCloser {
 	return o.w
 }
 
-// Write writes to what is open.
+// Write writes to the open destination.
 func (o *output) Write(p []byte) (int, error) {
 	n, err := o.writer().Write(p)
 	if err != nil && o.file != nil {
@@ -174,7 +172,7 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Seek moves within a file.
+// Seek seeks in a file.
 func (o *output) Seek(offset int64, whence int) (int64, error) {
 	if s, ok := o.writer().(io.Seeker); ok {
 		return s.Seek(offset, whence)
@@ -194,8 +192,7 @@ func (o *output) interrupt() {
 	}
 }
 
-// Close closes what is open, and gives a recording its name; further calls do
-// nothing.
+// Close closes the destination and renames a recording. Further calls do nothing.
 func (o *output) Close() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -213,7 +210,7 @@ func (o *output) Close() error {
 	return err
 }
 
-// takes are the codecs of a kind that a format holds, the preferred one first.
+// takes returns the codecs of a kind that a format can contain, the preferred one first.
 func takes(kind Kind, f Format) ([]Codec, error) {
 	switch {
 	case f == "":
@@ -236,16 +233,16 @@ type frameWriter interface {
 	close() error
 }
 
-// frameSink is a sink of one format.
+// frameSink is a sink with one format.
 type frameSink struct {
 	kind   Kind
 	format Format
 	live   bool
 	out    *output
 
-	mu     sync.Mutex  // sound and pictures come from two goroutines
+	mu     sync.Mutex  // sound and video come from two goroutines
 	writer frameWriter // guarded by mu; nil before the first frame
-	failed bool        // guarded by mu; Write has told of it
+	failed bool        // Write has returned an error; guarded by mu
 }
 
 func newFrameSink(kind Kind, f Format, out *output, live bool) (Sink, error) {
@@ -270,7 +267,7 @@ func (s *frameSink) Codecs(k Kind) []Codec {
 // Live implements [Sink].
 func (s *frameSink) Live() bool { return s.live }
 
-// Write implements [Sink]. Before a FIFO has a reader, frames are dropped.
+// Write implements [Sink]. It drops frames while a FIFO has no reader.
 func (s *frameSink) Write(c Codec, f Frame) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -321,10 +318,10 @@ func (s *frameSink) Close() error {
 	defer s.mu.Unlock()
 	var err error
 	if s.writer == nil && s.out.writer() != nil && s.format != Matroska && s.format != WebM {
-		s.writer, err = s.newWriter() // an empty stream of its kind
+		s.writer, err = s.newWriter() // an empty stream in its format
 	}
 	if s.writer != nil {
-		if end := s.writer.close(); !s.failed { // else it is the same again
+		if end := s.writer.close(); !s.failed { // otherwise the same error again
 			err = errors.Join(err, end)
 		}
 	}
@@ -345,17 +342,16 @@ func (s *annexBSink) write(_ Codec, f Frame) error {
 }
 func (s *annexBSink) close() error { return nil }
 
-// Gaps in sound are filled, so that a file lasts as long as the call did.
+// Gaps in sound are filled, so that a file lasts as long as the call.
 const (
-	// gapFrom is the shortest gap that is filled; less is jitter of clocks.
+	// gapFrom is the shortest gap that is filled; shorter ones are clock jitter.
 	gapFrom = 3 * opusFrame / 2
-	// gapMost bounds what is filled at once: a peer that was away longer has
-	// its pause shortened.
+	// gapMost bounds a filled gap. A longer one is shortened to it.
 	gapMost = 10 * time.Minute
 )
 
-// gap counts the 20 ms packets that are missing before a frame at pts, when the
-// sound so far ends at end, and returns the new end.
+// gap returns the number of missing 20 ms packets between end and a frame at pts, and the
+// new end.
 func gap(end, pts time.Duration) (packets int, newEnd time.Duration) {
 	missing := min(pts-end, gapMost)
 	if missing < gapFrom {
@@ -396,7 +392,7 @@ func (s *oggSink) close() error {
 	return s.w.Close()
 }
 
-// pcmSink decodes sound, to WAV or to raw samples.
+// pcmSink decodes sound to WAV or raw samples.
 type pcmSink struct {
 	decoder *codec.OpusDecoder
 	samples func([]int16) error
@@ -416,7 +412,7 @@ func newPCMSink(out *output, wav bool) (*pcmSink, error) {
 	return &pcmSink{decoder: d, samples: rawSamples(out), done: func() error { return nil }}, nil
 }
 
-// rawSamples writes samples as they are.
+// rawSamples writes samples without a header.
 func rawSamples(w io.Writer) func([]int16) error {
 	return func(samples []int16) error {
 		b := make([]byte, 0, 2*len(samples))

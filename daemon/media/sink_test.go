@@ -14,7 +14,7 @@ import (
 	"secmsg/daemon/media/codec"
 )
 
-// TestWhatCannotBeOpened: every refusal says why, and empties no file.
+// TestWhatCannotBeOpened: every rejection explains itself, and no file is truncated.
 func TestWhatCannotBeOpened(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
@@ -63,7 +63,7 @@ func TestWhatCannotBeOpened(t *testing.T) {
 	}
 }
 
-// TestPlayerGetsTheCall lets a program take what a player would.
+// TestPlayerGetsTheCall uses a program in place of a player.
 func TestPlayerGetsTheCall(t *testing.T) {
 	needEncoders(t)
 	need(t, "ffmpeg", "ffprobe")
@@ -116,14 +116,14 @@ func TestPlayerGetsTheCall(t *testing.T) {
 	}
 }
 
-// blocked is a stream that nobody reads.
+// blocked is a stream without a reader.
 type blocked struct{ end chan struct{} }
 
 func (b blocked) Write([]byte) (int, error) { <-b.end; return 0, io.ErrClosedPipe }
 func (b blocked) Close() error              { close(b.end); return nil }
 
-// TestCloseDoesNotWaitForReaders: a stream that nobody reads holds up neither
-// the other media nor the end of the call.
+// TestCloseDoesNotWaitForReaders: a stream without a reader delays neither other media nor
+// the end of the call.
 func TestCloseDoesNotWaitForReaders(t *testing.T) {
 	t.Parallel()
 	stuck, err := OpenSink(Audio, SpecStream, SinkOptions{Stream: blocked{make(chan struct{})}})
@@ -131,7 +131,7 @@ func TestCloseDoesNotWaitForReaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := join(t, side{sources: Sources{Audio: source(t, Audio, SpecTest)}}, side{sinks: Sinks{Audio: stuck}})
-	p.spoilt = true
+	p.sinkFails = true
 	p.start(t)
 	until(t, p.from[1], 10*time.Second, func(s Stats) bool { return s.AudioIn.Packets > 20 })
 	begin := time.Now()

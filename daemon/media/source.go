@@ -13,28 +13,28 @@ import (
 	"secmsg/daemon/media/container"
 )
 
-// Format is how media stand in a file or stream.
+// Format is the format of a file or stream.
 type Format string
 
-// The formats. Sources take all but Matroska and WebM.
+// Formats. Sources support all except Matroska and WebM.
 const (
-	// IVF holds VP8.
+	// IVF contains VP8.
 	IVF Format = "ivf"
 	// AnnexB is an H.264 stream with start codes.
 	AnnexB Format = "h264"
-	// Ogg holds Opus.
+	// Ogg contains Opus.
 	Ogg Format = "ogg"
-	// WAV holds 16-bit PCM.
+	// WAV contains 16-bit PCM.
 	WAV Format = "wav"
-	// S16LE is PCM at 48 kHz, mono, signed 16 bit, little endian, without header.
+	// S16LE is PCM at 48 kHz, mono, signed 16 bit, little endian, without a header.
 	S16LE Format = "s16le"
-	// Matroska holds both kinds in one file, any codec.
+	// Matroska contains both kinds in one file, with any codec.
 	Matroska Format = "mkv"
-	// WebM holds both kinds in one file, VP8 and Opus.
+	// WebM contains both kinds in one file, VP8 and Opus.
 	WebM Format = "webm"
 )
 
-// formatOf is what a file's name says; empty if nothing.
+// formatOf returns the format indicated by a file's name, or "".
 func formatOf(name string) Format {
 	f := Format(strings.TrimPrefix(strings.ToLower(filepath.Ext(name)), "."))
 	switch f {
@@ -48,32 +48,31 @@ func formatOf(name string) Format {
 	return ""
 }
 
-// Words that stand for a source or sink instead of a path.
+// Names of sources and sinks other than paths.
 const (
 	// SpecDevice is the default camera, microphone or loudspeaker.
 	SpecDevice = "device"
-	// SpecTest is the synthetic picture with its clock, or the tone.
+	// SpecTest is the synthetic picture with a clock, or the tone.
 	SpecTest = "test"
 	// SpecStream is the caller's stream.
 	SpecStream = "-"
-	// SpecNull takes everything and keeps nothing.
+	// SpecNull discards everything.
 	SpecNull = "null"
 )
 
-// SourceOptions say more about a source.
+// SourceOptions are the options of a source.
 type SourceOptions struct {
-	// Stream is what [SpecStream] reads; the source closes it.
+	// Stream is the stream for [SpecStream]; the source closes it.
 	Stream io.ReadCloser
-	// Format is that of the stream, or of a path whose name does not tell it.
-	// Of a stream of sound it may be empty: then it is Ogg.
+	// Format is the format of the stream, or of a path whose name does not indicate it.
+	// Empty for a stream of sound means Ogg.
 	Format Format
-	// Width, Height and FrameRate are those of camera and synthetic picture;
-	// zero means 640, 480 and 30. FrameRate is also assumed of H.264 streams that
-	// name none.
+	// Width, Height and FrameRate apply to the camera and the synthetic picture; zero means
+	// 640, 480 and 30. FrameRate is also used for H.264 streams without a rate.
 	Width, Height, FrameRate int
 }
 
-// Defaults and limits of pictures that are encoded here.
+// Defaults and limits of video that is encoded here.
 const (
 	defaultWidth, defaultHeight, defaultRate = 640, 480, 30
 	maxWidth, maxHeight, maxRate             = 1920, 1088, 60
@@ -93,10 +92,10 @@ func (o *SourceOptions) defaults() error {
 	return nil
 }
 
-// OpenSource opens what spec names: "device", "test", "-" for the stream of the
-// options, or a path of a file or FIFO. A FIFO is opened when the call begins to
-// send, and read live. It fails with [ErrUnsupported] if this build or machine
-// lacks what is needed, [ErrFormat] if the media are not of the kind.
+// OpenSource opens a source: "device", "test", "-" for the stream in the options, or the
+// path of a file or FIFO. A FIFO is opened when the call starts to send, and read live. It
+// fails with [ErrUnsupported] if this build or machine lacks something that is needed, and
+// with [ErrFormat] if the content does not match the kind.
 func OpenSource(kind Kind, spec string, o SourceOptions) (Source, error) {
 	s, err := openSource(kind, spec, o)
 	if err != nil {
@@ -154,7 +153,7 @@ func openPath(kind Kind, path string, o SourceOptions) (Source, error) {
 		}
 		s, err := newStreamSource(kind, o, false, f, func() (io.ReadCloser, error) { return f, nil })
 		if err == nil {
-			err = s.look(f) // before the peer is rung
+			err = s.look(f) // before the call rings
 		}
 		if err == nil {
 			err = s.prepare()
@@ -167,17 +166,17 @@ func openPath(kind Kind, path string, o SourceOptions) (Source, error) {
 	return nil, fmt.Errorf("neither a file nor a FIFO: %w", ErrUnsupported)
 }
 
-// lookAt bounds how much of a file is looked at before a call, in bytes: hours of
-// sound, minutes of pictures.
+// lookAt bounds how much of a file is checked before a call, in bytes: hours of sound,
+// minutes of video.
 const lookAt = 64 << 20
 
-// look reads a file through and sets it back to its beginning. It fails with
-// [ErrFormat] if the file is damaged, cut off or empty, or cannot be sent.
+// look checks a file by reading it, and seeks back to its start. It fails with [ErrFormat]
+// if the file is damaged, truncated or empty, or cannot be sent.
 func (s *streamSource) look(f *os.File) error {
 	limited := &io.LimitedReader{R: f, N: lookAt}
 	err := s.lookThrough(limited)
 	if limited.N <= 0 && (errors.Is(err, io.ErrUnexpectedEOF) || err == nil) {
-		err = nil // the end is that of the look
+		err = nil // the check ended at its limit, not the file
 	}
 	if errors.Is(err, container.ErrFormat) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("%w: %w", ErrFormat, err)
@@ -193,7 +192,7 @@ func (s *streamSource) lookThrough(r io.Reader) error {
 	var next func() (Frame, error)
 	var err error
 	switch s.format {
-	case WAV, S16LE: // any bytes behind the header are samples
+	case WAV, S16LE: // any bytes after the header are samples
 		var one [2]byte
 		samples := r
 		if s.format == WAV {
@@ -204,7 +203,7 @@ func (s *streamSource) lookThrough(r io.Reader) error {
 		if _, err = io.ReadFull(samples, one[:]); err != nil {
 			return fmt.Errorf("no sound in it: %w", ErrFormat)
 		}
-		_, err = io.Copy(io.Discard, samples) // as many as are announced?
+		_, err = io.Copy(io.Discard, samples) // are there as many as announced?
 		return err
 	case IVF:
 		next, err = ivfFrames(r)
@@ -224,7 +223,7 @@ func (s *streamSource) lookThrough(r io.Reader) error {
 	return err
 }
 
-// codecOfFormat is what a source of a format sends.
+// codecOfFormat returns the codec that a source with a format sends.
 func codecOfFormat(f Format) Codec {
 	switch f {
 	case IVF:
@@ -235,7 +234,7 @@ func codecOfFormat(f Format) Codec {
 	return Opus
 }
 
-// checkFormat reports why a format does not do for a source of a kind.
+// checkFormat returns an error if a format is not usable for a source of a kind.
 func checkFormat(kind Kind, f Format) error {
 	switch f {
 	case "":

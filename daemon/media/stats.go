@@ -10,16 +10,16 @@ import (
 // statsEvery is the interval of [Stats].
 const statsEvery = time.Second
 
-// meter counts one stream. It may be used concurrently.
+// meter counts the traffic of one stream. It is safe for concurrent use.
 type meter struct {
 	mu     sync.Mutex
 	total  Stream // guarded by mu
 	began  time.Time
-	last   Stream    // guarded by mu: the totals of the last tick
+	last   Stream    // totals at the last tick; guarded by mu
 	lastAt time.Time // guarded by mu
-	remote float64   // guarded by mu: loss that the peer reports
-	made   uint32    // guarded by mu: timestamp of the last packet, for the jitter
-	came   time.Time // guarded by mu: when it came
+	remote float64   // loss reported by the peer; guarded by mu
+	made   uint32    // timestamp of the last packet, for the jitter; guarded by mu
+	came   time.Time // its time of arrival; guarded by mu
 }
 
 func (m *meter) packet(size int) {
@@ -43,8 +43,8 @@ func (m *meter) add(f func(s *Stream)) {
 	f(&m.total)
 }
 
-// arrival moves the jitter by a packet with a timestamp that came now (RFC 3550,
-// section 6.4.1). Timestamps begin anywhere and wrap.
+// arrival updates the jitter with a packet that arrived now (RFC 3550, section 6.4.1).
+// Timestamps start at any value and wrap.
 func (m *meter) arrival(made, rate uint32, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -55,7 +55,7 @@ func (m *meter) arrival(made, rate uint32, now time.Time) {
 	m.made, m.came = made, now
 }
 
-// report takes what the peer says of a stream of ours.
+// report applies the peer's report about our stream.
 func (m *meter) report(r rtcp.ReceptionReport, rate uint32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -81,7 +81,7 @@ func (m *meter) tick(sending bool) Stream {
 	return s
 }
 
-// whole returns the totals with the rates of the call.
+// whole returns the totals with the average rates of the call.
 func (m *meter) whole(sending bool) Stream {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,7 +107,7 @@ func bitRate(bytes uint64, d time.Duration) int {
 	return int(float64(bytes) * 8 / d.Seconds())
 }
 
-// share is the lost part of what was sent, when got came.
+// share returns the lost share of all packets, of which got arrived.
 func share(lost, got uint64) float64 {
 	if lost == 0 {
 		return 0
@@ -115,7 +115,7 @@ func share(lost, got uint64) float64 {
 	return float64(lost) / float64(lost+got)
 }
 
-// tick posts the stats each second while the connection stands.
+// tick posts the stats each second while media flow.
 func (s *Session) tick() {
 	select {
 	case <-s.flow:
@@ -160,7 +160,8 @@ func (s *Session) stats(read func(*meter, bool) Stream) Stats {
 	return st
 }
 
-// Summary is what the call was so far; after [Session.Close], as a whole.
+// Summary returns the statistics of the call so far; after [Session.Close], of the whole
+// call.
 func (s *Session) Summary() Summary {
 	sum := Summary{Stats: s.stats((*meter).whole)}
 	s.mu.Lock()

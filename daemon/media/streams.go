@@ -8,19 +8,18 @@ import (
 )
 
 const (
-	// maxStreams bounds the SSRCs of RTP and RTCP together that a peer may use in
-	// a call; ours take eight. Below DTLS each costs some KiB until the call ends.
+	// maxStreams bounds the SSRCs of RTP and RTCP together that a peer may use in a call;
+	// ours use eight. Each takes some KiB below DTLS until the call ends.
 	maxStreams = 64
-	// streamBuffer is how many bytes of one stream wait to be read.
+	// streamBuffer bounds the unread bytes of one stream.
 	streamBuffer = 1 << 20
 )
 
 // errStreams says that a peer used more SSRCs than [maxStreams].
 var errStreams = errors.New("the peer sends too many streams")
 
-// newBuffer is asked for at the first packet of an SSRC that SRTP has
-// authenticated. The library keeps what belongs to it until the end, so a peer
-// that sends more and more of them ends the call.
+// newBuffer is called for the first packet of each SSRC, after SRTP has authenticated it.
+// pion keeps the buffers until the end, so the call is ended if a peer uses too many.
 func (s *Session) newBuffer(packetio.BufferPacketType, uint32) io.ReadWriteCloser {
 	b := &streamPackets{packetio.NewBuffer()}
 	b.SetLimitSize(streamBuffer)
@@ -29,31 +28,31 @@ func (s *Session) newBuffer(packetio.BufferPacketType, uint32) io.ReadWriteClose
 	if s.streams++; s.streams <= maxStreams {
 		return b
 	}
-	_ = b.Close() // takes nothing
+	_ = b.Close() // so it accepts nothing
 	if s.streams == maxStreams+1 && !s.closed {
-		s.wg.Go(func() { s.fail(errStreams) }) // it waits for the goroutine that is here
+		s.wg.Go(func() { s.fail(errStreams) }) // fail waits for the calling goroutine
 	}
 	return b
 }
 
-// streamPackets are the packets of a stream, in the form that SRTP asks for.
+// streamPackets buffers the packets of a stream, with the interface required by SRTP.
 type streamPackets struct{ *packetio.Buffer }
 
-// Read implements [io.Reader], a packet a time.
+// Read implements [io.Reader], one packet at a time.
 func (b *streamPackets) Read(p []byte) (int, error) {
 	n, _, err := b.Buffer.Read(p, nil)
 	return n, err
 }
 
-// Write implements [io.Writer], a packet a time.
+// Write implements [io.Writer], one packet at a time.
 func (b *streamPackets) Write(p []byte) (int, error) { return b.Buffer.Write(p, nil) }
 
-// ReadWithAttributes reads a packet with what the network said of it.
+// ReadWithAttributes reads a packet with the attributes set by the network layer.
 func (b *streamPackets) ReadWithAttributes(p []byte, a packetio.Attributes) (int, packetio.Attributes, error) {
 	return b.Buffer.Read(p, a)
 }
 
-// WriteWithAttributes keeps a packet with what the network says of it.
+// WriteWithAttributes buffers a packet. It ignores the attributes.
 func (b *streamPackets) WriteWithAttributes(p []byte, a packetio.Attributes) (int, error) {
 	return b.Buffer.Write(p, a)
 }

@@ -15,8 +15,8 @@ import (
 	"secmsg/daemon/media/container"
 )
 
-// TestStreamsWithoutEnd: a peer that uses one SSRC after the other ends the call;
-// a few more than were agreed on are passed over.
+// TestStreamsWithoutEnd: a peer that keeps using new SSRCs ends the call; a few more than
+// negotiated are ignored.
 func TestStreamsWithoutEnd(t *testing.T) {
 	t.Parallel()
 	a, b := opusOnly(t)
@@ -25,7 +25,7 @@ func TestStreamsWithoutEnd(t *testing.T) {
 	received(t, p.from[1], 10, 0, 15*time.Second)
 	send := func(from, to int) {
 		for i := from; i < to; i++ {
-			// An error is the end of the connection, which is what is waited for.
+			// An error means the end of the connection, which is expected.
 			_ = p.caller.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{SenderSSRC: 1, MediaSSRC: uint32(i)}})
 		}
 	}
@@ -35,7 +35,7 @@ func TestStreamsWithoutEnd(t *testing.T) {
 	until(t, p.from[1], 10*time.Second, func(f Failed) bool { return errors.Is(f.Err, errStreams) })
 }
 
-// cutOff is a stream that ends before its end.
+// cutOff is a stream that breaks off.
 type cutOff struct{ r io.Reader }
 
 func (c cutOff) Read(p []byte) (int, error) {
@@ -46,8 +46,8 @@ func (c cutOff) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestSamplesThatAreCutOff: samples that end too early do not pass for all, and a part
-// of a sample at the end is left out.
+// TestSamplesThatAreCutOff: truncated sound is an error, and an incomplete sample at the
+// end is dropped.
 func TestSamplesThatAreCutOff(t *testing.T) {
 	for _, size := range []int{4 * 480, 4*480 + 1, 4*480 + 3} {
 		for name, c := range map[string]struct {
@@ -71,7 +71,8 @@ func TestSamplesThatAreCutOff(t *testing.T) {
 	}
 }
 
-// TestWAVThatIsCutOff: a file that holds less than it says is refused before the call.
+// TestWAVThatIsCutOff: a file with less data than its header states is rejected before the
+// call.
 func TestWAVThatIsCutOff(t *testing.T) {
 	if !codec.CanEncode {
 		t.Skip("this build sends no WAV")

@@ -15,21 +15,21 @@ import (
 	"secmsg/daemon/media/container"
 )
 
-// liveGap is how late a live stream may be before its silence becomes a gap on
-// the time line.
+// liveGap is how late a live stream may be before its silence becomes a gap on the
+// timeline.
 const liveGap = 100 * time.Millisecond
 
 // streamSource reads frames from a file, a FIFO or a stream.
 type streamSource struct {
 	format Format
-	rate   int  // pictures a second where the stream names none
-	live   bool // its time goes on while it is silent
+	rate   int  // frames per second if the stream does not specify it
+	live   bool // time passes while it delivers nothing
 	open   func() (io.ReadCloser, error)
-	closer io.Closer // what to close when nothing was opened
+	closer io.Closer // closed if nothing was opened
 
 	// owned by the goroutine of Next
 	next    func() (Frame, error)
-	early   []Frame // read by Ready
+	early   []Frame // already read by Ready
 	begun   time.Time
 	behind  time.Duration
 	encoder *codec.OpusEncoder
@@ -127,7 +127,7 @@ func oggFrames(r io.Reader) (func() (Frame, error), error) {
 		return nil, err
 	}
 	var pts time.Duration
-	var parts [][]byte // of a packet that was too large
+	var parts [][]byte // remaining parts of a packet that was too large
 	return func() (Frame, error) {
 		if len(parts) == 0 {
 			data, _, err := ogg.Next()
@@ -146,9 +146,8 @@ func oggFrames(r io.Reader) (func() (Frame, error), error) {
 	}, nil
 }
 
-// fitting returns a packet of sound as it is or, if the network cannot carry one
-// so large, as packets of one frame each. A frame by itself cannot be cut (RFC
-// 7587, section 4.2).
+// fitting returns a packet of sound unchanged or, if it is too large for the network, as
+// packets of one frame each. A single frame cannot be split (RFC 7587, section 4.2).
 func fitting(data []byte) ([][]byte, error) {
 	if len(data) <= maxPayload {
 		return [][]byte{data}, nil
@@ -166,7 +165,7 @@ func fitting(data []byte) ([][]byte, error) {
 	return parts, nil
 }
 
-// pcmFrames encodes samples, mixed to mono and at 48 kHz.
+// pcmFrames encodes samples, mixed to mono and resampled to 48 kHz.
 func (s *streamSource) pcmFrames(r io.Reader, rate, channels int) (func() (Frame, error), error) {
 	e, err := codec.NewOpusEncoder()
 	if err != nil {
@@ -214,7 +213,7 @@ func (s *streamSource) Next(ctx context.Context) (Frame, error) {
 	return f, ctx.Err()
 }
 
-// read returns the next frame as it stands in the stream.
+// read returns the next frame with its time in the stream.
 func (s *streamSource) read() (Frame, error) {
 	if len(s.early) > 0 {
 		f := s.early[0]
@@ -234,9 +233,9 @@ func (s *streamSource) read() (Frame, error) {
 	return f, err
 }
 
-// Ready implements [Readier]. It must come before the first Next.
+// Ready implements [Readier]. It must be called before the first Next.
 func (s *streamSource) Ready(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { _ = s.Close() }) // the only way to end a read
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() }) // the only way to end a blocked read
 	defer stop()
 	s.mu.Lock()
 	if s.closed {
@@ -271,7 +270,7 @@ func (s *streamSource) Close() error {
 	r := s.reader
 	s.mu.Unlock()
 	if r == nil {
-		r = s.closer // ends an open that waits
+		r = s.closer // ends a blocked open
 	}
 	err := r.Close()
 	s.busy.Wait()
@@ -281,13 +280,13 @@ func (s *streamSource) Close() error {
 	return err
 }
 
-// resampler reads interleaved 16-bit samples as mono at 48 kHz, by linear
-// interpolation: good enough for speech, and cheap.
+// resampler reads interleaved 16-bit samples as mono at 48 kHz, with linear interpolation:
+// good enough for speech, and cheap.
 type resampler struct {
 	r          io.Reader
 	channels   int
-	step       float64 // input samples for one output sample
-	at         float64 // between previous (0) and current (1)
+	step       float64 // input samples per output sample
+	at         float64 // position between prev (0) and cur (1)
 	prev, cur  float64
 	begun, end bool
 	raw        []byte
@@ -297,7 +296,7 @@ func newResampler(r io.Reader, rate, channels int) *resampler {
 	return &resampler{r: r, channels: channels, step: float64(rate) / codec.Rate, raw: make([]byte, 2*channels)}
 }
 
-// read fills out as far as there are samples; io.EOF comes with none.
+// read fills out with the available samples. It returns io.EOF if there are none.
 func (r *resampler) read(out []int16) (int, error) {
 	for n := range out {
 		for !r.begun || r.at >= 1 {
@@ -319,7 +318,7 @@ func (r *resampler) advance() error {
 		return io.EOF
 	}
 	n, err := io.ReadFull(r.r, r.raw)
-	if n > 0 && err == io.ErrUnexpectedEOF { // a part of a sample; now for the end itself
+	if n > 0 && err == io.ErrUnexpectedEOF { // an incomplete sample: read again to get io.EOF or an error
 		_, err = io.ReadFull(r.r, r.raw)
 	}
 	if err != nil {
@@ -332,7 +331,7 @@ func (r *resampler) advance() error {
 	}
 	v := float64(sum) / float64(r.channels)
 	if !r.begun {
-		r.begun, r.prev, r.cur = true, v, v // the first sample stands for itself
+		r.begun, r.prev, r.cur = true, v, v // the first sample has no predecessor
 		return nil
 	}
 	r.prev, r.cur = r.cur, v

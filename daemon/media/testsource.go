@@ -3,7 +3,7 @@ package media
 import (
 	"bytes"
 	"context"
-	_ "embed" // for the tone of builds without encoders
+	_ "embed" // for the tone in builds without encoders
 	"errors"
 	"fmt"
 	"image"
@@ -16,20 +16,18 @@ import (
 	"secmsg/daemon/media/container"
 )
 
-// What the synthetic tone is.
+// Parameters of the synthetic tone.
 const (
-	// ToneFrequency is in Hz.
+	// ToneFrequency is the frequency in Hz.
 	ToneFrequency = 1000
 	// toneAmplitude is a quarter of full scale.
 	toneAmplitude = 8192
-	// ToneGap is the silence at the beginning of each second, while the marker
-	// of the synthetic picture is lit: by it one sees whether sound and picture
-	// are in step.
+	// ToneGap is the silence at the start of each second. The marker of the synthetic
+	// picture is lit meanwhile, which shows whether sound and video are synchronized.
 	ToneGap = 100 * time.Millisecond
 )
 
-// toneSamples are the samples of one frame of the tone, the first of which is
-// at a sample number.
+// toneSamples computes samples of the tone, starting with sample number at.
 func toneSamples(at int, out []int16) {
 	const gap = int(ToneGap * codec.Rate / time.Second)
 	for i := range out {
@@ -41,11 +39,11 @@ func toneSamples(at int, out []int16) {
 	}
 }
 
-// tone is the source of the tone.
+// tone is a source of the synthetic tone.
 type tone struct {
 	mu      sync.Mutex
 	encoder *codec.OpusEncoder // guarded by mu; nil without encoders, and when closed
-	packets [][]byte           // instead of the encoder: one second
+	packets [][]byte           // one second, used without an encoder
 	frames  int
 	closed  bool // guarded by mu
 }
@@ -119,7 +117,7 @@ func (t *tone) Close() error {
 	return t.encoder.Close()
 }
 
-// testPicture is the source of the synthetic picture.
+// testPicture is a source of the synthetic picture.
 type testPicture struct {
 	pictureEncoder
 	rate    int
@@ -150,8 +148,8 @@ func (p *testPicture) Next(ctx context.Context) (Frame, error) {
 	}
 }
 
-// pictureEncoder is what camera and synthetic picture share: an encoder that
-// follows the network and the peer. Its methods may be called concurrently.
+// pictureEncoder is shared by camera and synthetic picture: an encoder that follows the
+// requests of network and peer. Its methods may be called concurrently.
 type pictureEncoder struct {
 	mu      sync.Mutex
 	encoder *codec.H264Encoder // guarded by mu; nil when closed
@@ -186,8 +184,7 @@ func (p *pictureEncoder) SetBitRate(rate int) {
 // ForceKeyFrame implements [KeyFramer].
 func (p *pictureEncoder) ForceKeyFrame() { p.with((*codec.H264Encoder).ForceKeyFrame) }
 
-// with does something with the encoder; that it did not work shows in the
-// pictures only.
+// with calls f with the encoder. It ignores errors: they only affect the picture's quality.
 func (p *pictureEncoder) with(f func(*codec.H264Encoder) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,29 +8,29 @@ import (
 )
 
 const (
-	// reportWait is how long frames wait for the first sender report; without
-	// one, the time of arrival has to do.
+	// reportWait is how long frames wait for the first sender report. Without one, the time
+	// of arrival is used.
 	reportWait = 1500 * time.Millisecond
-	// clockSet is from when on a difference is no delay of the sender.
+	// clockSet is the difference from which on the sender's clock must have been set.
 	clockSet = time.Second
-	// ahead is how much later than its arrival a frame may claim to be: what a
-	// peer writes into a report must not grow a file without bound.
+	// ahead bounds how far after its arrival a frame's time may be: times in the peer's
+	// reports must not make a file grow without bound.
 	ahead = 5 * time.Second
-	// ntpEpoch is 1970 in the seconds of NTP (RFC 5905).
+	// ntpEpoch is the start of 1970 in NTP seconds (RFC 5905).
 	ntpEpoch = 2208988800
 )
 
-// timeline puts the streams of a peer on one axis: the sender's clock, zero at
-// the first frame that was taken.
+// timeline maps the peer's streams to one time axis: the sender's clock, with zero at the
+// first received frame.
 type timeline struct {
 	mu    sync.Mutex
 	set   bool
-	zero  time.Time // guarded by mu: the sender's time of zero
-	began time.Time // guarded by mu: our time of it
+	zero  time.Time // sender's time at zero; guarded by mu
+	began time.Time // local time at zero; guarded by mu
 }
 
-// place returns when a frame is shown that the sender made at a time and that
-// is here now.
+// place returns the presentation time of a frame that was created at the sender's time made
+// and has arrived now.
 func (t *timeline) place(made, now time.Time) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -41,22 +41,21 @@ func (t *timeline) place(made, now time.Time) time.Duration {
 	return max(0, min(at, now.Sub(t.began)+ahead))
 }
 
-// clock maps the RTP timestamps of one stream to the sender's time (RFC 3550,
-// section 6.4.1). It belongs to the goroutine of its stream, reports come from
-// another.
+// clock maps the RTP timestamps of one stream to the sender's time (RFC 3550, section
+// 6.4.1). It belongs to its stream's goroutine; reports come from another one.
 type clock struct {
 	rate uint32
 
 	mu      sync.Mutex
 	known   bool      // guarded by mu
-	guessed bool      // guarded by mu: no report came in time
+	guessed bool      // there was no report in time; guarded by mu
 	anchor  time.Time // guarded by mu
-	rtp     uint32    // guarded by mu: the timestamp at anchor
+	rtp     uint32    // timestamp at anchor; guarded by mu
 }
 
-// report takes a sender report. A sender that was held up writes packets late,
-// and its reports then say that its timestamps were made late: the earliest
-// report is the truest, unless the sender's clock was set.
+// report applies a sender report. If the sender was delayed, its timestamps appear late in
+// its reports. So the earliest report is the most accurate, unless the sender's clock was
+// set.
 func (c *clock) report(r *rtcp.SenderReport) {
 	at := ntpTime(r.NTPTime)
 	c.mu.Lock()
@@ -69,7 +68,7 @@ func (c *clock) report(r *rtcp.SenderReport) {
 	c.known, c.guessed, c.anchor, c.rtp = true, false, at, r.RTPTime
 }
 
-// guess stands in for a report that did not come: the packet was made now.
+// guess replaces a missing report: it assumes that the packet was created now.
 func (c *clock) guess(timestamp uint32, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -78,7 +77,7 @@ func (c *clock) guess(timestamp uint32, now time.Time) {
 	}
 }
 
-// at is the sender's time of a timestamp; false before there was a report.
+// at returns the sender's time for a timestamp. It returns false before the first report.
 func (c *clock) at(timestamp uint32) (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,7 +89,7 @@ func (c *clock) timeLocked(timestamp uint32) time.Time {
 	return c.anchor.Add(time.Duration(ticks) * time.Second / time.Duration(c.rate))
 }
 
-// ntpTime reads a 64-bit NTP timestamp.
+// ntpTime converts a 64-bit NTP timestamp.
 func ntpTime(n uint64) time.Time {
 	fraction := time.Duration(uint64(uint32(n)) * uint64(time.Second) >> 32)
 	return time.Unix(int64(n>>32)-ntpEpoch, int64(fraction))

@@ -16,8 +16,8 @@ var update = flag.Bool("update", false, "write a new tone.ogg")
 // oneSecond is the number of packets in a second.
 const oneSecond = 50
 
-// TestToneClip makes the clip that builds without encoders send, and checks that
-// what stands in the repository is a tone.
+// TestToneClip encodes the clip that builds without encoders send, and checks that the clip
+// in the repository is a tone.
 func TestToneClip(t *testing.T) {
 	if *update {
 		if !codec.CanEncode {
@@ -36,7 +36,7 @@ func TestToneClip(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n < 2*oneSecond {
-				continue // so that the encoder has settled, and the ends meet
+				continue // let the encoder settle, and the ends match
 			}
 			if err := w.Write(f.Data); err != nil {
 				t.Fatal(err)

@@ -10,14 +10,14 @@ import (
 	"github.com/pion/transport/v5/packetio"
 )
 
-// Kind is what a stream carries.
+// Kind is the kind of a media stream.
 type Kind uint8
 
-// The two kinds of media.
+// Kinds of media.
 const (
-	// Audio is sound, always Opus at 48 kHz on the wire.
+	// Audio is sound: Opus at 48 kHz on the wire.
 	Audio Kind = 1
-	// Video is pictures, H.264 or VP8.
+	// Video is H.264 or VP8.
 	Video Kind = 2
 )
 
@@ -32,11 +32,11 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Role is a device's part in a call; it decides who offers, and under which
-// direction keys are derived.
+// Role is a device's role in a call. It determines which side makes the offer, and the
+// direction of derived keys.
 type Role uint8
 
-// The two parts.
+// Roles.
 const (
 	// Caller makes the offer.
 	Caller Role = 1
@@ -44,10 +44,10 @@ const (
 	Callee Role = 2
 )
 
-// Codec names an encoding on the wire.
+// Codec is an encoding on the wire.
 type Codec string
 
-// The codecs that are spoken (RFC 7587, RFC 6184, RFC 7741).
+// Supported codecs (RFC 7587, RFC 6184, RFC 7741).
 const (
 	// Opus is sound at 48 kHz.
 	Opus Codec = "opus"
@@ -57,7 +57,7 @@ const (
 	VP8 Codec = "vp8"
 )
 
-// ClockRate is the codec's RTP clock in Hz.
+// ClockRate returns the codec's RTP clock in Hz.
 func (c Codec) ClockRate() uint32 {
 	if c == Opus {
 		return 48000
@@ -65,7 +65,7 @@ func (c Codec) ClockRate() uint32 {
 	return 90000
 }
 
-// Kind is what the codec encodes.
+// Kind returns the codec's kind of media.
 func (c Codec) Kind() Kind {
 	if c == Opus {
 		return Audio
@@ -75,120 +75,119 @@ func (c Codec) Kind() Kind {
 
 // ICEServer is a STUN or TURN server with its credentials.
 type ICEServer struct {
-	// URLs are "stun:host:port", "turn:host:port?transport=udp" and alike.
+	// URLs are like "stun:host:port" or "turn:host:port?transport=udp".
 	URLs []string
 	// Username and Password are empty for STUN.
 	Username, Password string
 }
 
-// Options are what a session needs to know of its surroundings.
+// Options are the options of a session.
 type Options struct {
-	// Logger takes what goes wrong; nil discards it. No secret, address or SDP
-	// is logged.
+	// Logger gets errors; nil discards them. No secrets, addresses or SDP are logged.
 	Logger *slog.Logger
-	// ICEServers are asked for addresses and relays.
+	// ICEServers are used to find addresses and relays.
 	ICEServers []ICEServer
-	// RelayOnly makes that no address of this host is gathered or told: media
-	// flow through a TURN server or not at all.
+	// RelayOnly hides all addresses of this host: media flow through a TURN server or not
+	// at all.
 	RelayOnly bool
-	// Loopback adds candidates of the loopback interface, which is where a
-	// server on a loopback address and its peers are.
+	// Loopback adds candidates of the loopback interface, for servers and peers on loopback
+	// addresses.
 	Loopback bool
 
 	// net replaces the network in tests.
 	net transport.Net
-	// buffer makes what the packets of one SSRC wait in.
+	// buffer creates the packet buffer of an SSRC.
 	buffer func(packetio.BufferPacketType, uint32) io.ReadWriteCloser
 }
 
-// Frame is one encoded picture, or the Opus packet of one span of sound.
+// Frame is one encoded picture, or one Opus packet.
 type Frame struct {
-	// Data is an access unit in Annex B form (H.264), a frame (VP8) or a packet
-	// (Opus). A receiver must not keep it.
+	// Data is an access unit in Annex B form (H.264), a frame (VP8) or a packet (Opus). A
+	// receiver must not keep it.
 	Data []byte
-	// PTS is when the frame is shown, since the start of the stream. Within one
-	// session sound and pictures share that start.
+	// PTS is the presentation time since the start of the stream. Sound and video of a
+	// session share that start.
 	PTS time.Duration
-	// Duration is how long the frame lasts; zero if unknown.
+	// Duration is the frame's duration; zero: unknown.
 	Duration time.Duration
-	// Key says that a decoder can begin here. Every Opus packet is one.
+	// Key: decoding can start here. True for every Opus packet.
 	Key bool
 }
 
-// Source makes frames. A session calls it from one goroutine, except Close,
-// which ends a blocked Next.
+// Source produces frames. A session calls it from one goroutine, except Close, which ends a
+// blocked Next.
 type Source interface {
-	// Codec is what Next returns.
+	// Codec returns the codec of the frames.
 	Codec() Codec
-	// Next returns the following frame, io.EOF at the end. It may return early:
-	// the session waits until the frame is due by its PTS.
+	// Next returns the next frame, or io.EOF at the end. It may return early: the session
+	// waits until the frame's PTS.
 	Next(ctx context.Context) (Frame, error)
-	// Close releases what the source holds and ends a Next that waits.
+	// Close releases the source's resources and ends a blocked Next.
 	Close() error
 }
 
-// RateController is a source whose encoder follows the network.
+// RateController is a source whose encoder adapts to the network.
 type RateController interface {
 	// SetBitRate sets the target in bit/s.
 	SetBitRate(bitsPerSecond int)
 }
 
-// KeyFramer is a source that can begin a new group of pictures at once.
+// KeyFramer is a source that can start a new group of pictures immediately.
 type KeyFramer interface {
-	// ForceKeyFrame makes that the next picture decodes alone.
+	// ForceKeyFrame forces a key frame.
 	ForceKeyFrame()
 }
 
-// Readier is a source that can tell before a call whether it has anything to send.
+// Readier is a source that can check before a call whether it has anything to send.
 type Readier interface {
-	// Ready waits until the first frame was read, and keeps it for Next. It fails
-	// with [ErrFormat] if there is none, or something else.
+	// Ready waits until the first frame was read, and keeps it for Next. It fails with
+	// [ErrFormat] if there is none, or with another error.
 	Ready(ctx context.Context) error
 }
 
-// Sink takes the frames that the peer sends. A session calls Write from one
-// goroutine per kind and never after Close.
+// Sink receives the peer's frames. A session calls Write from one goroutine per kind, and
+// never after Close.
 type Sink interface {
-	// Codecs are what the sink can take of a kind, the preferred one first;
-	// none means that it does not want that kind.
+	// Codecs returns the accepted codecs of a kind, the preferred one first. None means
+	// that the sink does not accept this kind.
 	Codecs(kind Kind) []Codec
-	// Write takes a frame of the codec that was agreed on. Frames of a kind
-	// come in order; their PTS never fall.
+	// Write writes a frame in the negotiated codec. Frames of a kind come in order; their
+	// PTS never decrease.
 	Write(codec Codec, f Frame) error
-	// Live says that somebody watches: then a session waits shorter for what
-	// was lost than for a recording.
+	// Live reports whether somebody is watching: then a session waits for lost packets for
+	// a shorter time than in a recording.
 	Live() bool
-	// Close writes what is pending and releases the sink.
+	// Close writes pending data and releases the sink.
 	Close() error
 }
 
-// Sources are what a session sends; nil sends nothing of that kind.
+// Sources are the sources of a session; nil sends nothing of that kind.
 type Sources struct {
-	// Audio must speak Opus.
+	// Audio must produce Opus.
 	Audio Source
-	// Video must speak H.264 or VP8.
+	// Video must produce H.264 or VP8.
 	Video Source
 }
 
-// Sinks are where a session puts what it receives; nil asks for nothing. Muxed
-// gets both kinds beside (or instead of) the others.
+// Sinks are the destinations of a session; nil requests nothing. Muxed gets both kinds, in
+// addition to the others.
 type Sinks struct {
 	// Audio gets Opus packets.
 	Audio Sink
-	// Video gets pictures.
+	// Video gets video frames.
 	Video Sink
-	// Muxed gets both, on one time line.
+	// Muxed gets both, on one timeline.
 	Muxed Sink
 }
 
-// Keys are what both devices know when a call is taken; the payload keys of
+// Keys are the secrets shared by both devices when a call is accepted. The payload keys of
 // each direction and SSRC are derived from them (crypto/SPEC.md, "Calls").
 type Keys struct {
-	// CallID names the call.
+	// CallID identifies the call.
 	CallID [16]byte
 	// Caller and Callee are the ids of the two devices.
 	Caller, Callee [16]byte
-	// Offer and Answer are the random secrets of the two signals. They came
-	// through the ratchet and exist in memory only.
+	// Offer and Answer are the random secrets of the two signals. They came through the
+	// ratchet and exist only in memory.
 	Offer, Answer [32]byte
 }

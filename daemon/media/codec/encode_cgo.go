@@ -14,19 +14,19 @@ import (
 	"github.com/pion/mediadevices/pkg/wave"
 )
 
-// CanEncode says that this build has the encoders.
+// CanEncode says whether this build has the encoders.
 const CanEncode = true
 
-// opusBitRate is for speech and a tone of music, in bit/s.
+// opusBitRate suits speech and simple music, in bit/s.
 const opusBitRate = 48000
 
-// OpusEncoder turns mono PCM at [Rate] into packets of 20 ms.
+// OpusEncoder encodes mono PCM at [Rate] as packets of 20 ms.
 type OpusEncoder struct {
 	e    codec.ReadCloser
 	next *wave.Int16Interleaved
 }
 
-// NewOpusEncoder makes an encoder.
+// NewOpusEncoder returns an encoder.
 func NewOpusEncoder() (*OpusEncoder, error) {
 	p, err := opus.NewParams()
 	if err != nil {
@@ -43,7 +43,7 @@ func NewOpusEncoder() (*OpusEncoder, error) {
 	return e, nil
 }
 
-// Read hands the samples of the present call to the library.
+// Read passes the samples of the current Encode to the library.
 func (e *OpusEncoder) Read() (wave.Audio, func(), error) { return e.next, func() {}, nil }
 
 // Encode encodes exactly [FrameSamples] samples.
@@ -60,16 +60,15 @@ func (e *OpusEncoder) Encode(samples []int16) ([]byte, error) {
 // Close frees the encoder.
 func (e *OpusEncoder) Close() error { return e.e.Close() }
 
-// H264Encoder turns pictures into access units of constrained baseline.
+// H264Encoder encodes pictures as access units in constrained baseline.
 type H264Encoder struct {
 	e    codec.ReadCloser
 	next *image.YCbCr
 	rate int
 }
 
-// NewH264Encoder makes an encoder for pictures of a size, with so many a second,
-// and a key frame at least every fourth second. It leaves pictures out
-// when the rate does not suffice.
+// NewH264Encoder returns an encoder for pictures of a size, at a rate of perSecond, with a
+// key frame at least every four seconds. It skips pictures if the bit rate is too low.
 func NewH264Encoder(width, height, perSecond, bitRate int) (*H264Encoder, error) {
 	p, err := openh264.NewParams()
 	if err != nil {
@@ -85,11 +84,10 @@ func NewH264Encoder(width, height, perSecond, bitRate int) (*H264Encoder, error)
 	return e, nil
 }
 
-// Read hands the picture of the present call to the library.
+// Read passes the picture of the current Encode to the library.
 func (e *H264Encoder) Read() (image.Image, func(), error) { return e.next, func() {}, nil }
 
-// Encode returns the access unit in Annex B form; empty if the picture was left
-// out.
+// Encode returns the access unit in Annex B form, or nothing if the picture was skipped.
 func (e *H264Encoder) Encode(picture *image.YCbCr) ([]byte, error) {
 	e.next = picture
 	b, release, err := e.e.Read()
@@ -100,7 +98,7 @@ func (e *H264Encoder) Encode(picture *image.YCbCr) ([]byte, error) {
 	return b, nil
 }
 
-// ForceKeyFrame makes that the next picture decodes alone.
+// ForceKeyFrame forces a key frame.
 func (e *H264Encoder) ForceKeyFrame() error {
 	if k, ok := e.e.Controller().(codec.KeyFrameController); ok {
 		return k.ForceKeyFrame()
@@ -108,8 +106,8 @@ func (e *H264Encoder) ForceKeyFrame() error {
 	return nil
 }
 
-// SetBitRate sets the target in bit/s; changes below a tenth are not worth the
-// encoder's trouble.
+// SetBitRate sets the target in bit/s. It ignores changes below a tenth, to spare the
+// encoder.
 func (e *H264Encoder) SetBitRate(rate int) error {
 	if diff := rate - e.rate; max(diff, -diff) < e.rate/10 {
 		return nil

@@ -4,7 +4,7 @@ package codec
 
 import "image"
 
-// CanEncode says that this build has the encoders.
+// CanEncode says whether this build has the encoders.
 const CanEncode = false
 
 // OpusEncoder does not exist in this build.

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzOpusDecode gives the decoder packets of a peer that has the keys and sends
-// nonsense: each is sound or silence of its length.
+// FuzzOpusDecode decodes packets of a peer that has the keys and sends garbage: each
+// becomes sound or silence of its length.
 func FuzzOpusDecode(f *testing.F) {
 	f.Add([]byte{0xf8, 0xff, 0xfe}, []byte{0xf8, 1, 2, 3})
 	f.Add([]byte{0x08, 1, 2, 3, 4, 5, 6, 7}, []byte{0x0b, 2, 1, 2, 3})                   // SILK
@@ -26,8 +26,8 @@ func FuzzOpusDecode(f *testing.F) {
 	})
 }
 
-// TestDecoderThatPanics: a packet that the decoder cannot stand is silence, and
-// what follows is decoded.
+// TestDecoderThatPanics: a packet that makes the decoder panic becomes silence, and later
+// packets are decoded.
 func TestDecoderThatPanics(t *testing.T) {
 	d, err := NewOpusDecoder()
 	if err != nil {

@@ -10,16 +10,16 @@ import (
 	"secmsg/daemon/media/container"
 )
 
-// maxSamples is the longest packet, 120 ms.
+// maxSamples is the number of samples in the longest packet, 120 ms.
 const maxSamples = Rate * 120 / 1000
 
-// OpusDecoder turns Opus packets into mono PCM at [Rate].
+// OpusDecoder decodes Opus packets to mono PCM at [Rate].
 type OpusDecoder struct {
 	decode func(packet []byte, out []int16) (int, error)
 	out    []int16
 }
 
-// NewOpusDecoder makes a decoder.
+// NewOpusDecoder returns a decoder.
 func NewOpusDecoder() (*OpusDecoder, error) {
 	o := &OpusDecoder{out: make([]int16, maxSamples)}
 	if err := o.begin(); err != nil {
@@ -37,9 +37,9 @@ func (d *OpusDecoder) begin() error {
 	return nil
 }
 
-// Decode returns the samples of a packet, valid until the next call. A packet
-// that does not decode, or that has no content (discontinuous transmission, RFC
-// 6716, section 2.1.9), is silence of its length.
+// Decode returns the samples of a packet, which are valid until the next call. A packet
+// that cannot be decoded, or that has no content (discontinuous transmission, RFC 6716,
+// section 2.1.9), becomes silence of the same length.
 func (d *OpusDecoder) Decode(packet []byte) []int16 {
 	n := int(container.OpusSpan(packet) * Rate / time.Second)
 	out := d.out[:n]
@@ -52,9 +52,9 @@ func (d *OpusDecoder) Decode(packet []byte) []int16 {
 	return out
 }
 
-// guarded decodes a packet that a peer made. The decoder is young: should one
-// make it panic, that packet is lost, not the program with all its messages,
-// and decoding begins anew.
+// guarded decodes a peer's packet. The decoder library is young: if it panics, only this
+// packet is lost, not the program with all its messages, and decoding starts with a new
+// decoder.
 func (d *OpusDecoder) guarded(packet []byte) (n int, err error) {
 	defer func() {
 		if p := recover(); p != nil {

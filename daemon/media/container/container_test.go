@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// key is a VP8 key frame's header with a size, and some bytes.
+// key returns the header of a VP8 key frame with a size, and some bytes.
 func vp8Key(w, h byte) []byte {
 	return []byte{0x10, 0, 0, 0x9d, 0x01, 0x2a, w, 0, h, 0, 1, 2, 3}
 }
@@ -43,7 +43,7 @@ func TestIVFRoundTrip(t *testing.T) {
 	}
 }
 
-// sps and pps are those of a stream of 640x480 at baseline.
+// sps and pps are the parameter sets of a baseline stream of 640x480.
 func sps() []byte { return []byte{0x67, 0x42, 0xc0, 0x1e, 0xd9, 0x00, 0xa0, 0x3d, 0x90} }
 
 func annexB(nals ...[]byte) []byte {
@@ -58,7 +58,7 @@ func annexB(nals ...[]byte) []byte {
 }
 
 func TestH264SplitsAtPictures(t *testing.T) {
-	pps, idr, idr2 := []byte{0x68, 0xce}, []byte{0x65, 0x88, 1}, []byte{0x65, 0x48, 2} // the second slice begins later
+	pps, idr, idr2 := []byte{0x68, 0xce}, []byte{0x65, 0x88, 1}, []byte{0x65, 0x48, 2} // the second slice does not start at macroblock zero
 	p := []byte{0x61, 0x9a, 3}
 	stream := annexB(sps(), pps, idr, idr2, p, []byte{0x09, 0xf0}, []byte{0x06, 5}, p, sps(), pps, idr)
 	want := []struct {
@@ -82,7 +82,7 @@ func TestH264SplitsAtPictures(t *testing.T) {
 	}
 }
 
-// slow gives few bytes at a time.
+// slow returns few bytes at a time.
 type slow struct {
 	b     []byte
 	chunk int
@@ -151,7 +151,7 @@ func TestWAVRoundTrip(t *testing.T) {
 	}
 }
 
-// wav makes a file of one format with these bytes as samples.
+// wav returns a file with these bytes as samples in one format.
 func wav(kind, bits uint16, samples ...byte) []byte {
 	b := append([]byte("RIFF\xff\xff\xff\xffWAVEfmt "), 16, 0, 0, 0)
 	b = binary.LittleEndian.AppendUint16(b, kind)
@@ -164,8 +164,8 @@ func wav(kind, bits uint16, samples ...byte) []byte {
 	return append(binary.LittleEndian.AppendUint32(b, uint32(len(samples))), samples...)
 }
 
-// TestWAVFormats: every usual format of samples is read, in blocks of any size.
-// The values of A-law and mu-law are those of ITU-T G.711, tables 1 and 2.
+// TestWAVFormats: every common sample format is read, in blocks of any size. The values of
+// A-law and mu-law come from ITU-T G.711, tables 1 and 2.
 func TestWAVFormats(t *testing.T) {
 	float := func(v ...float64) (b []byte) {
 		for _, x := range v {
@@ -214,8 +214,8 @@ func TestWAVFormats(t *testing.T) {
 	}
 }
 
-// TestWAVCutOff: a file that holds less sound than its header announces does not pass
-// for whole; a header that was written to a pipe announces nothing.
+// TestWAVCutOff: a file with less sound than its header states is an error; a header that
+// was written to a pipe states nothing.
 func TestWAVCutOff(t *testing.T) {
 	for size, want := range map[uint32]error{
 		0: nil, 2: nil, 4: nil, 6: io.ErrUnexpectedEOF, 1 << 20: io.ErrUnexpectedEOF,
@@ -233,8 +233,8 @@ func TestWAVCutOff(t *testing.T) {
 	}
 }
 
-// TestOggChain: sound goes on in the streams that follow the first one, and
-// padding behind the last is no error.
+// TestOggChain: sound continues in chained streams, and padding after the last one is not
+// an error.
 func TestOggChain(t *testing.T) {
 	var b bytes.Buffer
 	for i := range 3 {
@@ -277,7 +277,7 @@ func TestOggChain(t *testing.T) {
 	}
 }
 
-// TestIVFLength: the header says how long a recording is in ticks of its time base.
+// TestIVFLength: the header contains the length of a recording in ticks of its time base.
 func TestIVFLength(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.ivf")
 	f, err := os.Create(path)
@@ -304,8 +304,8 @@ func TestIVFLength(t *testing.T) {
 	}
 }
 
-// TestBFramesAreRefused: pictures that come in another order than they are shown
-// are refused in words.
+// TestBFramesAreRefused: a stream whose decoding order differs from its display order is
+// rejected with an explanation.
 func TestBFramesAreRefused(t *testing.T) {
 	b := []byte{0x01, 0x9f, 1} // first macroblock 0, slice type 6
 	r := NewH264Reader(bytes.NewReader(annexB(sps(), []byte{0x68, 0xce}, []byte{0x65, 0x88, 1}, b, []byte{0x61, 0x9a, 3})))
@@ -330,7 +330,7 @@ func TestParseSPS(t *testing.T) {
 	}
 }
 
-// TestMKVDuration: a file says how long it lasts, a pipe says nothing of it.
+// TestMKVDuration: a file contains its duration, a pipe does not.
 func TestMKVDuration(t *testing.T) {
 	write := func(w io.Writer) *MKVWriter {
 		m, err := NewMKVWriter(w, "webm", []MKVTrack{{Codec: "V_VP8", Width: 64, Height: 48}})
@@ -379,7 +379,7 @@ func FuzzReaders(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		const most = 1 << 16 // a reader that does not end hangs here
+		const most = 1 << 16 // a reader that does not end would hang here
 		if r, err := NewIVFReader(bytes.NewReader(b)); err == nil {
 			for range most {
 				if _, _, err := r.Next(); err != nil {

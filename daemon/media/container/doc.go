@@ -1,10 +1,10 @@
-// Package container reads and writes the files and streams that calls are made
-// of: IVF, H.264 in Annex B form, Opus in Ogg, WAV, and (writing only) Matroska.
+// Package container reads and writes the file and stream formats of calls: IVF, H.264 in
+// Annex B form, Opus in Ogg, WAV, and (writing only) Matroska.
 //
-// Readers take untrusted input: every length is bounded before anything is
-// allocated for it. Readers and writers are not safe for concurrent use; they
-// work on io.Reader and io.Writer, so that pipes are as good as files. Writers
-// that also get an io.Seeker complete their headers at the end.
+// Readers accept untrusted input: every length is checked before anything is allocated for
+// it. Readers and writers are not safe for concurrent use. They use io.Reader and
+// io.Writer, so pipes work as well as files. A writer whose output is also an io.Seeker
+// completes its header at the end.
 package container
 
 import (
@@ -12,13 +12,13 @@ import (
 	"io"
 )
 
-// ErrFormat says that the input is not what the reader reads.
+// ErrFormat says that the input does not have the expected format.
 var ErrFormat = errors.New("malformed media container")
 
 // MaxFrame bounds one picture, packet or access unit in bytes.
 const MaxFrame = 8 << 20
 
-// noEOF turns an end inside of something into an error.
+// noEOF turns io.EOF inside of a structure into io.ErrUnexpectedEOF.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

@@ -23,24 +23,24 @@ const maxAccessUnitNALs = 512
 // H264Reader splits an Annex B stream into access units.
 type H264Reader struct {
 	r       *bufio.Reader
-	pending []byte // the first NAL of the next access unit
+	pending []byte // first NAL unit of the next access unit
 	started bool
 	ended   bool
 	rate    float64
 }
 
-// NewH264Reader makes a reader. Anything before the first start code makes the
-// first Next fail with [ErrFormat].
+// NewH264Reader returns a reader. If there is anything before the first start code, the
+// first Next fails with [ErrFormat].
 func NewH264Reader(r io.Reader) *H264Reader { return &H264Reader{r: bufio.NewReaderSize(r, 64<<10)} }
 
-// FrameRate is the rate that the stream's parameter sets name, in pictures a
-// second; zero if none was named so far.
+// FrameRate returns the rate in the stream's parameter sets, in frames per second; zero if
+// there was none so far.
 func (r *H264Reader) FrameRate() float64 { return r.rate }
 
-// Next returns one access unit with start codes; io.EOF at the end. A unit is
-// known to be complete when the following one begins. It fails with [ErrFormat]
-// at a picture that refers to later ones: those come in another order than they
-// are shown, which a call cannot carry.
+// Next returns one access unit with start codes, or io.EOF at the end. A unit is known to
+// be complete when the next one begins. It fails with [ErrFormat] at a picture that refers
+// to later ones (a B-picture): its decoding order differs from the display order, which a
+// call does not support.
 func (r *H264Reader) Next() ([]byte, error) {
 	var unit []byte
 	havePicture := false
@@ -83,9 +83,9 @@ func (r *H264Reader) Next() ([]byte, error) {
 	}
 }
 
-// beginsUnit reports whether a NAL unit after a picture begins the next access
-// unit (H.264, section 7.4.1.2.3; one slice group and no redundant pictures, so
-// that a slice which begins at macroblock zero begins a picture).
+// beginsUnit reports whether a NAL unit after a picture begins the next access unit (H.264,
+// section 7.4.1.2.3). It assumes one slice group and no redundant pictures, so a slice that
+// begins at macroblock zero begins a picture.
 func beginsUnit(nal []byte) bool {
 	switch nal[0] & 0x1f {
 	case nalSlice, nalSliceIDR:
@@ -96,8 +96,8 @@ func beginsUnit(nal []byte) bool {
 	return false
 }
 
-// isB reports whether a slice is one of a B-picture (H.264, sections 7.3.3 and
-// 7.4.3: slice_type 1 or 6).
+// isB reports whether a slice belongs to a B-picture (H.264, sections 7.3.3 and 7.4.3:
+// slice_type 1 or 6).
 func isB(slice []byte) bool {
 	const head = 16 // both numbers have at most 8 bytes
 	b := &bits{data: unescape(slice[1:min(len(slice), head)])}
@@ -119,7 +119,7 @@ func (r *H264Reader) nal() ([]byte, error) {
 	}
 	var nal []byte
 	for {
-		// A start code ends in 1: whole runs up to the next 1 are taken at once.
+		// A start code ends in 1, so read up to the next 1 at once.
 		part, err := r.r.ReadSlice(1)
 		if len(nal)+len(part) > MaxFrame {
 			return nil, fmt.Errorf("H.264 NAL unit is too large: %w", ErrFormat)
@@ -158,8 +158,7 @@ func (r *H264Reader) firstStartCode() error {
 	}
 }
 
-// H264NALs returns the NAL units of an access unit in Annex B form, as slices of
-// it.
+// H264NALs returns the NAL units of an access unit in Annex B form, as slices of it.
 func H264NALs(unit []byte) [][]byte {
 	var out [][]byte
 	code := []byte{0, 0, 1}
@@ -182,8 +181,8 @@ func H264NALs(unit []byte) [][]byte {
 	return out
 }
 
-// H264IsKey reports whether an access unit has parameter sets and the beginning
-// of an IDR picture: a decoder can start with it.
+// H264IsKey reports whether an access unit contains parameter sets and the start of an IDR
+// picture: decoding can start at it.
 func H264IsKey(unit []byte) bool {
 	var sps, pps bool
 	for _, nal := range H264NALs(unit) {

@@ -12,9 +12,9 @@ import (
 const (
 	ivfHeaderSize = 32
 	ivfFrameSize  = 12
-	// ivfMaxHeader bounds what a file may call its header.
+	// ivfMaxHeader bounds the header size that a file may state.
 	ivfMaxHeader = 4096
-	// ivfRate is the time base that is written: milliseconds.
+	// ivfRate is the written time base: milliseconds.
 	ivfRate = 1000
 )
 
@@ -22,15 +22,15 @@ const (
 type IVFReader struct {
 	r           io.Reader
 	num, den    uint32 // a tick lasts num/den seconds
-	Width       int    // from the header; the frames decide
+	Width       int    // from the header; the frames take precedence
 	Height      int
 	first       uint64
 	haveFirst   bool
 	frameHeader [ivfFrameSize]byte
 }
 
-// NewIVFReader reads the file header. It fails with [ErrFormat] if the stream is
-// not IVF with VP8.
+// NewIVFReader reads the file header. It fails with [ErrFormat] if the stream is not IVF
+// with VP8.
 func NewIVFReader(r io.Reader) (*IVFReader, error) {
 	var h [ivfHeaderSize]byte
 	if _, err := io.ReadFull(r, h[:]); err != nil {
@@ -53,7 +53,7 @@ func NewIVFReader(r io.Reader) (*IVFReader, error) {
 	}, nil
 }
 
-// Next returns a frame and its time since the first one; io.EOF at the end.
+// Next returns a frame and its time since the first one, or io.EOF at the end.
 func (r *IVFReader) Next() ([]byte, time.Duration, error) {
 	if _, err := io.ReadFull(r.r, r.frameHeader[:]); err != nil {
 		if err == io.EOF {
@@ -85,14 +85,14 @@ func (r *IVFReader) Next() ([]byte, time.Duration, error) {
 type IVFWriter struct {
 	w          io.Writer
 	frames     uint32
-	last, step time.Duration // time of the last frame, and how long the one before it was shown
+	last, step time.Duration // time of the last frame, and duration of the one before it
 }
 
-// NewIVFWriter makes a writer; the header follows with the first frame, which
-// has the size of the picture.
+// NewIVFWriter returns a writer. It writes the header with the first frame, which contains
+// the size of the picture.
 func NewIVFWriter(w io.Writer) *IVFWriter { return &IVFWriter{w: w} }
 
-// Write appends a frame that is shown at pts.
+// Write appends a frame with presentation time pts.
 func (w *IVFWriter) Write(frame []byte, pts time.Duration) error {
 	var b []byte
 	if w.frames == 0 {
@@ -112,10 +112,9 @@ func (w *IVFWriter) Write(frame []byte, pts time.Duration) error {
 	return nil
 }
 
-// Close writes the length into the header where the output can seek: in ticks of
-// the time base, which is what players take the field for. Only where a tick is a
-// frame, as libvpx writes them, is it the number of frames that the field is named
-// after.
+// Close writes the length into the header if the output can seek. The length is in ticks of
+// the time base, as players expect it, although the field is called the number of frames.
+// (libvpx uses one tick per frame, so there both are the same.)
 func (w *IVFWriter) Close() error {
 	s, ok := w.w.(io.WriteSeeker)
 	if !ok || w.frames == 0 {
@@ -142,12 +141,12 @@ func ivfHeader(width, height int, length uint32) []byte {
 	return binary.LittleEndian.AppendUint32(b, 0)
 }
 
-// VP8Size returns the size of a key frame's picture (RFC 6386, section 9.1); key
-// is false for every other frame.
+// VP8Size returns the picture size in a key frame (RFC 6386, section 9.1); key is false for
+// other frames.
 func VP8Size(frame []byte) (width, height int, key bool) {
 	if len(frame) < 10 || frame[0]&1 != 0 || frame[3] != 0x9d || frame[4] != 0x01 || frame[5] != 0x2a {
 		return 0, 0, false
 	}
-	const sizeBits = 0x3fff // the two above are a scale
+	const sizeBits = 0x3fff // the two bits above are a scale
 	return int(binary.LittleEndian.Uint16(frame[6:])) & sizeBits, int(binary.LittleEndian.Uint16(frame[8:])) & sizeBits, true
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Element ids of EBML and Matroska (RFC 8794, RFC 9559), with their length bits.
+// Element ids of EBML and Matroska (RFC 8794, RFC 9559), including their length bits.
 const (
 	idEBML            = 0x1a45dfa3
 	idEBMLVersion     = 0x4286
@@ -49,11 +49,11 @@ const (
 const (
 	// mkvUnknown is the size of an element that ends with the file.
 	mkvUnknown = 0x01ffffffffffffff
-	// voidSize makes an empty element as long as that of the duration: an id that
-	// is one byte shorter, and content of eight bytes.
+	// voidSize is the content size of an empty element that is as long as the duration
+	// element: the duration's id is one byte longer, and its content has eight bytes.
 	voidSize = 9
-	// mkvClusterSpan is how much one cluster holds; block times are relative to
-	// it and have 16 bits of milliseconds.
+	// mkvClusterSpan is the duration of a cluster. Block times are relative to it and have
+	// 16 bits, in milliseconds.
 	mkvClusterSpan = 5 * time.Second
 	// opusSeekPreRoll is what a decoder needs after a seek (RFC 7845, section 4.6).
 	opusSeekPreRoll = 80 * time.Millisecond
@@ -65,18 +65,18 @@ type MKVTrack struct {
 	Codec string
 	// Private is the codec's private data; nil for VP8.
 	Private []byte
-	// Width and Height are set for pictures, Channels for sound.
+	// Width and Height are set for video, Channels for sound.
 	Width, Height, Channels int
 }
 
-// MKVWriter writes Matroska, or WebM, which is a subset of it.
+// MKVWriter writes Matroska, or its subset WebM.
 type MKVWriter struct {
 	w         io.Writer
 	tracks    []MKVTrack
 	cluster   time.Duration
 	inCluster bool
 	last      time.Duration
-	duration  int64 // where the element of the duration will stand
+	duration  int64 // offset of the duration element
 }
 
 // NewMKVWriter writes the header. docType is "matroska" or "webm".
@@ -86,8 +86,8 @@ func NewMKVWriter(w io.Writer, docType string, tracks []MKVTrack) (*MKVWriter, e
 		element(idDocType, []byte(docType)), uintElement(idDocVersion, 4), uintElement(idDocReadVersion, 2))
 	head = binary.BigEndian.AppendUint32(head, idSegment)
 	head = binary.BigEndian.AppendUint64(head, mkvUnknown)
-	// Where the duration will stand there is nothing yet: a duration of zero is
-	// none (RFC 9559, section 5.1.2.10), and a pipe gets no other.
+	// Reserve space for the duration with an empty element: a duration of zero is invalid
+	// (RFC 9559, section 5.1.2.10), and in a pipe it cannot be filled in.
 	info := element(idInfo,
 		element(idVoid, make([]byte, voidSize)), uintElement(idTimestampScale, uint64(time.Millisecond)),
 		element(idMuxingApp, []byte("secmsg")), element(idWritingApp, []byte("secmsg")))
@@ -123,8 +123,8 @@ func (t MKVTrack) entry(number uint64) []byte {
 		element(idAudio, floatElement(idSamplingRate, opusRate), uintElement(idChannels, uint64(t.Channels))))...)
 }
 
-// Write appends a frame of a track, counted from zero. Frames come in order of
-// their time, within some seconds.
+// Write appends a frame of a track, numbered from zero. Frames must be in order of time,
+// within some seconds.
 func (m *MKVWriter) Write(track int, frame []byte, pts time.Duration, key bool) error {
 	m.last = max(m.last, pts)
 	var out []byte
@@ -148,7 +148,7 @@ func (m *MKVWriter) Write(track int, frame []byte, pts time.Duration, key bool) 
 	return nil
 }
 
-// Close writes the duration into the header where the output can seek.
+// Close writes the duration into the header if the output can seek.
 func (m *MKVWriter) Close() error {
 	s, ok := m.w.(io.WriteSeeker)
 	if !ok || m.last <= 0 {
@@ -163,7 +163,7 @@ func (m *MKVWriter) Close() error {
 	return nil
 }
 
-// element is an id, the size in eight bytes, and the content.
+// element returns an element: id, size in eight bytes, and content.
 func element(id uint32, parts ...[]byte) []byte {
 	size := 0
 	for _, p := range parts {
@@ -195,8 +195,8 @@ func floatElement(id uint32, v float64) []byte {
 	return element(id, binary.BigEndian.AppendUint64(nil, math.Float64bits(v)))
 }
 
-// AVCConfig is Matroska's private data of H.264 (ISO/IEC 14496-15, section
-// 5.3.3.1), made of the parameter sets of a key frame; nil without both.
+// AVCConfig returns Matroska's private data for H.264 (ISO/IEC 14496-15, section 5.3.3.1),
+// made from the parameter sets of a key frame, or nil if one is missing.
 func AVCConfig(unit []byte) []byte {
 	var sps, pps []byte
 	for _, nal := range H264NALs(unit) {
@@ -216,7 +216,7 @@ func AVCConfig(unit []byte) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(pps))), pps...)
 }
 
-// AVCUnit turns an access unit in Annex B form into one with lengths.
+// AVCUnit converts an access unit in Annex B form to one with lengths.
 func AVCUnit(unit []byte) []byte {
 	var b []byte
 	for _, nal := range H264NALs(unit) {
@@ -225,8 +225,7 @@ func AVCUnit(unit []byte) []byte {
 	return b
 }
 
-// H264Size is the picture size that an access unit's parameter set names; zero
-// without one.
+// H264Size returns the picture size in an access unit's parameter set, or zero without one.
 func H264Size(unit []byte) (width, height int) {
 	for _, nal := range H264NALs(unit) {
 		if nal[0]&0x1f == nalSPS {

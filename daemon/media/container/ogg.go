@@ -9,39 +9,39 @@ import (
 	"time"
 )
 
-// Parts of an Ogg page (RFC 3533, section 6) and of Opus in it (RFC 7845).
+// Constants of Ogg pages (RFC 3533, section 6) and of Opus in Ogg (RFC 7845).
 const (
 	oggHeaderSize = 27
 	oggMaxLacing  = 255
 	oggContinued  = 1
 	oggFirst      = 2
 	oggLast       = 4
-	// opusPreSkip is what a decoder drops at first: the 6.5 ms that libopus
-	// looks ahead, at 48 kHz.
+	// opusPreSkip is what a decoder drops at the start: libopus looks ahead 6.5 ms, at 48
+	// kHz.
 	opusPreSkip = 312
 	// opusRate is the rate of granule positions in Hz.
 	opusRate = 48000
-	// oggPageSpan is how much sound one page holds at most when it is written.
+	// oggPageSpan is the maximum duration of a written page.
 	oggPageSpan = 200 * time.Millisecond
-	// oggMaxPacket bounds a packet: 120 ms at the highest rate have 61,298 bytes
-	// (RFC 7845, section 6), tags may be longer.
+	// oggMaxPacket bounds a packet: 120 ms at the highest rate have 61,298 bytes (RFC 7845,
+	// section 6); tags may be longer.
 	oggMaxPacket = 1 << 20
 )
 
-// OggReader reads the Opus packets of an Ogg stream, and of the streams that are
-// chained to it (RFC 3533, section 4).
+// OggReader reads the Opus packets of an Ogg stream, and of the streams chained to it (RFC
+// 3533, section 4).
 type OggReader struct {
 	r      io.Reader
 	serial uint32
 	queue  [][]byte
-	part   []byte // a packet that goes on in the next page
+	part   []byte // a packet that continues in the next page
 	ended  bool
 	// Channels is 1 or 2.
 	Channels int
 }
 
-// NewOggReader reads both headers. It fails with [ErrFormat] if the first
-// logical stream is not Opus with one or two channels.
+// NewOggReader reads both headers. It fails with [ErrFormat] if the first logical stream is
+// not Opus with one or two channels.
 func NewOggReader(r io.Reader) (*OggReader, error) {
 	o := &OggReader{r: r}
 	if err := o.link(); err != nil {
@@ -53,7 +53,7 @@ func NewOggReader(r io.Reader) (*OggReader, error) {
 	return o, nil
 }
 
-// link reads the headers of a logical stream; io.EOF if no further one begins.
+// link reads the headers of a logical stream, or returns io.EOF if there is no further one.
 func (o *OggReader) link() error {
 	o.queue, o.part, o.ended = nil, nil, false
 	head, err := o.packet(true)
@@ -77,8 +77,8 @@ func (o *OggReader) link() error {
 	return nil
 }
 
-// Next returns an Opus packet and how long it lasts; io.EOF at the end of the
-// last chained stream.
+// Next returns an Opus packet and its duration, or io.EOF at the end of the last chained
+// stream.
 func (o *OggReader) Next() ([]byte, time.Duration, error) {
 	for {
 		p, err := o.packet(false)
@@ -110,8 +110,8 @@ func (o *OggReader) packet(first bool) ([]byte, error) {
 	return p, nil
 }
 
-// page reads one page and queues the packets that end in it. Pages of other
-// logical streams are passed over.
+// page reads one page and queues the packets that end in it. It skips pages of other
+// logical streams.
 func (o *OggReader) page(first bool) error {
 	var h [oggHeaderSize + oggMaxLacing]byte
 	if _, err := io.ReadFull(o.r, h[:oggHeaderSize]); err != nil {
@@ -146,7 +146,7 @@ func (o *OggReader) page(first bool) error {
 	serial := binary.LittleEndian.Uint32(h[14:])
 	if first {
 		if h[5]&oggFirst == 0 {
-			return nil // the rest of another stream that ran beside the one before
+			return nil // the rest of another stream, multiplexed with the previous one
 		}
 		o.serial = serial
 	} else if serial != o.serial {
@@ -170,8 +170,8 @@ func (o *OggReader) page(first bool) error {
 	return nil
 }
 
-// padding reports whether bytes in the place of a header are padding behind the end of
-// a stream, and not the beginning of one that is chained to it.
+// padding reports whether the bytes in place of a header are padding after the end of a
+// stream, and not a chained stream.
 func (o *OggReader) padding(first bool, h []byte) bool {
 	return first && o.Channels > 0 && string(h[:4]) != "OggS"
 }
@@ -188,14 +188,14 @@ type OggWriter struct {
 	channels int
 }
 
-// NewOggWriter makes a writer for packets of one or two channels.
+// NewOggWriter returns a writer for packets with one or two channels.
 func NewOggWriter(w io.Writer, channels int) *OggWriter {
 	var serial [4]byte
 	rand.Read(serial[:]) // never fails (crypto/rand, since Go 1.24)
 	return &OggWriter{w: w, serial: binary.LittleEndian.Uint32(serial[:]), channels: channels}
 }
 
-// Write appends a packet; it fails with [ErrFormat] if it is no Opus packet.
+// Write appends a packet. It fails with [ErrFormat] if it is not an Opus packet.
 func (o *OggWriter) Write(packet []byte) error {
 	d := OpusSpan(packet)
 	if d == 0 {
@@ -221,7 +221,7 @@ func (o *OggWriter) Write(packet []byte) error {
 	return nil
 }
 
-// Close writes what is pending and the end of the stream; the output stays open.
+// Close writes pending data and the end of the stream. It does not close the output.
 func (o *OggWriter) Close() error {
 	if !o.begun {
 		if err := o.headers(); err != nil {
@@ -243,8 +243,8 @@ func (o *OggWriter) headers() error {
 	return o.flush(0)
 }
 
-// OpusHead is the identification header (RFC 7845, section 5.1), also Matroska's
-// private data of the codec.
+// OpusHead returns the identification header (RFC 7845, section 5.1), which is also
+// Matroska's private data for Opus.
 func OpusHead(channels int) []byte {
 	b := append([]byte("OpusHead"), 1, byte(channels))
 	b = binary.LittleEndian.AppendUint16(b, opusPreSkip)
@@ -279,10 +279,11 @@ func (o *OggWriter) flush(flags byte) error {
 	return nil
 }
 
-// oggPolynomial is that of a page's checksum (RFC 3533, section 6).
+// oggPolynomial is the polynomial of a page's checksum (RFC 3533, section 6).
 const oggPolynomial = 0x04c11db7
 
-// oggTable makes a checksum a byte at a time; hash/crc32 has reflected ones only.
+// oggTable is the table for checksums, byte by byte; hash/crc32 supports only reflected
+// ones.
 var oggTable = func() (t [256]uint32) {
 	for i := range t {
 		crc := uint32(i) << 24
@@ -298,7 +299,7 @@ var oggTable = func() (t [256]uint32) {
 	return t
 }()
 
-// oggCRC is the checksum of a page: not reflected, no inversion.
+// oggCRC returns the checksum of a page: not reflected, not inverted.
 func oggCRC(parts ...[]byte) uint32 {
 	var crc uint32
 	for _, p := range parts {
@@ -309,8 +310,8 @@ func oggCRC(parts ...[]byte) uint32 {
 	return crc
 }
 
-// OpusSpan is how long an Opus packet lasts (RFC 6716, section 3.1); zero if it
-// is none.
+// OpusSpan returns the duration of an Opus packet (RFC 6716, section 3.1), or zero if it is
+// not one.
 func OpusSpan(p []byte) time.Duration {
 	if len(p) == 0 {
 		return 0
@@ -342,5 +343,5 @@ func OpusSpan(p []byte) time.Duration {
 	return 0
 }
 
-// OpusStereo reports whether a packet holds two channels.
+// OpusStereo reports whether a packet has two channels.
 func OpusStereo(p []byte) bool { return len(p) > 0 && p[0]&4 != 0 }

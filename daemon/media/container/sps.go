@@ -5,17 +5,17 @@ import "fmt"
 // maxDimension bounds a picture's width and height.
 const maxDimension = 16384
 
-// SPS is what is needed of a sequence parameter set (H.264, section 7.3.2.1.1).
+// SPS has the used fields of a sequence parameter set (H.264, section 7.3.2.1.1).
 type SPS struct {
 	// Profile, Constraints and Level are the three bytes after the NAL header.
 	Profile, Constraints, Level byte
-	// Width and Height are those of the picture after cropping.
+	// Width and Height are the picture's size after cropping.
 	Width, Height int
-	// FrameRate is in pictures a second; zero if it is not said.
+	// FrameRate is in frames per second; zero: not specified.
 	FrameRate float64
 }
 
-// ParseSPS reads a NAL unit of type 7. It fails with [ErrFormat].
+// ParseSPS parses a NAL unit of type 7. It fails with [ErrFormat].
 func ParseSPS(nal []byte) (SPS, error) {
 	if len(nal) < 4 || nal[0]&0x1f != nalSPS {
 		return SPS{}, fmt.Errorf("not a sequence parameter set: %w", ErrFormat)
@@ -72,7 +72,7 @@ func ParseSPS(nal []byte) (SPS, error) {
 	return s, nil
 }
 
-// high reads what the high profiles add and returns chroma_format_idc.
+// high reads the additional fields of the high profiles and returns chroma_format_idc.
 func (b *bits) high() uint32 {
 	chroma := b.ue()
 	if chroma == 3 {
@@ -109,12 +109,12 @@ func (b *bits) high() uint32 {
 	return chroma
 }
 
-// frameRate reads the beginning of the usability information (annex E.1.1).
+// frameRate reads the start of the usability information (annex E.1.1).
 func (b *bits) frameRate() float64 {
 	if b.u(1) == 0 {
 		return 0
 	}
-	if b.u(1) == 1 && b.u(8) == 255 { // aspect ratio, written out
+	if b.u(1) == 1 && b.u(8) == 255 { // explicit aspect ratio
 		b.u(32)
 	}
 	if b.u(1) == 1 { // overscan
@@ -137,7 +137,7 @@ func (b *bits) frameRate() float64 {
 	if b.failed || tick == 0 {
 		return 0
 	}
-	const slowest, fastest = 1, 240 // outside, the numbers mean something else
+	const slowest, fastest = 1, 240 // values outside have another meaning
 	rate := float64(scale) / float64(tick) / 2
 	if rate < slowest || rate > fastest {
 		return 0
@@ -145,7 +145,7 @@ func (b *bits) frameRate() float64 {
 	return rate
 }
 
-// bits reads a bit string; after its end it returns zeros and has failed.
+// bits reads a bit string. After its end it returns zeros and sets failed.
 type bits struct {
 	data   []byte
 	at     int

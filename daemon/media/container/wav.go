@@ -16,36 +16,36 @@ const (
 	wavExtensible = 0xfffe
 	wavMaxRate    = 192000
 	wavMinRate    = 4000
-	wavMaxChunk   = 1 << 20 // of chunks that are passed over or read whole
+	wavMaxChunk   = 1 << 20 // of chunks that are skipped or read completely
 	wavHeaderSize = 44
-	// wavUnknown is the size of a stream whose end is not known.
+	// wavUnknown is the size of a stream of unknown length.
 	wavUnknown = math.MaxUint32
-	// wavEndless is from where on a size says the same: programs that write to a pipe
-	// put a number of about 2 GiB there.
+	// wavEndless is the size from which on the length counts as unknown: programs that
+	// write to a pipe use a number of about 2 GiB.
 	wavEndless = 0x7f000000
-	// wavBlock is how many bytes of samples are converted at a time.
+	// wavBlock is the number of bytes converted at a time.
 	wavBlock = 4096
 )
 
-// WAVReader reads sound of any of the usual sample formats as signed 16-bit PCM.
+// WAVReader reads sound in all common sample formats as signed 16-bit PCM.
 type WAVReader struct {
 	r      io.Reader
 	sample wavSample
-	raw    []byte // of samples that are being converted
-	ready  []byte // converted and not read
-	err    error  // comes after ready
+	raw    []byte // samples to convert
+	ready  []byte // converted and not read yet
+	err    error  // result after ready is empty
 	// Rate is in Hz; Channels is 1 to 8.
 	Rate, Channels int
 }
 
-// wavSample is one format of samples.
+// wavSample is a sample format.
 type wavSample struct {
 	size    int // bytes
 	convert func(b []byte) int16
 }
 
-// wavSampleOf returns the format of a kind and a number of bits; false for one
-// that is not known.
+// wavSampleOf returns the sample format for a kind and a number of bits, or false if it is
+// unknown.
 func wavSampleOf(kind, bits uint16) (wavSample, bool) {
 	switch {
 	case kind == wavPCM && bits == 8: // unsigned, unlike all others
@@ -68,7 +68,7 @@ func wavSampleOf(kind, bits uint16) (wavSample, bool) {
 	return wavSample{}, false
 }
 
-// fromFloat converts a sample of -1 to 1; what is beyond, and no number, is cut.
+// fromFloat converts a sample from -1 to 1. It clips values outside, and converts NaN to 0.
 func fromFloat(v float64) int16 {
 	if math.IsNaN(v) {
 		return 0
@@ -76,9 +76,9 @@ func fromFloat(v float64) int16 {
 	return int16(max(min(math.Round(v*(math.MaxInt16+1)), math.MaxInt16), math.MinInt16))
 }
 
-// fromALaw expands a sample of ITU-T G.711, table 1a.
+// fromALaw decodes a sample (ITU-T G.711, table 1a).
 func fromALaw(c byte) int16 {
-	c ^= 0x55 // even bits are inverted on the line
+	c ^= 0x55 // even bits are inverted
 	mantissa, segment := int16(c&0x0f), c>>4&7
 	v := mantissa<<4 + 8
 	if segment > 0 {
@@ -90,7 +90,7 @@ func fromALaw(c byte) int16 {
 	return v
 }
 
-// fromMuLaw expands a sample of ITU-T G.711, table 2a.
+// fromMuLaw decodes a sample (ITU-T G.711, table 2a).
 func fromMuLaw(c byte) int16 {
 	const bias = 0x84
 	c = ^c
@@ -101,9 +101,9 @@ func fromMuLaw(c byte) int16 {
 	return v
 }
 
-// NewWAVReader reads the headers up to the samples. It fails with [ErrFormat]
-// unless the stream is WAV with PCM of 8, 16, 24 or 32 bits, floating point of 32
-// or 64 bits, A-law or mu-law.
+// NewWAVReader reads the headers up to the samples. It fails with [ErrFormat] unless the
+// stream is WAV with PCM of 8, 16, 24 or 32 bits, floating point of 32 or 64 bits, A-law or
+// mu-law.
 func NewWAVReader(r io.Reader) (*WAVReader, error) {
 	var riff [12]byte
 	if _, err := io.ReadFull(r, riff[:]); err != nil {
@@ -146,8 +146,8 @@ func NewWAVReader(r io.Reader) (*WAVReader, error) {
 	return nil, fmt.Errorf("WAV file with too many chunks: %w", ErrFormat)
 }
 
-// wavData reads as many bytes as a header announces, and fails with
-// [io.ErrUnexpectedEOF] if there are fewer.
+// wavData reads as many bytes as the header states, and fails with [io.ErrUnexpectedEOF] if
+// there are fewer.
 type wavData struct {
 	r    io.Reader
 	left int64
@@ -185,9 +185,9 @@ func (w *WAVReader) format(c []byte) error {
 	return nil
 }
 
-// Read returns the samples as 16-bit PCM: interleaved, two bytes each, little
-// endian. A sample that is cut off at the end is dropped. It fails with
-// [io.ErrUnexpectedEOF] if there are fewer than the header announces.
+// Read returns the samples as 16-bit PCM: interleaved, two bytes each, little endian. It
+// drops an incomplete sample at the end. It fails with [io.ErrUnexpectedEOF] if there is
+// less data than the header states.
 func (w *WAVReader) Read(p []byte) (int, error) {
 	for len(w.ready) == 0 {
 		if w.err != nil {
@@ -203,7 +203,8 @@ func (w *WAVReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill converts what can be read at once: a live stream is not waited for.
+// fill converts the samples that can be read without blocking again, so that a live stream
+// is not delayed.
 func (w *WAVReader) fill() {
 	if w.raw == nil {
 		w.raw = make([]byte, 0, wavBlock)
@@ -227,7 +228,7 @@ type WAVWriter struct {
 	bytes int64
 }
 
-// NewWAVWriter makes a writer of mono sound at a rate in Hz.
+// NewWAVWriter returns a writer for mono sound at a rate in Hz.
 func NewWAVWriter(w io.Writer, rate int) *WAVWriter { return &WAVWriter{w: w, rate: rate} }
 
 // Write appends samples.
@@ -246,7 +247,7 @@ func (w *WAVWriter) Write(samples []int16) error {
 	return nil
 }
 
-// Close writes the sizes into the header where the output can seek.
+// Close writes the sizes into the header if the output can seek.
 func (w *WAVWriter) Close() error {
 	if w.bytes == 0 {
 		if _, err := w.w.Write(wavHeader(w.rate, 0)); err != nil {
