@@ -49,7 +49,7 @@ func openCamera(o SourceOptions) (Source, error) {
 		return nil, err
 	}
 	slices.Sort(paths)
-	errs := []error{fmt.Errorf("no camera that works: %w", ErrUnsupported)}
+	errs := []error{fmt.Errorf("no working camera: %w", ErrUnsupported)}
 	for _, p := range paths {
 		c, err := openCameraAt(p, o)
 		if err == nil {
@@ -83,7 +83,7 @@ func (c *camera) start(o SourceOptions) error {
 		return err
 	}
 	if got != pixel || w == 0 || h == 0 || w > maxWidth || h > maxHeight {
-		return fmt.Errorf("pictures of another form: %w", ErrUnsupported)
+		return fmt.Errorf("unsupported picture format: %w", ErrUnsupported)
 	}
 	if c.decode, err = frame.NewDecoder(name); err != nil {
 		return err

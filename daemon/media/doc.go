@@ -32,7 +32,7 @@ var (
 	ErrFormat = errors.New("malformed media")
 	// ErrRefused: the peer does not accept the media of a source, or sends none that a
 	// sink accepts.
-	ErrRefused = errors.New("not taken by the peer")
+	ErrRefused = errors.New("refused by the peer")
 	// ErrKeys: keys were set twice, or the state does not allow it.
 	ErrKeys = errors.New("call keys cannot be set")
 )

@@ -107,7 +107,7 @@ func mkvTrack(c Codec, frame []byte) (container.MKVTrack, error) {
 		w, h := container.H264Size(frame)
 		private := container.AVCConfig(frame)
 		if w == 0 || private == nil {
-			return container.MKVTrack{}, fmt.Errorf("parameter sets of the pictures: %w", ErrFormat)
+			return container.MKVTrack{}, fmt.Errorf("missing parameter sets: %w", ErrFormat)
 		}
 		return container.MKVTrack{Codec: "V_MPEG4/ISO/AVC", Private: private, Width: w, Height: h}, nil
 	}

@@ -16,7 +16,7 @@ const (
 // Errors of [queue.Write] for a frame that was dropped.
 var (
 	errQueueFull = errors.New("the reader is too slow")
-	errQueueKey  = errors.New("waits for a key frame after others were left out")
+	errQueueKey  = errors.New("waiting for a key frame after dropped frames")
 )
 
 // queue buffers frames for a sink whose Write may block: a stream, a FIFO, or a player that

@@ -104,13 +104,13 @@ func (r *recording) failed(err error) error {
 func (r *recording) report() string {
 	switch {
 	case r.temp == "":
-		return fmt.Sprintf("nothing came for %s: the file was not made", filepath.Join(r.dir, r.name))
+		return fmt.Sprintf("nothing was received for %s: the file was not created", filepath.Join(r.dir, r.name))
 	case r.empty:
-		return fmt.Sprintf("nothing could be written to %s: the file was not made", filepath.Join(r.dir, r.name))
+		return fmt.Sprintf("nothing could be written to %s: the file was not created", filepath.Join(r.dir, r.name))
 	case r.used == "":
 		return "" // the error of finish says where it is
 	case r.broken:
-		return fmt.Sprintf("the recording in %s ends where it failed", filepath.Join(r.dir, r.used))
+		return fmt.Sprintf("the recording in %s is incomplete", filepath.Join(r.dir, r.used))
 	case r.used != r.name:
 		return fmt.Sprintf("the recording is in %s, because %s exists", filepath.Join(r.dir, r.used), r.name)
 	}

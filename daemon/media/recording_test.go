@@ -67,7 +67,7 @@ func TestRecordingThatFails(t *testing.T) {
 		report string
 	}{
 		"at once": {0, "nothing could be written"},
-		"later":   {50, "ends where it failed"},
+		"later":   {50, "is incomplete"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

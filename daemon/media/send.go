@@ -191,7 +191,7 @@ func (t *outTrack) send(ctx context.Context) error {
 	for sent := 0; ; sent++ {
 		f, err := t.source.Next(ctx)
 		if errors.Is(err, io.EOF) && sent == 0 {
-			return fmt.Errorf("it holds no %s: %w", t.source.Codec().Kind(), ErrFormat)
+			return fmt.Errorf("it contains no %s: %w", t.source.Codec().Kind(), ErrFormat)
 		}
 		if err != nil {
 			return err
@@ -202,7 +202,7 @@ func (t *outTrack) send(ctx context.Context) error {
 		}
 		if f = t.afterMute(f); f.Data != nil {
 			if p.codec == Opus && len(f.Data) > maxPayload {
-				return fmt.Errorf("a packet of sound has %d bytes, a packet of a call holds %d: %w", len(f.Data), maxPayload, ErrFormat)
+				return fmt.Errorf("a packet of sound has %d bytes, but a packet of a call has room for %d: %w", len(f.Data), maxPayload, ErrFormat)
 			}
 			if err := p.write(f, at); err != nil && ctx.Err() == nil {
 				t.session.log.Debug("send media", "error", err)

@@ -186,13 +186,13 @@ func (s *Session) anythingLeft() error {
 	if len(s.refused) < len(s.out)+len(s.in) {
 		return nil
 	}
-	return fmt.Errorf("nothing that one side sends is taken by the other: %w", ErrRefused)
+	return fmt.Errorf("neither side accepts what the other sends: %w", ErrRefused)
 }
 
 // codecList lists codecs for users.
 func codecList(list []Codec) string {
 	if len(list) == 0 {
-		return "a codec that is not known here"
+		return "an unknown codec"
 	}
 	var names []string
 	for _, c := range list {
@@ -216,7 +216,7 @@ func (s *Session) setRemote(kind webrtc.SDPType, remote string, fingerprint []by
 	}
 	if s.fingerprint != nil && subtle.ConstantTimeCompare(s.fingerprint, fingerprint) != 1 {
 		s.mu.Unlock()
-		return fmt.Errorf("another fingerprint within one call: %w", ErrFingerprint)
+		return fmt.Errorf("the fingerprint changed within one call: %w", ErrFingerprint)
 	}
 	s.fingerprint = slices.Clone(fingerprint)
 	if kind == webrtc.SDPTypeOffer && s.remoteSet {
@@ -243,7 +243,7 @@ func (s *Session) setRemote(kind webrtc.SDPType, remote string, fingerprint []by
 	s.mu.Unlock()
 	for _, c := range waiting {
 		if err := s.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: c}); err != nil {
-			s.log.Debug("candidate of the peer is not usable")
+			s.log.Debug("peer's candidate rejected")
 		}
 	}
 	return nil

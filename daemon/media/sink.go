@@ -48,7 +48,7 @@ func openSink(kind Kind, spec string, o SinkOptions) (Sink, error) {
 		return nullSink{}, nil
 	case SpecDevice:
 		if kind == Video {
-			return nil, fmt.Errorf("there is no window of our own, use a player: %w", ErrUnsupported)
+			return nil, fmt.Errorf("video cannot go to a device, use a player: %w", ErrUnsupported)
 		}
 		return openSpeaker()
 	case SpecStream:
@@ -214,7 +214,7 @@ func (o *output) Close() error {
 func takes(kind Kind, f Format) ([]Codec, error) {
 	switch {
 	case f == "":
-		return nil, fmt.Errorf("its name does not say what it is, end it in .ogg, .wav, .ivf, .h264 or .mkv: %w", ErrUnsupported)
+		return nil, fmt.Errorf("its name does not indicate a format: end it in .ogg, .wav, .ivf, .h264 or .mkv: %w", ErrUnsupported)
 	case kind == Audio && (f == Ogg || f == WAV || f == S16LE || f == Matroska || f == WebM):
 		return []Codec{Opus}, nil
 	case kind == Video && f == AnnexB:

@@ -201,7 +201,7 @@ func (s *streamSource) lookThrough(r io.Reader) error {
 			}
 		}
 		if _, err = io.ReadFull(samples, one[:]); err != nil {
-			return fmt.Errorf("no sound in it: %w", ErrFormat)
+			return fmt.Errorf("it contains no sound: %w", ErrFormat)
 		}
 		_, err = io.Copy(io.Discard, samples) // are there as many as announced?
 		return err
@@ -215,7 +215,7 @@ func (s *streamSource) lookThrough(r io.Reader) error {
 	for n := 0; err == nil; n++ {
 		if _, err = next(); errors.Is(err, io.EOF) {
 			if n == 0 {
-				return fmt.Errorf("nothing in it: %w", ErrFormat)
+				return fmt.Errorf("it contains nothing: %w", ErrFormat)
 			}
 			return nil
 		}
@@ -238,7 +238,7 @@ func codecOfFormat(f Format) Codec {
 func checkFormat(kind Kind, f Format) error {
 	switch f {
 	case "":
-		return fmt.Errorf("its name does not say what it is, end it in .ivf, .h264, .ogg or .wav: %w", ErrUnsupported)
+		return fmt.Errorf("its name does not indicate a format: end it in .ivf, .h264, .ogg or .wav: %w", ErrUnsupported)
 	case Matroska, WebM:
 		return fmt.Errorf("%s can be written only: %w", f, ErrUnsupported)
 	case IVF, AnnexB, Ogg, WAV, S16LE:

@@ -155,7 +155,7 @@ func fitting(data []byte) ([][]byte, error) {
 	parts := splitOpus(data)
 	for _, part := range parts {
 		if len(part) > maxPayload {
-			return nil, fmt.Errorf("%w: a frame of sound has %d bytes and a packet of a call holds %d; encode it with a lower bit rate",
+			return nil, fmt.Errorf("%w: a frame of sound has %d bytes, but a packet of a call has room for %d; encode it with a lower bit rate",
 				container.ErrFormat, len(part), maxPayload)
 		}
 	}
@@ -228,7 +228,7 @@ func (s *streamSource) read() (Frame, error) {
 	case errors.Is(err, container.ErrFormat):
 		err = fmt.Errorf("%w: %w", ErrFormat, err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		err = fmt.Errorf("it is cut off (%w): %w", err, ErrFormat)
+		err = fmt.Errorf("it is truncated (%w): %w", err, ErrFormat)
 	}
 	return f, err
 }

@@ -55,7 +55,7 @@ const (
 	// mkvClusterSpan is the duration of a cluster. Block times are relative to it and have
 	// 16 bits, in milliseconds.
 	mkvClusterSpan = 5 * time.Second
-	// opusSeekPreRoll is what a decoder needs after a seek (RFC 7845, section 4.6).
+	// opusSeekPreRoll is the sound that a decoder needs before a seek position (RFC 7845, section 4.6).
 	opusSeekPreRoll = 80 * time.Millisecond
 )
 

@@ -16,7 +16,7 @@ const (
 	oggContinued  = 1
 	oggFirst      = 2
 	oggLast       = 4
-	// opusPreSkip is what a decoder drops at the start: libopus looks ahead 6.5 ms, at 48
+	// opusPreSkip is the number of samples that a decoder drops at the start: libopus looks ahead 6.5 ms, at 48
 	// kHz.
 	opusPreSkip = 312
 	// opusRate is the rate of granule positions in Hz.
@@ -72,7 +72,7 @@ func (o *OggReader) link() error {
 		return fmt.Errorf("read Ogg tags (%w): %w", noEOF(err), ErrFormat)
 	}
 	if !bytes.HasPrefix(tags, []byte("OpusTags")) {
-		return fmt.Errorf("no tags in an Ogg file: %w", ErrFormat)
+		return fmt.Errorf("Ogg file without tags: %w", ErrFormat)
 	}
 	return nil
 }
