@@ -29,7 +29,7 @@ var (
 	// ErrNoServer means that a directory contains no server.
 	ErrNoServer = errors.New("there is no server in this directory")
 	// ErrRunning means that another server runs on the directory.
-	ErrRunning = errors.New("another server runs on this directory")
+	ErrRunning = errors.New("another server is running on this directory")
 )
 
 // lock takes the directory's lock, so that only one server runs on it. The kernel releases the lock

@@ -23,7 +23,7 @@ func Explain(err error) (hint string, theirs bool) {
 	case errors.Is(err, ErrInUse):
 		return "name an empty or a new directory with --data", true
 	case errors.Is(err, ErrNoServer):
-		return "secmsg serverd init --domain DOMAIN --data DIR makes one", true
+		return "create one with: secmsg serverd init --domain DOMAIN --data DIR", true
 	case errors.Is(err, ErrRunning), errors.Is(err, identity.ErrFormat), errors.Is(err, store.ErrTooNew):
 		return "", true
 	}

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // splitPeers reads PEER[,PEER...]; a peer named twice counts once.
@@ -88,4 +91,29 @@ func oneOf(flag, value string, allowed ...string) error {
 		}
 	}
 	return usagef("%s: %q is not one of %s", flag, value, strings.Join(allowed, ", "))
+}
+
+// flagText describes an error of the flag parser without the names of Go functions
+// that it quotes.
+func flagText(err error) string {
+	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return fmt.Sprintf("--%s needs a value", missing.GetFlag().Name)
+	}
+	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err.Error()
+	}
+	name, value := bad.GetFlag().Name, bad.GetValue()
+	switch kind := bad.GetFlag().Value.Type(); kind {
+	case "bool":
+		return fmt.Sprintf("--%s: %q is neither true nor false", name, value)
+	case "int":
+		return fmt.Sprintf("--%s: %q is not a whole number", name, value)
+	case "duration":
+		if _, err := time.ParseDuration(value + "s"); err == nil {
+			return fmt.Sprintf("--%s: %q needs a unit, such as %ss", name, value, value)
+		}
+		return fmt.Sprintf("--%s: %q is not a duration (example: 10m)", name, value)
+	}
+	return err.Error()
 }

@@ -40,7 +40,7 @@ func newRootCommand(a *app) *cobra.Command {
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%v", err).WithHint("%s --help", cmd.CommandPath())
+		return usagef("%s", flagText(err)).WithHint("%s --help", cmd.CommandPath())
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpTemplate(helpTemplate())

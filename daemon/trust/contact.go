@@ -116,7 +116,7 @@ func find(tx *store.Tx, account store.AccountID, addr identity.Address) (store.C
 }
 
 func unknown(addr identity.Address) error {
-	return local.Errorf(local.CodeNotFound, "nothing is known of %s", addr)
+	return local.Errorf(local.CodeNotFound, "%s is not a contact, and has not written to you", addr)
 }
 
 func (t *Trust) describe(tx *store.Tx, c store.Contact, addr identity.Address) (local.Contact, error) {
