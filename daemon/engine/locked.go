@@ -66,26 +66,23 @@ func (e *Engine) queueLocked(ctx context.Context, p local.SendParams) (local.Sen
 // moveLocked moves the sends that were queued while the profile was locked to the
 // outbox.
 func (e *Engine) moveLocked() error {
-	more := false
-	err := e.update(func(tx *store.Tx) error {
-		more = false
+	more, err := inTx(e, func(tx *store.Tx) (more bool, err error) {
 		if tx.Locked() {
-			return nil
+			return false, nil
 		}
 		list, err := tx.LockedSends(e.account, lockedBatch)
 		if err != nil {
-			return err
+			return false, err
 		}
-		more = len(list) == lockedBatch
 		for _, l := range list {
 			if err := e.moveSend(tx, l); err != nil {
-				return err
+				return false, err
 			}
 			if err := tx.DeleteLockedSend(l.Ord); err != nil {
-				return err
+				return false, err
 			}
 		}
-		return nil
+		return len(list) == lockedBatch, nil
 	})
 	if more {
 		e.at(taskLocked, 0)

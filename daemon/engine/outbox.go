@@ -97,52 +97,53 @@ func (e *Engine) hurry(peer store.PeerID) {
 // CancelOutbox withdraws a message that was never sealed. A message that was handed
 // to the server may have arrived, and cannot be withdrawn: a usage error.
 func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult, error) {
-	var out local.SendResult
-	err := e.do(ctx, func() error {
-		return e.update(func(tx *store.Tx) error {
-			m, err := e.history.OwnMessage(tx, id)
-			if err != nil {
-				return err
-			}
-			o, err := tx.OutgoingHead(e.account, m.ID)
-			if err != nil && !isNotFound(err) {
-				return err
-			}
-			if history.ShownState(m.State, m.Reason) == local.StateCancelled {
-				out, err = e.history.SendResult(tx, m)
-				out.Error, out.Changed = nil, new(bool)
-				return err
-			}
-			switch m.State {
-			case local.StateFailed, local.StateExpired, local.StateDelivered, local.StateRead:
-				return local.Errorf(local.CodeUsage, "the message is %s, so it cannot be cancelled", m.State)
-			}
-			if err != nil || o.Phase != store.PhaseQueued && o.Phase != store.PhaseHeld && o.Phase != store.PhaseUploading {
-				return local.Errorf(local.CodeUsage, "the message is %s and may already be on the server, so it cannot be cancelled", m.State)
-			}
-			sealed, err := tx.EnvelopesOf(e.account, m.ID)
-			if err != nil {
-				return err
-			}
-			for _, env := range sealed {
-				if env.Status == store.EnvelopePending && o.Phase == store.PhaseHeld && o.Reason == history.ReasonRequest {
-					return local.Errorf(local.CodeUsage, "the message is encrypted and waits until your request is accepted, so it cannot be cancelled")
-				}
-				if env.Status != store.EnvelopeRejected {
-					return local.Errorf(local.CodeUsage, "the message may already be on the server, so it cannot be cancelled")
-				}
-			}
-			if err := e.history.Fail(tx, o, local.StateFailed, history.ReasonCancelled); err != nil {
-				return err
-			}
-			if m, err = tx.MessageHead(e.account, m.ID); err != nil {
-				return err
-			}
-			out, err = e.history.SendResult(tx, m)
-			changed := true
-			out.Error, out.Changed = nil, &changed // the caller wanted that: no error
-			return err
-		})
+	out, err := inActor(ctx, e, func() (local.SendResult, error) {
+		return inTx(e, func(tx *store.Tx) (local.SendResult, error) { return e.cancel(tx, id) })
 	})
 	return out, toLocal(err)
+}
+
+func (e *Engine) cancel(tx *store.Tx, id string) (out local.SendResult, err error) {
+	m, err := e.history.OwnMessage(tx, id)
+	if err != nil {
+		return out, err
+	}
+	o, err := tx.OutgoingHead(e.account, m.ID)
+	if err != nil && !isNotFound(err) {
+		return out, err
+	}
+	if history.ShownState(m.State, m.Reason) == local.StateCancelled {
+		out, err = e.history.SendResult(tx, m)
+		out.Error, out.Changed = nil, new(bool)
+		return out, err
+	}
+	switch m.State {
+	case local.StateFailed, local.StateExpired, local.StateDelivered, local.StateRead:
+		return out, local.Errorf(local.CodeUsage, "the message is %s, so it cannot be cancelled", m.State)
+	}
+	if err != nil || o.Phase != store.PhaseQueued && o.Phase != store.PhaseHeld && o.Phase != store.PhaseUploading {
+		return out, local.Errorf(local.CodeUsage, "the message is %s and may already be on the server, so it cannot be cancelled", m.State)
+	}
+	sealed, err := tx.EnvelopesOf(e.account, m.ID)
+	if err != nil {
+		return out, err
+	}
+	for _, env := range sealed {
+		if env.Status == store.EnvelopePending && o.Phase == store.PhaseHeld && o.Reason == history.ReasonRequest {
+			return out, local.Errorf(local.CodeUsage, "the message is encrypted and waits until your request is accepted, so it cannot be cancelled")
+		}
+		if env.Status != store.EnvelopeRejected {
+			return out, local.Errorf(local.CodeUsage, "the message may already be on the server, so it cannot be cancelled")
+		}
+	}
+	if err := e.history.Fail(tx, o, local.StateFailed, history.ReasonCancelled); err != nil {
+		return out, err
+	}
+	if m, err = tx.MessageHead(e.account, m.ID); err != nil {
+		return out, err
+	}
+	out, err = e.history.SendResult(tx, m)
+	changed := true
+	out.Error, out.Changed = nil, &changed // the caller wanted that: no error
+	return out, err
 }

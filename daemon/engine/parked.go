@@ -109,11 +109,10 @@ func (e *Engine) quarantine(tx *store.Tx, in *incoming) error {
 // again, those of each peer in the order of arrival. Peers that still await a
 // decision do not block others.
 func (e *Engine) openQuarantined() error {
-	more := false
-	err := e.update(func(tx *store.Tx) error {
+	more, err := inTx(e, func(tx *store.Tx) (more bool, err error) {
 		peers, err := tx.ParkedPeers(e.account, store.ParkedChanged)
 		if err != nil {
-			return err
+			return false, err
 		}
 		room := quarantineBatch
 		for _, peer := range peers {
@@ -122,26 +121,26 @@ func (e *Engine) openQuarantined() error {
 				continue
 			}
 			if err != nil {
-				return err
+				return false, err
 			}
 			if len(c.Changed) > 0 {
 				continue
 			}
 			list, err := tx.ParkedOf(e.account, peer, store.ParkedChanged, room+1)
 			if err != nil {
-				return err
+				return false, err
 			}
 			for _, p := range list[:min(len(list), room)] {
 				if err := e.openParked(tx, p); err != nil {
-					return err
+					return false, err
 				}
 			}
-			if more = len(list) > room; more {
-				return nil
+			if len(list) > room {
+				return true, nil
 			}
 			room -= len(list)
 		}
-		return nil
+		return false, nil
 	})
 	if more {
 		e.at(taskQuarantine, 0)
@@ -167,37 +166,33 @@ func (e *Engine) openParked(tx *store.Tx, p store.Parked) error {
 // Discard drops the quarantined envelopes of a peer whose key changed, and the held
 // messages to it.
 func (e *Engine) Discard(ctx context.Context, peer store.PeerID) error {
-	var gone []store.MessageID
-	err := e.do(ctx, func() error {
-		err := e.update(func(tx *store.Tx) error {
+	return toLocal(e.do(ctx, func() error {
+		gone, err := inTx(e, func(tx *store.Tx) (gone []store.MessageID, err error) {
 			list, err := tx.ParkedOf(e.account, peer, store.ParkedChanged, e.cfg.Quarantine)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			for _, p := range list {
 				if err := tx.DeleteParked(p.Ord); err != nil {
-					return err
+					return nil, err
 				}
 			}
 			rows, err := tx.OutgoingOf(e.account, peer, store.PhaseHeld)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			for i := range rows {
 				if err := e.history.Fail(tx, &rows[i], local.StateFailed, history.ReasonDiscarded); err != nil {
-					return err
+					return nil, err
 				}
 				if err := tx.DeleteOutgoing(e.account, rows[i].ID); err != nil {
-					return err
+					return nil, err
 				}
 				gone = append(gone, rows[i].ID)
 			}
-			return nil
+			return gone, nil
 		})
-		if err == nil {
-			e.window.dropMessages(gone)
-		}
+		e.window.dropMessages(gone)
 		return err
-	})
-	return toLocal(err)
+	}))
 }

@@ -36,12 +36,10 @@ func randomUpTo(limit time.Duration) time.Duration {
 // each. Non-contacts get no receipts; theirs stay pending until they expire or the
 // user accepts the peer.
 func (e *Engine) queueReceipts() error {
-	more := false
-	err := e.update(func(tx *store.Tx) error {
-		more = false
+	more, err := inTx(e, func(tx *store.Tx) (more bool, err error) {
 		peers, err := tx.OwedPeers(e.account)
 		if err != nil {
-			return err
+			return false, err
 		}
 		for _, p := range peers {
 			delivered, err := e.trust.DeliveredReceipts(tx, e.account, p)
@@ -52,22 +50,22 @@ func (e *Engine) queueReceipts() error {
 				continue
 			}
 			if err != nil {
-				return err
+				return false, err
 			}
 			if !delivered {
 				continue
 			}
 			read, err := e.trust.ReadReceipts(tx, e.account, p)
 			if err != nil {
-				return err
+				return false, err
 			}
 			full, err := e.queueReceiptsTo(tx, p, read)
 			if err != nil {
-				return err
+				return false, err
 			}
 			more = more || full
 		}
-		return nil
+		return more, nil
 	})
 	if more {
 		e.at(taskReceipts, 0)

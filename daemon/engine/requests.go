@@ -67,17 +67,15 @@ func (e *Engine) waitsForAcceptance(tx *store.Tx, o *store.Outgoing, p *peerStat
 // release looks at held messages again. Those that nothing holds back any longer
 // are queued, in order, or, if they were sealed before, sent as they are.
 func (e *Engine) release() error {
-	var flights []*flight
-	err := e.update(func(tx *store.Tx) error {
-		flights = nil
+	flights, err := inTx(e, func(tx *store.Tx) (flights []*flight, err error) {
 		peers, err := tx.HeldPeers(e.account)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, p := range peers {
 			rows, err := tx.OutgoingOf(e.account, p, store.PhaseHeld)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			for i := range rows {
 				f, err := e.releaseOne(tx, &rows[i])
@@ -85,12 +83,12 @@ func (e *Engine) release() error {
 					continue
 				}
 				if err != nil {
-					return err
+					return nil, err
 				}
 				flights = append(flights, f...)
 			}
 		}
-		return nil
+		return flights, nil
 	})
 	if err != nil {
 		return err

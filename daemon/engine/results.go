@@ -169,24 +169,22 @@ func (e *Engine) giveUp(p *pair) error {
 	if len(p.flights) == 0 || p.flights[0].filler {
 		return nil
 	}
-	head := p.flights[0]
-	var filler *flight
-	err := e.update(func(tx *store.Tx) error {
+	filler, err := inTx(e, func(tx *store.Tx) (*flight, error) {
 		for _, f := range p.flights[1:] {
 			if _, err := tx.AnswerEnvelope(e.account, f.key.id, f.key.device, store.EnvelopeRejected, int32(wire.Reason_REASON_QUOTA)); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		var err error
-		if filler, err = e.sealFiller(tx, head); err != nil {
-			return err
+		filler, err := e.sealFiller(tx, p.flights[0])
+		if err != nil {
+			return nil, err
 		}
 		for _, f := range p.flights {
 			if err := e.settle(tx, f.key.id); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		return nil
+		return filler, nil
 	})
 	if err != nil {
 		return err

@@ -20,40 +20,39 @@ const expireBatch = 100
 // work (accepted control content) are dropped silently.
 func (e *Engine) expire() error {
 	now := e.profileTime()
-	var gone []store.MessageID
-	var next int64
-	more := false
-	err := e.update(func(tx *store.Tx) error {
-		gone = nil
+	type expired struct {
+		gone []store.MessageID
+		next int64 // expiry
+	}
+	x, err := inTx(e, func(tx *store.Tx) (x expired, err error) {
 		rows, err := tx.OutgoingExpired(e.account, now.UnixMilli(), expireBatch)
 		if err != nil {
-			return err
+			return x, err
 		}
 		for i := range rows {
 			o := &rows[i]
 			if !o.Control {
 				if err := e.history.SetState(tx, o.ID, local.StateExpired, history.ReasonExpired); err != nil {
-					return err
+					return x, err
 				}
 			}
 			if err := tx.DeleteOutgoing(e.account, o.ID); err != nil {
-				return err
+				return x, err
 			}
-			gone = append(gone, o.ID)
+			x.gone = append(x.gone, o.ID)
 		}
-		more = len(rows) == expireBatch
-		next, err = tx.NextExpiry(e.account)
-		return err
+		x.next, err = tx.NextExpiry(e.account)
+		return x, err
 	})
 	if err != nil {
 		return err
 	}
-	e.window.dropMessages(gone)
+	e.window.dropMessages(x.gone)
 	switch {
-	case more:
+	case len(x.gone) == expireBatch:
 		e.at(taskExpire, 0)
-	case next > 0:
-		e.at(taskExpire, max(time.UnixMilli(next).Sub(now), time.Millisecond))
+	case x.next > 0:
+		e.at(taskExpire, max(time.UnixMilli(x.next).Sub(now), time.Millisecond))
 	}
 	return nil
 }
@@ -61,26 +60,24 @@ func (e *Engine) expire() error {
 // tellGaps reports counters that have been missing for GapAfter, each once.
 func (e *Engine) tellGaps() error {
 	now := e.profileTime()
-	var oldest int64
-	err := e.update(func(tx *store.Tx) error {
+	oldest, err := inTx(e, func(tx *store.Tx) (int64, error) {
 		gaps, err := tx.Gaps(e.account, now.Add(-e.cfg.GapAfter).UnixMilli())
 		if err != nil {
-			return err
+			return 0, err
 		}
 		for _, g := range gaps {
 			addr, err := history.PeerName(tx, g.Peer)
 			if err != nil {
-				return err
+				return 0, err
 			}
 			if err := e.tellGap(tx, g, addr); err != nil {
-				return err
+				return 0, err
 			}
 			if err := tx.GapTold(e.account, g); err != nil {
-				return err
+				return 0, err
 			}
 		}
-		oldest, err = tx.OldestGap(e.account)
-		return err
+		return tx.OldestGap(e.account)
 	})
 	if err != nil {
 		return err
