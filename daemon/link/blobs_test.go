@@ -429,7 +429,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		dials.Add(1)
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}
-	c = NewClient(e, c.account, c.device, c.signer)
+	c = NewClient(e, c.account, *c.device.Load(), c.signer)
 	defer c.Close()
 	const lanes, rounds = 4, 10
 	round := func(ctx context.Context) error {

@@ -53,7 +53,8 @@ func New(o Options) *Link {
 
 // Run maintains the connections until ctx ends, or until the server answers that this copy
 // of the device is outdated or revoked. In the second case it notifies the handler and
-// returns a *ByeError. All goroutines have ended when it returns.
+// returns a *ByeError. All goroutines have ended when it returns. It may be
+// called again after it has returned, also as another device; see [Client.SetDevice].
 func (l *Link) Run(ctx context.Context) error {
 	defer l.Client.Close()
 	wait := newWaiter(l.timing, l.network)

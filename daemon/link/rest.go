@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"secmsg/crypto/key"
@@ -40,7 +41,6 @@ type Client struct {
 	endpoint Endpoint
 	timing   Timing
 	account  string
-	device   key.DeviceID
 	signer   Signer
 	hostPort string // HOST:PORT
 	base     string // https://HOST:PORT
@@ -49,6 +49,8 @@ type Client struct {
 	store    *http.Client // parts of blobs in another store
 
 	tokens map[wire.Role]*token // one token for each role; the map is constant
+
+	device atomic.Pointer[key.DeviceID] // see SetDevice
 }
 
 // NewClient returns a client for a device. Account, device and signer may be zero for a
@@ -56,12 +58,13 @@ type Client struct {
 func NewClient(e Endpoint, account string, device key.DeviceID, signer Signer) *Client {
 	hostPort, _ := e.address()
 	c := &Client{
-		endpoint: e, timing: e.Timing.withDefaults(), account: account, device: device, signer: signer,
+		endpoint: e, timing: e.Timing.withDefaults(), account: account, signer: signer,
 		hostPort: hostPort, base: "https://" + hostPort,
 		tokens: map[wire.Role]*token{
 			wire.RoleAPI: newToken(), wire.RoleContact: newToken(), wire.RoleReplica: newToken(),
 		},
 	}
+	c.device.Store(&device)
 	pinned := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		conn, _, err := e.dial(ctx)
 		return conn, err
@@ -79,6 +82,10 @@ func NewClient(e Endpoint, account string, device key.DeviceID, signer Signer) *
 	})
 	return c
 }
+
+// SetDevice makes the client that of another device of the account, whose key the signer
+// has from now on. Tokens of the previous device are not used any longer.
+func (c *Client) SetDevice(device key.DeviceID) { c.device.Store(&device) }
 
 // newHTTP returns a client without redirects and cookies. It uses only the endpoint's
 // proxy: the user decides who may see a connection, not the environment in which the daemon

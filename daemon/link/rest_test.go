@@ -38,7 +38,7 @@ func TestTokenRoles(t *testing.T) {
 		t.Error("a token for an unknown role")
 	}
 	// A device key of another account gets no token.
-	other := NewClient(f.endpoint(), "alice", c.device, &realDevice{addr: f.addr, device: key.GenerateSigning(), id: f.id})
+	other := NewClient(f.endpoint(), "alice", *c.device.Load(), &realDevice{addr: f.addr, device: key.GenerateSigning(), id: f.id})
 	defer other.Close()
 	if _, err := other.Token(t.Context(), wire.RoleAPI); KindOf(err) != KindRefused {
 		t.Errorf("error %v", err)
@@ -206,4 +206,20 @@ func TestAnswersOutOfBoundsAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestSetDevice lets a client go on as another device: it uses no token of the first one.
+func TestSetDevice(t *testing.T) {
+	f := newFake(t, newRealm(t))
+	c := client(t, f)
+	_, err := c.Token(t.Context(), wire.RoleAPI)
+	check(t, err)
+	first := f.id
+	c.SetDevice(key.DeviceID{9})
+	if _, err := c.Token(t.Context(), wire.RoleAPI); KindOf(err) != KindRefused {
+		t.Errorf("a token for a device that the server does not know: %v", err)
+	}
+	c.SetDevice(first)
+	_, err = c.Token(t.Context(), wire.RoleAPI)
+	check(t, err)
 }

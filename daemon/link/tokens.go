@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"secmsg/crypto/key"
 	"secmsg/rpc/wire"
 )
 
@@ -17,6 +18,7 @@ const tokenMargin = 30 * time.Second
 // that concurrent callers wait for it instead of requesting their own.
 type token struct {
 	sem     chan struct{} // capacity 1
+	device  key.DeviceID  // that bought it; guarded by sem
 	value   string        // guarded by sem
 	expires time.Time     // guarded by sem; monotonic
 }
@@ -36,22 +38,22 @@ func (c *Client) Token(ctx context.Context, role wire.Role) (string, error) {
 	case <-ctx.Done():
 		return "", fmt.Errorf("token: %w", context.Cause(ctx))
 	}
-	if t.value != "" && time.Until(t.expires) > tokenMargin {
+	device := *c.device.Load()
+	if t.value != "" && t.device == device && time.Until(t.expires) > tokenMargin {
 		return t.value, nil
 	}
-	bought, err := c.buyToken(ctx, role)
+	bought, err := c.buyToken(ctx, role, device.String())
 	if err != nil {
 		return "", err
 	}
 	// Use the difference of the server's two times: its clock may differ from ours.
 	life := time.Duration(min(max(bought.ExpiresMS-bought.TimeMS, 0), wire.TokenLife.Milliseconds())) * time.Millisecond
-	t.value, t.expires = bought.Token, time.Now().Add(life)
+	t.device, t.value, t.expires = device, bought.Token, time.Now().Add(life)
 	return t.value, nil
 }
 
-func (c *Client) buyToken(ctx context.Context, role wire.Role) (wire.Token, error) {
+func (c *Client) buyToken(ctx context.Context, role wire.Role, device string) (wire.Token, error) {
 	var challenged wire.Challenged
-	device := c.device.String()
 	err := c.call(ctx, http.MethodPost, "/v1/challenges", wire.Challenge{Account: c.account, Device: device}, &challenged)
 	if err != nil {
 		return wire.Token{}, fmt.Errorf("token: %w", err)
