@@ -82,7 +82,10 @@ type Unwanted struct{ Peer string }
 // NetworkChanged: this device has new addresses.
 type NetworkChanged struct{}
 
-// Shutdown ends all calls.
+// Suspend ends all calls, because the device may not connect for now. New calls may follow.
+type Suspend struct{}
+
+// Shutdown ends all calls, for good.
 type Shutdown struct{}
 
 // Described is the result of MakeOffer or MakeAnswer.
@@ -138,6 +141,7 @@ func (Expired) event()        {}
 func (KeyChanged) event()     {}
 func (Unwanted) event()       {}
 func (NetworkChanged) event() {}
+func (Suspend) event()        {}
 func (Shutdown) event()       {}
 func (Described) event()      {}
 func (Restarted) event()      {}

@@ -76,8 +76,11 @@ func anyEvent(r *rand.Rand, armed map[[17]byte]Expired) Event {
 		case 1:
 			return Unwanted{Peer: peer}
 		case 2:
-			if r.IntN(8) == 0 {
+			switch r.IntN(16) {
+			case 0, 1:
 				return Shutdown{}
+			case 2:
+				return Suspend{}
 			}
 		}
 		return NetworkChanged{}

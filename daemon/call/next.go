@@ -49,8 +49,10 @@ func Next(s State, e Event) (State, []Effect) {
 				m.searchPath(c)
 			}
 		}
-	case Shutdown:
-		m.closed = true
+	case Suspend, Shutdown:
+		if _, forGood := e.(Shutdown); forGood {
+			m.closed = true
+		}
 		for _, id := range m.ids() {
 			c := m.Find(id)
 			m.end(c, local.CallDaemonRestart, "", farewell(c))

@@ -40,7 +40,6 @@ const (
 // Service runs the calls of an account on this device.
 type Service struct {
 	// constant
-	self     Device
 	signals  Signals
 	media    Media
 	logger   *slog.Logger
@@ -54,6 +53,7 @@ type Service struct {
 	work     context.Context // context of workers
 
 	// owned by the loop
+	self    Device
 	state   State
 	live    map[ID]*live
 	waiters []*waiter
@@ -208,6 +208,22 @@ func (s *Service) endChanged() {
 	for peer := range peers {
 		s.step(KeyChanged{Peer: peer})
 	}
+}
+
+// Suspend ends all calls, because the device may not connect for now.
+func (s *Service) Suspend(ctx context.Context) error {
+	return s.do(ctx, func() error {
+		s.step(Suspend{})
+		return nil
+	})
+}
+
+// Resume makes later calls those of a device. It follows Suspend.
+func (s *Service) Resume(ctx context.Context, self Device) error {
+	return s.do(ctx, func() error {
+		s.self = self
+		return nil
+	})
 }
 
 // NetworkChanged restarts ICE in all calls. It never blocks.

@@ -405,6 +405,7 @@ func TestEnds(t *testing.T) {
 		{"the caller's daemon is killed", func(_ *world, a, _ *node, _ ID) { a.crash() }, time.Minute, "", local.CallHangup, true, false},
 		{"the caller's daemon is killed while it rings", func(_ *world, a, _ *node, _ ID) { a.crash() }, time.Minute, "", local.CallCancelled, false, false},
 		{"the caller's daemon stops", func(_ *world, a, _ *node, _ ID) { a.step(Shutdown{}) }, time.Second, local.CallDaemonRestart, local.CallHangup, true, false},
+		{"the caller's device is suspended", func(_ *world, a, _ *node, _ ID) { a.step(Suspend{}) }, time.Second, local.CallDaemonRestart, local.CallHangup, true, false},
 		{"the peer's key changes while it rings", func(_ *world, _, b *node, _ ID) { b.step(KeyChanged{Peer: "alice@x"}) }, time.Second, "", local.CallIdentity, false, false},
 		{"the caller sees the key change", func(_ *world, a, _ *node, id ID) { a.step(Unsendable{ID: id, Identity: true}) }, time.Second, local.CallIdentity, "", false, false},
 		{"both vanish from each other", func(w *world, _, _ *node, id ID) { w.loss = 1; w.breaks(id) }, 2 * time.Minute, local.CallFailed, local.CallFailed, true, false},
