@@ -11,57 +11,82 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// blobs are a server's blobs as the files service knows them.
-type blobs struct{ c *link.Client }
+// blobs adapts an account's link to the file transfers. While the device may not
+// be used, every request fails, and transfers wait.
+type blobs struct{ a *Account }
 
 // CreateBlob implements files.Blobs.
 func (b blobs) CreateBlob(ctx context.Context, c wire.CreateBlob) (wire.Blob, error) {
-	out, err := b.c.CreateBlob(ctx, c)
+	if err := b.a.offline(); err != nil {
+		return wire.Blob{}, err
+	}
+	out, err := b.a.Link.CreateBlob(ctx, c)
 	return out, blobError(err)
 }
 
 // BlobTickets implements files.Blobs.
 func (b blobs) BlobTickets(ctx context.Context, id string, parts []wire.BlobPart) ([]wire.BlobTicket, error) {
-	out, err := b.c.BlobTickets(ctx, id, parts)
+	if err := b.a.offline(); err != nil {
+		return nil, err
+	}
+	out, err := b.a.Link.BlobTickets(ctx, id, parts)
 	return out, blobError(err)
 }
 
 // PutPart implements files.Blobs.
 func (b blobs) PutPart(ctx context.Context, t wire.BlobTicket, size int64, content io.ReaderAt) (string, error) {
-	etag, err := b.c.PutPart(ctx, t, size, content)
+	if err := b.a.offline(); err != nil {
+		return "", err
+	}
+	etag, err := b.a.Link.PutPart(ctx, t, size, content)
 	return etag, blobError(err)
 }
 
 // CompleteBlob implements files.Blobs.
 func (b blobs) CompleteBlob(ctx context.Context, id string, parts []wire.BlobPart) (wire.Blob, error) {
-	out, err := b.c.CompleteBlob(ctx, id, parts)
+	if err := b.a.offline(); err != nil {
+		return wire.Blob{}, err
+	}
+	out, err := b.a.Link.CompleteBlob(ctx, id, parts)
 	return out, blobError(err)
 }
 
 // GetBlob implements files.Blobs.
 func (b blobs) GetBlob(ctx context.Context, id string) (wire.Blob, error) {
-	out, err := b.c.GetBlob(ctx, id)
+	if err := b.a.offline(); err != nil {
+		return wire.Blob{}, err
+	}
+	out, err := b.a.Link.GetBlob(ctx, id)
 	return out, blobError(err)
 }
 
 // DeleteBlob implements files.Blobs.
 func (b blobs) DeleteBlob(ctx context.Context, id string) error {
-	return blobError(b.c.DeleteBlob(ctx, id))
+	if err := b.a.offline(); err != nil {
+		return err
+	}
+	return blobError(b.a.Link.DeleteBlob(ctx, id))
 }
 
 // DownloadBlob implements files.Blobs.
 func (b blobs) DownloadBlob(ctx context.Context, id string) (wire.BlobDownload, error) {
-	out, err := b.c.DownloadBlob(ctx, id)
+	if err := b.a.offline(); err != nil {
+		return wire.BlobDownload{}, err
+	}
+	out, err := b.a.Link.DownloadBlob(ctx, id)
 	return out, blobError(err)
 }
 
 // GetRange implements files.Blobs.
 func (b blobs) GetRange(ctx context.Context, t wire.BlobTicket, offset int64, dst []byte) (int, error) {
-	n, err := b.c.GetRange(ctx, t, offset, dst)
+	if err := b.a.offline(); err != nil {
+		return 0, err
+	}
+	n, err := b.a.Link.GetRange(ctx, t, offset, dst)
 	return n, blobError(err)
 }
 
-// blobError says in the words of package files what an error means.
+// blobError turns errors of the link into those of package files.
 func blobError(err error) error {
 	switch {
 	case errors.Is(err, link.ErrTicket):

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"secmsg/crypto/identity"
@@ -68,7 +67,7 @@ func (a *Account) refused(ctx context.Context, bye *link.ByeError) *ending {
 		return a.halt(stoppedCopy, false)
 	}
 	err := a.shared.Store.View(context.Background(), func(tx *store.Tx) error {
-		_, err := tx.Key(a.id, store.KeyIdentity)
+		_, err := tx.Key(a.ID, store.KeyIdentity)
 		return err
 	})
 	if err != nil {
@@ -81,17 +80,17 @@ func (a *Account) refused(ctx context.Context, bye *link.ByeError) *ending {
 func (a *Account) removed() bool {
 	var removed bool
 	err := a.shared.Store.View(context.Background(), func(tx *store.Tx) (err error) {
-		removed, err = a.shared.Trust.Removed(tx, a.id)
+		removed, err = a.Trust.Removed(tx, a.ID)
 		return err
 	})
 	if err != nil {
-		a.shared.Logger.Error("cannot look for this device in its manifest", "account", int64(a.id), "error", err)
+		a.logger.Error("cannot look for this device in its manifest", "error", err)
 	}
 	return err == nil && removed
 }
 
-// unproven is the end of a connection because of what the server alone says. It
-// is told once until a connection stands again.
+// unproven is the end of a connection on the server's word alone. The user is
+// told once until a connection stands again.
 func (a *Account) unproven() *ending {
 	a.mu.Lock()
 	told := a.told
@@ -108,7 +107,7 @@ func (a *Account) unproven() *ending {
 func (a *Account) tellWhy(why string) {
 	err := a.shared.Store.Update(context.WithoutCancel(a.shared.Work), func(tx *store.Tx) error { return a.system(tx, why) })
 	if err != nil {
-		a.shared.Logger.Error("cannot record why the account is stopped", "account", int64(a.id), "error", err)
+		a.logger.Error("cannot record why the account is stopped", "error", err)
 	}
 }
 
@@ -117,7 +116,7 @@ func (a *Account) halt(why string, keep bool) *ending {
 	ctx := context.WithoutCancel(a.shared.Work)
 	err := a.shared.Store.Update(ctx, func(tx *store.Tx) error {
 		if keep {
-			if err := setStopped(tx, a.id, why, store.AccountStopped); err != nil {
+			if err := setStopped(tx, a.ID, why, store.AccountStopped); err != nil {
 				return err
 			}
 		}
@@ -127,15 +126,15 @@ func (a *Account) halt(why string, keep bool) *ending {
 		err = a.Reload(ctx)
 	}
 	if err != nil {
-		a.shared.Logger.Error("cannot stop the account", "account", int64(a.id), "error", err)
+		a.logger.Error("cannot stop the account", "error", err)
 	}
 	return &ending{err: stoppedError(why)}
 }
 
-// resume takes a stop back that no manifest proves.
-func (a *Account) resume() error {
+// takeBackStop takes back a stop that no manifest proves.
+func (a *Account) takeBackStop() error {
 	ctx := context.WithoutCancel(a.shared.Work)
-	err := a.shared.Store.Update(ctx, func(tx *store.Tx) error { return setStopped(tx, a.id, "", store.AccountActive) })
+	err := a.shared.Store.Update(ctx, func(tx *store.Tx) error { return setStopped(tx, a.ID, "", store.AccountActive) })
 	if err != nil {
 		return err
 	}
@@ -157,7 +156,7 @@ func setStopped(tx *store.Tx, id store.AccountID, why string, state store.Accoun
 // system appends a system event of the account.
 func (a *Account) system(tx *store.Tx, text string) error {
 	now := local.Time{Time: time.Now()}
-	_, err := a.shared.Journal.Append(tx, a.id, local.Event{
+	_, err := a.shared.Journal.Append(tx, a.ID, local.Event{
 		Type: local.TypeSystem, Account: a.Row().Address, Time: now, Received: now, System: &local.System{Text: text},
 	})
 	return err
@@ -166,28 +165,16 @@ func (a *Account) system(tx *store.Tx, text string) error {
 // identity appends an identity event of the own account.
 func (a *Account) identity(tx *store.Tx, change local.Identity) error {
 	now, addr := local.Time{Time: time.Now()}, a.Row().Address
-	_, err := a.shared.Journal.Append(tx, a.id, local.Event{
+	_, err := a.shared.Journal.Append(tx, a.ID, local.Event{
 		Type: local.TypeIdentity, Account: addr, Peer: addr, Time: now, Received: now, Trust: local.TrustVerified, Identity: &change,
 	})
 	return err
 }
 
-// replaceDevice makes this copy a new device of its account, and tries until
-// the server has answered. It returns nil when the new device is in use.
-// Meanwhile, which is long when the server is away, an engine without a
-// connection queues and shows history; it seals nothing.
-func (a *Account) replaceDevice(parent context.Context) *ending {
-	ctx, cancel := context.WithCancel(parent)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	a.build()
-	e, _ := a.Parts()
-	wg.Go(func() { a.ended("engine", ctx, e.Run(ctx)) })
-	return a.replaceUntilDone(parent)
-}
-
-func (a *Account) replaceUntilDone(ctx context.Context) *ending {
+// replaceDevice makes this copy a new device of its account. It tries until the
+// server has answered, which takes long when the server is away, and returns nil
+// when the new device is recorded. The engine is suspended meanwhile.
+func (a *Account) replaceDevice(ctx context.Context) *ending {
 	timing := a.shared.Config.Intervals
 	again := backoff.New(timing.ReconnectMin, timing.ReconnectMax)
 	for tries := 0; ; tries++ {
@@ -200,9 +187,9 @@ func (a *Account) replaceUntilDone(ctx context.Context) *ending {
 		case errors.Is(err, keyring.ErrRevoked):
 			return a.halt(stoppedRevoked, true)
 		case errors.Is(err, keyring.ErrOlder):
-			a.shown(shownOlder)
+			a.shown(ctx, shownOlder)
 		}
-		a.shared.Logger.Warn("cannot enrol as a new device", "account", int64(a.id), "error", err)
+		a.logger.Warn("cannot enrol as a new device", "error", err)
 		t := time.NewTimer(again.After(tries, link.Wait(err)))
 		select {
 		case <-t.C:
@@ -213,28 +200,24 @@ func (a *Account) replaceUntilDone(ctx context.Context) *ending {
 	}
 }
 
-// shown makes a reason the account's error and tells it once.
-func (a *Account) shown(why string) {
-	a.mu.Lock()
-	told := a.stopped != nil && a.stopped.Message == why
-	a.stopped = stoppedError(why)
-	a.mu.Unlock()
-	if !told {
-		a.tellWhy(why)
+// shown makes a reason the account's error and tells the user once.
+func (a *Account) shown(ctx context.Context, why string) {
+	if e := a.Engine.Suspended(); e != nil && e.Message == why {
+		return
 	}
+	a.suspend(ctx, stoppedError(why))
+	a.tellWhy(why)
 }
 
 func (a *Account) replaceOnce(ctx context.Context) error {
 	s := a.shared
-	a.mu.Lock()
-	endpoint, addr, old := a.endpointLocked(), a.address, key.DeviceID(a.row.Device)
-	a.mu.Unlock()
+	endpoint, addr, old := a.endpoint(), a.Address, key.DeviceID(a.Row().Device)
 	taken, err := a.replacementTaken(ctx, endpoint, addr)
 	if err != nil {
 		return err
 	}
 	if !taken {
-		c := link.NewClient(endpoint, addr.User, old, signer{s.Keyring, a.id})
+		c := link.NewClient(endpoint, addr.User, old, signer{s.Keyring, a.ID})
 		defer c.Close()
 		newest, err := c.Account(ctx, addr.User)
 		if err != nil {
@@ -255,10 +238,10 @@ func (a *Account) replaceOnce(ctx context.Context) error {
 		}
 	}
 	err = s.Store.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.Restart(a.id); err != nil {
+		if err := tx.Restart(a.ID); err != nil {
 			return err
 		}
-		if err := s.Keyring.FinishReplacement(tx, a.id); err != nil {
+		if err := s.Keyring.FinishReplacement(tx, a.ID); err != nil {
 			return err
 		}
 		return a.system(tx, "this copy of the device was outdated; it continues as a new device of the account")
@@ -277,7 +260,7 @@ func (a *Account) prepareReplacement(ctx context.Context, addr identity.Address,
 	var refused error
 	err = s.Store.Update(ctx, func(tx *store.Tx) error {
 		refused = nil
-		admitted, err := s.Trust.Admit(tx, a.id, addr, nil, [][]byte{newest}, time.Now())
+		admitted, err := a.Trust.Admit(tx, a.ID, addr, nil, [][]byte{newest}, time.Now())
 		for _, change := range admitted.Changes {
 			if err := a.identity(tx, change); err != nil {
 				return err
@@ -290,7 +273,7 @@ func (a *Account) prepareReplacement(ctx context.Context, addr identity.Address,
 		if err != nil {
 			return err
 		}
-		r, err = s.Keyring.PrepareReplacement(tx, a.id, newest, time.Now())
+		r, err = s.Keyring.PrepareReplacement(tx, a.ID, newest, time.Now())
 		if errors.Is(err, keyring.ErrOlder) || errors.Is(err, keyring.ErrRevoked) {
 			refused = err
 			return nil
@@ -311,18 +294,18 @@ func (a *Account) replacementTaken(ctx context.Context, endpoint link.Endpoint, 
 	var pending []byte
 	var device key.DeviceID
 	err := s.Store.View(ctx, func(tx *store.Tx) error {
-		row, err := tx.Account(a.id)
+		row, err := tx.Account(a.ID)
 		if err != nil || len(row.Pending) == 0 {
 			return err
 		}
 		pending = row.Pending
-		device, err = s.Keyring.NextDevice(tx, a.id)
+		device, err = s.Keyring.NextDevice(tx, a.ID)
 		return err
 	})
 	if err != nil || len(pending) == 0 {
 		return false, err
 	}
-	c := link.NewClient(endpoint, addr.User, device, nextSigner{s.Keyring, a.id})
+	c := link.NewClient(endpoint, addr.User, device, nextSigner{s.Keyring, a.ID})
 	defer c.Close()
 	newest, err := c.Account(ctx, addr.User)
 	if link.KindOf(err) == link.KindRefused {

@@ -213,21 +213,3 @@ func EnsureDefault(tx *store.Tx) error {
 	}
 	return tx.SetDefaultAccount(refs[0].ID)
 }
-
-// stockWait bounds how long a join waits for the first upload of prekeys.
-const stockWait = 10 * time.Second
-
-// AwaitStock waits until others can start sessions with a new account, so that
-// whoever is told of it can write at once. When the server is slow the join is
-// done all the same: the upload goes on.
-func (a *Account) AwaitStock(ctx context.Context) {
-	e, _ := a.Parts()
-	timer := time.NewTimer(stockWait)
-	defer timer.Stop()
-	select {
-	case <-e.Stocked():
-	case <-timer.C:
-	case <-a.done:
-	case <-ctx.Done():
-	}
-}

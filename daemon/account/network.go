@@ -5,7 +5,8 @@ import (
 	"net"
 )
 
-// addresses returns the addresses of this machine, to see when they change.
+// addresses returns the addresses of this machine. A change shows that it is in
+// another network.
 func addresses() string {
 	list, err := net.InterfaceAddrs()
 	if err != nil {

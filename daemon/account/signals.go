@@ -75,18 +75,18 @@ type callHandler struct{ a *Account }
 // CallSignal implements engine.CallHandler.
 func (h callHandler) CallSignal(s engine.CallSignal) {
 	if s.Late {
-		h.a.Calls().LateOffer(s.Peer.String(), call.Device(s.Device), s.Call)
+		h.a.Calls.LateOffer(s.Peer.String(), call.Device(s.Device), s.Call)
 		return
 	}
-	h.a.Calls().Signal(s.Peer.String(), call.Device(s.Device), s.Call)
+	h.a.Calls.Signal(s.Peer.String(), call.Device(s.Device), s.Call)
 }
 
 // CallUndelivered implements engine.CallHandler.
 func (h callHandler) CallUndelivered(u engine.CallUndelivered) {
-	h.a.Calls().Undelivered(call.ID(u.Call), call.Device(u.Device), u.Offline || u.Refused, u.Denied)
+	h.a.Calls.Undelivered(call.ID(u.Call), call.Device(u.Device), u.Offline || u.Refused, u.Denied)
 }
 
 // CallKeyChanged implements engine.CallHandler.
 func (h callHandler) CallKeyChanged(peer identity.Address) {
-	h.a.Calls().KeyChanged(peer.String())
+	h.a.Calls.KeyChanged(peer.String())
 }

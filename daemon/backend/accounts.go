@@ -21,13 +21,9 @@ func (b *Backend) Status(ctx context.Context) (local.Status, error) {
 		PID: os.Getpid(), Version: config.Version(), Replaced: config.BinaryReplaced(), Locked: b.keys.Locked(), Accounts: []local.AccountStatus{},
 	}
 	for _, a := range b.running() {
-		e, _ := a.Parts()
-		st, err := e.Status(ctx)
+		st, err := a.Engine.Status(ctx)
 		if err != nil {
 			return out, codes.Local(err)
-		}
-		if why := a.Stopped(); why != nil {
-			st.Error = why
 		}
 		out.Accounts = append(out.Accounts, st)
 	}
@@ -46,13 +42,12 @@ func (b *Backend) Check(ctx context.Context, name string) ([]local.CheckResult, 
 	}
 	var out []local.CheckResult
 	for _, a := range list {
-		if why := a.Stopped(); why != nil {
-			out = append(out, local.CheckResult{Name: a.Address().User, Error: why})
+		if why := a.Engine.Suspended(); why != nil {
+			out = append(out, local.CheckResult{Name: a.Address.User, Error: why})
 			continue
 		}
-		e, _ := a.Parts()
-		r := e.Check(ctx)
-		if why := a.Stopped(); why != nil { // the check was how it found out
+		r := a.Engine.Check(ctx)
+		if why := a.Engine.Suspended(); why != nil { // the check was how it found out
 			r.OK, r.Error = false, why
 		}
 		out = append(out, r)
@@ -110,11 +105,7 @@ func (b *Backend) Accounts(context.Context) ([]local.Account, error) {
 
 // Account implements localapi.Backend.
 func (b *Backend) Account(_ context.Context, name string) (local.Account, error) {
-	a, err := b.resolve(name)
-	if err != nil {
-		return local.Account{}, err
-	}
-	return account.Describe(a.Row())
+	return on(b, name, func(a *account.Account) (local.Account, error) { return account.Describe(a.Row()) })
 }
 
 // SetDefaultAccount implements localapi.Backend.
@@ -125,7 +116,7 @@ func (b *Backend) SetDefaultAccount(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := b.store.Update(ctx, func(tx *store.Tx) error { return tx.SetDefaultAccount(a.ID()) }); err != nil {
+	if err := b.store.Update(ctx, func(tx *store.Tx) error { return tx.SetDefaultAccount(a.ID) }); err != nil {
 		return codes.Local(err)
 	}
 	return codes.Local(b.reloadAll(ctx))
@@ -146,11 +137,11 @@ func (b *Backend) RemoveAccount(ctx context.Context, name string) error {
 	}
 	a.Stop()
 	b.drop(a)
-	if err := a.Files().Forget(context.WithoutCancel(ctx)); err != nil {
+	if err := a.Files.Forget(context.WithoutCancel(ctx)); err != nil {
 		b.logger.Warn("cannot remove the files of transfers from the disk", "error", err)
 	}
 	err = b.store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
-		if err := tx.DeleteAccount(a.ID()); err != nil {
+		if err := tx.DeleteAccount(a.ID); err != nil {
 			return err
 		}
 		tx.OnCommit(b.keys.Forget)
@@ -202,7 +193,7 @@ func (b *Backend) Devices(ctx context.Context, name string) (local.Devices, erro
 	}
 	out := local.Devices{Devices: []local.Device{}}
 	err = b.store.View(ctx, func(tx *store.Tx) error {
-		row, err := tx.Account(a.ID())
+		row, err := tx.Account(a.ID)
 		if err != nil {
 			return err
 		}
@@ -210,7 +201,7 @@ func (b *Backend) Devices(ctx context.Context, name string) (local.Devices, erro
 		if err != nil {
 			return err
 		}
-		pub, err := b.keys.Identity(tx, a.ID())
+		pub, err := b.keys.Identity(tx, a.ID)
 		if err != nil {
 			return err
 		}
@@ -218,7 +209,7 @@ func (b *Backend) Devices(ctx context.Context, name string) (local.Devices, erro
 		if err != nil {
 			return err
 		}
-		_, noIdentity := tx.Key(a.ID(), store.KeyIdentity)
+		_, noIdentity := tx.Key(a.ID, store.KeyIdentity)
 		for _, dev := range m.Devices {
 			this := dev.ID == key.DeviceID(row.Device)
 			out.Devices = append(out.Devices, local.Device{
@@ -242,7 +233,7 @@ func (b *Backend) add(a *account.Account) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.accounts = append(b.accounts, a)
-	slices.SortFunc(b.accounts, func(x, y *account.Account) int { return int(x.ID() - y.ID()) })
+	slices.SortFunc(b.accounts, func(x, y *account.Account) int { return int(x.ID - y.ID) })
 }
 
 func (b *Backend) drop(a *account.Account) {
@@ -323,7 +314,7 @@ func (b *Backend) resolve(name string) (*account.Account, error) {
 	}
 	var found []*account.Account
 	for _, a := range list {
-		if a.Address().User == name || a.Address().String() == name {
+		if a.Address.User == name || a.Address.String() == name {
 			found = append(found, a)
 		}
 	}
@@ -333,14 +324,14 @@ func (b *Backend) resolve(name string) (*account.Account, error) {
 	case 1:
 		return found[0], nil
 	}
-	return nil, local.Errorf(local.CodeUsage, "several accounts have the name %q", name).WithHint("use the whole address, such as %s", found[0].Address()).
+	return nil, local.Errorf(local.CodeUsage, "several accounts have the name %q", name).WithHint("use the whole address, such as %s", found[0].Address).
 		WithCandidates(namesOf(found)...)
 }
 
 func namesOf(list []*account.Account) []string {
 	out := make([]string, len(list))
 	for i, a := range list {
-		out[i] = a.Address().String()
+		out[i] = a.Address.String()
 	}
 	return out
 }

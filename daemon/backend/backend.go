@@ -12,10 +12,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"secmsg/config"
-	"secmsg/crypto/identity"
 	"secmsg/daemon/account"
 	"secmsg/daemon/codes"
 	"secmsg/daemon/files"
@@ -23,7 +21,6 @@ import (
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/localapi"
 	"secmsg/daemon/store"
-	"secmsg/daemon/trust"
 	"secmsg/rpc/local"
 )
 
@@ -55,7 +52,6 @@ type Backend struct {
 	shared        *account.Shared
 	store         *store.Store
 	keys          *keyring.Keyring
-	trust         *trust.Trust
 	journal       *journal.Journal
 	logger        *slog.Logger
 	stop          func()
@@ -79,12 +75,22 @@ func New(o Options) *Backend {
 		store: o.Store, keys: o.Keyring, journal: o.Journal, logger: o.Logger,
 		stop: o.Stop, hello: o.Hello, staysUnlocked: o.StaysUnlocked,
 	}
-	b.trust = trust.New(trust.Options{Logger: o.Logger, Notify: b.identityEvent})
 	b.shared = &account.Shared{
-		Config: o.Config, Store: o.Store, Keyring: o.Keyring, Trust: b.trust, Journal: o.Journal, Memory: files.NewMemory(),
-		Logger: o.Logger, Work: o.Work, Fail: o.Fail, Stopping: o.Stopping, Changed: b.changed.tell, Identity: b.identityEvent,
+		Config: o.Config, Store: o.Store, Keyring: o.Keyring, Journal: o.Journal, Memory: files.NewMemory(),
+		Logger: o.Logger, Work: o.Work, Fail: o.Fail, Stopping: o.Stopping, Changed: b.changed.tell,
 	}
 	return b
+}
+
+// on calls f with the account of a name, and gives its error a code.
+func on[R any](b *Backend, name string, f func(a *account.Account) (R, error)) (R, error) {
+	var none R
+	a, err := b.resolve(name)
+	if err != nil {
+		return none, err
+	}
+	out, err := f(a)
+	return out, codes.Local(err)
 }
 
 // Alive checks that the store and every engine answer.
@@ -96,9 +102,8 @@ func (b *Backend) Alive(ctx context.Context) error {
 		return err
 	}
 	for _, a := range b.running() {
-		e, _ := a.Parts()
-		if err := e.Ping(ctx); err != nil {
-			return fmt.Errorf("account %d: %w", a.ID(), err)
+		if err := a.Engine.Ping(ctx); err != nil {
+			return fmt.Errorf("account %d: %w", a.ID, err)
 		}
 	}
 	return nil
@@ -108,7 +113,7 @@ func (b *Backend) Alive(ctx context.Context) error {
 // after a restart; those from and to a caller's stream hold its connection open.
 func (b *Backend) CheckIdle(ctx context.Context) error {
 	for _, a := range b.running() {
-		calls, err := a.Calls().Status(ctx)
+		calls, err := a.Calls.Status(ctx)
 		if err != nil {
 			return codes.Local(err)
 		}
@@ -120,27 +125,4 @@ func (b *Backend) CheckIdle(ctx context.Context) error {
 		return local.Errorf(local.CodeRefused, "its profile was unlocked by hand, and a restart would lock it again")
 	}
 	return nil
-}
-
-// identityEvent appends an identity event that trust founb.
-func (b *Backend) identityEvent(tx *store.Tx, id store.AccountID, peer identity.Address, change local.Identity) error {
-	row, err := tx.Account(id)
-	if err != nil {
-		return err
-	}
-	now := local.Time{Time: time.Now()}
-	ev := local.Event{
-		Type: local.TypeIdentity, Account: row.Address, Peer: peer.String(), Direction: local.DirectionIn,
-		Time: now, Received: now, Identity: &change,
-	}
-	if p, err := tx.FindPeer(id, peer.String()); err == nil {
-		if ev.Trust, err = b.trust.State(tx, id, p); err != nil {
-			return err
-		}
-	}
-	if change.Change == local.ChangeKey {
-		tx.OnCommit(func() { b.callKeyChanged(id, peer) })
-	}
-	_, err = b.journal.Append(tx, id, ev)
-	return err
 }

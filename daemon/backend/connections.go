@@ -3,6 +3,7 @@ package backend
 import (
 	"sync"
 
+	"secmsg/daemon/engine"
 	"secmsg/rpc/local"
 )
 
@@ -11,9 +12,9 @@ func (b *Backend) Links() ([]local.Link, <-chan struct{}) {
 	changed := b.changed.next()
 	var out []local.Link
 	for _, a := range b.running() {
-		e, _ := a.Parts()
-		l := local.Link{Account: a.Address().String(), Connected: a.Receives()}
-		switch why := a.Stopped(); {
+		e := a.Engine
+		l := local.Link{Account: a.Address.String(), Connected: e.Reached(engine.StageReplica)}
+		switch why := e.Suspended(); {
 		case l.Connected:
 		case why != nil:
 			l.Error = why
@@ -59,7 +60,7 @@ func (b *Backend) Connected() (accounts, up int, changed <-chan struct{}) {
 	changed = b.changed.next()
 	list := b.running()
 	for _, a := range list {
-		if a.Up() {
+		if a.Engine.Reached(engine.StageReplica) {
 			up++
 		}
 	}

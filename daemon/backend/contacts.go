@@ -15,16 +15,13 @@ import (
 
 // Contacts implements localapi.Backend.
 func (b *Backend) Contacts(ctx context.Context, name string) (local.Contacts, error) {
-	a, err := b.resolve(name)
-	if err != nil {
-		return local.Contacts{}, err
-	}
-	var out local.Contacts
-	err = b.store.View(ctx, func(tx *store.Tx) (err error) {
-		out, err = b.trust.Contacts(tx, a.ID())
-		return err
+	return on(b, name, func(a *account.Account) (out local.Contacts, err error) {
+		err = b.store.View(ctx, func(tx *store.Tx) (err error) {
+			out, err = a.Trust.Contacts(tx, a.ID)
+			return err
+		})
+		return out, err
 	})
-	return out, codes.Local(err)
 }
 
 // Contact implements localapi.Backend.
@@ -33,25 +30,28 @@ func (b *Backend) Contact(ctx context.Context, p local.PeerParams) (local.Contac
 	if err != nil {
 		return local.Contact{}, err
 	}
-	var out local.Contact
+	return b.contact(ctx, a, addr)
+}
+
+func (b *Backend) contact(ctx context.Context, a *account.Account, addr identity.Address) (out local.Contact, err error) {
 	err = b.store.View(ctx, func(tx *store.Tx) (err error) {
-		out, err = b.trust.Contact(tx, a.ID(), addr)
+		out, err = a.Trust.Contact(tx, a.ID, addr)
 		return err
 	})
 	return out, codes.Local(err)
 }
 
-// AddContact implements localapi.Backend. A peer of whom nothing is known is
-// looked up; if the server is away, that happens later.
+// AddContact implements localapi.Backend. An unknown peer is looked up, later if
+// the server cannot be reached now.
 func (b *Backend) AddContact(ctx context.Context, p local.PeerParams) (local.Contact, error) {
 	a, addr, err := b.peer(ctx, p)
 	if err != nil {
 		return local.Contact{}, err
 	}
-	if err := a.LookUp(ctx, addr); err != nil && link.KindOf(err) != link.KindUnreachable && !errors.Is(err, trust.ErrChanged) {
-		return local.Contact{}, account.LookUpError(addr, err)
+	if err := a.Engine.LookUp(ctx, addr); err != nil && link.KindOf(err) != link.KindUnreachable {
+		return local.Contact{}, lookUpError(addr, err)
 	}
-	return b.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return b.trust.Add(tx, a.ID(), addr) })
+	return b.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return a.Trust.Add(tx, a.ID, addr) })
 }
 
 // NickContact implements localapi.Backend.
@@ -60,7 +60,7 @@ func (b *Backend) NickContact(ctx context.Context, p local.ContactNickParams) (l
 	if err != nil {
 		return local.Contact{}, err
 	}
-	return b.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return b.trust.Nick(tx, a.ID(), addr, p.Name) })
+	return b.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return a.Trust.Nick(tx, a.ID, addr, p.Name) })
 }
 
 // RemoveContact implements localapi.Backend.
@@ -70,7 +70,7 @@ func (b *Backend) RemoveContact(ctx context.Context, p local.PeerParams) error {
 		return err
 	}
 	_, err = b.change(ctx, a, func(tx *store.Tx) (local.Contact, error) {
-		return local.Contact{}, b.trust.Remove(tx, a.ID(), addr)
+		return local.Contact{}, a.Trust.Remove(tx, a.ID, addr)
 	})
 	if err == nil {
 		b.endCalls(ctx, a, addr)
@@ -84,7 +84,7 @@ func (b *Backend) SetContact(ctx context.Context, p local.ContactSetParams) (loc
 	if err != nil {
 		return local.Contact{}, err
 	}
-	return b.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return b.trust.Set(tx, a.ID(), addr, p.Key, p.Value) })
+	return b.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return a.Trust.Set(tx, a.ID, addr, p.Key, p.Value) })
 }
 
 // Block implements localapi.Backend.
@@ -93,10 +93,10 @@ func (b *Backend) Block(ctx context.Context, p local.PeerParams) (local.Contact,
 	if err != nil {
 		return local.Contact{}, err
 	}
-	if err := a.Exists(ctx, addr); err != nil {
-		return local.Contact{}, err // who misspells a name must not believe that a peer is blocked
+	if err := b.exists(ctx, a, addr); err != nil {
+		return local.Contact{}, err // nobody must take a peer for blocked because of a misspelt name
 	}
-	out, err := b.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return b.trust.Block(tx, a.ID(), addr) })
+	out, err := b.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return a.Trust.Block(tx, a.ID, addr) })
 	if err == nil {
 		b.endCalls(ctx, a, addr)
 	}
@@ -109,7 +109,7 @@ func (b *Backend) Unblock(ctx context.Context, p local.PeerParams) (local.Contac
 	if err != nil {
 		return local.Contact{}, err
 	}
-	return b.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return b.trust.Unblock(tx, a.ID(), addr) })
+	return b.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return a.Trust.Unblock(tx, a.ID, addr) })
 }
 
 // Verify implements localapi.Backend. A number that differs changes nothing,
@@ -119,13 +119,13 @@ func (b *Backend) Verify(ctx context.Context, p local.VerifyParams) (local.Verif
 	if err != nil {
 		return local.Verification{}, err
 	}
-	if err := a.LookUp(ctx, addr); err != nil && !errors.Is(err, trust.ErrChanged) {
-		return local.Verification{}, account.LookUpError(addr, err)
+	if err := a.Engine.LookUp(ctx, addr); err != nil {
+		return local.Verification{}, lookUpError(addr, err)
 	}
 	var out local.Verification
 	var mismatch bool
 	err = b.store.Update(ctx, func(tx *store.Tx) (err error) {
-		out, mismatch, err = b.trust.Verify(tx, a.ID(), addr, p.Expect, p.Confirm)
+		out, mismatch, err = a.Trust.Verify(tx, a.ID, addr, p.Expect, p.Confirm)
 		return err
 	})
 	if err != nil {
@@ -148,33 +148,32 @@ func (b *Backend) Trust(ctx context.Context, p local.TrustParams) (local.Contact
 		return local.Contact{}, err
 	}
 	if p.Discard {
-		return b.discard(ctx, a, addr, p.PeerParams)
+		return b.discard(ctx, a, addr)
 	}
-	return b.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return b.trust.Accept(tx, a.ID(), addr, p.Key) })
+	return b.change(ctx, a, func(tx *store.Tx) (local.Contact, error) { return a.Trust.Accept(tx, a.ID, addr, p.Key) })
 }
 
-// discard drops what is held of a peer: messages to him, and what came under a
-// changed key.
-func (b *Backend) discard(ctx context.Context, a *account.Account, addr identity.Address, p local.PeerParams) (local.Contact, error) {
+// discard drops the messages held for a peer and those received under a changed
+// key.
+func (b *Backend) discard(ctx context.Context, a *account.Account, addr identity.Address) (local.Contact, error) {
 	var peer store.PeerID
 	err := b.store.View(ctx, func(tx *store.Tx) (err error) {
-		peer, err = tx.FindPeer(a.ID(), addr.String())
+		peer, err = tx.FindPeer(a.ID, addr.String())
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		return local.Contact{}, local.Errorf(local.CodeNotFound, "%s is not a contact, and has not written to you", addr)
 	}
+	if err == nil {
+		err = a.Engine.Discard(ctx, peer)
+	}
 	if err != nil {
 		return local.Contact{}, codes.Local(err)
 	}
-	e, _ := a.Parts()
-	if err := e.Discard(ctx, peer); err != nil {
-		return local.Contact{}, codes.Local(err)
-	}
-	return b.Contact(ctx, p)
+	return b.contact(ctx, a, addr)
 }
 
-// change runs a change of contacts and tells the engine.
+// change changes a contact and wakes the account.
 func (b *Backend) change(ctx context.Context, a *account.Account, fn func(tx *store.Tx) (local.Contact, error)) (local.Contact, error) {
 	var out local.Contact
 	err := b.store.Update(ctx, func(tx *store.Tx) (err error) {
@@ -188,7 +187,7 @@ func (b *Backend) change(ctx context.Context, a *account.Account, fn func(tx *st
 	return out, nil
 }
 
-// peer resolves account and peer.
+// peer resolves the account and the peer of a request.
 func (b *Backend) peer(ctx context.Context, p local.PeerParams) (*account.Account, identity.Address, error) {
 	a, err := b.resolve(p.Account)
 	if err != nil {
@@ -196,8 +195,28 @@ func (b *Backend) peer(ctx context.Context, p local.PeerParams) (*account.Accoun
 	}
 	var addr identity.Address
 	err = b.store.View(ctx, func(tx *store.Tx) (err error) {
-		addr, err = b.trust.Resolve(tx, a.ID(), p.Peer)
+		addr, err = a.Trust.Resolve(tx, a.ID, p.Peer)
 		return err
 	})
 	return a, addr, codes.Local(err)
+}
+
+// exists fails if the server says that an unknown peer does not exist.
+func (b *Backend) exists(ctx context.Context, a *account.Account, addr identity.Address) error {
+	exists, err := a.Engine.Exists(ctx, addr)
+	if err == nil && !exists {
+		return noSuchPeer(addr)
+	}
+	return codes.Local(err)
+}
+
+func noSuchPeer(addr identity.Address) error {
+	return local.Errorf(local.CodeNotFound, "account %s does not exist", addr)
+}
+
+func lookUpError(addr identity.Address, err error) error {
+	if link.KindOf(err) == link.KindNotFound {
+		return noSuchPeer(addr)
+	}
+	return codes.Local(err)
 }

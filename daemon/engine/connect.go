@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"secmsg/crypto/key"
 	"secmsg/daemon/codes"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
@@ -22,11 +23,14 @@ const (
 
 // status is what Status reads without asking the actor.
 type status struct {
+	device           key.DeviceID
 	contact, replica bool
 	mail             bool // what waited when the replica connection opened has arrived
 	offset           time.Duration
 	err              *local.Error
-	failures         uint64        // attempts and connections that have ended
+	suspended        bool
+	stopped          *local.Error  // the reason of the last Suspend, until a connection stands
+	failures         uint64        // attempts and connections that have ended since Resume
 	changed          chan struct{} // closed, and made anew, at each change
 }
 
@@ -61,9 +65,10 @@ func (e *Engine) Connect(ctx context.Context, stage Stage) error {
 		switch {
 		case s.reached(stage):
 			return nil
-		case s.failures != before:
+		case s.suspended && s.stopped != nil, s.failures > before:
 			return e.Away()
 		}
+		before = min(before, s.failures) // Resume counts anew
 		if !tried && !s.contact {
 			tried = true
 			e.Kick()
@@ -80,20 +85,23 @@ func (e *Engine) Connect(ctx context.Context, stage Stage) error {
 	}
 }
 
-// Tried reports whether an attempt to connect has ended in this run: then what
-// is known of the server is not merely that it was not asked yet.
+// Tried reports whether an attempt to connect has ended since the engine began
+// or was resumed. Before that, nothing is known of the server.
 func (e *Engine) Tried() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.status.failures > 0
 }
 
-// Connected reports whether the contact connection stands.
-func (e *Engine) Connected() bool {
+// Reached reports whether the connections have come as far as stage.
+func (e *Engine) Reached(stage Stage) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.status.contact
+	return e.status.reached(stage)
 }
+
+// Connected reports whether the contact connection stands.
+func (e *Engine) Connected() bool { return e.Reached(StageContact) }
 
 // Kick makes the link try to connect now. Callers need not count how often they
 // ask: the link makes at most one attempt a second of it, and puts off what comes sooner.
@@ -107,6 +115,9 @@ func (e *Engine) Kick() {
 func (e *Engine) Away() *local.Error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.status.suspended && e.status.stopped != nil {
+		return e.status.stopped
+	}
 	if e.status.err != nil {
 		return e.status.err
 	}

@@ -17,7 +17,6 @@ import (
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
 	"secmsg/rpc/local"
-	"secmsg/rpc/wire"
 )
 
 // Options make an Engine.
@@ -30,15 +29,9 @@ type Options struct {
 	Trust   *trust.Trust
 	Journal *journal.Journal
 	Link    Link // may be set later, before Run, with SetLink
-	// Sends waits for this engine, the earlier ones of the account and the later
-	// ones; nil: a queue that ends with this engine.
-	Sends  *Sends
-	Logger *slog.Logger
-	Now    func() time.Time // wall clock, for display and certificates; nil: time.Now
-	Config Config
-	// OnFatal is told when the server says that this copy of the device is old
-	// or revoked, after what it had sealed is dropped.
-	OnFatal func(reason wire.Reason)
+	Logger  *slog.Logger
+	Now     func() time.Time // wall clock, for display and certificates; nil: time.Now
+	Config  Config
 	// SafeName makes the name of a peer's file safe; nil: its last element.
 	SafeName func(name string) string
 	// OnFiles is told after a commit that there may be something to do for files:
@@ -55,7 +48,6 @@ type Engine struct {
 	// constant after Run began
 	account store.AccountID
 	self    identity.Address
-	device  key.DeviceID
 	store   *store.Store
 	keys    *keyring.Keyring
 	trust   *trust.Trust
@@ -65,20 +57,20 @@ type Engine struct {
 	logger  *slog.Logger
 	now     func() time.Time
 	cfg     Config
-	onFatal func(reason wire.Reason)
 	// onFiles and onUp are as in Options, and never nil.
 	onFiles func()
 	onUp    func()
 
 	calls chan func()
 	jobs  jobs
-	sends *Sends
-	owns  bool          // sends ends with Run
+	sends jobs          // messages that users send; after the other jobs
 	quit  chan struct{} // closed when Run ends
 	wg    sync.WaitGroup
-	work  context.Context // of workers; ends with Run
+	work  context.Context // ends with Run
 
 	// owned by the actor
+	device    key.DeviceID
+	term      *term
 	selfPeer  store.PeerID
 	loaded    bool
 	up        bool          // the contact connection stands and the fence is confirmed
@@ -100,19 +92,15 @@ type Engine struct {
 // errStopped is a call to an engine that does not run.
 var errStopped = local.Errorf(local.CodeNoDaemon, "the account is not running")
 
-// Stopped reports whether a call was not carried out because its engine has
-// ended: nothing happened, and the account's next engine can be asked.
-func Stopped(err error) bool { return errors.Is(err, errStopped) }
-
 // New makes an engine. Run starts it.
 func New(o Options) *Engine {
 	e := &Engine{
 		account: o.Account, self: o.Address, device: o.Device, store: o.Store, keys: o.Keyring, trust: o.Trust,
-		journal: o.Journal, link: o.Link, logger: o.Logger, now: o.Now, cfg: o.Config.withDefaults(), onFatal: o.OnFatal,
-		calls: make(chan func()), jobs: newJobs(), sends: o.Sends, quit: make(chan struct{}),
+		journal: o.Journal, link: o.Link, logger: o.Logger, now: o.Now, cfg: o.Config.withDefaults(),
+		calls: make(chan func()), jobs: newJobs(), sends: newJobs(), quit: make(chan struct{}),
 		ready: make(chan struct{}), presence: newPresence(), upkeep: newUpkeep(), signals: newSignals(o.Calls),
 		probes: make(probes), waits: make(waits), tasks: make(map[task]time.Time),
-		status: status{changed: make(chan struct{})},
+		status: status{device: o.Device, changed: make(chan struct{})},
 	}
 	e.window, e.asking = newWindow(e.cfg), newAsking(e.cfg)
 	if e.logger == nil {
@@ -120,12 +108,6 @@ func New(o Options) *Engine {
 	}
 	if e.now == nil {
 		e.now = time.Now
-	}
-	if e.onFatal == nil {
-		e.onFatal = func(wire.Reason) {}
-	}
-	if e.sends == nil {
-		e.sends, e.owns = NewSends(), true
 	}
 	if e.onFiles = o.OnFiles; e.onFiles == nil {
 		e.onFiles = func() {}
@@ -157,14 +139,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		cancel()
 		close(e.quit)
 		e.jobs.end()
-		if e.owns {
-			e.sends.End()
-		} else {
-			e.sends.jobs.poke() // a wake-up that this engine took may have been for the next
-		}
+		e.sends.end()
 		e.wg.Wait()
 	}()
-	e.wg.Go(func() { e.sendLoop(ctx) })
+	e.beginTerm()
 	e.at(taskLoad, 0)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -177,7 +155,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			f()
 		case <-e.jobs.wake:
 			e.commit()
-		case <-e.sends.jobs.wake:
+		case <-e.sends.wake:
 			e.commit()
 		case <-timer.C:
 		}
@@ -209,18 +187,22 @@ func (e *Engine) guard(fn func() error) (err error) {
 	return fn()
 }
 
-// worker runs work in a goroutine of the engine, and then done in the actor.
-// done does not run if the engine stops first.
+// worker runs work, a request to the server, in a goroutine of the engine, and
+// then done in the actor. If the term ends first, done does not run.
 func (e *Engine) worker(work func(ctx context.Context), done func()) {
-	e.wg.Go(func() {
-		work(e.work)
+	t := e.term
+	e.inTerm(t, func() {
+		work(t.ctx)
 		select {
 		case e.calls <- func() {
+			if t != e.term {
+				return
+			}
 			if err := e.guard(func() error { done(); return nil }); err != nil {
 				e.logger.Error("after a call to the server", "error", err)
 			}
 		}:
-		case <-e.quit:
+		case <-t.ctx.Done():
 		}
 	})
 }

@@ -13,42 +13,30 @@ import (
 // does not wait for the disk as long as the last.
 const maxGroup = 128
 
-// job is work in a transaction that it may share with other jobs: under load
-// one commit, which waits for the disk once, serves all that came during the
-// one before it. Alone it waits for nothing and nobody. The engine that carries
-// it out is told to it: a send may outlive the engine that it was queued at.
+// job is work in a transaction that it may share with other jobs: under load one
+// commit, which waits for the disk once, serves all jobs that came during the
+// commit before it. A job that is alone commits at once.
 type job struct {
-	tx func(e *Engine, tx *store.Tx) error
-	// done is told in the actor what became of it: after the commit, or after
-	// it alone, or the transaction, was undone. Without an engine (e is nil) it
-	// is told elsewhere that there will be none.
-	done func(e *Engine, err error)
+	tx func(tx *store.Tx) error
+	// done runs in the actor after the commit, or after the job or the whole
+	// transaction was undone. If the engine has ended, it runs elsewhere, with
+	// errStopped.
+	done func(err error)
 }
 
-// Sends are the sends of an account that wait for its engine, in the order in
-// which they were submitted. They outlive an engine: when the device is
-// replaced, the next one goes on with them. The owner ends them with End.
-type Sends struct{ jobs jobs }
-
-// NewSends makes the queue of an account, for Options.Sends of each of its engines.
-func NewSends() *Sends { return &Sends{jobs: newJobs()} }
-
-// End refuses all sends that wait and those to come: no engine follows.
-func (s *Sends) End() { s.jobs.end() }
-
-// jobs is a queue of jobs, in the order in which they were put in.
+// jobs is a queue of jobs, first in, first out.
 type jobs struct {
 	wake chan struct{}
 
 	mu    sync.Mutex
 	list  []*job // guarded by mu
-	ended bool   // guarded by mu; nobody carries out any more
+	ended bool   // guarded by mu
 }
 
 func newJobs() jobs { return jobs{wake: make(chan struct{}, 1)} }
 
-// submit queues a job. Jobs are carried out in the order of these calls; when
-// the queue has ended, done is told so at once.
+// submit queues a job. Jobs run in the order of these calls. After end the job is
+// refused at once.
 func (q *jobs) submit(j *job) {
 	q.mu.Lock()
 	ended := q.ended
@@ -57,13 +45,13 @@ func (q *jobs) submit(j *job) {
 	}
 	q.mu.Unlock()
 	if ended {
-		j.done(nil, errStopped)
+		j.done(errStopped)
 		return
 	}
 	q.poke()
 }
 
-// withdraw takes a job back that no engine has begun, and reports whether it could.
+// withdraw takes back a job that has not begun, and reports whether it could.
 func (q *jobs) withdraw(j *job) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -72,13 +60,14 @@ func (q *jobs) withdraw(j *job) bool {
 	return len(q.list) < n
 }
 
-// share runs fn in a transaction that it may share, and then, in the actor,
-// after with what became of it, unless after is nil or the engine has stopped.
+// share runs fn in a transaction that it may share with other jobs. Then after,
+// unless it is nil, runs in the actor with the result, if the engine has not
+// ended.
 func (e *Engine) share(fn func(tx *store.Tx) error, after func(err error)) error {
 	result := make(chan error, 1)
 	e.jobs.submit(&job{
-		tx: func(_ *Engine, tx *store.Tx) error { return fn(tx) },
-		done: func(_ *Engine, err error) {
+		tx: fn,
+		done: func(err error) {
 			if after != nil && !errors.Is(err, errStopped) {
 				after(err)
 			}
@@ -108,31 +97,29 @@ func (q *jobs) take(n int) []*job {
 	return group
 }
 
-// end tells all jobs that there are, and those to come, that nobody carries
-// them out.
+// end refuses all jobs that wait and all later ones.
 func (q *jobs) end() {
 	q.mu.Lock()
 	list := q.list
 	q.list, q.ended = nil, true
 	q.mu.Unlock()
 	for _, j := range list {
-		j.done(nil, errStopped)
+		j.done(errStopped)
 	}
 }
 
-// commit carries out what is queued.
+// commit runs the queued jobs.
 func (e *Engine) commit() {
-	_ = e.together(nil) // each job is told
+	_ = e.together(nil) // each job gets its own result
 }
 
-// together runs fn, unless it is nil, and carries out what is queued: each in a
-// part of one transaction that is undone alone if it fails. Only a failure of
-// the store fails them all. All of them may run twice; see updateParts. It
-// returns what became of fn.
+// together runs fn, unless it is nil, and the queued jobs in one transaction. A
+// part that fails is undone alone; only a failure of the store fails them all.
+// All of them may run twice; see updateParts. It returns the result of fn.
 func (e *Engine) together(fn func(tx *store.Tx) error) error {
-	group := append(e.jobs.take(maxGroup), e.sends.jobs.take(maxGroup)...)
+	group := append(e.jobs.take(maxGroup), e.sends.take(maxGroup)...)
 	if fn != nil { // before the others: it goes by what was read before them
-		group = slices.Insert(group, 0, &job{tx: func(_ *Engine, tx *store.Tx) error { return fn(tx) }, done: func(*Engine, error) {}})
+		group = slices.Insert(group, 0, &job{tx: fn, done: func(error) {}})
 	}
 	if len(group) == 0 {
 		return nil
@@ -141,10 +128,10 @@ func (e *Engine) together(fn func(tx *store.Tx) error) error {
 	err := e.guard(func() error {
 		return e.updateParts(func(tx *store.Tx) error {
 			if len(group) == 1 {
-				return group[0].tx(e, tx)
+				return group[0].tx(tx)
 			}
 			for i, j := range group {
-				errs[i] = tx.Sub(func() error { return j.tx(e, tx) })
+				errs[i] = tx.Sub(func() error { return j.tx(tx) })
 				if store.EndsTx(errs[i]) {
 					return errs[i]
 				}
@@ -154,7 +141,7 @@ func (e *Engine) together(fn func(tx *store.Tx) error) error {
 	})
 	for i, j := range group {
 		failed := cmp.Or(err, errs[i])
-		if err := e.guard(func() error { j.done(e, failed); return nil }); err != nil {
+		if err := e.guard(func() error { j.done(failed); return nil }); err != nil {
 			e.logger.Error("after a transaction", "error", err)
 		}
 	}

@@ -78,47 +78,54 @@ func TestSubmitAfterTheEnd(t *testing.T) {
 		p[0].cancel()
 		<-p[0].done
 		_, err := p[0].engine.Send(t.Context(), local.SendParams{Peers: []string{"alice"}, Text: "x"})
-		if !Stopped(err) {
+		if !errors.Is(err, errStopped) {
 			t.Errorf("%v", err)
 		}
 		p[0].stop()
 	})
 }
 
-// What is submitted while an engine ends waits for the next one, in order; what
-// its caller gives up meanwhile is not sent; the end refuses the rest.
-func TestSendsOutliveAnEngine(t *testing.T) {
+// Messages that are submitted while the device is replaced keep their order; one
+// whose caller gives up before it was queued is not sent; the end of the engine
+// refuses the rest.
+func TestSendsOutliveADevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, p := world(t, "alice", "bob")
 		alice, bob := p[0], p[1]
 		defer stopAll(p...)
-		alice.sends = NewSends()
-		alice.restart()
-		alice.link.connect()
-		settleDown(time.Second)
-		old := alice.engine
-		alice.link.disconnect()
-		alice.cancel()
-		<-alice.done
-
-		submit := func(ctx context.Context, e *Engine, text string) func() (local.SendResults, error) {
-			return e.Submit(ctx, local.SendParams{Peers: []string{"bob"}, Text: text, Wait: waitDelivered, Timeout: 60})
+		submit := func(ctx context.Context, text string) func() (local.SendResults, error) {
+			return alice.engine.Submit(ctx, local.SendParams{Peers: []string{"bob"}, Text: text, Wait: waitDelivered, Timeout: 60})
 		}
 		var waits []func() (local.SendResults, error)
 		want := numbered("m", 300)
-		for _, text := range want[:200] {
-			waits = append(waits, submit(t.Context(), old, text))
+		for _, text := range want[:100] {
+			waits = append(waits, submit(t.Context(), text))
 		}
-		gone, leave := context.WithCancel(t.Context())
-		left := submit(gone, old, "given up")
-		leave()
-		if _, err := left(); !errors.Is(err, context.Canceled) {
-			t.Errorf("given up: %v", err)
-		}
-		alice.run()
+		alice.link.disconnect()
+		alice.next(alice.device, func() {
+			for _, text := range want[100:150] { // queued at once
+				waits = append(waits, submit(t.Context(), text))
+			}
+			settleDown(time.Second)
+			busy, free := make(chan struct{}), make(chan struct{})
+			go func() {
+				_ = alice.engine.do(t.Context(), func() error { close(busy); <-free; return nil })
+			}()
+			<-busy
+			for _, text := range want[150:200] { // not queued yet
+				waits = append(waits, submit(t.Context(), text))
+			}
+			gone, leave := context.WithCancel(t.Context())
+			left := submit(gone, "given up")
+			leave()
+			if _, err := left(); !errors.Is(err, context.Canceled) {
+				t.Errorf("given up: %v", err)
+			}
+			close(free)
+		})
 		alice.link.connect()
 		for _, text := range want[200:] {
-			waits = append(waits, submit(t.Context(), alice.engine, text))
+			waits = append(waits, submit(t.Context(), text))
 		}
 		for i, wait := range waits {
 			res, err := wait()
@@ -130,10 +137,57 @@ func TestSendsOutliveAnEngine(t *testing.T) {
 
 		alice.cancel()
 		<-alice.done
-		last := submit(t.Context(), alice.engine, "last")
-		alice.sends.End()
-		if _, err := last(); !Stopped(err) {
+		if _, err := submit(t.Context(), "last")(); !errors.Is(err, errStopped) {
 			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+// While an engine is suspended it says why at once, and a request to the server
+// that was on its way has no effect.
+func TestSuspendedEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, p := world(t, "alice", "bob")
+		alice := p[0]
+		defer stopAll(p...)
+		began, ended := make(chan struct{}), false
+		if err := alice.engine.do(t.Context(), func() error {
+			alice.engine.worker(func(ctx context.Context) {
+				close(began)
+				<-ctx.Done()
+				time.Sleep(time.Minute) // a request that ends late
+				ended = true
+			}, func() { t.Error("the answer to a request of the old device was used") })
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		<-began
+		alice.link.disconnect()
+		why := local.Errorf(local.CodeRefused, "removed")
+		if err := alice.engine.Suspend(t.Context(), why); err != nil {
+			t.Fatal(err)
+		}
+		if !ended {
+			t.Error("a request to the server goes on")
+		}
+		start := time.Now()
+		if err := alice.engine.Connect(t.Context(), StageMail); err != error(why) {
+			t.Errorf("%v", err)
+		}
+		if st, err := alice.engine.Status(t.Context()); err != nil || st.Error != why || alice.engine.Suspended() != why {
+			t.Errorf("%+v %v", st, err)
+		}
+		if time.Since(start) > 0 {
+			t.Error("it waited for a connection")
+		}
+		if err := alice.engine.Resume(t.Context(), alice.device); err != nil {
+			t.Fatal(err)
+		}
+		alice.link.connect()
+		alice.send("bob", "hello", waitFor(waitDelivered))
+		if alice.engine.Suspended() != nil {
+			t.Error("connected, and suspended")
 		}
 	})
 }

@@ -34,7 +34,7 @@ func (e *Engine) StoreFence(ctx context.Context, value []byte) error {
 func (e *Engine) Up(role wire.Role, serverTime time.Time) {
 	e.setStatus(func(s *status) {
 		if role == wire.RoleContact {
-			s.contact = true
+			s.contact, s.stopped = true, nil
 		} else {
 			s.replica = true
 		}
@@ -113,7 +113,6 @@ func (e *Engine) Fatal(reason wire.Reason) {
 	if err != nil {
 		e.logger.Error("drop sealed envelopes", "error", err)
 	}
-	e.onFatal(reason)
 }
 
 // dropSealed drops the pending envelopes and queues their messages again, and says

@@ -117,14 +117,22 @@ func (e *Engine) failAll(peer store.PeerID, reason string) error {
 	})
 }
 
-// learn gives trust what the server said about an account, and queues the
-// messages again that devices lack which it made known. A changed key is
-// recorded, and holds messages; it is no error here.
+// learn admits what the server answered about an account.
 func (e *Engine) learn(user string, chain, manifests [][]byte) error {
 	addr := identity.Address{User: user, Domain: e.self.Domain}
 	if err := addr.Validate(); err != nil {
 		return fmt.Errorf("account of the server: %w", err)
 	}
+	if err := e.admit(addr, chain, manifests); err != nil {
+		return fmt.Errorf("admit account: %w", err)
+	}
+	return nil
+}
+
+// admit passes a server's answer about an account to trust, reports what has
+// changed, and requeues messages for newly learned devices. A changed key is
+// recorded and holds messages back; it is no error here. Actor only.
+func (e *Engine) admit(addr identity.Address, chain, manifests [][]byte) error {
 	var refused error
 	err := e.update(func(tx *store.Tx) error {
 		refused = nil
@@ -132,7 +140,7 @@ func (e *Engine) learn(user string, chain, manifests [][]byte) error {
 		if err != nil && store.Failed(err) {
 			return err
 		}
-		refused = err // what trust wrote with it, a changed key for example, is kept
+		refused = err // what trust recorded with it is kept
 		for _, change := range a.Changes {
 			if err := e.NotifyIdentity(tx, addr, change); err != nil {
 				return err
@@ -144,34 +152,32 @@ func (e *Engine) learn(user string, chain, manifests [][]byte) error {
 		return e.requeue(tx, a.Peer, a.Devices)
 	})
 	e.asking.claims.forget()
-	if err == nil && errors.Is(refused, trust.ErrChanged) {
-		refused = nil // the pump holds the messages
-	}
-	if err == nil {
+	if err == nil && !errors.Is(refused, trust.ErrChanged) { // the pump holds its messages
 		err = refused
 	}
-	if err != nil {
-		return fmt.Errorf("admit account: %w", err)
+	if err == nil {
+		e.at(taskPump, 0)
 	}
-	e.at(taskPump, 0)
-	return nil
+	return err
 }
 
-// NotifyIdentity appends an identity event of a peer, or of the own account,
-// inside a transaction. A change of devices is told in the actor only.
+// NotifyIdentity appends an identity event of a peer or of the own account, in a
+// transaction; see trust.Options.Notify. A change of devices is reported in the
+// actor only.
 func (e *Engine) NotifyIdentity(tx *store.Tx, peer identity.Address, change local.Identity) error {
-	id, err := tx.Peer(e.account, peer.String())
-	if err != nil {
-		return err
+	var c store.Contact
+	id, err := tx.FindPeer(e.account, peer.String())
+	met := !isNotFound(err)
+	if met && err == nil {
+		c, err = tx.Contact(e.account, id)
 	}
-	c, err := tx.Contact(e.account, id)
-	if err != nil {
+	if met && err != nil {
 		return err
 	}
 	if change.Change == local.ChangeKey {
 		tx.OnCommit(func() { e.signals.handler.CallKeyChanged(peer) })
 	}
-	if change.Change == local.ChangeDeviceAdded || change.Change == local.ChangeDeviceRemoved {
+	if met && (change.Change == local.ChangeDeviceAdded || change.Change == local.ChangeDeviceRemoved) {
 		if err := e.devicesChanged(tx, id); err != nil {
 			return err
 		}

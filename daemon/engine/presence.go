@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
@@ -224,7 +225,7 @@ func (e *Engine) PresenceList(ctx context.Context, names []string) (local.Presen
 		return out, toLocal(err)
 	}
 	why := e.awaitPresence(ctx)
-	if Stopped(why) || ctx.Err() != nil {
+	if errors.Is(why, errStopped) || ctx.Err() != nil {
 		return out, why
 	}
 	if why != nil {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -116,8 +117,8 @@ func (e *Engine) Status(ctx context.Context) (local.AccountStatus, error) {
 	s := e.status
 	e.mu.Unlock()
 	out := local.AccountStatus{
-		Name: e.self.User, Address: e.self.String(), Device: e.device.String(), Contact: s.contact, Replica: s.replica,
-		Connected: s.contact && s.replica, Error: s.err, ClockOffsetMS: s.offset.Milliseconds(),
+		Name: e.self.User, Address: e.self.String(), Device: s.device.String(), Contact: s.contact, Replica: s.replica,
+		Connected: s.contact && s.replica, Error: cmp.Or(s.stopped, s.err), ClockOffsetMS: s.offset.Milliseconds(),
 	}
 	err := e.store.View(ctx, func(tx *store.Tx) error {
 		sum, err := tx.Summary(e.account)

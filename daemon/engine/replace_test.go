@@ -22,6 +22,10 @@ func (p *person) replaceDevice() {
 	ctx := context.Background()
 	p.link.disconnect()
 	p.engine.Fatal(wire.Reason_REASON_STALE_FENCE)
+	if err := p.engine.Suspend(ctx, nil); err != nil {
+		p.t.Fatal(err)
+	}
+	settleDown(time.Second)
 	err := p.st.Update(ctx, func(tx *store.Tx) error {
 		a, err := tx.Account(p.account)
 		if err != nil {
@@ -60,7 +64,12 @@ func (p *person) replaceDevice() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.restart()
+	p.link.mu.Lock()
+	p.link.device = p.device
+	p.link.mu.Unlock()
+	if err := p.engine.Resume(ctx, p.device); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // systemTexts returns what the journal's system events say.

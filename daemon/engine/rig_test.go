@@ -40,7 +40,6 @@ type person struct {
 	keys    *keyring.Keyring
 	trust   *trust.Trust
 	journal *journal.Journal
-	sends   *Sends           // nil: each engine has its own
 	wall    func() time.Time // nil: that of the test
 	engine  *Engine
 	link    *testLink
@@ -137,7 +136,7 @@ func (p *person) open() {
 func (p *person) run() {
 	p.engine = New(Options{
 		Account: p.account, Address: p.addr, Device: p.device, Store: p.st, Keyring: p.keys, Trust: p.trust,
-		Journal: p.journal, Logger: p.logger(), Config: p.cfg, Sends: p.sends, Now: p.wall,
+		Journal: p.journal, Logger: p.logger(), Config: p.cfg, Now: p.wall,
 	})
 	if p.link == nil {
 		p.link = &testLink{relay: p.relay, user: p.name, device: p.device}

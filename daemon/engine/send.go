@@ -58,17 +58,15 @@ func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.S
 		return func() (local.SendResults, error) { return out, err }
 	}
 	var q queued
-	var at *Engine
 	var waits []*wait
 	result := make(chan error, 1)
 	j := &job{
-		tx: func(e *Engine, tx *store.Tx) (err error) {
+		tx: func(tx *store.Tx) (err error) {
 			q, err = e.queue(tx, p, replyTo, e.now())
 			return err
 		},
-		done: func(e *Engine, err error) {
+		done: func(err error) {
 			if err == nil && p.Wait != waitQueued {
-				at = e
 				for _, id := range q.ids {
 					waits = append(waits, e.waits.watch(id))
 				}
@@ -76,12 +74,12 @@ func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.S
 			result <- err
 		},
 	}
-	e.sends.jobs.submit(j)
+	e.sends.submit(j)
 	return func() (local.SendResults, error) {
 		select {
 		case err = <-result:
 		case <-ctx.Done():
-			if e.sends.jobs.withdraw(j) {
+			if e.sends.withdraw(j) {
 				return local.SendResults{}, ctx.Err()
 			}
 			err = <-result
@@ -95,10 +93,7 @@ func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.S
 			}
 			return local.SendResults{Results: q.results}, nil
 		}
-		if at != nil {
-			defer at.unwatch(waits)
-			e = at
-		}
+		defer e.unwatch(waits)
 		timeout := e.await(ctx, p, waits, q.results)
 		if out := seen(waits, q.results); out != nil && !timeout {
 			return local.SendResults{Results: out}, nil

@@ -65,7 +65,7 @@ func (e *Engine) runDue(ctx context.Context) time.Duration {
 			f()
 		case <-e.jobs.wake:
 			e.commit()
-		case <-e.sends.jobs.wake:
+		case <-e.sends.wake:
 			e.commit()
 		default:
 		}

@@ -93,6 +93,10 @@ func (o *outbound) put(b batch) {
 	o.mu.Lock()
 	o.list = append(o.list, b)
 	o.mu.Unlock()
+	o.poke()
+}
+
+func (o *outbound) poke() {
 	select {
 	case o.wake <- struct{}{}:
 	default:
@@ -126,6 +130,7 @@ func (o *outbound) empty() bool {
 // sendLoop hands batches to the link, so that a slow connection never delays the
 // actor. Batches that a broken connection did not take are sent again on the next.
 func (e *Engine) sendLoop(ctx context.Context) {
+	defer e.window.out.poke() // a wake-up that came at the end is for the next term's sender
 	for {
 		select {
 		case <-ctx.Done():

@@ -53,6 +53,9 @@ func (ws waits) tell(id store.MessageID, c history.Change) {
 
 // unwatch removes waits.
 func (e *Engine) unwatch(list []*wait) {
+	if len(list) == 0 {
+		return
+	}
 	err := e.do(context.Background(), func() error {
 		for _, w := range list {
 			e.waits.unwatch(w)
@@ -106,40 +109,11 @@ func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait, f
 			case <-ctx.Done():
 				return true
 			case <-e.quit:
-				for _, w := range waits {
-					w.last = nil // the next engine's changes are not told here
-				}
-				return e.awaitStored(ctx, goal, timer, waits)
+				return true
 			}
 		}
 	}
 	return false
-}
-
-// storedEvery is how often the store is asked when no engine tells.
-const storedEvery = 100 * time.Millisecond
-
-// awaitStored goes on with a wait whose engine has ended, as it does when the
-// device is replaced: the next engine changes the same rows.
-func (e *Engine) awaitStored(ctx context.Context, goal string, timer *time.Timer, waits []*wait) (timedOut bool) {
-	tick := time.NewTicker(storedEvery)
-	defer tick.Stop()
-	for {
-		states, err := e.messageStates(ctx, waits)
-		if err != nil {
-			return true
-		}
-		if !slices.ContainsFunc(states, func(at string) bool { return !reached(at, goal) && !stuck(at) }) {
-			return false
-		}
-		select {
-		case <-tick.C:
-		case <-timer.C:
-			return true
-		case <-ctx.Done():
-			return true
-		}
-	}
 }
 
 // seen returns the results of messages that their waits saw through to the end,

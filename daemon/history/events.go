@@ -144,7 +144,9 @@ func (h *History) System(tx *store.Tx, peer string, s local.System) error {
 
 // Identity appends an identity event of a peer whose trust is state.
 func (h *History) Identity(tx *store.Tx, peer, state string, change local.Identity) error {
-	return h.happened(tx, local.Event{Type: local.TypeIdentity, Peer: peer, Trust: state, Identity: &change})
+	return h.happened(tx, local.Event{
+		Type: local.TypeIdentity, Peer: peer, Direction: local.DirectionIn, Trust: state, Identity: &change,
+	})
 }
 
 // Presence appends a presence event of a peer.

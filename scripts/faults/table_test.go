@@ -36,7 +36,7 @@ func TestEveryRowIsProven(t *testing.T) {
 		{"7 restored or cloned profile", here, []string{"TestFault07RestoredProfile", "TestFault07SendAcrossReplacement", "TestFault07ClonedProfile"}},
 		{"7 mail in flight", here, []string{"TestFault07MailInFlight"}},
 		{"7 mail in flight", "daemon/engine", []string{"TestMailInFlightSurvivesAReplacedDevice", "TestReceiptToAReplacedDeviceComesAgain"}},
-		{"7 a wait goes on", "daemon/engine", []string{"TestAWaitOutlivesItsEngine", "TestAWaitWithoutEngineEndsInTime"}},
+		{"7 a wait goes on", "daemon/engine", []string{"TestAWaitOutlivesItsDevice", "TestAWaitWithoutDeviceEndsInTime"}},
 		{"7 no key or nonce twice", "crypto/ratchet", []string{"TestRollbackRepeatsNoNonce"}},
 		{"8 full disk", here, []string{"TestFault08FullDiskAtTheClient", "TestFault08FullDiskAtTheServer"}},
 		{"8 full disk and files", here, []string{"TestFault08FullDiskWhileFetching", "TestFault08FullDiskWhileSending", "TestFault08FullDiskAtTheServerWhileSending"}},

@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"context"
+	"sync"
+
+	"secmsg/crypto/key"
+	"secmsg/rpc/local"
+)
+
+// An engine lives as long as its account; its device does not. When the server
+// refuses the device, the account suspends the engine, and resumes it as the
+// device that has replaced it, or as the same one for another try:
+//
+//	Run ---> connecting ---Suspend---> suspended ---Resume---> connecting
+//
+// A suspended engine still queues messages, shows history and expires what is
+// due. It seals and sends nothing, since there is no connection.
+
+// term is the time between two of these changes. Requests to the server belong
+// to the term in which they began, so that none of the old device is left when
+// its keys change.
+type term struct {
+	ctx context.Context // of requests to the server
+	end context.CancelFunc
+	wg  sync.WaitGroup // workers and the sender
+}
+
+// beginTerm starts a term with its sender; actor only.
+func (e *Engine) beginTerm() {
+	t := new(term)
+	t.ctx, t.end = context.WithCancel(e.work)
+	e.term = t
+	e.inTerm(t, func() { e.sendLoop(t.ctx) })
+}
+
+// inTerm runs f in a goroutine of the engine that its term waits for, too.
+func (e *Engine) inTerm(t *term, f func()) {
+	t.wg.Add(1)
+	e.wg.Go(func() {
+		defer t.wg.Done()
+		f()
+	})
+}
+
+// Suspend ends all requests to the server and forgets the state of the
+// connections and the device. When it returns, the device's keys may change.
+// The link must have ended. reason is what users are shown until the next
+// connection stands; nil: nothing is wrong yet.
+func (e *Engine) Suspend(ctx context.Context, reason *local.Error) error {
+	return e.nextTerm(ctx, func() {
+		e.setStatus(func(s *status) { s.suspended, s.stopped = true, reason })
+	})
+}
+
+// Resume makes the engine that of a device, which may be the one it had. It
+// loads from the store what is to be sent. The link must start after it.
+func (e *Engine) Resume(ctx context.Context, device key.DeviceID) error {
+	return e.nextTerm(ctx, func() {
+		e.device = device
+		e.setStatus(func(s *status) {
+			s.device, s.suspended, s.err, s.failures = device, false, nil, 0
+		})
+	})
+}
+
+// Suspended returns the reason of the last Suspend, until a connection stands.
+func (e *Engine) Suspended() *local.Error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.status.stopped
+}
+
+// nextTerm ends the present term, waits for its workers, and begins the next one
+// with change.
+func (e *Engine) nextTerm(ctx context.Context, change func()) error {
+	var old *term
+	err := e.do(ctx, func() error {
+		old = e.term
+		old.end()
+		e.forgetDevice()
+		change()
+		e.beginTerm()
+		e.at(taskLoad, 0)
+		return nil
+	})
+	if err == nil {
+		old.wg.Wait()
+	}
+	return err
+}
+
+// forgetDevice drops everything that the actor remembers of the device, its
+// connections and the questions that were asked in its name; all of it comes
+// from the store or the server again. Those who wait for a message go on waiting.
+func (e *Engine) forgetDevice() {
+	e.up, e.loaded = false, false
+	e.announceReady()
+	e.window.disconnected()
+	e.window.clear()
+	e.asking, e.presence, e.relations = newAsking(e.cfg), newPresence(), relations{}
+	e.upkeep.busy, e.upkeep.tries = false, 0
+	e.signals.disconnected()
+	e.probes.failAll(e.Away())
+}
