@@ -36,13 +36,28 @@ func TestNotify(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", path)
 	t.Setenv("WATCHDOG_USEC", strconv.FormatInt((100*time.Millisecond).Microseconds(), 10))
 	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
+	// Read all the time: a full socket holds up whoever writes to it.
+	told := make(chan string, 1<<16)
+	go func() {
+		defer close(told)
+		b := make([]byte, 256)
+		for {
+			n, err := sock.Read(b)
+			if err != nil {
+				return
+			}
+			told <- strings.TrimSpace(string(b[:n]))
+		}
+	}()
 	next := func() string {
 		t.Helper()
-		check(t, sock.SetReadDeadline(time.Now().Add(patience)))
-		b := make([]byte, 256)
-		n, err := sock.Read(b)
-		check(t, err)
-		return strings.TrimSpace(string(b[:n]))
+		select {
+		case line := <-told:
+			return line
+		case <-time.After(patience):
+			t.Fatal("nothing is told")
+		}
+		return ""
 	}
 	s := newServer(t) // it tells READY, too
 	p := s.joined("alice")
@@ -53,5 +68,8 @@ func TestNotify(t *testing.T) {
 	p.stop()
 	for seen["STOPPING=1"] == 0 {
 		seen[next()]++
+	}
+	check(t, sock.Close())
+	for range told { // until its reader has ended
 	}
 }
