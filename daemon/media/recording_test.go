@@ -31,8 +31,8 @@ func TestRecordingTouchesNoFile(t *testing.T) {
 		return s, s.Close()
 	}
 	s, err := record(nil, 0)
-	if err != nil || !strings.Contains(s.(reporter).report(), "nothing came") {
-		t.Errorf("nothing came: %v", err)
+	if err != nil || !strings.Contains(s.(reporter).report(), "nothing was received") {
+		t.Errorf("nothing was received: %v", err)
 	}
 	if list, _ := os.ReadDir(dir); len(list) != 0 {
 		t.Errorf("left behind: %v", list)
