@@ -9,6 +9,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -256,7 +257,7 @@ func TestColor256(t *testing.T) {
 
 // What a peer sends as a picture is bounded, and its bytes never reach the
 // terminal: a sequence in a comment of the JPEG does not.
-func TestOpenPicture(t *testing.T) {
+func TestOpenPictureD8(t *testing.T) {
 	var b bytes.Buffer
 	if err := jpeg.Encode(&b, gradient(80, 60), nil); err != nil {
 		t.Fatal(err)
@@ -282,12 +283,44 @@ func TestOpenPicture(t *testing.T) {
 	if err := jpeg.Encode(&wide, image.NewGray(image.Rect(0, 0, maxPictureSide+1, 1)), nil); err != nil {
 		t.Fatal(err)
 	}
+	var large bytes.Buffer
+	if err := jpeg.Encode(&large, gradient(maxPictureSide, 8), nil); err != nil {
+		t.Fatal(err)
+	}
+	if pic, err := openPicture(large.Bytes()); err != nil || pic.Bounds().Dx() != maxPictureSide {
+		t.Errorf("the widest: %v", err)
+	}
+	otherFormat, err := encodePNG(gradient(8, 8))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, data := range map[string][]byte{
-		"nothing": nil, "text": []byte("hello"), "cut": good[:len(good)/2], "claims 65535": huge, "too wide": wide.Bytes(),
+		"nothing": nil, "text": []byte("hello"), "png": otherFormat, "cut": good[:len(good)/2], "claims 65535": huge, "too wide": wide.Bytes(),
 		"too long": append(bytes.Clone(good), make([]byte, maxPictureBytes)...),
 	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		if pic, err := openPicture(data); err == nil || pic != nil {
 			t.Errorf("%s: opened", name)
 		}
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20 {
+			t.Errorf("%s: %d bytes allocated", name, used)
+		}
 	}
+}
+
+// FuzzOpenPicture holds that whatever a peer sends is refused or within the bounds.
+func FuzzOpenPicture(f *testing.F) {
+	var good bytes.Buffer
+	if err := jpeg.Encode(&good, gradient(40, 20), nil); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good.Bytes())
+	f.Add(good.Bytes()[:good.Len()/2])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if pic, err := openPicture(data); err == nil && max(pic.Bounds().Dx(), pic.Bounds().Dy()) > maxPictureSide {
+			t.Errorf("opened %v", pic.Bounds())
+		}
+	})
 }

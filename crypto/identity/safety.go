@@ -56,15 +56,6 @@ func NewSafetyNumber(a Address, aKey key.SigningPublic, b Address, bKey key.Sign
 // feasible.
 func (s SafetyNumber) String() string { return string(s.digits[0][:]) + string(s.digits[1][:]) }
 
-// Grouped returns the digits in twelve groups of five, separated by spaces.
-func (s SafetyNumber) Grouped() string {
-	all, groups := s.String(), make([]string, 0, 2*safetyGroups)
-	for i := 0; i < len(all); i += 5 {
-		groups = append(groups, all[i:i+5])
-	}
-	return strings.Join(groups, " ")
-}
-
 // MatchDigits compares the number with a person's or script's input: sixty digits; spaces and line
 // breaks between them are ignored. It returns [ErrMismatch] for another number and [ErrFormat] for
 // anything else.

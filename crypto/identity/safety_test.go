@@ -4,11 +4,21 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"secmsg/crypto/key"
 )
+
+// grouped returns the digits as a person types them: in twelve groups of five.
+func grouped(n SafetyNumber) string {
+	var groups []string
+	for group := range slices.Chunk([]byte(n.String()), 5) {
+		groups = append(groups, string(group))
+	}
+	return strings.Join(groups, " ")
+}
 
 // The displayable vector of libsignal's tests of its numeric
 // fingerprint (NumericFingerprintGeneratorTest); its keys carry a type byte.
@@ -48,11 +58,8 @@ func TestSafetyNumber(t *testing.T) {
 			t.Errorf("%s: digits: %v", name, err)
 		}
 	}
-	grouped := n.Grouped()
-	if len(grouped) != 71 || strings.ReplaceAll(grouped, " ", "") != n.String() {
-		t.Errorf("grouped %q", grouped)
-	}
-	for _, good := range []string{n.String(), grouped, strings.ReplaceAll(grouped, " ", "\n  ") + "\n"} {
+	groups := grouped(n)
+	for _, good := range []string{n.String(), groups, strings.ReplaceAll(groups, " ", "\n  ") + "\n"} {
 		if err := n.MatchDigits(good); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
@@ -112,7 +119,7 @@ func TestSafetyDigits(t *testing.T) {
 func FuzzSafety(f *testing.F) {
 	n := safetyOf(safetyHash([]byte("a"), nil, 1), safetyHash([]byte("b"), nil, 1))
 	f.Add(n.String())
-	f.Add(n.Grouped())
+	f.Add(grouped(n))
 	f.Fuzz(func(t *testing.T, digits string) {
 		if n.MatchDigits(digits) == nil && strings.Join(strings.Fields(digits), "") != n.String() {
 			t.Errorf("%q matches", digits)

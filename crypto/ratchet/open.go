@@ -41,20 +41,6 @@ func (s *Session) Open(m Meta, ciphertext []byte, keys SkippedKeys, now time.Tim
 	return res, nil
 }
 
-// Fits reports whether an envelope belongs to the session: an initial message by its handshake, any
-// other by at most [MaxOldHeaderKeys] + 2 header keys. It says nothing about the body.
-func (s *Session) Fits(m Meta, ciphertext []byte) bool {
-	if m.check(s.st.peer, s.st.self) != nil {
-		return false
-	}
-	e, err := parseEnvelope(ciphertext)
-	if err != nil {
-		return false
-	}
-	_, err = s.st.locate(m, e, &work{})
-	return err == nil
-}
-
 func (s *state) open(m Meta, ciphertext []byte, keys SkippedKeys, now int64, w *work) (*state, OpenResult, error) {
 	if err := m.check(s.peer, s.self); err != nil {
 		return nil, OpenResult{}, err

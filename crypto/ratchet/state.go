@@ -109,28 +109,19 @@ func (s *Session) TranscriptHash() [32]byte { return s.st.transcript }
 // HandshakeHash returns the [HandshakeHash] of the initial messages of this session.
 func (s *Session) HandshakeHash() [32]byte { return s.st.handshake }
 
-// Generation returns the generation chosen by the initiator; see [Prefer].
+// Generation returns the generation chosen by the initiator. Of two sessions the one with the larger generation sends.
 func (s *Session) Generation() uint32 { return s.st.generation }
-
-// Initiator reports whether this end began the session.
-func (s *Session) Initiator() bool { return s.st.role == roleInitiator }
 
 // Confirmed reports whether a message of this end has reached the peer: a message came back that the
 // peer could not have sealed otherwise. Until then an initiator sends initial messages.
 func (s *Session) Confirmed() bool { return s.st.confirmed }
 
-// Prefer returns which of two sessions between the same devices should send: the one with the larger
-// generation or, if the generations are equal, the one with the smaller transcript hash. Both ends know
-// both values, so they agree without a negotiation, in whatever order messages arrive (SPEC "Session:
-// simultaneous initiation"). A generation that no receiver would accept now, more than [MaxAhead]
-// minutes ahead, counts as 0: it was created under a wrong clock and must not keep its session active.
-func Prefer(a, b *Session, now time.Time) *Session {
-	if prefers(a.st, b.st, unix(now)) {
-		return a
-	}
-	return b
-}
-
+// prefers reports whether a should send rather than b, another session between the same devices: the
+// one with the larger generation does or, if the generations are equal, the one with the smaller
+// transcript hash. Both ends know both values, so they agree without a negotiation, in whatever order
+// messages arrive (SPEC "Session: simultaneous initiation"). A generation that no receiver would accept
+// now, more than [MaxAhead] minutes ahead, counts as 0: it was created under a wrong clock and must not
+// keep its session active.
 func prefers(a, b *state, now int64) bool {
 	ga, gb := a.effective(now), b.effective(now)
 	if ga != gb {

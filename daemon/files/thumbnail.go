@@ -63,27 +63,6 @@ func Thumbnail(r io.ReaderAt, size int64) (thumbnail []byte, width, height int, 
 	return nil, 0, 0, false
 }
 
-// OpenThumbnail decodes a thumbnail from a peer: a JPEG of at most [e2e.MaxThumbnail] bytes
-// and [e2e.MaxThumbnailSide] pixels a side, which is checked before decoding. It fails with
-// [ErrPicture].
-func OpenThumbnail(data []byte) (image.Image, error) {
-	if len(data) > e2e.MaxThumbnail {
-		return nil, fmt.Errorf("%w: thumbnail of %d bytes", ErrPicture, len(data))
-	}
-	config, err := jpeg.DecodeConfig(bytes.NewReader(data))
-	if err != nil {
-		return nil, fmt.Errorf("%w: thumbnail: %w", ErrPicture, err)
-	}
-	if config.Width < 1 || config.Height < 1 || config.Width > e2e.MaxThumbnailSide || config.Height > e2e.MaxThumbnailSide {
-		return nil, fmt.Errorf("%w: thumbnail of %d x %d", ErrPicture, config.Width, config.Height)
-	}
-	pic, err := jpeg.Decode(bytes.NewReader(data))
-	if err != nil {
-		return nil, fmt.Errorf("%w: thumbnail: %w", ErrPicture, err)
-	}
-	return pic, nil
-}
-
 // decodePicture decodes a picture whose header is within bounds, and returns its
 // orientation (1 to 8, as in EXIF).
 func decodePicture(r io.ReaderAt, size int64) (image.Image, int, error) {

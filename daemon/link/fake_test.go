@@ -307,6 +307,8 @@ type recorder struct {
 	mu     sync.Mutex
 	value  []byte
 	events []string
+	// serverTimes holds the time that each new connection brought.
+	serverTimes []time.Time
 
 	ups       chan wire.Role
 	downs     chan down
@@ -352,7 +354,13 @@ func (r *recorder) note(s string) {
 	r.events = append(r.events, s)
 }
 
-func (r *recorder) Up(role wire.Role, _ time.Time) { r.note("up " + string(role)); r.ups <- role }
+func (r *recorder) Up(role wire.Role, serverTime time.Time) {
+	r.note("up " + string(role))
+	r.mu.Lock()
+	r.serverTimes = append(r.serverTimes, serverTime)
+	r.mu.Unlock()
+	r.ups <- role
+}
 func (r *recorder) Down(role wire.Role, err error) {
 	r.note("down " + string(role))
 	r.downs <- down{role, err}

@@ -25,18 +25,6 @@ type Link struct {
 	mu      sync.Mutex
 	contact *contact      // nil: not connected; guarded by mu
 	kick    chan struct{} // closed and replaced by Kick; guarded by mu
-	state   State         // guarded by mu
-}
-
-// State is the state of a link.
-type State struct {
-	Contact bool
-	Replica bool
-	// Err is why the contact connection, or else the replica connection, is down. It is nil
-	// if both are up, or before the first attempt.
-	Err error
-	// Offset is this machine's clock minus the server's at the time of the last connection.
-	Offset time.Duration
 }
 
 // New returns a link that Run starts.
@@ -66,7 +54,7 @@ func (l *Link) Run(ctx context.Context) error {
 		if confirmed {
 			kick = l.kicked()
 		}
-		l.down(wire.RoleContact, err)
+		l.handler.Down(wire.RoleContact, at(l.hostPort, err))
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -112,7 +100,7 @@ func (l *Link) contactOnce(ctx context.Context) (confirmed bool, err error) {
 		l.contact = nil
 		l.mu.Unlock()
 	}()
-	l.up(wire.RoleContact, serverTime)
+	l.handler.Up(wire.RoleContact, serverTime)
 	wg.Go(func() {
 		if err := l.runReplica(ctx, value); ctx.Err() == nil {
 			if fatalReason(err) != wire.Reason_REASON_REVOKED {
@@ -137,13 +125,6 @@ func (l *Link) kicked() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.kick
-}
-
-// State returns the state of the link.
-func (l *Link) State() State {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.state
 }
 
 // Send queues envelopes for the contact connection, in order, and sets their seq. Answers
@@ -179,34 +160,4 @@ func (l *Link) current() *contact {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.contact
-}
-
-func (l *Link) up(role wire.Role, serverTime time.Time) {
-	l.mu.Lock()
-	l.state.set(role, true)
-	l.state.Offset = l.endpoint.now().Sub(serverTime)
-	if l.state.Contact && l.state.Replica {
-		l.state.Err = nil
-	}
-	l.mu.Unlock()
-	l.handler.Up(role, serverTime)
-}
-
-func (l *Link) down(role wire.Role, err error) {
-	err = at(l.hostPort, err)
-	l.mu.Lock()
-	l.state.set(role, false)
-	if role == wire.RoleContact || l.state.Contact {
-		l.state.Err = err
-	}
-	l.mu.Unlock()
-	l.handler.Down(role, err)
-}
-
-func (s *State) set(role wire.Role, up bool) {
-	if role == wire.RoleContact {
-		s.Contact = up
-	} else {
-		s.Replica = up
-	}
 }

@@ -37,7 +37,7 @@ func (l *Link) runReplica(ctx context.Context, value []byte) error {
 		if opened {
 			kick = l.kicked()
 		}
-		l.down(wire.RoleReplica, err)
+		l.handler.Down(wire.RoleReplica, at(l.hostPort, err))
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -78,7 +78,7 @@ func (l *Link) replicaOnce(ctx context.Context, value []byte) (opened bool, err 
 	if f.GetOpened() == nil {
 		return false, fmt.Errorf("%w: replica not opened", ErrProtocol)
 	}
-	l.up(wire.RoleReplica, time.UnixMilli(f.GetOpened().GetTimeMs()))
+	l.handler.Up(wire.RoleReplica, time.UnixMilli(f.GetOpened().GetTimeMs()))
 	return true, l.receive(ctx, c, f.GetOpened().GetBacklog())
 }
 

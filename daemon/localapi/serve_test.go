@@ -167,7 +167,6 @@ func TestStopAnswersFirst(t *testing.T) {
 	}
 	<-f.stopped
 	stop()
-	<-c.Done()
 	if _, err := c.Status(t.Context()); !isNoDaemon(err) {
 		t.Errorf("after the end: %v", err)
 	}

@@ -58,7 +58,7 @@ func pictures(t *testing.T, file string, width, height int) []shown {
 	}
 	var out []shown
 	for i, at := range times {
-		n, lit, ok := ReadClock(raw[i*width*height:(i+1)*width*height], width, height)
+		n, lit, ok := readClock(raw[i*width*height:(i+1)*width*height], width, height)
 		if !ok {
 			t.Fatalf("%s: the clock of picture %d cannot be read", file, i)
 		}

@@ -86,11 +86,6 @@ func (tx *Tx) Unpark(account AccountID, peer PeerID, id MessageID) error {
 // DeleteParked deletes one parked envelope.
 func (tx *Tx) DeleteParked(ord int64) error { return tx.exec(`DELETE FROM parked WHERE ord = ?`, ord) }
 
-// SetParkedReason changes the reason of a parked envelope.
-func (tx *Tx) SetParkedReason(ord int64, reason int) error {
-	return tx.exec(`UPDATE parked SET reason = ? WHERE ord = ?`, reason, ord)
-}
-
 // CountParked counts a peer's parked envelopes with a reason.
 func (tx *Tx) CountParked(account AccountID, peer PeerID, reason int) (int, error) {
 	var n int

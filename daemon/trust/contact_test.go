@@ -62,7 +62,7 @@ func TestVerify(t *testing.T) {
 	}
 	_, _, err = verify("12345", false)
 	wantCode(t, err, local.CodeUsage)
-	v, mismatch, err = verify(number.Grouped(), false)
+	v, mismatch, err = verify(number.String()[:5]+" "+number.String()[5:30]+"\n"+number.String()[30:], false)
 	check(t, err)
 	if mismatch || v.Trust != local.TrustVerified {
 		t.Errorf("mismatch %t, trust %s", mismatch, v.Trust)

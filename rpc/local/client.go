@@ -67,9 +67,6 @@ func (c *Client) Close() error {
 	return err
 }
 
-// Done is closed when the connection has ended.
-func (c *Client) Done() <-chan struct{} { return c.done }
-
 // Call calls method and decodes its result into result, unless result is nil. It returns an *Error if
 // the daemon answered with one, an *Error of code no_daemon if the connection broke, or the context's
 // error. If ctx ends early, the daemon may still carry out the call.
