@@ -100,7 +100,7 @@ func TestEveryPromiseIsProven(t *testing.T) {
 		if number != strconv.Itoa(i+1) {
 			t.Errorf("promise %s stands in place %d", number, i+1)
 		}
-		if _, tests, ok := strings.Cut(promise, "\n*Tests:* "); !ok || !strings.Contains(tests, "Test") {
+		if _, tests, ok := strings.Cut(promise, "\n- Tests: "); !ok || !strings.Contains(tests, "Test") {
 			t.Errorf("promise %s names no tests", number)
 		}
 	}
