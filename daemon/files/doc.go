@@ -9,14 +9,14 @@
 //
 // # Where the state of a file lives
 //
-//   - What a user sees belongs to the engine: the row of the file with its state, size and blob
-//     reference, the message it is part of, and the events about both. This package changes it
-//     only through the interface Engine (seams.go); each call is one transaction.
+//   - What a user sees belongs to package history: the row of the file with its state, size
+//     and blob reference, the message it is part of, and the events about both. This package
+//     changes it only through the interface Engine (seams.go). Each call is one transaction.
 //   - How far a transfer has come belongs to this package: the rows of transfers and parts in
 //     the store. The row of an upload holds a plan and each of its parts a mark (plan.go); the
 //     row of a download holds a target (target.go). A blob that is to be deleted has a row, too.
-//     The engine inserts the row of an upload together with its message, and deletes the row of
-//     a finished transfer together with the change of the file's state.
+//     The engine inserts the row of an upload in the transaction that queues its message, and
+//     deletes the row of a finished transfer in the one that changes the file's state.
 //   - On disk are the sealed parts that the server does not have yet (spool.go), and the
 //     temporary files of unfinished downloads.
 //   - Only in memory are the running transfers, their progress, the reasons why they wait, and
