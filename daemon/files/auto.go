@@ -81,13 +81,13 @@ func (s *Service) startFetch(ctx context.Context, f *store.File) bool {
 		// Check again now that endFetches can cancel it: f may be outdated.
 		err := s.wanted(fctx, f.ID)
 		if err == nil {
-			err = s.fetchUnasked(fctx, f)
+			err = s.autoFetch(fctx, f)
 		}
 		if fctx.Err() != nil && ctx.Err() == nil {
 			err = context.Cause(fctx)
 		}
 		if errors.Is(err, errNotNow) || errors.Is(err, errWithdrawn) {
-			if err := s.dropUnasked(ctx, f); err != nil && ctx.Err() == nil {
+			if err := s.dropAutoFetch(ctx, f); err != nil && ctx.Err() == nil {
 				s.o.Logger.Warn("remove a cancelled download", "error", err)
 			}
 		}
@@ -135,9 +135,9 @@ func (s *Service) wanted(ctx context.Context, id store.MessageID) error {
 	})
 }
 
-// dropUnasked removes the partial download of an automatic fetch. It leaves downloads that
+// dropAutoFetch removes the partial download of an automatic fetch. It leaves downloads that
 // a caller runs, or has begun to another place.
-func (s *Service) dropUnasked(ctx context.Context, f *store.File) error {
+func (s *Service) dropAutoFetch(ctx context.Context, f *store.File) error {
 	var rows []store.Transfer
 	err := s.o.Store.View(ctx, func(tx *store.Tx) (err error) {
 		rows, err = tx.TransfersOf(s.o.Account, f.ID)
@@ -146,10 +146,10 @@ func (s *Service) dropUnasked(ctx context.Context, f *store.File) error {
 	if err != nil {
 		return err
 	}
-	mine := target{Dir: filepath.Clean(s.o.Downloads), Name: SafeName(f.Name)} // the target that fetchUnasked uses
+	mine := target{Dir: filepath.Clean(s.o.Downloads), Name: SafeName(f.Name)} // the target that autoFetch uses
 	for _, row := range rows {
 		t, err := decodeTarget(row.Body)
-		if err != nil || !t.likewise(mine) || !s.claim(row.ID) {
+		if err != nil || !t.samePath(mine) || !s.claim(row.ID) {
 			continue
 		}
 		_, err = s.drop(ctx, row.ID, t)
@@ -161,9 +161,9 @@ func (s *Service) dropUnasked(ctx context.Context, f *store.File) error {
 	return nil
 }
 
-// fetchUnasked fetches one file into the configured directory. It returns an error if the
+// autoFetch fetches one file into the configured directory. It returns an error if the
 // fetch should be retried.
-func (s *Service) fetchUnasked(ctx context.Context, f *store.File) error {
+func (s *Service) autoFetch(ctx context.Context, f *store.File) error {
 	err := checkReference(f)
 	var fe *fetch
 	if err == nil {

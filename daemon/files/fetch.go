@@ -143,7 +143,7 @@ func (f *fetch) handOn(ctx context.Context, opened <-chan openPart, plain <-chan
 		if err := out.part(ctx, p.number, p.plain, p.state); err != nil {
 			return err
 		}
-		f.track.through(int64(p.number-1)*seal.FilePartPlain + int64(len(p.plain)))
+		f.track.setDone(int64(p.number-1)*seal.FilePartPlain + int64(len(p.plain)))
 		res.put(p.plain)
 		<-plain
 	}

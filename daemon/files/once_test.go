@@ -187,10 +187,10 @@ func TestNotedBlobStays(t *testing.T) {
 		return n
 	}
 	w.stop()
-	if err := w.s.unwanted(t.Context(), f.Transfer, noted()); err != nil || deletes() != 0 {
+	if err := w.s.deleteUnrecorded(t.Context(), f.Transfer, noted()); err != nil || deletes() != 0 {
 		t.Errorf("the blob that is noted: %d are to be deleted (%v)", deletes(), err)
 	}
-	if err := w.s.unwanted(t.Context(), f.Transfer, "another"); err != nil || deletes() != 1 {
+	if err := w.s.deleteUnrecorded(t.Context(), f.Transfer, "another"); err != nil || deletes() != 1 {
 		t.Errorf("another blob: %d are to be deleted (%v)", deletes(), err)
 	}
 }

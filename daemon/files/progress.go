@@ -69,9 +69,9 @@ func (t *tracker) setTotal(n int64) {
 	t.total = n
 }
 
-// through sets the transferred bytes. Sealed and plain sizes may be mixed: they differ by
+// setDone sets the transferred bytes. Sealed and plain sizes may be mixed: they differ by
 // 0.03 per cent.
-func (t *tracker) through(n int64) {
+func (t *tracker) setDone(n int64) {
 	if t == nil {
 		return
 	}

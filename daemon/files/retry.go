@@ -15,7 +15,7 @@ import (
 const (
 	retryMin = 500 * time.Millisecond
 	retryMax = 30 * time.Second
-	// pauseMax bounds the delay before a file is fetched again unasked.
+	// pauseMax bounds the delay before a file is fetched automatically again.
 	pauseMax = time.Minute
 )
 
@@ -51,17 +51,17 @@ func wish(err error) time.Duration {
 
 // retries waits longer after each failure, but only until the server can be reached again.
 type retries struct {
-	s     *Service
-	tries int
-	odd   int // number of lasting failures
+	s       *Service
+	tries   int
+	lasting int // number of lasting failures
 }
 
 // enough reports whether there were too many lasting failures, err included.
 func (b *retries) enough(err error) bool {
 	if lasting(err) {
-		b.odd++
+		b.lasting++
 	}
-	return b.odd >= lastingTries
+	return b.lasting >= lastingTries
 }
 
 // limitedTries bounds the delay to a few seconds when the server has no room for a part at

@@ -73,7 +73,7 @@ func (p *prepared) close() {
 
 // prepare does all checks that are possible before anything is queued.
 func (s *Service) prepare(ctx context.Context, p local.FileSendParams) (out prepared, err error) {
-	if err := checkSend(p); err != nil {
+	if err := checkParams(p); err != nil {
 		return out, err
 	}
 	defer func() {
@@ -140,8 +140,8 @@ func (s *Service) hold(f *os.File, src source, more int) (*os.File, error) {
 	return nil, errors.Join(err, f.Close())
 }
 
-// checkSend checks the parameters without looking at the sources.
-func checkSend(p local.FileSendParams) error {
+// checkParams checks the parameters without looking at the sources.
+func checkParams(p local.FileSendParams) error {
 	streams := 0
 	for _, src := range p.Sources {
 		if src.Stream {

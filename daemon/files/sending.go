@@ -114,7 +114,7 @@ func (u *upload) create(ctx context.Context) error {
 	if !u.single() {
 		// Retry on a full disk: a stream cannot be read again.
 		if err := u.retryLocal(ctx, func() error { return u.save(ctx, next, false) }); err != nil {
-			return errors.Join(err, u.s.unwanted(ctx, u.id, blob.ID))
+			return errors.Join(err, u.s.deleteUnrecorded(ctx, u.id, blob.ID))
 		}
 	}
 	u.blob = blob.ID
@@ -223,7 +223,7 @@ func refused(err error) error {
 
 // done counts a part that the server has.
 func (u *upload) done(p store.TransferPart, etag string) {
-	u.moves()
+	u.proceeds()
 	u.mu.Lock()
 	u.stored[p.Number] = wire.BlobPart{Number: p.Number, Size: p.Size, ETag: etag}
 	sealed := int64(0)
@@ -232,7 +232,7 @@ func (u *upload) done(p store.TransferPart, etag string) {
 	}
 	u.mu.Unlock()
 	u.track.move(p.Number, 0)
-	u.track.through(sealed)
+	u.track.setDone(sealed)
 }
 
 // countingAt reports the progress of a part, and calls left when its last byte was read.

@@ -170,7 +170,7 @@ func (s *Service) reached() <-chan struct{} {
 // Service runs once.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer s.letGoAll()
+	defer s.closeAllHeld()
 	defer s.wg.Wait()
 	defer close(s.quit)
 	defer cancel()
@@ -260,7 +260,7 @@ func (s *Service) lookUploads(ctx context.Context) error {
 			}
 			s.mu.Lock()
 			s.endWatch(t.ID) // withdrawn before it started
-			s.letGo(t.ID)
+			s.closeHeld(t.ID)
 			s.mu.Unlock()
 			s.Kick() // the rows after these may have work, too
 		default:
@@ -312,7 +312,7 @@ func (s *Service) startUpload(ctx context.Context, t store.Transfer) {
 			delete(s.uploads, t.ID)
 			delete(s.why, t.ID)
 			s.endWatch(t.ID)
-			s.letGo(t.ID)
+			s.closeHeld(t.ID)
 			if slot != nil {
 				<-slot
 			}
@@ -330,20 +330,20 @@ func (s *Service) endWatch(id int64) {
 	}
 }
 
-// letGo closes the held source of an upload that has ended. The caller holds mu.
-func (s *Service) letGo(id int64) {
+// closeHeld closes the held source of an upload that has ended. The caller holds mu.
+func (s *Service) closeHeld(id int64) {
 	if f := s.held[id]; f != nil {
 		_ = f.Close() // read only
 		delete(s.held, id)
 	}
 }
 
-// letGoAll closes all held sources. The next daemon opens them by path.
-func (s *Service) letGoAll() {
+// closeAllHeld closes all held sources. The next daemon opens them by path.
+func (s *Service) closeAllHeld() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id := range s.held {
-		s.letGo(id)
+		s.closeHeld(id)
 	}
 }
 
@@ -378,10 +378,10 @@ func (s *Service) discard(ctx context.Context, id int64, blob string) error {
 	return err
 }
 
-// unwanted schedules the deletion of a blob whose id could not be saved in the plan. It
+// deleteUnrecorded schedules the deletion of a blob whose id could not be saved in the plan. It
 // does nothing if the plan has the id after all: an interrupted transaction may have been
 // committed.
-func (s *Service) unwanted(ctx context.Context, id int64, blob string) error {
+func (s *Service) deleteUnrecorded(ctx context.Context, id int64, blob string) error {
 	return s.o.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		t, err := tx.Transfer(id)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -181,11 +181,11 @@ func decodeTarget(b []byte) (target, error) {
 // same reports whether two downloads of a file have the same destination, in the same
 // directory.
 func (t *target) same(o target) bool {
-	return t.likewise(o) && t.Device == o.Device && t.Directory == o.Directory
+	return t.samePath(o) && t.Device == o.Device && t.Directory == o.Directory
 }
 
-// likewise is like same, but compares only the path of the directory, not its identity.
-func (t *target) likewise(o target) bool {
+// samePath is like same, but compares only the path of the directory, not its identity.
+func (t *target) samePath(o target) bool {
 	return t.Dir == o.Dir && t.Name == o.Name && t.Exact == o.Exact && t.Overwrite == o.Overwrite
 }
 

@@ -371,7 +371,7 @@ func retry[R any](ctx context.Context, u *upload, ask func() (R, error)) (R, err
 	for {
 		r, err := ask()
 		if err == nil {
-			u.moves()
+			u.proceeds()
 			return r, nil
 		}
 		if ctx.Err() != nil {

@@ -55,8 +55,8 @@ func (u *upload) waits(err error) {
 	}
 }
 
-// moves records that an upload proceeds.
-func (u *upload) moves() {
+// proceeds records that an upload proceeds.
+func (u *upload) proceeds() {
 	u.track.setPhase(local.PhaseSending)
 	u.s.mu.Lock()
 	defer u.s.mu.Unlock()
