@@ -69,7 +69,9 @@ func layers() []layer {
 		{"daemon/link", []string{"secmsg/daemon/store", "secmsg/daemon/engine", "secmsg/rpc/e2e", "secmsg/crypto/ratchet"}, true, "the link carries ciphertext"},
 		{"daemon/store", []string{"secmsg/rpc/...", "secmsg/crypto/...", "net", "net/http"}, false, "the store keeps bytes"},
 		{"daemon/keyring", []string{"secmsg/rpc/...", "net", "net/http"}, false, "private keys are far from any network"},
-		{"daemon/call", []string{"secmsg/daemon/media", "secmsg/daemon/link", "secmsg/daemon/engine", "github.com/pion/..."}, false, "the call is a pure state machine"},
+		// It names peers and devices by the types of crypto/{key,identity}, as the engine does.
+		{"daemon/call", []string{"secmsg/daemon/media", "secmsg/daemon/link", "secmsg/daemon/engine", "secmsg/crypto/ratchet", "secmsg/crypto/seal", "github.com/pion/..."}, false,
+			"the call is a pure state machine"},
 		{"daemon/media/...", []string{"secmsg/rpc/...", "secmsg/daemon/store", "secmsg/daemon/engine", "secmsg/daemon/call"}, false, "media know no messages"},
 		{"daemon/files", []string{"secmsg/daemon/link", "secmsg/daemon/engine"}, false, "transfers declare the interfaces they need"},
 

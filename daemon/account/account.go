@@ -108,7 +108,7 @@ func (a *Account) build() {
 		KeepFree: int64(s.Config.Files.KeepFree), Explain: codes.Server,
 	})
 	a.Calls = call.New(call.Options{
-		Self: call.Device(device), Signals: callSignals{a.Engine}, Logger: a.logger,
+		Self: device, Signals: callSignals{a.Engine}, Logger: a.logger,
 		Media: callMedia{link: a.Link, server: a.row.Server, logger: a.logger}, Stopping: s.Stopping,
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"secmsg/crypto/key"
-	"secmsg/daemon/call"
 	"secmsg/daemon/codes"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
@@ -106,7 +105,7 @@ func (a *Account) suspend(ctx context.Context, reason *local.Error) {
 func (a *Account) resume(ctx context.Context) {
 	device := key.DeviceID(a.Row().Device)
 	a.Link.SetDevice(device)
-	a.report("cannot resume the account", ctx, errors.Join(a.Calls.Resume(ctx, call.Device(device)), a.Engine.Resume(ctx, device)))
+	a.report("cannot resume the account", ctx, errors.Join(a.Calls.Resume(ctx, device), a.Engine.Resume(ctx, device)))
 	a.setReplacing(false)
 	a.shared.Changed()
 }

@@ -52,7 +52,7 @@ func (b *Backend) ListCalls(ctx context.Context, p local.CallListParams) (local.
 // endCalls ends the calls with a peer whose signals are no longer accepted: the
 // peer's own end of the call would be ignored.
 func (b *Backend) endCalls(ctx context.Context, a *account.Account, peer identity.Address) {
-	if err := a.Calls.Unwanted(ctx, peer.String()); err != nil {
+	if err := a.Calls.Unwanted(ctx, peer); err != nil {
 		b.logger.Info("cannot end the calls with a peer", "error", err)
 	}
 }

@@ -5,12 +5,13 @@ import (
 	"slices"
 	"time"
 
+	"secmsg/crypto/identity"
 	"secmsg/rpc/local"
 )
 
 // waiter is a request to answer the next call, without an id.
 type waiter struct {
-	from []string // callers' addresses; empty: any peer whose policy allows it
+	from []identity.Address // callers' addresses; empty: any peer whose policy allows it
 	got  chan taken
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"secmsg/crypto/key"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
 )
@@ -35,14 +36,14 @@ func told(list []Effect) (end Tell, ended int) {
 // calling returns the events of a call that was offered to devices 1 and 2.
 func calling(id ID) []Event {
 	return []Event{
-		Start{ID: id, Peer: "bob@x", Ring: time.Minute},
+		Start{ID: id, Peer: account("bob@x"), Ring: time.Minute},
 		Described{ID: id, SDP: "offer", Fingerprint: print32(1)},
-		Sent{ID: id, Devices: []Device{deviceOf(1), deviceOf(2)}},
+		Sent{ID: id, Devices: []key.DeviceID{deviceOf(1), deviceOf(2)}},
 	}
 }
 
 func signalOf(d int, c *e2e.Call) Signal {
-	return Signal{Peer: "bob@x", Device: deviceOf(d), Call: c}
+	return Signal{Peer: account("bob@x"), Device: deviceOf(d), Call: c}
 }
 
 // A busy answer may arrive before it is known which devices got the offer: another one may
@@ -59,11 +60,11 @@ func TestBusyBeforeTheOthersAreKnown(t *testing.T) {
 		t.Fatal("the other device does not ring")
 	}
 	// If it was the only device, the call ends as soon as that is known.
-	_, effects := steps(t, State{}, list[0], list[1], signalOf(1, endSignal(id, e2e.CallReason_CALL_REASON_BUSY)), Sent{ID: id, Devices: []Device{deviceOf(1)}})
+	_, effects := steps(t, State{}, list[0], list[1], signalOf(1, endSignal(id, e2e.CallReason_CALL_REASON_BUSY)), Sent{ID: id, Devices: []key.DeviceID{deviceOf(1)}})
 	if end, _ := told(effects); end.Reason != local.CallBusy {
 		t.Errorf("ended %q", end.Reason)
 	}
-	_, effects = steps(t, State{}, list[0], list[1], Undelivered{ID: id, Device: deviceOf(1), Gone: true}, Sent{ID: id, Devices: []Device{deviceOf(1)}})
+	_, effects = steps(t, State{}, list[0], list[1], Undelivered{ID: id, Device: deviceOf(1), Gone: true}, Sent{ID: id, Devices: []key.DeviceID{deviceOf(1)}})
 	if end, _ := told(effects); end.Reason != local.CallOffline {
 		t.Errorf("away before that was known: ended %q", end.Reason)
 	}
@@ -151,11 +152,11 @@ func TestUnwanted(t *testing.T) {
 		"connected":  {append(calling(idOf(1)), signalOf(1, answerFor(idOf(1), 2)), MediaUp{ID: idOf(1)}), local.CallHangup},
 	} {
 		s, _ := steps(t, State{}, tc.events...)
-		s, _ = steps(t, s, Unwanted{Peer: "carol@x"})
+		s, _ = steps(t, s, Unwanted{Peer: account("carol@x")})
 		if len(s.Calls) != 1 {
 			t.Fatalf("%s: another's wish ended the call", name)
 		}
-		s, effects := steps(t, s, Unwanted{Peer: "bob@x"})
+		s, effects := steps(t, s, Unwanted{Peer: account("bob@x")})
 		if end, n := told(effects); n != 1 || end.Reason != tc.reason || len(s.Calls) != 0 {
 			t.Errorf("%s: ended %q", name, end.Reason)
 		}
@@ -198,7 +199,7 @@ func TestServiceStopsThoughCalled(t *testing.T) {
 		in := bob.answer(local.CallAnswerParams{})
 		settle(time.Second)
 		bob.mu.Lock()
-		bob.onClose = func() { bob.s.Signal("carol@x", deviceOf(7), offerFor(idOf(77), 1)) }
+		bob.onClose = func() { bob.s.Signal(account("carol@x"), deviceOf(7), offerFor(idOf(77), 1)) }
 		bob.mu.Unlock()
 		began := time.Now()
 		bob.cancel()
@@ -214,7 +215,7 @@ func TestServiceStopsThoughCalled(t *testing.T) {
 // Without an id, a hangup means the active call, not one that rings at the same time.
 func TestServiceHangsUpItsOwn(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
-		alice.s.Signal("carol@x", deviceOf(7), offerFor(idOf(77), 1))
+		alice.s.Signal(account("carol@x"), deviceOf(7), offerFor(idOf(77), 1))
 		out := alice.start("bob@x")
 		settle(time.Second)
 		if _, err := alice.s.Hangup(context.Background(), ""); err != nil {

@@ -3,6 +3,8 @@ package call
 import (
 	"time"
 
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
 )
@@ -13,7 +15,7 @@ type Event interface{ event() }
 // Start: the user calls a peer. Secret and Spare are fresh random bytes.
 type Start struct {
 	ID            ID
-	Peer          string
+	Peer          identity.Address
 	Audio, Video  bool
 	Ring          time.Duration
 	Secret, Spare [e2e.CallSecretSize]byte
@@ -30,8 +32,8 @@ type Hangup struct{ ID ID }
 
 // Signal is a signal from a peer's device, received through the ratchet.
 type Signal struct {
-	Peer   string
-	Device Device
+	Peer   identity.Address
+	Device key.DeviceID
 	Call   *e2e.Call
 	Late   bool // an offer that was delayed: a missed call
 }
@@ -39,7 +41,7 @@ type Signal struct {
 // Sent lists the devices to which a broadcast signal was sent.
 type Sent struct {
 	ID      ID
-	Devices []Device
+	Devices []key.DeviceID
 }
 
 // Undelivered: a signal did not reach a device. Gone: the device is not connected or does
@@ -47,7 +49,7 @@ type Sent struct {
 // repetition may still reach it.
 type Undelivered struct {
 	ID           ID
-	Device       Device
+	Device       key.DeviceID
 	Gone, Denied bool
 }
 
@@ -74,10 +76,10 @@ type Expired struct {
 }
 
 // KeyChanged: a peer's key no longer matches the pinned one.
-type KeyChanged struct{ Peer string }
+type KeyChanged struct{ Peer identity.Address }
 
 // Unwanted: the user has blocked a peer or removed the contact.
-type Unwanted struct{ Peer string }
+type Unwanted struct{ Peer identity.Address }
 
 // NetworkChanged: this device has new addresses.
 type NetworkChanged struct{}
@@ -156,8 +158,8 @@ type Effect interface{ effect() }
 // Send sends a signal to devices of a peer; nil: to all of them.
 type Send struct {
 	ID   ID
-	Peer string
-	To   []Device
+	Peer identity.Address
+	To   []key.DeviceID
 	Call *e2e.Call
 }
 
@@ -180,7 +182,7 @@ type TakeAnswer struct {
 type SetKeys struct {
 	ID            ID
 	Out           bool
-	Device        Device // the peer's device
+	Device        key.DeviceID // the peer's device
 	Offer, Answer [e2e.CallSecretSize]byte
 }
 

@@ -4,15 +4,25 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
 	"secmsg/rpc/e2e"
 )
 
-func idOf(n int) ID         { return ID{15: byte(n)} }
-func deviceOf(n int) Device { return Device{0: byte(n)} }
-func print32(n int) []byte  { b := make([]byte, 32); b[0] = byte(n); return b }
+func idOf(n int) ID { return ID{15: byte(n)} }
+
+// account returns the address of a name like "bob@x".
+func account(name string) identity.Address {
+	user, domain, _ := strings.Cut(name, "@")
+	return identity.Address{User: user, Domain: domain}
+}
+
+func deviceOf(n int) key.DeviceID { return key.DeviceID{0: byte(n)} }
+func print32(n int) []byte        { b := make([]byte, 32); b[0] = byte(n); return b }
 
 func offerFor(id ID, n int) *e2e.Call {
 	c := Call{ID: id, Audio: true, ring: time.Minute}
@@ -49,7 +59,7 @@ func anySignal(r *rand.Rand, id ID) *e2e.Call {
 // events interact.
 func anyEvent(r *rand.Rand, armed map[[17]byte]Expired) Event {
 	id := idOf(1 + r.IntN(6))
-	peer := fmt.Sprintf("peer%d@x", r.IntN(3))
+	peer := account(fmt.Sprintf("peer%d@x", r.IntN(3)))
 	d := deviceOf(1 + r.IntN(3))
 	switch r.IntN(16) {
 	case 0:
@@ -59,7 +69,7 @@ func anyEvent(r *rand.Rand, armed map[[17]byte]Expired) Event {
 	case 2:
 		return Hangup{ID: id}
 	case 3:
-		return Sent{ID: id, Devices: []Device{deviceOf(1), deviceOf(2)}}
+		return Sent{ID: id, Devices: []key.DeviceID{deviceOf(1), deviceOf(2)}}
 	case 4:
 		return Undelivered{ID: id, Device: d, Gone: r.IntN(2) == 0, Denied: r.IntN(8) == 0}
 	case 5:
@@ -162,8 +172,8 @@ func (o *observer) step(s State, e Event) State {
 			o.accepted[e.ID] = true
 		}
 	case Expired:
-		if o.armed[key(e.ID, e.Timer)].Serial == e.Serial {
-			delete(o.armed, key(e.ID, e.Timer))
+		if o.armed[timerKey(e.ID, e.Timer)].Serial == e.Serial {
+			delete(o.armed, timerKey(e.ID, e.Timer))
 		}
 	}
 	for _, f := range effects {
@@ -180,14 +190,14 @@ func (o *observer) step(s State, e Event) State {
 			if f.After <= 0 || f.After > e2e.MaxRing+ringGrace {
 				o.t.Fatalf("a timer of %s", f.After)
 			}
-			o.armed[key(f.ID, f.Timer)] = Expired{ID: f.ID, Timer: f.Timer, Serial: f.Serial}
-			o.due[key(f.ID, f.Timer)] = deadline{o.now + f.After}
+			o.armed[timerKey(f.ID, f.Timer)] = Expired{ID: f.ID, Timer: f.Timer, Serial: f.Serial}
+			o.due[timerKey(f.ID, f.Timer)] = deadline{o.now + f.After}
 		case Tell:
 			if f.Reason != "" {
 				o.ended[f.Call.ID]++
 				delete(o.accepted, f.Call.ID)
 				for t := range Timer(timers) {
-					delete(o.armed, key(f.Call.ID, t))
+					delete(o.armed, timerKey(f.Call.ID, t))
 				}
 			}
 		}
@@ -196,7 +206,7 @@ func (o *observer) step(s State, e Event) State {
 	return next
 }
 
-func key(id ID, t Timer) (k [17]byte) {
+func timerKey(id ID, t Timer) (k [17]byte) {
 	copy(k[:], id[:])
 	k[16] = byte(t)
 	return k
@@ -221,7 +231,7 @@ func (o *observer) check(s State) {
 		case Connected:
 			continue
 		}
-		if e, ok := o.armed[key(c.ID, want)]; !ok || e.Serial != c.timers[want] || c.timers[want] == 0 {
+		if e, ok := o.armed[timerKey(c.ID, want)]; !ok || e.Serial != c.timers[want] || c.timers[want] == 0 {
 			o.t.Fatalf("call in %s has no timer that ends it", c.Phase)
 		}
 	}
@@ -283,9 +293,9 @@ func TestSignalsBeforeAccept(t *testing.T) {
 		for seed := range uint64(12) {
 			r := rand.New(rand.NewPCG(seed, uint64(i)))
 			o := newObserver(t)
-			s := o.step(State{}, Signal{Peer: "p@x", Device: deviceOf(1), Call: offerFor(id, 1)})
+			s := o.step(State{}, Signal{Peer: account("p@x"), Device: deviceOf(1), Call: offerFor(id, 1)})
 			for range 6 {
-				s = o.step(s, Signal{Peer: "p@x", Device: deviceOf(1), Call: anySignal(r, id)})
+				s = o.step(s, Signal{Peer: account("p@x"), Device: deviceOf(1), Call: anySignal(r, id)})
 				s = o.step(s, MediaUp{ID: id})
 				s = o.step(s, Described{ID: id, SDP: "x", Fingerprint: print32(1)})
 				s = o.step(s, Candidate{ID: id, Candidate: "c"})

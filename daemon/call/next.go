@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"secmsg/crypto/key"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
 )
@@ -116,11 +117,11 @@ func (m *machine) send(c *Call, call *e2e.Call) {
 		m.do(Send{ID: c.ID, Peer: c.Peer, To: to, Call: call})
 		return
 	}
-	m.do(Send{ID: c.ID, Peer: c.Peer, To: []Device{c.Device}, Call: call})
+	m.do(Send{ID: c.ID, Peer: c.Peer, To: []key.DeviceID{c.Device}, Call: call})
 }
 
-func (c *Call) devices(which func(t target) bool) []Device {
-	var out []Device
+func (c *Call) devices(which func(t target) bool) []key.DeviceID {
+	var out []key.DeviceID
 	for _, t := range c.targets {
 		if which(t) {
 			out = append(out, t.device)
@@ -251,7 +252,7 @@ func (m *machine) sent(e Sent) {
 	}
 }
 
-func (c *Call) target(d Device) *target {
+func (c *Call) target(d key.DeviceID) *target {
 	i := slices.IndexFunc(c.targets, func(t target) bool { return t.device == d })
 	if i < 0 {
 		return nil

@@ -5,6 +5,8 @@ import (
 	"io"
 	"time"
 
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
 )
@@ -12,16 +14,16 @@ import (
 // Signals sends the signals of calls to peers and records calls. Its methods may block.
 type Signals interface {
 	// Check resolves a peer's name and checks that the peer may be called.
-	Check(ctx context.Context, name string) (peer string, err error)
+	Check(ctx context.Context, name string) (peer identity.Address, err error)
 	// Reachable waits briefly for a connection to the server. Without one it fails with the
 	// code unreachable.
 	Reachable(ctx context.Context) error
 	// Send seals a signal for a device of a peer, or for all devices if to is nil, and
 	// returns the devices it was sent to. The code untrusted means a problem with the
 	// peer's identity. Delivery failures are reported to [Service.Undelivered].
-	Send(ctx context.Context, peer string, to *Device, c *e2e.Call) ([]Device, error)
+	Send(ctx context.Context, peer identity.Address, to *key.DeviceID, c *e2e.Call) ([]key.DeviceID, error)
 	// AutoAnswer reports whether the peer's calls are answered automatically.
-	AutoAnswer(ctx context.Context, peer string) (bool, error)
+	AutoAnswer(ctx context.Context, peer identity.Address) (bool, error)
 	// Record saves a change of a call in journal and history.
 	Record(ctx context.Context, r Record) error
 	// Event returns the event that shows a call to its owner.
@@ -30,8 +32,8 @@ type Signals interface {
 
 // Record is a change of a call.
 type Record struct {
-	Peer   string
-	Device Device // zero: unknown
+	Peer   identity.Address
+	Device key.DeviceID // zero: unknown
 	Began  time.Time
 	Call   local.Call
 }
@@ -68,7 +70,7 @@ type Media interface {
 // Keys is the input from which the keys of a call's media are derived.
 type Keys struct {
 	Call           ID
-	Caller, Callee Device
+	Caller, Callee key.DeviceID
 	Offer, Answer  [e2e.CallSecretSize]byte
 }
 

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
 )
@@ -18,7 +20,7 @@ import (
 // Options configure a Service.
 type Options struct {
 	// Self is the id of this device.
-	Self    Device
+	Self    key.DeviceID
 	Signals Signals
 	Media   Media
 	Logger  *slog.Logger
@@ -53,14 +55,14 @@ type Service struct {
 	work     context.Context // context of workers
 
 	// owned by the loop
-	self    Device
+	self    key.DeviceID
 	state   State
 	live    map[ID]*live
 	waiters []*waiter
 	stopped bool
 
 	mu      sync.Mutex
-	changed map[string]bool // peers whose key has changed; guarded by mu
+	changed map[identity.Address]bool // peers whose key has changed; guarded by mu
 }
 
 // errStopped is returned when the service is not running.
@@ -71,7 +73,7 @@ func New(o Options) *Service {
 	s := &Service{
 		self: o.Self, signals: o.Signals, media: o.Media, logger: o.Logger,
 		inbox: make(chan func(), inboxSize), wake: make(chan struct{}, 1),
-		quit: make(chan struct{}), live: make(map[ID]*live), changed: make(map[string]bool),
+		quit: make(chan struct{}), live: make(map[ID]*live), changed: make(map[identity.Address]bool),
 	}
 	if s.stopping = o.Stopping; s.stopping == nil {
 		s.stopping = func() bool { return false }
@@ -163,25 +165,25 @@ func (s *Service) offer(fn func()) {
 }
 
 // Signal handles a signal from a contact. It never blocks.
-func (s *Service) Signal(peer string, device Device, c *e2e.Call) {
+func (s *Service) Signal(peer identity.Address, device key.DeviceID, c *e2e.Call) {
 	s.offer(func() { s.step(Signal{Peer: peer, Device: device, Call: c}) })
 }
 
 // LateOffer handles an offer that was delayed: if its call is unknown, it becomes a missed
 // call. It never blocks.
-func (s *Service) LateOffer(peer string, device Device, c *e2e.Call) {
+func (s *Service) LateOffer(peer identity.Address, device key.DeviceID, c *e2e.Call) {
 	s.offer(func() { s.step(Signal{Peer: peer, Device: device, Call: c, Late: true}) })
 }
 
 // Undelivered reports that a signal did not reach a device. gone: later signals will not
 // either. denied: its user accepts no signals from this account. It never blocks.
-func (s *Service) Undelivered(call ID, device Device, gone, denied bool) {
+func (s *Service) Undelivered(call ID, device key.DeviceID, gone, denied bool) {
 	s.offer(func() { s.step(Undelivered{ID: call, Device: device, Gone: gone, Denied: denied}) })
 }
 
 // Unwanted ends all calls with a peer that the user has blocked or removed from the
 // contacts.
-func (s *Service) Unwanted(ctx context.Context, peer string) error {
+func (s *Service) Unwanted(ctx context.Context, peer identity.Address) error {
 	return s.do(ctx, func() error {
 		s.step(Unwanted{Peer: peer})
 		return nil
@@ -189,7 +191,7 @@ func (s *Service) Unwanted(ctx context.Context, peer string) error {
 }
 
 // KeyChanged ends all calls with a peer. It never blocks.
-func (s *Service) KeyChanged(peer string) {
+func (s *Service) KeyChanged(peer identity.Address) {
 	s.mu.Lock()
 	s.changed[peer] = true
 	s.mu.Unlock()
@@ -203,7 +205,7 @@ func (s *Service) KeyChanged(peer string) {
 func (s *Service) endChanged() {
 	s.mu.Lock()
 	peers := s.changed
-	s.changed = make(map[string]bool)
+	s.changed = make(map[identity.Address]bool)
 	s.mu.Unlock()
 	for peer := range peers {
 		s.step(KeyChanged{Peer: peer})
@@ -219,7 +221,7 @@ func (s *Service) Suspend(ctx context.Context) error {
 }
 
 // Resume makes later calls those of a device. It follows Suspend.
-func (s *Service) Resume(ctx context.Context, self Device) error {
+func (s *Service) Resume(ctx context.Context, self key.DeviceID) error {
 	return s.do(ctx, func() error {
 		s.self = self
 		return nil
@@ -303,7 +305,7 @@ func (s *Service) setGeneration(id ID, generation uint32) {
 
 // send queues a signal. If the queue is full, the signal is lost and will be repeated.
 func (s *Service) send(f Send) {
-	to := make([]*Device, 0, max(1, len(f.To)))
+	to := make([]*key.DeviceID, 0, max(1, len(f.To)))
 	for _, d := range f.To {
 		to = append(to, &d)
 	}

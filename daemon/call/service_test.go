@@ -12,6 +12,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
 )
@@ -23,15 +25,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type desk struct {
 	t       *testing.T
 	net     *desks
-	address string
-	device  Device
+	address identity.Address
+	device  key.DeviceID
 	s       *Service
 	cancel  context.CancelFunc
 	done    chan struct{}
 
 	mu      sync.Mutex
 	records []local.Call
-	auto    map[string]bool
+	auto    map[identity.Address]bool
 	fail    error // when opening media
 	opened  int
 	closed  int
@@ -56,7 +58,7 @@ type desks struct {
 }
 
 func (n *desks) add(t *testing.T, address string, device int) *desk {
-	d := &desk{t: t, net: n, address: address, device: deviceOf(device), auto: map[string]bool{}, done: make(chan struct{})}
+	d := &desk{t: t, net: n, address: account(address), device: deviceOf(device), auto: map[identity.Address]bool{}, done: make(chan struct{})}
 	d.s = New(Options{Self: d.device, Signals: d, Media: d, Stopping: d.ending.Load})
 	n.list = append(n.list, d)
 	var ctx context.Context
@@ -79,13 +81,13 @@ func (d *desk) stop() {
 }
 
 // Check implements Signals.
-func (d *desk) Check(_ context.Context, peer string) (string, error) {
+func (d *desk) Check(_ context.Context, name string) (identity.Address, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.checks != nil {
 		d.checks()
 	}
-	return peer, d.refuse
+	return account(name), d.refuse
 }
 
 // Reachable implements Signals.
@@ -96,7 +98,7 @@ func (d *desk) Reachable(context.Context) error {
 }
 
 // Send implements Signals.
-func (d *desk) Send(_ context.Context, peer string, to *Device, c *e2e.Call) ([]Device, error) {
+func (d *desk) Send(_ context.Context, peer identity.Address, to *key.DeviceID, c *e2e.Call) ([]key.DeviceID, error) {
 	d.mu.Lock()
 	refuse := d.refuse
 	if refuse == nil {
@@ -106,7 +108,7 @@ func (d *desk) Send(_ context.Context, peer string, to *Device, c *e2e.Call) ([]
 	if refuse != nil {
 		return nil, refuse
 	}
-	var sent []Device
+	var sent []key.DeviceID
 	for _, other := range d.net.list {
 		if other.address == peer && (to == nil || *to == other.device) {
 			sent = append(sent, other.device)
@@ -136,7 +138,7 @@ func (d *desk) lastID() ID {
 }
 
 // AutoAnswer implements Signals.
-func (d *desk) AutoAnswer(_ context.Context, peer string) (bool, error) {
+func (d *desk) AutoAnswer(_ context.Context, peer identity.Address) (bool, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.auto[peer], nil
@@ -152,7 +154,7 @@ func (d *desk) Record(_ context.Context, r Record) error {
 
 // Event implements Signals.
 func (d *desk) Event(r Record) local.Event {
-	return local.Event{Type: local.TypeCall, Peer: r.Peer, Call: &r.Call}
+	return local.Event{Type: local.TypeCall, Peer: r.Peer.String(), Call: &r.Call}
 }
 
 // Open implements Media.
@@ -387,7 +389,7 @@ func TestServiceRefusals(t *testing.T) {
 	t.Run("held back", func(t *testing.T) {
 		two(t, func(t *testing.T, alice, bob *desk) {
 			for range 3 { // the caller had repeated it
-				bob.s.LateOffer("alice@x", alice.device, offerFor(idOf(77), 1))
+				bob.s.LateOffer(account("alice@x"), alice.device, offerFor(idOf(77), 1))
 				settle(time.Second)
 			}
 			if n := len(bob.records); n != 1 || !bob.records[0].Missed || bob.records[0].State != local.CallEnded {
@@ -396,7 +398,7 @@ func TestServiceRefusals(t *testing.T) {
 			// An existing call is not affected and is not replaced.
 			out := alice.start("bob@x")
 			settle(time.Second)
-			bob.s.LateOffer("alice@x", alice.device, offerFor(idOf(1), 1))
+			bob.s.LateOffer(account("alice@x"), alice.device, offerFor(idOf(1), 1))
 			settle(time.Second)
 			if n := len(bob.records); n != 3 || !bob.records[2].Missed {
 				t.Errorf("records %+v", bob.records)
@@ -448,7 +450,7 @@ func TestServiceRefusals(t *testing.T) {
 		two(t, func(t *testing.T, alice, bob *desk) {
 			out := alice.start("bob@x")
 			settle(time.Second)
-			bob.s.KeyChanged("alice@x")
+			bob.s.KeyChanged(account("alice@x"))
 			settle(time.Second)
 			if _, err := bob.s.Answer(context.Background(), local.CallAnswerParams{}, nil, nil); local.As(err).Code != local.CodeNotFound {
 				t.Errorf("answer: %v", err)
@@ -504,7 +506,7 @@ func TestServiceAutoAnswer(t *testing.T) {
 		out.want(t, local.CallHangup, "")
 
 		bob.mu.Lock()
-		bob.auto["alice@x"] = true
+		bob.auto[account("alice@x")] = true
 		bob.mu.Unlock()
 		out = alice.start("bob@x")
 		settle(time.Second)
@@ -528,7 +530,7 @@ func TestServiceAutoAnswer(t *testing.T) {
 // meanwhile.
 func TestServiceCannotAnswerAlone(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
-		bob.auto["alice@x"] = true
+		bob.auto[account("alice@x")] = true
 		bob.onOpen = func(m local.CallMedia) error {
 			if m == (local.CallMedia{}) {
 				settle(2 * time.Second)
@@ -583,7 +585,7 @@ func TestServiceStops(t *testing.T) {
 // A call given to a waiter that disconnects at that moment keeps ringing for the next one.
 func TestServiceGivesBack(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
-		bob.auto["alice@x"] = true
+		bob.auto[account("alice@x")] = true
 		first := bob.answer(local.CallAnswerParams{Auto: true})
 		settle(time.Second)
 		second := bob.answer(local.CallAnswerParams{Auto: true})

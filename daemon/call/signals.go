@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"secmsg/crypto/key"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
 )
@@ -80,7 +81,7 @@ func (m *machine) stray(id ID, e Signal) {
 	switch {
 	case i >= 0 && m.past[i].peer != e.Peer:
 		return
-	case i >= 0 && m.past[i].device != (Device{}) && m.past[i].device != e.Device:
+	case i >= 0 && m.past[i].device != (key.DeviceID{}) && m.past[i].device != e.Device:
 		reason = e2e.CallReason_CALL_REASON_TAKEN // this device missed that another one took the call
 	case i >= 0:
 		reason = m.past[i].reason
@@ -92,7 +93,7 @@ func (m *machine) stray(id ID, e Signal) {
 }
 
 func (m *machine) reply(id ID, e Signal, call *e2e.Call) {
-	m.do(Send{ID: id, Peer: e.Peer, To: []Device{e.Device}, Call: call})
+	m.do(Send{ID: id, Peer: e.Peer, To: []key.DeviceID{e.Device}, Call: call})
 }
 
 // offered handles a new call from a peer.
@@ -189,7 +190,7 @@ func (m *machine) ringing(c *Call, e Signal) {
 }
 
 // mark records the state of a device, even if the offer was not addressed to it by id.
-func (m *machine) mark(c *Call, d Device, s targetState) {
+func (m *machine) mark(c *Call, d key.DeviceID, s targetState) {
 	if t := c.target(d); t != nil {
 		t.state, t.quiet = s, 0
 	} else if len(c.targets) < maxTargets {
@@ -289,7 +290,7 @@ func (m *machine) ended(c *Call, e Signal) {
 }
 
 // refused handles the end signal of a device that has not answered the call.
-func (m *machine) refused(c *Call, d Device, reason e2e.CallReason) {
+func (m *machine) refused(c *Call, d key.DeviceID, reason e2e.CallReason) {
 	switch reason {
 	case e2e.CallReason_CALL_REASON_BUSY:
 		m.mark(c, d, busy)

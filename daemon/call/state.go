@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
 )
@@ -11,9 +13,6 @@ import (
 // ID identifies a call. It is the caller's UUIDv7, so the earlier of two calls has the
 // smaller id.
 type ID [16]byte
-
-// Device is a device id.
-type Device [16]byte
 
 // Phase is the phase of a call:
 //
@@ -118,7 +117,7 @@ type Description struct {
 
 // target is the state of a called device.
 type target struct {
-	device Device
+	device key.DeviceID
 	state  targetState
 	quiet  int // repetitions since it last reported that it rings
 }
@@ -135,13 +134,13 @@ const (
 // Call is a call that has not ended.
 type Call struct {
 	ID    ID
-	Peer  string // user@domain
+	Peer  identity.Address
 	Out   bool
 	Phase Phase
 	// Audio and Video are the media that the caller offers.
 	Audio, Video bool
 	// Device is the peer's device: the caller's, or the one that accepted the call.
-	Device Device
+	Device key.DeviceID
 	// Offer and Answer are complete when their SDP is set.
 	Offer, Answer Description
 	// Accepted: the user of this side, or a policy, has agreed. True for a caller.
@@ -167,8 +166,8 @@ type Call struct {
 // past is an ended call, kept to answer peers that still send its signals.
 type past struct {
 	id     ID
-	peer   string
-	device Device // that accepted the call; zero: none
+	peer   identity.Address
+	device key.DeviceID // that accepted the call; zero: none
 	reason e2e.CallReason
 }
 

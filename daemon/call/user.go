@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"secmsg/crypto/identity"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
 )
@@ -131,7 +132,7 @@ func (s *Service) named(id, none string, which func(l *live) bool) (*live, error
 // take opens media and answers a claimed call.
 func (s *Service) take(ctx context.Context, id ID, m local.CallMedia, streams Streams) (*owner, error) {
 	o := newOwner(id)
-	peer := ""
+	var peer identity.Address
 	unclaim := func() {
 		left := ctx.Err() != nil || hasLeft(streams) // then somebody else may answer it
 		s.post(func() { s.unclaim(id, left) })
@@ -147,7 +148,7 @@ func (s *Service) take(ctx context.Context, id ID, m local.CallMedia, streams St
 		err = ctx.Err() // the call may have been given to a caller that has just left
 	}
 	if err == nil {
-		_, err = s.signals.Check(ctx, peer) // the peer's key may have changed since the call began
+		_, err = s.signals.Check(ctx, peer.String()) // the peer's key may have changed since the call began
 	}
 	if err != nil {
 		unclaim()
@@ -326,7 +327,7 @@ func (s *Service) Status(ctx context.Context) (local.Calls, error) {
 	err := s.do(ctx, func() error {
 		for _, l := range s.live {
 			if l.reason == "" && !l.gone {
-				out.Calls = append(out.Calls, local.CallEntry{Peer: l.call.Peer, Call: l.body("")})
+				out.Calls = append(out.Calls, local.CallEntry{Peer: l.call.Peer.String(), Call: l.body("")})
 			}
 		}
 		return nil

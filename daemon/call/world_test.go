@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"secmsg/crypto/identity"
+	"secmsg/crypto/key"
 	"secmsg/rpc/e2e"
 	"secmsg/rpc/local"
 )
@@ -30,9 +32,9 @@ type world struct {
 // node is one device.
 type node struct {
 	w      *world
-	peer   string // the account it calls
-	name   string
-	device Device
+	peer   identity.Address // the account it calls
+	name   identity.Address
+	device key.DeviceID
 	o      *observer
 	s      State
 	media  map[ID]*wire
@@ -75,7 +77,7 @@ func (t *agenda) Pop() any {
 func newWorld(t *testing.T, seed uint64, loss float64, alices, bobs int) *world {
 	w := &world{t: t, r: rand.New(rand.NewPCG(seed, 7)), loss: loss}
 	for i := range alices + bobs {
-		n := &node{w: w, name: "alice@x", peer: "bob@x", device: deviceOf(1 + i), o: newObserver(t), media: map[ID]*wire{}, ends: map[ID]string{}}
+		n := &node{w: w, name: account("alice@x"), peer: account("bob@x"), device: deviceOf(1 + i), o: newObserver(t), media: map[ID]*wire{}, ends: map[ID]string{}}
 		if i >= alices {
 			n.name, n.peer = n.peer, n.name
 		}
@@ -196,7 +198,7 @@ func (w *world) join(id ID) {
 // send delivers or loses a signal.
 func (n *node) send(f Send) {
 	var to []*node
-	var all []Device
+	var all []key.DeviceID
 	for _, m := range n.w.nodes {
 		if m.name != f.Peer {
 			continue
@@ -406,7 +408,7 @@ func TestEnds(t *testing.T) {
 		{"the caller's daemon is killed while it rings", func(_ *world, a, _ *node, _ ID) { a.crash() }, time.Minute, "", local.CallCancelled, false, false},
 		{"the caller's daemon stops", func(_ *world, a, _ *node, _ ID) { a.step(Shutdown{}) }, time.Second, local.CallDaemonRestart, local.CallHangup, true, false},
 		{"the caller's device is suspended", func(_ *world, a, _ *node, _ ID) { a.step(Suspend{}) }, time.Second, local.CallDaemonRestart, local.CallHangup, true, false},
-		{"the peer's key changes while it rings", func(_ *world, _, b *node, _ ID) { b.step(KeyChanged{Peer: "alice@x"}) }, time.Second, "", local.CallIdentity, false, false},
+		{"the peer's key changes while it rings", func(_ *world, _, b *node, _ ID) { b.step(KeyChanged{Peer: account("alice@x")}) }, time.Second, "", local.CallIdentity, false, false},
 		{"the caller sees the key change", func(_ *world, a, _ *node, id ID) { a.step(Unsendable{ID: id, Identity: true}) }, time.Second, local.CallIdentity, "", false, false},
 		{"both vanish from each other", func(w *world, _, _ *node, id ID) { w.loss = 1; w.breaks(id) }, 2 * time.Minute, local.CallFailed, local.CallFailed, true, false},
 		{"another certificate", func(_ *world, a, _ *node, id ID) { a.step(MediaDown{ID: id, Lost: true, Identity: true}) }, time.Second, local.CallIdentity, local.CallIdentity, true, false},
