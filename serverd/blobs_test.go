@@ -25,7 +25,7 @@ type sweepRig struct {
 	t    *testing.T
 	db   *store.SQLite
 	disk *blob.Disk
-	late atomic.Int64 // the clock, in seconds after the start
+	late atomic.Int64 // the clock's offset in seconds
 	stop atomic.Bool  // the clock is held
 }
 
@@ -59,7 +59,7 @@ func (r *sweepRig) must(err error) {
 	}
 }
 
-// row makes a row that is good for a minute.
+// row creates a row that expires in a minute.
 func (r *sweepRig) row() [16]byte {
 	r.t.Helper()
 	id := blob.NewID()
@@ -69,7 +69,7 @@ func (r *sweepRig) row() [16]byte {
 	return id
 }
 
-// bytes makes a part of seven bytes.
+// bytes uploads a part of seven bytes.
 func (r *sweepRig) bytes(id [16]byte) []blob.Part {
 	r.t.Helper()
 	_, err := r.disk.Create(r.t.Context(), id)
@@ -85,7 +85,7 @@ func (r *sweepRig) bytes(id [16]byte) []blob.Part {
 	return parts
 }
 
-// deadlines takes the deadlines that a connection takes.
+// deadlines is a ResponseWriter with deadlines, like that of a connection.
 type deadlines struct{ *httptest.ResponseRecorder }
 
 // SetReadDeadline does nothing.
@@ -112,7 +112,7 @@ func (r *sweepRig) has(id [16]byte) bool {
 	return len(ids) == 1 && ids[0] == id
 }
 
-// before returns the greatest id that is less.
+// before returns the next smaller id.
 func before(id [16]byte) [16]byte {
 	for i := len(id) - 1; i >= 0; i-- {
 		if id[i]--; id[i] != 0xff {
@@ -141,8 +141,8 @@ func (r *sweepRig) until(f func() bool) {
 	}
 }
 
-// While the clock is held nothing expires and nothing is taken for nobody's;
-// what its owner deleted goes all the same.
+// While the clock is held, nothing expires and no bytes count as orphaned; blobs deleted by their owner
+// are removed all the same.
 func TestSweepWithHeldClock(t *testing.T) {
 	r := newSweepRig(t)
 	expired, _ := r.upload()
@@ -168,8 +168,8 @@ func TestSweepWithHeldClock(t *testing.T) {
 	r.until(func() bool { return !r.has(expired) && !r.has(orphan) && r.reserved() == 0 })
 }
 
-// Bytes without a row go; those of every row stay, also of one that is made
-// while the sweeper looks.
+// Bytes without a row are deleted; those of every row stay, including a row that is created while the
+// sweeper runs.
 func TestSweepOrphans(t *testing.T) {
 	r := newSweepRig(t)
 	var orphans [][16]byte
@@ -181,7 +181,7 @@ func TestSweepOrphans(t *testing.T) {
 	}
 	open, _ := r.upload()
 	whole, parts := r.upload()
-	r.must(r.disk.Complete(t.Context(), whole, "", parts)) // its row does not know it yet
+	r.must(r.disk.Complete(t.Context(), whole, "", parts)) // its row does not say so yet
 	dead, _ := r.upload()
 	r.must(r.db.DropBlob(t.Context(), dead, "alice", r.now()))
 	made := make(chan [16]byte, 100)
@@ -216,8 +216,8 @@ func TestSweepOrphans(t *testing.T) {
 	}
 }
 
-// An upload that expires while it is made complete is gone whole: its bytes, its
-// row and its reservation, whichever comes first.
+// An upload that expires during its completion is removed completely: bytes, row and reservation,
+// whichever comes first.
 func TestSweepDuringCompletion(t *testing.T) {
 	for _, first := range []string{"sweep", "bytes"} {
 		r := newSweepRig(t)
@@ -258,8 +258,7 @@ func (s *stuckStore) Delete(ctx context.Context, id [16]byte) error {
 	return s.Store.Delete(ctx, id)
 }
 
-// Bytes that cannot be deleted stay reserved, hold up no other ones, and are
-// tried again.
+// Bytes that cannot be deleted stay reserved, do not block others, and are tried again.
 func TestSweepThatFails(t *testing.T) {
 	r := newSweepRig(t)
 	s := &stuckStore{Store: r.disk}
@@ -279,8 +278,8 @@ func TestSweepThatFails(t *testing.T) {
 	}
 }
 
-// A whole batch that cannot be deleted, ever, holds up none of those behind it,
-// and is tried again all the same, round after round.
+// A whole batch that can never be deleted does not block the blobs after it, and is tried again in
+// every round.
 func TestSweepGoesRound(t *testing.T) {
 	r := newSweepRig(t)
 	s := &stuckStore{Store: r.disk, stuck: map[[16]byte]bool{}}
@@ -318,7 +317,7 @@ func TestSweepGoesRound(t *testing.T) {
 	}
 }
 
-// Bytes of nobody's that cannot be deleted hold up no other ones.
+// Orphaned bytes that cannot be deleted do not block others.
 func TestSweepOrphansThatFails(t *testing.T) {
 	r := newSweepRig(t)
 	s := &stuckStore{Store: r.disk, stuck: map[[16]byte]bool{}}

@@ -10,9 +10,9 @@ import (
 	"secmsg/config"
 )
 
-// TestStrangersAreBoundedExactly lets many addresses come, go and show tokens at
-// the same time: at no moment does one have more connections than it may, or all
-// together more than there may be, and every place is given back.
+// TestStrangersAreBoundedExactly lets many addresses connect, disconnect and show tokens at the same
+// time. At no moment does an address, or do all together, have more connections than allowed, and every
+// slot is released.
 func TestStrangersAreBoundedExactly(t *testing.T) {
 	const perAddress, total = 5, 17
 	g := newGate(config.ConnLimits{PerAddress: perAddress, Total: total, New: config.Rate{Burst: 1 << 30, Every: 1}}, time.Now)
@@ -39,12 +39,12 @@ func TestStrangersAreBoundedExactly(t *testing.T) {
 				c := &gatedConn{Conn: nopConn{}, gate: g, key: key}
 				g.open.Add(1)
 				change(key, 1)
-				change(key, -1) // before the gate forgets it
+				change(key, -1) // before the gate releases it
 				if i%3 == 0 {
 					c.welcome()
 				}
 				_ = c.Close()
-				_ = c.Close() // a second close gives nothing back
+				_ = c.Close() // a second close releases nothing
 			}
 		})
 	}

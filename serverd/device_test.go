@@ -11,8 +11,8 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// TestDeviceListOfAConnectedDevice shows an administrator a device that is
-// connected, and when it was there once it has gone.
+// TestDeviceListOfAConnectedDevice: an administrator sees that a device is connected, and when it was
+// last seen after it has disconnected.
 func TestDeviceListOfAConnectedDevice(t *testing.T) {
 	s := start(t, nil)
 	u := s.join("alice")

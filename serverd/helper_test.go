@@ -27,7 +27,7 @@ import (
 
 const domain = "chat.example.com"
 
-// server is a running server in a directory of its own.
+// server is a running server in its own directory.
 type server struct {
 	t      *testing.T
 	dir    string
@@ -64,7 +64,7 @@ func serverConfig(t *testing.T, dir string, change func(*config.Server)) config.
 	return cfg
 }
 
-// start makes and runs a server; it is stopped when the test ends.
+// start creates and runs a server, which stops when the test ends.
 func start(t *testing.T, change func(*config.Server)) *server {
 	t.Helper()
 	dir, res := initDir(t)
@@ -126,7 +126,7 @@ func (s *server) tlsConfig() *tls.Config {
 	return &tls.Config{RootCAs: pool, ServerName: domain, MinVersion: tls.VersionTLS12}
 }
 
-// client trusts this realm's root and nothing else. Each has connections of its own.
+// client trusts only this realm's root. Each client has its own connections.
 func (s *server) client() *http.Client {
 	tr := &http.Transport{TLSClientConfig: s.tlsConfig(), ForceAttemptHTTP2: true}
 	s.t.Cleanup(tr.CloseIdleConnections)
@@ -228,7 +228,7 @@ func (u *user) registration(inv identity.Invite) wire.Register {
 	return wire.Register{Token: inv.Token.Bytes(), Name: u.addr.User, CSR: csr, Manifest: u.manifest, Proof: proof}
 }
 
-// token buys a token for a role over the client's connection.
+// token gets a token for a role over the client's connection.
 func (u *user) token(c *http.Client, role wire.Role) string {
 	u.s.t.Helper()
 	device := u.devices[0].ID.String()

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// E18: neither client addresses nor the values of panics get into the log.
+// E18: neither client addresses nor the values of panics are logged.
 func TestHTTPLog(t *testing.T) {
 	var b bytes.Buffer
 	l := log.New(httpLog{slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug}))}, "", 0)

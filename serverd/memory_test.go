@@ -41,7 +41,7 @@ func TestTrimmer(t *testing.T) {
 	}
 }
 
-// TestReadHeap: the runtime still has the figures under these names.
+// TestReadHeap: the runtime still has its metrics under these names.
 func TestReadHeap(t *testing.T) {
 	runtime.GC()
 	keep := make([]byte, 8<<20)

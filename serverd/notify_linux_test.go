@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The service manager hears when the server is ready, that it lives, how it
-// stands and when it stops.
+// The service manager is notified when the server is ready, that it is alive, of its status, and when
+// it stops.
 func TestNotify(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "n")
 	sock, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

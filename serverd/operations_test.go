@@ -9,8 +9,8 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// TestProxyTakesAPart makes sure that a proxy that is configured as OPERATIONS.md
-// shows lets the largest part of a file pass, everywhere the text says how much.
+// TestProxyTakesAPart checks that a proxy with the configuration in OPERATIONS.md accepts the largest
+// part of a file, everywhere the text gives a size.
 func TestProxyTakesAPart(t *testing.T) {
 	text, err := os.ReadFile("OPERATIONS.md")
 	if err != nil {

@@ -10,8 +10,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// An administrator sees what an account's files take, and sets its quota, which
-// holds at once.
+// An administrator sees the usage of an account's files, and sets its quota, which applies at once.
 func TestQuota(t *testing.T) {
 	s := start(t, func(c *config.Server) { c.Limits.Blobs.Quota = 100 })
 	u := s.join("alice")

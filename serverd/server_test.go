@@ -43,7 +43,7 @@ func TestInitRunStop(t *testing.T) {
 	if err != nil || len(st.Entry) != 1 || st.Entry[0] != "127.0.0.1:8443" {
 		t.Errorf("statement %+v: %v", st, err)
 	}
-	// The first invite, from init.
+	// Use the first invite, from init.
 	u := &user{s: s, addr: identity.Address{User: "first", Domain: domain}, identity: key.GenerateSigning(), signing: key.GenerateSigning()}
 	var reg wire.Registered
 	if status := s.call(c, "POST", "/v1/accounts", "", u.registration(s.invite), &reg); status != 200 {
@@ -54,7 +54,7 @@ func TestInitRunStop(t *testing.T) {
 	}
 	token := u.token(c, wire.RoleAPI)
 
-	// A restart keeps accounts, keys and tokens; it ends nonces.
+	// A restart keeps accounts, keys and tokens, and invalidates nonces.
 	s.stop()
 	if _, err := os.Stat(serverd.AdminSocket(s.dir)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the admin socket is left behind: %v", err)
@@ -65,7 +65,7 @@ func TestInitRunStop(t *testing.T) {
 	}
 }
 
-// E20: what was revoked stays dead, also over a restart.
+// E20: a revoked token stays invalid, also after a restart.
 func TestRevokedTokenStaysDead(t *testing.T) {
 	s := start(t, nil)
 	u := s.join("alice")
@@ -246,8 +246,8 @@ func TestAdminSocket(t *testing.T) {
 	}
 }
 
-// What the public listener does not offer: old TLS, HTTP/2, debug pages (E17),
-// browsers (E19), and the relay without its token.
+// Not offered by the public listener: old TLS, HTTP/2, debug pages (E17), access by browsers (E19), and
+// the relay without its token.
 func TestPublicListener(t *testing.T) {
 	s := start(t, nil)
 	old := s.tlsConfig()
@@ -307,8 +307,8 @@ func TestPublicListener(t *testing.T) {
 	}
 }
 
-// E1 in small: many connections that send a byte now and then do not keep
-// others out, and are closed when their time is up.
+// E1 at small size: many connections that send a byte from time to time do not keep others out, and are
+// closed when their time is over.
 func TestSlowloris(t *testing.T) {
 	s := start(t, func(c *config.Server) {
 		c.Limits.Header, c.Limits.Body = 500*time.Millisecond, 500*time.Millisecond
@@ -351,7 +351,7 @@ func TestSlowloris(t *testing.T) {
 	}
 }
 
-// The bounds for connections without a token; one with a token is not counted.
+// The bounds of connections without a token; a connection with a token does not count.
 func TestConnectionBounds(t *testing.T) {
 	s := start(t, func(c *config.Server) { c.Limits.Connections.PerAddress = 4 })
 	u := s.join("alice")
@@ -404,8 +404,8 @@ func TestNewConnectionsAreLimited(t *testing.T) {
 	}
 }
 
-// Behind a proxy: plain HTTP on loopback or a Unix socket, the same routes, and
-// no TLS listener if there is none to be.
+// Behind a proxy: plain HTTP on loopback or a Unix socket, with the same routes, and without a TLS
+// listener if none is configured.
 func TestPlainListener(t *testing.T) {
 	s := start(t, func(c *config.Server) {
 		c.Listen, c.ListenPlain = "", "unix:proxy.sock"
@@ -447,7 +447,7 @@ func TestPlainListener(t *testing.T) {
 	}
 }
 
-// A role that is not served is not there.
+// A role that is not served has no routes.
 func TestRoles(t *testing.T) {
 	s := start(t, func(c *config.Server) { c.Roles = []string{config.RoleRelay} })
 	c := s.client()
@@ -466,8 +466,8 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// TestClockIsConfirmed: a server that starts at a time that cannot be true says
-// so until the administrator confirms, and a restart is no confirmation.
+// TestClockIsConfirmed: a server that starts at an implausible time reports it until the administrator
+// confirms the clock; a restart does not confirm it.
 func TestClockIsConfirmed(t *testing.T) {
 	s := start(t, nil)
 	s.stop()

@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// TestHybridKeyExchange looks at what is negotiated with clients that can do more
-// and less.
+// TestHybridKeyExchange checks the negotiated key exchange with clients that support more and less.
 func TestHybridKeyExchange(t *testing.T) {
 	s := start(t, nil)
 	for want, offered := range map[tls.CurveID][]tls.CurveID{

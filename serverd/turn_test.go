@@ -22,7 +22,7 @@ import (
 	"secmsg/serverd"
 )
 
-// relayWith allocates at the server of the credentials and returns the error.
+// relayWith allocates at the server named in the credentials and returns the error.
 func relayWith(t *testing.T, c wire.TurnCredentials) (net.PacketConn, error) {
 	t.Helper()
 	u, err := url.Parse(c.URLs[0])
@@ -48,7 +48,7 @@ func relayWith(t *testing.T, c wire.TurnCredentials) (net.PacketConn, error) {
 	return client.Allocate()
 }
 
-// What the API hands out lets an account relay, until it is suspended.
+// With the API's credentials an account can relay until it is suspended.
 func TestTurnServed(t *testing.T) {
 	s := start(t, nil)
 	c := s.client()
@@ -89,7 +89,7 @@ func TestTurnServed(t *testing.T) {
 	_ = relay.Close()
 }
 
-// A busy port is a warning; the server runs, and says so.
+// A busy port causes a warning; the server runs and reports it.
 func TestMediaPortBusy(t *testing.T) {
 	busy, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
@@ -117,8 +117,7 @@ func TestMediaPortBusy(t *testing.T) {
 	}
 }
 
-// With an external media server there is no own one, and the same API hands out
-// credentials under its secret.
+// With an external media server we run none, and the same API issues credentials under its secret.
 func TestTurnExternal(t *testing.T) {
 	external := []string{"turn:turn.example.com:3478?transport=udp"}
 	s := start(t, func(c *config.Server) {
@@ -154,7 +153,7 @@ func TestTurnExternal(t *testing.T) {
 	}
 }
 
-// A server without the role has no such route; a secret that is not there stops it.
+// A server without the role has no such route; a missing secret file prevents the start.
 func TestNoMedia(t *testing.T) {
 	s := start(t, func(c *config.Server) { c.Roles = []string{config.RoleAPI} })
 	c := s.client()

@@ -33,7 +33,7 @@ func TestTime(t *testing.T) {
 	}
 }
 
-// Answers that no good server gives become errors, not nonsense.
+// Responses that no correct server sends become errors.
 func TestOddAnswers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)

@@ -7,7 +7,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// draws is enough that a range which is wrong by a tenth is seen, practically always.
+// draws is large enough to detect a range that is wrong by a tenth, practically always.
 const draws = 2000
 
 // span returns the shortest and the longest of many waits.
@@ -20,8 +20,8 @@ func span(b Backoff, tries int, wish time.Duration) (shortest, longest time.Dura
 	return shortest, longest
 }
 
-// Waits double, spread over half of their interval to both sides, and end below the
-// longest; they do so with any number of tries.
+// Waits double, are spread over half of their interval to both sides, and stay below the longest, for
+// any number of tries.
 func TestWaitsDoubleAndSpread(t *testing.T) {
 	b := New(time.Second, time.Minute)
 	for tries, interval := range map[int]time.Duration{
@@ -60,7 +60,7 @@ func TestIntervals(t *testing.T) {
 	}
 }
 
-// What the server asks for counts when it is longer, up to a bound.
+// A longer wait requested by the server takes precedence, up to a bound.
 func TestTheServersWish(t *testing.T) {
 	b := New(time.Second, time.Minute)
 	if MaxWish != wire.MaxRetryAfter {

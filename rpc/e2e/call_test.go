@@ -33,7 +33,7 @@ func restart(generation uint32, sdp string) *Call {
 	return &Call{What: &Call_Restart{Restart: &CallRestart{Generation: generation, Sdp: sdp}}}
 }
 
-// Every signal is held to its bounds before anything acts on it.
+// Every signal is checked against its bounds before anything acts on it.
 func TestCallSignals(t *testing.T) {
 	answer := func(secret int) *Call {
 		return &Call{What: &Call_Answer{Answer: &CallAnswer{Sdp: "v=0", Secret: make([]byte, secret), Fingerprint: make([]byte, 32)}}}

@@ -29,7 +29,7 @@ func ids(n int) [][]byte {
 	return out
 }
 
-// file is a reference that keeps every rule.
+// file is a valid file reference.
 func file(id []byte) *File {
 	return &File{Id: id, Blob: "blob-1", Key: make([]byte, FileKeySize), Size: 5, Sha256: make([]byte, 32), Name: "a.txt",
 		Type: "text/plain", Thumbnail: &Thumbnail{Jpeg: []byte{1}, Width: 1, Height: 1}}
@@ -134,7 +134,7 @@ func TestContentRules(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b, err := proto.Marshal(tc.c)
-			if err != nil { // what cannot even be encoded cannot arrive
+			if err != nil { // a content that cannot be encoded cannot arrive
 				if tc.want == nil {
 					t.Fatal(err)
 				}
@@ -156,7 +156,7 @@ func TestContentRules(t *testing.T) {
 	}
 }
 
-// A small input must not become a large structure (attack B15).
+// A small input must not become a large structure (attack B15, crypto/ATTACKS.md).
 func TestManyEmptyIDsAreRefused(t *testing.T) {
 	var inner []byte
 	inner = protowire.AppendTag(inner, 1, protowire.VarintType)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestProtocolHasAllKinds makes sure that PROTOCOL.md has a row for every kind of
-// content, with its number, and the class and counter that hold for it.
+// TestProtocolHasAllKinds checks that PROTOCOL.md has a row for every kind of content, with its number,
+// class and counter.
 func TestProtocolHasAllKinds(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join("..", "PROTOCOL.md"))
 	if err != nil {

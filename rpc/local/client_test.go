@@ -12,13 +12,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// greeting is the answer of a daemon that introduces itself.
+// greeting is the introduction of a daemon.
 const greeting = `{"jsonrpc":"2.0","id":0,"result":{"pid":5,"version":"test","profile":"/elsewhere"}}` + "\n"
 
-// at is the target of sockets alone.
+// at is a target with sockets only.
 func at(paths ...string) Target { return Target{Sockets: paths} }
 
-// serveLines answers on a socket with the greeting and with fixed lines, whatever is asked.
+// serveLines answers every connection on a socket with the greeting and fixed lines.
 func serveLines(t *testing.T, lines ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// hostileTimes are instants that a peer, a server or a broken clock can cause,
-// among them those that RFC 3339 cannot write.
+// hostileTimes are times that a peer, a server or a broken clock can cause, including those that RFC
+// 3339 cannot represent.
 func hostileTimes() []time.Time {
 	var out []time.Time
 	for _, ms := range []int64{0, -1, 1, 253402300799999, 253402300800000, -62135596800000, -62167219200001,
@@ -66,7 +66,7 @@ func fill(t *testing.T, v reflect.Value, n int) {
 			values = append(values, math.MaxUint64)
 		}
 		v.SetUint(values[pick(len(values))])
-	case reflect.Float64: // those that are sent come of durations and are finite
+	case reflect.Float64: // values that are sent come from durations and are finite
 		values := []float64{0, -1, math.MaxFloat64, math.SmallestNonzeroFloat64, math.Copysign(0, -1)}
 		v.SetFloat(values[pick(len(values))])
 	case reflect.Bool:
@@ -76,8 +76,7 @@ func fill(t *testing.T, v reflect.Value, n int) {
 	}
 }
 
-// Whatever stands in an event or an answer, its own decoder takes what the
-// encoder writes.
+// Every event and answer that the encoder writes is accepted by its own decoder.
 func TestEncodersAreReadBack(t *testing.T) {
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[Event](), reflect.TypeFor[Events](), reflect.TypeFor[SendResults](), reflect.TypeFor[Contacts](),
@@ -160,7 +159,7 @@ func FuzzDecodeEvent(f *testing.F) {
 	})
 }
 
-// A reader gets a system event in the place of one that it cannot read.
+// A reader gets a system event instead of an unreadable one.
 func TestUnreadableEventIsTold(t *testing.T) {
 	e, err := DecodeEvent([]byte(`{"seq":7,"id":"x","type":"message","peer":"bob@x.example","time":"10000-01-01T00:00:00.000Z","message":{"text":"hi"}}`))
 	if err == nil || e.Seq != 7 || e.ID != "x" || e.Type != TypeSystem || e.System == nil || e.Message != nil || e.Peer != "bob@x.example" {

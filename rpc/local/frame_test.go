@@ -38,7 +38,7 @@ func TestCheckDepth(t *testing.T) {
 	}
 }
 
-// FuzzCheckDepth compares with the depth that the decoder of the standard library sees.
+// FuzzCheckDepth compares CheckDepth with the nesting seen by the standard library's decoder.
 func FuzzCheckDepth(f *testing.F) {
 	f.Add(`{"a":[1,{"b":"[["}]}`)
 	f.Add(`["\\\"[",{}]`)

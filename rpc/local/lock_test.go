@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// TestLock names the living holder, and nobody once it is released.
+// TestLock checks that ReadHolder names the living holder, and nobody after the release.
 func TestLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "daemon.lock")
 	if h := ReadHolder(path); h.Held {
@@ -69,8 +69,8 @@ func isInUse(err error) bool {
 	return ok && e.Code == CodeInUse
 }
 
-// TestLookersDoNotTakeTheLock has many clients look at a lock all the time while
-// daemons take and release it.
+// TestLookersDoNotTakeTheLock has many clients read a lock continuously while daemons take and release
+// it.
 func TestLookersDoNotTakeTheLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "daemon.lock")
 	stop := make(chan struct{})
@@ -100,8 +100,8 @@ func TestLookersDoNotTakeTheLock(t *testing.T) {
 	wg.Wait()
 }
 
-// TestHanging gives a daemon that runs a few seconds to answer, one that starts
-// longer, and names the process.
+// TestHanging gives a running daemon a few seconds to answer, a starting one longer, and checks that
+// the error names the process.
 func TestHanging(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "daemon.lock")
 	waits := func(what string, lock string, enough, tooLong time.Duration, text string) {
@@ -129,8 +129,8 @@ func TestHanging(t *testing.T) {
 	waits("it runs", path, greetTimeout-1, greetTimeout, "pid")
 }
 
-// TestDaemonThatLeaves: the end of a daemon before its greeting is as good as no
-// daemon, since nothing was asked of it.
+// TestDaemonThatLeaves: if a daemon ends before its greeting, that is the same as no daemon, since
+// nothing was asked of it.
 func TestDaemonThatLeaves(t *testing.T) {
 	leaving := filepath.Join(t.TempDir(), "s")
 	ln, err := net.Listen("unix", leaving)

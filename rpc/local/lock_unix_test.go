@@ -9,9 +9,8 @@ import (
 	"testing"
 )
 
-// The lock's file holds the pid and nothing else, so that a script may say
-// kill $(cat daemon.lock); how far the daemon is stands in a file beside it, and
-// a former daemon's word is not taken for it.
+// The lock file contains only the pid, so that a script may use kill $(cat daemon.lock). The state is
+// in a separate file, and the state written by an earlier daemon is ignored.
 func TestLockFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "daemon.lock")
 	if err := os.WriteFile(path, []byte("99999999 running, longer than the pid\n"), 0o600); err != nil {
@@ -56,7 +55,7 @@ func TestLockFiles(t *testing.T) {
 	}
 }
 
-// A daemon whose profile was moved away writes nothing for the one that has its place.
+// A daemon whose profile was moved away does not write the state of the daemon that took its place.
 func TestStateOfALostLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "daemon.lock")
 	l, err := TakeLock(t.Context(), path)

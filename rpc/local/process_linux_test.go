@@ -23,7 +23,7 @@ func TestListedHolder(t *testing.T) {
 	}{
 		{10, 77, true}, {11, 77, false}, {12, 77, false}, {13, 77, false}, {14, 77, false}, {1, 77, false},
 		{14, 78, true}, {10, 78, false},
-		{10, 79, true}, // not listed: another namespace has it
+		{10, 79, true}, // not listed: a process of another namespace has it
 	} {
 		if got := listedHolder(list, c.pid, c.inode); got != c.want {
 			t.Errorf("pid %d, inode %d: %v", c.pid, c.inode, got)
@@ -31,8 +31,8 @@ func TestListedHolder(t *testing.T) {
 	}
 }
 
-// TestHolderIsNotTheDaemonOfTheFile has this process hold the lock while the file
-// names a living daemon of another profile, which got the number of a former one.
+// TestHolderIsNotTheDaemonOfTheFile has this process hold the lock while the file names a living daemon
+// of another profile whose pid was reused.
 func TestHolderIsNotTheDaemonOfTheFile(t *testing.T) {
 	other := exec.Command("sh", "-c", "sleep 1000; :", "daemon", "run", "x")
 	other.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

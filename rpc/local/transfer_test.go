@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// What a caller is told of a daemon that ended while it sent a stream is true:
-// before the stream's end nothing is sent, behind it the next daemon may go on.
+// The error for a daemon that ended during a stream is correct: before the stream's end nothing is
+// sent; after it, the next daemon may continue.
 func TestStreamWhoseDaemonEnds(t *testing.T) {
 	for until, want := range map[string]string{"abc": "nothing was sent", NotifyFileEnd: "may be sent"} {
 		path := filepath.Join(t.TempDir(), "s")

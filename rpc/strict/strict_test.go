@@ -54,7 +54,7 @@ func TestWhatIsAccepted(t *testing.T) {
 	}
 }
 
-// TestWhatIsRefused holds inputs that encoding/json accepts, but for those named in invalid.
+// TestWhatIsRefused has inputs that encoding/json accepts, except those in invalid.
 func TestWhatIsRefused(t *testing.T) {
 	for name, in := range map[string]string{
 		"twice":                 `{"peers":["bob"],"peers":["mallory"]}`,
@@ -137,7 +137,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestMessagesAreShort makes sure that a caller's text does not come back whole or raw.
+// TestMessagesAreShort checks that errors quote a caller's text neither completely nor raw.
 func TestMessagesAreShort(t *testing.T) {
 	for _, in := range []string{
 		`{"` + strings.Repeat("x", 100_000) + `":1}`, "{\"\u202e\u009b\":1}", `{"raw":{"\u001b[2J":1,"\u001b[2J":1}}`,
@@ -155,7 +155,7 @@ func TestMessagesAreShort(t *testing.T) {
 	}
 }
 
-// TestWrongTypesInWords makes sure that messages name members, and no types of Go.
+// TestWrongTypesInWords checks that messages name members, and no Go types.
 func TestWrongTypesInWords(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"account":3}`:                              `"account": a string expected, not this number`,
@@ -173,9 +173,8 @@ func TestWrongTypesInWords(t *testing.T) {
 	}
 }
 
-// FuzzUnmarshal holds two properties over arbitrary text: what is accepted means
-// the same as to encoding/json, and it is written in one way only, so that it can
-// be encoded and decoded again without change.
+// FuzzUnmarshal checks two properties of arbitrary text: accepted text means the same to encoding/json,
+// and it has only one form, so that it can be encoded and decoded again without a change.
 func FuzzUnmarshal(f *testing.F) {
 	for _, s := range []string{
 		`{"peers":["bob"],"PEERS":["mallory"]}`, `{"peer\u017f":["x"]}`, `{"raw":{"x":1,"x":2}}`, `{"a":"\ud83d\ude00\ud83d"}`,
@@ -212,7 +211,7 @@ func FuzzUnmarshal(f *testing.F) {
 	})
 }
 
-// TestHugeNumbers: nobody is told that a number is no number.
+// TestHugeNumbers: a number that is too large is not reported as "not a number".
 func TestHugeNumbers(t *testing.T) {
 	var known struct {
 		Timeout float64 `json:"timeout"`

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A server's answers with numbers that no client can compute with are refused.
+// A server's responses with numbers that a client cannot compute with are refused.
 func TestAnswersAreBounded(t *testing.T) {
 	for name, a := range map[string]Answer{
 		"realm":     &Realm{TimeMS: MaxTime + 1},
@@ -53,7 +53,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 }
 
-// Waits never wrap around, and are never longer than a client waits.
+// Waits never overflow, and are never longer than a client's maximum.
 func TestWaitsAreBounded(t *testing.T) {
 	for _, ms := range []int64{0, 1, 1000, math.MaxInt64, math.MinInt64, math.MaxInt64 / int64(time.Millisecond), -1, 1 << 53} {
 		if d := Wait(ms); d < 0 || d > MaxRetryAfter {
@@ -73,7 +73,7 @@ func TestWaitsAreBounded(t *testing.T) {
 	}
 }
 
-// FuzzAnswers decodes what a server may say and computes with it as a client does.
+// FuzzAnswers decodes arbitrary server responses and computes with them as a client does.
 func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"expires_ms":253402300800000,"time_ms":-1,"size":1e18,"parts":[{"number":5000}]}`))
 	f.Add([]byte(`{"one_time_exchange":-9223372036854775808}`))

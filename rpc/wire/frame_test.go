@@ -37,7 +37,8 @@ func TestFrameLimits(t *testing.T) {
 	if err := Unmarshal(raw, &ReplicaServer{}); err == nil {
 		t.Error("a frame over the limit was decoded")
 	}
-	// 60,000 empty items of two bytes each (attack E6): refused before one is allocated.
+	// 60,000 empty items of two bytes each (attack E6, crypto/ATTACKS.md): refused before one is
+	// allocated.
 	items := bytes.Repeat(append(protowire.AppendTag(nil, 1, protowire.BytesType), 0), 60000)
 	frame := protowire.AppendBytes(protowire.AppendTag(nil, 3, protowire.BytesType), items)
 	if n := testing.AllocsPerRun(5, func() {

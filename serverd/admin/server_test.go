@@ -40,8 +40,8 @@ func do(s *Server, method, path, body string) (status int, answer string) {
 	return rec.Code, rec.Body.String()
 }
 
-// TestBodiesAreStrict sends bodies that two parsers could read as two different
-// requests, and makes sure that none of them has an effect.
+// TestBodiesAreStrict sends bodies that two parsers could read as different requests, and checks that
+// none has an effect.
 func TestBodiesAreStrict(t *testing.T) {
 	s, st := newServer(t)
 	for name, body := range map[string]string{

@@ -27,7 +27,7 @@ func TestManifestRules(t *testing.T) {
 		want(t, what, put(p), http.StatusConflict, wire.CodeConflict)
 	}
 
-	// A12: only the identity key makes a manifest; bob's or the server's do not.
+	// A12: only the identity key can sign a manifest; bob's key and the server's cannot.
 	ghost := alice.next(alice.device, phone)
 	m := identity.Manifest{Address: alice.addr, Version: 2, Previous: identity.ManifestHash(alice.manifest), Time: r.clock.now(),
 		Devices: []identity.Device{alice.device.entry(r.clock.now()), phone.entry(r.clock.now())}}
@@ -51,7 +51,7 @@ func TestManifestRules(t *testing.T) {
 	conflict("a fork", wire.PutManifest{Previous: ghost.Previous, Manifest: alice.sign(identity.Manifest{Version: 2, Previous: h}, alice.device)})
 	alice.manifest, alice.version = ghost.Manifest, 2
 
-	// E20: a revoked device's token is dead at once, and it is told to the relay.
+	// E20: a revoked device's token is invalid at once, and the relay is informed.
 	phoneToken := alice.tokenFor(phone, wire.RoleAPI)
 	want(t, "phone", r.call("GET", "/v1/contacts", phoneToken, nil, nil), http.StatusOK, "")
 	revoke := alice.next(alice.device)
@@ -79,8 +79,8 @@ func TestManifestRules(t *testing.T) {
 	}
 }
 
-// Linking is limited by address, as registration is, and each account's
-// manifests are; dropping a device is not held up by the first.
+// Linking a device is limited by address like registration, and new manifests are limited per account.
+// The first limit does not delay the removal of a device.
 func TestLinkingIsLimited(t *testing.T) {
 	limits := wide()
 	limits.Registration = limit.Rate{Burst: 3, Every: time.Hour}
@@ -161,7 +161,7 @@ func TestPrekeyUploads(t *testing.T) {
 	bad("expired", wire.PutPrekeys{SignedPrekey: alice.prekey(identity.SignedExchange, 1, -time.Hour)})
 	bad("signed for too long", wire.PutPrekeys{SignedPrekey: alice.prekey(identity.SignedExchange, 1, 92*24*time.Hour)})
 	bad("one-time for too long", wire.PutPrekeys{OneTimeKEM: [][]byte{alice.prekey(identity.OneTimeKEM, 1, 137*24*time.Hour)}})
-	// One bad key spoils the upload: nothing of it is kept.
+	// One invalid key makes the server refuse the whole upload.
 	half := alice.stock(3)
 	half.OneTimeKEM[2] = flipped
 	bad("half good", half)
@@ -191,8 +191,8 @@ func TestPrekeyUploads(t *testing.T) {
 	}
 }
 
-// A8: one account in a loop. The limiter trips at six, the stock survives, and
-// with no one-time keys left the last-resort key still makes a session.
+// A8: one account asks in a loop. The limiter triggers after six, most of the stock remains, and
+// without one-time keys the last-resort key still allows a session.
 func TestBundlesAreLimited(t *testing.T) {
 	l := wide()
 	l.Bundles = api.DefaultLimits().Bundles
@@ -287,8 +287,8 @@ func TestBundlesOfOwnDevicesAndBlocks(t *testing.T) {
 	}
 }
 
-// A24: an authenticated look-up says "not found", and new names are counted,
-// on every route that tells whether a name exists.
+// A24: an authenticated look-up answers "not found", and new names are counted on every route that
+// reveals whether a name exists.
 func TestLookupsAreLimited(t *testing.T) {
 	l := wide()
 	l.Lookups = api.DefaultLimits().Lookups

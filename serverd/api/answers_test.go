@@ -25,7 +25,7 @@ type description struct {
 
 var descriptions sync.Map // of documents: *description
 
-// readDescription parses a document, once for all tests that have the same.
+// readDescription parses a document, once for all tests with the same one.
 func readDescription(doc []byte) (*description, error) {
 	if d, ok := descriptions.Load(string(doc)); ok {
 		return d.(*description), nil
@@ -38,8 +38,8 @@ func readDescription(doc []byte) (*description, error) {
 	return d, nil
 }
 
-// fits reports how a value differs from a schema. A keyword that it does not know
-// is an error: a document that grows must not be checked by less than it says.
+// fits returns an error if a value does not match a schema. An unknown keyword is an error, so that an
+// extended document is never checked only in part.
 func (d *description) fits(at string, s map[string]any, v any) error {
 	for keyword := range s {
 		switch keyword {
@@ -121,7 +121,7 @@ func isA(v, t any) bool {
 	return t == "object"
 }
 
-// matches reports how an answer differs from its description.
+// matches returns an error if a response does not match its description.
 func matches(doc []byte, method, pattern string, status int, contentType string, body []byte) error {
 	d, err := readDescription(doc)
 	if err != nil {
@@ -158,11 +158,10 @@ func matches(doc []byte, method, pattern string, status int, contentType string,
 	return d.fits("answer", content.Schema, v)
 }
 
-// asDescribed holds each answer that any test of this package gets against the
-// description that the API serves.
+// asDescribed checks every response in the tests of this package against the API's own description.
 func (r *realm) asDescribed(req *http.Request, rep reply) {
 	if _, fuzzing := r.t.(*testing.F); fuzzing {
-		return // nothing of it may be used in the target
+		return // methods of testing.F must not be called inside a fuzz target
 	}
 	r.t.Helper()
 	for _, route := range r.api.Routes() {
@@ -176,7 +175,7 @@ func (r *realm) asDescribed(req *http.Request, rep reply) {
 	}
 }
 
-// samePath reports whether a path is one of a pattern with {parameters}.
+// samePath reports whether a path matches a pattern with {parameters}.
 func samePath(pattern, path string) bool {
 	want, got := strings.Split(pattern, "/"), strings.Split(path, "/")
 	if len(want) != len(got) {
@@ -190,8 +189,7 @@ func samePath(pattern, path string) bool {
 	return true
 }
 
-// TestAnswersAreCompared makes sure that a difference between an answer and its
-// description is seen.
+// TestAnswersAreCompared checks that a difference between a response and its description is detected.
 func TestAnswersAreCompared(t *testing.T) {
 	doc := newRealm(t, wide()).api.OpenAPI()
 	const kind = "application/json"

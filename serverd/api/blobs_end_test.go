@@ -8,7 +8,7 @@ import (
 	"secmsg/serverd/blob"
 )
 
-// What a crash between the two stores leaves is put right when the owner asks.
+// The result of a crash between the two stores is repaired when the owner asks.
 func TestBlobCompletionCutOff(t *testing.T) {
 	r := newRealm(t, wide())
 	alice := r.join("alice")
@@ -26,7 +26,7 @@ func TestBlobCompletionCutOff(t *testing.T) {
 	want(t, "complete", rep, 200, "")
 }
 
-// Deleting an account deletes its blobs and its right to read others'.
+// Deleting an account deletes its blobs and its access to others' blobs.
 func TestBlobsOfDeletedAccount(t *testing.T) {
 	r := newRealm(t, wide())
 	alice, bob := r.join("alice"), r.join("bob")

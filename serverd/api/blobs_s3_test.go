@@ -19,7 +19,7 @@ import (
 	"secmsg/serverd/store"
 )
 
-// newS3Realm is newBlobRealm with a real S3 server that the test starts.
+// newS3Realm is newBlobRealm with a real S3 server started by the test.
 func newS3Realm(t *testing.T, limits store.BlobLimits) *realm {
 	t.Helper()
 	program := os.Getenv("SECMSG_S3_GATEWAY")
@@ -37,7 +37,7 @@ func newS3Realm(t *testing.T, limits store.BlobLimits) *realm {
 	address := l.Addr().String()
 	check(l.Close())
 	dir := t.TempDir()
-	check(os.Mkdir(filepath.Join(dir, "files"), 0o700)) // a folder is a bucket
+	check(os.Mkdir(filepath.Join(dir, "files"), 0o700)) // a directory is a bucket
 	gateway := exec.Command(program, "--access", "key", "--secret", "secret", "--port", address, "--quiet", "--keep-alive", "posix", dir)
 	check(gateway.Start())
 	t.Cleanup(func() {
@@ -56,7 +56,7 @@ func newS3Realm(t *testing.T, limits store.BlobLimits) *realm {
 			t.Fatal(err)
 		}
 	}
-	// The realm's clock stands; what the store checks is the life of a ticket.
+	// The realm's clock stands still; the store checks the lifetime of a ticket with its own.
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	s3, err := blob.OpenS3(blob.S3Options{
 		Endpoint: &url.URL{Scheme: "http", Host: address}, Region: "us-east-1", Bucket: "files", Prefix: "realm/",
@@ -68,8 +68,8 @@ func newS3Realm(t *testing.T, limits store.BlobLimits) *realm {
 
 func tagOf(rep reply) string { return strings.Trim(rep.header.Get("ETag"), `"`) }
 
-// D9, D12 and D14 with a store that takes the bytes itself: what it was sent is
-// looked at again before it becomes a blob.
+// D9, D12 and D14 with a store that receives the bytes directly: they are checked again before they
+// become a blob.
 func TestBlobAttacksInS3(t *testing.T) {
 	const big = wire.MinBlobPart
 	r := newS3Realm(t, store.BlobLimits{Quota: 20 << 20, Size: 20 << 20})
@@ -89,11 +89,11 @@ func TestBlobAttacksInS3(t *testing.T) {
 	finish := func(size int64, etags ...string) reply {
 		return r.call("POST", "/v1/blobs/"+b.ID+"/complete", token, wire.CompleteBlob{Size: size, ETags: etags}, nil)
 	}
-	// D9: another size than the ticket's.
+	// D9: a size other than the ticket's.
 	refused("more than the ticket", r.data("PUT", two, strings.NewReader("eight ch"), 8))
 	refused("less than the ticket", r.data("PUT", two, strings.NewReader("six ch"), 6))
 	refused("the whole by the ticket of the end", r.data("PUT", two, bytes.NewReader(content), big))
-	// D14: tickets are for one part of one blob, by one method.
+	// D14: a ticket is for one part of one blob and one method.
 	refused("another part", r.data("PUT", strings.Replace(two, "partNumber=2", "partNumber=1", 1), strings.NewReader("1234567"), 7))
 	other := alice.create(wire.CreateBlob{})
 	refused("another blob", r.data("PUT", strings.Replace(two, b.ID, other.ID, 1), strings.NewReader("1234567"), 7))
@@ -126,7 +126,7 @@ func TestBlobAttacksInS3(t *testing.T) {
 	}
 	refused("an upload by a download's ticket", r.data("PUT", d.Ticket.URL, strings.NewReader("1234567"), 7))
 	refused("another blob by a download's ticket", r.data("GET", strings.Replace(d.Ticket.URL, b.ID, other.ID, 1), nil, 0))
-	// D12: what is reserved counts, whether it comes or not.
+	// D12: reservations count even if the parts never arrive.
 	var taken sync.Map
 	var wg sync.WaitGroup
 	for i := range 60 {
@@ -147,7 +147,7 @@ func TestBlobAttacksInS3(t *testing.T) {
 	if most := (20<<20 - big - 7) / (1 << 20); n != most {
 		t.Errorf("%d uploads were taken, want %d", n, most)
 	}
-	// A month later nothing is left, neither rows nor objects nor parts.
+	// A month later nothing remains: no rows, no objects, no parts.
 	r.clock.advance(31 * 24 * time.Hour)
 	alice.sweep()
 	u, err := r.store.BlobUsage(t.Context(), "alice")
@@ -160,8 +160,7 @@ func TestBlobAttacksInS3(t *testing.T) {
 	refused("a download of what is gone", r.data("GET", d.Ticket.URL, nil, 0))
 }
 
-// A completion that is cut off between S3 and the row is put right by the next
-// call, whichever it is.
+// A completion interrupted between S3 and the row is repaired by the next call, whichever it is.
 func TestBlobCompletionCutOffInS3(t *testing.T) {
 	r := newS3Realm(t, store.BlobLimits{})
 	alice := r.join("alice")

@@ -74,7 +74,7 @@ func (u *user) tickets(id string, parts ...wire.BlobPart) (list wire.BlobTicketL
 	return list, rep
 }
 
-// put stores a blob's only part.
+// put uploads a blob's only part.
 func (u *user) put(id, text string) (etag string) {
 	u.r.t.Helper()
 	list, rep := u.tickets(id, wire.BlobPart{Number: 1, Size: int64(len(text))})
@@ -88,7 +88,7 @@ func (u *user) put(id, text string) (etag string) {
 	return strings.Trim(rep.header.Get("ETag"), `"`)
 }
 
-// upload stores a blob's only part without completing it.
+// upload uploads a blob's only part without completing the blob.
 func (u *user) upload(text string, readers ...string) uploaded {
 	u.r.t.Helper()
 	b := u.create(wire.CreateBlob{Readers: readers})
@@ -101,7 +101,7 @@ func (u *user) complete(up uploaded, size int) (b wire.Blob, rep reply) {
 	return b, rep
 }
 
-// blob stores a whole blob.
+// blob stores a complete blob.
 func (u *user) blob(text string, readers ...string) uploaded {
 	u.r.t.Helper()
 	up := u.upload(text, readers...)
@@ -117,8 +117,8 @@ func (u *user) download(id string) (d wire.BlobDownload, rep reply) {
 	return d, rep
 }
 
-// TestBlobsBegunAreLimited bounds what one account's calls cost the store's only
-// writer: how many blobs it begins, also refused ones, and a repeated completion.
+// TestBlobsBegunAreLimited bounds the cost of one account's calls to the store's only writer: new
+// uploads, including refused ones, and repeated completions.
 func TestBlobsBegunAreLimited(t *testing.T) {
 	r := newBlobRealm(t, wide(), api.BlobOptions{New: limit.Rate{Burst: 3, Every: time.Second}, Limits: store.BlobLimits{Count: 1}})
 	alice, bob := r.join("alice"), r.join("bob")
@@ -142,7 +142,7 @@ func TestBlobsBegunAreLimited(t *testing.T) {
 	want(t, "complete again, with a store that cannot write", rep, http.StatusOK, "")
 }
 
-// The life of a blob: upload, completion, twice the same; download, ranges, counts, deletion, expiry.
+// The life of a blob: upload, completion (twice the same), download, ranges, counts, deletion, expiry.
 func TestBlobLife(t *testing.T) {
 	r := newRealm(t, wide())
 	alice, bob := r.join("alice"), r.join("bob")
@@ -154,7 +154,7 @@ func TestBlobLife(t *testing.T) {
 	}
 	_, rep := bob.download(up.id)
 	want(t, "download before it is complete", rep, 404, wire.CodeNotFound)
-	first, rep := alice.complete(uploaded{up.id, `"` + up.etag + `"`}, 12) // as the header has it
+	first, rep := alice.complete(uploaded{up.id, `"` + up.etag + `"`}, 12) // as in the header
 	want(t, "complete", rep, 200, "")
 	again, rep := alice.complete(up, 12)
 	want(t, "complete again", rep, 200, "")
@@ -208,7 +208,7 @@ func TestBlobLife(t *testing.T) {
 	want(t, "with an old ticket", r.data("GET", d.Ticket.URL, nil, 0), 403, wire.CodeTicket)
 }
 
-// D10: a blob that is others' cannot be told from one that does not exist.
+// D10: another account's blob cannot be distinguished from one that does not exist.
 func TestBlobCapabilityLeak(t *testing.T) {
 	r := newRealm(t, wide())
 	alice, bob, carol := r.join("alice"), r.join("bob"), r.join("carol")
@@ -224,7 +224,7 @@ func TestBlobCapabilityLeak(t *testing.T) {
 			{"POST", "/complete", wire.CompleteBlob{Size: 6, ETags: []string{up.etag}}},
 		} {
 			if id == ".." {
-				continue // the mux answers it by itself
+				continue // the mux answers it itself
 			}
 			rep := r.call(c.method, "/v1/blobs/"+id+c.rest, token, c.body, nil)
 			want(t, c.method+" "+id+c.rest, rep, 404, wire.CodeNotFound)
@@ -236,7 +236,8 @@ func TestBlobCapabilityLeak(t *testing.T) {
 			t.Errorf("%q and %q", b, bodies[0])
 		}
 	}
-	// An account that the owner has blocked since gets nothing either, nor does one that took the name of a reader.
+	// An account that the owner has blocked meanwhile gets nothing either, nor does one that took over
+	// the name of a reader.
 	if err := r.store.SetRelation(t.Context(), "alice", "bob", store.RelationBlocked); err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +246,7 @@ func TestBlobCapabilityLeak(t *testing.T) {
 	if string(rep.body) != bodies[0] {
 		t.Errorf("%q", rep.body)
 	}
-	// The work is the same: one look-up each, so their times overlap widely.
+	// The work is the same, one look-up each, so their times overlap widely.
 	median := func(id string) time.Duration {
 		best := time.Hour
 		for range 40 {
@@ -268,7 +269,7 @@ func TestBlobCapabilityLeak(t *testing.T) {
 	}
 }
 
-// D12: 200 uploads at once, none finished: the quota holds on what is reserved.
+// D12: 200 uploads at once, none finished: the quota applies to reserved bytes.
 func TestBlobQuotaOnReservedBytes(t *testing.T) {
 	const size = 1 << 20
 	for _, declared := range []bool{true, false} {
@@ -320,7 +321,7 @@ func TestBlobQuotaOnReservedBytes(t *testing.T) {
 	}
 }
 
-// sweep does what the server's sweeper does.
+// sweep does the same as the server's sweeper.
 func (u *user) sweep() {
 	r := u.r
 	r.t.Helper()
@@ -347,7 +348,7 @@ func (u *user) sweep() {
 	}
 }
 
-// D9: what is sent is what was said.
+// D9: the uploaded size must equal the declared size.
 func TestBlobDeclaredSizeLies(t *testing.T) {
 	r := newBlobRealm(t, wide(), api.BlobOptions{Limits: store.BlobLimits{Size: 20 << 20, Quota: 30 << 20}})
 	alice := r.join("alice")
@@ -364,7 +365,7 @@ func TestBlobDeclaredSizeLies(t *testing.T) {
 	if rep := r.data("PUT", u, strings.NewReader("ends early"), 10); rep.status != 200 {
 		t.Errorf("%d %s", rep.status, rep.body)
 	}
-	// A body that ends before its length leaves nothing, and what was there stays.
+	// A body that ends before its length stores nothing, and keeps the existing part.
 	if rep := r.data("PUT", u, io.MultiReader(strings.NewReader("short")), 10); rep.status == 200 {
 		t.Error("a short body was taken")
 	}
@@ -373,7 +374,7 @@ func TestBlobDeclaredSizeLies(t *testing.T) {
 	if len(state.Parts) != 1 || state.Parts[0].Size != 10 {
 		t.Errorf("%+v", state)
 	}
-	// The whole must be what was declared.
+	// The whole blob must have its declared size.
 	half := alice.create(wire.CreateBlob{Size: 10})
 	etag := alice.put(half.ID, "five5")
 	_, rep = alice.complete(uploaded{half.ID, etag}, 5)
@@ -395,7 +396,7 @@ func TestBlobDeclaredSizeLies(t *testing.T) {
 	}
 }
 
-// D14: parts in the wrong place, twice, too small, after the end, and of others.
+// D14: parts at the wrong position, twice, too small, after the end, and of other blobs.
 func TestBlobResumeConfusion(t *testing.T) {
 	r := newRealm(t, wide())
 	alice, bob := r.join("alice"), r.join("bob")
@@ -435,7 +436,7 @@ func TestBlobResumeConfusion(t *testing.T) {
 	want(t, "another tag", finish(big+7, one, one), 409, wire.CodeConflict)
 	want(t, "no part", finish(0), 400, wire.CodeMalformed)
 	want(t, "a part that was not reserved", finish(big+7, one, two, two), 409, wire.CodeConflict)
-	// A part that is put again gets another name; the old one is no good any more.
+	// Uploading a part again gives it another ETag; the old one is no longer valid.
 	again := strings.Trim(r.data("PUT", list.Tickets[1].URL, strings.NewReader("7654321"), 7).header.Get("ETag"), `"`)
 	want(t, "complete", finish(big+7, one, again), 200, "")
 	want(t, "put after the end", r.data("PUT", list.Tickets[1].URL, strings.NewReader("7654321"), 7), 409, wire.CodeConflict)
@@ -453,7 +454,7 @@ func TestBlobResumeConfusion(t *testing.T) {
 	}
 }
 
-// E12 for the signed routes: every field of a URL, changed, left out, twice.
+// E12 for the signed routes: every field of a URL changed, omitted, duplicated.
 func TestSignedURLs(t *testing.T) {
 	r := newRealm(t, wide())
 	alice, bob := r.join("alice"), r.join("bob")
@@ -501,11 +502,11 @@ func TestSignedURLs(t *testing.T) {
 			t.Error("deleted by a ticket")
 		}
 	}
-	// A connection that shows no good signature does not stay.
+	// A connection without a valid signature is closed.
 	if rep := r.data("GET", wire.PathBlobData+up.id, nil, 0); !strings.EqualFold(rep.header.Get("Connection"), "close") && rep.status == 403 {
-		t.Logf("header %v", rep.header) // net/http takes it out of what its client sees
+		t.Logf("header %v", rep.header) // net/http hides it from its client
 	}
-	// A suspended account's tickets are no good, nor is a browser's use of them.
+	// A suspended account's tickets are invalid, and so is their use by a browser.
 	if err := r.store.SetSuspended(t.Context(), "bob", true); err != nil {
 		t.Fatal(err)
 	}

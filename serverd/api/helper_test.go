@@ -51,7 +51,7 @@ type brokenStore struct {
 	store.Store
 	mu     sync.Mutex
 	broken bool
-	reads  bool // completing a blob is an error
+	reads  bool // completing a blob fails
 }
 
 var errBroken = errors.New("broken on purpose")
@@ -99,11 +99,11 @@ type realm struct {
 	contact   chan [2]string
 	revoked   chan []key.DeviceID
 	blobs     blob.Store
-	server    *httptest.Server       // for what needs a connection: the bytes of blobs
+	server    *httptest.Server       // for tests that need a connection: the bytes of blobs
 	swept     atomic.Int64           // how often the sweeper was called
 	noTurn    atomic.Bool            // the media server does not work
-	onTurn    atomic.Pointer[func()] // what happens while credentials are made; nil: nothing
-	manifests atomic.Int64           // newer ones that the relay was told of
+	onTurn    atomic.Pointer[func()] // called while credentials are issued; nil for nothing
+	manifests atomic.Int64           // newer manifests that the relay was informed of
 }
 
 type syncBuffer struct {
@@ -123,7 +123,7 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// wide are limits that do not bite.
+// wide are limits that never apply.
 func wide() api.Limits {
 	r := limit.Rate{Burst: 1 << 20, Every: time.Millisecond}
 	return api.Limits{Lookups: r, Bundles: r, Registration: r, Logins: r, TokenLife: time.Hour}
@@ -134,8 +134,7 @@ func newRealm(t testing.TB, limits api.Limits) *realm {
 	return newBlobRealm(t, limits, api.BlobOptions{})
 }
 
-// newBlobRealm is newRealm with limits of blobs; the store is a directory unless
-// there is one.
+// newBlobRealm is newRealm with limits for blobs. Unless a store is given, it is a directory.
 func newBlobRealm(t testing.TB, limits api.Limits, blobs api.BlobOptions) *realm {
 	t.Helper()
 	r := &realm{
@@ -272,7 +271,7 @@ func (r *realm) call(method, path, token string, in, out any) reply {
 	return rep
 }
 
-// want fails unless a reply has a status and a code.
+// want fails unless a reply has the status and code.
 func want(t *testing.T, what string, rep reply, status int, code wire.Code) {
 	t.Helper()
 	if rep.status != status || rep.code != code {
@@ -317,7 +316,7 @@ type user struct {
 	device   device
 	manifest []byte
 	version  uint64
-	// one key of each kind is enough for all prekeys: the server does not compare them
+	// one key of each kind is enough for all prekeys, because the server does not compare them
 	kem      key.KEMPublic
 	exchange key.ExchangePublic
 }
@@ -345,7 +344,7 @@ func (u *user) sign(m identity.Manifest, devices ...device) []byte {
 	return signed
 }
 
-// next makes the manifest after the present one.
+// next returns the manifest after the current one.
 func (u *user) next(devices ...device) wire.PutManifest {
 	u.r.t.Helper()
 	previous := identity.ManifestHash(u.manifest)

@@ -19,13 +19,13 @@ import (
 	"secmsg/serverd/store"
 )
 
-// sample makes a good request of bob's for each route, aimed at alice where a
-// route names an account. A route without one fails the matrix.
+// samples returns a valid request by bob for each route, aimed at alice where a route names an account.
+// The matrix fails for a route without a sample.
 func samples(alice, bob *user) map[string]func() (path string, body any) {
 	plain := func(path string, body any) func() (string, any) {
 		return func() (string, any) { return path, body }
 	}
-	// Each route has a blob of its own, so that none depends on another one.
+	// Each route has its own blob, so that no test depends on another.
 	part := []wire.BlobPart{{Number: 1, Size: 5}}
 	state, tickets, whole, dropped := bob.upload("hello"), bob.upload("hello"), bob.upload("hello"), bob.upload("hello")
 	shared := alice.blob("hello", "bob")
@@ -60,7 +60,7 @@ func samples(alice, bob *user) map[string]func() (path string, body any) {
 	}
 }
 
-// state is what the store holds of an account, for "nothing has changed".
+// state is the store's data of an account, to check that nothing has changed.
 func (r *realm) state(u *user) any {
 	r.t.Helper()
 	ctx := r.t.Context()
@@ -87,7 +87,7 @@ func (r *realm) state(u *user) any {
 	return []any{acc, devices, relations, count, usage}
 }
 
-// forge makes a token outside of the API.
+// forge creates a token without the API.
 func forge(t *testing.T, method jwt.SigningMethod, key any, c jwt.MapClaims) string {
 	t.Helper()
 	s, err := jwt.NewWithClaims(method, c).SignedString(key)
@@ -97,13 +97,13 @@ func forge(t *testing.T, method jwt.SigningMethod, key any, c jwt.MapClaims) str
 	return s
 }
 
-// E12: every route with every kind of caller who may not use it. The list of
-// routes is the router's own, so a new one without a sample fails.
+// E12: every route with every kind of caller that may not use it. The list of routes is the router's
+// own, so a new route without a sample fails.
 func TestMatrix(t *testing.T) {
 	r := newRealm(t, wide())
 	alice, bob := r.join("alice"), r.join("bob")
 	want(t, "stock", r.call("PUT", "/v1/prekeys", alice.token(wire.RoleAPI), alice.stock(3), nil), http.StatusOK, "")
-	lost := newDevice("lost") // a device of bob's that will be revoked
+	lost := newDevice("lost") // a device of bob that will be revoked
 	two := bob.next(bob.device, lost)
 	good := bob.token(wire.RoleAPI)
 	want(t, "add", r.call("PUT", "/v1/manifest", good, two, nil), http.StatusNoContent, "")
@@ -123,7 +123,7 @@ func TestMatrix(t *testing.T) {
 	if err := r.store.DeleteAccount(t.Context(), "dave"); err != nil {
 		t.Fatal(err)
 	}
-	r.clock.advance(3 * time.Second) // past the cache, as after changes made by another node
+	r.clock.advance(3 * time.Second) // past the cache, as after changes by another node
 
 	claims := func(change func(jwt.MapClaims)) jwt.MapClaims {
 		c := jwt.MapClaims{
@@ -189,8 +189,8 @@ func TestMatrix(t *testing.T) {
 	if !reflect.DeepEqual(before, r.state(alice)) || !reflect.DeepEqual(beforeBob, r.state(bob)) {
 		t.Error("a refused call has changed something")
 	}
-	// Now with a good token of bob's: everything works, and nothing of alice's
-	// changes but the one-time keys that were handed out.
+	// Now with a valid token of bob: everything works, and alice's data does not change except for the
+	// one-time keys that were handed out.
 	good = bob.token(wire.RoleAPI)
 	for _, route := range r.api.Routes() {
 		if !route.Auth {
@@ -208,7 +208,7 @@ func TestMatrix(t *testing.T) {
 			before = r.state(alice)
 		}
 	}
-	// Alice's signed things in bob's hands.
+	// Alice's signed structures sent by bob.
 	stolen := alice.next(alice.device, bob.device)
 	want(t, "alice's manifest by bob", r.call("PUT", "/v1/manifest", good, stolen, nil), http.StatusBadRequest, wire.CodeMalformed)
 	want(t, "alice's prekeys by bob", r.call("PUT", "/v1/prekeys", good, alice.stock(1), nil), http.StatusBadRequest, wire.CodeMalformed)
@@ -217,7 +217,7 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// withoutOneTime is the stock after one bundle was handed out.
+// withoutOneTime is the stock without the one-time keys of one bundle.
 func withoutOneTime(state any) store.PrekeyCount {
 	count := state.([]any)[3].(store.PrekeyCount)
 	count.OneTimeExchange--
@@ -225,8 +225,7 @@ func withoutOneTime(state any) store.PrekeyCount {
 	return count
 }
 
-// E13 and E14: each field of each body as something else than it is, and as
-// what an SQL injection would send.
+// E13 and E14: each field of each body with a value of the wrong type, and with an SQL injection.
 func TestFieldsOfOtherTypes(t *testing.T) {
 	r := newRealm(t, wide())
 	alice, bob := r.join("alice"), r.join("bob")
@@ -303,7 +302,7 @@ func first(fields map[string]any) string {
 	return strconv.Quote(names[0])
 }
 
-// Bodies over a route's bound are refused, and the bound is a route's own.
+// Bodies above a route's bound are refused; each route has its own bound.
 func TestBodyBounds(t *testing.T) {
 	r := newRealm(t, wide())
 	bob := r.join("bob")
@@ -316,11 +315,11 @@ func TestBodyBounds(t *testing.T) {
 		want(t, c.path+" too long", r.do(request(c.method, c.path, token, pad(c.limit+1))), http.StatusRequestEntityTooLarge, wire.CodeTooLarge)
 		want(t, c.path+" at the bound", r.do(request(c.method, c.path, token, pad(c.limit))), http.StatusBadRequest, wire.CodeMalformed)
 	}
-	// The largest upload that is allowed fits: 100 + 100 keys.
+	// The largest permitted upload fits: 100 + 100 keys.
 	want(t, "full upload", r.call("PUT", "/v1/prekeys", token, bob.stock(100), nil), http.StatusOK, "")
 }
 
-// E17 and E19, and what else the front refuses.
+// E17 and E19, and the other checks of the front.
 func TestFront(t *testing.T) {
 	r := newRealm(t, wide())
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/vars", "/metrics", "/", "/docs", "/openapi.json", "/openapi.yaml", "/v1/", "/schemas/Account.json", "/v1/accounts", "/.git/config"} {

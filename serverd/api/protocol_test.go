@@ -26,8 +26,8 @@ func readProtocol(t *testing.T) string {
 	return string(text)
 }
 
-// wireConstants returns the exported constants of package wire by name, each with
-// its value as it is written, of the type that is given ("" for no type).
+// wireConstants returns the exported constants of package wire with the given type ("" for untyped), by
+// name, each with its value as written in the source.
 func wireConstants(t *testing.T, typ string) map[string]string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", "..", "rpc", "wire", "*.go"))
@@ -65,8 +65,8 @@ func wireConstants(t *testing.T, typ string) map[string]string {
 	return out
 }
 
-// TestProtocolHasAllCodes makes sure that every code of the REST API stands in the
-// table of PROTOCOL.md with its status, and in the OpenAPI document.
+// TestProtocolHasAllCodes checks that every code of the REST API is in the table of PROTOCOL.md with
+// its status, and in the OpenAPI document.
 func TestProtocolHasAllCodes(t *testing.T) {
 	text := readProtocol(t)
 	golden, err := os.ReadFile(filepath.Join("testdata", "openapi.json"))
@@ -117,7 +117,7 @@ func TestProtocolHasAllReasons(t *testing.T) {
 	}
 }
 
-// TestProtocolHasAllRoutes does the same for what is served.
+// TestProtocolHasAllRoutes does the same for the routes.
 func TestProtocolHasAllRoutes(t *testing.T) {
 	text := readProtocol(t)
 	routes := []string{"GET /v1/contact", "GET /v1/replica", "GET /healthz", "GET /v1/openapi.json", "PUT /v1/blobdata/{id}", "GET /v1/blobdata/{id}"}
@@ -131,8 +131,8 @@ func TestProtocolHasAllRoutes(t *testing.T) {
 	}
 }
 
-// TestProtocolHasAllLimits makes sure that every limit that both ends hold stands
-// in PROTOCOL.md with the value that it has, in words that only that value makes.
+// TestProtocolHasAllLimits checks that every limit that client and server share is in PROTOCOL.md with
+// its value, in a phrase that is specific to that limit.
 func TestProtocolHasAllLimits(t *testing.T) {
 	text := strings.Join(strings.Fields(readProtocol(t)), " ")
 	kib := func(n int) string { return strconv.Itoa(n>>10) + " KiB" }

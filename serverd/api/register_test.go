@@ -23,7 +23,7 @@ func TestRegisterIsCertifiedAndIdempotent(t *testing.T) {
 	if err != nil || cert.Key != u.identity.Public() || first.Address != "alice@"+domain {
 		t.Fatalf("chain: %v %v", cert, err)
 	}
-	// The answer was lost and the invite has run out meanwhile.
+	// The answer was lost, and the invite has expired meanwhile.
 	r.clock.advance(2 * time.Hour)
 	want(t, "again", r.call("POST", "/v1/accounts", "", u.registration(token), &again), http.StatusOK, "")
 	if !bytes.Equal(first.Chain[0], again.Chain[0]) {
@@ -32,15 +32,15 @@ func TestRegisterIsCertifiedAndIdempotent(t *testing.T) {
 	// The same token with other keys is refused.
 	other := r.newUser("alice")
 	want(t, "other keys", r.call("POST", "/v1/accounts", "", other.registration(token), nil), http.StatusForbidden, wire.CodeInvite)
-	// Another valid token with the same name is told so.
+	// A request with another valid token and the same name gets that error.
 	token2, _ := r.invite(1, time.Hour)
 	want(t, "taken", r.call("POST", "/v1/accounts", "", other.registration(token2), nil), http.StatusConflict, wire.CodeNameTaken)
-	// and the invite is still good.
+	// The invite is still valid.
 	bob := r.newUser("bob")
 	want(t, "unused", r.call("POST", "/v1/accounts", "", bob.registration(token2), nil), http.StatusOK, "")
 }
 
-// A23: every invite that does not work has one answer, byte for byte.
+// A23: every invite that does not work gets the same answer, byte for byte.
 func TestBadInvitesLookAlike(t *testing.T) {
 	r := newRealm(t, wide())
 	used, _ := r.invite(1, time.Hour)
@@ -77,7 +77,7 @@ func TestBadInvitesLookAlike(t *testing.T) {
 	}
 }
 
-// A23: one use, a hundred takers at once.
+// A23: one use, and a hundred simultaneous registrations.
 func TestInviteIsSpentOnce(t *testing.T) {
 	r := newRealm(t, wide())
 	token, _ := r.invite(1, time.Hour)
@@ -197,7 +197,7 @@ func TestLoginTellsNothing(t *testing.T) {
 			t.Errorf("answers differ: %s and %s", b, bodies[0])
 		}
 	}
-	// The challenge itself: the same shape for everybody.
+	// The challenge itself has the same shape for everybody.
 	known := r.call("POST", "/v1/challenges", "", wire.Challenge{Account: "alice", Device: alice.device.id().String()}, nil)
 	unknown := r.call("POST", "/v1/challenges", "", wire.Challenge{Account: "' OR 1=1 --", Device: "?"}, nil)
 	if known.status != unknown.status || len(known.body) != len(unknown.body) {
@@ -205,9 +205,9 @@ func TestLoginTellsNothing(t *testing.T) {
 	}
 }
 
-// A24, the other half: the time of an answer. The bound is loose, since the
-// machine is shared; a login without the decoy's signature check or the store's
-// read is several times faster, and this notices.
+// A24, second part: the time of an answer. The bound is loose, since the machine is shared. A login
+// without the decoy's signature check or the store's read would be several times faster, which this
+// test detects.
 func TestLoginTakesAsLong(t *testing.T) {
 	r := newRealm(t, wide())
 	alice, nobody := r.join("alice"), r.newUser("nobody")

@@ -21,11 +21,11 @@ import (
 	"secmsg/serverd/limit"
 )
 
-// E18: what a log at debug level must not hold.
+// E18: secrets that a log at debug level must not contain.
 func TestLogHoldsNoSecrets(t *testing.T) {
 	r := newRealm(t, wide())
 	r.join("canarycontact")
-	r.log.b.Reset() // an account's own registration names it
+	r.log.b.Reset() // an account's own registration logs its name
 	invite, _ := r.invite(1, time.Hour)
 	u := r.newUser("alice")
 	u.device = newDevice("canary-device-name")
@@ -35,7 +35,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	login := u.tokenRequest(u.device, wire.RoleAPI)
 	var tok wire.Token
 	want(t, "login", r.call("POST", "/v1/tokens", "", login, &tok), http.StatusOK, "")
-	for range 2 { // the second time it all goes wrong
+	for range 2 { // the second time everything fails
 		r.call("PUT", "/v1/contacts/canarycontact", tok.Token, wire.PutContact{Relation: wire.RelationContact}, nil)
 		r.call("GET", "/v1/accounts/canarycontact", tok.Token, nil, nil)
 		r.call("GET", "/v1/accounts/canarystranger", tok.Token, nil, nil)
@@ -66,8 +66,8 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	}
 }
 
-// E23 (crypto/ATTACKS.md): when the store cannot be read, nobody new gets in, and a
-// known device is let in for ten seconds only.
+// E23 (crypto/ATTACKS.md): while the store cannot be read, no new device gets in, and a known one for
+// ten seconds only.
 func TestFailsClosed(t *testing.T) {
 	r := newRealm(t, wide())
 	alice, bob := r.join("alice"), r.join("bob")
@@ -89,8 +89,7 @@ func TestFailsClosed(t *testing.T) {
 	want(t, "bob again", r.call("GET", "/v1/contacts", b, nil, nil), http.StatusOK, "")
 }
 
-// A suspension that the administrator makes in this process takes effect at
-// once, not when the cache has run out.
+// A suspension made in this process takes effect at once, not when the cache expires.
 func TestForget(t *testing.T) {
 	r := newRealm(t, wide())
 	token := r.join("alice").token(wire.RoleAPI)
@@ -102,7 +101,7 @@ func TestForget(t *testing.T) {
 	want(t, "after", r.call("GET", "/v1/contacts", token, nil, nil), http.StatusForbidden, wire.CodeSuspended)
 }
 
-// A login challenge works once, also when it is answered many times at once.
+// A login challenge works once, even if it is answered many times at once.
 func TestNonceIsUsedOnce(t *testing.T) {
 	r := newRealm(t, wide())
 	alice := r.join("alice")
@@ -136,7 +135,7 @@ func TestAddressKeys(t *testing.T) {
 	}
 }
 
-// X-Forwarded-For counts on the proxy's listener only, and there its last entry.
+// X-Forwarded-For is trusted on the proxy's listener only, and there its last entry.
 func TestForwardedFor(t *testing.T) {
 	l := wide()
 	l.Logins = limit.Rate{Burst: 1, Every: time.Hour}
@@ -166,7 +165,7 @@ func TestForwardedFor(t *testing.T) {
 	}
 }
 
-// The description is valid in itself, names every route, and changes only on purpose.
+// The description is consistent, names every route, and changes only on purpose.
 func TestOpenAPI(t *testing.T) {
 	r := newRealm(t, wide())
 	rep := r.call("GET", "/v1/openapi.json", "", nil, nil)
@@ -215,8 +214,8 @@ func TestOpenAPI(t *testing.T) {
 	}
 }
 
-// described makes sure that nothing of the API's description is without a text:
-// routes, parameters, answers and fields; and that fields of few values name them.
+// described checks that every route, parameter, response and field of the API's description has a text,
+// and that fields with few values list them.
 func described(t *testing.T, paths map[string]map[string]map[string]any, schemas map[string]any) {
 	t.Helper()
 	text := func(where string, v any) {

@@ -10,8 +10,8 @@ import (
 	"secmsg/serverd/api"
 )
 
-// A request whose line stood still may come again: it is not taken for one that is
-// malformed, which a client gives up.
+// A request whose connection stalled may be repeated: it is not reported as malformed, after which a
+// client gives up.
 func TestStalledBody(t *testing.T) {
 	limits := wide()
 	limits.Body = 50 * time.Millisecond

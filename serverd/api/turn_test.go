@@ -9,7 +9,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// F8: only accounts get credentials, so many, and their own.
+// F8: only accounts get credentials, a limited number of them, for themselves only.
 func TestTurnCredentials(t *testing.T) {
 	r := newRealm(t, wide())
 	alice, bob := r.join("alice"), r.join("bob")

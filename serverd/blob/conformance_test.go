@@ -17,16 +17,16 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// backend is a store under test with a way to use its URLs.
+// backend is a store under test, with a way to use its URLs.
 type backend struct {
 	Store
-	base string // in front of URLs that begin with a slash
+	base string // prefix of URLs that begin with a slash
 	now  func() time.Time
-	// late makes the time so late that tickets of a second are expired.
+	// late advances the time so far that tickets of one second have expired.
 	late func()
 }
 
-// opener opens the backend under test, empty.
+// opener opens an empty backend under test.
 type opener func(t *testing.T) backend
 
 // testStore is the conformance suite that every backend passes.
@@ -92,7 +92,7 @@ func (b backend) do(t *testing.T, method, u string, body io.Reader, length int64
 	}
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
-		return 0, nil, nil // a store may close a connection that it does not like
+		return 0, nil, nil // a store may close a connection that it refuses
 	}
 	defer resp.Body.Close()
 	data, err = io.ReadAll(resp.Body)
@@ -170,7 +170,7 @@ func testReplace(t *testing.T, b backend) {
 	}
 }
 
-// D9: the size is part of what is signed.
+// D9: the size is part of the signed URL.
 func testSizes(t *testing.T, b backend) {
 	id, upload := b.create(t)
 	u, err := b.PutURL(ctxOf(t), b.ticket(id, time.Minute), upload, 1, 5)

@@ -63,7 +63,7 @@ func TestDisk(t *testing.T) {
 	})
 }
 
-// What is stored is there after a restart; what was being put is not.
+// Stored parts survive a restart; incomplete ones do not.
 func TestDiskReopen(t *testing.T) {
 	dir := t.TempDir()
 	b, d := openDisk(t, dir, nil)
@@ -92,7 +92,7 @@ func TestDiskReopen(t *testing.T) {
 	must(t, err)
 }
 
-// A damaged index is no blob; a part that is shorter than it was ends the answer early.
+// A blob with a damaged index does not exist; a part that has become shorter ends the response early.
 func TestDiskDamage(t *testing.T) {
 	dir := t.TempDir()
 	b, _ := openDisk(t, dir, nil)
@@ -116,7 +116,7 @@ func TestDiskDamage(t *testing.T) {
 	}
 }
 
-// halfPut begins to put part 1 of five bytes, and sends two of them.
+// halfPut starts an upload of part 1 with five bytes, and sends two of them.
 func (b backend) halfPut(t *testing.T, id [16]byte) net.Conn {
 	t.Helper()
 	u, err := b.PutURL(ctxOf(t), b.ticket(id, time.Minute), "", 1, 5)
@@ -129,7 +129,7 @@ func (b backend) halfPut(t *testing.T, id [16]byte) net.Conn {
 	return conn
 }
 
-// A newer put of a part ends the older one, which stands still.
+// A newer put of a part ends an older one that has stalled.
 func TestDiskNewerPut(t *testing.T) {
 	b, d := openDisk(t, t.TempDir(), func(o *DiskOptions) { o.Stall = time.Minute })
 	id, _ := b.create(t)
@@ -149,7 +149,7 @@ func TestDiskNewerPut(t *testing.T) {
 	}
 }
 
-// E1 for parts: each step has its time, and no more.
+// E1 for parts: each step has a time limit.
 func TestDiskStalledTransfers(t *testing.T) {
 	b, d := openDisk(t, t.TempDir(), func(o *DiskOptions) { o.Stall, o.Parallel = 50*time.Millisecond, 2 })
 	id, _ := b.create(t)
@@ -163,7 +163,7 @@ func TestDiskStalledTransfers(t *testing.T) {
 			t.Errorf("left: %v", names)
 		}
 	}
-	// A reader that does not read ends, too.
+	// A client that does not read is disconnected, too.
 	whole, _ := b.create(t)
 	var parts []Part
 	for i := range 4 {
@@ -187,8 +187,8 @@ func TestDiskStalledTransfers(t *testing.T) {
 	})
 }
 
-// A refusal is heard though the transfer took longer than a whole request may. It
-// says that the same part may come again: a line that stood still ends no upload.
+// A refusal reaches the client although the transfer took longer than a whole request may. It says that
+// the same part may be repeated: a stalled connection does not end an upload.
 func TestDiskLateRefusal(t *testing.T) {
 	d, err := OpenDisk(DiskOptions{Dir: t.TempDir(), Key: make([]byte, KeySize), Stall: 300 * time.Millisecond})
 	must(t, err)
@@ -209,8 +209,8 @@ func TestDiskLateRefusal(t *testing.T) {
 	}
 }
 
-// A transfer that the bound on bandwidth slows down ends well, though it takes
-// longer than a whole request may, and than the bound for a standstill.
+// A transfer slowed down by the bandwidth limit succeeds, although it takes longer than a whole request
+// may, and longer than the time limit of a stalled step.
 func TestDiskSlowedTransfers(t *testing.T) {
 	d, err := OpenDisk(DiskOptions{Dir: t.TempDir(), Key: make([]byte, KeySize), Stall: 100 * time.Millisecond, Bandwidth: stepSize * 4})
 	must(t, err)
@@ -230,7 +230,7 @@ func TestDiskSlowedTransfers(t *testing.T) {
 	}
 }
 
-// One account has so many transfers at a time; others are not touched.
+// An account's simultaneous transfers are bounded; other accounts are not affected.
 func TestDiskParallelBound(t *testing.T) {
 	b, d := openDisk(t, t.TempDir(), func(o *DiskOptions) { o.Parallel = 2 })
 	id, _ := b.create(t)
@@ -249,7 +249,7 @@ func TestDiskParallelBound(t *testing.T) {
 	}
 }
 
-// The hooks hear of good signatures only, and what they refuse is refused.
+// The hooks are called only for valid signatures, and a request that they refuse is refused.
 func TestDiskHooks(t *testing.T) {
 	var heard int
 	refusal := &wire.Error{Code: wire.CodeForbidden, Message: "the account is suspended"}
@@ -271,7 +271,7 @@ func TestDiskHooks(t *testing.T) {
 	}
 }
 
-// A full disk is said, leaves nothing half done, and is over when there is room.
+// A full disk is reported, leaves nothing incomplete, and transfers resume when there is space.
 func TestDiskFull(t *testing.T) {
 	dir := t.TempDir()
 	if err := mountSmall(dir); err != nil {
@@ -308,7 +308,7 @@ func TestDiskFull(t *testing.T) {
 	must(t, b.Complete(ctxOf(t), id, "", []Part{one, two}))
 }
 
-// fill writes until nothing goes any more.
+// fill writes until the disk is full.
 func fill(path string) error {
 	f, err := os.Create(path)
 	if err != nil {

@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// Each put of a part has another name, however quickly one follows the other.
+// Each upload of a part has a different ETag, however quickly one follows the other.
 func TestDiskETags(t *testing.T) {
 	b, _ := openDisk(t, t.TempDir(), nil)
 	id, _ := b.create(t)

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// lateStore is an S3 store of one upload into which a part falls after an abort.
+// lateStore is an S3 store with one upload, into which a part arrives after an abort.
 type lateStore struct {
 	t      *testing.T
 	key    string
 	mu     sync.Mutex
-	listed bool // the upload is shown in lists
+	listed bool // the upload is listed
 	parts  int
-	late   int // how many further aborts a part falls behind
+	late   int // number of further aborts after which a part arrives
 	aborts int
 }
 
@@ -42,7 +42,7 @@ func (s *lateStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.listed, s.parts = false, 0
 		if s.late > 0 {
 			s.late--
-			s.parts = 1 // it was on its way
+			s.parts = 1 // it was under way
 		}
 		w.WriteHeader(http.StatusNoContent)
 	case r.Method == http.MethodGet && q.Get("uploadId") == "u1":
@@ -62,8 +62,8 @@ func (s *lateStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestS3PartDuringAbort puts a part while its upload is aborted: at once, and
-// after the abort seemed done.
+// TestS3PartDuringAbort uploads a part while its upload is aborted: at once, and after the abort seemed
+// complete.
 func TestS3PartDuringAbort(t *testing.T) {
 	id := NewID()
 	now := time.Unix(1_900_000_000, 0)
@@ -90,7 +90,7 @@ func TestS3PartDuringAbort(t *testing.T) {
 	must(t, s.Delete(ctx, id))
 	state("a part that came during the abort", 0, 2)
 	fake.mu.Lock()
-	fake.parts = 1 // and one that came later still
+	fake.parts = 1 // and one that arrived even later
 	fake.mu.Unlock()
 	must(t, s.AbortAgain(ctx))
 	state("too early to look again", 1, 2)

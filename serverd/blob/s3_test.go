@@ -15,8 +15,8 @@ import (
 	"github.com/minio/minio-go/v7"
 )
 
-// gatewayEnv names the program of a real S3 server over a folder (versitygw),
-// which scripts/s3-gateway builds.
+// gatewayEnv names the binary of a real S3 server for a local directory (versitygw), built by
+// scripts/s3-gateway.
 const gatewayEnv = "SECMSG_S3_GATEWAY"
 
 // gateway starts an S3 server and returns its address.

@@ -11,7 +11,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// moved counts what accounts have moved.
+// moved counts the bytes that accounts have transferred.
 type moved struct {
 	mu sync.Mutex
 	n  map[string]int64
@@ -29,8 +29,7 @@ func (m *moved) of(account string) int64 {
 	return m.n[account]
 }
 
-// flood has transfers of an account move steps until ctx ends, and tells the
-// longest wait of one of them.
+// flood moves steps of an account's transfers until ctx ends, and records the longest wait of a step.
 func flood(ctx context.Context, wg *sync.WaitGroup, s *shaper, m *moved, account string, transfers int, longest *moved) {
 	for range transfers {
 		wg.Go(func() {
@@ -52,8 +51,8 @@ func flood(ctx context.Context, wg *sync.WaitGroup, s *shaper, m *moved, account
 	}
 }
 
-// All transfers together move as much as the bound says, and an account with one
-// of them as much as one with 32.
+// All transfers together reach the bound, and an account with one of them moves as much as an account
+// with 32.
 func TestShapeIsFairBetweenAccounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate, over = 8 << 20, 60 * time.Second
@@ -84,8 +83,8 @@ func TestShapeIsFairBetweenAccounts(t *testing.T) {
 	})
 }
 
-// However the transfers are spread over accounts, none waits for a step until its
-// client, or the server itself, takes it for a standstill.
+// However the transfers are spread over accounts, no step waits so long that its client or the server
+// assumes a stalled connection.
 func TestShapeKeepsEveryTransferMoving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate = minimum
@@ -93,9 +92,9 @@ func TestShapeKeepsEveryTransferMoving(t *testing.T) {
 		s := newShaper(rate)
 		m, longest := &moved{n: map[string]int64{}}, &moved{n: map[string]int64{}}
 		var wg sync.WaitGroup
-		flood(ctx, &wg, s, m, "first", 32, longest) // has all the room, being alone
+		flood(ctx, &wg, s, m, "first", 32, longest) // has all the bandwidth while alone
 		synctest.Wait()
-		for i := range 40 { // more accounts than there is room for
+		for i := range 40 { // more accounts than can be admitted
 			flood(ctx, &wg, s, m, string(rune('A'+i)), 2, longest)
 		}
 		time.Sleep(3 * time.Minute)
@@ -113,14 +112,14 @@ func TestShapeKeepsEveryTransferMoving(t *testing.T) {
 	})
 }
 
-// minimum is the least that the configuration takes.
+// minimum is the lowest bandwidth that the configuration accepts.
 const minimum = 1 << 20
 
-// What there is no room for waits at the door, is let in when there is, the
-// account with the fewest transfers first, and is sent away in the end.
+// A transfer that cannot be admitted waits, is admitted when there is room (the account with the fewest
+// transfers first), and is refused in the end.
 func TestShapeDoor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShaper(2 * leastRate) // room for two, four at most
+		s := newShaper(2 * leastRate) // room for two, at most four
 		must(t, s.enter(t.Context(), "a"))
 		must(t, s.enter(t.Context(), "a"))
 		let := make(chan string, 2)

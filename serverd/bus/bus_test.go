@@ -38,7 +38,7 @@ func testBus(t *testing.T, open func(*testing.T) Bus) {
 		}
 		first := hold(t, b, "n1")
 		second := hold(t, b, "n2")
-		first() // replaced: must not take the session from n2
+		first() // replaced: must not end n2's hold
 		if got := holder(t, b); got != "n2" {
 			t.Fatalf("holder: %q", got)
 		}
@@ -59,7 +59,7 @@ func testBus(t *testing.T, open func(*testing.T) Bus) {
 			t.Fatalf("second listener: %v", err)
 		}
 		hold(t, b, "n2")
-		if err := b.Wake(ctx, device); err != nil { // its holder does not listen: a lost hint
+		if err := b.Wake(ctx, device); err != nil { // its holder does not listen: the hint is lost
 			t.Fatal(err)
 		}
 		hold(t, b, "n1")

@@ -22,7 +22,7 @@ const domain = "chat.example.com"
 
 var start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// authority is a CA with a clock that a test moves.
+// authority is a CA with a settable clock.
 type authority struct {
 	*ca.CA
 	dir string
@@ -62,7 +62,7 @@ func mustOpen(t *testing.T, dir string, at time.Time, change func(*ca.Options)) 
 	return a
 }
 
-// chain is the TLS chain that the listener would show.
+// chain is the TLS chain that the listener would send.
 func (a *authority) chain(t *testing.T) []*x509.Certificate {
 	t.Helper()
 	c, err := a.Certificate(nil)
@@ -142,7 +142,7 @@ func TestRenewal(t *testing.T) {
 	if _, kept, err := again.Statement(); err != nil || !bytes.Equal(kept, next) {
 		t.Errorf("the new issuing CA was not kept: %v", err)
 	}
-	// For two years something is always valid.
+	// For two years there is always a valid certificate.
 	for day := 200; day < 730; day += 7 {
 		maintain(day)
 		if err := identity.VerifyServer(a.Root(), a.chain(t), domain, a.now); err != nil {
@@ -180,14 +180,14 @@ func TestOfflineRoot(t *testing.T) {
 	}
 }
 
-// A kill between the two renames of a new pair leaves a new key beside an old
-// certificate; the next start finishes the work.
+// A kill between the two renames of a new pair leaves a new key with an old certificate; the next start
+// completes the renames.
 func TestCrashBetweenRenames(t *testing.T) {
 	for _, name := range []string{"issuing", "tls"} {
 		dir, other := create(t), create(t)
 		mustOpen(t, dir, start, nil)
 		mustOpen(t, other, start, nil)
-		// The other realm's pair plays the new one; for the issuing CA the root must fit too.
+		// The other realm's pair serves as the new one; for the issuing CA the root must match, too.
 		for _, f := range []string{"root.crt", "root.key", name + ".key"} {
 			copyFile(t, filepath.Join(other, f), filepath.Join(dir, f))
 		}
@@ -257,8 +257,8 @@ func TestGivenCertificateIsNamedInTheStatement(t *testing.T) {
 	}
 }
 
-// TestMissingFileHoldsUpNothing: while a proxy's file is gone, the own
-// certificate is renewed all the same, and the proxy's key stays named.
+// TestMissingFileHoldsUpNothing: while a proxy's file is missing, our own certificate is renewed, and
+// the statement still names the proxy's key.
 func TestMissingFileHoldsUpNothing(t *testing.T) {
 	dir := create(t)
 	also, _ := selfSigned(t, dir, "proxy")
@@ -318,7 +318,7 @@ func writePEM(t *testing.T, path, typ string, der ...[]byte) {
 	}
 }
 
-// An account's chain is good for another implementation too.
+// Another implementation accepts an account's chain.
 func TestOpenSSLAcceptsTheChain(t *testing.T) {
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {

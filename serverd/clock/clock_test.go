@@ -14,7 +14,7 @@ import (
 
 const year = 365 * 24 * time.Hour
 
-// memory is a store in memory, with a disk that may be full.
+// memory is a store in memory with a disk that can be full.
 type memory struct {
 	mu    sync.Mutex
 	state store.ClockState
@@ -37,7 +37,7 @@ func (m *memory) SetClockState(_ context.Context, c store.ClockState) error {
 	return nil
 }
 
-// rig is a clock whose wall clock a test moves, in a bubble whose time is the truth.
+// rig is a clock with a settable wall clock, in a synctest bubble whose time is the true time.
 type rig struct {
 	t      *testing.T
 	store  memory
@@ -70,7 +70,8 @@ func (r *rig) confirm() {
 	}
 }
 
-// want asserts how far the server's time is from the truth, and whether it is held.
+// want checks the difference between the server's time and the true time, and whether the clock is
+// held.
 func (r *rig) want(what string, off time.Duration, held bool) {
 	r.t.Helper()
 	_, got := r.clock.Held()
@@ -163,7 +164,7 @@ func TestStart(t *testing.T) {
 				r.open()
 				off := c.wrong
 				if c.held {
-					off = c.away // it goes on where it was
+					off = c.away // it continues from where it was
 				}
 				r.want("after the start", off, c.held)
 			})

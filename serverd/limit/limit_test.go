@@ -36,7 +36,7 @@ func TestKeyed(t *testing.T) {
 	if l.Len() != 2 {
 		t.Errorf("%d keys", l.Len())
 	}
-	c.Advance(-time.Hour) // a clock that goes back opens nothing
+	c.Advance(-time.Hour) // a clock that goes back permits nothing
 	if ok, _ := l.Take("a"); ok {
 		t.Error("the clock went back and opened the bucket")
 	}
@@ -47,8 +47,8 @@ func TestKeyed(t *testing.T) {
 	take("a", false, time.Minute)
 }
 
-// TestKeyedOverTime takes as often as it can for a virtual hour: the rate holds,
-// and a caller that waits as long as it is told gets a token.
+// TestKeyedOverTime takes as often as possible for a virtual hour: the rate holds, and a caller that
+// waits for the returned time gets a token.
 func TestKeyedOverTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewKeyed[int](Rate{Burst: 10, Every: time.Second}, 0, time.Now)
@@ -72,8 +72,8 @@ func TestKeyedOverTime(t *testing.T) {
 	})
 }
 
-// A flood of keys takes no memory beyond the bound, keeps the keys that are known, and
-// costs at most one walk over them in a second.
+// A flood of keys takes no memory beyond the bound, keeps the known keys, and costs at most one pass
+// over them per second.
 func TestKeyedUnderAFlood(t *testing.T) {
 	const room = 100
 	c := clocktest.At(time.Unix(1e9, 0))
@@ -101,7 +101,7 @@ func TestKeyedUnderAFlood(t *testing.T) {
 			t.Error("the flood took a known key's tokens")
 		}
 	}
-	// After a walk that made no room, keys that expire are found a second later only.
+	// After a pass that freed nothing, expired keys are found only a second later.
 	c.Advance(10*time.Second - minPrune/2)
 	l.Take(1_000_000)
 	walked := l.pruned
@@ -115,7 +115,7 @@ func TestKeyedUnderAFlood(t *testing.T) {
 	}
 }
 
-// A rate that makes no sense, or whose product does not fit, never opens the door.
+// A rate that is not valid, or whose product overflows, permits nothing.
 func TestRatesThatMakeNoSense(t *testing.T) {
 	for _, r := range []Rate{{}, {Burst: 1}, {Every: time.Second}, {Burst: -1, Every: time.Second}, {Burst: 1, Every: -1}} {
 		if ok, wait := NewKeyed[int](r, 0, time.Now).Take(1); ok || wait <= 0 {
@@ -141,7 +141,7 @@ func TestRatesThatMakeNoSense(t *testing.T) {
 	}
 }
 
-// Callers at the same time get no token twice.
+// Concurrent callers never get the same token.
 func TestKeyedConcurrently(t *testing.T) {
 	l := NewKeyed[int](Rate{Burst: 50, Every: time.Hour}, 3, clocktest.At(time.Unix(1e9, 0)).Now)
 	var taken atomic.Int64
@@ -222,7 +222,7 @@ func TestSite(t *testing.T) {
 	}
 }
 
-// What a packet through the media server costs.
+// The cost of a packet through the media server.
 func BenchmarkBytes(b *testing.B) {
 	l := NewBytes(1<<40, 2*time.Second, time.Now)
 	for b.Loop() {

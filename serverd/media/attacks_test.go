@@ -16,7 +16,7 @@ import (
 	"secmsg/serverd/media"
 )
 
-// forbidden are the peers of attack F6 in every disguise.
+// forbidden are the peers of attack F6 (crypto/ATTACKS.md) in every notation.
 func forbidden() []string {
 	return []string{
 		"127.0.0.1", "127.8.9.10", "::1", "0.0.0.0", "0.1.2.3", "::", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1",
@@ -31,8 +31,8 @@ func forbidden() []string {
 	}
 }
 
-// F6: whatever the peer is called, CreatePermission and ChannelBind are answered
-// with 403, and nothing is sent there.
+// F6: for every notation of the peer, CreatePermission and ChannelBind are answered with 403, and
+// nothing is sent there.
 func TestF6(t *testing.T) {
 	victim := udp(t) // a service of this host, behind its public address
 	public := netip.MustParseAddr("93.184.216.34")
@@ -51,7 +51,7 @@ func TestF6(t *testing.T) {
 	for _, a := range own {
 		peers = append(peers, a.(*net.IPNet).IP.String())
 	}
-	peers = append(peers, public.String()) // at a port that is no allocation's
+	peers = append(peers, public.String()) // at a port without an allocation
 	good := peer(netip.MustParseAddrPort("1.1.1.1:53"))
 	for i, text := range peers {
 		p := peer(netip.AddrPortFrom(netip.MustParseAddr(text), port))
@@ -67,8 +67,8 @@ func TestF6(t *testing.T) {
 		m := stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodSend, stun.ClassIndication), p, attribute(stun.AttrData, []byte("evil")))
 		send(t, r.conn, string(m.Raw), r.to)
 	}
-	// A permission is for an address, so one without a port must be given for our
-	// own: then the packets are looked at.
+	// A permission is for an address, so one without a port must be granted for our own address; then
+	// each packet is checked.
 	if code, _ := r.do(stun.MethodCreatePermission, peer(netip.AddrPortFrom(public, 0))); code != 0 {
 		t.Errorf("own relayed address: %d", code)
 	}
@@ -82,8 +82,8 @@ func TestF6(t *testing.T) {
 	if c := s.Counters(); c["packets_to_peers"] != 0 || c["refused_peers"] < int64(3*len(peers)) {
 		t.Errorf("%v", c)
 	}
-	// What is public is not refused. IPv6 is of the wrong family here, which is
-	// asked only after the peer was found good.
+	// Public addresses are not refused. IPv6 is the wrong family here, which is checked only after the
+	// policy has allowed the peer.
 	for text, want := range map[string]stun.ErrorCode{"1.1.1.1": 0, "8.8.8.8": 0, "2606:4700::1111": stun.CodePeerAddrFamilyMismatch, "64:ff9b::101:101": stun.CodePeerAddrFamilyMismatch} {
 		if code, _ := r.do(stun.MethodCreatePermission, peer(netip.AddrPortFrom(netip.MustParseAddr(text), 53))); code != want {
 			t.Errorf("CreatePermission %s: %d", text, code)
@@ -94,7 +94,7 @@ func TestF6(t *testing.T) {
 	}
 }
 
-// F6 in the realm of one machine: loopback is open, and nothing more.
+// F6 with the option Loopback: loopback is allowed, and nothing else.
 func TestF6LoopbackRealm(t *testing.T) {
 	s, _ := server(t, nil)
 	username, password, _ := s.Mint("alice")
@@ -103,7 +103,7 @@ func TestF6LoopbackRealm(t *testing.T) {
 		t.Fatalf("allocate: %d", code)
 	}
 	open := map[string]stun.ErrorCode{
-		"127.0.0.1": 0, "127.8.9.10": 0, "::ffff:127.0.0.1": 0, // unmapped by every reader
+		"127.0.0.1": 0, "127.8.9.10": 0, "::ffff:127.0.0.1": 0, // every reader unmaps it
 		"::1": stun.CodePeerAddrFamilyMismatch,
 	}
 	for _, text := range forbidden() {
@@ -117,7 +117,7 @@ func TestF6LoopbackRealm(t *testing.T) {
 	}
 }
 
-// A network of the operator's choice is open; this host in it is not.
+// A network allowed by the operator can be reached; this host's own address in it cannot.
 func TestAllowedNetwork(t *testing.T) {
 	s, _ := server(t, func(o *media.Options) {
 		o.Loopback, o.Public = false, []netip.Addr{netip.MustParseAddr("10.1.2.3")}
@@ -141,7 +141,7 @@ func TestAllowedNetwork(t *testing.T) {
 	}
 }
 
-// F8: credentials that are not good for an allocation.
+// F8: credentials that are invalid for an allocation.
 func TestF8Credentials(t *testing.T) {
 	s, clock := server(t, nil)
 	good, password, expires := s.Mint("alice")
@@ -193,14 +193,14 @@ func TestF8Credentials(t *testing.T) {
 	if m := r.exchange(first); m == nil || m.Type.Class != stun.ClassSuccessResponse {
 		t.Errorf("sent twice by a client that lost the answer: %v", m)
 	}
-	// Who has heard the message sends it from elsewhere.
+	// An eavesdropper sends the message again from another address.
 	replay := newRaw(t, s, good, password)
 	if m := replay.exchange(first); m == nil || m.Type.Class != stun.ClassErrorResponse || s.Counters()["allocations"] != 1 {
 		t.Errorf("replayed: %v", m)
 	}
 }
 
-// F8: an account has so many allocations at a time.
+// F8: an account's simultaneous allocations are bounded.
 func TestF8Quota(t *testing.T) {
 	s, _ := server(t, func(o *media.Options) { o.Limits.Total = 7 })
 	one := func(account string) (*raw, stun.ErrorCode) {
@@ -239,7 +239,7 @@ func TestF8Quota(t *testing.T) {
 	}
 }
 
-// F8: no refresh gives more than ten minutes, whatever is asked for.
+// F8: no refresh grants more than ten minutes, whatever lifetime is requested.
 func TestF8Lifetime(t *testing.T) {
 	s, _ := server(t, nil)
 	for _, asked := range []uint32{601, 3000, 3599, 3600, 1 << 31} {
@@ -266,8 +266,8 @@ func TestF8Lifetime(t *testing.T) {
 	}
 }
 
-// F8: credentials expire while the server runs. They are for beginning: what
-// began goes on for the same client, for a day, and for nobody else.
+// F8: credentials expire while the server runs. They are only for starting: an allocation continues for
+// the same client, for at most a day, and for nobody else.
 func TestF8ExpiryAtRuntime(t *testing.T) {
 	s, clock := server(t, nil)
 	username, password, _ := s.Mint("alice")
@@ -297,8 +297,7 @@ func TestF8ExpiryAtRuntime(t *testing.T) {
 	}
 }
 
-// An account that is dropped loses what it has and its credentials, and can
-// come back with new ones.
+// A dropped account loses its allocations and credentials, and can return with new credentials.
 func TestDrop(t *testing.T) {
 	s, clock := server(t, nil)
 	username, password, _ := s.Mint("alice")
@@ -320,7 +319,8 @@ func TestDrop(t *testing.T) {
 	_ = bob.Close()
 }
 
-// Credentials of a shorter life than the longest are good again as soon.
+// If the lifetime of credentials is shorter than the maximum, new ones are valid again that much
+// sooner.
 func TestDropShortLife(t *testing.T) {
 	s, clock := server(t, func(o *media.Options) { o.Limits.Lifetime = time.Minute })
 	username, password, _ := s.Mint("alice")
@@ -332,7 +332,7 @@ func TestDropShortLife(t *testing.T) {
 	allocate(t, s, "udp", "alice")
 }
 
-// F9: TCP is not relayed, in none of RFC 6062's forms.
+// F9: TCP is not relayed, in none of the forms of RFC 6062.
 func TestF9(t *testing.T) {
 	s, _ := server(t, nil)
 	username, password, _ := s.Mint("alice")
@@ -355,7 +355,7 @@ func TestF9(t *testing.T) {
 	if code, _ := r.do(stun.MethodConnectionBind, attribute(stun.AttrConnectionID, []byte{1, 2, 3, 4})); code != stun.CodeForbidden {
 		t.Errorf("connection bind: %d", code)
 	}
-	// The same by a client that speaks TCP to us.
+	// The same by a client that uses TCP.
 	username, password, _ = s.Mint("bob")
 	if _, err := dial(t, "tcp", s.Addr().String(), username, password).AllocateTCP(); err == nil {
 		t.Error("pion's client allocates TCP")
@@ -363,7 +363,7 @@ func TestF9(t *testing.T) {
 	if n := s.Counters()["refused_tcp_relay"]; n != 4 {
 		t.Errorf("%d refused", n)
 	}
-	// Reserved and even ports are nothing that is served.
+	// Reserved and even ports are not supported.
 	r = newRaw(t, s, username, password)
 	if code, _ := r.do(stun.MethodAllocate, transport(17), attribute(stun.AttrEvenPort, []byte{0x80})); code != stun.CodeInsufficientCapacity {
 		t.Errorf("even port: %d", code)
@@ -373,7 +373,7 @@ func TestF9(t *testing.T) {
 	}
 }
 
-// What one allocation can make the server keep is bounded.
+// The memory of one allocation is bounded.
 func TestPermissionBounds(t *testing.T) {
 	s, _ := server(t, nil)
 	username, password, _ := s.Mint("alice")
@@ -400,7 +400,7 @@ func TestPermissionBounds(t *testing.T) {
 	if code, _ := r.do(stun.MethodCreatePermission, many[:64]...); code != 0 {
 		t.Errorf("as many as allowed: %d", code)
 	}
-	// What there is can be refreshed.
+	// Existing permissions can be refreshed.
 	if code, _ := r.do(stun.MethodCreatePermission, many[:64]...); code != 0 {
 		t.Errorf("permissions once more: %d", code)
 	}
@@ -412,8 +412,8 @@ func TestPermissionBounds(t *testing.T) {
 	}
 }
 
-// A client's address has one TCP connection, also on a machine with several
-// addresses: what bounds an allocation is found by the client's address.
+// A client's address may have one TCP connection, even on a machine with several addresses: the limits
+// of an allocation are found by the client's address.
 func TestSameClientTwice(t *testing.T) {
 	s, _ := server(t, func(o *media.Options) { o.Listen = ":0" })
 	port := int(s.Addr().Port())
@@ -436,7 +436,7 @@ func TestSameClientTwice(t *testing.T) {
 	}
 }
 
-// Whatever an account signs, and whatever a stranger sends, the server lives.
+// The server survives everything that an account signs and a stranger sends.
 func TestHostilePackets(t *testing.T) {
 	s, _ := server(t, func(o *media.Options) { o.Limits.Requests = limit.Rate{Burst: 1 << 30, Every: 1} })
 	username, password, _ := s.Mint("alice")
@@ -480,7 +480,7 @@ func TestHostilePackets(t *testing.T) {
 			send(t, r.conn, string(b), r.to)
 		}
 		if i%500 == 0 {
-			// Streams are cut anew, and a bad one is closed.
+			// The messages of a stream are split differently, and an invalid stream is closed.
 			c, err := net.Dial("tcp", s.Addr().String())
 			if err != nil {
 				t.Fatal(err)

@@ -24,7 +24,7 @@ func socket(t *testing.T) *net.UDPConn {
 	return c
 }
 
-// No error of a packet ends the reading of a socket; many in a row slow it down.
+// An error that concerns a packet never ends the reading of a socket; many in a row slow it down.
 func TestReadErrors(t *testing.T) {
 	s, err := New(Options{Realm: "r", Listen: "127.0.0.1:0", Loopback: true})
 	if err != nil {
@@ -63,13 +63,13 @@ func TestReadErrors(t *testing.T) {
 	})
 }
 
-// Where packets cannot be sent as one, as by a network card without checksums,
-// they are sent apart, then and thereafter.
+// If packets cannot be sent as one, for example on a network card without checksums, they are sent
+// separately, then and later.
 func TestSegmentsFallBack(t *testing.T) {
 	to, other := netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("[::1]:2")
 	w := newWriter(socket(t))
 	var sent []string
-	all := false // nothing can be sent
+	all := false // sending fails
 	w.call = func(_, _ uintptr, hs []mmsghdr) (int, syscall.Errno) {
 		for i, h := range hs {
 			if h.Iovlen > 1 || h.Controllen > 0 || all {
@@ -111,7 +111,7 @@ func TestSegmentsFallBack(t *testing.T) {
 	}
 }
 
-// The kernel takes no more than so much as one.
+// The kernel accepts only a limited number of packets and bytes as one.
 func TestSegmentBounds(t *testing.T) {
 	to := netip.MustParseAddrPort("127.0.0.1:1")
 	w := &writer{segments: true}
@@ -132,7 +132,7 @@ func TestSegmentBounds(t *testing.T) {
 	}
 }
 
-// Addresses come out of the kernel's form as they went in.
+// An address converted to the kernel's form and back is unchanged.
 func TestName(t *testing.T) {
 	for _, text := range []string{"192.0.2.1:9", "[2001:db8::1]:65535", "0.0.0.0:0"} {
 		var s name
@@ -147,8 +147,8 @@ func TestName(t *testing.T) {
 	}
 }
 
-// The packets of an allocation are taken from the socket that it was made
-// through, whose reader alone may write for it.
+// The packets of an allocation are accepted only from the socket through which it was made, because
+// only that socket's reader may write for it.
 func TestChannelOfAnotherSocket(t *testing.T) {
 	s, err := New(Options{Realm: "r", Listen: "127.0.0.1:0", Loopback: true})
 	if err != nil {

@@ -70,7 +70,7 @@ func coturnWith(t testing.TB, args ...string) string {
 		}
 		return err == nil
 	})
-	// It opens UDP last.
+	// coturn opens UDP last.
 	eventually(t, "coturn answers over UDP", func() bool {
 		c, err := net.Dial("udp4", to)
 		if err != nil {
@@ -89,7 +89,7 @@ func coturnWith(t testing.TB, args ...string) string {
 	return to
 }
 
-// Coturn takes the credentials that we make, and not those that it should not.
+// coturn accepts our credentials and refuses invalid ones.
 func TestCoturn(t *testing.T) {
 	to := coturn(t, "secret")
 	for _, network := range []string{"udp", "tcp"} {
@@ -99,7 +99,8 @@ func TestCoturn(t *testing.T) {
 			t.Fatalf("%s: %v", network, err)
 		}
 		other := udp(t)
-		// Longer than 8 bytes: pion takes no shorter ChannelData from a stream before the next one.
+		// More than 8 bytes: pion does not deliver shorter ChannelData from a stream before the next
+		// message arrives.
 		send(t, relay, "ping through coturn", other.LocalAddr())
 		got, from := receive(t, other)
 		if got != "ping through coturn" {
@@ -122,7 +123,7 @@ func TestCoturn(t *testing.T) {
 	}
 }
 
-// F6 with coturn, as OPERATIONS.md says to set it up.
+// F6 with coturn in the configuration of OPERATIONS.md.
 func TestCoturnOfOperations(t *testing.T) {
 	text, err := os.ReadFile("../OPERATIONS.md")
 	if err != nil {

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	realm = "chat.example.com"
-	// wait bounds what must come; silence is how long nothing must.
+	// wait bounds the wait for expected packets; silence is how long no packet must arrive.
 	wait    = 5 * time.Second
 	silence = 100 * time.Millisecond
 )
@@ -167,7 +167,7 @@ func udp(t testing.TB) net.PacketConn {
 	return c
 }
 
-// raw is a client that sends what no library would.
+// raw is a client that sends messages that no library would send.
 type raw struct {
 	t        testing.TB
 	conn     net.PacketConn
@@ -184,7 +184,7 @@ func newRaw(t testing.TB, s *media.Server, username, password string) *raw {
 	return rawTo(t, s.Addr(), username, password)
 }
 
-// rawTo makes one of a server at an address.
+// rawTo is newRaw for a server at an address.
 func rawTo(t testing.TB, to netip.AddrPort, username, password string) *raw {
 	t.Helper()
 	r := &raw{
@@ -271,7 +271,7 @@ func lifetime(seconds uint32) stun.Setter {
 	return attribute(stun.AttrLifetime, binary.BigEndian.AppendUint32(nil, seconds))
 }
 
-// peer is XOR-PEER-ADDRESS in the form that addr has: IPv4 in IPv6 stays that.
+// peer is XOR-PEER-ADDRESS in the form of addr: IPv4 in IPv6 is not unmapped.
 func peer(addr netip.AddrPort) stun.Setter {
 	return setter(func(m *stun.Message) error {
 		const cookie = 0x2112A442

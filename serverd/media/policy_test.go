@@ -33,7 +33,7 @@ func TestPolicyPublic(t *testing.T) {
 	}
 }
 
-// Whatever the form, what reaches an IPv4 address is judged by that address.
+// In every notation, a peer that leads to an IPv4 address is judged by that address.
 func TestPolicyForms(t *testing.T) {
 	p := newPolicy(false, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")})
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -53,7 +53,7 @@ func TestPolicyForms(t *testing.T) {
 	}
 }
 
-// The tables of requests and accounts do not keep what is not used.
+// The tables of requests and accounts drop unused entries.
 func TestSessionBounds(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	s := newSessions(DefaultLimits(), func() time.Time { return now })
@@ -93,7 +93,7 @@ func FuzzGuard(f *testing.F) {
 	from := endpoint{addr: netip.MustParseAddrPort("192.0.2.1:5")}
 	f.Fuzz(func(t *testing.T, b []byte, sign bool) {
 		if m := (&stun.Message{Raw: append([]byte(nil), b...)}); sign && m.Decode() == nil {
-			// What an account could send: the same, signed.
+			// An account could send the same, signed.
 			out, err := stun.Build(stun.NewTransactionIDSetter(m.TransactionID), m.Type, attributes(m.Attributes), stun.NewUsername(username), stun.NewRealm("r"), key)
 			if err == nil {
 				b = out.Raw
@@ -111,7 +111,7 @@ func FuzzGuard(f *testing.F) {
 
 type attributes stun.Attributes
 
-// AddTo adds all but those that a signature brings.
+// AddTo adds all attributes except those that signing adds.
 func (a attributes) AddTo(m *stun.Message) error {
 	for _, x := range a {
 		switch x.Type {
@@ -154,7 +154,7 @@ func FuzzUsername(f *testing.F) {
 	})
 }
 
-// A machine without a route to the world relays from what address it has.
+// A machine without a route to the Internet relays from an address that it has.
 func TestAnyAddress(t *testing.T) {
 	own := []netip.Addr{
 		netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1"), netip.MustParseAddr("fe80::1"), netip.MustParseAddr("169.254.1.1"),
@@ -171,7 +171,7 @@ func TestAnyAddress(t *testing.T) {
 	}
 }
 
-// Nobody reaches everybody in a network of this machine.
+// Broadcast addresses of this machine's networks are refused.
 func TestBroadcast(t *testing.T) {
 	for text, want := range map[string]string{
 		"93.184.216.34/24": "93.184.216.0 93.184.216.255", "10.1.2.3/16": "10.1.0.0 10.1.255.255", "9.9.9.9/30": "9.9.9.8 9.9.9.11",
@@ -208,7 +208,7 @@ func TestBroadcast(t *testing.T) {
 	}
 }
 
-// An allocation that is made while its account is dropped is not made.
+// An allocation is refused if its account is dropped while it is being made.
 func TestDropMeanwhile(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	s := newSessions(DefaultLimits(), func() time.Time { return now })

@@ -20,7 +20,7 @@ func TestEcho(t *testing.T) {
 		t.Run(network, func(t *testing.T) {
 			s, _ := server(t, nil)
 			relay, other := allocate(t, s, network, "alice"), udp(t)
-			for i := range 20 { // by Send indications first, then by a channel
+			for i := range 20 { // first by Send indications, then by a channel
 				text := fmt.Sprint("ping ", i, strings.Repeat("x", 60*i))
 				send(t, relay, text, other.LocalAddr())
 				got, from := receive(t, other)
@@ -44,8 +44,8 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-// Two devices that both relay here can talk, also when the world knows this
-// machine by an address that it does not have itself.
+// Two devices that both relay here can talk, even if this machine's public address is not one of its
+// own.
 func TestTwoRelayed(t *testing.T) {
 	for name, public := range map[string][]netip.Addr{"own address": nil, "behind a NAT": {netip.MustParseAddr("93.184.216.34")}} {
 		t.Run(name, func(t *testing.T) {
@@ -74,8 +74,7 @@ func TestTwoRelayed(t *testing.T) {
 	}
 }
 
-// TestSelfTest: the server finds that it works, also behind a NAT, and what it uses
-// for that is gone afterwards.
+// TestSelfTest: the self-test succeeds, also behind a NAT, and leaves nothing behind.
 func TestSelfTest(t *testing.T) {
 	for name, change := range map[string]func(*media.Options){
 		"loopback": nil,
@@ -113,7 +112,7 @@ func TestSelfTest(t *testing.T) {
 	}
 }
 
-// A self-test that finds no relay says so.
+// A self-test that cannot relay reports it.
 func TestSelfTestFails(t *testing.T) {
 	taken := udp(t)
 	port := uint16(taken.LocalAddr().(*net.UDPAddr).Port)
@@ -126,7 +125,7 @@ func TestSelfTestFails(t *testing.T) {
 	}
 }
 
-// A private address without a public one is worth a warning.
+// A private address without a configured public one causes a warning.
 func TestPrivateAddressWarns(t *testing.T) {
 	s, _ := server(t, func(o *media.Options) { o.Loopback = false })
 	if p := s.Problems(); len(p) != 1 || !strings.Contains(p[0], "media.public_address") {
@@ -134,7 +133,7 @@ func TestPrivateAddressWarns(t *testing.T) {
 	}
 }
 
-// A busy port is an error that passes; so does the server's life.
+// A busy port is a temporary error.
 func TestBusyPort(t *testing.T) {
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
@@ -173,17 +172,17 @@ func TestBusyPort(t *testing.T) {
 	}
 }
 
-// Excess of an account's bandwidth is dropped and counted, both ways, and an
-// account's allocations share it.
+// Packets above an account's bandwidth are dropped and counted, in both directions, and all allocations
+// of the account share the bandwidth.
 func TestBandwidth(t *testing.T) {
 	s, clock := server(t, func(o *media.Options) { o.Limits.Bandwidth = 1000 })
 	first, second, other, peer := allocate(t, s, "udp", "alice"), allocate(t, s, "udp", "alice"), allocate(t, s, "udp", "bob"), udp(t)
-	text := strings.Repeat("x", 500-28) // and the headers
+	text := strings.Repeat("x", 500-28) // plus the headers
 	count := func(name string, n int64) {
 		t.Helper()
 		eventually(t, fmt.Sprint(name, " is ", n), func() bool { return s.Counters()[name] == n })
 	}
-	for i := range 3 { // 2 s of 1000 bytes are the burst
+	for i := range 3 { // the burst is 2 s of 1000 bytes
 		send(t, first, text, peer.LocalAddr())
 		count("packets_to_peers", int64(i+1))
 	}
@@ -202,7 +201,7 @@ func TestBandwidth(t *testing.T) {
 	count("packets_to_peers", 6)
 	send(t, first, text, peer.LocalAddr())
 	count("dropped_bandwidth", 3)
-	// A new allocation is not a new bandwidth.
+	// A new allocation does not bring new bandwidth.
 	_, _ = first.Close(), second.Close()
 	count("allocations", 1)
 	again := allocate(t, s, "udp", "alice")
@@ -210,7 +209,7 @@ func TestBandwidth(t *testing.T) {
 	count("dropped_bandwidth", 4)
 }
 
-// Packets without content are not free.
+// Packets without content are charged, too.
 func TestBandwidthOfHeaders(t *testing.T) {
 	s, _ := server(t, func(o *media.Options) { o.Limits.Bandwidth = 28 })
 	relay, peer := allocate(t, s, "udp", "alice"), udp(t)
@@ -223,7 +222,7 @@ func TestBandwidthOfHeaders(t *testing.T) {
 	}
 }
 
-// Whom the client did not name cannot use up its account's bandwidth.
+// A peer without a permission cannot use up the account's bandwidth.
 func TestStrangers(t *testing.T) {
 	s, _ := server(t, func(o *media.Options) { o.Limits.Bandwidth = 1000 })
 	username, password, _ := s.Mint("alice")
@@ -279,8 +278,8 @@ func relayed(t *testing.T, s *media.Server, account string) (r *raw, other net.P
 	return r, other, &net.UDPAddr{IP: x.IP, Port: x.Port}
 }
 
-// Packets of all lengths, in bursts that are read and written as one, arrive
-// once each, unchanged and in order, both ways.
+// Packets of all lengths, in bursts that are read and written together, arrive once each, unchanged and
+// in order, in both directions.
 func TestBursts(t *testing.T) {
 	s, _ := server(t, func(o *media.Options) { o.Limits.Bandwidth = 1 << 40 })
 	r, other, relay := relayed(t, s, "alice")
@@ -310,12 +309,12 @@ func TestBursts(t *testing.T) {
 			}
 		}
 	}
-	// What is no ChannelData of a channel that there is goes nowhere.
+	// Data that is not ChannelData of an existing channel is dropped.
 	for _, junk := range []string{"\x40\x02\x00\x04abcd", "\x40\x01\x00\x05abcd", "\x40\x01\xff\xff", "\x40", "\x40\x01\x00", "\x7f\xff\x00\x01a"} {
 		send(t, r.conn, junk, r.to)
 	}
-	send(t, udp(t), "\x40\x01\x00\x04abcd", r.to) // of nobody
-	// Padding is not content.
+	send(t, udp(t), "\x40\x01\x00\x04abcd", r.to) // of an unknown client
+	// Padding is not part of the content.
 	send(t, r.conn, "\x40\x01\x00\x01a\x00\x00\x00", r.to)
 	if got, _ := receive(t, other); got != "a" {
 		t.Errorf("%q", got)
@@ -346,7 +345,7 @@ func TestStreamSmall(t *testing.T) {
 	relay, other := allocate(t, s, "tcp", "alice"), udp(t)
 	send(t, relay, "begin", other.LocalAddr()) // pion's client binds a channel meanwhile
 	_, from := receive(t, other)
-	eventually(t, "a channel", func() bool { // indications are more than 8 bytes anyway
+	eventually(t, "a channel", func() bool { // indications have more than 8 bytes in any case
 		send(t, relay, "a", other.LocalAddr())
 		got, _ := receive(t, other)
 		return got == "a"
@@ -359,12 +358,12 @@ func TestStreamSmall(t *testing.T) {
 	}
 }
 
-// What is answered to unknown addresses is bounded: the answers may go to
-// somebody else, and are longer than the questions.
+// Answers to unknown addresses are bounded, because they may go to somebody else and are longer than
+// the requests.
 func TestAmplification(t *testing.T) {
 	s, clock := server(t, func(o *media.Options) { o.Limits.Requests = limit.Rate{Burst: 4, Every: time.Second} })
 	username, password, _ := s.Mint("alice")
-	r := newRaw(t, s, username, password) // took one
+	r := newRaw(t, s, username, password) // used one
 	binding := stun.MustBuild(stun.TransactionID, stun.BindingRequest)
 	for i := range 3 {
 		m := r.exchange(stun.MustBuild(stun.TransactionID, stun.BindingRequest))
@@ -385,7 +384,7 @@ func TestAmplification(t *testing.T) {
 	if code, _ := r.do(stun.MethodAllocate, transport(17)); code != 0 {
 		t.Errorf("allocate: %d", code)
 	}
-	// With an allocation, requests are answered; it is nobody else's address.
+	// With an allocation, requests are answered, because the address is known to be the client's.
 	for range 5 {
 		if code, _ := r.do(stun.MethodRefresh); code != 0 {
 			t.Errorf("refresh: %d", code)
@@ -397,7 +396,7 @@ func TestAmplification(t *testing.T) {
 	quietFor(t, r.conn)
 }
 
-// What a client over TCP sends is bounded before it is kept.
+// The data from a client over TCP is bounded before it is buffered.
 func TestStreamBounds(t *testing.T) {
 	s, _ := server(t, nil)
 	for name, junk := range map[string]string{

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A TCP connection without an allocation ends after its time, and a byte now and
-// then does not put that off.
+// A TCP connection without an allocation ends after its time, and occasional bytes do not postpone
+// that.
 func TestStreamGrace(t *testing.T) {
 	s, err := New(Options{Realm: "r", Listen: "127.0.0.1:0", Loopback: true})
 	if err != nil {
@@ -41,7 +41,7 @@ func TestStreamGrace(t *testing.T) {
 				if took := time.Since(begin); took != streamGrace {
 					t.Errorf("ended after %v", took)
 				}
-				// pion closes what it can no longer read.
+				// pion closes a connection that it cannot read any longer.
 				_ = c.Close()
 				_ = theirs.Close()
 				<-done

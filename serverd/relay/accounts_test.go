@@ -8,7 +8,7 @@ import (
 	"secmsg/serverd/limit"
 )
 
-// Reconnecting gives an account no new tokens, and an account that owes nothing is forgotten.
+// Reconnecting gives an account no new tokens, and an account with full buckets is removed.
 func TestReconnectingEarnsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a accounts

@@ -21,9 +21,9 @@ import (
 	"secmsg/serverd/store"
 )
 
-// The load of the benchmark (rpc/DELIVERY.md): 100 pairs, 1 KiB, 32 under way for each, an
-// acknowledgement back to the sender. Generators and server share the process,
-// so CPU per message counts both ends.
+// The load of the benchmark (rpc/DELIVERY.md): 100 pairs, 1 KiB, 32 envelopes under way for each,
+// acknowledged to the sender. Generators and server share the process, so CPU per message includes both
+// ends.
 const (
 	benchPairs  = 100
 	benchWindow = 32
@@ -67,8 +67,8 @@ func benchWorld(b *testing.B) *world {
 	})
 }
 
-// benchPairsOf makes mutual contacts; with replica, the recipients are connected.
-// Senders put up to batch envelopes in a frame.
+// benchPairsOf creates mutual contacts; with online, the recipients are connected. Senders put up to
+// batch envelopes into a frame.
 func benchPairsOf(w *world, online bool, batch int) (senders, receivers []func(int) error) {
 	for i := range benchPairs {
 		a, b := w.account(fmt.Sprintf("a%d", i)), w.account(fmt.Sprintf("b%d", i))
@@ -83,7 +83,7 @@ func benchPairsOf(w *world, online bool, batch int) (senders, receivers []func(i
 	return senders, receivers
 }
 
-// benchSend keeps a window under way, with up to batch of what was answered in one frame.
+// benchSend keeps a window of envelopes under way, and refills up to batch answered ones in one frame.
 func benchSend(c *client, to *testDevice, total, batch int) error {
 	text := strings.Repeat("x", benchSize)
 	made, answered, room := 0, 0, benchWindow
@@ -112,7 +112,7 @@ func benchSend(c *client, to *testDevice, total, batch int) error {
 	return nil
 }
 
-// benchReceive acknowledges from memory.
+// benchReceive acknowledges without storing.
 func benchReceive(c *client, total int) error {
 	for got := 0; got < total; {
 		var f wire.ReplicaServer
@@ -127,8 +127,8 @@ func benchReceive(c *client, total int) error {
 	return nil
 }
 
-// BenchmarkForward forwards between online devices. With one envelope in a frame
-// its senders write as much as those of BenchmarkBareForward do.
+// BenchmarkForward forwards between online devices. With one envelope per frame its senders write as
+// much as those of BenchmarkBareForward.
 func BenchmarkForward(b *testing.B) {
 	for _, batch := range []int{1, benchWindow} {
 		b.Run(fmt.Sprint("batch=", batch), func(b *testing.B) { benchForward(b, batch) })
@@ -145,7 +145,7 @@ func benchForward(b *testing.B, batch int) {
 	}
 }
 
-// BenchmarkMailbox accepts envelopes for absent devices, each fsynced before its result.
+// BenchmarkMailbox accepts envelopes for offline devices, each fsynced before its result.
 func BenchmarkMailbox(b *testing.B) {
 	senders, _ := benchPairsOf(benchWorld(b), false, benchWindow)
 	benchLoad(b, senders, nil)
@@ -189,7 +189,7 @@ func (s *bareServer) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// BenchmarkBareForward is the yardstick: gorilla/websocket and nothing else.
+// BenchmarkBareForward is the reference: gorilla/websocket and nothing else.
 func BenchmarkBareForward(b *testing.B) {
 	s := &bareServer{conns: make(map[string]*websocket.Conn)}
 	srv := httptest.NewServer(s)
@@ -238,8 +238,8 @@ func BenchmarkBareForward(b *testing.B) {
 	benchLoad(b, senders, receivers)
 }
 
-// BenchmarkIdle reports the memory of an idle client with both connections, at
-// the server's side and the bare sockets of the client's.
+// BenchmarkIdle reports the memory of an idle client with both connections: the server's side, plus the
+// client's bare sockets.
 func BenchmarkIdle(b *testing.B) {
 	const clients = 1000
 	w := benchWorld(b)

@@ -13,7 +13,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// client is one test connection. It reads only when it is told to.
+// client is one test connection. It reads only when a method asks for it.
 type client struct {
 	t  testing.TB
 	w  *world
@@ -78,7 +78,7 @@ func (c *client) replicaFrame() *wire.ReplicaServer {
 	return m
 }
 
-// bye reads until the farewell and the end of the connection.
+// bye reads until the Bye and the end of the connection.
 func (c *client) bye() *wire.Bye {
 	c.t.Helper()
 	var bye *wire.Bye
@@ -94,7 +94,7 @@ func (c *client) bye() *wire.Bye {
 		if bye != nil || kind != websocket.BinaryMessage {
 			c.t.Fatal("frame after the farewell")
 		}
-		// Both roles: bye is field 5 of ContactServer and 3 of ReplicaServer.
+		// For both roles: Bye is field 5 of ContactServer and field 3 of ReplicaServer.
 		contact, replica := new(wire.ContactServer), new(wire.ReplicaServer)
 		if proto.Unmarshal(b, contact) == nil && contact.GetBye() != nil {
 			bye = contact.GetBye()
@@ -114,7 +114,7 @@ func (c *client) confirm(value []byte) {
 	c.write(&wire.ContactClient{Frame: &wire.ContactClient_Confirm{Confirm: &wire.FenceConfirm{Value: value}}})
 }
 
-// contact opens a contact connection as an honest device does.
+// contact opens a contact connection like an honest device.
 func (w *world) contact(d *testDevice) *client {
 	w.t.Helper()
 	c := w.connect(d, wire.RoleContact)
@@ -185,7 +185,7 @@ func (c *client) send(envelopes ...*wire.Outgoing) {
 	c.write(&wire.ContactClient{Frame: &wire.ContactClient_Send{Send: &wire.Send{Envelopes: envelopes, Steps: c.d.steps}}})
 }
 
-// take sorts a contact frame into the client.
+// take records a contact frame in the client.
 func (c *client) take(f *wire.ContactServer) {
 	c.t.Helper()
 	switch f := f.GetFrame().(type) {
@@ -287,7 +287,7 @@ func show(st *wire.PresenceState) string {
 	return s
 }
 
-// noResultYet asserts that nothing was answered: results go out before presence.
+// noResultYet asserts that there is no result yet: results are sent before presence.
 func (c *client) noResultYet(seqs ...uint64) {
 	c.t.Helper()
 	c.states(false, "nobody")

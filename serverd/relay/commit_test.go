@@ -6,8 +6,8 @@ import (
 	"secmsg/crypto/key"
 )
 
-// TestDeletesAreSmall: however much was acknowledged at once, appends wait for
-// short transactions only, and every row is deleted once.
+// TestDeletesAreSmall: however many rows are acknowledged at once, appends wait for short transactions
+// only, and every row is deleted once.
 func TestDeletesAreSmall(t *testing.T) {
 	w := newWorld(t, nil)
 	rows := make(map[*device][]int64)
@@ -39,7 +39,7 @@ func TestDeletesAreSmall(t *testing.T) {
 	}
 }
 
-// TestPagesOfManyDevices: what a crowd that comes back may take of the memory is bounded.
+// TestPagesOfManyDevices: the memory of many devices that reconnect at once is bounded.
 func TestPagesOfManyDevices(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, n := range []int64{0, 1, 100, 10_000, 1_000_000} {

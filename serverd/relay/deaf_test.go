@@ -7,9 +7,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// TestSenderThatWaitsForRoomIsNotSilent: while the store is slow the relay reads
-// nothing from a sender whose window is full, and so hears no pong of it. That
-// is not the sender's silence.
+// TestSenderThatWaitsForRoomIsNotSilent: while the store is slow, the relay does not read from a sender
+// whose window is full, and so receives no pong from it. The sender does not count as silent.
 func TestSenderThatWaitsForRoomIsNotSilent(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.Limits.Ping, o.Limits.SendWindow = 40*time.Millisecond, 2 })
 	alice, bob := w.account("alice"), w.account("bob")

@@ -13,7 +13,7 @@ import (
 	"secmsg/serverd/store"
 )
 
-// pairOf makes two mutual contacts with both connections each.
+// pairOf creates two mutual contacts, each with both connections.
 func pairOf(t *testing.T, change func(*Options)) (w *world, alice, bob *testDevice, ac, br *client) {
 	w = newWorld(t, change)
 	alice, bob = w.account("alice"), w.account("bob")
@@ -31,7 +31,7 @@ func TestHandoffFromMemory(t *testing.T) {
 	equal(t, "text", string(got[0].GetCiphertext())+string(got[1].GetCiphertext()), "onetwo")
 	equal(t, "sender", got[0].GetSender(), "alice")
 	equal(t, "sender device", key.DeviceID(got[0].GetSenderDevice()), alice.id)
-	ac.noResultYet(1, 2) // delivered is not durable
+	ac.noResultYet(1, 2) // delivered but not durable yet
 	br.ack(1)
 	equal(t, "first", ac.answer(1), "accepted")
 	ac.noResultYet(2)
@@ -50,7 +50,7 @@ func TestHandoffBound(t *testing.T) {
 	equal(t, "stored", w.mailbox(bob), 1)
 	equal(t, "in mailbox mode", ac.say(bob, 2, "second"), "accepted")
 	equal(t, "stored", w.mailbox(bob), 2)
-	// Each comes once on this connection, though both are in the mailbox.
+	// Each arrives once on this connection, although both are in the mailbox.
 	equal(t, "texts", br.texts(2), "slow second")
 	br.ack(2)
 	eventually(t, "mailbox drained", func() bool { return w.mailbox(bob) == 0 })
@@ -96,8 +96,8 @@ func TestOfflineMailbox(t *testing.T) {
 	equal(t, "texts", br.texts(1), "c")
 }
 
-// TestLostConnectionKeepsOrder: what was in flight is committed in order, and
-// only then reported, before the next connection is served.
+// TestLostConnectionKeepsOrder: envelopes in flight are committed in order, and only then reported,
+// before the next connection is served.
 func TestLostConnectionKeepsOrder(t *testing.T) {
 	for _, end := range []string{"closed", "replaced", "unread"} {
 		t.Run(end, func(t *testing.T) {
@@ -136,8 +136,8 @@ func TestLostConnectionKeepsOrder(t *testing.T) {
 	}
 }
 
-// TestAckDuringCommit: an acknowledgement that arrives while the envelope is
-// being appended counts at once, and the row is deleted after the commit.
+// TestAckDuringCommit: an acknowledgement that arrives during the append counts at once, and the row is
+// deleted after the commit.
 func TestAckDuringCommit(t *testing.T) {
 	w, _, bob, ac, br := pairOf(t, func(o *Options) { o.Limits.HandoffWait = 10 * time.Millisecond })
 	release := w.store.hold()
@@ -150,7 +150,7 @@ func TestAckDuringCommit(t *testing.T) {
 	release()
 	w.direct(bob)
 	eventually(t, "deletion", func() bool { return w.mailbox(bob) == 0 })
-	// Nothing comes twice.
+	// Nothing is delivered twice.
 	ac.send(ac.envelope(bob, 2, "y"))
 	equal(t, "texts", br.texts(1), "y")
 }
@@ -193,8 +193,8 @@ func TestFullDisk(t *testing.T) {
 	equal(t, "stored", w.mailbox(bob), 2)
 }
 
-// TestGoBackN: after a temporary refusal nothing of the pair overtakes, also
-// what was under way already.
+// TestGoBackN: after a temporary refusal no envelope of the pair overtakes, including those already
+// under way.
 func TestGoBackN(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.Limits.Mailbox = store.MailboxLimits{Envelopes: 1} })
 	alice, bob, carol := w.account("alice"), w.account("bob"), w.account("carol")
@@ -218,13 +218,13 @@ func TestGoBackN(t *testing.T) {
 	w.direct(bob)
 	ac.send(ac.envelope(bob, 4, "c"))
 	equal(t, "texts", br.texts(1), "c")
-	// A new connection of the sender starts anew.
+	// A new connection of the sender resets the pair.
 	br.ack(3)
 	equal(t, "last", ac.answer(ac.seq), "accepted")
 }
 
-// TestGivenUpEnvelopeDoesNotBlockThePair: what was refused for a time expires at
-// the sender and never comes again.
+// TestGivenUpEnvelopeDoesNotBlockThePair: a temporarily refused envelope expires at the sender and
+// never comes again.
 func TestGivenUpEnvelopeDoesNotBlockThePair(t *testing.T) {
 	w, _, bob, ac, br := pairOf(t, nil)
 	must(t, br.ws.Close())
@@ -240,8 +240,8 @@ func TestGivenUpEnvelopeDoesNotBlockThePair(t *testing.T) {
 	equal(t, "and on", ac.say(bob, 3, "c"), "accepted")
 }
 
-// TestRefusalDuringAdmission: an envelope was admitted, then the one before it
-// is refused, then the device enters direct mode: it must not overtake.
+// TestRefusalDuringAdmission: after an envelope is admitted, the one before it is refused, then the
+// device enters direct mode. The envelope must not overtake.
 func TestRefusalDuringAdmission(t *testing.T) {
 	w, alice, bob, ac, br := pairOf(t, nil)
 	from, to := w.relay.devices.acquire(alice.id), w.relay.devices.acquire(bob.id)
@@ -249,7 +249,7 @@ func TestRefusalDuringAdmission(t *testing.T) {
 	from.mu.Lock()
 	c := from.contact
 	from.mu.Unlock()
-	ac.seq++ // the one that is put in by hand below
+	ac.seq++ // the one inserted by hand below
 	mail := store.Mail{Account: "bob", Device: bob.id, Class: store.ClassDurable, MessageID: [16]byte{2}}
 	second := &item{to: to, from: c, seq: ac.seq, mail: mail}
 	_, second.gen = c.pairs.admit(bob.id, mail.MessageID, false)
@@ -260,7 +260,7 @@ func TestRefusalDuringAdmission(t *testing.T) {
 	c.taken(0)
 	to.deliver(second, true)
 	equal(t, "result", ac.answer(second.seq), "order")
-	br.ack(0) // an acknowledgement of more would end the connection: nothing was delivered
+	br.ack(0) // a higher number would end the connection, since nothing was delivered
 	to = w.relay.devices.peek(bob.id)
 	defer to.release()
 	to.mu.Lock()
@@ -304,8 +304,8 @@ func TestOnlineAndProbe(t *testing.T) {
 	equal(t, "stored", w.mailbox(second), 1)
 }
 
-// TestOnlineIsAnsweredWithoutAcknowledgement: a device that pongs and never
-// acknowledges does not hold the sender's window.
+// TestOnlineIsAnsweredWithoutAcknowledgement: a device that answers pings but never acknowledges does
+// not block the sender's window.
 func TestOnlineIsAnsweredWithoutAcknowledgement(t *testing.T) {
 	w, _, bob, ac, br := pairOf(t, func(o *Options) { o.Limits.OnlineWait, o.Limits.Ping = time.Millisecond, 2*time.Second })
 	o := ac.envelope(bob, 9, "ring")
@@ -314,16 +314,15 @@ func TestOnlineIsAnsweredWithoutAcknowledgement(t *testing.T) {
 	br.receive(1)
 	equal(t, "result", ac.answer(o.GetSeq()), "offline!")
 	equal(t, "memory", w.relay.Stats().MemoryBytes, 0)
-	br.ack(1) // late, and no harm
+	br.ack(1) // late but harmless
 	ac.send(ac.envelope(bob, 1, "x"))
 	equal(t, "and on", br.texts(1), "x")
 	br.ack(2)
 	equal(t, "and on", ac.answer(ac.seq), "accepted")
 }
 
-// TestBacklogDoesNotDelay: an online envelope passes a mailbox that is not drained.
-// TestOnlineDuringABacklog: a call reaches a device that is still taking its
-// mail, however much of that it has not acknowledged.
+// TestOnlineDuringABacklog: a call reaches a device that is still receiving its mail, however much of
+// that is unacknowledged.
 func TestOnlineDuringABacklog(t *testing.T) {
 	w := newWorld(t, nil)
 	alice, bob := w.account("alice"), w.account("bob")

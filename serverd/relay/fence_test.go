@@ -16,12 +16,12 @@ func TestFenceOpening(t *testing.T) {
 	alice := w.account("alice")
 	first := w.contact(alice)
 	one := alice.fence
-	// The device stored the next value, and the connection broke before it was confirmed.
+	// The device stored the next value, and the connection broke before the confirmation.
 	half := w.connect(alice, wire.RoleContact)
 	half.fence(one, 0)
 	two := half.contactFrame().GetIssued().GetValue()
 	must(t, half.ws.Close())
-	first.noResultYet() // an opening that is not confirmed replaces nothing
+	first.noResultYet() // an unconfirmed opening replaces nothing
 
 	alice.fence = two
 	second := w.contact(alice)
@@ -29,7 +29,7 @@ func TestFenceOpening(t *testing.T) {
 		t.Fatalf("older connection ended with %v", r)
 	}
 	equal(t, "presence over the new one", second.states(false, "x"), "x")
-	// The value before is no good any more, and nobody is replaced by it.
+	// The previous value is no longer valid, and replaces no connection.
 	for _, value := range [][]byte{one, two, {}, random(fenceSize)} {
 		stale := w.connect(alice, wire.RoleContact)
 		stale.fence(value, 10)
@@ -67,7 +67,7 @@ func TestFenceSteps(t *testing.T) {
 	r, _ := w.replica(alice)
 	alice.steps = 99
 	r.ack(0)
-	// A copy that falls behind what only memory knows is refused too.
+	// A copy behind steps that only memory knows is refused, too.
 	eventually(t, "steps heard", func() bool {
 		d := w.relay.devices.peek(alice.id)
 		defer d.release()
@@ -81,8 +81,8 @@ func TestFenceSteps(t *testing.T) {
 	equal(t, "live connection", c.states(false, "x"), "x")
 }
 
-// TestFenceTakeoverAfterSealing: between the steps that a copy shows and its
-// confirmation the connected one seals on; then the copy is old, however long it took.
+// TestFenceTakeoverAfterSealing: the connected copy seals more between the moment when another copy
+// shows its steps and its confirmation; then the other copy is old, however long it took.
 func TestFenceTakeoverAfterSealing(t *testing.T) {
 	w := newWorld(t, nil)
 	alice, bob := w.account("alice"), w.account("bob")
@@ -99,7 +99,7 @@ func TestFenceTakeoverAfterSealing(t *testing.T) {
 	equal(t, "text", bye.GetText(), wire.ByeOtherCopy)
 	equal(t, "it goes on", ac.say(bob, 2, "x"), "accepted")
 
-	// Acknowledging is no sign of another copy: the contact connection alone broke.
+	// Acknowledging does not indicate another copy: only the contact connection broke.
 	again := w.connect(alice, wire.RoleContact)
 	again.fence(alice.fence, alice.steps)
 	alice.fence = again.contactFrame().GetIssued().GetValue()
@@ -153,7 +153,8 @@ func TestReplicaOpening(t *testing.T) {
 	first, _ := w.replica(alice)
 	second, _ := w.replica(alice)
 	equal(t, "older one", first.bye().GetReason(), wire.Reason_REASON_REPLACED)
-	// A new fence ends a replica connection of the old one, without a farewell that would stop the device.
+	// A new fence value ends a replica connection opened under the old one, without a Bye, which would
+	// stop the device.
 	w.contact(alice)
 	if err := second.tryRead(new(wire.ReplicaServer)); err == nil {
 		t.Fatal("a replica connection outlived its fence")

@@ -26,10 +26,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds every wait of a test for something that must come.
+// patience bounds every wait for an expected event.
 const patience = time.Minute
 
-// never is an interval that a test does not reach.
+// never is an interval that no test reaches.
 const never = time.Hour
 
 func must(t testing.TB, err error) {
@@ -72,9 +72,9 @@ type faultyStore struct {
 	*store.SQLite
 	failAppend atomic.Bool
 	failDelete atomic.Bool
-	failLook   atomic.Int32 // so many look-ups of relations fail
+	failLook   atomic.Int32 // number of look-ups of relations that fail
 	deletes    atomic.Int32
-	mostRows   atomic.Int32                  // of one Delete
+	mostRows   atomic.Int32                  // of one Delete call
 	held       atomic.Pointer[chan struct{}] // appends wait until it is closed
 	appending  atomic.Int32
 	appended   func([]*store.Mail, []error) // called after each durable append
@@ -123,7 +123,7 @@ func (f *faultyStore) hold() (release func()) {
 	return sync.OnceFunc(func() { f.held.Store(nil); close(ch) })
 }
 
-// testDevice is what a device keeps on its disk, and more.
+// testDevice is a device's state on disk, and more.
 type testDevice struct {
 	account string
 	id      key.DeviceID
@@ -154,7 +154,7 @@ func (w *world) Verify(_ context.Context, token string, role wire.Role) (string,
 	return d.account, d.id, nil
 }
 
-// quietLimits has every interval out of the way.
+// quietLimits are limits with all intervals too long to matter.
 func quietLimits() Limits {
 	return Limits{HandoffWait: never, Ping: never, Revocations: 5 * time.Millisecond, StoreGrace: never, Sweep: never, Directory: never, Farewell: 5 * time.Second}
 }

@@ -17,8 +17,8 @@ import (
 	"secmsg/serverd/store"
 )
 
-// rawFrame builds a masked client frame with a zero mask (RFC 6455, 5.2);
-// claimed is the length that its header names.
+// rawFrame builds a masked client frame with a zero mask (RFC 6455, section 5.2). claimed is the length
+// in its header.
 func rawFrame(opcode byte, fin bool, claimed uint64, payload []byte) []byte {
 	if fin {
 		opcode |= 0x80
@@ -29,7 +29,7 @@ func rawFrame(opcode byte, fin bool, claimed uint64, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// ends reads until the connection is over.
+// ends reads until the connection has ended.
 func (c *client) ends() {
 	c.t.Helper()
 	_ = c.ws.SetReadDeadline(time.Now().Add(patience))
@@ -112,13 +112,13 @@ func TestControlFloods(t *testing.T) {
 	}
 	ac.send(ac.envelope(bob, 1, "x"))
 	equal(t, "others are served", br.texts(1), "x")
-	// A few are answered.
+	// A few pings are answered.
 	pong := make(chan string, 1)
 	ac.ws.SetPongHandler(func(data string) error { pong <- data; return nil })
 	must(t, ac.ws.WriteControl(websocket.PingMessage, []byte("hello"), time.Now().Add(patience)))
 	br.ack(1)
 	equal(t, "result", ac.answer(1), "accepted")
-	for len(pong) == 0 { // it may come after frames that were on their way
+	for len(pong) == 0 { // it may come after frames under way
 		ac.states(false, "x")
 	}
 	equal(t, "pong", <-pong, "hello")
@@ -143,14 +143,15 @@ func TestAckSpoofing(t *testing.T) {
 	br.receive(2)
 	br.ack(2)
 	equal(t, "result", ac.answer(2), "accepted")
-	br.ack(1) // going back is nothing
+	br.ack(1) // going back has no effect
 	br.ack(0)
 	ac.send(ac.envelope(bob, 3, "c"))
 	equal(t, "still served", br.texts(1), "c")
 	equal(t, "protocol errors", w.relay.Stats().ProtocolErrors, 0)
 }
 
-// TestSlowConsumer: a replica connection that never reads costs disk, not memory, and nobody else's time.
+// TestSlowConsumer: a replica connection that never reads costs disk, not memory, and does not delay
+// others.
 func TestSlowConsumer(t *testing.T) {
 	w, alice, bob, ac, _ := pairOf(t, func(o *Options) {
 		o.Limits.HandoffWait = 10 * time.Millisecond
@@ -190,7 +191,7 @@ func TestSlowConsumer(t *testing.T) {
 	_ = alice
 }
 
-// TestConnectAndClose: connections that come and go leave nothing behind.
+// TestConnectAndClose: connections that open and close leave nothing behind.
 func TestConnectAndClose(t *testing.T) {
 	w := newWorld(t, nil)
 	alice := w.account("alice")
@@ -286,7 +287,7 @@ func TestUpgradesFailClosed(t *testing.T) {
 	})
 }
 
-// unreadableLater can be read once.
+// unreadableLater can be read only once.
 type unreadableLater struct {
 	*faultyStore
 	calls int
@@ -315,14 +316,14 @@ func FuzzContactFrames(f *testing.F) {
 		c.confirm(alice.fence)
 		c.contactFrame()
 		must(t, ws.WriteMessage(websocket.BinaryMessage, frame))
-		// Whatever it was, it is answered or the connection ends; the relay lives.
+		// Every frame is answered or ends the connection; the relay survives.
 		must(t, ws.WriteMessage(websocket.TextMessage, nil))
 		c.ends()
 	})
 }
 
-// TestResultsDoNotPileUp: who sends and does not read gets no more read from it
-// than the window, whatever the answers are.
+// TestResultsDoNotPileUp: from a client that sends but does not read, the relay reads no more than the
+// window, whatever the results are.
 func TestResultsDoNotPileUp(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.Limits.SendWindow = 300 })
 	alice := w.account("alice")
@@ -358,8 +359,7 @@ func TestResultsDoNotPileUp(t *testing.T) {
 	equal(t, "envelopes read", <-read, 600)
 }
 
-// TestConnectionsOfOneDevice: a token opens a bounded number of connections, and
-// those that ended make room.
+// TestConnectionsOfOneDevice: a token opens a bounded number of connections, and ended ones make room.
 func TestConnectionsOfOneDevice(t *testing.T) {
 	w := newWorld(t, nil)
 	alice, bob := w.account("alice"), w.account("bob")

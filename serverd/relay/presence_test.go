@@ -79,16 +79,15 @@ func TestPresenceFollowsTheContactLists(t *testing.T) {
 	w.relate("bob", "alice", store.RelationContact)
 	equal(t, "mutual at once", ac.change(), "bob+mutual+online+seen")
 	equal(t, "mutual at once", bc.change(), "alice+mutual+online+seen")
-	// Held messages can go now.
+	// Held messages can be sent now.
 	equal(t, "released", ac.say(bob, 1, strings.Repeat("x", 20_000)), "accepted")
 	w.relate("alice", "bob", store.RelationBlocked)
 	equal(t, "blocked", ac.change(), "bob")
 	equal(t, "blocked", bc.change(), "alice")
 }
 
-// TestPresenceOfSuspendedAndDeleted: an account that nobody can reach is no
-// mutual contact, which its contacts are told at once, and told again when it
-// is back.
+// TestPresenceOfSuspendedAndDeleted: an account that nobody can reach is not a mutual contact. Its
+// contacts learn that at once, and again when it is back.
 func TestPresenceOfSuspendedAndDeleted(t *testing.T) {
 	w := newWorld(t, nil)
 	ctx := context.Background()
@@ -110,7 +109,7 @@ func TestPresenceOfSuspendedAndDeleted(t *testing.T) {
 	must(t, w.store.DeleteAccount(ctx, "bob"))
 	must(t, w.relay.AccountChanged(ctx, "bob"))
 	equal(t, "deleted", ac.change(), "bob")
-	// Who takes the name later starts as a stranger on both sides.
+	// Somebody who takes the name later starts as a stranger on both sides.
 	w.account("bob")
 	equal(t, "the next of that name", ac.states(true, "bob"), "bob")
 	rel, err := w.store.Relation(ctx, "alice", "bob")
@@ -118,8 +117,7 @@ func TestPresenceOfSuspendedAndDeleted(t *testing.T) {
 	equal(t, "relation", rel, store.RelationNone)
 }
 
-// TestPresenceOfDeletedElsewhere: what another process did to an account is
-// found by the poll.
+// TestPresenceOfDeletedElsewhere: the poll finds changes that another process made to an account.
 func TestPresenceOfDeletedElsewhere(t *testing.T) {
 	w := newWorld(t, nil)
 	w.mutual("alice", "bob")
@@ -131,8 +129,8 @@ func TestPresenceOfDeletedElsewhere(t *testing.T) {
 	equal(t, "deleted", ac.change(), "bob")
 }
 
-// TestPresenceAfterAFailingStore: what could not be read is not told as
-// "not mutual", which nobody would correct, but told when it can be read.
+// TestPresenceAfterAFailingStore: a relation that cannot be read is not reported as "not mutual", which
+// nobody would correct, but reported once it can be read.
 func TestPresenceAfterAFailingStore(t *testing.T) {
 	w := newWorld(t, nil)
 	w.mutual("alice", "bob", "carol")
@@ -145,8 +143,8 @@ func TestPresenceAfterAFailingStore(t *testing.T) {
 	equal(t, "the other", ac.change(), "bob+mutual")
 }
 
-// TestPresenceLeaksNothing: strangers, ex-contacts, the blocked, and those who
-// ask for names that do not exist see the same, and get no push.
+// TestPresenceLeaksNothing: strangers, former contacts, blocked accounts, and watchers of names that do
+// not exist see the same, and get no push.
 func TestPresenceLeaksNothing(t *testing.T) {
 	w := newWorld(t, nil)
 	alice := w.account("alice")
@@ -168,7 +166,7 @@ func TestPresenceLeaksNothing(t *testing.T) {
 	must(t, ac.ws.Close())
 	eventually(t, "disconnect", func() bool { return w.relay.Stats().Contacts == len(names) })
 	for _, c := range watchers {
-		// The next snapshot is the next thing that arrives: nothing was pushed between.
+		// The next snapshot is the next frame: nothing was pushed in between.
 		c.presence = nil
 		c.write(&wire.ContactClient{Frame: &wire.ContactClient_Subscribe{Subscribe: &wire.Subscribe{Accounts: []string{"alice", "nobody"}}}})
 		states := c.contactFrame().GetPresence().GetStates()
@@ -195,7 +193,7 @@ func TestSubscribeBounds(t *testing.T) {
 	}
 }
 
-// manyNames makes as many names as a Subscribe may hold.
+// manyNames returns as many names as a Subscribe may contain.
 func manyNames(prefix string) []string {
 	names := make([]string, wire.MaxSubscribe)
 	for i := range names {
@@ -204,8 +202,8 @@ func manyNames(prefix string) []string {
 	return names
 }
 
-// TestStatesDoNotPileUp: a peer that names others in each Subscribe and does not
-// read makes nothing grow.
+// TestStatesDoNotPileUp: a peer that names other accounts in each Subscribe and does not read makes no
+// queue grow.
 func TestStatesDoNotPileUp(t *testing.T) {
 	w := newWorld(t, nil)
 	s := &socket{relay: w.relay, killed: true, account: "alice"} // it writes nothing
@@ -217,7 +215,7 @@ func TestStatesDoNotPileUp(t *testing.T) {
 	equal(t, "states that wait", len(c.states), wire.MaxSubscribe)
 }
 
-// TestSubscribeFlood: names beyond the rate are not looked up.
+// TestSubscribeFlood: names above the rate are not looked up.
 func TestSubscribeFlood(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.Limits.Watched = limit.Rate{Burst: 2 * wire.MaxSubscribe, Every: never} })
 	alice := w.account("alice")
@@ -229,7 +227,7 @@ func TestSubscribeFlood(t *testing.T) {
 	limits := w.relay.accounts.acquire("alice")
 	defer w.relay.accounts.release("alice")
 	eventually(t, "waiting for the rate", func() bool { return limits.watched.Tokens() < 0 })
-	// A connection that waits does not hold up the end of the relay.
+	// A waiting connection does not delay the relay's Close.
 	must(t, w.relay.Close(context.Background()))
 	equal(t, "names looked up", len(w.relay.dir.relations.entries), wire.MaxSubscribe)
 }

@@ -16,7 +16,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// tlsWorld is a world behind TLS, as the server's own listener has it.
+// tlsWorld is a world behind TLS, like the server's own listener.
 func tlsWorld(t *testing.T, change func(*Options)) *world {
 	w := newWorld(t, change)
 	plain := w.http
@@ -40,9 +40,8 @@ func readers() []string {
 	return out
 }
 
-// TestIdleConnectionIsOneShallowGoroutine: an idle connection has its reader and
-// nothing else, and that waits with neither gorilla nor crypto/tls on its stack,
-// also after it has handled frames and pings.
+// TestIdleConnectionIsOneShallowGoroutine: an idle connection has only its reader, which waits without
+// gorilla or crypto/tls on its stack, also after it has handled frames and pings.
 func TestIdleConnectionIsOneShallowGoroutine(t *testing.T) {
 	for name, open := range map[string]func(*testing.T, func(*Options)) *world{
 		"TLS": tlsWorld, "plain": func(t *testing.T, change func(*Options)) *world { return newWorld(t, change) },
@@ -84,8 +83,8 @@ func TestIdleConnectionIsOneShallowGoroutine(t *testing.T) {
 	}
 }
 
-// TestQuietReading: frames arrive whole whatever the records and packets are
-// that bring them, with control frames between.
+// TestQuietReading: frames arrive complete, in whatever records and packets they are sent, with control
+// frames in between.
 func TestQuietReading(t *testing.T) {
 	for name, open := range map[string]func(*testing.T, func(*Options)) *world{
 		"TLS": tlsWorld, "plain": func(t *testing.T, change func(*Options)) *world { return newWorld(t, change) },
@@ -143,7 +142,7 @@ func maskedFrame(t *testing.T, c *client, out *wire.Outgoing) []byte {
 	return slices.Concat(head, mask, b)
 }
 
-// TestControlFramesThatAreWrong: what breaks RFC 6455 ends the connection.
+// TestControlFramesThatAreWrong: violations of RFC 6455 end the connection.
 func TestControlFramesThatAreWrong(t *testing.T) {
 	for name, frame := range map[string][]byte{
 		"no mask":     {0x89, 0},
@@ -166,7 +165,7 @@ func TestControlFramesThatAreWrong(t *testing.T) {
 	}
 }
 
-// TestTLSReadsOnAfterErrWait: the one thing that is asked of crypto/tls.
+// TestTLSReadsOnAfterErrWait checks the only assumption about crypto/tls.
 func TestTLSReadsOnAfterErrWait(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		c, brw, err := http.NewResponseController(w).Hijack()

@@ -16,8 +16,8 @@ import (
 	"secmsg/serverd/store"
 )
 
-// history records what became durable where, and checks the promises on the way:
-// accepted means durable (Promise 3), and order per pair of devices.
+// history records what became durable where, and checks two promises: accepted means durable (promise
+// 3), and order per pair of devices.
 type history struct {
 	t *testing.T
 
@@ -58,7 +58,7 @@ func (h *history) appended(mails []*store.Mail, results []error) {
 	}
 }
 
-// commit is the recipient's own durable point, before its acknowledgement.
+// commit is the recipient's durable point, before its acknowledgement.
 func (h *history) commit(to key.DeviceID, e *wire.Envelope) {
 	from := key.DeviceID(e.GetSenderDevice())
 	n := number(e.GetMessageId())
@@ -76,7 +76,7 @@ func (h *history) commit(to key.DeviceID, e *wire.Envelope) {
 	h.committed[delivery{from, to, n}] = true
 }
 
-// accepted is what the relay told the sender.
+// accepted records the relay's result for the sender.
 func (h *history) accepted(from, to key.DeviceID, n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -96,9 +96,8 @@ func number(id []byte) int { return int(binary.BigEndian.Uint64(id[8:])) }
 
 func numbered(n int) []byte { return binary.BigEndian.AppendUint64(make([]byte, 8), uint64(n)) }
 
-// TestRandomCrashes sends between devices whose connections break at random,
-// over a store that fails at random, with mailboxes and windows so small that
-// every path is taken; the history is checked.
+// TestRandomCrashes sends between devices whose connections break at random, over a store that fails at
+// random, with mailboxes and windows so small that every path is taken. It checks the history.
 func TestRandomCrashes(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) { randomCrashes(t, seed) })
@@ -141,7 +140,7 @@ func randomCrashes(t *testing.T, seed uint64) {
 		pumps.Go(func() { sendAll(w, h, d, to, messages) })
 	}
 	pumps.Wait()
-	// All is accepted; now all must arrive.
+	// Everything is accepted; now everything must arrive.
 	eventually(t, "delivery of everything accepted", func() bool {
 		for _, a := range from {
 			for _, b := range to {
@@ -172,7 +171,7 @@ func (f *failing) Append(ctx context.Context, mails []*store.Mail, l store.Mailb
 	return f.faultyStore.Append(ctx, mails, l)
 }
 
-// receiveForever is a device: it commits, acknowledges now and then, and loses its connection.
+// receiveForever is a device that commits, acknowledges from time to time, and loses its connection.
 func receiveForever(w *world, h *history, d *testDevice, done chan struct{}) {
 	for {
 		ws, err := w.dial(d, wire.RoleReplica)
@@ -209,7 +208,7 @@ func receiveSome(c *client, h *history) {
 	frames := h.between(1, 30)
 	last := uint64(0)
 	for range frames {
-		// A device that acknowledged too little to get more goes away in the end.
+		// A device that acknowledged too little to receive more disconnects in the end.
 		_ = c.ws.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
 		var f wire.ReplicaServer
 		_, b, err := c.ws.ReadMessage()
@@ -232,8 +231,8 @@ func receiveSome(c *client, h *history) {
 	}
 }
 
-// sendAll is a client's pump: in order for each pair, going back when refused,
-// from the first not accepted after a lost connection.
+// sendAll is a client's sending loop: in order for each pair, going back after a refusal, and
+// continuing from the first unaccepted envelope after a lost connection.
 func sendAll(w *world, h *history, d *testDevice, to []*testDevice, messages int) {
 	accepted := make([]map[int]bool, len(to))
 	for i := range accepted {

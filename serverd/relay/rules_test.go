@@ -65,7 +65,8 @@ func TestRulesOfSending(t *testing.T) {
 	equal(t, "memory", w.relay.Stats().MemoryBytes, 0)
 }
 
-// TestExpiryOfTheSenderCounts: an envelope expires when its sender says so, at the latest after retention.
+// TestExpiryOfTheSenderCounts: an envelope expires at the time given by its sender, at the latest after
+// the retention.
 func TestExpiryOfTheSenderCounts(t *testing.T) {
 	w := newWorld(t, nil)
 	alice, bob := w.account("alice"), w.account("bob")
@@ -110,8 +111,8 @@ func TestStrangerLeavesOneRequest(t *testing.T) {
 	eventually(t, "deletion", func() bool { return w.mailbox(bob) == 0 })
 	equal(t, "retry after delivery", ac.say(bob, 2, "retry"), "accepted")
 	equal(t, "stored", w.mailbox(bob), 0)
-	equal(t, "from memory", w.relay.Stats().Direct, 0) // speed tells a stranger nothing
-	// The pair is not blocked by refusals, and is free once the recipient accepts.
+	equal(t, "from memory", w.relay.Stats().Direct, 0) // the speed reveals nothing to a stranger
+	// The refusals do not block the pair, and it works once the recipient accepts.
 	w.relate("bob", "alice", store.RelationContact)
 	equal(t, "accepted by bob", ac.say(bob, 3, strings.Repeat("x", 50_000)), "accepted")
 	equal(t, "not mutual: not from memory", w.relay.Stats().Direct, 0)
@@ -167,7 +168,7 @@ func TestStaleManifest(t *testing.T) {
 	equal(t, "manifests", string(bytes.Join(first.GetManifests(), []byte(", "))), "manifest 2 of bob, manifest 3 of bob")
 	equal(t, "not listed", ac.answer(gone.GetSeq()), "device_gone!")
 	equal(t, "still listed", ac.answer(listed.GetSeq()), "accepted")
-	// They are told once on a connection.
+	// They are sent once per connection.
 	again := old(second, 2)
 	ac.send(again)
 	equal(t, "again", ac.answer(again.GetSeq()), "accepted")
@@ -175,7 +176,7 @@ func TestStaleManifest(t *testing.T) {
 	equal(t, "new device", ac.say(third, 2, "x"), "accepted")
 }
 
-// TestNewDeviceIsNeverGone: a cache that does not know a device yet refuses nobody.
+// TestNewDeviceIsNeverGone: no device is refused because the cache does not know it yet.
 func TestNewDeviceIsNeverGone(t *testing.T) {
 	w := newWorld(t, nil)
 	alice, bob := w.account("alice"), w.account("bob")
@@ -186,7 +187,7 @@ func TestNewDeviceIsNeverGone(t *testing.T) {
 	old := w.manifests["bob"]
 	must(t, w.store.PutManifest(context.Background(), "bob", old.Hash, w.manifest("bob", 2, bob, second), time.Now()))
 	equal(t, "new device", ac.say(second, 2, "x"), "accepted")
-	// Nor does it refuse a new contact.
+	// A new contact is not refused either.
 	carol := w.account("carol")
 	equal(t, "request", ac.say(carol, 3, "x"), "accepted")
 	must(t, w.store.SetRelation(context.Background(), "carol", "alice", store.RelationContact))
@@ -208,7 +209,7 @@ func TestRateOfAnAccount(t *testing.T) {
 		t.Fatal("no time to wait")
 	}
 	equal(t, "what follows it", ac.say(bob, 10, "x"), "order")
-	// A new connection earns nothing.
+	// A new connection does not reset the rate.
 	must(t, ac.ws.Close())
 	ac = w.contact(alice)
 	equal(t, "after reconnecting", ac.say(bob, 9, "x"), "rate")
@@ -228,8 +229,8 @@ func TestMemoryBudget(t *testing.T) {
 	equal(t, "again", ac.answer(ac.seq), "accepted")
 }
 
-// TestSendWindow: the relay stops reading from a connection that has too much
-// unanswered, and goes on when results come.
+// TestSendWindow: the relay stops reading from a connection with too many unanswered envelopes, and
+// continues when results come.
 func TestSendWindow(t *testing.T) {
 	w, _, bob, ac, br := pairOf(t, func(o *Options) { o.Limits.SendWindow = 4 })
 	for i := range 10 {
@@ -312,8 +313,8 @@ func TestHeldClockSweepsNothing(t *testing.T) {
 	eventually(t, "sweep after confirmation", func() bool { return w.mailbox(bob) == 0 })
 }
 
-// A sender whose clock is right is not told "expired" by a server whose clock
-// is years ahead and not believed.
+// A sender whose clock is right does not get "expired" from a server whose clock is years ahead and not
+// trusted.
 func TestHeldClockRefusesNothingAsExpired(t *testing.T) {
 	clock := newClock()
 	var held atomic.Bool
@@ -339,13 +340,13 @@ func TestRevocation(t *testing.T) {
 	bc := w.connect(bob, wire.RoleContact)
 	ac.send(ac.envelope(bob, 1, "x"))
 	br.receive(1)
-	// Behind the relay's back: its poll finds it.
+	// The relay was not informed; its poll finds the change.
 	old := w.manifests["bob"]
 	must(t, w.store.PutManifest(context.Background(), "bob", old.Hash, w.manifest("bob", 2), time.Now()))
 	equal(t, "replica", br.bye().GetReason(), wire.Reason_REASON_REVOKED)
 	equal(t, "opening contact", bc.bye().GetReason(), wire.Reason_REASON_REVOKED)
 	equal(t, "in flight", ac.answer(1), "device_gone!")
-	// A token that was bought before is of no use.
+	// A token from before the revocation does not work.
 	late := w.connect(bob, wire.RoleContact)
 	late.fence(nil, 1<<40)
 	equal(t, "late", late.bye().GetReason(), wire.Reason_REASON_REVOKED)
@@ -358,7 +359,7 @@ func TestSuspension(t *testing.T) {
 	must(t, w.store.SetSuspended(context.Background(), "alice", true))
 	must(t, w.relay.AccountChanged(context.Background(), "alice"))
 	equal(t, "reason", ac.bye().GetReason(), wire.Reason_REASON_SUSPENDED)
-	// Whose token was checked a moment before gets no further.
+	// A connection whose token was checked just before the suspension is refused.
 	late := w.connect(alice, wire.RoleContact)
 	late.fence(alice.fence, alice.steps)
 	equal(t, "opening contact", late.bye().GetReason(), wire.Reason_REASON_SUSPENDED)

@@ -92,7 +92,8 @@ func TestStationsAreLogged(t *testing.T) {
 	}
 }
 
-// TestTraceIsBounded adds more steps than the trace keeps: memory stays bounded and the newest stay.
+// TestTraceIsBounded adds more steps than the trace keeps: memory stays bounded, and the newest steps
+// stay.
 func TestTraceIsBounded(t *testing.T) {
 	var tr trace
 	add := func(i int, station Station) {

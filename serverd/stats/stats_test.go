@@ -35,7 +35,7 @@ func TestHealth(t *testing.T) {
 	if res := r.Health(t.Context()); len(res) != 2 || res[0].Err == nil || res[1].Err != nil {
 		t.Errorf("%+v", res)
 	}
-	// A caller who goes away does not make the result bad for others.
+	// A caller that disconnects does not affect the result for others.
 	now, broken = now.Add(time.Second), false
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

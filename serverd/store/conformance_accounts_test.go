@@ -37,18 +37,18 @@ func testRegister(t *testing.T, open opener) {
 	want(t, err, ErrInvite)
 	first, err := s.Register(ctx, r)
 	must(t, err)
-	// A lost answer is asked for again, also after the invite ran out.
+	// A client that lost the answer asks again, even after the invite has expired.
 	r.Now = epoch().Add(48 * time.Hour)
 	r.Chain = [][]byte{[]byte("another leaf")}
 	again, err := s.Register(ctx, r)
 	must(t, err)
 	equal(t, "account", fmt.Sprint(again), fmt.Sprint(first))
-	// Other keys are another person.
+	// Other keys mean another person.
 	other := r
 	other.Identity = random(32)
 	_, err = s.Register(ctx, other)
 	want(t, err, ErrInvite)
-	// A name that is taken does not use up the invite; neither does a device id.
+	// Neither a taken name nor a used device id uses up the invite.
 	h := invite(t, s, "two", 1)
 	_, err = s.Register(ctx, registration(h, "alice", newDevice("alice", "x")))
 	want(t, err, ErrNameTaken)
@@ -114,7 +114,7 @@ func testAccounts(t *testing.T, open opener) {
 	want(t, err, ErrNotFound)
 	_, err = s.Device(ctx, alice.ID)
 	want(t, err, ErrNotFound)
-	// Whoever takes the name next inherits no contact.
+	// The next owner of the name inherits no contact.
 	r, err := s.Relation(ctx, "bob", "alice")
 	must(t, err)
 	equal(t, "relation to the deleted", r, RelationNone)
@@ -134,7 +134,7 @@ func testManifests(t *testing.T, open opener) {
 	h1 := hash("alice", "1")
 	want(t, s.PutManifest(ctx, "nobody", h1, next(2, d1), epoch()), ErrNotFound)
 	want(t, s.PutManifest(ctx, "alice", hash("wrong"), next(2, d1), epoch()), ErrConflict)
-	want(t, s.PutManifest(ctx, "alice", h1, next(1, d2), epoch()), nil) // the newest once more
+	want(t, s.PutManifest(ctx, "alice", h1, next(1, d2), epoch()), nil) // the newest again
 	stale := next(1, d1)
 	stale.Hash = hash("another 1")
 	want(t, s.PutManifest(ctx, "alice", h1, stale, epoch()), ErrConflict)
@@ -150,7 +150,7 @@ func testManifests(t *testing.T, open opener) {
 	got, err := s.Device(ctx, d1.ID)
 	must(t, err)
 	equal(t, "first device", fmt.Sprint(got.Revoked, got.Name), "truerenamed")
-	want(t, s.PutManifest(ctx, "alice", hash("alice", "5"), next(6, d1, d2), epoch()), ErrConflict) // revoked ids stay dead
+	want(t, s.PutManifest(ctx, "alice", hash("alice", "5"), next(6, d1, d2), epoch()), ErrConflict) // revoked ids stay revoked
 	list, err := s.Manifests(ctx, "alice", 1, 10)
 	must(t, err)
 	equal(t, "later manifests", fmt.Sprintf("%d %s %s", len(list), list[0].Signed, list[1].Signed), "2 m2 m5")
@@ -163,7 +163,7 @@ func testManifests(t *testing.T, open opener) {
 	rest, err := s.Revocations(ctx, revoked[0].Row)
 	must(t, err)
 	equal(t, "later revocations", len(rest), 0)
-	// A revoked device takes nothing more.
+	// A revoked device accepts no more uploads.
 	_, err = s.PutPrekeys(ctx, d1.ID, Prekeys{}, 10, epoch())
 	want(t, err, ErrNotFound)
 	want(t, s.IssueFence(ctx, d1.ID, []byte("v"), 0), ErrNotFound)
@@ -200,7 +200,7 @@ func keys(from, n int) []Prekey {
 	return out
 }
 
-// put uploads prekeys and returns the ids that were kept.
+// put uploads prekeys and returns the stored ids.
 func put(t *testing.T, s Store, d key.DeviceID, p Prekeys, most int, now time.Time) string {
 	t.Helper()
 	kept, err := s.PutPrekeys(ctxOf(t), d, p, most, now)
@@ -235,7 +235,7 @@ func testPrekeys(t *testing.T, open opener) {
 	first := one()
 	equal(t, "first", fmt.Sprint(first.Signed.ID, first.KEM.ID, first.OneTimeExchange.ID), "70 1 1")
 	equal(t, "public", string(first.OneTimeExchange.Public), "key 1")
-	// The upload comes again: what was used does not come back.
+	// After a repeated upload, used keys do not come back.
 	again := Prekeys{OneTimeExchange: keys(1, 2), OneTimeKEM: keys(1, 1), Signed: &keys(71, 1)[0]}
 	equal(t, "kept when some were used", put(t, s, d.ID, again, 10, epoch()), "[1 2] [1]")
 	second := one()
@@ -245,7 +245,7 @@ func testPrekeys(t *testing.T, open opener) {
 	c, err = s.CountPrekeys(ctx, d.ID, epoch().Add(2*time.Hour))
 	must(t, err)
 	equal(t, "count when expired", c, PrekeyCount{})
-	// Keys that nobody fetched before they expired do not take the place of new ones.
+	// Keys that expired before anybody fetched them do not take the place of new ones.
 	put(t, s, d.ID, Prekeys{OneTimeExchange: keys(10, 2)}, 2, epoch())
 	later := keys(20, 2)
 	for i := range later {

@@ -93,17 +93,17 @@ func testBlobLimits(t *testing.T, open opener) {
 	want(t, s.ReserveParts(ctx, second.ID, "alice", []BlobPart{{1, 41}}, now, now, l), ErrFull)
 	want(t, s.ReserveParts(ctx, first.ID, "alice", []BlobPart{{1, 61}}, now, now, l), ErrTooLarge)
 	must(t, s.ReserveParts(ctx, second.ID, "alice", []BlobPart{{1, 40}}, now, now, l))
-	// A quota of one's own, larger and smaller.
+	// Own quotas, larger and smaller than the configured one.
 	want(t, s.SetBlobQuota(ctx, "nobody", 5), ErrNotFound)
 	must(t, s.SetBlobQuota(ctx, "alice", 101))
 	must(t, s.CreateBlob(ctx, newBlob("alice", 1), nil, l))
-	want(t, s.CreateBlob(ctx, newBlob("alice", 0), nil, l), ErrFull) // three are not finished
+	want(t, s.CreateBlob(ctx, newBlob("alice", 0), nil, l), ErrFull) // three are unfinished
 	must(t, s.SetBlobQuota(ctx, "alice", 0))
 	u, err := s.BlobUsage(ctx, "alice")
 	must(t, err)
 	equal(t, "usage", u, BlobUsage{Bytes: 101, Blobs: 3, Unfinished: 3})
 
-	// 100 reservations at once keep to the quota.
+	// 100 simultaneous reservations stay within the quota.
 	must(t, s.DropBlob(ctx, second.ID, "alice", now))
 	l.Count, l.Unfinished = 1000, 1000
 	errs := each(100, func(int) error { return s.CreateBlob(ctx, newBlob("alice", 1), nil, l) })
@@ -114,7 +114,7 @@ func testBlobLimits(t *testing.T, open opener) {
 			refused++
 		}
 	}
-	equal(t, "refused", refused, 100) // what is dead counts until its bytes are gone
+	equal(t, "refused", refused, 100) // dead blobs count until their bytes are deleted
 	must(t, s.ForgetBlobs(ctx, [][16]byte{second.ID, first.ID}))
 	errs = each(100, func(int) error { return s.CreateBlob(ctx, newBlob("alice", 1), nil, l) })
 	refused = 0
@@ -123,7 +123,7 @@ func testBlobLimits(t *testing.T, open opener) {
 			refused++
 		}
 	}
-	equal(t, "refused", refused, 61) // 60 of the first and 1 are still there
+	equal(t, "refused", refused, 61) // 60 of the first and 1 remain
 }
 
 func testBlobSweep(t *testing.T, open opener) {
@@ -160,7 +160,7 @@ func testBlobSweep(t *testing.T, open opener) {
 	dead, err = s.DeadBlobs(ctx, first, 2)
 	must(t, err)
 	equal(t, "dead when all are forgotten", len(dead), 0)
-	must(t, s.ForgetBlobs(ctx, made)) // living ones are not forgotten
+	must(t, s.ForgetBlobs(ctx, made)) // rows of living blobs are not removed
 	known, err := s.KnownBlobs(ctx, append(made, [16]byte{1}))
 	must(t, err)
 	if len(known) != 2 || !known[made[3]] || !known[made[4]] {

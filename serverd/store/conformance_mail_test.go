@@ -68,7 +68,7 @@ func testMailboxLimits(t *testing.T, open opener) {
 	s, ctx := open(t, t.TempDir()), ctxOf(t)
 	alice, bob := account(t, s, "alice"), account(t, s, "bob")
 	limits := MailboxLimits{Envelopes: 3, Bytes: 10}
-	// After the first refusal even a mail that would fit is refused, so that order holds.
+	// After the first refusal even a mail that would fit is refused, which keeps the order.
 	mails := []*Mail{mailTo(alice, 1, "12345"), mailTo(alice, 2, "123456"), mailTo(bob, 3, "1"), mailTo(alice, 4, "1")}
 	res, err := s.Append(ctx, mails, limits)
 	must(t, err)
@@ -163,7 +163,7 @@ func testRequests(t *testing.T, open opener) {
 		must(t, res[0])
 	}
 	equal(t, "mailbox after retries", texts(t, s, alice), "hello")
-	// Accepting forgets the request.
+	// Accepting removes the request.
 	must(t, s.SetRelation(ctx, "alice", "bob", RelationContact))
 	must(t, s.SetRelation(ctx, "alice", "bob", RelationNone))
 	equal(t, "anew", fmt.Sprint(may(2), may(1)), "true false")
@@ -191,7 +191,7 @@ func testExpiry(t *testing.T, open opener) {
 	who, again, err := s.Noticed(ctx, last)
 	must(t, err)
 	equal(t, "noticed later", len(who) == 0 && again == last, true)
-	// A notice that expires makes no notice.
+	// An expired notice causes no notice.
 	gone, err = s.TakeExpired(ctx, epoch().Add(2*NoticeRetention), 10)
 	must(t, err)
 	equal(t, "expired in the end", len(gone), 2)
@@ -215,15 +215,15 @@ func testDeviceGone(t *testing.T, open opener) {
 	n, _, err = s.MailboxSize(ctx, alice.ID)
 	must(t, err)
 	equal(t, "dropped mailbox", n, 0)
-	// With an account, the same; notices themselves tell nobody.
+	// The same with an account; for notices themselves nobody is notified.
 	_, err = s.Append(ctx, []*Mail{mailFrom(next, bob, 5, "late")}, MailboxLimits{})
 	must(t, err)
 	must(t, s.DeleteAccount(ctx, "bob"))
 	equal(t, "sender of the deleted account", texts(t, s, next), fmt.Sprintf("notice(5,%d,bob)", NoticeDeviceGone))
 }
 
-// testDropMail ends devices whose mailboxes are larger than one transaction should
-// empty: every sender is told of every mail, in steps.
+// testDropMail removes devices whose mailboxes are too large for one transaction: every sender gets a
+// notice for every mail, in steps.
 func testDropMail(t *testing.T, open opener) {
 	dir := t.TempDir()
 	s, ctx := open(t, dir), ctxOf(t)
@@ -254,7 +254,7 @@ func testDropMail(t *testing.T, open opener) {
 	equal(t, "told with the account", told(), 2*dropAtOnce)
 	must(t, s.Close())
 
-	s = open(t, dir) // what is left is not forgotten
+	s = open(t, dir) // the rest is not forgotten
 	before, steps := told(), 0
 	for more := true; more; steps++ {
 		more, err = s.DropMail(ctx, epoch(), 50)

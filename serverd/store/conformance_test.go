@@ -51,7 +51,7 @@ func testStore(t *testing.T, open opener) {
 	}
 }
 
-// epoch is the tests' time: whole milliseconds, as stores keep them.
+// epoch is the tests' time: whole milliseconds, like times in a store.
 func epoch() time.Time { return time.UnixMilli(1_900_000_000_000).UTC() }
 
 func ctxOf(t *testing.T) context.Context {
@@ -141,7 +141,7 @@ func testIsolation(t *testing.T, open opener) {
 	s := open(t, t.TempDir())
 	alice := account(t, s, "alice")
 	ctx := ctxOf(t)
-	// Every other call fails; those between must stand.
+	// Every other call fails; those in between must be kept.
 	errs := each(100, func(i int) error {
 		if i%2 == 0 {
 			return s.SetSuspended(ctx, "nobody", true)
@@ -198,7 +198,7 @@ func testReopen(t *testing.T, open opener) {
 	must(t, s.Delete(ctx, map[key.DeviceID][]int64{alice.ID: {got.Row}}))
 	must(t, s.Close())
 
-	// A row number never comes again, even when the highest was deleted before a restart.
+	// A row number is never reused, even if the highest was deleted before a restart.
 	s = open(t, dir)
 	next := mailFrom(bob, alice, 3, "next")
 	_, err = s.Append(ctx, []*Mail{next}, MailboxLimits{})

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// modelBlob is what the test knows of a blob whose row exists.
+// modelBlob is the test's model of a blob whose row exists.
 type modelBlob struct {
 	Blob
 	parts []BlobPart
 }
 
-// testBlobUsage does a thousand random things to the blobs of two accounts and
-// compares, after each, what the store says they take with a count of its own:
-// kept counts must never drift from the rows, whatever succeeds or is refused.
+// testBlobUsage makes a thousand random changes to the blobs of two accounts and compares the store's
+// usage with its own count after each. The stored counts must never differ from the rows, whatever
+// succeeds or is refused.
 func testBlobUsage(t *testing.T, open opener) {
 	dir := t.TempDir()
 	s, ctx := open(t, dir), ctxOf(t)
@@ -35,7 +35,7 @@ func testBlobUsage(t *testing.T, open opener) {
 	now := epoch()
 	blobs := map[[16]byte]*modelBlob{}
 	pick := func() *modelBlob {
-		for _, b := range blobs { // the order of a map is random enough
+		for _, b := range blobs { // a map's order is random enough
 			return b
 		}
 		return &modelBlob{Blob: newBlob("alice", 0)}

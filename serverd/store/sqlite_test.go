@@ -33,7 +33,7 @@ func TestSQLite(t *testing.T) {
 	testStore(t, func(t *testing.T, dir string) Store { return openSQLite(t, dir) })
 }
 
-// frozen holds the SHA-256 of every released migration: they are never changed.
+// frozen contains the SHA-256 of every released migration; these never change.
 var frozen = map[string]string{
 	"0001_init.sql":    "dcb4c26d3f43c869f52c5dce428cbeacfc66681f93bc7b70b146780d27914773",
 	"0002_clock.sql":   "972ac2c043aa770bf2db6aede786ba947f9f1dd97a829b637158b600fac4b6a9",
@@ -96,8 +96,8 @@ func TestNotADatabase(t *testing.T) {
 	want(t, err, ErrDisk)
 }
 
-// TestFullDisk bounds the database's pages: a write that does not fit fails with
-// ErrDisk, what was acknowledged stays, and work resumes when there is room.
+// TestFullDisk bounds the database's pages: a write that does not fit fails with ErrDisk, acknowledged
+// writes stay, and work resumes when there is space.
 func TestFullDisk(t *testing.T) {
 	s := openSQLite(t, t.TempDir())
 	alice := account(t, s, "alice")
@@ -119,7 +119,7 @@ func TestFullDisk(t *testing.T) {
 		stored++
 	}
 	want(t, err, ErrDisk)
-	// Everybody who shared that transaction is told; nobody is told a lie.
+	// Every caller that shared the transaction gets the correct result.
 	n, _, err := s.MailboxSize(ctx, alice.ID)
 	must(t, err)
 	equal(t, "stored", n, stored)
@@ -161,7 +161,7 @@ func TestDisksErrorFailsTheWholeGroup(t *testing.T) {
 	equal(t, "stored in the failed group", n, 0)
 }
 
-// TestPlans: what runs often, or over mail that grows, searches an index and scans nothing.
+// TestPlans: queries that run often, or over mail that grows, use an index and scan nothing.
 func TestPlans(t *testing.T) {
 	s := openSQLite(t, t.TempDir())
 	for _, query := range []string{
@@ -193,8 +193,8 @@ func TestPlans(t *testing.T) {
 			})
 		}))
 	}
-	// A search of one account's or one blob's rows may still walk over all of them:
-	// these use an index that holds only what is looked for.
+	// A query for one account's or one blob's rows could still walk over all of them; these use an
+	// index that contains only the rows they look for.
 	for query, index := range map[string]string{
 		queryBlobUsage: "SEARCH blob_usage USING PRIMARY KEY (owner=?)",
 		querySmallPart: "blob_parts_size (blob=? AND size<?)",

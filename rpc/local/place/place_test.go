@@ -30,7 +30,7 @@ func read(t *testing.T, root *os.Root, name string) string {
 	return string(b)
 }
 
-// D7: many files of one name at once: all are kept, each under a name of its own.
+// D7: if many files of one name arrive at once, all are kept, each under its own name.
 func TestUniqueD7(t *testing.T) {
 	root := openRoot(t)
 	if err := root.WriteFile("a.tar.gz", []byte("old"), 0o644); err != nil {
@@ -68,8 +68,8 @@ func TestUniqueD7(t *testing.T) {
 	}
 }
 
-// D7: Numbered never overwrites, and what stands under a name is whole, with hard
-// links and without.
+// D7: Numbered never overwrites, and every file is complete under its name, with and without hard
+// links.
 func TestPlaceD7(t *testing.T) {
 	t.Run("links", func(t *testing.T) { testPlace(t, (*os.Root).Link) })
 	t.Run("no links", func(t *testing.T) {
@@ -118,7 +118,7 @@ func testPlace(t *testing.T, link func(*os.Root, string, string) error) {
 	}
 }
 
-// D5, D7: links, directories and paths under the wanted name are not followed.
+// D5, D7: links, directories and paths with the wanted name are not followed.
 func TestUniqueFollowsNothing(t *testing.T) {
 	root := openRoot(t)
 	outside := filepath.Join(t.TempDir(), "outside")

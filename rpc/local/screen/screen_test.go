@@ -35,7 +35,7 @@ func TestLine(t *testing.T) {
 		"e" + strings.Repeat("\u0301", 9): "e" + strings.Repeat("\u0301", 8) + `\u0301`,
 		"שָׁ֑":                            "שָׁ֑",
 	} {
-		if want == `می\u200c\u200cخواهم` { // which of the two goes does not matter
+		if want == `می\u200c\u200cخواهم` { // either of the two may be escaped
 			if got := Line(in); got == in {
 				t.Errorf("Line(%+q) = %+q", in, got)
 			}
@@ -57,7 +57,7 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// hidden reports whether a text holds anything that a terminal must not get.
+// hidden reports whether a text contains anything that a terminal must not get.
 func hidden(s string) bool {
 	run := 0
 	for _, r := range s {

@@ -1,5 +1,5 @@
-// Package clocktest is a wall clock for the tests of the server's packages, which
-// take their time as a func() time.Time.
+// Package clocktest provides a wall clock for the tests of the server's packages, which take their time
+// as a func() time.Time.
 package clocktest
 
 import (
@@ -15,11 +15,11 @@ type Clock struct {
 	offset time.Duration // guarded by mu
 }
 
-// At returns a clock that stands at t until it is advanced.
+// At returns a clock that stands still at t until it is advanced.
 func At(t time.Time) *Clock { return &Clock{base: func() time.Time { return t }} }
 
-// Running returns a clock that shows time.Now until it is advanced, and then runs
-// that much ahead of it.
+// Running returns a clock that shows time.Now until it is advanced, and then runs that much ahead of
+// it.
 func Running() *Clock { return &Clock{base: time.Now} }
 
 // Now returns the clock's time.
