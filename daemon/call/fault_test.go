@@ -63,7 +63,7 @@ func TestServiceFaultIsTheOutcome(t *testing.T) {
 // it.
 func TestServiceNothingInCommon(t *testing.T) {
 	two(t, func(t *testing.T, alice, bob *desk) {
-		bob.nothing = local.Errorf(local.CodeRefused, "nothing that one side sends is taken by the other")
+		bob.nothing = local.Errorf(local.CodeRefused, "neither side accepts what the other sends")
 		out := alice.start("bob@x")
 		settle(time.Second)
 		in := bob.answer(local.CallAnswerParams{})
