@@ -189,7 +189,7 @@ func (m *machine) start(e Start) {
 		return
 	}
 	if m.Active() != nil {
-		m.do(Tell{Call: c, Reason: local.CallBusy, Text: "this device has a call already"})
+		m.do(Tell{Call: c, Reason: local.CallBusy, Text: "this device already has a call"})
 		return
 	}
 	m.Calls = append(m.Calls, c)

@@ -357,7 +357,7 @@ func (id ID) Text() string { return uuid.UUID(id).String() }
 func ParseID(s string) (ID, error) {
 	u, err := uuid.Parse(s)
 	if err != nil {
-		return ID{}, local.Errorf(local.CodeNotFound, "there is no call %q", s)
+		return ID{}, local.Errorf(local.CodeNotFound, "call %q does not exist", s)
 	}
 	return ID(u), nil
 }

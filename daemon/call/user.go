@@ -11,7 +11,7 @@ import (
 )
 
 // errBusyHere rejects a second call on this device.
-var errBusyHere = local.Errorf(local.CodeUsage, "this device has a call already").WithHint("secmsg call status; secmsg call hangup")
+var errBusyHere = local.Errorf(local.CodeUsage, "this device already has a call").WithHint("show it with: secmsg call status; end it with: secmsg call hangup")
 
 // Start calls a peer and returns when the call has ended. events receives each change and
 // the statistics. When ctx ends, the call is hung up. A call that was never connected is an
@@ -80,18 +80,18 @@ func (s *Service) Answer(ctx context.Context, p local.CallAnswerParams, streams 
 func (s *Service) choose(ctx context.Context, p local.CallAnswerParams) (ID, error) {
 	if p.Auto {
 		if p.ID != "" {
-			return ID{}, local.Errorf(local.CodeUsage, "an id and auto exclude each other")
+			return ID{}, local.Errorf(local.CodeUsage, "id and auto cannot be combined")
 		}
 		return s.await(ctx, p)
 	}
 	var id ID
 	err := s.do(ctx, func() error {
-		l, err := s.named(p.ID, "no call rings", func(l *live) bool { return !l.call.Accepted && l.reason == "" })
+		l, err := s.named(p.ID, "no call is ringing", func(l *live) bool { return !l.call.Accepted && l.reason == "" })
 		if err != nil {
 			return err
 		}
 		if l.claimed {
-			return local.Errorf(local.CodeUsage, "the call is being taken by another command")
+			return local.Errorf(local.CodeUsage, "another command is already answering the call")
 		}
 		id, l.claimed = l.id, true
 		return nil
@@ -126,7 +126,7 @@ func (s *Service) named(id, none string, which func(l *live) bool) (*live, error
 		return found, nil
 	}
 	slices.Sort(ids)
-	return nil, local.Errorf(local.CodeUsage, "more than one call matches: give its id").WithHint("secmsg call status").WithCandidates(ids...)
+	return nil, local.Errorf(local.CodeUsage, "there is more than one such call; give the id of one").WithHint("list the calls with: secmsg call status").WithCandidates(ids...)
 }
 
 // take opens media and answers a claimed call.
@@ -271,7 +271,7 @@ func outcome(c local.Call, connected, byPeer bool) error {
 // Hangup ends a call, or declines a ringing one. An empty id means the active call, or else
 // the only one.
 func (s *Service) Hangup(ctx context.Context, id string) (local.Call, error) {
-	return s.finishBy(ctx, id, "there is no call", func(l *live) bool {
+	return s.finishBy(ctx, id, "there is no active call", func(l *live) bool {
 		a := s.state.Active()
 		return l.reason == "" && !l.gone && (id != "" || a == nil || a.ID == l.id)
 	})
@@ -279,7 +279,7 @@ func (s *Service) Hangup(ctx context.Context, id string) (local.Call, error) {
 
 // Reject declines a ringing call.
 func (s *Service) Reject(ctx context.Context, id string) (local.Call, error) {
-	return s.finishBy(ctx, id, "no call rings", func(l *live) bool { return l.reason == "" && !l.call.Accepted })
+	return s.finishBy(ctx, id, "no call is ringing", func(l *live) bool { return l.reason == "" && !l.call.Accepted })
 }
 
 func (s *Service) finishBy(ctx context.Context, id, none string, which func(l *live) bool) (out local.Call, err error) {
@@ -300,7 +300,7 @@ func (s *Service) finishBy(ctx context.Context, id, none string, which func(l *l
 // Mute pauses or resumes sending of sound or video.
 func (s *Service) Mute(ctx context.Context, id string, video, on bool) (out local.Call, err error) {
 	err = s.do(ctx, func() error {
-		l, err := s.named(id, "there is no call", func(l *live) bool { return l.ops != nil && l.reason == "" && !l.gone })
+		l, err := s.named(id, "there is no active call", func(l *live) bool { return l.ops != nil && l.reason == "" && !l.gone })
 		if err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ const (
 // Get fetches a file to a path, or to stream if it is not nil.
 func (s *Service) Get(ctx context.Context, p local.FileGetParams, stream io.WriteCloser, progress func(local.FileProgress)) (local.FileGot, error) {
 	if p.Stream && (p.Path != "" || p.Overwrite) {
-		return local.FileGot{}, local.Errorf(local.CodeUsage, "path and stream exclude each other")
+		return local.FileGot{}, local.Errorf(local.CodeUsage, "path and stream cannot be combined")
 	}
 	if p.Timeout < 0 || p.Timeout != p.Timeout || p.Timeout > 0 && !p.Wait {
 		return local.FileGot{}, local.Errorf(local.CodeUsage, "timeout must be positive and needs wait")
@@ -215,7 +215,7 @@ func (s *Service) lookUp(ctx context.Context, text string) (f *store.File, peer 
 func available(f *store.File, stranger bool, peer string, now int64) error {
 	switch {
 	case stranger:
-		return local.Errorf(local.CodeUsage, "%s is not a contact: add the contact to fetch the file", peer).WithHint("secmsg contact add %s", peer)
+		return local.Errorf(local.CodeUsage, "%s is not a contact; only files of contacts can be fetched", peer).WithHint("secmsg contact add %s", peer)
 	case f.State == store.FileSending:
 		return fmt.Errorf("%w: %w", local.Errorf(local.CodeUsage, "the file is still being sent"), errNotYet)
 	case f.State == store.FileDeclined:
@@ -282,7 +282,7 @@ func (s *Service) getError(ctx context.Context, f *store.File, err error) error 
 		return fmt.Errorf("%w (%w)", local.Errorf(local.CodeDiskFull, "no space left"), err)
 	}
 	if e, ok := errors.AsType[*wire.Error](err); ok && e.Code == wire.CodeRateLimited {
-		return local.Errorf(local.CodeRateLimited, "the server's rate limit was reached")
+		return local.Errorf(local.CodeRateLimited, "the server received too many requests; try again later")
 	}
 	if errors.Is(err, store.ErrLocked) || errors.Is(err, store.ErrDisk) || errors.Is(err, store.ErrCorrupt) {
 		return err

@@ -52,7 +52,7 @@ func (s source) length() int64 {
 // openSource opens a regular file for reading. The error is a *local.Error.
 func openSource(path string) (*os.File, source, error) {
 	if !filepath.IsAbs(path) {
-		return nil, source{}, local.Errorf(local.CodeUsage, "the path of a file must be absolute: %q", path)
+		return nil, source{}, local.Errorf(local.CodeUsage, "the path %q is not absolute", path)
 	}
 	// O_NONBLOCK: opening a FIFO would wait for its writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -79,7 +79,7 @@ func openGiven(s local.FileSource) (*os.File, source, error) {
 		return f, src, err
 	}
 	if !filepath.IsAbs(s.Path) {
-		return nil, source{}, local.Errorf(local.CodeUsage, "the path of a file must be absolute: %q", s.Path)
+		return nil, source{}, local.Errorf(local.CodeUsage, "the path %q is not absolute", s.Path)
 	}
 	f, err := s.Open()
 	if err != nil {
@@ -129,14 +129,14 @@ func unsized(f *os.File, size int64) (bool, error) {
 func sourceError(path string, err error) *local.Error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return local.Errorf(local.CodeUsage, "there is no file %s", path)
+		return local.Errorf(local.CodeUsage, "%s: no such file", path)
 	case errors.Is(err, fs.ErrPermission):
 		return local.Errorf(local.CodeUsage, "%s: permission denied", path)
 	}
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		err = e.Err
 	}
-	return local.Errorf(local.CodeIO, "%s cannot be read: %v", path, err)
+	return local.Errorf(local.CodeIO, "cannot read %s: %v", path, err)
 }
 
 // same reports whether now is the same file as s, changed or not.

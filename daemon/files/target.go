@@ -54,7 +54,7 @@ var (
 	// errElsewhere says that the daemon sees another directory than the caller.
 	errElsewhere = errors.New("it is a different directory for the daemon than for you")
 	// errMoved says that a directory was moved or replaced after it was opened.
-	errMoved = errors.New("the directory was moved or replaced meanwhile")
+	errMoved = errors.New("the directory was moved or replaced during the transfer")
 )
 
 // chooseTarget decides where a file goes and opens that directory, once: all later
@@ -62,7 +62,7 @@ var (
 // is replaced only with overwrite. The caller closes the root.
 func chooseTarget(w where, name string) (t target, root *os.Root, err error) {
 	if !filepath.IsAbs(w.path) {
-		return t, nil, local.Errorf(local.CodeUsage, "the path of a file must be absolute: %q", w.path)
+		return t, nil, local.Errorf(local.CodeUsage, "the path %q is not absolute", w.path)
 	}
 	t = target{Dir: filepath.Clean(w.path), Name: SafeName(name), Temp: tempPrefix + rand.Text(), Overwrite: w.overwrite}
 	asFile := false
@@ -89,7 +89,7 @@ func chooseTarget(w where, name string) (t target, root *os.Root, err error) {
 // unopened returns the error for a directory that cannot be opened. If the caller sees one
 // there, the daemon sees another file system.
 func (w where) unopened(path string, err error) error {
-	told := local.Errorf(local.CodeUsage, "there is no directory %s", path)
+	told := local.Errorf(local.CodeUsage, "%s: no such directory", path)
 	if errors.Is(err, fs.ErrPermission) {
 		told = writeError(path, err)
 	}
@@ -159,7 +159,7 @@ func moved(path string) *local.Error {
 }
 
 func exists(path string) *local.Error {
-	return local.Errorf(local.CodeUsage, "%s exists", path).WithHint("another path, or --force")
+	return local.Errorf(local.CodeUsage, "%s exists", path).WithHint("choose another path, or replace the file with --force")
 }
 
 func (t *target) encode() ([]byte, error) {
@@ -305,12 +305,12 @@ func writeError(path string, err error) *local.Error {
 	case errors.Is(err, fs.ErrPermission):
 		return local.Errorf(local.CodeUsage, "%s: permission denied", path)
 	case errors.Is(err, fs.ErrNotExist):
-		return local.Errorf(local.CodeUsage, "there is no directory for %s", path)
+		return local.Errorf(local.CodeUsage, "the directory of %s does not exist", path)
 	}
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		err = e.Err
 	}
-	return local.Errorf(local.CodeIO, "%s cannot be written: %v", path, err)
+	return local.Errorf(local.CodeIO, "cannot write %s: %v", path, err)
 }
 
 // row returns the download's row.

@@ -21,7 +21,7 @@ func (s *Service) whyWaiting(err error) *local.Error {
 	var told *local.Error
 	switch {
 	case isFull(err):
-		told = local.Errorf(local.CodeDiskFull, "no space is left: %v", err)
+		told = local.Errorf(local.CodeDiskFull, "no space left: %v", err)
 	case errors.Is(err, errNoSpace):
 		told = local.Errorf(local.CodeDiskFull, "%v", err)
 	case errors.Is(err, errNotNow):

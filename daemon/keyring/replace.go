@@ -99,7 +99,7 @@ func follows(tx *store.Tx, a store.Account, version uint64, signed []byte) error
 
 // ErrOlder says that the server's list of the account's devices is older than the known
 // one, or has another history. Nothing is signed as its successor.
-var ErrOlder = errors.New("the server shows an older list of this account's devices than this one knows")
+var ErrOlder = errors.New("the server shows an outdated device list of this account")
 
 // ErrRevoked says that a newer manifest of the account does not list this device, which
 // must then never enrol itself again.

@@ -62,7 +62,7 @@ func readPrivate(path string, size int) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
 	}
 	if info.Mode().Perm()&^keyFilePerm != 0 {
-		return nil, fmt.Errorf("%w: %s is open to other users (mode %04o): chmod 600 it", ErrKeyFile, path, info.Mode().Perm())
+		return nil, fmt.Errorf("%w: %s is open to other users (mode %04o); fix it with chmod 600", ErrKeyFile, path, info.Mode().Perm())
 	}
 	if info.Size() != int64(size) {
 		return nil, fmt.Errorf("%w: %s has %d bytes, not %d", ErrKeyFile, path, info.Size(), size)

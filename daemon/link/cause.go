@@ -217,7 +217,7 @@ func Reason(err error) string {
 			if inner != "" {
 				return "the proxy " + e.proxy + ": " + inner
 			}
-			return "the proxy " + e.proxy + " does not let the connection through"
+			return "the proxy " + e.proxy + " does not allow the connection"
 		}
 	case CauseNotSecmsg:
 		return "it is not a secmsg server"

@@ -182,12 +182,12 @@ func ask(conn net.Conn, via *url.URL, hostPort string) error {
 
 // refusal explains the status with which a proxy refuses a tunnel.
 func refusal(status int, login bool) proxyAnswer {
-	text := "it does not let the connection through"
+	text := "it does not allow the connection"
 	switch {
 	case status == http.StatusProxyAuthRequired && login:
 		text = "it does not accept this user and password"
 	case status == http.StatusProxyAuthRequired:
-		text = "it wants a user and a password"
+		text = "it requires a user and a password"
 	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
 		text = "it cannot reach the server"
 	}
@@ -208,7 +208,7 @@ func socks(ctx context.Context, dial dialFunc, via *url.URL, at, hostPort string
 	conn, err := d.(proxy.ContextDialer).DialContext(ctx, "tcp", hostPort)
 	if e, ok := errors.AsType[*net.OpError](err); ok && strings.HasPrefix(e.Op, "socks") && Reason(err) == "" {
 		// The text comes from the library and contains nothing that the proxy sent.
-		return nil, proxyAnswer("it refuses: " + strings.TrimPrefix(e.Err.Error(), "unknown error "))
+		return nil, proxyAnswer("it refused the connection: " + strings.TrimPrefix(e.Err.Error(), "unknown error "))
 	}
 	return conn, err
 }

@@ -120,8 +120,8 @@ func TestProxyRefuses(t *testing.T) {
 	f := newFake(t, newRealm(t))
 	const login = "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"
 	for name, c := range map[string]struct{ answer, user, reason string }{
-		"forbidden":        {"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "", "does not let the connection through (HTTP status 403)"},
-		"login":            {login, "", "it wants a user and a password (HTTP status 407)"},
+		"forbidden":        {"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "", "does not allow the connection (HTTP status 403)"},
+		"login":            {login, "", "it requires a user and a password (HTTP status 407)"},
 		"bad login":        {login, "me:wrong@", "it does not accept this user and password (HTTP status 407)"},
 		"no way on":        {"HTTP/1.1 502 Bad Gateway\r\n\r\n", "", "it cannot reach the server (HTTP status 502)"},
 		"another protocol": {"SSH-2.0-x\r\n", "", "it does not answer as an HTTP proxy does"},
@@ -200,7 +200,7 @@ func TestProxySaysWhy(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ answer, reason string }{
 		"login":       {"\x05\xff", "no acceptable authentication methods"},
-		"unreachable": {"\x05\x00\x05\x04\x00\x01", "it refuses: host unreachable"},
+		"unreachable": {"\x05\x00\x05\x04\x00\x01", "it refused the connection: host unreachable"},
 		"not SOCKS":   {"HTTP/1.1 400 Bad Request\r\n\r\n", "unexpected protocol version"},
 	} {
 		says("SOCKS, "+name, c.reason, to("socks5://"+answering(c.answer)), Timing{})

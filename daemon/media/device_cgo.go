@@ -45,7 +45,7 @@ func soundBackends() []malgo.Backend {
 func openSound(backends []malgo.Backend, kind malgo.DeviceType, data func(out, in []byte)) (*soundDevice, error) {
 	c, err := malgo.InitContext(backends, malgo.ContextConfig{}, nil)
 	if err != nil {
-		return nil, fmt.Errorf("no sound on this machine (%v): %w", err, ErrUnsupported)
+		return nil, fmt.Errorf("no microphone or loudspeaker found; use files instead (%v): %w", err, ErrUnsupported)
 	}
 	d := &soundDevice{context: c}
 	config := malgo.DefaultDeviceConfig(kind)
@@ -60,7 +60,7 @@ func openSound(backends []malgo.Backend, kind malgo.DeviceType, data func(out, i
 	}
 	if err != nil {
 		d.close()
-		return nil, fmt.Errorf("no sound device (%v): %w", err, ErrUnsupported)
+		return nil, fmt.Errorf("cannot open the microphone or loudspeaker (%v): %w", err, ErrUnsupported)
 	}
 	return d, nil
 }

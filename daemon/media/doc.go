@@ -26,7 +26,7 @@ var (
 	ErrSignal = errors.New("malformed call signal")
 	// ErrUnsupported: this build or machine lacks something that is needed; the text says
 	// what.
-	ErrUnsupported = errors.New("not possible here")
+	ErrUnsupported = errors.New("not supported here")
 	// ErrFormat: a file, FIFO or stream does not have the format indicated by its name or
 	// option.
 	ErrFormat = errors.New("malformed media")

@@ -85,7 +85,7 @@ func (r *recording) finish() error {
 		err = r.root.Remove(r.temp)
 	case r.temp != "":
 		if r.used, err = r.place(r.root, r.temp, r.name); err != nil {
-			err = fmt.Errorf("the recording stays in %s: %w", filepath.Join(r.dir, r.temp), err)
+			err = fmt.Errorf("the recording remains in %s: %w", filepath.Join(r.dir, r.temp), err)
 		}
 	}
 	return errors.Join(err, r.root.Close())

@@ -202,7 +202,7 @@ func (t *outTrack) send(ctx context.Context) error {
 		}
 		if f = t.afterMute(f); f.Data != nil {
 			if p.codec == Opus && len(f.Data) > maxPayload {
-				return fmt.Errorf("a packet of sound has %d bytes, but a packet of a call has room for %d: %w", len(f.Data), maxPayload, ErrFormat)
+				return fmt.Errorf("an audio packet has %d bytes, but a packet of a call has room for %d: %w", len(f.Data), maxPayload, ErrFormat)
 			}
 			if err := p.write(f, at); err != nil && ctx.Err() == nil {
 				t.session.log.Debug("send media", "error", err)

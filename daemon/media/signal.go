@@ -135,7 +135,7 @@ func (s *Session) matchOffer(offer []section) error {
 		case holds:
 			continue
 		case sends >= 0:
-			s.post(Notice{Text: fmt.Sprintf("the peer sends %s in %s, which the destination cannot hold (%s); it is left out",
+			s.post(Notice{Text: fmt.Sprintf("the peer sends %s in %s, which the destination cannot store (%s), so it is not received",
 				kind, codecList(offer[sends].codecs), codecList(in.codecs))})
 		default:
 			s.post(Notice{Text: fmt.Sprintf("the peer sends no %s", kind)})

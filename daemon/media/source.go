@@ -87,7 +87,7 @@ func (o *SourceOptions) defaults() error {
 	}
 	if o.Width < 160 || o.Height < 120 || o.Width > maxWidth || o.Height > maxHeight || o.Width%2+o.Height%2 != 0 ||
 		o.FrameRate < 1 || o.FrameRate > maxRate {
-		return fmt.Errorf("pictures of %dx%d at %d a second: %w", o.Width, o.Height, o.FrameRate, ErrUnsupported)
+		return fmt.Errorf("video of %dx%d at %d frames per second: %w", o.Width, o.Height, o.FrameRate, ErrUnsupported)
 	}
 	return nil
 }
@@ -240,7 +240,7 @@ func checkFormat(kind Kind, f Format) error {
 	case "":
 		return fmt.Errorf("its name does not indicate a format: end it in .ivf, .h264, .ogg or .wav: %w", ErrUnsupported)
 	case Matroska, WebM:
-		return fmt.Errorf("%s can be written only: %w", f, ErrUnsupported)
+		return fmt.Errorf("%s can only be written: %w", f, ErrUnsupported)
 	case IVF, AnnexB, Ogg, WAV, S16LE:
 	default:
 		return fmt.Errorf("format %q: %w", f, ErrUnsupported)

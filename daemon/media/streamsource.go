@@ -155,7 +155,7 @@ func fitting(data []byte) ([][]byte, error) {
 	parts := splitOpus(data)
 	for _, part := range parts {
 		if len(part) > maxPayload {
-			return nil, fmt.Errorf("%w: a frame of sound has %d bytes, but a packet of a call has room for %d; encode it with a lower bit rate",
+			return nil, fmt.Errorf("%w: an audio frame has %d bytes, but a packet of a call has room for %d; encode it with a lower bit rate",
 				container.ErrFormat, len(part), maxPayload)
 		}
 	}

@@ -304,9 +304,9 @@ func (p *admission) rejectManifest(signed []byte, err error) error {
 
 func rejectionText(err error) string {
 	if errors.Is(err, identity.ErrFork) {
-		return "the server shows two histories of the devices; the one known first is kept"
+		return "the server shows two histories of the device list; the one known first is kept"
 	}
-	return "the server shows a list of devices that the identity key did not sign; it is ignored"
+	return "the server shows a device list that the identity key did not sign; it is ignored"
 }
 
 // forked reports whether another manifest with this version was admitted before.

@@ -44,7 +44,7 @@ func (t *Trust) Resolve(tx *store.Tx, account store.AccountID, name string) (ide
 		return identity.Address{}, local.Errorf(local.CodeUsage, "%q is not an address", name)
 	}
 	if addr.Domain != own.Domain {
-		return identity.Address{}, local.Errorf(local.CodeNotFound, "%s belongs to another realm than %s", addr, own)
+		return identity.Address{}, local.Errorf(local.CodeNotFound, "%s belongs to a different realm than %s", addr, own)
 	}
 	return addr, nil
 }
@@ -278,7 +278,7 @@ func (t *Trust) Nick(tx *store.Tx, account store.AccountID, addr identity.Addres
 		c.Nick = nick
 		err := tx.SaveContact(*c)
 		if errors.Is(err, store.ErrNickTaken) {
-			return local.Errorf(local.CodeUsage, "another peer has the nickname %q", nick)
+			return local.Errorf(local.CodeUsage, "another peer already has the nickname %q", nick)
 		}
 		return err
 	})

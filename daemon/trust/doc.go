@@ -13,7 +13,7 @@ import "errors"
 // Errors that callers distinguish.
 var (
 	// ErrUnknownPeer: too little is known about the peer to send. A look-up is needed.
-	ErrUnknownPeer = errors.New("nothing is known of this peer")
+	ErrUnknownPeer = errors.New("the peer is unknown")
 	// ErrChanged: the peer's certified key is not the pinned one, and the user has not
 	// decided yet.
 	ErrChanged = errors.New("the peer's identity key has changed")

@@ -65,7 +65,7 @@ func checkPolicy(key, value string) (string, error) {
 		return value, nil
 	}
 	return "", local.Errorf(local.CodeUsage, "unknown policy %q", key).
-		WithHint("trust, auto-accept, auto-answer, receipts and retention can be set")
+		WithHint("the policies are trust, auto-accept, auto-answer, receipts and retention")
 }
 
 // parseSize parses a number of bytes with an optional unit.
@@ -82,7 +82,7 @@ func parseSize(s string) (uint64, error) {
 			return n << u.shift, nil
 		}
 	}
-	return 0, fmt.Errorf("%q is not a size such as 10MiB", s)
+	return 0, fmt.Errorf("%q is not a size (example: 10MiB)", s)
 }
 
 // parseAge parses days ("30d") or a Go duration.
@@ -95,7 +95,7 @@ func parseAge(s string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil {
-		return 0, fmt.Errorf("%q is not a duration such as 30d", s)
+		return 0, fmt.Errorf("%q is not a duration (example: 30d)", s)
 	}
 	return d, nil
 }

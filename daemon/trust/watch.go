@@ -170,7 +170,7 @@ func (t *Trust) forkClaimed(tx *store.Tx, account store.AccountID, peer store.Pe
 	}
 	return false, t.notify(tx, account, addr, local.Identity{
 		Change: local.ChangeMismatch, Fingerprint: pin,
-		Text: "a message names another list of devices than the server has shown here; the list known first is kept",
+		Text: "a message names a different device list than the server has shown; the list known first is kept",
 	})
 }
 
@@ -194,7 +194,7 @@ func (t *Trust) Rechecked(tx *store.Tx, account store.AccountID, peer store.Peer
 		}
 		return false, t.notify(tx, account, addr, local.Identity{
 			Change: local.ChangeWithheld, Fingerprint: pin,
-			Text: fmt.Sprintf("a message names version %d of the list of devices, and the server shows version %d: it withholds the newer one, or the message lies", ref.Version, m.Version),
+			Text: fmt.Sprintf("a message names version %d of the device list, but the server shows version %d: either the server withholds the newer one, or the message is wrong", ref.Version, m.Version),
 		})
 	}
 	if _, err := t.forkClaimed(tx, account, peer, addr, ref, pin, now); err != nil || !m.Stale(now) {
@@ -206,7 +206,7 @@ func (t *Trust) Rechecked(tx *store.Tx, account store.AccountID, peer store.Peer
 	}
 	return true, t.notify(tx, account, addr, local.Identity{
 		Change: local.ChangeStale, Fingerprint: pin,
-		Text: "the list of devices was last confirmed on " + m.Time.UTC().Format(time.DateOnly) +
+		Text: "the device list was last confirmed on " + m.Time.UTC().Format(time.DateOnly) +
 			": the primary device was away since, or the server withholds a newer list",
 	})
 }
