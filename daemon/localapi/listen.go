@@ -99,7 +99,7 @@ func prepareDir(dir string) error {
 		return fmt.Errorf("%s is not a directory", dir)
 	case !owned(info):
 		return fmt.Errorf("directory %s of the socket belongs to another user", dir)
-	case loose(info):
+	case openToOthers(info):
 		return fmt.Errorf("directory %s of the socket is open to other users (mode %04o); fix it with chmod 700", dir, info.Mode().Perm())
 	}
 	return nil

@@ -14,5 +14,5 @@ func owned(info fs.FileInfo) bool {
 	return ok && int(st.Uid) == os.Geteuid()
 }
 
-// loose reports whether a directory's mode grants access to other users.
-func loose(info fs.FileInfo) bool { return info.Mode().Perm()&^dirMode != 0 }
+// openToOthers reports whether a directory's mode grants access to other users.
+func openToOthers(info fs.FileInfo) bool { return info.Mode().Perm()&^dirMode != 0 }

@@ -83,7 +83,7 @@ func FuzzPackets(f *testing.F) {
 				Payload: data[1 : 1+n],
 			}, now)
 			if data[0]&0x80 != 0 {
-				st.lose()
+				st.markLost()
 			}
 			data = data[1+n:]
 			now = now.Add(20 * time.Millisecond)

@@ -198,7 +198,7 @@ func (st *stream) drain(now time.Time) {
 		}
 		if lost > 0 {
 			st.track.meter.lost(lost)
-			st.lose()
+			st.markLost()
 		}
 		st.packet(p, now)
 	}
@@ -213,8 +213,8 @@ func (st *stream) finish() {
 	st.release(now.Add(reportWait))
 }
 
-// lose marks that packets before the next one are missing.
-func (st *stream) lose() {
+// markLost marks that packets before the next one are missing.
+func (st *stream) markLost() {
 	st.broken = true
 	if st.codec != Opus {
 		st.needKey = true

@@ -153,7 +153,7 @@ func openPath(kind Kind, path string, o SourceOptions) (Source, error) {
 		}
 		s, err := newStreamSource(kind, o, false, f, func() (io.ReadCloser, error) { return f, nil })
 		if err == nil {
-			err = s.look(f) // before the call rings
+			err = s.checkFile(f) // before the call rings
 		}
 		if err == nil {
 			err = s.prepare()
@@ -166,15 +166,15 @@ func openPath(kind Kind, path string, o SourceOptions) (Source, error) {
 	return nil, fmt.Errorf("neither a file nor a FIFO: %w", ErrUnsupported)
 }
 
-// lookAt bounds how much of a file is checked before a call, in bytes: hours of sound,
+// checkLimit bounds how much of a file is checked before a call, in bytes: hours of sound,
 // minutes of video.
-const lookAt = 64 << 20
+const checkLimit = 64 << 20
 
-// look checks a file by reading it, and seeks back to its start. It fails with [ErrFormat]
+// checkFile checks a file by reading it, and seeks back to its start. It fails with [ErrFormat]
 // if the file is damaged, truncated or empty, or cannot be sent.
-func (s *streamSource) look(f *os.File) error {
-	limited := &io.LimitedReader{R: f, N: lookAt}
-	err := s.lookThrough(limited)
+func (s *streamSource) checkFile(f *os.File) error {
+	limited := &io.LimitedReader{R: f, N: checkLimit}
+	err := s.readThrough(limited)
 	if limited.N <= 0 && (errors.Is(err, io.ErrUnexpectedEOF) || err == nil) {
 		err = nil // the check ended at its limit, not the file
 	}
@@ -188,7 +188,7 @@ func (s *streamSource) look(f *os.File) error {
 	return err
 }
 
-func (s *streamSource) lookThrough(r io.Reader) error {
+func (s *streamSource) readThrough(r io.Reader) error {
 	var next func() (Frame, error)
 	var err error
 	switch s.format {

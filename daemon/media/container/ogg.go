@@ -72,7 +72,7 @@ func (o *OggReader) link() error {
 		return fmt.Errorf("read Ogg tags (%w): %w", noEOF(err), ErrFormat)
 	}
 	if !bytes.HasPrefix(tags, []byte("OpusTags")) {
-		return fmt.Errorf("Ogg file without tags: %w", ErrFormat)
+		return fmt.Errorf("no tags in an Ogg file: %w", ErrFormat)
 	}
 	return nil
 }
