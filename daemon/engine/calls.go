@@ -151,8 +151,16 @@ func (e *Engine) SendCall(ctx context.Context, addr identity.Address, device *ke
 	return nil, local.Errorf(local.CodeUnreachable, "no device of %s can take calls at the moment", addr)
 }
 
+// sealedCall is a signal that is sealed for devices, or what must be asked first.
+type sealedCall struct {
+	need  *need
+	to    []key.DeviceID
+	out   []*wire.Outgoing
+	steps uint64
+}
+
 // sendCall seals and sends, or returns what must be asked first.
-func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]byte, plain []byte) (sent []key.DeviceID, n *need, err error) {
+func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]byte, plain []byte) ([]key.DeviceID, *need, error) {
 	if !e.up || !e.loaded {
 		return nil, nil, e.Away()
 	}
@@ -160,58 +168,57 @@ func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]
 	if err != nil {
 		return nil, nil, err
 	}
-	var out []*wire.Outgoing
-	var steps uint64
-	err = e.update(func(tx *store.Tx) error {
-		sent, n, out = nil, nil, nil
-		to, err := e.callTarget(tx, addr)
-		if errors.Is(err, trust.ErrUnknownPeer) {
-			peer, err := tx.Peer(e.account, addr.String())
-			n = &need{peer: peer, user: addr.User, lookUp: true}
-			return err
-		}
-		if err != nil {
-			return err
-		}
-		peer, err := tx.FindPeer(e.account, addr.String())
-		if err != nil {
-			return err
-		}
-		b := &sealing{e: e, tx: tx, sessions: make(map[pairKey]bool)}
-		targets := slices.DeleteFunc(callDevices(e, peer, to), func(t sealTarget) bool { return device != nil && t.Device.ID != *device })
-		if n, err = b.lacking(targets, peer, addr.User); n != nil || err != nil {
-			return err
-		}
-		for _, t := range targets {
-			has, err := b.hasSession(peer, t.Device.ID)
-			if err != nil {
-				return err
-			}
-			if !has {
-				continue // the device has no keys for now
-			}
-			cipher, err := e.keys.Seal(tx, t.Target, ratchet.ClassOnline, id, plain, e.keyTime())
-			if err != nil {
-				return err
-			}
-			out = append(out, &wire.Outgoing{
-				MessageId: id[:], Class: wire.Class_CLASS_ONLINE, Recipient: addr.User, Device: t.Device.ID[:],
-				ManifestVersion: t.version, ExpiresMs: e.profileTime().Add(callSignalLife).UnixMilli(), Ciphertext: cipher,
-			})
-			sent = append(sent, t.Device.ID)
-		}
-		steps, err = tx.Steps(e.account)
-		return err
-	})
-	if err != nil || n != nil {
-		return nil, n, err
+	s, err := inTx(e, func(tx *store.Tx) (sealedCall, error) { return e.sealCall(tx, addr, device, id, plain) })
+	if err != nil || s.need != nil {
+		return nil, s.need, err
 	}
-	if len(out) == 0 {
+	if len(s.out) == 0 {
 		return nil, nil, local.Errorf(local.CodeUnreachable, "no device of %s can take calls at the moment", addr)
 	}
-	e.signals.sent(id, sent, call)
-	e.window.put(steps, out...)
-	return sent, nil, nil
+	e.signals.sent(id, s.to, call)
+	e.window.put(s.steps, s.out...)
+	return s.to, nil, nil
+}
+
+// sealCall seals a signal for a device of a contact, or for all.
+func (e *Engine) sealCall(tx *store.Tx, addr identity.Address, device *key.DeviceID, id store.MessageID, plain []byte) (s sealedCall, err error) {
+	to, err := e.callTarget(tx, addr)
+	if errors.Is(err, trust.ErrUnknownPeer) {
+		peer, err := tx.Peer(e.account, addr.String())
+		return sealedCall{need: &need{peer: peer, user: addr.User, lookUp: true}}, err
+	}
+	if err != nil {
+		return s, err
+	}
+	peer, err := tx.FindPeer(e.account, addr.String())
+	if err != nil {
+		return s, err
+	}
+	b := &sealing{e: e, tx: tx, sessions: make(map[pairKey]bool)}
+	targets := slices.DeleteFunc(callDevices(e, peer, to), func(t sealTarget) bool { return device != nil && t.Device.ID != *device })
+	if s.need, err = b.lacking(targets, peer, addr.User); s.need != nil || err != nil {
+		return s, err
+	}
+	for _, t := range targets {
+		has, err := b.hasSession(peer, t.Device.ID)
+		if err != nil {
+			return s, err
+		}
+		if !has {
+			continue // the device has no keys for now
+		}
+		cipher, err := e.keys.Seal(tx, t.Target, ratchet.ClassOnline, id, plain, e.keyTime())
+		if err != nil {
+			return s, err
+		}
+		s.out = append(s.out, &wire.Outgoing{
+			MessageId: id[:], Class: wire.Class_CLASS_ONLINE, Recipient: addr.User, Device: t.Device.ID[:],
+			ManifestVersion: t.version, ExpiresMs: e.profileTime().Add(callSignalLife).UnixMilli(), Ciphertext: cipher,
+		})
+		s.to = append(s.to, t.Device.ID)
+	}
+	s.steps, err = tx.Steps(e.account)
+	return s, err
 }
 
 func callDevices(e *Engine, peer store.PeerID, to trust.Target) []sealTarget {

@@ -105,26 +105,28 @@ func (e *Engine) launch(id store.MessageID, p *probe) error {
 	if !e.up {
 		return e.Away()
 	}
-	var ciphertext []byte
-	var steps, version uint64
-	err := e.store.View(e.work, func(tx *store.Tx) (err error) {
-		if _, version, err = e.trust.OwnDevices(tx, e.account); err != nil {
-			return err
+	type sealed struct {
+		steps, version      uint64
+		ciphertext, content []byte
+	}
+	s, err := inView(e.work, e, func(tx *store.Tx) (s sealed, err error) {
+		if _, s.version, err = e.trust.OwnDevices(tx, e.account); err != nil {
+			return s, err
 		}
-		if steps, err = tx.Steps(e.account); err != nil {
-			return err
+		if s.steps, err = tx.Steps(e.account); err != nil {
+			return s, err
 		}
-		ciphertext, p.content, err = e.keys.ProbeSeal(tx, e.account, id)
-		return err
+		s.ciphertext, s.content, err = e.keys.ProbeSeal(tx, e.account, id)
+		return s, err
 	})
 	if err != nil {
 		return err
 	}
 	e.probes[id] = p
-	p.sent = time.Now()
-	e.window.put(steps, &wire.Outgoing{
+	p.content, p.sent = s.content, time.Now()
+	e.window.put(s.steps, &wire.Outgoing{
 		MessageId: id[:], Class: wire.Class_CLASS_PROBE, Recipient: e.self.User, Device: e.device[:],
-		ManifestVersion: version, Ciphertext: ciphertext,
+		ManifestVersion: s.version, Ciphertext: s.ciphertext,
 	})
 	return nil
 }

@@ -102,12 +102,16 @@ func (e *Engine) resealAsked() error {
 		return nil
 	}
 	except, waiting := e.except()
-	var list []store.Envelope
-	var flights []*flight
-	err := e.update(func(tx *store.Tx) (err error) {
-		if list, err = tx.AskedEnvelopes(e.account, except, limit); err != nil {
-			return err
+	type resealed struct {
+		asked   int
+		flights []*flight
+	}
+	r, err := inTx(e, func(tx *store.Tx) (r resealed, err error) {
+		list, err := tx.AskedEnvelopes(e.account, except, limit)
+		if err != nil {
+			return r, err
 		}
+		r.asked = len(list)
 		for _, env := range list {
 			var f *flight
 			err := tx.Sub(func() (err error) {
@@ -115,32 +119,32 @@ func (e *Engine) resealAsked() error {
 				return err
 			})
 			if err != nil && store.Failed(err) {
-				return err
+				return r, err
 			}
 			if err != nil {
 				e.logger.Error("seal again", "message", history.IDText(env.ID), "error", err)
 			}
 			if f == nil || err != nil {
 				if err := tx.Unask(e.account, env.ID, env.Device); err != nil {
-					return err
+					return r, err
 				}
 				continue
 			}
-			flights = append(flights, f)
+			r.flights = append(r.flights, f)
 		}
-		return nil
+		return r, nil
 	})
 	if err != nil {
 		return err
 	}
-	e.window.addAll(flights)
+	e.window.addAll(r.flights)
 	switch {
-	case len(list) == limit:
+	case r.asked == limit:
 		e.at(taskReseal, 0)
 	case len(except) > 0 || waiting:
 		e.at(taskReseal, e.cfg.BackoffMax)
 	}
-	if len(flights) > 0 {
+	if len(r.flights) > 0 {
 		e.at(taskTransmit, 0)
 	}
 	return nil

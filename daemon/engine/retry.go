@@ -18,21 +18,24 @@ const maxRetryFactor = 256
 // one. The device that sealed a message is asked first, then in turn the other
 // devices of its account. A removed device is not asked.
 func (e *Engine) askAgain() error {
-	var list []store.Parked
-	devices := make(map[store.PeerID][]key.DeviceID)
-	err := e.store.View(e.work, func(tx *store.Tx) (err error) {
-		if list, err = tx.ParkedToAsk(e.account, e2e.MaxIDs); err != nil {
-			return err
+	type question struct {
+		list    []store.Parked
+		devices map[store.PeerID][]key.DeviceID // that may be asked
+	}
+	q, err := inView(e.work, e, func(tx *store.Tx) (q question, err error) {
+		q.devices = make(map[store.PeerID][]key.DeviceID)
+		if q.list, err = tx.ParkedToAsk(e.account, e2e.MaxIDs); err != nil {
+			return q, err
 		}
-		for _, p := range list {
-			if _, known := devices[p.Peer]; known {
+		for _, p := range q.list {
+			if _, known := q.devices[p.Peer]; known {
 				continue
 			}
-			if devices[p.Peer], err = e.askable(tx, p.Peer); err != nil {
-				return err
+			if q.devices[p.Peer], err = e.askable(tx, p.Peer); err != nil {
+				return q, err
 			}
 		}
-		return nil
+		return q, nil
 	})
 	if err != nil {
 		return err
@@ -41,7 +44,7 @@ func (e *Engine) askAgain() error {
 	// The wait is computed at each look, so it has no random part.
 	again := backoff.New(e.cfg.RetryEvery, e.cfg.RetryEvery*maxRetryFactor)
 	due := make(map[pairKey][]store.Parked)
-	for _, p := range list {
+	for _, p := range q.list {
 		wait := time.Duration(0)
 		if p.AskedMS > 0 {
 			wait = time.UnixMilli(p.AskedMS).Add(again.Interval(p.Asks - 1)).Sub(now)
@@ -50,7 +53,7 @@ func (e *Engine) askAgain() error {
 			e.at(taskAskAgain, wait)
 			continue
 		}
-		k := pairKey{peer: p.Peer, device: whomToAsk(p, devices[p.Peer])}
+		k := pairKey{peer: p.Peer, device: whomToAsk(p, q.devices[p.Peer])}
 		if len(due[k]) < e2e.MaxIDs {
 			due[k] = append(due[k], p)
 		} else {
@@ -104,29 +107,31 @@ func (e *Engine) askDevice(k pairKey, parked []store.Parked) error {
 	if !e.up {
 		return nil // Up makes it due
 	}
-	var rebuilt int64
-	var user string
-	var has bool
-	err := e.store.View(e.work, func(tx *store.Tx) (err error) {
-		if rebuilt, err = tx.Rebuilt(e.account, k.peer, k.device); err != nil {
-			return err
+	type session struct {
+		exists  bool
+		rebuilt int64 // when it was built anew for a request; Unix milliseconds, 0: never
+		user    string
+	}
+	s, err := inView(e.work, e, func(tx *store.Tx) (s session, err error) {
+		if s.rebuilt, err = tx.Rebuilt(e.account, k.peer, k.device); err != nil {
+			return s, err
 		}
-		if has, err = e.keys.HasSession(tx, e.account, k.peer, k.device); err != nil {
-			return err
+		if s.exists, err = e.keys.HasSession(tx, e.account, k.peer, k.device); err != nil {
+			return s, err
 		}
 		addr, err := e.address(tx, k.peer)
-		user = addr.User
-		return err
+		s.user = addr.User
+		return s, err
 	})
 	if err != nil {
 		return err
 	}
 	now := e.profileTime()
-	next := time.UnixMilli(rebuilt).Add(e.cfg.RebuildEvery).Sub(now)
+	next := time.UnixMilli(s.rebuilt).Add(e.cfg.RebuildEvery).Sub(now)
 	switch {
-	case rebuilt > 0 && next > 0 && has:
+	case s.rebuilt > 0 && next > 0 && s.exists:
 		return e.update(func(tx *store.Tx) error { return e.requestRetry(tx, k, parked) })
-	case rebuilt > 0 && next > 0:
+	case s.rebuilt > 0 && next > 0:
 		e.at(taskAskAgain, next)
 		return nil
 	}
@@ -139,7 +144,7 @@ func (e *Engine) askDevice(k pairKey, parked []store.Parked) error {
 		return err
 	}
 	p.busy = true
-	e.fetchBundles(need{peer: k.peer, user: user, bundles: []key.DeviceID{k.device}}, func(tx *store.Tx, started []key.DeviceID) error {
+	e.fetchBundles(need{peer: k.peer, user: s.user, bundles: []key.DeviceID{k.device}}, func(tx *store.Tx, started []key.DeviceID) error {
 		if len(started) == 0 {
 			tx.OnCommit(func() { e.at(taskAskAgain, e.cfg.NoKeysFor) })
 			return nil
