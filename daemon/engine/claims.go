@@ -134,7 +134,7 @@ func (e *Engine) compareManifest(tx *store.Tx, in *incoming) error {
 
 // recheck makes a look-up of a peer due.
 func (e *Engine) recheck(peer store.PeerID, addr identity.Address, ref ratchet.ManifestRef) {
-	e.at(taskClaims, e.asking.claims.add(peer, addr, ref, time.Now()))
+	e.schedule(taskClaims, e.asking.claims.add(peer, addr, ref, time.Now()))
 }
 
 // checkClaims starts the look-ups that are due. Without a connection they wait for
@@ -145,7 +145,7 @@ func (e *Engine) checkClaims() error {
 	}
 	list, wait := e.asking.claims.begin(time.Now())
 	if wait > 0 {
-		e.at(taskClaims, wait)
+		e.schedule(taskClaims, wait)
 	}
 	for _, peer := range list {
 		e.checkClaim(peer, e.asking.claims.due[peer])
@@ -180,7 +180,7 @@ func (e *Engine) checkClaim(peer store.PeerID, c *claim) {
 			e.logger.Info("look-up of a device manifest", "error", err)
 		}
 		if wait, again := e.asking.claims.failed(peer, time.Now()); again {
-			e.at(taskClaims, wait)
+			e.schedule(taskClaims, wait)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"secmsg/crypto/key"
@@ -38,13 +39,26 @@ func (s *status) reached(stage Stage) bool {
 	return s.contact && (stage < StageReplica || s.replica) && (stage < StageMail || s.mail)
 }
 
-// setStatus changes the status and wakes those who wait for a change.
-func (e *Engine) setStatus(change func(s *status)) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	change(&e.status)
-	close(e.status.changed)
-	e.status.changed = make(chan struct{})
+// connection is the status of the connections to the server. It may be read and
+// changed from any goroutine.
+type connection struct {
+	mu     sync.Mutex
+	status status // guarded by mu
+}
+
+func (c *connection) get() status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.status
+}
+
+// set changes the status and wakes those who wait for a change.
+func (c *connection) set(change func(s *status)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(&c.status)
+	close(c.status.changed)
+	c.status.changed = make(chan struct{})
 }
 
 // Connect waits until the connections have come as far as stage, for as long as
@@ -55,13 +69,9 @@ func (e *Engine) setStatus(change func(s *status)) {
 func (e *Engine) Connect(ctx context.Context, stage Stage) error {
 	late := time.NewTimer(e.cfg.DefaultWait)
 	defer late.Stop()
-	e.mu.Lock()
-	before := e.status.failures
-	e.mu.Unlock()
+	before := e.conn.get().failures
 	for tried := false; ; {
-		e.mu.Lock()
-		s := e.status
-		e.mu.Unlock()
+		s := e.conn.get()
 		switch {
 		case s.reached(stage):
 			return nil
@@ -88,16 +98,13 @@ func (e *Engine) Connect(ctx context.Context, stage Stage) error {
 // Tried reports whether an attempt to connect has ended since the engine began
 // or was resumed. Before that, nothing is known of the server.
 func (e *Engine) Tried() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.status.failures > 0
+	return e.conn.get().failures > 0
 }
 
 // Reached reports whether the connections have come as far as stage.
 func (e *Engine) Reached(stage Stage) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.status.reached(stage)
+	s := e.conn.get()
+	return s.reached(stage)
 }
 
 // Connected reports whether the contact connection stands.
@@ -113,15 +120,14 @@ func (e *Engine) Kick() {
 
 // Away says why there is no connection, or why it does not answer.
 func (e *Engine) Away() *local.Error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.status.suspended && e.status.stopped != nil {
-		return e.status.stopped
+	s := e.conn.get()
+	if s.suspended && s.stopped != nil {
+		return s.stopped
 	}
-	if e.status.err != nil {
-		return e.status.err
+	if s.err != nil {
+		return s.err
 	}
-	if e.status.contact {
+	if s.contact {
 		return local.Errorf(local.CodeUnreachable, "the server is slow: not all connections have been made yet")
 	}
 	return local.Errorf(local.CodeUnreachable, "the server cannot be reached yet: still connecting for the first time")
@@ -150,7 +156,7 @@ func (e *Engine) explain(out *local.SendResults) {
 }
 
 // CaughtUp implements link.Handler.
-func (e *Engine) CaughtUp() { e.setStatus(func(s *status) { s.mail = true }) }
+func (e *Engine) CaughtUp() { e.conn.set(func(s *status) { s.mail = true }) }
 
 // presenceKnown reports whether the server has told the presence of my contacts
 // on the present connection, or there are none; actor only.

@@ -64,7 +64,7 @@ func (e *Engine) dropSessions(tx *store.Tx, peer store.PeerID) (bool, error) {
 		}
 	}
 	if some {
-		tx.OnCommit(func() { e.at(taskPump, 0) })
+		tx.OnCommit(func() { e.schedule(taskPump, 0) })
 	}
 	return some, nil
 }

@@ -407,7 +407,7 @@ func (e *Engine) message(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	if err != nil {
 		return err
 	}
-	tx.OnCommit(func() { e.at(taskGaps, 0) })
+	tx.OnCommit(func() { e.schedule(taskGaps, 0) })
 	if request && contact {
 		return nil // the request was accepted before
 	}

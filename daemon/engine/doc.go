@@ -14,7 +14,7 @@
 //
 //  1. Engine.Submit checks the parameters and hands a job to the actor. While the
 //     profile is locked, Engine.queueLocked keeps the message aside instead.
-//  2. Engine.commit carries out the jobs that wait, in one transaction:
+//  2. actor.commit carries out the jobs that wait, in one transaction:
 //     Engine.queue writes the message and its event (history.AddOwn) and the
 //     outbox row (Engine.enqueue). The state is "queued"; the caller has its id.
 //  3. Engine.pump, while the contact connection is up and window.room is left,
@@ -40,7 +40,7 @@
 // # Inbound flow: an envelope for this device
 //
 //  1. The link calls Engine.Deliver with a batch, which joins a transaction with
-//     others (Engine.share).
+//     others (actor.share).
 //  2. Engine.receive handles one envelope: Engine.parse checks the header, and
 //     Engine.contain sets a savepoint, so that one bad envelope undoes nothing else.
 //     Notices of the server and probes end here.

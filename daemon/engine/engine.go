@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
-	"sync"
 	"time"
 
 	"secmsg/crypto/identity"
@@ -57,36 +55,26 @@ type Engine struct {
 	logger  *slog.Logger
 	now     func() time.Time
 	cfg     Config
-	// onFiles and onUp are as in Options, and never nil.
-	onFiles func()
-	onUp    func()
+	onFiles func() // as in Options, never nil
+	onUp    func() // as in Options, never nil
 
-	calls chan func()
-	jobs  jobs
-	sends jobs          // messages that users send; after the other jobs
-	quit  chan struct{} // closed when Run ends
-	wg    sync.WaitGroup
-	work  context.Context // ends with Run
+	*actor // the goroutine that owns everything below, and the ways into it
+	conn   connection
 
 	// owned by the actor
 	device    key.DeviceID
-	term      *term
 	selfPeer  store.PeerID
-	loaded    bool
+	loaded    bool          // the pending envelopes are in the window
 	up        bool          // the contact connection stands and the fence is confirmed
 	ready     chan struct{} // closed, and made anew, when up or loaded is set
-	window    *window
-	asking    *asking
-	presence  *presence
-	relations relations
-	upkeep    *upkeep
-	signals   *signals
-	probes    probes
-	waits     waits
-	tasks     map[task]time.Time
-
-	mu     sync.Mutex
-	status status // guarded by mu
+	window    *window       // sealed envelopes without a final answer
+	asking    *asking       // questions to the server about peers
+	presence  *presence     // what the server says about contacts
+	relations relations     // what the server must learn about contacts
+	upkeep    *upkeep       // prekeys, certificate, own manifest
+	signals   *signals      // of calls
+	probes    probes        // of status --check
+	waits     waits         // callers that wait for a message
 }
 
 // errStopped is a call to an engine that does not run.
@@ -97,15 +85,15 @@ func New(o Options) *Engine {
 	e := &Engine{
 		account: o.Account, self: o.Address, device: o.Device, store: o.Store, keys: o.Keyring, trust: o.Trust,
 		journal: o.Journal, link: o.Link, logger: o.Logger, now: o.Now, cfg: o.Config.withDefaults(),
-		calls: make(chan func()), jobs: newJobs(), sends: newJobs(), quit: make(chan struct{}),
 		ready: make(chan struct{}), presence: newPresence(), upkeep: newUpkeep(), signals: newSignals(o.Calls),
-		probes: make(probes), waits: make(waits), tasks: make(map[task]time.Time),
-		status: status{device: o.Device, changed: make(chan struct{})},
+		probes: make(probes), waits: make(waits),
 	}
+	e.conn.status = status{device: o.Device, changed: make(chan struct{})}
 	e.window, e.asking = newWindow(e.cfg), newAsking(e.cfg)
 	if e.logger == nil {
 		e.logger = slog.New(slog.DiscardHandler)
 	}
+	e.actor = newActor(e.store, e.logger)
 	if e.now == nil {
 		e.now = time.Now
 	}
@@ -121,7 +109,7 @@ func New(o Options) *Engine {
 		SafeName: o.SafeName, AutoAccept: e.cfg.AutoAccept,
 		Hooks: history.Hooks{
 			StateChanged: e.waits.tell, FilesChanged: e.onFiles, ReceiptOwed: e.receiptOwed,
-			FileExpires: func(d time.Duration) { e.at(taskFiles, d) },
+			FileExpires: func(d time.Duration) { e.schedule(taskFiles, d) },
 		},
 	})
 	return e
@@ -130,81 +118,12 @@ func New(o Options) *Engine {
 // SetLink sets the link, which needs the engine as its handler; before Run.
 func (e *Engine) SetLink(l Link) { e.link = l }
 
-// Run is the actor: it serves calls and runs what is due until ctx ends. An
-// Engine runs once.
+// Run serves the account until ctx ends. An Engine runs once.
 func (e *Engine) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	e.work = ctx
-	defer func() {
-		cancel()
-		close(e.quit)
-		e.jobs.end()
-		e.sends.end()
-		e.wg.Wait()
-	}()
-	e.beginTerm()
-	e.at(taskLoad, 0)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		timer.Reset(e.runDue(ctx))
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case f := <-e.calls:
-			f()
-		case <-e.jobs.wake:
-			e.commit()
-		case <-e.sends.wake:
-			e.commit()
-		case <-timer.C:
-		}
-	}
-}
-
-// do runs fn in the actor and returns its error. A panic in fn is an error.
-func (e *Engine) do(ctx context.Context, fn func() error) error {
-	result := make(chan error, 1)
-	call := func() { result <- e.guard(fn) }
-	select {
-	case e.calls <- call:
-		return <-result
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-e.quit:
-		return errStopped
-	}
-}
-
-// guard turns a panic into an error, so that one bad item does not end the daemon.
-func (e *Engine) guard(fn func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			e.logger.Error("panic in the engine", "value", v, "stack", string(debug.Stack()))
-			err = fmt.Errorf("engine: panic: %v", v)
-		}
-	}()
-	return fn()
-}
-
-// worker runs work, a request to the server, in a goroutine of the engine, and
-// then done in the actor. If the term ends first, done does not run.
-func (e *Engine) worker(work func(ctx context.Context), done func()) {
-	t := e.term
-	e.inTerm(t, func() {
-		work(t.ctx)
-		select {
-		case e.calls <- func() {
-			if t != e.term {
-				return
-			}
-			if err := e.guard(func() error { done(); return nil }); err != nil {
-				e.logger.Error("after a call to the server", "error", err)
-			}
-		}:
-		case <-t.ctx.Done():
-		}
-	})
+	return e.run(ctx, func() {
+		e.beginTerm()
+		e.schedule(taskLoad, 0)
+	}, e.runTask)
 }
 
 // profileTime is the clock of lifetimes.
@@ -212,17 +131,6 @@ func (e *Engine) profileTime() time.Time { return e.store.ProfileTime() }
 
 // keyTime is the clock of sessions, prekeys and manifests.
 func (e *Engine) keyTime() time.Time { return e.store.KeyTime() }
-
-// update runs a transaction of the actor.
-func (e *Engine) update(fn func(tx *store.Tx) error) error {
-	return e.store.Update(context.WithoutCancel(e.work), fn)
-}
-
-// updateParts is update for many parts, each of which is undone alone if it
-// fails. fn may run twice: what it changes outside the transaction must bear it.
-func (e *Engine) updateParts(fn func(tx *store.Tx) error) error {
-	return e.store.UpdateParts(context.WithoutCancel(e.work), fn)
-}
 
 // Wake tells that trust, contacts or the lock changed: held messages and
 // quarantined envelopes are looked at again, relations are pushed, and what a
@@ -240,7 +148,7 @@ func (e *Engine) Wake() {
 // wakeUp makes everything due that a change of trust may have released.
 func (e *Engine) wakeUp() {
 	for _, t := range []task{taskLoad, taskLocked, taskRelease, taskQuarantine, taskRelations, taskReceipts, taskSubscribe, taskPump, taskAccept} {
-		e.at(t, 0)
+		e.schedule(t, 0)
 	}
 }
 

@@ -110,9 +110,9 @@ func (e *Engine) expireFiles() error {
 	case err != nil:
 		return err
 	case x.more:
-		e.at(taskFiles, 0)
+		e.schedule(taskFiles, 0)
 	case x.next > 0:
-		e.at(taskFiles, max(time.UnixMilli(x.next).Sub(now), time.Millisecond))
+		e.schedule(taskFiles, max(time.UnixMilli(x.next).Sub(now), time.Millisecond))
 	}
 	return nil
 }

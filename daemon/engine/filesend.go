@@ -238,7 +238,7 @@ func (e *Engine) sendIfUploaded(tx *store.Tx, id store.MessageID) error {
 	if _, err := tx.Uploaded(e.account, id, body, expires); err != nil {
 		return err
 	}
-	tx.OnCommit(func() { e.at(taskPump, 0) })
+	tx.OnCommit(func() { e.schedule(taskPump, 0) })
 	return nil
 }
 

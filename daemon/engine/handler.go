@@ -32,7 +32,7 @@ func (e *Engine) StoreFence(ctx context.Context, value []byte) error {
 // Up implements link.Handler. With the contact connection everything that is
 // not answered is sent again, in order.
 func (e *Engine) Up(role wire.Role, serverTime time.Time) {
-	e.setStatus(func(s *status) {
+	e.conn.set(func(s *status) {
 		if role == wire.RoleContact {
 			s.contact, s.stopped = true, nil
 		} else {
@@ -59,7 +59,7 @@ func (e *Engine) Up(role wire.Role, serverTime time.Time) {
 		e.presence.connected()
 		e.asking.connected()
 		for _, t := range []task{taskPump, taskReceipts, taskAskAgain, taskReseal, taskRelations, taskSubscribe, taskUpkeep, taskClaims} {
-			e.at(t, 0)
+			e.schedule(t, 0)
 		}
 		return nil
 	})
@@ -70,7 +70,7 @@ func (e *Engine) Up(role wire.Role, serverTime time.Time) {
 
 // Down implements link.Handler.
 func (e *Engine) Down(role wire.Role, cause error) {
-	e.setStatus(func(s *status) {
+	e.conn.set(func(s *status) {
 		if role == wire.RoleContact {
 			s.contact = false
 		} else {
@@ -158,7 +158,7 @@ func (e *Engine) load() error {
 		}
 	})
 	if errors.Is(err, store.ErrLocked) {
-		e.at(taskLoad, idleWait) // Wake makes it due at unlock
+		e.schedule(taskLoad, idleWait) // Wake makes it due at unlock
 		return nil
 	}
 	if err != nil {
@@ -175,7 +175,7 @@ func (e *Engine) load() error {
 	e.announceReady()
 	for _, t := range order() {
 		if t != taskLoad {
-			e.at(t, 0)
+			e.schedule(t, 0)
 		}
 	}
 	return nil

@@ -85,7 +85,7 @@ func (e *Engine) moveLocked() error {
 		return len(list) == lockedBatch, nil
 	})
 	if more {
-		e.at(taskLocked, 0)
+		e.schedule(taskLocked, 0)
 	}
 	return err
 }

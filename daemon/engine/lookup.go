@@ -25,7 +25,7 @@ func (e *Engine) ask(n need) {
 		return
 	}
 	if d := time.Until(p.notBefore); d > 0 {
-		e.at(taskPump, d) // another's message needs it: a copy for an own device
+		e.schedule(taskPump, d) // another's message needs it: a copy for an own device
 		return
 	}
 	p.busy = true
@@ -74,7 +74,7 @@ func (e *Engine) fetchBundles(n need, then func(tx *store.Tx, started []key.Devi
 func (e *Engine) asked(n need, err error) {
 	p := e.asking.peer(n.peer)
 	p.busy = false
-	e.at(taskPump, 0)
+	e.schedule(taskPump, 0)
 	if err == nil {
 		p.ready()
 		return
@@ -156,7 +156,7 @@ func (e *Engine) admit(addr identity.Address, chain, manifests [][]byte) error {
 		err = refused
 	}
 	if err == nil {
-		e.at(taskPump, 0)
+		e.schedule(taskPump, 0)
 	}
 	return err
 }
@@ -203,8 +203,8 @@ func (e *Engine) devicesChanged(tx *store.Tx, peer store.PeerID) error {
 		return err
 	}
 	tx.OnCommit(func() {
-		e.at(taskAskAgain, 0)
-		e.at(taskPump, 0)
+		e.schedule(taskAskAgain, 0)
+		e.schedule(taskPump, 0)
 	})
 	if peer == e.selfPeer {
 		return nil

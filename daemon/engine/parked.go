@@ -53,7 +53,7 @@ func (e *Engine) park(tx *store.Tx, in *incoming, reason int) error {
 		return err
 	}
 	if reason == store.ParkedUndecryptable {
-		tx.OnCommit(func() { e.at(taskAskAgain, 0) })
+		tx.OnCommit(func() { e.schedule(taskAskAgain, 0) })
 	}
 	return nil
 }
@@ -143,7 +143,7 @@ func (e *Engine) openQuarantined() error {
 		return false, nil
 	})
 	if more {
-		e.at(taskQuarantine, 0)
+		e.schedule(taskQuarantine, 0)
 	}
 	return err
 }

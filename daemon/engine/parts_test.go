@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -158,5 +159,17 @@ func TestWaitsTellAll(t *testing.T) {
 	ws.unwatch(b)
 	if len(ws) != 0 {
 		t.Error("messages are remembered that nobody waits for")
+	}
+}
+
+// maxFields bounds the fields of the Engine. Every method of an object may touch all
+// of its fields, so that nobody can hold in mind what a long list of them allows.
+// State that belongs together is a type with methods and tests of its own; a new
+// field is a sign that one more is due.
+const maxFields = 28
+
+func TestEngineStaysSmall(t *testing.T) {
+	if n := reflect.TypeFor[Engine]().NumField(); n > maxFields {
+		t.Errorf("the Engine has %d fields, at most %d", n, maxFields)
 	}
 }

@@ -103,9 +103,9 @@ func (e *Engine) subscribe() error {
 		e.presence.end(set, epoch, failed)
 		switch {
 		case failed == nil:
-			e.at(taskSubscribe, 0) // contacts may have changed meanwhile
+			e.schedule(taskSubscribe, 0) // contacts may have changed meanwhile
 		case e.up:
-			e.at(taskSubscribe, e.cfg.BackoffMin)
+			e.schedule(taskSubscribe, e.cfg.BackoffMin)
 		}
 		if failed != nil {
 			e.logger.Debug("subscribe", "error", failed)
@@ -168,8 +168,8 @@ func (e *Engine) Presence(ctx context.Context, states []*wire.PresenceState) {
 		e.presence.told = e.window.epoch
 		e.announceReady()
 		if accepted {
-			e.at(taskRelease, 0)
-			e.at(taskReceipts, 0)
+			e.schedule(taskRelease, 0)
+			e.schedule(taskReceipts, 0)
 		}
 		return nil
 	})

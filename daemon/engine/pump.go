@@ -24,13 +24,13 @@ const reasonCodeNoKeys = 1000
 
 // later puts off a peer after a failure.
 func (e *Engine) later(p *peerState, wish time.Duration) {
-	e.at(taskPump, e.asking.failed(p, wish, time.Now()))
+	e.schedule(taskPump, e.asking.failed(p, wish, time.Now()))
 }
 
 // putOff tries a peer again after d.
 func (e *Engine) putOff(p *peerState, d time.Duration) {
 	p.notBefore = time.Now().Add(d)
-	e.at(taskPump, d)
+	e.schedule(taskPump, d)
 }
 
 // need is a question that the server must answer before a message can be sealed.
@@ -78,7 +78,7 @@ func (e *Engine) pump() error {
 		e.ask(n)
 	}
 	if cutOff(rows, limit) {
-		e.at(taskPump, 0)
+		e.schedule(taskPump, 0)
 	}
 	return e.transmit()
 }
@@ -102,7 +102,7 @@ func cutOff(rows []store.Outgoing, limit int) bool {
 func (e *Engine) except() (out []store.PeerID, backlog bool) {
 	out, wait := e.asking.except(time.Now())
 	if wait > 0 {
-		e.at(taskPump, wait)
+		e.schedule(taskPump, wait)
 	}
 	full := e.window.backlogged()
 	return append(out, full...), len(full) > 0

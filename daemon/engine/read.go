@@ -113,9 +113,7 @@ func (e *Engine) Outbox(ctx context.Context) (local.SendResults, error) {
 
 // Status describes the state of the account.
 func (e *Engine) Status(ctx context.Context) (local.AccountStatus, error) {
-	e.mu.Lock()
-	s := e.status
-	e.mu.Unlock()
+	s := e.conn.get()
 	out := local.AccountStatus{
 		Name: e.self.User, Address: e.self.String(), Device: s.device.String(), Contact: s.contact, Replica: s.replica,
 		Connected: s.contact && s.replica, Error: cmp.Or(s.stopped, s.err), ClockOffsetMS: s.offset.Milliseconds(),

@@ -18,8 +18,8 @@ import (
 // that the moment of a receipt tells little. Those that become due before the delay
 // is over share it, and share a receipt.
 func (e *Engine) receiptOwed() {
-	if _, due := e.tasks[taskReceipts]; !due {
-		e.at(taskReceipts, randomUpTo(e.cfg.ReceiptJitter))
+	if !e.scheduled(taskReceipts) {
+		e.schedule(taskReceipts, randomUpTo(e.cfg.ReceiptJitter))
 	}
 }
 
@@ -68,7 +68,7 @@ func (e *Engine) queueReceipts() error {
 		return more, nil
 	})
 	if more {
-		e.at(taskReceipts, 0)
+		e.schedule(taskReceipts, 0)
 	}
 	return err
 }

@@ -58,8 +58,8 @@ func (e *Engine) pushRelations() error {
 		if failed != nil {
 			e.logger.Info("push relations", "error", failed)
 		}
-		e.at(taskRelations, wait) // after a success at once, for changes that came meanwhile
-		e.at(taskSubscribe, 0)
+		e.schedule(taskRelations, wait) // after a success at once, for changes that came meanwhile
+		e.schedule(taskSubscribe, 0)
 	})
 	return nil
 }

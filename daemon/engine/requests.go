@@ -44,7 +44,7 @@ func (e *Engine) waitsForAcceptance(tx *store.Tx, o *store.Outgoing, p *peerStat
 	if age := e.profileTime().Sub(time.UnixMilli(o.CreatedMS)); age < requestPatience {
 		tx.OnCommit(func() {
 			p.notBefore = time.Now().Add(requestPatience - age)
-			e.at(taskPump, requestPatience-age)
+			e.schedule(taskPump, requestPatience-age)
 		})
 		return true, nil
 	}
@@ -94,7 +94,7 @@ func (e *Engine) release() error {
 		return err
 	}
 	e.window.addAll(flights)
-	e.at(taskPump, 0)
+	e.schedule(taskPump, 0)
 	return nil
 }
 

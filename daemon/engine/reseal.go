@@ -85,7 +85,7 @@ func (e *Engine) admitRetry(tx *store.Tx, id store.MessageID, from pairKey) (boo
 		return ok, nil
 	}
 	tx.OnUndo(undo)
-	tx.OnCommit(func() { e.at(taskReseal, 0) })
+	tx.OnCommit(func() { e.schedule(taskReseal, 0) })
 	return tx.AskEnvelope(e.account, id, from.device)
 }
 
@@ -93,12 +93,12 @@ func (e *Engine) admitRetry(tx *store.Tx, id store.MessageID, from pairKey) (boo
 // ciphertexts stay in the store until they are sent.
 func (e *Engine) resealAsked() error {
 	if !e.up || e.window.paused(time.Now()) {
-		e.at(taskReseal, e.cfg.BackoffMax)
+		e.schedule(taskReseal, e.cfg.BackoffMax)
 		return nil
 	}
 	limit := min(e.window.room(), perTx)
 	if limit <= 0 {
-		e.at(taskReseal, e.cfg.BackoffMin)
+		e.schedule(taskReseal, e.cfg.BackoffMin)
 		return nil
 	}
 	except, waiting := e.except()
@@ -140,12 +140,12 @@ func (e *Engine) resealAsked() error {
 	e.window.addAll(r.flights)
 	switch {
 	case r.asked == limit:
-		e.at(taskReseal, 0)
+		e.schedule(taskReseal, 0)
 	case len(except) > 0 || waiting:
-		e.at(taskReseal, e.cfg.BackoffMax)
+		e.schedule(taskReseal, e.cfg.BackoffMax)
 	}
 	if len(r.flights) > 0 {
-		e.at(taskTransmit, 0)
+		e.schedule(taskTransmit, 0)
 	}
 	return nil
 }

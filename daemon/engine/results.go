@@ -28,11 +28,11 @@ func (e *Engine) Results(_ context.Context, results []link.Result) {
 		if err != nil {
 			e.window.restart() // the envelopes on their way count as unanswered
 			e.window.pause = now.Add(failWait)
-			e.at(taskPump, failWait)
+			e.schedule(taskPump, failWait)
 			return
 		}
 		e.landAll(results, a, now)
-		e.at(taskTransmit, 0)
+		e.schedule(taskTransmit, 0)
 	})
 	if err != nil {
 		e.logger.Warn("answers of the relay", "error", err)
@@ -120,7 +120,7 @@ func (e *Engine) queueAgain(tx *store.Tx, id store.MessageID) error {
 	if err != nil || o.Phase == store.PhaseHeld || len(o.Device) > 0 {
 		return err
 	}
-	tx.OnCommit(func() { e.at(taskPump, 0) })
+	tx.OnCommit(func() { e.schedule(taskPump, 0) })
 	return tx.SetPhase(e.account, id, store.PhaseQueued, "")
 }
 
@@ -144,12 +144,12 @@ func (e *Engine) landAll(results []link.Result, a answers, now time.Time) {
 		}
 		wait, full := e.window.answer(r, now)
 		if wait > 0 {
-			e.at(taskTransmit, wait)
+			e.schedule(taskTransmit, wait)
 		}
 		if full == nil {
 			continue
 		}
-		e.at(taskPump, 0)
+		e.schedule(taskPump, 0)
 		if err := e.giveUp(full); err != nil {
 			e.logger.Warn("give up a full mailbox", "error", err)
 			full.full = false

@@ -50,14 +50,14 @@ func (e *Engine) askAgain() error {
 			wait = time.UnixMilli(p.AskedMS).Add(again.Interval(p.Asks - 1)).Sub(now)
 		}
 		if wait > 0 {
-			e.at(taskAskAgain, wait)
+			e.schedule(taskAskAgain, wait)
 			continue
 		}
 		k := pairKey{peer: p.Peer, device: whomToAsk(p, q.devices[p.Peer])}
 		if len(due[k]) < e2e.MaxIDs {
 			due[k] = append(due[k], p)
 		} else {
-			e.at(taskAskAgain, e.cfg.BackoffMin)
+			e.schedule(taskAskAgain, e.cfg.BackoffMin)
 		}
 	}
 	for k, parked := range due {
@@ -132,12 +132,12 @@ func (e *Engine) askDevice(k pairKey, parked []store.Parked) error {
 	case s.rebuilt > 0 && next > 0 && s.exists:
 		return e.update(func(tx *store.Tx) error { return e.requestRetry(tx, k, parked) })
 	case s.rebuilt > 0 && next > 0:
-		e.at(taskAskAgain, next)
+		e.schedule(taskAskAgain, next)
 		return nil
 	}
 	p := e.asking.peer(k.peer)
 	if p.busy || p.notBefore.After(time.Now()) {
-		e.at(taskAskAgain, e.cfg.BackoffMin)
+		e.schedule(taskAskAgain, e.cfg.BackoffMin)
 		return nil
 	}
 	if err := e.askedStranger(k.peer, parked); err != nil {
@@ -146,7 +146,7 @@ func (e *Engine) askDevice(k pairKey, parked []store.Parked) error {
 	p.busy = true
 	e.fetchBundles(need{peer: k.peer, user: s.user, bundles: []key.DeviceID{k.device}}, func(tx *store.Tx, started []key.DeviceID) error {
 		if len(started) == 0 {
-			tx.OnCommit(func() { e.at(taskAskAgain, e.cfg.NoKeysFor) })
+			tx.OnCommit(func() { e.schedule(taskAskAgain, e.cfg.NoKeysFor) })
 			return nil
 		}
 		if err := tx.SetRebuilt(e.account, k.peer, k.device, e.profileTime().UnixMilli()); err != nil {
@@ -154,7 +154,7 @@ func (e *Engine) askDevice(k pairKey, parked []store.Parked) error {
 		}
 		return e.requestRetry(tx, k, parked)
 	})
-	e.at(taskAskAgain, e.cfg.BackoffMax)
+	e.schedule(taskAskAgain, e.cfg.BackoffMax)
 	return nil
 }
 
@@ -202,6 +202,6 @@ func (e *Engine) requestRetry(tx *store.Tx, k pairKey, parked []store.Parked) er
 	if len(ids) == 0 {
 		return nil
 	}
-	tx.OnCommit(func() { e.at(taskAskAgain, e.cfg.RetryEvery) })
+	tx.OnCommit(func() { e.schedule(taskAskAgain, e.cfg.RetryEvery) })
 	return e.control(tx, k.peer, k.device[:], &e2e.Content{Kind: e2e.Kind_KIND_RETRY, Body: &e2e.Content_Retry{Retry: &e2e.Retry{MessageIds: ids}}})
 }

@@ -78,7 +78,7 @@ func (e *Engine) repairOrDelay(tx *store.Tx, o store.Outgoing, cause error) erro
 		tx.OnCommit(func() { e.later(e.asking.peer(o.Peer), 0) })
 		return nil
 	}
-	tx.OnCommit(func() { e.at(taskPump, 0) })
+	tx.OnCommit(func() { e.schedule(taskPump, 0) })
 	return nil
 }
 

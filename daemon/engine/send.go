@@ -302,10 +302,10 @@ func (e *Engine) queueOne(tx *store.Tx, id store.MessageID, p local.SendParams, 
 
 // contactAdded makes due what a new contact may release.
 func (e *Engine) contactAdded() {
-	e.at(taskRelations, 0)
-	e.at(taskReceipts, 0)
-	e.at(taskSubscribe, 0)
-	e.at(taskAccept, 0)
+	e.schedule(taskRelations, 0)
+	e.schedule(taskReceipts, 0)
+	e.schedule(taskSubscribe, 0)
+	e.schedule(taskAccept, 0)
 }
 
 // expiry returns when a message expires, in profile time.
@@ -339,8 +339,8 @@ func (e *Engine) enqueue(tx *store.Tx, o *store.Outgoing, c *e2e.Content) error 
 	}
 	expires := time.UnixMilli(o.ExpiresMS).Sub(e.profileTime())
 	tx.OnCommit(func() {
-		e.at(taskPump, 0)
-		e.at(taskExpire, expires)
+		e.schedule(taskPump, 0)
+		e.schedule(taskExpire, expires)
 	})
 	return nil
 }

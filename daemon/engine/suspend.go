@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"sync"
 
 	"secmsg/crypto/key"
 	"secmsg/rpc/local"
@@ -17,30 +16,10 @@ import (
 // A suspended engine still queues messages, shows history and expires what is
 // due. It seals and sends nothing, since there is no connection.
 
-// term is the time between two of these changes. Requests to the server belong
-// to the term in which they began, so that none of the old device is left when
-// its keys change.
-type term struct {
-	ctx context.Context // of requests to the server
-	end context.CancelFunc
-	wg  sync.WaitGroup // workers and the sender
-}
-
 // beginTerm starts a term with its sender; actor only.
 func (e *Engine) beginTerm() {
-	t := new(term)
-	t.ctx, t.end = context.WithCancel(e.work)
-	e.term = t
+	t := e.newTerm()
 	e.inTerm(t, func() { e.sendLoop(t.ctx) })
-}
-
-// inTerm runs f in a goroutine of the engine that its term waits for, too.
-func (e *Engine) inTerm(t *term, f func()) {
-	t.wg.Add(1)
-	e.wg.Go(func() {
-		defer t.wg.Done()
-		f()
-	})
 }
 
 // Suspend ends all requests to the server and forgets the state of the
@@ -49,7 +28,7 @@ func (e *Engine) inTerm(t *term, f func()) {
 // connection stands; nil: nothing is wrong yet.
 func (e *Engine) Suspend(ctx context.Context, reason *local.Error) error {
 	return e.nextTerm(ctx, func() {
-		e.setStatus(func(s *status) { s.suspended, s.stopped = true, reason })
+		e.conn.set(func(s *status) { s.suspended, s.stopped = true, reason })
 	})
 }
 
@@ -58,7 +37,7 @@ func (e *Engine) Suspend(ctx context.Context, reason *local.Error) error {
 func (e *Engine) Resume(ctx context.Context, device key.DeviceID) error {
 	return e.nextTerm(ctx, func() {
 		e.device = device
-		e.setStatus(func(s *status) {
+		e.conn.set(func(s *status) {
 			s.device, s.suspended, s.err, s.failures = device, false, nil, 0
 		})
 	})
@@ -66,9 +45,7 @@ func (e *Engine) Resume(ctx context.Context, device key.DeviceID) error {
 
 // Suspended returns the reason of the last Suspend, until a connection stands.
 func (e *Engine) Suspended() *local.Error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.status.stopped
+	return e.conn.get().stopped
 }
 
 // nextTerm ends the present term, waits for its workers, and begins the next one
@@ -81,7 +58,7 @@ func (e *Engine) nextTerm(ctx context.Context, change func()) error {
 		e.forgetDevice()
 		change()
 		e.beginTerm()
-		e.at(taskLoad, 0)
+		e.schedule(taskLoad, 0)
 		return nil
 	})
 	if err == nil {

@@ -50,9 +50,9 @@ func (e *Engine) expire() error {
 	e.window.dropMessages(x.gone)
 	switch {
 	case len(x.gone) == expireBatch:
-		e.at(taskExpire, 0)
+		e.schedule(taskExpire, 0)
 	case x.next > 0:
-		e.at(taskExpire, max(time.UnixMilli(x.next).Sub(now), time.Millisecond))
+		e.schedule(taskExpire, max(time.UnixMilli(x.next).Sub(now), time.Millisecond))
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func (e *Engine) tellGaps() error {
 		return err
 	}
 	if oldest > 0 {
-		e.at(taskGaps, max(time.UnixMilli(oldest).Add(e.cfg.GapAfter).Sub(now), time.Millisecond))
+		e.schedule(taskGaps, max(time.UnixMilli(oldest).Add(e.cfg.GapAfter).Sub(now), time.Millisecond))
 	}
 	return nil
 }
@@ -167,7 +167,7 @@ func (e *Engine) sweep() error {
 		}
 		return e.journal.Sweep(tx)
 	})
-	e.at(taskSweep, e.cfg.Sweep)
+	e.schedule(taskSweep, e.cfg.Sweep)
 	return err
 }
 

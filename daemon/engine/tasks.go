@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"time"
 )
 
@@ -36,43 +35,6 @@ const idleWait = time.Hour
 // for example.
 const failWait = 5 * time.Second
 
-// at makes a task due after d, unless it is due earlier.
-func (e *Engine) at(t task, d time.Duration) {
-	when := time.Now().Add(d)
-	if old, ok := e.tasks[t]; !ok || when.Before(old) {
-		e.tasks[t] = when
-	}
-}
-
-// runDue runs the tasks that are due and returns how long until the next one.
-func (e *Engine) runDue(ctx context.Context) time.Duration {
-	for ctx.Err() == nil {
-		t, when := e.nextTask()
-		if t == "" {
-			return idleWait
-		}
-		if d := time.Until(when); d > 0 {
-			return d
-		}
-		delete(e.tasks, t)
-		if err := e.guard(func() error { return e.run(t) }); err != nil {
-			e.logger.Warn("task failed", "task", string(t), "error", err)
-			e.at(t, failWait)
-		}
-		// Calls do not wait for a long row of tasks.
-		select {
-		case f := <-e.calls:
-			f()
-		case <-e.jobs.wake:
-			e.commit()
-		case <-e.sends.wake:
-			e.commit()
-		default:
-		}
-	}
-	return 0
-}
-
 // order is the order of tasks that are due at the same time: what is read and
 // released comes before what sends it.
 func order() []task {
@@ -80,30 +42,12 @@ func order() []task {
 		taskPump, taskTransmit, taskRelations, taskSubscribe, taskUpkeep, taskClaims, taskSweep, taskFiles, taskAccept}
 }
 
-// nextTask returns the task that is due first.
-func (e *Engine) nextTask() (task, time.Time) {
-	var first task
-	var at time.Time
-	now := time.Now()
-	for _, t := range order() {
-		when, ok := e.tasks[t]
-		if !ok {
-			continue
-		}
-		if !when.After(now) {
-			return t, when
-		}
-		if first == "" || when.Before(at) {
-			first, at = t, when
-		}
-	}
-	return first, at
-}
-
-func (e *Engine) run(t task) error {
+// runTask carries a task out. Before the engine has loaded its state, other tasks
+// than that wait.
+func (e *Engine) runTask(t task) error {
 	if !e.loaded && t != taskLoad {
-		e.at(taskLoad, 0)
-		e.at(t, failWait)
+		e.schedule(taskLoad, 0)
+		e.schedule(t, failWait)
 		return nil
 	}
 	switch t {

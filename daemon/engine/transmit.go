@@ -19,7 +19,7 @@ func (e *Engine) transmit() error {
 	}
 	list, wait := e.window.sendable(now)
 	if wait > 0 {
-		e.at(taskTransmit, wait)
+		e.schedule(taskTransmit, wait)
 	}
 	if len(list) == 0 {
 		return nil
@@ -157,7 +157,7 @@ func (e *Engine) refused(ctx context.Context, epoch uint64) {
 		if e.up && epoch == e.window.epoch {
 			e.window.restart()
 			e.window.pause = time.Now().Add(e.cfg.BackoffMin)
-			e.at(taskPump, e.cfg.BackoffMin)
+			e.schedule(taskPump, e.cfg.BackoffMin)
 		}
 		return nil
 	})

@@ -101,7 +101,7 @@ func (e *Engine) upkept(err error) {
 	if err != nil {
 		e.logger.Info("upkeep", "error", err)
 	}
-	e.at(taskUpkeep, e.upkeep.end(e.cfg, err))
+	e.schedule(taskUpkeep, e.upkeep.end(e.cfg, err))
 }
 
 // fillUp uploads the prekeys that the server lacks. The private halves are
@@ -137,7 +137,7 @@ const restockAfter = 30 * time.Minute
 
 // restock schedules a look at the prekeys after a peer used some.
 func (e *Engine) restock() {
-	e.at(taskUpkeep, restockAfter+randomUpTo(restockAfter))
+	e.schedule(taskUpkeep, restockAfter+randomUpTo(restockAfter))
 }
 
 func stockOf(c wire.PrekeyCount) keyring.Stock {

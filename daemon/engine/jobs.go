@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"cmp"
-	"errors"
 	"slices"
 	"sync"
 
@@ -60,23 +58,6 @@ func (q *jobs) withdraw(j *job) bool {
 	return len(q.list) < n
 }
 
-// share runs fn in a transaction that it may share with other jobs. Then after,
-// unless it is nil, runs in the actor with the result, if the engine has not
-// ended.
-func (e *Engine) share(fn func(tx *store.Tx) error, after func(err error)) error {
-	result := make(chan error, 1)
-	e.jobs.submit(&job{
-		tx: fn,
-		done: func(err error) {
-			if after != nil && !errors.Is(err, errStopped) {
-				after(err)
-			}
-			result <- err
-		},
-	})
-	return <-result
-}
-
 func (q *jobs) poke() {
 	select {
 	case q.wake <- struct{}{}:
@@ -106,44 +87,4 @@ func (q *jobs) end() {
 	for _, j := range list {
 		j.done(errStopped)
 	}
-}
-
-// commit runs the queued jobs.
-func (e *Engine) commit() {
-	_ = e.together(nil) // each job gets its own result
-}
-
-// together runs fn, unless it is nil, and the queued jobs in one transaction. A
-// part that fails is undone alone; only a failure of the store fails them all.
-// All of them may run twice; see updateParts. It returns the result of fn.
-func (e *Engine) together(fn func(tx *store.Tx) error) error {
-	group := append(e.jobs.take(maxGroup), e.sends.take(maxGroup)...)
-	if fn != nil { // before the others: it goes by what was read before them
-		group = slices.Insert(group, 0, &job{tx: fn, done: func(error) {}})
-	}
-	if len(group) == 0 {
-		return nil
-	}
-	errs := make([]error, len(group))
-	err := e.guard(func() error {
-		return e.updateParts(func(tx *store.Tx) error {
-			if len(group) == 1 {
-				return group[0].tx(tx)
-			}
-			for i, j := range group {
-				errs[i] = tx.Sub(func() error { return j.tx(tx) })
-				if store.EndsTx(errs[i]) {
-					return errs[i]
-				}
-			}
-			return nil
-		})
-	})
-	for i, j := range group {
-		failed := cmp.Or(err, errs[i])
-		if err := e.guard(func() error { j.done(failed); return nil }); err != nil {
-			e.logger.Error("after a transaction", "error", err)
-		}
-	}
-	return cmp.Or(err, errs[0]) // fn's, if there is one
 }
