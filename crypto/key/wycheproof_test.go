@@ -4,75 +4,29 @@ import (
 	"bytes"
 	"crypto/ecdh"
 	"crypto/mlkem/mlkemtest"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"os"
-	"path/filepath"
-	"slices"
 	"testing"
+
+	"secmsg/crypto/internal/wycheproof"
 )
 
-// vector has the fields of all the Wycheproof schemas that are read here.
+// vector has the fields of the files that are read here.
 type vector struct {
-	ID      int      `json:"tcId"`
-	Comment string   `json:"comment"`
-	Flags   []string `json:"flags"`
-	Result  string   `json:"result"`
+	wycheproof.Header
 
-	Public, Private, Shared hexBytes // X25519
-	Msg, Sig                hexBytes // Ed25519
-	Seed, EK, C, K, M       hexBytes // ML-KEM
-}
-
-func (v vector) has(flag string) bool { return slices.Contains(v.Flags, flag) }
-
-type group struct {
-	PublicKey struct {
-		PK hexBytes `json:"pk"`
-	} `json:"publicKey"`
-	Tests []vector `json:"tests"`
-}
-
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.DecodeString(string(text))
-	return err
-}
-
-// loadVectors reads a Wycheproof file and checks that all its tests are there.
-func loadVectors(t *testing.T, name string) []group {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join("..", "testdata", "wycheproof", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct {
-		NumberOfTests int     `json:"numberOfTests"`
-		TestGroups    []group `json:"testGroups"`
-	}
-	if err := json.Unmarshal(data, &file); err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	for _, g := range file.TestGroups {
-		n += len(g.Tests)
-	}
-	if n == 0 || n != file.NumberOfTests {
-		t.Fatalf("%s: %d tests, says %d", name, n, file.NumberOfTests)
-	}
-	return file.TestGroups
+	Public, Private, Shared wycheproof.Hex // X25519
+	Msg, Sig                wycheproof.Hex // Ed25519
+	Seed, EK, C, K, M       wycheproof.Hex // ML-KEM
 }
 
 // Our parser refuses what RFC 7748 lets pass: low order and non-canonical
 // coordinates. What it lets pass must give the shared secret of the vector.
 func TestWycheproofX25519(t *testing.T) {
 	agreed := 0
-	for _, g := range loadVectors(t, "x25519_test.json") {
+	for _, g := range wycheproof.Load[vector](t, "x25519_test.json") {
 		for _, v := range g.Tests {
 			pub, err := ParseExchangePublic(v.Public)
-			if v.has("NonCanonicalPublic") || v.has("LowOrderPublic") || v.has("ZeroSharedSecret") || v.Public[31]&0x80 != 0 {
+			if v.Has("NonCanonicalPublic") || v.Has("LowOrderPublic") || v.Has("ZeroSharedSecret") || v.Public[31]&0x80 != 0 {
 				if !errors.Is(err, ErrEncoding) && !errors.Is(err, ErrLowOrder) {
 					t.Errorf("%d (%s): parsed %x: %v", v.ID, v.Comment, v.Public, err)
 				}
@@ -116,7 +70,7 @@ func TestZeroSecretRefused(t *testing.T) {
 }
 
 func TestWycheproofEd25519(t *testing.T) {
-	for _, g := range loadVectors(t, "ed25519_test.json") {
+	for _, g := range wycheproof.Load[vector](t, "ed25519_test.json") {
 		pub, err := ParseSigningPublic(g.PublicKey.PK)
 		if err != nil {
 			t.Fatalf("public key %x: %v", g.PublicKey.PK, err)
@@ -130,7 +84,7 @@ func TestWycheproofEd25519(t *testing.T) {
 }
 
 func TestWycheproofMLKEM(t *testing.T) {
-	for _, g := range loadVectors(t, "mlkem_768_test.json") {
+	for _, g := range wycheproof.Load[vector](t, "mlkem_768_test.json") {
 		for _, v := range g.Tests {
 			secret, err := decapsulateVector(v)
 			if v.Result == "valid" {
@@ -156,7 +110,7 @@ func decapsulateVector(v vector) ([]byte, error) {
 }
 
 func TestWycheproofMLKEMKeygen(t *testing.T) {
-	for _, g := range loadVectors(t, "mlkem_768_keygen_seed_test.json") {
+	for _, g := range wycheproof.Load[vector](t, "mlkem_768_keygen_seed_test.json") {
 		for _, v := range g.Tests {
 			priv, err := ParseKEMSeed(v.Seed)
 			if err != nil || !bytes.Equal(priv.Public().Bytes(), v.EK) || !bytes.Equal(priv.Seed(), v.Seed) {
@@ -167,7 +121,7 @@ func TestWycheproofMLKEMKeygen(t *testing.T) {
 }
 
 func TestWycheproofMLKEMEncaps(t *testing.T) {
-	for _, g := range loadVectors(t, "mlkem_768_encaps_test.json") {
+	for _, g := range wycheproof.Load[vector](t, "mlkem_768_encaps_test.json") {
 		for _, v := range g.Tests {
 			pub, err := ParseKEMPublic(v.EK)
 			if v.Result != "valid" {

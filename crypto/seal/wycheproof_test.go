@@ -4,55 +4,29 @@ import (
 	"bytes"
 	"crypto/hkdf"
 	"crypto/sha512"
-	"encoding/hex"
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"secmsg/crypto/internal/wycheproof"
 )
 
+// vector has the fields of the files that are read here.
 type vector struct {
-	ID      int      `json:"tcId"`
-	Comment string   `json:"comment"`
-	Flags   []string `json:"flags"`
-	Result  string   `json:"result"`
+	wycheproof.Header
 
-	Key, IV, AAD, Msg, CT, Tag hexBytes // AEAD
-	IKM, Salt, Info, OKM       hexBytes // HKDF
+	Key, IV, AAD, Msg, CT, Tag wycheproof.Hex // AEAD
+	IKM, Salt, Info, OKM       wycheproof.Hex // HKDF
 	Size                       int
 }
 
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.DecodeString(string(text))
-	return err
-}
-
+// loadVectors reads the tests of all groups.
 func loadVectors(t *testing.T, name string) []vector {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("..", "testdata", "wycheproof", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct {
-		NumberOfTests int `json:"numberOfTests"`
-		TestGroups    []struct {
-			Tests []vector `json:"tests"`
-		} `json:"testGroups"`
-	}
-	if err := json.Unmarshal(data, &file); err != nil {
-		t.Fatal(err)
-	}
 	var all []vector
-	for _, g := range file.TestGroups {
+	for _, g := range wycheproof.Load[vector](t, name) {
 		all = append(all, g.Tests...)
-	}
-	if len(all) == 0 || len(all) != file.NumberOfTests {
-		t.Fatalf("%s: %d tests, says %d", name, len(all), file.NumberOfTests)
 	}
 	return all
 }
