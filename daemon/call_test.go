@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"secmsg/rpc/local"
+	"secmsg/scripts/poll"
 )
 
 // friends are two profiles that have added each other.
@@ -21,7 +22,7 @@ func (s *server) friends() (alice, bob *profile) {
 		check(s.t, err)
 	}
 	for p, name := range map[*profile]string{alice: "bob", bob: "alice"} {
-		eventually(s.t, "mutual", func() bool {
+		poll.Until(s.t, "mutual", func() bool {
 			list, err := p.client.Presence(s.t.Context(), local.PresenceParams{Peers: []string{name}})
 			return err == nil && len(list.Presence) == 1 && list.Presence[0].Online != nil && *list.Presence[0].Mutual && *list.Presence[0].Online
 		})
@@ -171,7 +172,7 @@ func TestCallIsNotIdle(t *testing.T) {
 	check(t, err)
 	waitEnd(t, end)
 	waitEnd(t, bobEnd)
-	eventually(t, "idle", func() bool { return alice.client.StopIfIdle(ctx) == nil })
+	poll.Until(t, "idle", func() bool { return alice.client.StopIfIdle(ctx) == nil })
 	check(t, <-alice.done)
 	alice.done <- nil // for the end of the test
 }
@@ -198,7 +199,7 @@ func TestCallRefused(t *testing.T) {
 	waitState(t, states, end, local.CallRinging, nil)
 	leave()
 	<-end
-	eventually(t, "a missed call", func() bool {
+	poll.Until(t, "a missed call", func() bool {
 		list, err := bob.client.ListCalls(ctx, local.CallListParams{})
 		return err == nil && len(list.Events) == 2 && list.Events[1].Call.Missed && list.Events[1].Call.Reason == local.CallCancelled
 	})
@@ -208,7 +209,7 @@ func TestCallRefused(t *testing.T) {
 	_, err = alice.client.StartCall(ctx, local.CallStartParams{Peer: "bob", CallMedia: local.CallMedia{AudioIn: "relative.ogg"}}, local.CallStreams{}, nil)
 	wantCode(t, err, local.CodeUsage)
 	bob.stop()
-	eventually(t, "bob is away", func() bool {
+	poll.Until(t, "bob is away", func() bool {
 		list, err := alice.client.Presence(ctx, local.PresenceParams{Peers: []string{"bob"}})
 		return err == nil && len(list.Presence) == 1 && list.Presence[0].Online != nil && !*list.Presence[0].Online
 	})

@@ -12,6 +12,7 @@ import (
 
 	"secmsg/daemon"
 	"secmsg/rpc/local"
+	"secmsg/scripts/poll"
 )
 
 // TestTwoDaemons is G10 and fault 19: one wins, the other names it.
@@ -40,7 +41,7 @@ func TestManyDaemons(t *testing.T) {
 		wantCode(t, <-lost, local.CodeInUse)
 	}
 	var c *local.Client
-	eventually(t, "one daemon listens", func() (ok bool) {
+	poll.Until(t, "one daemon listens", func() (ok bool) {
 		var err error
 		c, err = local.Dial(t.Context(), p.target())
 		return err == nil
@@ -216,7 +217,7 @@ func TestLockedProfile(t *testing.T) {
 	p.connected()
 	_, err = bob.client.AddContact(t.Context(), local.PeerParams{Peer: "alice"})
 	check(t, err)
-	eventually(t, "bob has both messages", func() bool {
+	poll.Until(t, "bob has both messages", func() bool {
 		return slices.Equal(bob.texts("alice"), []string{"hello", "queued while locked"})
 	})
 	// A passphrase file opens it at start.
@@ -272,7 +273,7 @@ func TestOldCopy(t *testing.T) {
 	}
 	// The other copy, started now, is off for good.
 	alice.run()
-	eventually(t, "the replaced copy says so", func() bool {
+	poll.Until(t, "the replaced copy says so", func() bool {
 		st := alice.status()
 		return !st.Connected && st.Error != nil && st.Error.Code == local.CodeRefused
 	})
@@ -292,7 +293,7 @@ func TestClone(t *testing.T) {
 	alice.connected()
 	device := alice.status().Device
 	clone.run()
-	eventually(t, "the clone stops and says why", func() bool {
+	poll.Until(t, "the clone stops and says why", func() bool {
 		e := clone.status().Error
 		return e != nil && e.Code == local.CodeRefused && strings.Contains(e.Message, "another copy")
 	})
@@ -302,7 +303,7 @@ func TestClone(t *testing.T) {
 	alice.send("bob", "still me", "server")
 	_, err := bob.client.AddContact(t.Context(), local.PeerParams{Peer: "alice"})
 	check(t, err)
-	eventually(t, "the message arrives", func() bool { return len(bob.texts("alice")) == 1 })
+	poll.Until(t, "the message arrives", func() bool { return len(bob.texts("alice")) == 1 })
 	if n := clone.send("bob", "from the clone", "queued"); n.State != local.StateQueued {
 		t.Errorf("result %+v", n)
 	}
@@ -311,7 +312,7 @@ func TestClone(t *testing.T) {
 	clone.stop()
 	clone.run()
 	clone.connected()
-	eventually(t, "its queue leaves", func() bool { return slices.Contains(bob.texts("alice"), "from the clone") })
+	poll.Until(t, "its queue leaves", func() bool { return slices.Contains(bob.texts("alice"), "from the clone") })
 }
 
 func TestContactsOverTheSocket(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"secmsg/rpc/admin"
 	"secmsg/rpc/local"
+	"secmsg/scripts/poll"
 )
 
 // slowBack forwards connections and holds back what the server says, so that
@@ -95,7 +96,7 @@ func TestJoinAnswerLost(t *testing.T) {
 	c := admin.NewClient(filepath.Join(s.dir, "admin.sock"))
 	defer c.Close()
 	var made admin.User
-	eventually(t, "the server has made the account", func() bool {
+	poll.Until(t, "the server has made the account", func() bool {
 		var err error
 		made, err = c.User(t.Context(), "alice")
 		return err == nil

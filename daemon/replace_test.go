@@ -16,6 +16,7 @@ import (
 	"secmsg/daemon/store"
 	"secmsg/rpc/admin"
 	"secmsg/rpc/local"
+	"secmsg/scripts/poll"
 )
 
 // changeAccount changes the account's row of a stopped profile.
@@ -63,7 +64,7 @@ func TestReplacementWithoutServer(t *testing.T) {
 	alice.stop()
 	alice.changeAccount(func(a *store.Account) { a.Pending, a.Server = nil, s.address })
 	alice.run()
-	eventually(t, "the message leaves", func() bool { return slices.Equal(bob.texts("alice"), []string{"one", "two"}) })
+	poll.Until(t, "the message leaves", func() bool { return slices.Equal(bob.texts("alice"), []string{"one", "two"}) })
 }
 
 // backup copies the database of a stopped server, and restore puts the copy back.
@@ -103,11 +104,11 @@ func TestRevokedByTheServersWordAlone(t *testing.T) {
 		e := alice.status().Error
 		return e != nil && e.Cause == local.CauseRevoked
 	}
-	eventually(t, "the server calls the device removed", revoked)
+	poll.Until(t, "the server calls the device removed", revoked)
 	alice.send("bob", "two", "queued")
 	alice.stop()
 	alice.run()
-	eventually(t, "it is tried at the start", func() bool { // the account is not known any more
+	poll.Until(t, "it is tried at the start", func() bool { // the account is not known any more
 		e := alice.status().Error
 		return e != nil && e.Code == local.CodeRefused
 	})
@@ -118,11 +119,11 @@ func TestRevokedByTheServersWordAlone(t *testing.T) {
 	s.stop()
 	restore()
 	s.start()
-	eventually(t, "it is tried again without a start", func() bool { return alice.status().Connected })
+	poll.Until(t, "it is tried again without a start", func() bool { return alice.status().Connected })
 	if e := alice.status().Error; e != nil {
 		t.Errorf("connected, and %+v", e)
 	}
-	eventually(t, "what was sent meanwhile arrives", func() bool {
+	poll.Until(t, "what was sent meanwhile arrives", func() bool {
 		return slices.Equal(bob.texts("alice"), []string{"one", "two", "three"})
 	})
 }
@@ -169,7 +170,7 @@ func TestOlderManifestIsNotFollowed(t *testing.T) {
 	alice.connected()
 	alice.stop() // the copy's fence is an old one now
 	old.run()
-	eventually(t, "it says that the list is old", func() bool {
+	poll.Until(t, "it says that the list is old", func() bool {
 		e := old.status().Error
 		return e != nil && strings.Contains(e.Message, "outdated device list")
 	})

@@ -18,6 +18,7 @@ import (
 	"secmsg/daemon/store"
 	"secmsg/rpc/admin"
 	"secmsg/rpc/local"
+	"secmsg/scripts/poll"
 	"secmsg/serverd"
 )
 
@@ -116,7 +117,7 @@ func (p *profile) run() *local.Client {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel, p.done = cancel, make(chan error, 1)
 	go func() { p.done <- daemon.Run(ctx, p.cfg, slog.New(slog.DiscardHandler)) }()
-	eventually(p.t, "the daemon listens", func() bool {
+	poll.Until(p.t, "the daemon listens", func() bool {
 		select {
 		case err := <-p.done:
 			p.done <- err
@@ -171,7 +172,7 @@ func (p *profile) status() local.AccountStatus {
 
 func (p *profile) connected() {
 	p.t.Helper()
-	eventually(p.t, "both connections stand", func() bool { return p.status().Connected })
+	poll.Until(p.t, "both connections stand", func() bool { return p.status().Connected })
 }
 
 func (p *profile) send(to, text, wait string) local.SendResult {
@@ -224,20 +225,4 @@ func wantCode(t *testing.T, err error, code local.Code) *local.Error {
 		t.Fatalf("error %v, expected the code %s", err, code)
 	}
 	return e
-}
-
-// eventually polls a condition of another process or goroutine.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("not in time: %s", what)
-		}
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"secmsg/rpc/local"
+	"secmsg/scripts/poll"
 )
 
 // at returns the target for one socket.
@@ -51,7 +52,7 @@ func TestIdle(t *testing.T) {
 	refused("the backend is busy")
 	f.busy = ""
 	// The server notices the end of a connection a moment later.
-	eventually(t, func() bool { return asking.StopIfIdle(t.Context()) == nil })
+	poll.Until(t, "the daemon's state", func() bool { return asking.StopIfIdle(t.Context()) == nil })
 	<-f.stopped
 }
 

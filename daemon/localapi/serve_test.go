@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"secmsg/rpc/local"
+	"secmsg/scripts/poll"
 
 	"go.uber.org/goleak"
 )
@@ -119,7 +120,7 @@ func TestSubscriptionIsClosedWhenTheCallerLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = s.Close()
-	eventually(t, func() bool {
+	poll.Until(t, "the daemon's state", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return f.open == 0
@@ -203,19 +204,4 @@ func TestEndOfServeDoesNotWaitForSilentReaders(t *testing.T) {
 func isNoDaemon(err error) bool {
 	e, ok := errors.AsType[*local.Error](err)
 	return ok && e.Code == local.CodeNoDaemon
-}
-
-// eventually polls a condition set by another goroutine.
-func eventually(t *testing.T, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(5 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("did not come true")
-		}
-	}
 }

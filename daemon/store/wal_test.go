@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"secmsg/scripts/poll"
 )
 
 func walSize(t *testing.T, path string) int64 {
@@ -17,21 +19,6 @@ func walSize(t *testing.T, path string) int64 {
 		t.Fatal(err)
 	}
 	return info.Size()
-}
-
-// eventually polls until ok, or fails.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(15 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal(what)
-		}
-	}
 }
 
 func write(t *testing.T, s *Store) {
@@ -90,7 +77,7 @@ func TestCrashedWALIsTruncated(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	eventually(t, "the WAL of a crash is still there", func() bool { return walSize(t, crashed) == 0 })
+	poll.Until(t, "the WAL of a crash is still there", func() bool { return walSize(t, crashed) == 0 })
 }
 
 // A daemon that never rests truncates its WAL, too.
@@ -102,7 +89,7 @@ func TestBusyWALIsTruncated(t *testing.T) {
 	}
 	defer s.Close()
 	largest := int64(0)
-	eventually(t, "the WAL grows for ever", func() bool {
+	poll.Until(t, "the WAL grows for ever", func() bool {
 		until := time.Now().Add(15 * time.Millisecond)
 		for time.Now().Before(until) {
 			write(t, s)

@@ -29,8 +29,8 @@ func TestManifestRules(t *testing.T) {
 
 	// A12: only the identity key can sign a manifest; bob's key and the server's cannot.
 	ghost := alice.next(alice.device, phone)
-	m := identity.Manifest{Address: alice.addr, Version: 2, Previous: identity.ManifestHash(alice.manifest), Time: r.clock.now(),
-		Devices: []identity.Device{alice.device.entry(r.clock.now()), phone.entry(r.clock.now())}}
+	m := identity.Manifest{Address: alice.addr, Version: 2, Previous: identity.ManifestHash(alice.manifest), Time: r.clock.Now(),
+		Devices: []identity.Device{alice.device.entry(r.clock.Now()), phone.entry(r.clock.Now())}}
 	signed, err := m.Sign(bob.identity)
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestLinkingIsLimited(t *testing.T) {
 	want(t, "one too many", put(a, b, c), http.StatusTooManyRequests, wire.CodeRateLimited)
 	want(t, "dropping", put(), http.StatusNoContent, "")
 	want(t, "a manifest too many", put(), http.StatusTooManyRequests, wire.CodeRateLimited)
-	r.clock.advance(time.Hour)
+	r.clock.Advance(time.Hour)
 	token = alice.token(wire.RoleAPI)
 	want(t, "later", put(c), http.StatusNoContent, "")
 }
@@ -114,25 +114,25 @@ func TestCertificateIsRenewedWhenDue(t *testing.T) {
 		t.Helper()
 		var c wire.Certificate
 		want(t, "certificate", r.call("POST", "/v1/certificate", alice.token(wire.RoleAPI), nil, &c), http.StatusOK, "")
-		cert, err := identity.VerifyAccount(r.ca.Root(), c.Chain, alice.addr, r.clock.now())
+		cert, err := identity.VerifyAccount(r.ca.Root(), c.Chain, alice.addr, r.clock.Now())
 		if err != nil || cert.Key != alice.identity.Public() {
 			t.Fatalf("chain: %v", err)
 		}
 		return cert
 	}
 	first := read()
-	r.clock.advance(59 * 24 * time.Hour)
+	r.clock.Advance(59 * 24 * time.Hour)
 	if again := read(); !again.NotAfter.Equal(first.NotAfter) {
 		t.Error("renewed too early")
 	}
-	r.clock.advance(2 * 24 * time.Hour)
+	r.clock.Advance(2 * 24 * time.Hour)
 	if again := read(); !again.NotAfter.After(first.NotAfter) {
 		t.Error("not renewed")
 	}
 	if err := r.store.SetSuspended(t.Context(), "alice", true); err != nil {
 		t.Fatal(err)
 	}
-	r.clock.advance(3 * time.Second) // past the device cache
+	r.clock.Advance(3 * time.Second) // past the device cache
 	want(t, "suspended", r.call("POST", "/v1/tokens", "", alice.tokenRequest(alice.device, wire.RoleAPI), nil), http.StatusForbidden, wire.CodeSuspended)
 }
 
@@ -182,7 +182,7 @@ func TestPrekeyUploads(t *testing.T) {
 	up := alice.stock(2)
 	up.Steps = 17
 	want(t, "good", r.call("PUT", "/v1/prekeys", token, up, &n), http.StatusOK, "")
-	if n.OneTimeExchange != 2 || n.OneTimeKEM != 2 || n.SignedExpiresMS != r.clock.now().Add(identity.PrekeyLifetime).UnixMilli() || n.LastResortExpiresMS == 0 {
+	if n.OneTimeExchange != 2 || n.OneTimeKEM != 2 || n.SignedExpiresMS != r.clock.Now().Add(identity.PrekeyLifetime).UnixMilli() || n.LastResortExpiresMS == 0 {
 		t.Errorf("count %+v", n)
 	}
 	fence, err := r.store.Fence(t.Context(), alice.device.id())
@@ -224,12 +224,12 @@ func TestBundlesAreLimited(t *testing.T) {
 		seen[string(d.OneTimeExchange)], seen[string(d.KEMPrekey)] = true, true
 		for kind, raw := range map[identity.PrekeyKind][]byte{identity.SignedExchange: d.SignedPrekey} {
 			p, err := identity.ParsePrekey(raw)
-			if err != nil || p.Kind != kind || p.Verify(alice.device.signing.Public(), alice.device.id(), alice.addr, r.clock.now()) != nil {
+			if err != nil || p.Kind != kind || p.Verify(alice.device.signing.Public(), alice.device.id(), alice.addr, r.clock.Now()) != nil {
 				t.Errorf("%v: %v", kind, err)
 			}
 		}
 		kem, err := identity.ParsePrekey(d.KEMPrekey)
-		if err != nil || kem.Kind.OneTime() != (i < 4) || kem.Verify(alice.device.signing.Public(), alice.device.id(), alice.addr, r.clock.now()) != nil {
+		if err != nil || kem.Kind.OneTime() != (i < 4) || kem.Verify(alice.device.signing.Public(), alice.device.id(), alice.addr, r.clock.Now()) != nil {
 			t.Errorf("KEM of fetch %d: %v %v", i, kem.Kind, err)
 		}
 	}
@@ -238,7 +238,7 @@ func TestBundlesAreLimited(t *testing.T) {
 	if rep.header.Get("Retry-After") != "600" {
 		t.Errorf("Retry-After %q", rep.header.Get("Retry-After"))
 	}
-	r.clock.advance(10 * time.Minute)
+	r.clock.Advance(10 * time.Minute)
 	_, rep = fetch()
 	want(t, "ten minutes later", rep, http.StatusOK, "")
 	_, rep = fetch()
@@ -307,7 +307,7 @@ func TestLookupsAreLimited(t *testing.T) {
 	want(t, "by bundles", r.call("POST", "/v1/accounts/guess61/bundles", token, wire.BundlesRequest{}, nil), http.StatusTooManyRequests, wire.CodeRateLimited)
 	want(t, "by contacts", r.call("PUT", "/v1/contacts/guess62", token, wire.PutContact{Relation: wire.RelationBlocked}, nil), http.StatusTooManyRequests, wire.CodeRateLimited)
 	want(t, "a known name", r.call("GET", "/v1/accounts/bob", token, nil, nil), http.StatusOK, "")
-	r.clock.advance(25 * time.Hour)
+	r.clock.Advance(25 * time.Hour)
 	token = alice.token(wire.RoleAPI)
 	want(t, "a contact is never new", r.call("GET", "/v1/accounts/carol", token, nil, nil), http.StatusOK, "")
 	want(t, "oneself", r.call("GET", "/v1/accounts/alice", token, nil, nil), http.StatusOK, "")

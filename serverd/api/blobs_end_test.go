@@ -36,7 +36,7 @@ func TestBlobsOfDeletedAccount(t *testing.T) {
 	}
 	_, rep := bob.download(hers.id)
 	want(t, "download", rep, 404, wire.CodeNotFound)
-	r.clock.advance(3 * time.Second)
+	r.clock.Advance(3 * time.Second)
 	next := r.join("alice")
 	_, rep = next.download(his.id)
 	want(t, "the next of that name", rep, 404, wire.CodeNotFound)

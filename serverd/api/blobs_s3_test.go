@@ -148,7 +148,7 @@ func TestBlobAttacksInS3(t *testing.T) {
 		t.Errorf("%d uploads were taken, want %d", n, most)
 	}
 	// A month later nothing remains: no rows, no objects, no parts.
-	r.clock.advance(31 * 24 * time.Hour)
+	r.clock.Advance(31 * 24 * time.Hour)
 	alice.sweep()
 	u, err := r.store.BlobUsage(t.Context(), "alice")
 	if err != nil || u.Bytes != 0 || u.Blobs != 0 {
@@ -168,7 +168,7 @@ func TestBlobCompletionCutOffInS3(t *testing.T) {
 	for _, next := range []string{"state", "complete"} {
 		up := alice.upload("hello")
 		id, _ := blob.ParseID(up.id)
-		row, err := r.store.OwnBlob(t.Context(), id, "alice", r.clock.now())
+		row, err := r.store.OwnBlob(t.Context(), id, "alice", r.clock.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

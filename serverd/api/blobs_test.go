@@ -133,7 +133,7 @@ func TestBlobsBegunAreLimited(t *testing.T) {
 		t.Errorf("no time to wait: %v %s", rep.header, rep.body)
 	}
 	want(t, "somebody else", begin(bob), http.StatusOK, "")
-	r.clock.advance(time.Second)
+	r.clock.Advance(time.Second)
 	want(t, "later", begin(alice), http.StatusTooManyRequests, wire.CodeQuota)
 	_, rep := alice.complete(up, 5)
 	want(t, "complete", rep, http.StatusOK, "")
@@ -149,7 +149,7 @@ func TestBlobLife(t *testing.T) {
 	up := alice.upload("hello, world", "bob", "nobody")
 	var b wire.Blob
 	want(t, "state", r.call("GET", "/v1/blobs/"+up.id, alice.token(wire.RoleAPI), nil, &b), 200, "")
-	if b.Complete || b.Size != 12 || len(b.Parts) != 1 || b.Parts[0] != (wire.BlobPart{Number: 1, Size: 12, ETag: up.etag}) || b.ExpiresMS != r.clock.now().Add(24*time.Hour).UnixMilli() {
+	if b.Complete || b.Size != 12 || len(b.Parts) != 1 || b.Parts[0] != (wire.BlobPart{Number: 1, Size: 12, ETag: up.etag}) || b.ExpiresMS != r.clock.Now().Add(24*time.Hour).UnixMilli() {
 		t.Fatalf("%+v", b)
 	}
 	_, rep := bob.download(up.id)
@@ -158,7 +158,7 @@ func TestBlobLife(t *testing.T) {
 	want(t, "complete", rep, 200, "")
 	again, rep := alice.complete(up, 12)
 	want(t, "complete again", rep, 200, "")
-	if fmt.Sprint(first) != fmt.Sprint(again) || !first.Complete || first.Size != 12 || first.ExpiresMS != r.clock.now().Add(30*24*time.Hour).UnixMilli() {
+	if fmt.Sprint(first) != fmt.Sprint(again) || !first.Complete || first.Size != 12 || first.ExpiresMS != r.clock.Now().Add(30*24*time.Hour).UnixMilli() {
 		t.Fatalf("%+v, then %+v", first, again)
 	}
 	d, rep := bob.download(up.id)
@@ -202,7 +202,7 @@ func TestBlobLife(t *testing.T) {
 	want(t, "short", rep, 200, "")
 	d, rep = bob.download(short.ID)
 	want(t, "in time", rep, 200, "")
-	r.clock.advance(time.Second)
+	r.clock.Advance(time.Second)
 	_, rep = bob.download(short.ID)
 	want(t, "expired", rep, 404, wire.CodeNotFound)
 	want(t, "with an old ticket", r.data("GET", d.Ticket.URL, nil, 0), 403, wire.CodeTicket)
@@ -312,7 +312,7 @@ func TestBlobQuotaOnReservedBytes(t *testing.T) {
 			t.Errorf("%+v %v", u, err)
 		}
 		// A day later they are gone, and there is room again.
-		r.clock.advance(24 * time.Hour)
+		r.clock.Advance(24 * time.Hour)
 		alice.sweep()
 		if u, err := r.store.BlobUsage(t.Context(), "alice"); err != nil || u.Bytes != 0 || u.Blobs != 0 {
 			t.Errorf("%+v %v", u, err)
@@ -326,7 +326,7 @@ func (u *user) sweep() {
 	r := u.r
 	r.t.Helper()
 	for {
-		_, err := r.store.ExpireBlobs(r.t.Context(), r.clock.now(), 100)
+		_, err := r.store.ExpireBlobs(r.t.Context(), r.clock.Now(), 100)
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -516,7 +516,7 @@ func TestSignedURLs(t *testing.T) {
 	}
 	want(t, "origin", r.data("GET", d.Ticket.URL, nil, 0, "Origin", "https://evil.example"), 403, wire.CodeForbidden)
 	want(t, "good", r.data("GET", d.Ticket.URL, nil, 0), 200, "")
-	r.clock.advance(wire.BlobTicketLife)
+	r.clock.Advance(wire.BlobTicketLife)
 	want(t, "expired", r.data("GET", d.Ticket.URL, nil, 0), 403, wire.CodeTicket)
 	want(t, "expired put", r.data("PUT", list.Tickets[0].URL, strings.NewReader("hello"), 5), 403, wire.CodeTicket)
 	if log := r.log.String(); strings.Contains(log, "sig=") || strings.Contains(log, d.Ticket.URL) {

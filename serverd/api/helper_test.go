@@ -22,29 +22,12 @@ import (
 	"secmsg/serverd/api"
 	"secmsg/serverd/blob"
 	"secmsg/serverd/ca"
+	"secmsg/serverd/clock/clocktest"
 	"secmsg/serverd/limit"
 	"secmsg/serverd/store"
 )
 
 const domain = "chat.example.com"
-
-// clock is a settable wall clock.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
 
 // brokenStore is a store whose device and account rows can become unreadable.
 type brokenStore struct {
@@ -90,7 +73,7 @@ func (b *brokenStore) Device(ctx context.Context, id key.DeviceID) (store.Device
 // realm is an API over a real store and CA.
 type realm struct {
 	t         testing.TB
-	clock     *clock
+	clock     *clocktest.Clock
 	store     *brokenStore
 	ca        *ca.CA
 	api       *api.API
@@ -138,15 +121,15 @@ func newRealm(t testing.TB, limits api.Limits) *realm {
 func newBlobRealm(t testing.TB, limits api.Limits, blobs api.BlobOptions) *realm {
 	t.Helper()
 	r := &realm{
-		t: t, clock: &clock{t: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}, log: &syncBuffer{},
+		t: t, clock: clocktest.At(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)), log: &syncBuffer{},
 		contact: make(chan [2]string, 100), revoked: make(chan []key.DeviceID, 100),
 	}
 	dir := t.TempDir()
 	var err error
-	if r.fp, err = ca.Create(dir, domain, r.clock.now()); err != nil {
+	if r.fp, err = ca.Create(dir, domain, r.clock.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if r.ca, err = ca.Open(ca.Options{Dir: dir, Domain: domain, Entry: []string{domain + ":8443"}, Now: r.clock.now}); err != nil {
+	if r.ca, err = ca.Open(ca.Options{Dir: dir, Domain: domain, Entry: []string{domain + ":8443"}, Now: r.clock.Now}); err != nil {
 		t.Fatal(err)
 	}
 	st, err := store.Open(t.Context(), filepath.Join(dir, "server.db"), store.Options{})
@@ -161,7 +144,7 @@ func newBlobRealm(t testing.TB, limits api.Limits, blobs api.BlobOptions) *realm
 	r.store = &brokenStore{Store: st}
 	if r.blobs = blobs.Store; r.blobs == nil {
 		r.blobs, err = blob.OpenDisk(blob.DiskOptions{
-			Dir: filepath.Join(dir, "blobs"), Key: bytes.Repeat([]byte{9}, blob.KeySize), Now: r.clock.now, Stall: 5 * time.Second,
+			Dir: filepath.Join(dir, "blobs"), Key: bytes.Repeat([]byte{9}, blob.KeySize), Now: r.clock.Now, Stall: 5 * time.Second,
 			Allowed: func(ctx context.Context, account string) error { return r.api.MayTransfer(ctx, account) },
 		})
 		if err != nil {
@@ -199,7 +182,7 @@ func newBlobRealm(t testing.TB, limits api.Limits, blobs api.BlobOptions) *realm
 			}
 			return nil
 		},
-		Now: r.clock.now, Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Now: r.clock.Now, Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +267,7 @@ func (r *realm) invite(uses int, life time.Duration) (token []byte, id string) {
 	r.t.Helper()
 	tok := identity.NewInviteToken()
 	id = newDevice("").id().String()[:8]
-	err := r.store.CreateInvite(r.t.Context(), store.Invite{ID: id, TokenHash: tok.Hash(), Uses: uses, Created: r.clock.now(), Expires: r.clock.now().Add(life)})
+	err := r.store.CreateInvite(r.t.Context(), store.Invite{ID: id, TokenHash: tok.Hash(), Uses: uses, Created: r.clock.Now(), Expires: r.clock.Now().Add(life)})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -333,9 +316,9 @@ func (r *realm) newUser(name string) *user {
 
 func (u *user) sign(m identity.Manifest, devices ...device) []byte {
 	u.r.t.Helper()
-	m.Address, m.Time = u.addr, u.r.clock.now()
+	m.Address, m.Time = u.addr, u.r.clock.Now()
 	for _, d := range devices {
-		m.Devices = append(m.Devices, d.entry(u.r.clock.now()))
+		m.Devices = append(m.Devices, d.entry(u.r.clock.Now()))
 	}
 	signed, err := m.Sign(u.identity)
 	if err != nil {
@@ -407,7 +390,7 @@ func (u *user) tokenFor(d device, role wire.Role) string {
 // prekey makes a signed prekey of the user's device.
 func (u *user) prekey(kind identity.PrekeyKind, id uint32, life time.Duration) []byte {
 	u.r.t.Helper()
-	p := identity.Prekey{Kind: kind, ID: id, Expires: u.r.clock.now().Add(life)}
+	p := identity.Prekey{Kind: kind, ID: id, Expires: u.r.clock.Now().Add(life)}
 	if u.exchange.IsZero() {
 		u.kem, u.exchange = key.GenerateKEM().Public(), key.GenerateExchange().Public()
 	}

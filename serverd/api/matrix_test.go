@@ -76,7 +76,7 @@ func (r *realm) state(u *user) any {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	count, err := r.store.CountPrekeys(ctx, u.device.id(), r.clock.now())
+	count, err := r.store.CountPrekeys(ctx, u.device.id(), r.clock.Now())
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -123,11 +123,11 @@ func TestMatrix(t *testing.T) {
 	if err := r.store.DeleteAccount(t.Context(), "dave"); err != nil {
 		t.Fatal(err)
 	}
-	r.clock.advance(3 * time.Second) // past the cache, as after changes by another node
+	r.clock.Advance(3 * time.Second) // past the cache, as after changes by another node
 
 	claims := func(change func(jwt.MapClaims)) jwt.MapClaims {
 		c := jwt.MapClaims{
-			"account": "bob", "device": bob.device.id().String(), "role": "api", "iss": domain, "exp": r.clock.now().Add(time.Minute).Unix(),
+			"account": "bob", "device": bob.device.id().String(), "role": "api", "iss": domain, "exp": r.clock.Now().Add(time.Minute).Unix(),
 		}
 		if change != nil {
 			change(c)
@@ -149,7 +149,7 @@ func TestMatrix(t *testing.T) {
 		"revoked device":  {"Bearer " + revoked, 401, wire.CodeUnauthorized},
 		"deleted account": {"Bearer " + deletedToken, 401, wire.CodeUnauthorized},
 		"suspended":       {"Bearer " + suspendedToken, 403, wire.CodeSuspended},
-		"expired":         {"Bearer " + forge(t, jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["exp"] = r.clock.now().Add(-time.Second).Unix() })), 401, wire.CodeUnauthorized},
+		"expired":         {"Bearer " + forge(t, jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["exp"] = r.clock.Now().Add(-time.Second).Unix() })), 401, wire.CodeUnauthorized},
 		"no expiry":       {"Bearer " + forge(t, jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { delete(c, "exp") })), 401, wire.CodeUnauthorized},
 		"other realm":     {"Bearer " + forge(t, jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["iss"] = "elsewhere.example.com" })), 401, wire.CodeUnauthorized},
 		"other account":   {"Bearer " + forge(t, jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["account"] = "alice" })), 401, wire.CodeUnauthorized},

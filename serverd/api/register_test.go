@@ -19,12 +19,12 @@ func TestRegisterIsCertifiedAndIdempotent(t *testing.T) {
 	token, _ := r.invite(1, time.Hour)
 	var first, again wire.Registered
 	want(t, "first", r.call("POST", "/v1/accounts", "", u.registration(token), &first), http.StatusOK, "")
-	cert, err := identity.VerifyAccount(r.ca.Root(), first.Chain, u.addr, r.clock.now())
+	cert, err := identity.VerifyAccount(r.ca.Root(), first.Chain, u.addr, r.clock.Now())
 	if err != nil || cert.Key != u.identity.Public() || first.Address != "alice@"+domain {
 		t.Fatalf("chain: %v %v", cert, err)
 	}
 	// The answer was lost, and the invite has expired meanwhile.
-	r.clock.advance(2 * time.Hour)
+	r.clock.Advance(2 * time.Hour)
 	want(t, "again", r.call("POST", "/v1/accounts", "", u.registration(token), &again), http.StatusOK, "")
 	if !bytes.Equal(first.Chain[0], again.Chain[0]) {
 		t.Error("the second answer has another certificate")
@@ -50,7 +50,7 @@ func TestBadInvitesLookAlike(t *testing.T) {
 	if err := r.store.RevokeInvite(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	r.clock.advance(2 * time.Minute)
+	r.clock.Advance(2 * time.Minute)
 	var bodies []string
 	for name, token := range map[string][]byte{
 		"unknown": identity.NewInviteToken().Bytes(), "used": used, "expired": expired, "revoked": revoked,
@@ -117,7 +117,7 @@ func TestRegistrationIsLimited(t *testing.T) {
 		t.Errorf("Retry-After %q", rep.header.Get("Retry-After"))
 	}
 	want(t, "another site", guess("[2001:db8:0:1::1]:1"), http.StatusForbidden, wire.CodeInvite)
-	r.clock.advance(2 * time.Minute)
+	r.clock.Advance(2 * time.Minute)
 	want(t, "later", guess("[2001:db8::1]:1"), http.StatusForbidden, wire.CodeInvite)
 	want(t, "too soon", guess("[2001:db8::1]:1"), http.StatusTooManyRequests, wire.CodeRateLimited)
 }
@@ -185,7 +185,7 @@ func TestLoginTellsNothing(t *testing.T) {
 	req.Device = "not an id"
 	try("no id", req)
 	req = alice.tokenRequest(alice.device, wire.RoleAPI)
-	r.clock.advance(2 * time.Minute)
+	r.clock.Advance(2 * time.Minute)
 	try("old nonce", req)
 	req = alice.tokenRequest(alice.device, wire.RoleAPI)
 	want(t, "good", r.call("POST", "/v1/tokens", "", req, nil), http.StatusOK, "")
@@ -217,7 +217,7 @@ func TestLoginTakesAsLong(t *testing.T) {
 		for i, u := range []*user{alice, nobody} {
 			req := u.tokenRequest(u.device, wire.RoleAPI)
 			req.Signature[0] ^= 1
-			r.clock.advance(3 * time.Second) // past the device cache
+			r.clock.Advance(3 * time.Second) // past the device cache
 			hr := request("POST", "/v1/tokens", "", req)
 			start := time.Now()
 			r.do(hr)
@@ -237,16 +237,16 @@ func TestRealmStatement(t *testing.T) {
 	if err != nil || identity.RootFingerprint(root) != r.fp {
 		t.Fatalf("root: %v", err)
 	}
-	s, err := identity.VerifyStatement(root, realm.Issuing, realm.Statement, r.clock.now())
+	s, err := identity.VerifyStatement(root, realm.Issuing, realm.Statement, r.clock.Now())
 	if err != nil || s.Domain != domain || s.Expires.Sub(s.Issued) != 7*24*time.Hour {
 		t.Errorf("statement %+v: %v", s, err)
 	}
-	r.clock.advance(30 * 24 * time.Hour)
+	r.clock.Advance(30 * 24 * time.Hour)
 	want(t, "later", r.call("GET", "/v1/realm", "", nil, &realm), http.StatusOK, "")
-	if _, err := identity.VerifyStatement(root, realm.Issuing, realm.Statement, r.clock.now()); err != nil {
+	if _, err := identity.VerifyStatement(root, realm.Issuing, realm.Statement, r.clock.Now()); err != nil {
 		t.Errorf("a month later: %v", err)
 	}
-	if realm.TimeMS != r.clock.now().UnixMilli() {
+	if realm.TimeMS != r.clock.Now().UnixMilli() {
 		t.Error("wrong time")
 	}
 }

@@ -46,7 +46,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 		r.call("POST", "/v1/accounts", "", reg, nil)
 		r.call("GET", "/canarypath?canaryquery=1", tok.Token, nil, nil)
 		r.store.fail(true)
-		r.clock.advance(time.Minute)
+		r.clock.Advance(time.Minute)
 	}
 	r.store.fail(false)
 	log := r.log.String()
@@ -72,15 +72,15 @@ func TestFailsClosed(t *testing.T) {
 	r := newRealm(t, wide())
 	alice, bob := r.join("alice"), r.join("bob")
 	a, b := alice.token(wire.RoleAPI), bob.token(wire.RoleAPI)
-	r.clock.advance(3 * time.Second)
+	r.clock.Advance(3 * time.Second)
 	want(t, "alice", r.call("GET", "/v1/contacts", a, nil, nil), http.StatusOK, "")
-	r.clock.advance(7500 * time.Millisecond) // bob's row is over ten seconds old, alice's is not
+	r.clock.Advance(7500 * time.Millisecond) // bob's row is over ten seconds old, alice's is not
 	login := bob.tokenRequest(bob.device, wire.RoleAPI)
 	r.store.fail(true)
 	want(t, "alice in grace", r.call("GET", "/v1/contacts", a, nil, nil), http.StatusOK, "")
 	want(t, "bob", r.call("GET", "/v1/contacts", b, nil, nil), http.StatusServiceUnavailable, wire.CodeUnavailable)
 	want(t, "bob's login", r.call("POST", "/v1/tokens", "", login, nil), http.StatusServiceUnavailable, wire.CodeUnavailable)
-	r.clock.advance(3 * time.Second)
+	r.clock.Advance(3 * time.Second)
 	want(t, "alice after ten seconds", r.call("GET", "/v1/contacts", a, nil, nil), http.StatusServiceUnavailable, wire.CodeUnavailable)
 	if _, _, err := r.api.Verify(t.Context(), a, wire.RoleAPI); wire.CodeOf(err) != wire.CodeUnavailable {
 		t.Errorf("the relay is told %v", err)

@@ -24,7 +24,7 @@ func TestTurnCredentials(t *testing.T) {
 	rep := r.call("POST", "/v1/turn", token, nil, nil)
 	want(t, "a fourth", rep, http.StatusTooManyRequests, wire.CodeRateLimited)
 	want(t, "another account", r.call("POST", "/v1/turn", alice.token(wire.RoleAPI), nil, &got), http.StatusOK, "")
-	r.clock.advance(time.Minute)
+	r.clock.Advance(time.Minute)
 	r.noTurn.Store(true)
 	want(t, "no media server", r.call("POST", "/v1/turn", token, nil, nil), http.StatusServiceUnavailable, wire.CodeUnavailable)
 	if rep := r.call("GET", "/healthz", "", nil, nil); rep.status != 200 || !strings.HasPrefix(string(rep.body), "ok\nwarning: calls") {

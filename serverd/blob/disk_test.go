@@ -12,37 +12,20 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"secmsg/rpc/wire"
+	"secmsg/scripts/poll"
+	"secmsg/serverd/clock/clocktest"
 )
-
-// clock is a settable clock.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
 
 // openDisk opens a directory and serves it.
 func openDisk(t *testing.T, dir string, change func(*DiskOptions)) (backend, *Disk) {
 	t.Helper()
-	c := &clock{t: time.Unix(1_900_000_000, 0)}
-	opt := DiskOptions{Dir: dir, Key: bytes.Repeat([]byte{1}, KeySize), Now: c.now, Stall: 10 * time.Second}
+	c := clocktest.At(time.Unix(1_900_000_000, 0))
+	opt := DiskOptions{Dir: dir, Key: bytes.Repeat([]byte{1}, KeySize), Now: c.Now, Stall: 10 * time.Second}
 	if change != nil {
 		change(&opt)
 	}
@@ -53,7 +36,7 @@ func openDisk(t *testing.T, dir string, change func(*DiskOptions)) (backend, *Di
 		srv.Close()
 		must(t, d.Close())
 	})
-	return backend{Store: d, base: srv.URL, now: c.now, late: func() { c.advance(2 * time.Second) }}, d
+	return backend{Store: d, base: srv.URL, now: c.Now, late: func() { c.Advance(2 * time.Second) }}, d
 }
 
 func TestDisk(t *testing.T) {
@@ -134,7 +117,7 @@ func TestDiskNewerPut(t *testing.T) {
 	b, d := openDisk(t, t.TempDir(), func(o *DiskOptions) { o.Stall = time.Minute })
 	id, _ := b.create(t)
 	conn := b.halfPut(t, id)
-	poll(t, func() bool {
+	poll.Until(t, "the directory's state", func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return len(d.puts) == 1
@@ -179,8 +162,8 @@ func TestDiskStalledTransfers(t *testing.T) {
 		_, err = io.WriteString(conn, "GET "+get+" HTTP/1.1\r\nHost: x\r\n\r\n")
 		must(t, err)
 	}
-	poll(t, func() bool { return d.Counters()["gets"] == 2 })
-	poll(t, func() bool {
+	poll.Until(t, "the directory's state", func() bool { return d.Counters()["gets"] == 2 })
+	poll.Until(t, "the directory's state", func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return len(d.running) == 0
@@ -321,18 +304,6 @@ func fill(path string) error {
 		return errors.Join(err, f.Close())
 	}
 	return f.Close()
-}
-
-// poll waits until f is true.
-func poll(t *testing.T, f func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); !f(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatal("it does not come true")
-		}
-	}
 }
 
 func FuzzIndex(f *testing.F) {

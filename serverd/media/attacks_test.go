@@ -12,6 +12,7 @@ import (
 	"github.com/pion/stun/v4"
 	"github.com/pion/turn/v5"
 
+	"secmsg/scripts/poll"
 	"secmsg/serverd/limit"
 	"secmsg/serverd/media"
 )
@@ -77,7 +78,7 @@ func TestF6(t *testing.T) {
 			peer(netip.AddrPortFrom(netip.MustParseAddr(text), port)), attribute(stun.AttrData, []byte("evil")))
 		send(t, r.conn, string(m.Raw), r.to)
 	}
-	eventually(t, "the packets are refused", func() bool { return s.Counters()["dropped_peer"] >= 1 })
+	poll.Until(t, "the packets are refused", func() bool { return s.Counters()["dropped_peer"] >= 1 })
 	quietFor(t, victim)
 	if c := s.Counters(); c["packets_to_peers"] != 0 || c["refused_peers"] < int64(3*len(peers)) {
 		t.Errorf("%v", c)
@@ -145,11 +146,11 @@ func TestAllowedNetwork(t *testing.T) {
 func TestF8Credentials(t *testing.T) {
 	s, clock := server(t, nil)
 	good, password, expires := s.Mint("alice")
-	if expires.After(clock.now().Add(10*time.Minute)) || !expires.After(clock.now()) {
+	if expires.After(clock.Now().Add(10*time.Minute)) || !expires.After(clock.Now()) {
 		t.Errorf("good until %v", expires)
 	}
 	mint := func(secret string, life time.Duration) (string, string) {
-		u, p, _ := media.Mint([]byte(secret), "alice", clock.now(), life)
+		u, p, _ := media.Mint([]byte(secret), "alice", clock.Now(), life)
 		return u, p
 	}
 	replayed := strings.Replace(good, ":alice:", ":bob:", 1)
@@ -281,7 +282,7 @@ func TestF8ExpiryAtRuntime(t *testing.T) {
 	if code, _ := other.do(stun.MethodRefresh); code == 0 {
 		t.Error("other credentials of the account refresh the allocation")
 	}
-	clock.advance(11 * time.Minute)
+	clock.Advance(11 * time.Minute)
 	if code, _ := newRaw(t, s, username, password).do(stun.MethodAllocate, transport(17)); code != stun.CodeUnauthorized {
 		t.Errorf("allocate with expired credentials: %d", code)
 	}
@@ -291,7 +292,7 @@ func TestF8ExpiryAtRuntime(t *testing.T) {
 	if code, _ := r.do(stun.MethodCreatePermission, peer(netip.MustParseAddrPort("127.0.0.1:9"))); code != 0 {
 		t.Errorf("permission: %d", code)
 	}
-	clock.advance(24 * time.Hour)
+	clock.Advance(24 * time.Hour)
 	if code, _ := r.do(stun.MethodRefresh); code != stun.CodeUnauthorized {
 		t.Errorf("refresh after a day: %d", code)
 	}
@@ -307,14 +308,14 @@ func TestDrop(t *testing.T) {
 	}
 	bob := allocate(t, s, "udp", "bob")
 	s.Drop("alice")
-	eventually(t, "its allocation ends", func() bool { return s.Counters()["allocations"] == 1 })
+	poll.Until(t, "its allocation ends", func() bool { return s.Counters()["allocations"] == 1 })
 	if code, _ := r.do(stun.MethodRefresh); code != stun.CodeUnauthorized {
 		t.Errorf("refresh: %d", code)
 	}
 	if code, _ := newRaw(t, s, username, password).do(stun.MethodAllocate, transport(17)); code != stun.CodeUnauthorized {
 		t.Errorf("allocate: %d", code)
 	}
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	allocate(t, s, "udp", "alice")
 	_ = bob.Close()
 }
@@ -328,7 +329,7 @@ func TestDropShortLife(t *testing.T) {
 	if code, _ := newRaw(t, s, username, password).do(stun.MethodAllocate, transport(17)); code != stun.CodeUnauthorized {
 		t.Errorf("old ones: %d", code)
 	}
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	allocate(t, s, "udp", "alice")
 }
 
@@ -423,14 +424,14 @@ func TestSameClientTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	eventually(t, "the first is taken", func() bool { return s.Counters()["streams"] == 1 })
+	poll.Until(t, "the first is taken", func() bool { return s.Counters()["streams"] == 1 })
 	d.LocalAddr = first.LocalAddr()
 	second, err := d.Dial("tcp4", fmt.Sprint("127.0.0.2:", port))
 	if err != nil {
 		t.Skipf("SKIPPED: this system does not let a client have one port twice: %v", err)
 	}
 	defer second.Close()
-	eventually(t, "the second is refused", func() bool { return s.Counters()["refused_streams"] == 1 })
+	poll.Until(t, "the second is refused", func() bool { return s.Counters()["refused_streams"] == 1 })
 	if n := s.Counters()["streams"]; n != 1 {
 		t.Errorf("%d connections", n)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pion/stun/v4"
 
+	"secmsg/scripts/poll"
 	"secmsg/serverd/media"
 )
 
@@ -63,7 +64,7 @@ func coturnWith(t testing.TB, args ...string) string {
 		<-read
 		_ = cmd.Wait()
 	})
-	eventually(t, "coturn listens", func() bool {
+	poll.Until(t, "coturn listens", func() bool {
 		c, err := net.Dial("tcp4", to)
 		if err == nil {
 			_ = c.Close()
@@ -71,7 +72,7 @@ func coturnWith(t testing.TB, args ...string) string {
 		return err == nil
 	})
 	// coturn opens UDP last.
-	eventually(t, "coturn answers over UDP", func() bool {
+	poll.Until(t, "coturn answers over UDP", func() bool {
 		c, err := net.Dial("udp4", to)
 		if err != nil {
 			return false

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/pion/turn/v5"
 	"go.uber.org/goleak"
 
+	"secmsg/serverd/clock/clocktest"
 	"secmsg/serverd/media"
 )
 
@@ -26,29 +26,11 @@ const (
 	silence = 100 * time.Millisecond
 )
 
-// clock is a settable clock.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
-
 // server starts a server on loopback with a clock that stands still.
-func server(t testing.TB, change func(*media.Options)) (*media.Server, *clock) {
+func server(t testing.TB, change func(*media.Options)) (*media.Server, *clocktest.Clock) {
 	t.Helper()
-	c := &clock{t: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}
-	opt := media.Options{Realm: realm, Secret: []byte("secret"), Listen: "127.0.0.1:0", Loopback: true, Now: c.now}
+	c := clocktest.At(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC))
+	opt := media.Options{Realm: realm, Secret: []byte("secret"), Listen: "127.0.0.1:0", Loopback: true, Now: c.Now}
 	if change != nil {
 		change(&opt)
 	}
@@ -141,18 +123,6 @@ func send(t testing.TB, c net.PacketConn, text string, to net.Addr) {
 	t.Helper()
 	if _, err := c.WriteTo([]byte(text), to); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// eventually waits until f holds.
-func eventually(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(wait); !f(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v", what, wait)
-		}
 	}
 }
 

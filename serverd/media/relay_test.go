@@ -10,6 +10,7 @@ import (
 
 	"github.com/pion/stun/v4"
 
+	"secmsg/scripts/poll"
 	"secmsg/serverd/limit"
 	"secmsg/serverd/media"
 )
@@ -39,7 +40,7 @@ func TestEcho(t *testing.T) {
 			if err := relay.Close(); err != nil {
 				t.Error(err)
 			}
-			eventually(t, "the allocation ends", func() bool { return s.Counters()["allocations"] == 0 })
+			poll.Until(t, "the allocation ends", func() bool { return s.Counters()["allocations"] == 0 })
 		})
 	}
 }
@@ -55,7 +56,7 @@ func TestTwoRelayed(t *testing.T) {
 				t.Fatalf("relayed at %v", alice.LocalAddr())
 			}
 			send(t, bob, "open", alice.LocalAddr()) // gives bob a permission for alice
-			eventually(t, "both can send", func() bool {
+			poll.Until(t, "both can send", func() bool {
 				send(t, alice, "hello", bob.LocalAddr())
 				if err := bob.SetReadDeadline(time.Now().Add(silence)); err != nil {
 					t.Fatal(err)
@@ -107,7 +108,7 @@ func TestSelfTest(t *testing.T) {
 			if name == "full" {
 				left = 1
 			}
-			eventually(t, "the test's allocations end", func() bool { return s.Counters()["allocations"] == left })
+			poll.Until(t, "the test's allocations end", func() bool { return s.Counters()["allocations"] == left })
 		})
 	}
 }
@@ -180,7 +181,7 @@ func TestBandwidth(t *testing.T) {
 	text := strings.Repeat("x", 500-28) // plus the headers
 	count := func(name string, n int64) {
 		t.Helper()
-		eventually(t, fmt.Sprint(name, " is ", n), func() bool { return s.Counters()[name] == n })
+		poll.Until(t, fmt.Sprint(name, " is ", n), func() bool { return s.Counters()[name] == n })
 	}
 	for i := range 3 { // the burst is 2 s of 1000 bytes
 		send(t, first, text, peer.LocalAddr())
@@ -194,7 +195,7 @@ func TestBandwidth(t *testing.T) {
 	count("dropped_bandwidth", 2)
 	send(t, other, text, peer.LocalAddr())
 	count("packets_to_peers", 5)
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	send(t, peer, text, first.LocalAddr())
 	count("packets_from_peers", 1)
 	send(t, first, text, peer.LocalAddr())
@@ -216,7 +217,7 @@ func TestBandwidthOfHeaders(t *testing.T) {
 	for range 3 { // 2 s are the burst
 		send(t, relay, "", peer.LocalAddr())
 	}
-	eventually(t, "one packet too many", func() bool { return s.Counters()["dropped_bandwidth"] == 1 })
+	poll.Until(t, "one packet too many", func() bool { return s.Counters()["dropped_bandwidth"] == 1 })
 	if c := s.Counters(); c["packets_to_peers"] != 2 || c["bytes_to_peers"] != 0 {
 		t.Errorf("%v", c)
 	}
@@ -251,7 +252,7 @@ func TestStrangers(t *testing.T) {
 	for range 10 {
 		send(t, stranger, text, to)
 	}
-	eventually(t, "they are dropped", func() bool { return s.Counters()["dropped_strangers"] == 10 })
+	poll.Until(t, "they are dropped", func() bool { return s.Counters()["dropped_strangers"] == 10 })
 	send(t, named, text, to)
 	got, _ := receive(t, r.conn)
 	if !strings.Contains(got, text) {
@@ -332,7 +333,7 @@ func TestChannelEnds(t *testing.T) {
 	if code, _ := r.do(stun.MethodRefresh, lifetime(0)); code != 0 {
 		t.Fatalf("end: %d", code)
 	}
-	eventually(t, "it ends", func() bool { return s.Counters()["allocations"] == 0 })
+	poll.Until(t, "it ends", func() bool { return s.Counters()["allocations"] == 0 })
 	send(t, r.conn, "\x40\x01\x00\x04abcd", r.to)
 	send(t, other, "abcd", relay)
 	quietFor(t, other)
@@ -345,7 +346,7 @@ func TestStreamSmall(t *testing.T) {
 	relay, other := allocate(t, s, "tcp", "alice"), udp(t)
 	send(t, relay, "begin", other.LocalAddr()) // pion's client binds a channel meanwhile
 	_, from := receive(t, other)
-	eventually(t, "a channel", func() bool { // indications have more than 8 bytes in any case
+	poll.Until(t, "a channel", func() bool { // indications have more than 8 bytes in any case
 		send(t, relay, "a", other.LocalAddr())
 		got, _ := receive(t, other)
 		return got == "a"
@@ -380,7 +381,7 @@ func TestAmplification(t *testing.T) {
 	if n := s.Counters()["dropped_requests"]; n != 2 {
 		t.Errorf("%d dropped", n)
 	}
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	if code, _ := r.do(stun.MethodAllocate, transport(17)); code != 0 {
 		t.Errorf("allocate: %d", code)
 	}
@@ -422,7 +423,7 @@ func TestStreamBounds(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	eventually(t, "connections end", func() bool { return s.Counters()["streams"] == 0 })
+	poll.Until(t, "connections end", func() bool { return s.Counters()["streams"] == 0 })
 	var open []net.Conn
 	for range 66 {
 		c, err := net.Dial("tcp", s.Addr().String())
@@ -431,7 +432,7 @@ func TestStreamBounds(t *testing.T) {
 		}
 		open = append(open, c)
 	}
-	eventually(t, "the bound of an address", func() bool { return s.Counters()["refused_streams"] == 2 && s.Counters()["streams"] == 64 })
+	poll.Until(t, "the bound of an address", func() bool { return s.Counters()["refused_streams"] == 2 && s.Counters()["streams"] == 64 })
 	for _, c := range open {
 		_ = c.Close()
 	}

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"secmsg/rpc/wire"
+	"secmsg/scripts/poll"
 	"secmsg/serverd/store"
 )
 
@@ -234,7 +235,7 @@ func BenchmarkBareForward(b *testing.B) {
 			return nil
 		})
 	}
-	eventually(b, "all joined", func() bool { return s.joined.Load() == 2*benchPairs })
+	poll.Until(b, "all joined", func() bool { return s.joined.Load() == 2*benchPairs })
 	benchLoad(b, senders, receivers)
 }
 
@@ -281,7 +282,7 @@ func BenchmarkIdle(b *testing.B) {
 		for _, ws := range conns {
 			must(b, ws.Close())
 		}
-		eventually(b, "all gone", func() bool { return w.relay.Stats().Devices == 0 })
+		poll.Until(b, "all gone", func() bool { return w.relay.Stats().Devices == 0 })
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"secmsg/rpc/wire"
+	"secmsg/scripts/poll"
 )
 
 // client is one test connection. It reads only when a method asks for it.
@@ -155,7 +156,7 @@ func (w *world) online(d *testDevice) (contact, replica *client) {
 // direct waits until a device is in direct mode.
 func (w *world) direct(d *testDevice) {
 	w.t.Helper()
-	eventually(w.t, "direct mode", func() bool {
+	poll.Until(w.t, "direct mode", func() bool {
 		dev := w.relay.devices.peek(d.id)
 		if dev == nil {
 			return false

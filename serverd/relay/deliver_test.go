@@ -10,6 +10,7 @@ import (
 
 	"secmsg/crypto/key"
 	"secmsg/rpc/wire"
+	"secmsg/scripts/poll"
 	"secmsg/serverd/store"
 )
 
@@ -53,7 +54,7 @@ func TestHandoffBound(t *testing.T) {
 	// Each arrives once on this connection, although both are in the mailbox.
 	equal(t, "texts", br.texts(2), "slow second")
 	br.ack(2)
-	eventually(t, "mailbox drained", func() bool { return w.mailbox(bob) == 0 })
+	poll.Until(t, "mailbox drained", func() bool { return w.mailbox(bob) == 0 })
 	w.direct(bob)
 	ac.send(ac.envelope(bob, 3, "fast"))
 	equal(t, "texts", br.texts(1), "fast")
@@ -73,7 +74,7 @@ func TestTooMuchInFlight(t *testing.T) {
 	equal(t, "stored in order before the one too many", w.mailbox(bob), 4)
 	equal(t, "texts", br.texts(4), "a b c d")
 	br.ack(4)
-	eventually(t, "mailbox drained", func() bool { return w.mailbox(bob) == 0 })
+	poll.Until(t, "mailbox drained", func() bool { return w.mailbox(bob) == 0 })
 }
 
 func TestOfflineMailbox(t *testing.T) {
@@ -89,7 +90,7 @@ func TestOfflineMailbox(t *testing.T) {
 	equal(t, "backlog", backlog, 3)
 	equal(t, "texts", br.texts(3), "a b c")
 	br.ack(2)
-	eventually(t, "deletion", func() bool { return w.mailbox(bob) == 1 })
+	poll.Until(t, "deletion", func() bool { return w.mailbox(bob) == 1 })
 	must(t, br.ws.Close())
 	br, backlog = w.replica(bob)
 	equal(t, "backlog", backlog, 1)
@@ -116,7 +117,7 @@ func TestLostConnectionKeepsOrder(t *testing.T) {
 			}
 			next := w.connect(bob, wire.RoleReplica)
 			next.write(&wire.ReplicaClient{Frame: &wire.ReplicaClient_Open{Open: &wire.ReplicaOpen{Value: bob.fence, Protocol: 1}}})
-			eventually(t, "append", func() bool { return w.store.appending.Load() == 1 })
+			poll.Until(t, "append", func() bool { return w.store.appending.Load() == 1 })
 			ac.send(ac.envelope(bob, 5, "f"))
 			ac.noResultYet(1, 2, 3, 4, 5, 6)
 			release()
@@ -131,7 +132,7 @@ func TestLostConnectionKeepsOrder(t *testing.T) {
 				equal(t, "older connection", br.bye().GetReason(), wire.Reason_REASON_REPLACED)
 			}
 			next.ack(6)
-			eventually(t, "mailbox drained", func() bool { return w.mailbox(bob) == 0 })
+			poll.Until(t, "mailbox drained", func() bool { return w.mailbox(bob) == 0 })
 		})
 	}
 }
@@ -144,12 +145,12 @@ func TestAckDuringCommit(t *testing.T) {
 	defer release()
 	ac.send(ac.envelope(bob, 1, "x"))
 	equal(t, "texts", br.texts(1), "x")
-	eventually(t, "append", func() bool { return w.store.appending.Load() == 1 })
+	poll.Until(t, "append", func() bool { return w.store.appending.Load() == 1 })
 	br.ack(1)
 	equal(t, "result", ac.answer(1), "accepted")
 	release()
 	w.direct(bob)
-	eventually(t, "deletion", func() bool { return w.mailbox(bob) == 0 })
+	poll.Until(t, "deletion", func() bool { return w.mailbox(bob) == 0 })
 	// Nothing is delivered twice.
 	ac.send(ac.envelope(bob, 2, "y"))
 	equal(t, "texts", br.texts(1), "y")
@@ -158,7 +159,7 @@ func TestAckDuringCommit(t *testing.T) {
 func TestFailedDeleteDeliversNothingTwiceAtOnce(t *testing.T) {
 	w, _, bob, ac, br := pairOf(t, nil)
 	must(t, br.ws.Close())
-	eventually(t, "disconnect", func() bool { return w.relay.Stats().Replicas == 0 })
+	poll.Until(t, "disconnect", func() bool { return w.relay.Stats().Replicas == 0 })
 	equal(t, "offline", ac.say(bob, 1, "x"), "accepted")
 	w.store.failDelete.Store(true)
 	br, _ = w.replica(bob)
@@ -172,7 +173,7 @@ func TestFailedDeleteDeliversNothingTwiceAtOnce(t *testing.T) {
 	ac.send(ac.envelope(bob, 2, "y"))
 	equal(t, "texts", br.texts(1), "y")
 	w.store.failDelete.Store(false)
-	eventually(t, "deletion in the end", func() bool { return w.mailbox(bob) == 0 })
+	poll.Until(t, "deletion in the end", func() bool { return w.mailbox(bob) == 0 })
 }
 
 func TestFullDisk(t *testing.T) {
@@ -209,7 +210,7 @@ func TestGoBackN(t *testing.T) {
 	br, _ := w.replica(bob)
 	equal(t, "texts", br.texts(1), "a")
 	br.ack(1)
-	eventually(t, "deletion", func() bool { return w.mailbox(bob) == 0 })
+	poll.Until(t, "deletion", func() bool { return w.mailbox(bob) == 0 })
 	equal(t, "out of turn", ac.say(bob, 4, "c"), "order")
 	ac.send(ac.envelope(bob, 2, "b"))
 	equal(t, "texts", br.texts(1), "b")
@@ -228,7 +229,7 @@ func TestGoBackN(t *testing.T) {
 func TestGivenUpEnvelopeDoesNotBlockThePair(t *testing.T) {
 	w, _, bob, ac, br := pairOf(t, nil)
 	must(t, br.ws.Close())
-	eventually(t, "disconnect", func() bool { return w.relay.Stats().Replicas == 0 })
+	poll.Until(t, "disconnect", func() bool { return w.relay.Stats().Replicas == 0 })
 	w.store.failAppend.Store(true)
 	equal(t, "first", ac.say(bob, 1, "a"), "unavailable")
 	w.store.failAppend.Store(false)
@@ -376,7 +377,7 @@ func TestLargeBacklog(t *testing.T) {
 		}
 		br.ack(uint64(i))
 	}
-	eventually(t, "mailbox drained", func() bool { return w.mailbox(bob) == 0 })
+	poll.Until(t, "mailbox drained", func() bool { return w.mailbox(bob) == 0 })
 	w.direct(bob)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"secmsg/rpc/wire"
+	"secmsg/scripts/poll"
 )
 
 func TestFenceOpening(t *testing.T) {
@@ -39,7 +40,7 @@ func TestFenceOpening(t *testing.T) {
 	}
 	equal(t, "presence after stale copies", second.states(false, "y"), "y")
 	must(t, second.ws.Close())
-	eventually(t, "disconnect", func() bool { return w.relay.Stats().Contacts == 0 })
+	poll.Until(t, "disconnect", func() bool { return w.relay.Stats().Contacts == 0 })
 	stale := w.connect(alice, wire.RoleContact)
 	stale.fence(two, 10)
 	if text := stale.bye().GetText(); text == wire.ByeOtherCopy {
@@ -56,7 +57,7 @@ func TestFenceSteps(t *testing.T) {
 	alice.steps = 41
 	equal(t, "send", c.say(bob, 1, "x"), "accepted")
 	must(t, c.ws.Close())
-	eventually(t, "steps durable at disconnect", func() bool {
+	poll.Until(t, "steps durable at disconnect", func() bool {
 		f, err := w.store.Fence(context.Background(), alice.id)
 		return err == nil && f.Steps == 42
 	})
@@ -68,7 +69,7 @@ func TestFenceSteps(t *testing.T) {
 	alice.steps = 99
 	r.ack(0)
 	// A copy behind steps that only memory knows is refused, too.
-	eventually(t, "steps heard", func() bool {
+	poll.Until(t, "steps heard", func() bool {
 		d := w.relay.devices.peek(alice.id)
 		defer d.release()
 		d.mu.Lock()
@@ -104,7 +105,7 @@ func TestFenceTakeoverAfterSealing(t *testing.T) {
 	again.fence(alice.fence, alice.steps)
 	alice.fence = again.contactFrame().GetIssued().GetValue()
 	ar.ack(0)
-	eventually(t, "steps of the acknowledgement", func() bool {
+	poll.Until(t, "steps of the acknowledgement", func() bool {
 		d := w.relay.devices.peek(alice.id)
 		defer d.release()
 		d.mu.Lock()

@@ -46,21 +46,6 @@ func equal[T comparable](t testing.TB, what string, got, want T) {
 	}
 }
 
-// eventually polls until ok.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("did not happen: %s", what)
-		}
-	}
-}
-
 func random(n int) []byte {
 	b := make([]byte, n)
 	rand.Read(b)

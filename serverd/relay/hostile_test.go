@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"secmsg/rpc/wire"
+	"secmsg/scripts/poll"
 	"secmsg/serverd/store"
 )
 
@@ -196,7 +197,7 @@ func TestConnectAndClose(t *testing.T) {
 	w := newWorld(t, nil)
 	alice := w.account("alice")
 	settle := func() int {
-		eventually(t, "all connections gone", func() bool {
+		poll.Until(t, "all connections gone", func() bool {
 			s := w.relay.Stats()
 			return s.Contacts+s.Replicas+s.Devices == 0
 		})
@@ -206,7 +207,7 @@ func TestConnectAndClose(t *testing.T) {
 	round := func(n int) {
 		for i := range n {
 			var ws *websocket.Conn
-			eventually(t, "room for one more connection of the device", func() (ok bool) {
+			poll.Until(t, "room for one more connection of the device", func() (ok bool) {
 				var err error
 				ws, err = w.dial(alice, []wire.Role{wire.RoleContact, wire.RoleReplica}[i%2])
 				return err == nil
@@ -220,7 +221,7 @@ func TestConnectAndClose(t *testing.T) {
 	round(20)
 	base := settle()
 	round(2000)
-	eventually(t, "goroutines back to the baseline", func() bool { return settle() <= base+5 })
+	poll.Until(t, "goroutines back to the baseline", func() bool { return settle() <= base+5 })
 }
 
 func TestKeepAlive(t *testing.T) {
@@ -238,7 +239,7 @@ func TestKeepAlive(t *testing.T) {
 		_, _, err := bc.ws.ReadMessage()
 		closed <- err
 	}()
-	eventually(t, "the silent one is closed", func() bool { return w.relay.Stats().Contacts == 1 })
+	poll.Until(t, "the silent one is closed", func() bool { return w.relay.Stats().Contacts == 1 })
 	for range 5 {
 		<-pings
 	}
@@ -256,7 +257,7 @@ func TestOpeningIsBounded(t *testing.T) {
 	half := w.connect(alice, wire.RoleContact)
 	half.fence(nil, 0)
 	half.ends()
-	eventually(t, "all connections gone", func() bool { return w.relay.Stats().Devices == 0 })
+	poll.Until(t, "all connections gone", func() bool { return w.relay.Stats().Devices == 0 })
 }
 
 // unreadable is a store that cannot be read.
@@ -278,7 +279,7 @@ func TestUpgradesFailClosed(t *testing.T) {
 	must(t, err)
 	defer broken.Close(context.Background())
 	w.http.Config.Handler = broken.Handler()
-	eventually(t, "refused upgrade", func() bool {
+	poll.Until(t, "refused upgrade", func() bool {
 		ws, err := w.dial(alice, wire.RoleContact)
 		if err == nil {
 			_ = ws.Close()
@@ -348,13 +349,13 @@ func TestResultsDoNotPileUp(t *testing.T) {
 		defer c.mu.Unlock()
 		return len(c.rejected)
 	}
-	eventually(t, "a full window", func() bool { return results() == 300 })
+	poll.Until(t, "a full window", func() bool { return results() == 300 })
 	frame, err := c.next(nil) // the writer takes them in one frame, and there is room again
 	must(t, err)
 	var got wire.ContactServer
 	must(t, proto.Unmarshal(frame, &got))
 	equal(t, "results", len(got.GetResult().GetRejected()), 300)
-	eventually(t, "a full window again", func() bool { return results() == 300 })
+	poll.Until(t, "a full window again", func() bool { return results() == 300 })
 	close(s.dead)
 	equal(t, "envelopes read", <-read, 600)
 }
@@ -374,7 +375,7 @@ func TestConnectionsOfOneDevice(t *testing.T) {
 	for _, c := range list {
 		must(t, c.ws.Close())
 	}
-	eventually(t, "room again", func() bool {
+	poll.Until(t, "room again", func() bool {
 		w.relay.mu.Lock()
 		defer w.relay.mu.Unlock()
 		return len(w.relay.perDevice) == 1 // bob's

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"secmsg/rpc/wire"
+	"secmsg/scripts/poll"
 	"secmsg/serverd/limit"
 	"secmsg/serverd/store"
 )
@@ -164,7 +165,7 @@ func TestPresenceLeaksNothing(t *testing.T) {
 	ac := w.contact(alice)
 	equal(t, "announced", ac.states(true, "nobody"), "nobody")
 	must(t, ac.ws.Close())
-	eventually(t, "disconnect", func() bool { return w.relay.Stats().Contacts == len(names) })
+	poll.Until(t, "disconnect", func() bool { return w.relay.Stats().Contacts == len(names) })
 	for _, c := range watchers {
 		// The next snapshot is the next frame: nothing was pushed in between.
 		c.presence = nil
@@ -226,7 +227,7 @@ func TestSubscribeFlood(t *testing.T) {
 	}
 	limits := w.relay.accounts.acquire("alice")
 	defer w.relay.accounts.release("alice")
-	eventually(t, "waiting for the rate", func() bool { return limits.watched.Tokens() < 0 })
+	poll.Until(t, "waiting for the rate", func() bool { return limits.watched.Tokens() < 0 })
 	// A waiting connection does not delay the relay's Close.
 	must(t, w.relay.Close(context.Background()))
 	equal(t, "names looked up", len(w.relay.dir.relations.entries), wire.MaxSubscribe)

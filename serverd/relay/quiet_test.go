@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"secmsg/rpc/wire"
+	"secmsg/scripts/poll"
 )
 
 // tlsWorld is a world behind TLS, like the server's own listener.
@@ -55,7 +56,7 @@ func TestIdleConnectionIsOneShallowGoroutine(t *testing.T) {
 			idle := func(what string) {
 				t.Helper()
 				var stacks []string
-				eventually(t, what+": one goroutine for each connection, and it waits", func() bool {
+				poll.Until(t, what+": one goroutine for each connection, and it waits", func() bool {
 					stacks = readers()
 					return len(stacks) == 4 && !slices.ContainsFunc(stacks, func(s string) bool { return !strings.Contains(s, "(*socket).await") })
 				})

@@ -13,6 +13,7 @@ import (
 
 	"secmsg/crypto/key"
 	"secmsg/rpc/wire"
+	"secmsg/scripts/poll"
 	"secmsg/serverd/store"
 )
 
@@ -141,7 +142,7 @@ func randomCrashes(t *testing.T, seed uint64) {
 	}
 	pumps.Wait()
 	// Everything is accepted; now everything must arrive.
-	eventually(t, "delivery of everything accepted", func() bool {
+	poll.Until(t, "delivery of everything accepted", func() bool {
 		for _, a := range from {
 			for _, b := range to {
 				if h.have(a.id, b.id) != messages {
@@ -155,7 +156,7 @@ func randomCrashes(t *testing.T, seed uint64) {
 	sinks.Wait()
 	s := w.relay.Stats()
 	t.Logf("from memory %d, by mailbox %d, twice %d, bound missed %d, rejected %v", s.Direct, s.Stored, h.twice, s.BoundMissed, s.Rejected)
-	eventually(t, "no memory held", func() bool { return w.relay.Stats().MemoryBytes == 0 })
+	poll.Until(t, "no memory held", func() bool { return w.relay.Stats().MemoryBytes == 0 })
 }
 
 // failing is a store whose appends fail now and then.

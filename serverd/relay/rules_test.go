@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"secmsg/rpc/wire"
+	"secmsg/scripts/poll"
+	"secmsg/serverd/clock/clocktest"
 	"secmsg/serverd/limit"
 	"secmsg/serverd/store"
 )
@@ -108,7 +110,7 @@ func TestStrangerLeavesOneRequest(t *testing.T) {
 	equal(t, "stored for the other", w.mailbox(second), 1)
 	equal(t, "delivered once", br.texts(1), request)
 	br.ack(1)
-	eventually(t, "deletion", func() bool { return w.mailbox(bob) == 0 })
+	poll.Until(t, "deletion", func() bool { return w.mailbox(bob) == 0 })
 	equal(t, "retry after delivery", ac.say(bob, 2, "retry"), "accepted")
 	equal(t, "stored", w.mailbox(bob), 0)
 	equal(t, "from memory", w.relay.Stats().Direct, 0) // the speed reveals nothing to a stranger
@@ -118,7 +120,7 @@ func TestStrangerLeavesOneRequest(t *testing.T) {
 	equal(t, "not mutual: not from memory", w.relay.Stats().Direct, 0)
 	equal(t, "text", len(br.texts(1)), 50_000)
 	br.ack(2)
-	eventually(t, "deletion", func() bool { return w.mailbox(bob) == 0 })
+	poll.Until(t, "deletion", func() bool { return w.mailbox(bob) == 0 })
 	w.relate("alice", "bob", store.RelationContact)
 	w.direct(bob)
 	ac.send(ac.envelope(bob, 4, "y"))
@@ -271,8 +273,8 @@ func TestSequenceNumbers(t *testing.T) {
 }
 
 func TestNotices(t *testing.T) {
-	clock := newClock()
-	w := newWorld(t, func(o *Options) { o.Now = clock.now; o.Limits.Sweep = 5 * time.Millisecond })
+	clock := clocktest.Running()
+	w := newWorld(t, func(o *Options) { o.Now = clock.Now; o.Limits.Sweep = 5 * time.Millisecond })
 	alice, bob, carol := w.account("alice"), w.account("bob"), w.account("carol")
 	w.mutual("alice", "bob", "carol")
 	ac := w.contact(alice)
@@ -282,49 +284,49 @@ func TestNotices(t *testing.T) {
 	w.devices("bob", nil)
 	equal(t, "notice", ar.texts(1), "device_gone(1)")
 	short := ac.envelope(carol, 2, "x")
-	short.ExpiresMs = clock.now().Add(time.Minute).UnixMilli()
+	short.ExpiresMs = clock.Now().Add(time.Minute).UnixMilli()
 	ac.send(short)
 	equal(t, "will expire", ac.answer(short.GetSeq()), "accepted")
-	clock.add(2 * time.Minute)
+	clock.Advance(2 * time.Minute)
 	equal(t, "notice", ar.texts(1), "expired(2)")
 	ar.ack(2)
-	eventually(t, "notices are deleted when acknowledged", func() bool { return w.mailbox(alice) == 0 })
+	poll.Until(t, "notices are deleted when acknowledged", func() bool { return w.mailbox(alice) == 0 })
 	equal(t, "expired", w.relay.Stats().Expired, 1)
 }
 
 func TestHeldClockSweepsNothing(t *testing.T) {
-	clock := newClock()
+	clock := clocktest.Running()
 	var held, looked atomic.Bool
 	held.Store(true)
 	w := newWorld(t, func(o *Options) {
-		o.Now, o.Limits.Sweep = clock.now, 5*time.Millisecond
+		o.Now, o.Limits.Sweep = clock.Now, 5*time.Millisecond
 		o.Held = func() bool { looked.Store(true); return held.Load() }
 	})
 	alice, bob := w.account("alice"), w.account("bob")
 	w.mutual("alice", "bob")
 	equal(t, "accepted", w.contact(alice).say(bob, 1, "x"), "accepted")
-	clock.add(10 * 365 * 24 * time.Hour)
+	clock.Advance(10 * 365 * 24 * time.Hour)
 	for range 3 {
 		looked.Store(false)
-		eventually(t, "time for a sweep", looked.Load)
+		poll.Until(t, "time for a sweep", looked.Load)
 	}
 	equal(t, "stored", w.mailbox(bob), 1)
 	held.Store(false)
-	eventually(t, "sweep after confirmation", func() bool { return w.mailbox(bob) == 0 })
+	poll.Until(t, "sweep after confirmation", func() bool { return w.mailbox(bob) == 0 })
 }
 
 // A sender whose clock is right does not get "expired" from a server whose clock is years ahead and not
 // trusted.
 func TestHeldClockRefusesNothingAsExpired(t *testing.T) {
-	clock := newClock()
+	clock := clocktest.Running()
 	var held atomic.Bool
-	w := newWorld(t, func(o *Options) { o.Now, o.Held = clock.now, held.Load })
+	w := newWorld(t, func(o *Options) { o.Now, o.Held = clock.Now, held.Load })
 	alice, bob := w.account("alice"), w.account("bob")
 	w.mutual("alice", "bob")
 	ac := w.contact(alice)
 	late := ac.envelope(bob, 1, "x")
-	late.ExpiresMs = clock.now().Add(time.Hour).UnixMilli()
-	clock.add(10 * 365 * 24 * time.Hour)
+	late.ExpiresMs = clock.Now().Add(time.Hour).UnixMilli()
+	clock.Advance(10 * 365 * 24 * time.Hour)
 	held.Store(true)
 	ac.send(late)
 	equal(t, "while the clock is held", ac.answer(1), "accepted")
@@ -373,7 +375,7 @@ func TestStepsAreFlushedInTime(t *testing.T) {
 	alice := w.account("alice")
 	ac := w.contact(alice)
 	ac.write(&wire.ContactClient{Frame: &wire.ContactClient_Send{Send: &wire.Send{Steps: 77}}})
-	eventually(t, "steps durable while connected", func() bool {
+	poll.Until(t, "steps durable while connected", func() bool {
 		f, err := w.store.Fence(context.Background(), alice.id)
 		return err == nil && f.Steps == 77
 	})

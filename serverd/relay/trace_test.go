@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"secmsg/rpc/wire"
+	"secmsg/scripts/poll"
 	"secmsg/serverd/store"
 )
 
@@ -36,13 +37,13 @@ func TestTraceFollowsAMessage(t *testing.T) {
 	equal(t, "class", step.ClassName(), "durable")
 
 	must(t, br.ws.Close())
-	eventually(t, "bob is away", func() bool { return w.relay.Stats().Replicas == 0 })
+	poll.Until(t, "bob is away", func() bool { return w.relay.Stats().Replicas == 0 })
 	equal(t, "to the mailbox", ac.say(bob, 2, "later"), "accepted")
 	equal(t, "in the mailbox", stations(w, 2), "received, stored")
 	br, _ = w.replica(bob)
 	br.receive(1)
 	br.ack(1)
-	eventually(t, "fetched", func() bool { return stations(w, 2) == "received, stored, sent, acknowledged" })
+	poll.Until(t, "fetched", func() bool { return stations(w, 2) == "received, stored, sent, acknowledged" })
 
 	unknown := ac.envelope(bob, 3, "to nobody")
 	unknown.Recipient = "nobody"
