@@ -165,7 +165,7 @@ func TestNoPassphrase(t *testing.T) {
 }
 
 func TestKeyFile(t *testing.T) {
-	for name, spoil := range map[string]func(t *testing.T, dir string){
+	for name, damage := range map[string]func(t *testing.T, dir string){
 		"missing":  func(t *testing.T, dir string) { check(t, os.Remove(filepath.Join(dir, plainFile))) },
 		"readable": func(t *testing.T, dir string) { check(t, os.Chmod(filepath.Join(dir, plainFile), 0o640)) },
 		"cut":      func(t *testing.T, dir string) { check(t, os.Truncate(filepath.Join(dir, plainFile), 31)) },
@@ -179,7 +179,7 @@ func TestKeyFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			alice := newWorld(t).user("alice", "")
 			check(t, alice.st.Close())
-			spoil(t, alice.dir)
+			damage(t, alice.dir)
 			var err error
 			alice.st, err = store.Open(t.Context(), filepath.Join(alice.dir, "secmsg.db"), store.Options{})
 			check(t, err)
