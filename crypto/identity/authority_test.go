@@ -63,8 +63,8 @@ func TestAuthority(t *testing.T) {
 	}
 }
 
-// A leaf never outlives its issuer, an issuing CA never its root, and nothing is
-// signed under an expired certificate or with a wiped key.
+// A leaf never outlives its issuer nor an issuing CA its root, and nothing is signed under an expired
+// certificate or with a wiped key.
 func TestLives(t *testing.T) {
 	r := newRealm(t)
 	late := now.Add(IssuingLifetime - 30*day)
@@ -173,7 +173,7 @@ func TestServerCertificate(t *testing.T) {
 	if err := VerifyServer(r.root.Cert, nil, alice.Domain, now); !errors.Is(err, ErrChain) {
 		t.Errorf("no chain: %v", err)
 	}
-	// Neither kind of leaf passes for the other.
+	// Neither kind of leaf is accepted as the other.
 	account := must[*x509.Certificate](t)(x509.ParseCertificate(r.chain(t, now)[0]))
 	if err := VerifyServer(r.root.Cert, []*x509.Certificate{account, r.issuing.Cert}, alice.Domain, now); !errors.Is(err, ErrChain) {
 		t.Errorf("account as server: %v", err)
@@ -192,7 +192,7 @@ func TestServerCertificate(t *testing.T) {
 	}
 }
 
-// What we issue fits our own limits and OpenSSL's eyes, for short and for the
+// Certificates that we issue are within our own limits and accepted by OpenSSL, for short and for the
 // longest names.
 func TestOpenSSL(t *testing.T) {
 	openssl, err := exec.LookPath("openssl")
@@ -204,7 +204,7 @@ func TestOpenSSL(t *testing.T) {
 		if err := addr.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		// OpenSSL looks at the real clock.
+		// OpenSSL uses the real clock.
 		at := time.Now()
 		root := must[*Authority](t)(NewRoot(addr.Domain, at))
 		issuing := must[*Authority](t)(root.NewIssuing(addr.Domain, at))
@@ -239,7 +239,7 @@ func TestOpenSSL(t *testing.T) {
 		verify(true, "-purpose", "sslserver", "-CAfile", rootFile, "-untrusted", issuingFile, serverFile)
 		verify(false, "-purpose", "sslserver", "-CAfile", rootFile, "-untrusted", issuingFile, leafFile)
 		verify(false, "-CAfile", rootFile, leafFile)
-		// The name constraint holds for others, too.
+		// Other implementations enforce the name constraint, too.
 		tmpl := newMold().leaf
 		tmpl.NotBefore, tmpl.NotAfter = at.Add(-time.Minute), at.Add(time.Hour)
 		tmpl.URIs = []*url.URL{addressURL(Address{User: "mallory", Domain: "evil.example"})}

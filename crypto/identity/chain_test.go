@@ -20,8 +20,7 @@ import (
 	"secmsg/crypto/key"
 )
 
-// mold is a chain that is right unless a test changes something before it is
-// signed.
+// mold is a chain that is valid unless a test changes something before it is signed.
 type mold struct {
 	root, issuing, leaf          *x509.Certificate // templates
 	rootKey, issuingKey, leafKey crypto.Signer
@@ -118,7 +117,7 @@ func ecdsaKey(t *testing.T) crypto.Signer {
 	return must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 }
 
-// A22: chains that look right but for one thing.
+// A22: chains that are valid except for one property.
 func TestBadChains(t *testing.T) {
 	unknown := pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 99999, 1}, Critical: true, Value: []byte{5, 0}}
 	other := newMold()
@@ -296,8 +295,8 @@ func (smallOrderSigner) Public() crypto.PublicKey {
 	return ed25519.PublicKey(b)
 }
 
-// The clock moved before and after the validity of everything; the key stays
-// proved, and grace ends where it should.
+// The clock is moved before and after all validity periods. The key stays proved, and the grace period
+// ends as specified.
 func TestValidity(t *testing.T) {
 	r := newRealm(t)
 	chain := r.chain(t, now)
@@ -325,7 +324,7 @@ func TestValidity(t *testing.T) {
 	}
 }
 
-// A change anywhere in the chain is refused, and never with a panic.
+// A change anywhere in the chain is refused without a panic.
 func TestChainChanged(t *testing.T) {
 	r := newRealm(t)
 	chain := r.chain(t, now)

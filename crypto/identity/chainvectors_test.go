@@ -37,7 +37,7 @@ func chainResult(err error) string {
 	return err.Error()
 }
 
-// makeChains makes a good chain and its variations.
+// makeChains returns a valid chain and its variations.
 func makeChains(t *testing.T) (out []chainVector) {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, 7)

@@ -8,7 +8,7 @@ import (
 	"secmsg/crypto/key"
 )
 
-// now is when the tests take place.
+// now is the time of the tests.
 var now = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
 
 // devID is the device of prekeys and challenges.

@@ -67,7 +67,7 @@ func TestManifest(t *testing.T) {
 	}
 }
 
-// Every byte is covered by the signature or refused before.
+// Every byte is covered by the signature or refused before the check.
 func TestManifestChanged(t *testing.T) {
 	priv := key.GenerateSigning()
 	signed := must[[]byte](t)(newManifest(2).Sign(priv))
@@ -89,7 +89,7 @@ func TestManifestChanged(t *testing.T) {
 	}
 }
 
-// What cannot be parsed cannot be signed either, and the other way round.
+// A manifest that cannot be parsed cannot be signed either, and vice versa.
 func TestManifestRefused(t *testing.T) {
 	priv := key.GenerateSigning()
 	for name, change := range map[string]func(m *Manifest){
@@ -119,7 +119,7 @@ func TestManifestRefused(t *testing.T) {
 		t.Errorf("signed without key: %v", err)
 	}
 
-	// Bytes that Sign would not make, signed all the same.
+	// Bytes that Sign would not produce, with a valid signature.
 	forge := func(change func(body []byte) []byte) []byte {
 		signed := must[[]byte](t)(newManifest(2).Sign(priv))
 		body := change(signed[: len(signed)-key.SignatureSize : len(signed)-key.SignatureSize])
@@ -246,9 +246,8 @@ func FuzzParseManifest(f *testing.F) {
 	})
 }
 
-// A device id stands for both keys of a device: a manifest cannot list a known
-// id with another exchange key, and what it lists instead is another device. So
-// nobody has to remember the keys of devices that were removed.
+// A device id stands for both keys of a device: a manifest cannot list a known id with another exchange
+// key; that would be another device. So nobody has to remember the keys of removed devices.
 func TestDeviceIDNeverChangesItsKeys(t *testing.T) {
 	priv := key.GenerateSigning()
 	m := newManifest(1)
@@ -266,7 +265,7 @@ func TestDeviceIDNeverChangesItsKeys(t *testing.T) {
 	if _, ok := got.Device(was.ID); ok || got.Devices[0].ID == was.ID {
 		t.Error("another exchange key has the known id")
 	}
-	// What one device signs is not another's, although they share a key.
+	// A signature of one device does not verify for another, although they share a key.
 	dev := key.GenerateSigning()
 	p := must[Prekey](t)(SignPrekey(dev, was.ID, m.Address, Prekey{Kind: SignedExchange, ID: 1, Exchange: changed.Exchange, Expires: now}))
 	if err := p.Verify(dev.Public(), changed.ID, m.Address, now); !errors.Is(err, ErrSignature) {
@@ -274,8 +273,8 @@ func TestDeviceIDNeverChangesItsKeys(t *testing.T) {
 	}
 }
 
-// Owners sign their manifest anew after 30 days, or when a wrong clock has dated
-// it in the future; peers are warned at 60.
+// Owners sign their manifest again after 30 days, or when a wrong clock has dated it in the future;
+// peers get a warning after 60.
 func TestManifestAges(t *testing.T) {
 	for _, tt := range []struct {
 		age        time.Duration

@@ -68,8 +68,8 @@ func TestPrekey(t *testing.T) {
 	}
 }
 
-// A3: a prekey is good for one kind, id, expiry, device and account only. An
-// evil server can change the fields, not the signature.
+// A3: a prekey is valid for one kind, id, expiry, device and account only. A hostile server can change
+// the fields, but not the signature.
 func TestPrekeyContext(t *testing.T) {
 	for _, kind := range kinds {
 		p, dev := newPrekey(t, kind)

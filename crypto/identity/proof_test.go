@@ -28,7 +28,7 @@ func TestRegistration(t *testing.T) {
 		"realm":    func(r *Registration) { r.Address.Domain = "example.org" },
 		"identity": func(r *Registration) { r.Identity = key.GenerateSigning().Public() },
 		"exchange": func(r *Registration) { r.Exchange = key.GenerateExchange().Public() },
-		// The border between user and domain is part of what is signed.
+		// The signature covers the border between user and domain.
 		"border": func(r *Registration) { r.Address = Address{"alic", "echat.example.com"} },
 	} {
 		q := r
@@ -101,14 +101,14 @@ func TestChallenge(t *testing.T) {
 	}
 }
 
-// No signature made for one purpose is good for another, whatever the body: one
-// key signs the same bytes under every label.
+// A signature for one purpose is never valid for another, whatever the body: one key signs the same
+// bytes under every label.
 func TestLabels(t *testing.T) {
 	labels := []string{labelManifest, labelPrekey, labelRegistration, labelChallenge, labelStatement, labelInviteToken}
 	priv, body := key.GenerateSigning(), []byte("body")
 	for _, a := range labels {
-		// A first byte of 0x30 would begin a certificate, one of 0x20 what is signed
-		// in a handshake of TLS 1.3.
+		// A first byte of 0x30 would begin a certificate, and one of 0x20 the signed input of a TLS 1.3
+		// handshake.
 		if len(a) == 0x20 || len(a) == 0x30 {
 			t.Errorf("label %q has %d bytes", a, len(a))
 		}
@@ -119,14 +119,13 @@ func TestLabels(t *testing.T) {
 			}
 		}
 	}
-	// A label and a body do not flow into each other.
+	// A label and a body cannot be confused with another label and body.
 	if bytes.Equal(signingInput("ab", []byte("c")), signingInput("a", []byte("bc"))) {
 		t.Error("ambiguous")
 	}
 }
 
-// The table of labels in SPEC.md is complete: every label of the code is in it,
-// once, and nothing else.
+// The table of labels in SPEC.md is complete: it lists every label of the code once, and nothing else.
 func TestLabelsAreThoseOfTheSpecification(t *testing.T) {
 	spec := must[[]byte](t)(os.ReadFile(filepath.Join("..", "SPEC.md")))
 	inSpec := map[string]bool{}

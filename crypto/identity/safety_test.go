@@ -20,8 +20,8 @@ func grouped(n SafetyNumber) string {
 	return strings.Join(groups, " ")
 }
 
-// The displayable vector of libsignal's tests of its numeric
-// fingerprint (NumericFingerprintGeneratorTest); its keys carry a type byte.
+// The displayable vector of libsignal's tests of its numeric fingerprint
+// (NumericFingerprintGeneratorTest), whose keys have a type byte.
 func TestSafetyVector(t *testing.T) {
 	unhex := func(s string) []byte { return must[[]byte](t)(hex.DecodeString(s)) }
 	alice := unhex("0506863bc66d02b40d27b8d49ca7c09e9239236f9d7d25d6fcca5ce13c7064d868")
@@ -77,8 +77,8 @@ func TestSafetyNumber(t *testing.T) {
 	}
 }
 
-// A20: over 10,000 random pairs every place takes every digit, evenly, and no
-// two numbers share a half. The iterations are left out for speed; they do not
+// A20: over 10,000 random pairs every position takes every digit evenly, and no
+// two numbers share a half. The iterations are omitted for speed; they do not
 // change the distribution.
 func TestSafetyDigits(t *testing.T) {
 	const pairs = 10_000
@@ -105,10 +105,10 @@ func TestSafetyDigits(t *testing.T) {
 	}
 	for i, c := range counts {
 		if i == 0 || i == SafetyDigits/2 {
-			continue // the halves are sorted, so that their first digits are not even
+			continue // the halves are sorted, so their first digits are not evenly distributed
 		}
 		for d, n := range c {
-			// 1,000 expected, standard deviation 30.
+			// Expected: 1,000, with a standard deviation of 30.
 			if n < 800 || n > 1200 {
 				t.Errorf("place %d is %d in %d of %d numbers", i, d, n, pairs)
 			}

@@ -16,18 +16,17 @@ import (
 	"secmsg/crypto/key"
 )
 
-// update rewrites the vectors in crypto/testdata. They are the protocol: a
-// change of what they hold is a new version. Their format stands in
-// crypto/testdata/README.md.
+// update rewrites the vectors in crypto/testdata. They are the protocol: changing their contents means
+// a new version. crypto/testdata/README.md describes their format.
 var update = flag.Bool("update", false, "write new vectors")
 
-// seed makes the 32-byte seed of a vector's key.
+// seed returns the 32-byte seed of a vector's key.
 func seed(n byte) []byte { return bytes.Repeat([]byte{n}, 32) }
 
 type object = map[string]any
 
-// vectorMaker makes identity.json from seeds. Everything in it follows from
-// what stands beside it, so that the file can be compared as a whole.
+// vectorMaker creates identity.json from seeds. Everything in the file follows from its inputs, so it
+// can be compared as a whole.
 type vectorMaker struct{ t *testing.T }
 
 func (m vectorMaker) signing(n byte) key.SigningPrivate {
@@ -40,7 +39,7 @@ func (m vectorMaker) exchange(n byte) key.ExchangePublic {
 
 func text(b []byte) string { return hex.EncodeToString(b) }
 
-// device is the device of signing seed s and exchange seed x.
+// device is the device with signing seed s and exchange seed x.
 func (m vectorMaker) device(s, x byte, name string, added time.Time) (Device, object) {
 	d := Device{Signing: m.signing(s).Public(), Exchange: m.exchange(x), Name: name, Added: added}
 	d.ID = key.NewDeviceID(d.Signing, d.Exchange)
@@ -133,7 +132,7 @@ func (m vectorMaker) make() object {
 	}
 }
 
-// refused lists what no parser takes, or no key verifies.
+// refused lists structures that no parser accepts, or no key verifies.
 func (m vectorMaker) refused(first, second, spk, kem, statement []byte) []object {
 	identity, dev, issuing := m.signing(1), m.signing(2), m.signing(6)
 	laptop, _ := m.device(2, 4, "laptop", now)
@@ -152,7 +151,7 @@ func (m vectorMaker) refused(first, second, spk, kem, statement []byte) []object
 		_, err := VerifyManifest(signed, alice, identity.Public())
 		refuse("manifest", name, text(signed), err == nil)
 	}
-	at := 1 + 1 + 5 + 1 + 16 // of the version
+	at := 1 + 1 + 5 + 1 + 16 // offset of the version
 	edit := func(i int, b ...byte) func([]byte) []byte {
 		return func(body []byte) []byte { copy(body[i:], b); return body }
 	}
@@ -173,10 +172,10 @@ func (m vectorMaker) refused(first, second, spk, kem, statement []byte) []object
 	man("a device twice", resign(first, labelManifest, identity, func(b []byte) []byte { b[at+48] = 2; return append(b, b[len(b)-entry:]...) }))
 	man("devices in the other order", resign(second, labelManifest, identity, func(b []byte) []byte {
 		list := bytes.Clone(b[at+49:])
-		n := len(list) - entry // the phone's name is another length; it stands first
+		n := len(list) - entry // the phone's name has another length; its entry is first
 		return append(append(b[:at+49], list[n:]...), list[:n]...)
 	}))
-	// Both entries begin with the same signing key; they stand in the order of their ids.
+	// Both entries begin with the same signing key; they are in the order of their ids.
 	twin, _ := m.device(2, 6, "laptop", now)
 	pair := []Device{laptop, twin}
 	if bytes.Compare(laptop.ID[:], twin.ID[:]) > 0 {
@@ -332,8 +331,8 @@ type chainVector struct {
 	Key     string   `json:"key,omitempty"`
 }
 
-// TestChainVectors holds the verification of certificate chains against frozen
-// certificates. They hold random serial numbers, so they are not made again.
+// TestChainVectors checks the verification of certificate chains with frozen certificates. They contain
+// random serial numbers, so they cannot be regenerated.
 func TestChainVectors(t *testing.T) {
 	path := filepath.Join("..", "testdata", "chains.json")
 	if *update {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// curve is a slow, affine edwards25519 over big.Int, straight from RFC 8032,
-// against which the table and the checks are tested.
+// curve is a slow, affine edwards25519 over big.Int, written directly from RFC 8032, to test the table
+// and the checks against.
 type curve struct{ p, d *big.Int }
 
 type point struct{ x, y *big.Int }
@@ -21,7 +21,7 @@ func newCurve() curve {
 	return curve{p: p, d: d.Mod(d, p)}
 }
 
-// decode decompresses b as it stands: y is not required to be below p.
+// decode decompresses b without requiring y to be below p.
 func (c curve) decode(b [32]byte) (point, bool) {
 	sign := b[31] >> 7
 	b[31] &= 0x7f
@@ -68,8 +68,8 @@ func (c curve) small(p point) bool {
 	return p.x.Sign() == 0 && p.y.Cmp(big.NewInt(1)) == 0
 }
 
-// The table must be the eight points whose order divides 8, all of them: they
-// are the multiples of any one of order 8.
+// The table must contain exactly the eight points whose order divides 8: the multiples of any one of
+// order 8.
 func TestSmallOrderTable(t *testing.T) {
 	c, table := newCurve(), smallOrderEdwards()
 	gen, ok := c.decode(table[4])
@@ -93,8 +93,8 @@ func TestSmallOrderTable(t *testing.T) {
 	}
 }
 
-// Go's own verifier accepts a point of small order: the all-zero signature of
-// anything verifies. This is what the check is for.
+// Go's own verifier accepts a point of small order: the all-zero signature verifies for every message.
+// This is the reason for the check.
 func TestSmallOrderMatters(t *testing.T) {
 	identity := [32]byte{0x01}
 	sig := make([]byte, SignatureSize)
@@ -139,8 +139,8 @@ func TestNonCanonicalRefused(t *testing.T) {
 	}
 }
 
-// The parser agrees with the slow curve on a thousand values of y, of which
-// about half have no point, and with the library on real keys.
+// The parser agrees with the slow curve for a thousand values of y, about half of which have no point,
+// and with the library for real keys.
 func TestEdwardsAgainstReference(t *testing.T) {
 	c, points := newCurve(), 0
 	for i := range 1000 {
@@ -170,8 +170,8 @@ func TestEdwardsAgainstReference(t *testing.T) {
 	}
 }
 
-// A point with a component of small order is no small-order point: it is one
-// encoding of one key, and is accepted (SPEC "Named trade-offs").
+// A point with a component of small order does not have small order: it is one encoding of one key, and
+// is accepted (SPEC "Named trade-offs").
 func TestMixedOrderAccepted(t *testing.T) {
 	c := newCurve()
 	torsion, _ := c.decode(smallOrderEdwards()[4])

@@ -202,7 +202,7 @@ func TestLengths(t *testing.T) {
 	}
 }
 
-// No verb, logger or marshaller shows a secret, wherever it stands.
+// No verb, logger or marshaller shows a secret, wherever it is embedded.
 func TestRedaction(t *testing.T) {
 	seed := sha512.Sum512([]byte("canary"))
 	signing, _ := key.ParseSigningSeed(seed[:32])
@@ -222,7 +222,7 @@ func TestRedaction(t *testing.T) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "%q", "%d", "%o", "%b", "%c", "%U", "%t", "%e"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}
-		data, _ := json.Marshal(v) // refusing is as good
+		data, _ := json.Marshal(v) // an error is also fine
 		out.Write(data)
 		opts := &slog.HandlerOptions{Level: slog.LevelDebug}
 		for _, h := range []slog.Handler{slog.NewTextHandler(&out, opts), slog.NewJSONHandler(&out, opts)} {
@@ -246,8 +246,8 @@ func TestRedaction(t *testing.T) {
 	}
 }
 
-// assertNoSecret looks for four consecutive bytes of the secret in the forms
-// that printing would give them.
+// assertNoSecret looks for four consecutive bytes of the secret in the forms in which it could be
+// printed.
 func assertNoSecret(t *testing.T, what, out string, secret []byte) {
 	t.Helper()
 	lower := strings.ToLower(out)

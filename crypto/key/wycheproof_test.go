@@ -10,7 +10,7 @@ import (
 	"secmsg/crypto/internal/wycheproof"
 )
 
-// vector has the fields of the files that are read here.
+// vector has the fields of all Wycheproof schemas that the tests use.
 type vector struct {
 	wycheproof.Header
 
@@ -19,8 +19,8 @@ type vector struct {
 	Seed, EK, C, K, M       wycheproof.Hex // ML-KEM
 }
 
-// Our parser refuses what RFC 7748 lets pass: low order and non-canonical
-// coordinates. What it lets pass must give the shared secret of the vector.
+// Our parser refuses some coordinates that RFC 7748 permits: low order and non-canonical ones. The
+// accepted ones must give the shared secret of the vector.
 func TestWycheproofX25519(t *testing.T) {
 	agreed := 0
 	for _, g := range wycheproof.Load[vector](t, "x25519_test.json") {
@@ -52,7 +52,7 @@ func TestWycheproofX25519(t *testing.T) {
 	}
 }
 
-// Even a point that got past the parser must not give a zero secret.
+// Even a point that the parser failed to refuse must not give a zero secret.
 func TestZeroSecretRefused(t *testing.T) {
 	priv := GenerateExchange()
 	for _, low := range lowOrderMontgomery() {

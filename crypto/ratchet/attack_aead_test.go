@@ -18,7 +18,7 @@ import (
 	"secmsg/crypto/seal"
 )
 
-// bodyKey derives what SPEC "Committed AEAD" derives.
+// bodyKey is the derivation of SPEC "Committed AEAD".
 func bodyKey(t *testing.T, message secret, salt seal.Salt, ad []byte) (k, nonce, commitment []byte) {
 	t.Helper()
 	sum := sha256.Sum256(ad)
@@ -29,7 +29,7 @@ func bodyKey(t *testing.T, message secret, salt seal.Salt, ad []byte) (k, nonce,
 	return out[:32], out[32:44], out[44:]
 }
 
-// poly1305Key returns r, clamped, and s of RFC 8439, section 2.5 and 2.6.
+// poly1305Key returns r, clamped, and s (RFC 8439, sections 2.5 and 2.6).
 func poly1305Key(t *testing.T, k, nonce []byte) (r, s *big.Int) {
 	t.Helper()
 	c, err := chacha20.NewUnauthenticatedCipher(k, nonce)
@@ -53,8 +53,8 @@ func littleEndian(b []byte) *big.Int {
 	return new(big.Int).SetBytes(b)
 }
 
-// salamander makes one ciphertext of 160 bytes and a tag that authenticate
-// under two keys: the last two blocks solve two linear equations mod 2^130 - 5.
+// salamander creates one ciphertext of 160 bytes and a tag that authenticate under two keys: the last
+// two blocks solve two linear equations mod 2^130 - 5.
 func salamander(t *testing.T, k1, n1, k2, n2, ad []byte) []byte {
 	t.Helper()
 	one := big.NewInt(1)
@@ -123,8 +123,8 @@ func salamander(t *testing.T, k1, n1, k2, n2, ad []byte) []byte {
 	}
 }
 
-// One ciphertext that ChaCha20-Poly1305 opens under two message keys: the
-// commitment lets at most one of two recipients open it.
+// One ciphertext that ChaCha20-Poly1305 opens under two message keys: because of the commitment, at
+// most one of two recipients can open it.
 func TestB13_InvisibleSalamander(t *testing.T) {
 	var m1, m2 secret
 	salt := seal.NewSalt()
@@ -209,8 +209,8 @@ func TestB18_LengthSideChannel(t *testing.T) {
 		regular[len(p.seal(0, string(make([]byte, n))).ct)] = true
 		initial[len(u.seal(0, string(make([]byte, n))).ct)] = true
 	}
-	// Of regular messages some carry an offer, and the last one needs the next step
-	// of the padding: at most three lengths.
+	// Some regular messages contain an offer, and the last one needs the next step of the padding: at
+	// most three lengths.
 	if len(regular) > 3 || len(initial) > 3 {
 		t.Errorf("regular: %d lengths, initial: %d", len(regular), len(initial))
 	}

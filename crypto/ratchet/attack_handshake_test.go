@@ -11,8 +11,8 @@ import (
 	"secmsg/crypto/key"
 )
 
-// lowOrderPoints are encodings with which X25519 gives zero, canonical or not
-// (RFC 7748, 6.1; the list of cr.yp.to/ecdh.html).
+// lowOrderPoints are encodings for which X25519 yields zero, canonical or not (RFC 7748, section 6.1;
+// the list at cr.yp.to/ecdh.html).
 func lowOrderPoints(t *testing.T) [][]byte {
 	t.Helper()
 	var list [][]byte
@@ -34,7 +34,7 @@ func lowOrderPoints(t *testing.T) [][]byte {
 	return list
 }
 
-// forge signs a body as crypto/identity does, whatever it says.
+// forge signs an arbitrary body in the way of crypto/identity.
 func forge(priv key.SigningPrivate, label string, body []byte) []byte {
 	input := append([]byte{byte(len(label))}, label...)
 	return priv.Sign(append(input, body...))
@@ -44,7 +44,7 @@ func TestA1_NonContributoryDH(t *testing.T) {
 	alice, bob := newTestDevice("alice"), newTestDevice("bob")
 	now := testStart()
 	for _, point := range lowOrderPoints(t) {
-		// Identity key: a manifest that is signed well and lists the point.
+		// Identity key: a correctly signed manifest that lists the point.
 		body := bytes.Clone(bob.manifest[:len(bob.manifest)-key.SignatureSize])
 		body = bytes.Replace(body, bob.exchange.Public().Bytes(), point, 1)
 		b := bob.bundle(true)
@@ -52,7 +52,7 @@ func TestA1_NonContributoryDH(t *testing.T) {
 		if _, err := Initiate(alice.self(), b, now); !errors.Is(err, ErrBundle) {
 			t.Errorf("%x as identity key: %v", point, err)
 		}
-		// Prekeys arrive through ParsePrekey, which has to refuse the point.
+		// Prekeys arrive through ParsePrekey, which must refuse the point.
 		for _, p := range []identity.Prekey{bob.bundle(true).SignedPrekey, *bob.bundle(true).OneTime} {
 			raw := must(p.Marshal())
 			if !bytes.Contains(raw, p.Exchange.Bytes()) {
@@ -66,7 +66,7 @@ func TestA1_NonContributoryDH(t *testing.T) {
 			t.Errorf("%x parses", point)
 		}
 	}
-	// A key that is empty, which is the zero point.
+	// An empty key, which is the zero point.
 	b := bob.bundle(true)
 	b.SignedPrekey.Exchange = key.ExchangePublic{}
 	if _, err := Initiate(alice.self(), b, now); !errors.Is(err, ErrBundle) {
@@ -157,7 +157,7 @@ func TestA3_PrekeyInWrongContext(t *testing.T) {
 	}
 }
 
-// replayed is a first message that was accepted, and both ends after it.
+// replayed returns an accepted first message, and both ends after it.
 func replayed(t *testing.T, oneTime bool) (*testEnd, letter) {
 	t.Helper()
 	alice, bob := newTestDevice("alice"), newTestDevice("bob")
@@ -181,7 +181,7 @@ func TestA6_InitialMessageReplay(t *testing.T) {
 			t.Fatalf("replay %d: %v", i, err)
 		}
 	}
-	// Also once the session itself is gone.
+	// Also after the session itself is gone.
 	b.set = Set{}
 	if err := b.open(l, 1, testStart()); !errors.Is(err, errNotAgain) {
 		t.Fatalf("replay without session: %v", err)
@@ -249,7 +249,7 @@ func TestA19_Downgrade(t *testing.T) {
 			t.Errorf("message of version %d: %v", v, err)
 		}
 	}
-	// An initial message cannot be made into a regular one, nor the reverse.
+	// An initial message cannot be turned into a regular one, nor the reverse.
 	for _, ct := range [][]byte{initial, regular.ct} {
 		bad := bytes.Clone(ct)
 		bad[1] ^= kindInitial ^ kindRegular
@@ -257,7 +257,7 @@ func TestA19_Downgrade(t *testing.T) {
 			t.Error("the kind can be changed")
 		}
 	}
-	// A bundle without the one-time keys is no downgrade: the KEM stays.
+	// A bundle without one-time keys is no downgrade: the KEM key is still used.
 	if _, err := Initiate(alice.self(), bob.bundle(false), now); err != nil {
 		t.Errorf("last resort: %v", err)
 	}

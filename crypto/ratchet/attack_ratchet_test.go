@@ -20,7 +20,7 @@ func TestB1_Replay(t *testing.T) {
 			for range 1 + rng.IntN(5) {
 				list = append(list, l)
 			}
-			if i%4 == 3 && i < 19 { // so that several chains take part
+			if i%4 == 3 && i < 19 { // so that several chains are involved
 				p.roundTrip()
 			}
 		}
@@ -63,7 +63,7 @@ func TestB2_Reflection(t *testing.T) {
 			t.Errorf("own envelope under the peer's name: %v", err)
 		}
 	}
-	// On another device of the sender, which has no session with it.
+	// On another device of the sender, which has no session with the receiver.
 	other := newTestDevice("alice")
 	l := first.seal(0, "x")
 	m := l.m
@@ -87,7 +87,7 @@ func TestB3_ReorderAndWithhold(t *testing.T) {
 	for i := range 10 {
 		list = append(list, p.seal(0, fmt.Sprint(i)))
 	}
-	// The last arrives first; what is missing is named, in order.
+	// The last message arrives first; the missing ones are reported in order.
 	res, err := p.s[1].Open(list[9].m, list[9].ct, p.keys[1], p.now)
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestB3_ReorderAndWithhold(t *testing.T) {
 	}
 	p.s[1] = res.Next
 	p.keys[1].commit(res)
-	p.roundTrip() // and a further chain does not forget them
+	p.roundTrip() // a further chain does not lose them
 	for _, i := range []int{4, 8, 0, 2} {
 		p.open(list[i])
 	}
@@ -111,8 +111,7 @@ func TestB3_ReorderAndWithhold(t *testing.T) {
 	}
 }
 
-// evilHeader is an envelope under the sender's true header key, with any
-// numbers in the header.
+// evilHeader is an envelope under the sender's true header key, with arbitrary numbers in the header.
 func (p *testPair) evilHeader(from int, previous, number uint32) letter {
 	p.t.Helper()
 	st := p.s[from].st.clone()
@@ -131,7 +130,7 @@ func (p *testPair) evilHeader(from int, previous, number uint32) letter {
 }
 
 func TestB4_SkipKeyDoS(t *testing.T) {
-	// In the chain under way, and in a new chain, where the count is of both.
+	// In the current chain, and in a new chain, where the count includes both chains.
 	inChain := newPair(t)
 	newChain := newPair(t)
 	newChain.open(newChain.seal(1, "turn"))
@@ -173,7 +172,7 @@ func TestB4_SkipKeyDoS(t *testing.T) {
 			t.Fatal("state changed")
 		}
 	}
-	// As many as the limit allows are hashed once and then refused whole.
+	// A message at the limit is hashed once and then refused as a whole.
 	l := inChain.evilHeader(0, 0, inChain.s[1].st.recvNumber+MaxSkip)
 	w := &work{}
 	if _, _, err := inChain.s[1].st.open(l.m, l.ct, nil, unix(inChain.now), w); !errors.Is(err, ErrOpen) {
@@ -186,7 +185,7 @@ func TestB4_SkipKeyDoS(t *testing.T) {
 	inChain.roundTrip()
 }
 
-// The limit itself is usable: 1,000 lost messages do not end a session.
+// The limit can be used up: 1,000 lost messages do not end a session.
 func TestB4_LimitIsUsable(t *testing.T) {
 	p := newPair(t)
 	var late letter
@@ -216,7 +215,7 @@ func TestB6_ChainFlood(t *testing.T) {
 	if !bytes.Equal(before, p.s[1].Marshal()) {
 		t.Fatal("bad chains changed the state")
 	}
-	// Real chains, each of which leaves a message behind.
+	// Real chains, each with one message that does not arrive.
 	var lost []letter
 	for range 50 {
 		lost = append(lost, p.seal(0, "lost"))
@@ -226,7 +225,7 @@ func TestB6_ChainFlood(t *testing.T) {
 			t.Fatalf("%d old chains", n)
 		}
 	}
-	// The chain under way and five old ones are still open to latecomers.
+	// Late messages of the current chain and of five old ones still open.
 	opened := 0
 	for _, l := range lost {
 		if err := p.tryOpen(l); err == nil {
@@ -241,7 +240,7 @@ func TestB6_ChainFlood(t *testing.T) {
 	p.roundTrip()
 }
 
-// Chains that wait for messages outlive younger ones that wait for none.
+// Chains that wait for messages are kept longer than younger ones that do not.
 func TestOldChainsThatWaitAreKept(t *testing.T) {
 	p := newPair(t)
 	lost := p.seal(0, "late")

@@ -8,8 +8,8 @@ import (
 	"secmsg/crypto/key"
 )
 
-// An attacker who copied the whole state of one end follows that end's receiving
-// chain, and is out after one round trip in which the end has sent.
+// An attacker who copied the whole state of one end can follow that end's receiving chain, and loses
+// access after one round trip in which the end has sent.
 func TestB9_HealsAfterRoundTrip(t *testing.T) {
 	p := newPair(t)
 	stolen := must(ParseSession(p.s[0].Marshal()))
@@ -31,15 +31,15 @@ func TestB9_HealsAfterRoundTrip(t *testing.T) {
 	}
 }
 
-// quantumAttacker has a copy of an end's state, learns every X25519 key that
-// the end makes afterwards (as from breaking X25519), and no KEM secret.
+// quantumAttacker has a copy of an end's state, and learns every X25519 key that the end generates
+// afterwards (as if X25519 were broken), but no KEM secret.
 type quantumAttacker struct {
 	t  *testing.T
 	st *state
 }
 
-// followSend takes the sending step that the end took, with the end's X25519
-// key and, if the end answered an offer, with a guess for the KEM secret.
+// followSend repeats the sending step of the end, with the end's X25519 key and, if the end answered an
+// offer, with a guess of the KEM secret.
 func (q *quantumAttacker) followSend(end *state) {
 	q.t.Helper()
 	if !q.st.turn {
@@ -56,7 +56,7 @@ func (q *quantumAttacker) followSend(end *state) {
 	q.st = next
 }
 
-// reads reports whether the attacker opens a letter, and follows it if so.
+// reads reports whether the attacker can open a letter, and follows it if so.
 func (q *quantumAttacker) reads(p *testPair, l letter) bool {
 	next, _, err := q.st.open(l.m, l.ct, nil, unix(p.now), &work{})
 	if err != nil {
@@ -66,8 +66,8 @@ func (q *quantumAttacker) reads(p *testPair, l letter) bool {
 	return true
 }
 
-// With X25519 broken, a KEM exchange heals: either that the end answers the
-// peer's offer, or that the peer answers an offer made after the copy.
+// With X25519 broken, a KEM exchange heals: either the end answers the peer's offer, or the peer
+// answers an offer made after the copy.
 func TestB9_HealsAfterKEMExchange(t *testing.T) {
 	for _, offering := range []int{0, 1} {
 		p := newPair(t)
@@ -107,8 +107,8 @@ func TestB9_HealsAfterKEMExchange(t *testing.T) {
 	}
 }
 
-// What a state held for messages that were opened or sealed is not in the
-// states after, and they cannot open those messages.
+// Keys of messages that were opened or sealed are not in later states, which cannot open those
+// messages.
 func TestB10_ForwardSecrecy(t *testing.T) {
 	p := newPair(t)
 	var gone [][]byte // chain keys and message keys that must not survive
@@ -151,7 +151,7 @@ func TestB10_ForwardSecrecy(t *testing.T) {
 	if len(p.keys[0])+len(p.keys[1]) != 0 {
 		t.Fatal("message keys are stored though all messages came")
 	}
-	// A skipped key is handed out once and is not in the state either.
+	// A skipped key is returned once and is not in the state either.
 	p.seal(0, "lost")
 	l := p.seal(0, "x")
 	res, err := p.s[1].Open(l.m, l.ct, nil, p.now)
@@ -163,7 +163,7 @@ func TestB10_ForwardSecrecy(t *testing.T) {
 	}
 }
 
-// The input of Seal and Open is never changed, whether they succeed or not.
+// Seal and Open never change their input, whether they succeed or not.
 func TestSessionsAreImmutable(t *testing.T) {
 	p := newPair(t)
 	p.now = p.now.Add(OfferInterval)
@@ -194,8 +194,8 @@ func TestSessionsAreImmutable(t *testing.T) {
 	}
 }
 
-// mirror is what a copy of an end's state knows of that end's own sending: the
-// receiving state of a peer, with every secret that the copy has and no other.
+// mirror is a copied state's knowledge of its own end's sending: the receiving state of a peer, with
+// exactly the secrets that the copy has.
 func mirror(stolen *state) *state {
 	m := stolen.clone()
 	m.role = roleInitiator + roleResponder - stolen.role
@@ -206,9 +206,9 @@ func mirror(stolen *state) *state {
 	return m
 }
 
-// The same for what the end sends: whoever copied its state reads the sending
-// chain to its end and nothing of the next. Of that one the header key was in
-// the state, so its header opens and its text does not; then nothing opens.
+// The same for the end's sending: whoever copied its state can read the current sending chain to its
+// end, but not the next one. Of the next chain the header key was in the state, so its headers open but
+// its bodies do not; after that nothing opens.
 func TestB9_HealsForWhatIsSent(t *testing.T) {
 	p := newPair(t)
 	p.open(p.seal(0, "a chain to copy"))
@@ -224,7 +224,7 @@ func TestB9_HealsForWhatIsSent(t *testing.T) {
 		p.open(p.seal(1, "the other's turn"))
 		l = p.seal(0, "healed")
 		p.open(l)
-		// Every private key that the attacker has may stand for the one it lacks.
+		// Try every private key that the attacker has in place of the missing one.
 		for _, private := range [][exchangeSize]byte{stolen.ratchetPrivate, [exchangeSize]byte(stolen.root)} {
 			try := stolen.clone()
 			try.ratchetPrivate = private

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// clocks is two ends whose clocks are wrong, in a world that loses letters and
-// states, with the rules of SPEC for what does not open: it is asked for again,
-// inside a session that the asking end has begun, at most one an hour of its clock.
+// clocks is two ends whose clocks are wrong, in a world that loses letters and states. It follows the
+// rules of SPEC for messages that do not open: the receiver asks for them again, inside a session that
+// it begins, at most one per hour of its own clock.
 type clocks struct {
 	*testWorld
 	skew    [2]time.Duration
 	rebuilt [2]time.Time
-	missing [2]map[uint64]bool  // sent to this end, and not shown
-	asked   map[uint64][]uint64 // by the id of a request, what it asks for
+	missing [2]map[uint64]bool  // sent to this end but not shown
+	asked   map[uint64][]uint64 // by the id of a request: the requested ids
 }
 
 func newClocks(t *testing.T, seed uint64, devices [2]*testDevice) *clocks {
@@ -27,7 +27,7 @@ func newClocks(t *testing.T, seed uint64, devices [2]*testDevice) *clocks {
 	return c
 }
 
-// skewBoth sets both clocks anew, mostly a little wrong, sometimes by days.
+// skewBoth sets both clocks again, mostly slightly wrong, sometimes by days.
 func (c *clocks) skewBoth() {
 	for i := range c.skew {
 		most := []time.Duration{time.Minute, 2 * time.Hour, 3 * time.Hour, 30 * time.Hour, 60 * 24 * time.Hour}[c.rng.IntN(5)]
@@ -42,7 +42,7 @@ func (c *clocks) begin(end int) {
 	c.t.Helper()
 	e := c.ends[end]
 	now := c.clock(end)
-	b := e.peer.bundle(false) // whose prekeys are dated by right clocks: that they verify is not tested here
+	b := e.peer.bundle(false) // its prekeys are dated by correct clocks: their verification is not tested here
 	known := make([]uint32, 0, 4)
 	for _, x := range e.set.Entries() {
 		known = append(known, x.Session.Generation())
@@ -62,7 +62,7 @@ func (c *clocks) post(from int, id uint64, text string) letter {
 	return l
 }
 
-// write sends a message, or a request, which is kept until it is shown like one.
+// write sends a message or a request. A request is kept until it is shown, like a message.
 func (c *clocks) write(from int) (id uint64) {
 	c.t.Helper()
 	c.nextID++
@@ -76,7 +76,7 @@ func (c *clocks) again(from int, id uint64) {
 	c.mail = append(c.mail, numbered{c.post(from, id, fmt.Sprintf("message %d", id)), id})
 }
 
-// arrive opens a letter; what does not open is asked for.
+// arrive opens a letter, or asks for it again if it does not open.
 func (c *clocks) arrive(l letter, id uint64) bool {
 	c.t.Helper()
 	to := 1 - l.from
@@ -95,7 +95,7 @@ func (c *clocks) arrive(l letter, id uint64) bool {
 	return false
 }
 
-// demand asks the other end for everything that an end misses.
+// demand asks the other end for every message that an end misses.
 func (c *clocks) demand(to int) {
 	c.t.Helper()
 	ids := slices.Sorted(maps.Keys(c.missing[to]))
@@ -109,8 +109,8 @@ func (c *clocks) demand(to int) {
 	c.asked[c.write(to)] = ids
 }
 
-// deliverOne delivers the oldest letter. The session of a request sends from then on,
-// and what is asked for is sealed again in it.
+// deliverOne delivers the oldest letter. A request makes its session the sending one, and the requested
+// messages are sealed again in it.
 func (c *clocks) deliverOne() {
 	c.t.Helper()
 	m := c.mail[0]
@@ -135,9 +135,9 @@ func (c *clocks) deliverOne() {
 	}
 }
 
-// Two ends whose clocks are wrong, by minutes to months and differently from time to
-// time, who lose letters and forget their sessions, show every message once as soon
-// as letters arrive, and then need no more requests.
+// Two ends have clocks that are wrong by minutes to months, differently from time to time, lose letters
+// and lose their sessions. As soon as letters arrive, they show every message once, and then need no
+// more requests.
 func TestRandomClocks(t *testing.T) {
 	devices := [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")}
 	for seed := range uint64(150 / raceDivisor) {
@@ -153,7 +153,7 @@ func TestRandomClocks(t *testing.T) {
 			case n < 84:
 				c.demand(c.rng.IntN(2))
 			case n < 86:
-				c.ends[c.rng.IntN(2)].put(Set{}) // forgotten
+				c.ends[c.rng.IntN(2)].put(Set{}) // its state is lost
 			case n < 89:
 				c.begin(c.rng.IntN(2))
 			case n < 91:

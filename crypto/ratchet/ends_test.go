@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// testEnd does what a caller does around a Set: it stores skipped keys, keeps
-// the hashes of accepted handshakes, deletes one-time keys, and can restart.
+// testEnd does the work of a Set's caller: it stores skipped keys, keeps the hashes of accepted
+// handshakes, deletes one-time keys, and can restart.
 type testEnd struct {
 	t        *testing.T
 	dev      *testDevice
@@ -28,7 +28,7 @@ func newTestEnd(t *testing.T, dev, peer *testDevice) *testEnd {
 	}
 }
 
-// errNotAgain is a caller's answer to a replayed handshake.
+// errNotAgain is the caller's error for a replayed handshake.
 var errNotAgain = errors.New("handshake was accepted before")
 
 func (e *testEnd) initiate(oneTime bool, now time.Time) {
@@ -40,7 +40,7 @@ func (e *testEnd) initiate(oneTime bool, now time.Time) {
 	e.put(set)
 }
 
-// put takes over a set and drops the keys of sessions that left it.
+// put replaces the set and deletes the keys of removed sessions.
 func (e *testEnd) put(set Set) {
 	for _, id := range Removed(e.set, set) {
 		delete(e.keys, id)
@@ -62,7 +62,7 @@ func (e *testEnd) seal(id uint64, text string, now time.Time) letter {
 
 func (e *testEnd) stored(id [32]byte) SkippedKeys { return e.keys[id] }
 
-// open is the receiving rule of SPEC "Session: replay".
+// open applies the receiving rule of SPEC "Replay".
 func (e *testEnd) open(l letter, id uint64, now time.Time) error {
 	e.t.Helper()
 	hash := [32]byte{}

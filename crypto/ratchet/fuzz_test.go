@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// fuzzPair is a session with state of every kind: skipped messages, an offer
-// under way, an answer in the chain.
+// fuzzPair is a session with every kind of state: skipped messages, an outstanding offer, an answer in
+// the chain.
 func fuzzPair() *testPair {
 	t := &testing.T{}
 	p := newPair(t)
@@ -96,7 +96,8 @@ func FuzzParseSession(f *testing.F) {
 		if !bytes.Equal(s.Marshal(), b) {
 			t.Fatal("a state with two stored forms")
 		}
-		// Whatever state was read, it does not panic, nor make what is too long.
+		// Every state that was parsed works without a panic and without producing envelopes that are
+		// too long.
 		m := Meta{Class: ClassDurable, Sender: s.Self(), Recipient: s.Peer()}
 		if _, ct, err := s.Seal(m, testOwn(), []byte("x"), p.now); err == nil && len(ct) > MaxEnvelope {
 			t.Fatalf("envelope of %d bytes", len(ct))
@@ -125,7 +126,7 @@ func FuzzParseHeader(f *testing.F) {
 	})
 }
 
-// What an authenticated peer puts into a body has one reading.
+// A body from an authenticated peer has exactly one interpretation.
 func FuzzUnframe(f *testing.F) {
 	f.Add(frame(testOwn(), []byte("content")))
 	f.Add(make([]byte, manifestRefSize))

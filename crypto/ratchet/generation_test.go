@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// claimed is a world in which mallory has begun a session of the largest
-// generation that alice takes.
+// claimed is a world in which mallory has begun a session with the largest generation that alice
+// accepts.
 func claimed(t *testing.T, seed uint64) (w *testWorld, session [32]byte) {
 	t.Helper()
 	w = newTestWorld(t, seed, [2]*testDevice{newTestDevice("alice"), newTestDevice("mallory")})
@@ -28,8 +28,8 @@ func claimed(t *testing.T, seed uint64) (w *testWorld, session [32]byte) {
 	return w, session
 }
 
-// A first message may claim a generation two hours ahead of its receiver's clock
-// and no more, whatever prekeys it was made with.
+// A first message may claim a generation at most two hours ahead of its receiver's clock, whatever
+// prekeys it uses.
 func TestGenerationTooFarAheadIsRefused(t *testing.T) {
 	p := newPair(t)
 	alice, bob := p.dev[0], p.dev[1]
@@ -50,9 +50,8 @@ func TestGenerationTooFarAheadIsRefused(t *testing.T) {
 	}
 }
 
-// However often one end begins anew, with whatever sessions it knows, its
-// generation stays one hour ahead of its clock, so that a peer whose clock is an
-// hour slow takes it; and each new session sends.
+// However often one end begins again, and whatever sessions it knows, its generation stays within one
+// hour of its clock, so that a peer whose clock is an hour slow accepts it; and each new session sends.
 func TestOwnGenerationStaysWithinTheRule(t *testing.T) {
 	w, session := claimed(t, 1)
 	alice, mallory := w.ends[0], w.ends[1]
@@ -73,8 +72,8 @@ func TestOwnGenerationStaysWithinTheRule(t *testing.T) {
 	}
 }
 
-// A session that was accepted under a clock far ahead does not stay active once
-// the clock is right: any new one takes its place.
+// A session that was accepted under a clock far ahead does not stay active once the clock is right: any
+// new one replaces it.
 func TestSessionOfAWrongClockIsReplaced(t *testing.T) {
 	for seed := range uint64(6) {
 		w := newTestWorld(t, seed, [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")})
@@ -99,9 +98,9 @@ func TestSessionOfAWrongClockIsReplaced(t *testing.T) {
 	}
 }
 
-// A peer that claims the largest generation binds nobody to its session: one
-// that is begun afterwards sends, and the peer follows what it is asked in it.
-// Of two sessions of one generation chance decides, so this runs several times.
+// A peer that claims the largest generation cannot keep its session active: a session begun afterwards
+// sends, and the peer follows a request inside it. For sessions of equal generation chance decides, so
+// this runs several times.
 func TestLargestGenerationFreezesNothing(t *testing.T) {
 	for seed := range uint64(6) {
 		w, session := claimed(t, seed)
@@ -112,7 +111,7 @@ func TestLargestGenerationFreezesNothing(t *testing.T) {
 		}
 		w.send(0)
 		w.deliver(0, false)
-		w.ends[1].put(must(w.ends[1].set.Activate(fresh.TranscriptHash(), w.now))) // asked in it
+		w.ends[1].put(must(w.ends[1].set.Activate(fresh.TranscriptHash(), w.now))) // a request arrived in it
 		for i := range 6 {
 			w.send(i % 2)
 			w.deliver(0, false)
@@ -127,8 +126,8 @@ func TestLargestGenerationFreezesNothing(t *testing.T) {
 	}
 }
 
-// An end that lost everything gets through to a peer with a session of the
-// largest generation: what it asks inside its own session activates that.
+// An end that lost everything can reach a peer whose session has the largest generation: its request
+// inside its own session activates that session.
 func TestLostEndLeavesLargestGeneration(t *testing.T) {
 	w, _ := claimed(t, 1)
 	w.ends[1].put(Set{})
@@ -144,8 +143,7 @@ func TestLostEndLeavesLargestGeneration(t *testing.T) {
 	}
 }
 
-// Replaced tells a confirmed session that another one takes over from, and
-// nothing else.
+// Replaced reports a confirmed session that another one replaces, and nothing else.
 func TestReplaced(t *testing.T) {
 	w := newTestWorld(t, 2, [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")})
 	alice, bob := w.ends[0], w.ends[1]
@@ -190,8 +188,8 @@ func TestReplaced(t *testing.T) {
 	})
 }
 
-// A session of one's own, begun because the server let something come that did
-// not open, does not hide that another one then takes over.
+// A session begun by this end, because the server delivered something that did not open, does not hide
+// that another one then replaces it.
 func TestReplacedBehindAnOwnSession(t *testing.T) {
 	w := newTestWorld(t, 2, [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")})
 	alice, bob := w.ends[0], w.ends[1]
@@ -201,13 +199,13 @@ func TestReplacedBehindAnOwnSession(t *testing.T) {
 		w.deliver(0, false)
 	}
 	confirmed := alice.set.Active().TranscriptHash()
-	alice.initiate(false, w.now) // not confirmed, and active
+	alice.initiate(false, w.now) // unconfirmed and active
 	own := alice.set
 	if Replaced(own, must(own.Activate(confirmed, w.now))) {
 		t.Error("going back to the only confirmed session is told")
 	}
 	w.now = w.now.Add(2 * time.Hour)
-	bob.initiate(false, w.now) // who knows nothing of it
+	bob.initiate(false, w.now) // he does not know of it
 	w.send(1)
 	w.deliver(0, false)
 	if alice.set.Active().TranscriptHash() == own.Active().TranscriptHash() || !Replaced(own, alice.set) {
@@ -215,8 +213,8 @@ func TestReplacedBehindAnOwnSession(t *testing.T) {
 	}
 }
 
-// Ends that ask each other at once, each in the session that the other does not
-// send with, change places, lose nothing, and agree after the next handshake.
+// Two ends that send requests simultaneously, each in the session that the other does not send with,
+// swap sessions, lose nothing, and agree after the next handshake.
 func TestCrossedActivation(t *testing.T) {
 	w := newTestWorld(t, 3, [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")})
 	w.ends[0].initiate(false, w.now)
@@ -248,8 +246,7 @@ func TestCrossedActivation(t *testing.T) {
 	}
 }
 
-// Nothing that this package returns shows plaintext or keys when it is printed,
-// logged or encoded.
+// No result of this package shows plaintext or keys when it is printed, logged or encoded.
 func TestResultsAreRedacted(t *testing.T) {
 	p := newPair(t)
 	p.seal(0, "lost")

@@ -72,8 +72,8 @@ func TestHandshakeBothWays(t *testing.T) {
 	}
 }
 
-// The prelude repeats until the first reply, and the existing session opens
-// such messages in any order, also after the responder has replied.
+// The prelude repeats until the first reply, and the existing session opens such messages in any order,
+// also after the responder has replied.
 func TestInitialMessagesRepeat(t *testing.T) {
 	p := newUnansweredPair(t)
 	var list []letter
@@ -95,7 +95,7 @@ func TestInitialMessagesRepeat(t *testing.T) {
 	p.roundTrip()
 }
 
-// Fits names the session of an envelope without opening it.
+// Fits identifies the session of an envelope without opening it.
 func TestFits(t *testing.T) {
 	p, q := newPair(t), newPair(t)
 	l := p.seal(0, "x")
@@ -196,7 +196,7 @@ func TestAcceptChecksWhatItIsGiven(t *testing.T) {
 	}
 }
 
-// Every byte of the clear part is bound: no change of it opens.
+// Every byte of the clear part is authenticated: no changed message opens.
 func TestPreludeIsBound(t *testing.T) {
 	alice, bob := newTestDevice("alice"), newTestDevice("bob")
 	now := testStart()

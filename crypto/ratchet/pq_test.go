@@ -8,7 +8,7 @@ import (
 	"secmsg/crypto/key"
 )
 
-// headerOf opens the header of a letter as its receiver would.
+// headerOf opens the header of a letter like its receiver.
 func (p *testPair) headerOf(l letter) header {
 	p.t.Helper()
 	at, err := p.s[1-l.from].st.locate(l.m, must(parseEnvelope(l.ct)), &work{})
@@ -45,8 +45,8 @@ func TestOfferSchedule(t *testing.T) {
 	}
 }
 
-// The answer stands in every header of its chain and in none of the next, so
-// that any one message of the chain is enough, whichever arrives.
+// The answer is in every header of its chain and in none of the next, so that any one message of the
+// chain is enough.
 func TestAnswerStandsInEveryHeader(t *testing.T) {
 	for first := range 3 {
 		p := newPair(t)
@@ -76,8 +76,8 @@ func TestAnswerStandsInEveryHeader(t *testing.T) {
 	}
 }
 
-// An offer that is lost comes again: after two of the peer's chains without an
-// answer, or after another fifty messages, or a day.
+// A lost offer is repeated: after two of the peer's chains without an answer, or after another fifty
+// messages, or a day.
 func TestLostOfferComesAgain(t *testing.T) {
 	p := newPair(t)
 	p.now = p.now.Add(OfferInterval)
@@ -101,8 +101,8 @@ func TestLostOfferComesAgain(t *testing.T) {
 	}
 }
 
-// However many offers are lost or repeated, at most two keys are out, and an
-// answer to either is understood.
+// However many offers are lost or repeated, at most two keys are outstanding, and an answer to either
+// is understood.
 func TestOffersOneWay(t *testing.T) {
 	for arrives := range 5 {
 		p := newPair(t)
@@ -137,7 +137,7 @@ func TestOffersOneWay(t *testing.T) {
 	}
 }
 
-// An older offer that arrives late is not answered: its key may be gone.
+// An older offer that arrives late is not answered: its key may be deleted.
 func TestOldOfferIsNotAnswered(t *testing.T) {
 	p := newPair(t)
 	p.now = p.now.Add(OfferInterval)
@@ -154,8 +154,8 @@ func TestOldOfferIsNotAnswered(t *testing.T) {
 	}
 }
 
-// A peer that answers what was never offered, or offers what is no key, is
-// refused, and the session goes on.
+// A peer that answers an offer that was never made, or offers an invalid key, is refused, and the
+// session continues.
 func TestBadKEMItems(t *testing.T) {
 	p := newPair(t)
 	p.open(p.seal(1, "turn"))

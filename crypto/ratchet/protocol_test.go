@@ -8,8 +8,8 @@ import (
 	"secmsg/crypto/seal"
 )
 
-// forgeNext seals as the session's own next message, with the header changed:
-// a peer who holds every key and breaks the protocol.
+// forgeNext seals as the session's own next message, with a changed header: a peer who has every key
+// and violates the protocol.
 func (p *testPair) forgeNext(from int, change func(s *state, h *header)) letter {
 	p.t.Helper()
 	st := p.s[from].st.clone()
@@ -70,7 +70,7 @@ func TestPeerBreaksTheProtocol(t *testing.T) {
 	}
 }
 
-// newUnopenedPair is the moment before the responder opens the first message.
+// newUnopenedPair is a pair before the responder has opened the first message.
 func newUnopenedPair(t *testing.T) *testPair {
 	t.Helper()
 	p := &testPair{t: t, now: testStart(), keys: [2]testKeys{{}, {}}}
@@ -90,8 +90,8 @@ func newUnopenedPair(t *testing.T) *testPair {
 	return p
 }
 
-// A peer knows enough to compute the header key of a second chain without an
-// answer to the first; the receiver does not try it.
+// A peer can compute the header key of a second chain without an answer to the first; the receiver does
+// not try it.
 func TestPeerCannotBeginTwoChainsInARow(t *testing.T) {
 	p := newPair(t)
 	p.open(p.seal(1, "turn"))
@@ -105,7 +105,7 @@ func TestPeerCannotBeginTwoChainsInARow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The forgery is right but for the turn.
+	// The forgery is valid except for the turn.
 	able := p.s[1].st.clone()
 	able.turn = false
 	if _, _, err := able.open(m, ct, nil, unix(p.now), &work{}); err != nil {
@@ -117,8 +117,8 @@ func TestPeerCannotBeginTwoChainsInARow(t *testing.T) {
 	p.roundTrip()
 }
 
-// A state that was set back seals again with the same message key; the salt
-// makes that no key and nonce recur.
+// A state that was set back seals again with the same message key; because of the salt, no key and
+// nonce recur.
 func TestRollbackRepeatsNoNonce(t *testing.T) {
 	p := newPair(t)
 	m := meta(p.dev[0], p.dev[1], 1)
@@ -162,8 +162,8 @@ func TestHeaderIsStrict(t *testing.T) {
 			bad := bytes.Clone(b)
 			bad[headerSizeNone-1] ^= 1 << bit
 			got, err := parseHeader(bad)
-			// Offer and answer have one length; with flags exchanged the
-			// content may be what the other flag says, never anything else.
+			// Offer and answer have the same length. With exchanged flags the content may be parsed as
+			// the other flag says, never as anything else.
 			if err == nil && !bytes.Equal(got.marshal(), bad) {
 				t.Errorf("%s: flag %d", name, bit)
 			}
@@ -179,8 +179,8 @@ func TestHeaderIsStrict(t *testing.T) {
 	}
 }
 
-// A session that is added to a full set stays, though it is preferred to none:
-// its further messages are under way.
+// A session added to a full set is kept, although it is preferred to none: further messages of it are
+// under way.
 func TestSetKeepsWhatIsAdded(t *testing.T) {
 	alice, bob := newTestDevice("alice"), newTestDevice("bob")
 	set := Set{}
@@ -199,7 +199,7 @@ func TestSetKeepsWhatIsAdded(t *testing.T) {
 	}
 }
 
-// What no sequence of operations makes does not parse, and what parses has one
+// States that no sequence of operations produces do not parse, and a parsed state has exactly one
 // stored form.
 func TestStoredFormIsStrict(t *testing.T) {
 	p := newPair(t)

@@ -2,6 +2,5 @@
 
 package ratchet
 
-// raceDivisor makes long tests shorter under the race detector, where the
-// arithmetic is many times slower.
+// raceDivisor shortens long tests under the race detector, where the arithmetic is many times slower.
 const raceDivisor = 20

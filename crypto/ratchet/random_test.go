@@ -16,7 +16,7 @@ type testWorld struct {
 	mail   []numbered // under way, in the order of sending
 	now    time.Time
 	nextID uint64
-	kept   int  // letters on their way at most, before the oldest is delivered
+	kept   int  // most letters under way before the oldest is delivered
 	lossy  bool // letters may be lost
 	failed int  // letters that did not open at their first delivery
 }
@@ -43,7 +43,7 @@ func (w *testWorld) send(from int) {
 	w.mail = append(w.mail, numbered{l, w.nextID})
 }
 
-// deliver delivers letter i, and leaves it under way if it is to come again.
+// deliver delivers letter i, and leaves it under way if it will come again.
 func (w *testWorld) deliver(i int, again bool) {
 	w.t.Helper()
 	l := w.mail[i]
@@ -72,7 +72,7 @@ func (w *testWorld) deliver(i int, again bool) {
 	}
 }
 
-// event does one random thing.
+// event does one random action.
 func (w *testWorld) event() {
 	w.t.Helper()
 	switch n := w.rng.IntN(100); {
@@ -102,8 +102,8 @@ func (w *testWorld) event() {
 	}
 }
 
-// quiet lets everything arrive and demands that both ends agree: one session,
-// both directions, and a KEM exchange each way within a day.
+// quiet lets everything arrive and requires that both ends agree: one session, both directions, and a
+// KEM exchange each way within a day.
 func (w *testWorld) quiet() {
 	w.t.Helper()
 	for len(w.mail) > 0 {
@@ -135,8 +135,8 @@ func (w *testWorld) quiet() {
 	}
 }
 
-// Two ends send, lose, duplicate, reorder, restart, rebuild and initiate at
-// once; then they fall quiet and agree.
+// Two ends send, lose, duplicate, reorder, restart, rebuild and initiate concurrently; then they become
+// quiet and agree.
 func TestRandomEvents(t *testing.T) {
 	devices := [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")}
 	runs := 400 / raceDivisor

@@ -9,7 +9,7 @@ import (
 	"secmsg/crypto/key"
 )
 
-// testStart is when every test begins.
+// testStart is the time at which every test begins.
 func testStart() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 
 // testDevice is a device with all its private keys and a stock of prekeys.
@@ -131,7 +131,7 @@ func meta(from, to *testDevice, id uint64) Meta {
 // testOwn is the manifest that senders name.
 func testOwn() ManifestRef { return ManifestRef{Version: 7, Hash: [32]byte{1, 2, 3}} }
 
-// testKeys keeps skipped message keys as a caller does.
+// testKeys stores skipped message keys like a caller.
 type testKeys map[SkippedRef][]byte
 
 func (k testKeys) Lookup(ref SkippedRef) ([]byte, bool) {
@@ -166,7 +166,7 @@ type letter struct {
 	text string
 }
 
-// newPair makes a session that both ends have confirmed.
+// newPair creates a session that both ends have confirmed.
 func newPair(t *testing.T) *testPair {
 	t.Helper()
 	p := newUnansweredPair(t)
@@ -174,7 +174,7 @@ func newPair(t *testing.T) *testPair {
 	return p
 }
 
-// newUnansweredPair makes a session whose first message was opened and nothing more.
+// newUnansweredPair creates a session of which only the first message was opened.
 func newUnansweredPair(t *testing.T) *testPair {
 	t.Helper()
 	p := &testPair{t: t, now: testStart(), keys: [2]testKeys{{}, {}}}
@@ -228,7 +228,7 @@ func (p *testPair) open(l letter) {
 	}
 }
 
-// roundTrip has end 1 and then end 0 send one message.
+// roundTrip sends one message from end 1 and then one from end 0.
 func (p *testPair) roundTrip() {
 	p.t.Helper()
 	p.open(p.seal(1, "pong"))

@@ -12,13 +12,13 @@ import (
 // sessionVectors are the rules of SPEC "Simultaneous initiation" as tables.
 type sessionVectors struct {
 	Comment string `json:"comment"`
-	// Own: which generation an initiator gives to a new session.
+	// Own: the generation that an initiator gives to a new session.
 	Own []struct {
 		Now        int64    `json:"now"`
 		Known      []uint32 `json:"known"`
 		Generation uint32   `json:"generation"`
 	} `json:"own"`
-	// Accepted: which generations a receiver takes.
+	// Accepted: the generations that a receiver accepts.
 	Accepted []struct {
 		Now        int64  `json:"now"`
 		Generation uint32 `json:"generation"`
@@ -33,7 +33,7 @@ type sessionVectors struct {
 	} `json:"preferred"`
 }
 
-// The table is written by hand below; the file is what others read.
+// The table is written by hand below; other implementations read the file.
 func sessionTable() (v sessionVectors) {
 	v.Comment = `crypto/SPEC.md "Simultaneous initiation": generations are minutes since 1970, now is in seconds.`
 	const now, minute = 1772366459, 1772366459 / 60

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Both ends initiate at once; whatever the order in which letters arrive, and
-// whatever is sent in between, both end with the session of the smaller
-// transcript hash, and every letter that was not lost is shown once.
+// Both ends initiate simultaneously. Whatever the order in which letters arrive, and whatever is sent
+// in between, both end up with the session of the smaller transcript hash, and every letter that was
+// not lost is shown once.
 func TestB11_SimultaneousInitiation(t *testing.T) {
 	devices := [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")}
 	var begun [8][2]Set // handshakes are slow, and immutable
@@ -73,8 +73,8 @@ func TestPrefer(t *testing.T) {
 	}
 }
 
-// A session that is rebuilt takes over at both ends; the one before receives
-// what is under way and is dropped a day after the first use of the new one.
+// A rebuilt session replaces the old one at both ends. The old one still receives messages under way,
+// and is dropped a day after the first use of the new one.
 func TestRebuild(t *testing.T) {
 	w := newTestWorld(t, 1, [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")})
 	for from := range 2 {
@@ -110,7 +110,7 @@ func TestRebuild(t *testing.T) {
 	}
 }
 
-// However often sessions are rebuilt, a set holds four, and the newest sends.
+// However often sessions are rebuilt, a set has at most four, and the newest sends.
 func TestSetIsBounded(t *testing.T) {
 	w := newTestWorld(t, 1, [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")})
 	for range 10 {
@@ -132,7 +132,7 @@ func TestSetIsBounded(t *testing.T) {
 			t.Errorf("end %d: keys of %d sessions", i, len(e.keys))
 		}
 	}
-	// Trials are bounded by the set, whatever comes.
+	// The set bounds the trials for every envelope.
 	stranger := newPair(t)
 	l := stranger.seal(0, "x")
 	l.m = meta(w.ends[0].dev, w.ends[1].dev, 77)
@@ -147,8 +147,8 @@ func TestSetIsBounded(t *testing.T) {
 	}
 }
 
-// A peer that has lost its sessions asks again in a new one of a lower
-// generation; the caller activates that one.
+// A peer that has lost its sessions asks again in a new one of a lower generation; the caller activates
+// that one.
 func TestActivate(t *testing.T) {
 	w := newTestWorld(t, 1, [2]*testDevice{newTestDevice("alice"), newTestDevice("bob")})
 	for range 3 {
@@ -156,7 +156,7 @@ func TestActivate(t *testing.T) {
 		w.send(0)
 		w.deliver(0, false)
 	}
-	w.ends[1].set = Set{} // lost; the generation with it
+	w.ends[1].set = Set{} // lost, together with the generation
 	w.ends[1].initiate(false, w.now)
 	asking := w.ends[1].set.Active()
 	w.send(1)
@@ -212,7 +212,7 @@ func TestNewSetChecks(t *testing.T) {
 	}
 }
 
-// The stored form survives any point of a conversation, and nothing else parses.
+// The stored form works at any point of a conversation, and nothing else parses.
 func TestStoredForm(t *testing.T) {
 	p := newUnansweredPair(t)
 	p.now = p.now.Add(OfferInterval)

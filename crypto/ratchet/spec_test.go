@@ -20,9 +20,9 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// A second implementation, written from SPEC.md "Session" alone. It uses nothing
-// of this module: what it cannot compute from a vector is a lie of the text, and
-// what the code does otherwise is a break of the protocol.
+// A second implementation, written from SPEC.md "Session" alone. It uses nothing of this module: if it
+// cannot compute something from a vector, the specification is incomplete; if the code differs from it,
+// the code violates the protocol.
 
 type hexText []byte
 
@@ -91,7 +91,7 @@ func specSigning(seed []byte) []byte {
 
 func (d specDevice) partyBytes() []byte { return cat(lp16([]byte(d.Address)), d.Device) }
 
-// cursor takes fields off a structure.
+// cursor reads fields from a structure.
 type cursor struct {
 	t *testing.T
 	b []byte
@@ -233,7 +233,7 @@ type specRun struct {
 	root     []byte
 	nexts    [][]byte // header keys of chains, by index
 	chains   []*specChain
-	kinds    map[string]int // what was seen, so that the vectors are not vacuous
+	kinds    map[string]int // what occurred, so that the vectors are not vacuous
 }
 
 func (r *specRun) handshake() {
@@ -309,7 +309,7 @@ func (r *specRun) prelude(envelope []byte) []byte {
 	return c.sized()
 }
 
-// begin makes chain n from what its header says.
+// begin creates chain n from the contents of its header.
 func (r *specRun) begin(public []byte, answer []byte) {
 	t, n := r.t, len(r.chains)
 	sender := n % 2
@@ -493,7 +493,7 @@ func TestSpecSecondImplementation(t *testing.T) {
 	}
 }
 
-// compare holds a stored form against the chains.
+// compare compares a stored form with the chains.
 func (r *specRun) compare(i, end int, op string, s specStored) {
 	t := r.t
 	if !bytes.Equal(s.id, r.v.Transcript[:32]) || !bytes.Equal(s.handshake, r.v.Handshake) {
@@ -505,7 +505,7 @@ func (r *specRun) compare(i, end int, op string, s specStored) {
 	if op != "seal" {
 		return
 	}
-	// The chain that was sealed in is the last of this end.
+	// The last chain of this end is the one it sealed in.
 	n := len(r.chains) - 1
 	if n%2 != end {
 		n--

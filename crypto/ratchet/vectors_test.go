@@ -20,15 +20,14 @@ import (
 	"secmsg/crypto/key"
 )
 
-// update rewrites crypto/testdata/ratchet. The vectors are the protocol: a
-// change of what they hold is a new version. Their format stands in
-// crypto/testdata/README.md.
+// update rewrites crypto/testdata/ratchet. The vectors are the protocol: changing their contents means
+// a new version. crypto/testdata/README.md describes their format.
 var update = flag.Bool("update", false, "write new vectors")
 
-// vectorDir is where the vectors of this package stand.
+// vectorDir is the directory of this package's vectors.
 func vectorDir() string { return filepath.Join("..", "testdata", "ratchet") }
 
-// hexBytes is a byte string that stands in hexadecimal in a vector.
+// hexBytes is a byte string that is hexadecimal in a vector.
 type hexBytes []byte
 
 func (h hexBytes) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(h)), nil }
@@ -56,8 +55,8 @@ type vectorDevice struct {
 	OneTimePrekey   hexBytes `json:"one_time_prekey_private,omitempty"`
 }
 
-// vectorMessage is an envelope and what is known outside it. One that only
-// appears in a refusal has no content.
+// vectorMessage is an envelope and the data outside of it. One that appears only in a refusal has no
+// content.
 type vectorMessage struct {
 	From      int      `json:"from"` // 0: initiator, 1: responder
 	Class     uint8    `json:"class"`
@@ -77,11 +76,11 @@ type vectorEvent struct {
 	Error   string `json:"error,omitempty"` // of a refusal
 	Fresh   bool   `json:"fresh,omitempty"` // the refusing responder has no session yet
 
-	// What a Seal draws.
+	// The random values of a Seal.
 	Salt           hexBytes `json:"salt,omitempty"`
-	RatchetPrivate hexBytes `json:"ratchet_private,omitempty"` // a chain begins
-	Encapsulation  hexBytes `json:"encapsulation,omitempty"`   // it answers an offer
-	OfferSeed      hexBytes `json:"offer_seed,omitempty"`      // a new key is offered
+	RatchetPrivate hexBytes `json:"ratchet_private,omitempty"` // if a chain begins
+	Encapsulation  hexBytes `json:"encapsulation,omitempty"`   // if it answers an offer
+	OfferSeed      hexBytes `json:"offer_seed,omitempty"`      // if a new key is offered
 
 	Session hexBytes        `json:"session,omitempty"` // stored form afterwards
 	Skipped []vectorSkipped `json:"skipped,omitempty"`
@@ -183,7 +182,7 @@ func readVector(t *testing.T, path string) vector {
 	return v
 }
 
-// vectorRun is a vector being made.
+// vectorRun is a vector under construction.
 type vectorRun struct {
 	v    vector
 	p    *testPair
@@ -264,8 +263,7 @@ func (r *vectorRun) do(op rune) {
 	}
 }
 
-// send seals a message with drawn secrets; the stored form is left out where
-// many follow each other.
+// send seals a message with drawn secrets. The stored form is omitted where many follow each other.
 func (r *vectorRun) send(from int, op rune, stored bool) {
 	r.t.Helper()
 	r.p.nextID++
@@ -344,7 +342,7 @@ func (r *vectorRun) open(i int) {
 		r.p.s[1] = &Session{st: r.v.accept(r.t)}
 	}
 	m := r.v.Messages[i]
-	if name := r.v.try(m, unix(r.p.now), r.p.s, r.p.keys); name != "" { // too late: what the script is about
+	if name := r.v.try(m, unix(r.p.now), r.p.s, r.p.keys); name != "" { // too late: this is the point of the script
 		r.v.Events = append(r.v.Events, vectorEvent{Op: "refuse", Message: i, Time: unix(r.p.now), Note: "too late", Error: name})
 		return
 	}
@@ -363,7 +361,7 @@ func (r *vectorRun) refuse(m vectorMessage, note, want string) {
 		Fresh: m.From == 0 && r.p.s[1] == nil})
 }
 
-// refuseForged adds envelopes that a network, a server or a peer could make.
+// refuseForged adds envelopes that a network, a server or a peer could create.
 func (r *vectorRun) refuseForged() {
 	first := r.v.Messages[0]
 	change := func(m vectorMessage, fn func(m *vectorMessage)) vectorMessage {
@@ -404,7 +402,7 @@ func (r *vectorRun) refuseForged() {
 	r.refuse(r.forge(1, func(s *state, h *header) {
 		h.answer = &answer{id: 7, ct: make([]byte, kemTextSize)}
 	}, nil), "an answer to an offer that is not out", "peer")
-	// First messages to a responder that has no session.
+	// First messages to a responder without a session.
 	ends := r.p.s
 	r.p.s[1] = nil
 	r.refuse(r.initial(func(h *InitialHeader) { h.Generation = latestGeneration(unix(r.p.now)) + 1 }), "121 minutes ahead of the receiver", "generation")
@@ -427,8 +425,8 @@ func flipped(b []byte, at int) []byte {
 	return b
 }
 
-// initial is the first message with another prelude, which is not the one that
-// its keys were made from. Whatever the parser would refuse is written all the same.
+// initial is the first message with another prelude than the one from which its keys were derived. It
+// contains even what the parser would refuse.
 func (r *vectorRun) initial(change func(h *InitialHeader)) vectorMessage {
 	r.t.Helper()
 	h := must(parsePrelude(r.v.Prelude))
@@ -453,8 +451,8 @@ func (r *vectorRun) initial(change func(h *InitialHeader)) vectorMessage {
 	return m
 }
 
-// forge seals the next message of an end with a header, or a frame, that is
-// changed: what only the peer itself can make.
+// forge seals the next message of an end with a changed header or frame, which only the peer itself can
+// create.
 func (r *vectorRun) forge(from int, change func(*state, *header), frame []byte) vectorMessage {
 	r.t.Helper()
 	st := r.p.s[from].st.clone()
@@ -489,7 +487,7 @@ func (m vectorMessage) meta(v vector) Meta {
 	return out
 }
 
-// begin makes the initiator's state from the secrets of the vector.
+// begin creates the initiator's state from the secrets of the vector.
 func (v vector) begin(t *testing.T, b Bundle, chain [][]byte) *state {
 	t.Helper()
 	self := v.Initiator.self()
@@ -502,7 +500,7 @@ func (v vector) begin(t *testing.T, b Bundle, chain [][]byte) *state {
 	return st
 }
 
-// accept makes the responder's state before the first message is opened.
+// accept creates the responder's state before the first message is opened.
 func (v vector) accept(t *testing.T) *state {
 	t.Helper()
 	first := v.Messages[0]
@@ -517,8 +515,8 @@ func (v vector) verified() VerifiedPeer {
 	return VerifiedPeer{Party: v.Initiator.party(), Account: must(key.ParseSigningSeed(v.Initiator.AccountSeed)).Public()}
 }
 
-// try opens a message at its receiver, changes nothing, and returns the name of
-// the error; "" if it opens. A responder without session accepts.
+// try opens a message at its receiver without changing anything, and returns the name of the error, or
+// "" if it opens. A responder without a session accepts.
 func (v vector) try(m vectorMessage, now int64, ends [2]*Session, keys [2]testKeys) string {
 	to := 1 - m.From
 	var err error
@@ -530,7 +528,7 @@ func (v vector) try(m vectorMessage, now int64, ends [2]*Session, keys [2]testKe
 	if err == nil {
 		return ""
 	}
-	// Some errors wrap the cause beside the meaning; the meaning counts.
+	// Some errors wrap a cause in addition to their meaning; the meaning takes precedence.
 	for _, name := range []string{"generation", "bundle", "peer", "open", "skip", "replay", "no session", "party", "version", "format"} {
 		if errors.Is(err, vectorErrors()[name]) {
 			return name
@@ -539,7 +537,7 @@ func (v vector) try(m vectorMessage, now int64, ends [2]*Session, keys [2]testKe
 	return err.Error()
 }
 
-// open opens a message at its receiver and returns the event that this is.
+// open opens a message at its receiver and returns the resulting event.
 func (v vector) open(t *testing.T, i int, now int64, ends *[2]*Session, keys [2]testKeys) vectorEvent {
 	t.Helper()
 	m := v.Messages[i]
@@ -563,8 +561,8 @@ func (v vector) open(t *testing.T, i int, now int64, ends *[2]*Session, keys [2]
 	return e
 }
 
-// checkVector runs a vector from its secrets at both ends and compares
-// everything: envelopes, contents and stored forms.
+// checkVector runs a vector from its secrets at both ends and compares everything: envelopes, contents
+// and stored forms.
 func checkVector(t *testing.T, v vector) {
 	prelude := must(parsePrelude(v.Prelude))
 	a := v.begin(t, v.bundle(), prelude.Chain)
@@ -692,15 +690,15 @@ func vectorTranscript(t *testing.T, v vector) [64]byte {
 	return hs.transcript()
 }
 
-// The vectors hold the cases that their comments name, so that no later change
-// of a script loses one.
+// The vectors contain the cases that their comments name, so that no later change of a script loses
+// one.
 func TestVectorsShowWhatTheySay(t *testing.T) {
 	type shown struct {
 		offers, keys, answers, refused int // the initiator's offers, new keys among them, chains that answer one
-		most                           int // own offers out at once
-		old                            int // old chains at once
+		most                           int // most own offers outstanding at once
+		old                            int // most old chains at once
 		ignored, kept                  bool
-		dropped                        int // own offers that one answer ended
+		dropped                        int // own offers ended by one answer
 	}
 	look := func(name string) (s shown) {
 		v := readVector(t, filepath.Join(vectorDir(), name+".json"))

@@ -37,7 +37,7 @@ func TestBodyAndHeader(t *testing.T) {
 		if got, err := OpenHeader(k, salt, ad, header); err != nil || !bytes.Equal(got, plaintext) {
 			t.Fatalf("header of %d: %v", n, err)
 		}
-		// One key and salt give header and body unrelated keys.
+		// One key and salt yield unrelated keys for header and body.
 		if _, err := OpenHeader(k, salt, ad, sealed[CommitmentSize:]); !errors.Is(err, ErrOpen) {
 			t.Errorf("body opened as header: %v", err)
 		}
@@ -86,9 +86,8 @@ func TestBodyChanged(t *testing.T) {
 	}
 }
 
-// B13: a ChaCha20-Poly1305 ciphertext that is valid under two keys. The bare
-// cipher opens it under both; with a commitment in front, which can be only one
-// key's, the other one refuses.
+// B13: a ChaCha20-Poly1305 ciphertext that is valid under two keys. The bare cipher opens it under
+// both. With a commitment in front, which can match only one key, the other key refuses it.
 func TestInvisibleSalamander(t *testing.T) {
 	k1, k2, salt := randomKey(), randomKey(), NewSalt()
 	d1, err1 := derive(k1, salt, bodyInfo(nil), CommitmentSize)
@@ -117,10 +116,9 @@ func TestInvisibleSalamander(t *testing.T) {
 	}
 }
 
-// collide makes a ciphertext of two blocks and a tag that both keys accept, with
-// no associated data: the tag is (c1*r^3 + c2*r^2 + len*r mod p) + s for each
-// key, so that c2 can be solved for any c1 and c1 is tried until c2 fits into a
-// block and both tags agree (Dodis et al., "Fast Message Franking", 2018).
+// collide creates a ciphertext of two blocks and a tag that both keys accept, without associated data.
+// The tag is (c1*r^3 + c2*r^2 + len*r mod p) + s for each key, so c2 can be solved for any c1; c1 is
+// varied until c2 fits into a block and both tags agree (Dodis et al., "Fast Message Franking", 2018).
 func collide(t *testing.T, d1, d2 derived) []byte {
 	t.Helper()
 	p := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 130), big.NewInt(5))
@@ -185,7 +183,7 @@ func polyTag(p, r, s *big.Int, ct []byte, l *big.Int) []byte {
 	return little(acc.Add(acc, s))
 }
 
-// number reads little-endian bytes, block one block as Poly1305 does.
+// number reads little-endian bytes; block adds the bit that Poly1305 adds to a block.
 func number(b []byte) *big.Int {
 	be := bytes.Clone(b)
 	for i, j := 0, len(be)-1; i < j; i, j = i+1, j-1 {
@@ -217,7 +215,7 @@ const (
 	headerVector = "a196543d4eaa783a2034a4889966680a244d696b62"
 )
 
-// A vector of our own, frozen: another implementation must give the same bytes.
+// A frozen vector of our own: another implementation must produce the same bytes.
 func TestBodyVector(t *testing.T) {
 	k := bytes.Repeat([]byte{0x11}, SecretSize)
 	salt := Salt(bytes.Repeat([]byte{0x22}, SaltSize))
@@ -237,9 +235,9 @@ func TestBodyVector(t *testing.T) {
 	}
 }
 
-// A sender who knows the message key chooses key, nonce and tag freely. He still
-// cannot make one body that opens with two sets of associated data, so that no
-// two receivers take one ciphertext for messages of different ids or classes.
+// A sender who knows the message key chooses key, nonce and tag freely, but still cannot create one
+// body that opens with two sets of associated data. So two receivers never accept one ciphertext for
+// messages of different ids or classes.
 func TestCommitmentCoversAssociatedData(t *testing.T) {
 	k, salt := randomKey(), NewSalt()
 	sealed, err := SealBody(k, salt, []byte("message 1"), []byte("hello"))
@@ -254,8 +252,8 @@ func TestCommitmentCoversAssociatedData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The best that he can do: a valid ciphertext for the second data behind the
-	// commitment of the first, and the reverse.
+	// The best attempt: a valid ciphertext for the second data after the commitment of the first, and
+	// the reverse.
 	ct := aead.Seal(nil, d.nonce(), []byte("hello"), nil)
 	for _, commitment := range [][]byte{sealed[:CommitmentSize], d.commitment()} {
 		opened := 0

@@ -55,7 +55,7 @@ type envelopeBadPad struct {
 	Padded hexText `json:"padded"`
 }
 
-// The second implementation of a body, from the text alone.
+// A second implementation of a body, from the specification alone.
 func specBody(key, salt, ad, plaintext []byte) (commitment, ciphertext []byte) {
 	sum := sha256.Sum256(ad)
 	okm, err := hkdf.Key(sha512.New, key, salt, "secmsg v1 envelope body"+string(sum[:]), 76)

@@ -31,7 +31,7 @@ func newTestCipher(t testing.TB, k FileKey) *FileCipher {
 	return c
 }
 
-// testPlain is n bytes that differ from chunk to chunk.
+// testPlain returns n bytes that differ from chunk to chunk.
 func testPlain(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -57,7 +57,7 @@ func sealFile(t testing.TB, c *FileCipher, plain []byte) []byte {
 	}
 }
 
-// openFile opens a sealed file as a receiver does: the length decides on parts.
+// openFile opens a sealed file like a receiver: the length determines the parts.
 func openFile(c *FileCipher, sealed []byte) ([]byte, error) {
 	parts, err := FileParts(int64(len(sealed)))
 	if err != nil {
@@ -96,7 +96,7 @@ func TestFileRoundTrip(t *testing.T) {
 	}
 }
 
-// Chunk by chunk gives the same bytes as whole parts.
+// Sealing chunk by chunk gives the same bytes as sealing whole parts.
 func TestFileChunks(t *testing.T) {
 	c := newTestCipher(t, NewFileKey())
 	plain := testPlain(FilePartPlain + FileChunkSize + 5)
@@ -125,8 +125,8 @@ func TestFileChunks(t *testing.T) {
 	}
 }
 
-// What stands in dst stays, its spare room is used, and a part that does not
-// open leaves no plaintext in it.
+// The existing bytes of dst are kept, its spare capacity is used, and a part that does not open leaves
+// no plaintext in it.
 func TestFilePartInPlace(t *testing.T) {
 	c := newTestCipher(t, NewFileKey())
 	plain := testPlain(5*FileChunkSize + 9)
@@ -150,7 +150,7 @@ func TestFilePartInPlace(t *testing.T) {
 	}
 }
 
-// A part costs a handful of allocations, whatever the number of its chunks.
+// A part costs only a few allocations, whatever the number of its chunks.
 func TestFilePartAllocations(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
 	c := newTestCipher(t, NewFileKey())
@@ -206,7 +206,7 @@ func TestFileLengths(t *testing.T) {
 	}
 }
 
-// D1: sizes around 2^31, 2^32 and 2^63 are computed right or refused.
+// D1: sizes around 2^31, 2^32 and 2^63 are computed correctly or refused.
 func TestFileSizesD1(t *testing.T) {
 	for _, v := range []struct{ plain, sealed, parts int64 }{
 		{0, 49, 1}, {1, 50, 1}, {FileChunkSize, 65585, 1}, {FileChunkSize + 1, 65602, 1},
@@ -236,8 +236,8 @@ func TestFileSizesD1(t *testing.T) {
 	if err != nil || most != MaxSealedFile || maxFileParts != 1_099_243_257_839 { // SPEC "File streams"
 		t.Errorf("the largest file: %d, %v", most, err)
 	}
-	// Lengths that no file has: the header alone, a tag alone behind a full
-	// chunk, and bytes that are less than a tag.
+	// Lengths that no file has: only the header, only a tag after a full chunk, and fewer bytes than a
+	// tag.
 	bad := []int64{math.MinInt64, -1, 0, 1, 32, 33, 48, 65586, 65601, 1<<32 - 1 - 1<<32, math.MaxInt64, MaxSealedFile + 1,
 		FileHeaderSize + 65540*sealedChunkSize + 1, FileHeaderSize + 65540*sealedChunkSize + TagSize}
 	for _, n := range bad {
@@ -255,8 +255,8 @@ func TestFileSizesD1(t *testing.T) {
 	}
 }
 
-// D1: a chunk behind 4 GiB does not open as the one whose counter is the same
-// in 32 or 16 bits, and a sealed length that is 2^32 too long is no prefix.
+// D1: a chunk beyond 4 GiB does not open as the one with the same counter in 32 or 16 bits, and a
+// sealed length that is 2^32 too long is no prefix.
 func TestFileCounterD1(t *testing.T) {
 	c := newTestCipher(t, NewFileKey())
 	plain := testPlain(FileChunkSize)
@@ -327,7 +327,7 @@ func TestFileKey(t *testing.T) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "%q", "%d", "%c", "%U", "%t", "%e"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}
-		data, _ := json.Marshal(v) // refusing is as good
+		data, _ := json.Marshal(v) // an error is also fine
 		out.Write(data)
 		slog.New(slog.NewJSONHandler(&out, nil)).Info("m", "k", v)
 		got := strings.ToLower(out.String())
@@ -438,8 +438,8 @@ func BenchmarkOpenPart(b *testing.B) {
 	}
 }
 
-// B13: a file of one chunk that the bare cipher opens under two keys. With the
-// header of either key, the other one refuses.
+// B13: a file of one chunk that the bare cipher opens under two keys. With the header of either key,
+// the other key refuses it.
 func TestFileTwoKeysB13(t *testing.T) {
 	var keys [2]FileKey
 	var ciphers [2]*FileCipher

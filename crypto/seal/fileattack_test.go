@@ -18,8 +18,8 @@ func opposite(b []byte, at int) []byte {
 	return b
 }
 
-// D2: what age's test vectors (C2SP/CCTV, age/testdata, stream_* and their like
-// of the header) do to a STREAM, done to ours by a sender who knows the key.
+// D2: the modifications of a STREAM in age's test vectors (C2SP/CCTV, age/testdata, stream_* and
+// similar ones of the header), applied to our format by a sender who knows the key.
 func TestFileStreamD2(t *testing.T) {
 	k := attackKey()
 	header := specHeader(k)
@@ -83,7 +83,7 @@ func TestFileStreamD2(t *testing.T) {
 		sealed []byte
 		want   error
 	}{
-		{"stream_no_nonce", nil, seal.ErrFormat}, // our header has the nonce's place
+		{"stream_no_nonce", nil, seal.ErrFormat}, // our header takes the place of the nonce
 		{"stream_short_nonce", header[:12], seal.ErrFormat},
 		{"header missing", body, seal.ErrFormat},
 		{"hmac_missing", slices.Concat(header[:1], body), seal.ErrCommitment},
@@ -97,8 +97,8 @@ func TestFileStreamD2(t *testing.T) {
 	}
 }
 
-// D2: of all orders of up to four of a file's four chunks, only the file opens,
-// and no claim of number and last flag makes another one open as a part.
+// D2: of all orders of up to four of a file's four chunks, only the original opens, and no claimed
+// number and last flag makes another one open as a part.
 func TestFileOrdersD2(t *testing.T) {
 	k := attackKey()
 	header, plain := specHeader(k), pattern(3*specChunkPlain+20)
@@ -142,8 +142,8 @@ func TestFileOrdersD2(t *testing.T) {
 	}
 }
 
-// D2: every truncation and every changed byte of a short file, and every length
-// around the borders of a longer one.
+// D2: every truncation and every changed byte of a short file, and every length around the borders of a
+// longer one.
 func TestFileCutD2(t *testing.T) {
 	k := attackKey()
 	small := specSeal(k, pattern(90))
@@ -171,8 +171,7 @@ func TestFileCutD2(t *testing.T) {
 	}
 }
 
-// D2, D11: whole parts left out, swapped, repeated, of another file, or claimed
-// to be the last.
+// D2, D11: whole parts that are missing, swapped, repeated, of another file, or claimed to be the last.
 func TestFilePartsD2(t *testing.T) {
 	k, other := attackKey(), bytes.Repeat([]byte{0x5b}, 32)
 	plain := pattern(2*seal.FilePartPlain + 30)
@@ -216,8 +215,8 @@ func TestFilePartsD2(t *testing.T) {
 	}
 }
 
-// D3: every bit of the header is checked before anything is opened: the chunks
-// behind it are garbage here, which only a header that is right can reveal.
+// D3: every bit of the header is checked before anything is opened: the chunks are garbage here, which
+// only a valid header can reveal.
 func TestFileHeaderD3(t *testing.T) {
 	k := attackKey()
 	header := specHeader(k)
@@ -249,7 +248,7 @@ func TestFileHeaderD3(t *testing.T) {
 	}
 }
 
-// D4: one changed bit anywhere in a part of 8 MiB: nothing of it is returned.
+// D4: one changed bit anywhere in a part of 8 MiB: no plaintext is returned.
 func TestFileNothingBeforeTheTagD4(t *testing.T) {
 	k := attackKey()
 	sealed := codeSeal(t, k, pattern(seal.FilePartPlain))

@@ -42,7 +42,7 @@ func specMediaSeal(s seal.MediaSecrets, direction byte, ssrc uint32, counter uin
 	return specMediaSealed(s, direction, ssrc, counter, header, rtp, payload)
 }
 
-// specMediaSealed seals behind any header, as an evil peer may.
+// specMediaSealed seals with an arbitrary header, as a hostile peer may.
 func specMediaSealed(s seal.MediaSecrets, direction byte, ssrc uint32, counter uint64, header, rtp, payload []byte) []byte {
 	key, salt := specMediaKey(s, direction, ssrc)
 	nonce := bytes.Clone(salt)
@@ -98,8 +98,8 @@ type mediaVectors struct {
 	Streams []mediaStream `json:"streams"`
 }
 
-// mediaStream is one direction and SSRC: packets in the order in which they are
-// opened. One without payload is refused.
+// mediaStream is one direction and SSRC, with packets in the order in which they are opened. A packet
+// without payload is refused.
 type mediaStream struct {
 	Direction byte          `json:"direction"`
 	SSRC      uint32        `json:"ssrc"`
@@ -113,7 +113,7 @@ type mediaPacket struct {
 	RTP     hexText `json:"rtp"` // bytes 1 to 11 of the header
 	Payload hexText `json:"payload,omitempty"`
 	Sealed  hexText `json:"sealed"`
-	Refused string  `json:"refused,omitempty"` // why
+	Refused string  `json:"refused,omitempty"` // the reason
 }
 
 func makeMediaVectors() mediaVectors {
@@ -155,7 +155,7 @@ func makeMediaVectors() mediaVectors {
 		changed = fresh
 		changed.Sealed = specMediaSeal(s, 1-d, ssrc, 300, fresh.RTP, []byte("x"))
 		refuse("the other direction's KID", changed)
-		// Counter 6 in the form of a larger one, and 300 in three bytes: not the shortest form.
+		// Counter 6 in the form of a larger one, and 300 in three bytes: not the shortest forms.
 		long := func(counter uint64, header []byte) mediaPacket {
 			rtp := rtpHeader(uint16(counter), ssrc)
 			return mediaPacket{Counter: counter, RTP: rtp, Sealed: specMediaSealed(s, d, ssrc, counter, header, rtp, []byte("x"))}
@@ -173,7 +173,7 @@ func makeMediaVectors() mediaVectors {
 	return v
 }
 
-// TestMediaVectors holds the frozen packets against both implementations.
+// TestMediaVectors checks the frozen packets with both implementations.
 func TestMediaVectors(t *testing.T) {
 	path := filepath.Join("..", "testdata", "media.json")
 	if *update {
@@ -203,7 +203,7 @@ func TestMediaVectors(t *testing.T) {
 		if k, salt := specMediaKey(secrets, m.Direction, m.SSRC); !bytes.Equal(k, m.Key) || !bytes.Equal(salt, m.Salt) {
 			t.Error("key or salt is not the frozen one")
 		}
-		counter := uint64(0) // of the sealer, which never goes back
+		counter := uint64(0) // the sealer's counter, which never goes back
 		for i, p := range m.Packets {
 			if p.Refused != "" {
 				refused++
@@ -238,8 +238,8 @@ func TestMediaVectors(t *testing.T) {
 	}
 }
 
-// TestMediaCounters checks the header of the SFrame specification at the limits
-// of its lengths, against the second implementation.
+// TestMediaCounters checks the header of the SFrame specification at the limits of its lengths, against
+// the second implementation.
 func TestMediaCounters(t *testing.T) {
 	for _, counter := range []uint64{0, 7, 8, 255, 256, 1<<16 - 1, 1 << 16, 1<<32 - 1, 1 << 32, 1<<56 - 1, 1 << 56, 1<<64 - 2} {
 		_, o := mediaEnds(t, seal.MediaFromCallee, 9)
@@ -254,8 +254,7 @@ func TestMediaCounters(t *testing.T) {
 	}
 }
 
-// F11: every packet opens once, in any order within the window, and never when
-// it is older.
+// F11: every packet opens once, in any order within the window, and never when it is older.
 func TestMediaReplay(t *testing.T) {
 	s, o := mediaEnds(t, seal.MediaFromCaller, 5)
 	type packet struct{ rtp, sealed []byte }
@@ -396,8 +395,8 @@ func TestMediaSSRCsAreUsedOnce(t *testing.T) {
 	}
 }
 
-// TestMediaLastCounter: a peer that has the keys and jumps to the end of the
-// counters neither hangs the opener nor sets its window back.
+// TestMediaLastCounter: a peer that has the keys and jumps to the last counters neither hangs the
+// opener nor resets its window.
 func TestMediaLastCounter(t *testing.T) {
 	_, o := mediaEnds(t, seal.MediaFromCaller, 7)
 	packet := func(counter uint64) []byte {

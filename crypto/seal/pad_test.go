@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// B18: messages of 1 to 160 bytes give at most three sizes, here two.
+// B18: messages of 1 to 160 bytes have at most three padded sizes, here two.
 func TestShortMessagesLookAlike(t *testing.T) {
 	sizes := map[int]bool{}
 	for n := 1; n <= 160; n++ {
@@ -18,7 +18,7 @@ func TestShortMessagesLookAlike(t *testing.T) {
 	if len(sizes) > 3 {
 		t.Errorf("%d sizes: %v", len(sizes), sizes)
 	}
-	// With what a message's content adds around its text, up to 31 bytes.
+	// With the bytes that a content adds to its text, up to 31.
 	for extra := range 32 {
 		sizes = map[int]bool{}
 		for n := 1; n <= 160; n++ {
@@ -30,7 +30,7 @@ func TestShortMessagesLookAlike(t *testing.T) {
 	}
 }
 
-// Points computed by hand from the definition in the PURBs paper, for n + 1.
+// Values computed by hand from the definition in the PURBs paper, for n + 1.
 func TestPaddedLen(t *testing.T) {
 	for n, want := range map[int]int{
 		0: 160, 1: 160, 159: 160, 160: 176, 175: 176, 176: 192, 254: 256, 255: 256, 256: 272,

@@ -17,7 +17,7 @@ import (
 	"secmsg/crypto/key"
 )
 
-// quick are parameters with which a test does not wait.
+// quick are parameters that do not slow a test down.
 var quick = Argon2Params{Time: 1, Memory: 64, Threads: 1}
 
 func TestStorage(t *testing.T) {
@@ -65,8 +65,7 @@ func TestStorage(t *testing.T) {
 	}
 }
 
-// Two cells never share associated data, wherever the borders between table,
-// column and row lie.
+// Two cells never share associated data, wherever the borders between table, column and row are.
 func TestCells(t *testing.T) {
 	k, seen := NewStorageKey(), map[string]Cell{}
 	for _, c := range []Cell{
@@ -128,8 +127,8 @@ func TestWrap(t *testing.T) {
 	}
 }
 
-// What is read from the file cannot make unlocking take all memory or for ever:
-// each of these would, if it got as far as Argon2id.
+// Parameters in the file cannot make unlocking use up all memory or take for ever: each of these would,
+// if it reached Argon2id.
 func TestWrapBounds(t *testing.T) {
 	pass := []byte("p")
 	wrapped, err := WrapStorageKey(NewStorageKey(), pass, quick)
@@ -158,8 +157,8 @@ func TestWrapBounds(t *testing.T) {
 	}
 }
 
-// RFC 9106, 5.3 has a secret and associated data, which x/crypto does not take;
-// this vector is the reference implementation's for "password", "somesalt".
+// The vector of RFC 9106, section 5.3 has a secret and associated data, which x/crypto does not
+// support. This vector is the reference implementation's for "password", "somesalt".
 func TestArgon2id(t *testing.T) {
 	got := hex.EncodeToString(argon2.IDKey([]byte("password"), []byte("somesalt"), 2, 65536, 1, 32))
 	if want := "09316115d5cf24ed5a15a31a3ba326e5cf32edc24702987c02b6566f61913cf7"; got != want {
@@ -240,7 +239,7 @@ func TestRedaction(t *testing.T) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "%q", "%d", "%c", "%U", "%t", "%e"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}
-		data, _ := json.Marshal(v) // refusing is as good
+		data, _ := json.Marshal(v) // an error is also fine
 		out.Write(data)
 		slog.New(slog.NewTextHandler(&out, nil)).Info("m", "k", v)
 		slog.New(slog.NewJSONHandler(&out, nil)).Info("m", "k", v)

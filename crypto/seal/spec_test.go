@@ -19,14 +19,13 @@ import (
 	"secmsg/crypto/seal"
 )
 
-// update rewrites the vectors in crypto/testdata. They are the protocol: a change of what
-// they hold is a new version.
+// update rewrites the vectors in crypto/testdata. They are the protocol: changing their contents means
+// a new version.
 var update = flag.Bool("update", false, "write new vectors")
 
-// A second implementation, written from SPEC.md "File streams" alone: the spec
-// functions use nothing of this module. What they cannot compute is a lie of the
-// text, and what the code does otherwise is a break of the protocol. They are
-// also the evil peer: specChunk seals whatever it is given.
+// A second implementation, written from SPEC.md "File streams" alone: the spec functions use nothing of
+// this module. If they cannot compute something, the specification is incomplete; if the code differs,
+// the code violates the protocol. They also serve as the hostile peer: specChunk seals anything.
 
 const (
 	specChunkPlain = 65536
@@ -107,7 +106,7 @@ func pattern(n int) []byte {
 	return b
 }
 
-// codeSeal and codeOpen run the code as sender and receiver do, part by part.
+// codeSeal and codeOpen run the code like sender and receiver, part by part.
 func codeSeal(t *testing.T, fileKey, plain []byte) []byte {
 	t.Helper()
 	c := codeCipher(t, fileKey)
@@ -207,7 +206,7 @@ func loadFileVectors(t *testing.T) fileVectors {
 	return v
 }
 
-// The frozen vectors hold for the code and for the second implementation.
+// The code and the second implementation both match the frozen vectors.
 func TestFileVectors(t *testing.T) {
 	if *update {
 		writeFileVectors(t)

@@ -31,8 +31,7 @@ func loadVectors(t *testing.T, name string) []vector {
 	return all
 }
 
-// The cipher below the committed AEAD, through the type that holds its derived
-// key and nonce.
+// The cipher below the committed AEAD, through the type that contains its derived key and nonce.
 func TestWycheproofChaCha20Poly1305(t *testing.T) {
 	for _, v := range loadVectors(t, "chacha20_poly1305_test.json") {
 		if len(v.IV) != chacha20poly1305.NonceSize {
@@ -61,8 +60,8 @@ func TestWycheproofChaCha20Poly1305(t *testing.T) {
 	}
 }
 
-// The at-rest form, with the vector's own associated data. A nonce of another
-// length moves the ciphertext, so that it does not open either.
+// The at-rest form, with the vector's own associated data. A nonce of another length shifts the
+// ciphertext, so it does not open either.
 func TestWycheproofXChaCha20Poly1305(t *testing.T) {
 	for _, v := range loadVectors(t, "xchacha20_poly1305_test.json") {
 		k, err := ParseStorageKey(v.Key)

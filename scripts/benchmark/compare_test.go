@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// collect makes a comparison of one figure from its rounds of {old, new, old again}.
+// collect returns a comparison of one figure from its rounds of {old, new, old again}.
 func collect(more bool, rounds ...[sides]float64) *comparison {
 	var c comparison
 	for _, round := range rounds {
@@ -43,7 +43,7 @@ func TestCompareJudgesByTheNoiseOfOld(t *testing.T) {
 	}
 }
 
-// A figure that only one program has is printed and decides nothing.
+// A figure that only one program has is printed but does not influence the verdict.
 func TestCompareOfAFigureWithoutPair(t *testing.T) {
 	var c comparison
 	c.add(sideNew, []row{{Part: "relay", Name: "new", Value: 1, Unit: "ms"}})

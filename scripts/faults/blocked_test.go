@@ -17,7 +17,7 @@ import (
 	"secmsg/scripts/lab"
 )
 
-// fullPipe makes a pipe that nobody reads and in which there is no room.
+// fullPipe returns a full pipe that nobody reads.
 func (r *rig) fullPipe() *os.File {
 	r.t.Helper()
 	var fds [2]int
@@ -31,12 +31,11 @@ func (r *rig) fullPipe() *os.File {
 		}
 		r.check(err)
 	}
-	r.check(unix.SetNonblock(fds[1], false)) // as a child would get it
+	r.check(unix.SetNonblock(fds[1], false)) // as a child process would get it
 	return os.NewFile(uintptr(fds[1]), "pipe")
 }
 
-// child runs the program with its output to a pipe that nobody reads, until the
-// test ends.
+// child runs the program with its output to a pipe that nobody reads, until the test ends.
 func (r *rig) child(args ...string) {
 	r.t.Helper()
 	pipe := r.fullPipe()
@@ -64,8 +63,7 @@ func (r *rig) child(args ...string) {
 	})
 }
 
-// Row 20: nobody reads the log of the server, or of a daemon, and its pipe is
-// full. Service goes on.
+// Row 20: nobody reads the log of the server or of a daemon, and its pipe is full. Service continues.
 func TestFault20LogBlocked(t *testing.T) {
 	t.Parallel()
 	t.Run("server", func(t *testing.T) {
@@ -74,7 +72,7 @@ func TestFault20LogBlocked(t *testing.T) {
 		r.check(r.w.StopServer())
 		r.child("serverd", "run", "--data", r.w.ServerDir(), "--listen", r.w.Listen())
 		r.connected("alice", "bob")
-		r.check(r.w.Join(t.Context(), "carol")) // which is logged
+		r.check(r.w.Join(t.Context(), "carol")) // this is logged
 		for i := range 20 {
 			r.send("alice", "bob", fmt.Sprintf("message %d", i), "--wait", "delivered", "--timeout", patience)
 		}
@@ -89,7 +87,7 @@ func TestFault20LogBlocked(t *testing.T) {
 			return r.run("alice", "", "--no-autostart", "daemon", "status").Code == 0
 		})
 		for range 3 {
-			r.restartServer() // which is logged
+			r.restartServer() // this is logged
 			r.connected("alice", "bob")
 			r.send("alice", "bob", "there "+fmt.Sprint(r.rng.Uint32()), "--wait", "delivered", "--timeout", patience)
 			r.send("bob", "alice", "back "+fmt.Sprint(r.rng.Uint32()), "--wait", "delivered", "--timeout", patience)
@@ -98,8 +96,8 @@ func TestFault20LogBlocked(t *testing.T) {
 	})
 }
 
-// Row 19: daemons that are started together on one profile. One wins, the
-// others say who; commands that all start one share it.
+// Row 19: several daemons start at the same time on one profile. One wins, the others report it;
+// commands that all start a daemon share one.
 func TestFault19TwoDaemons(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -140,7 +138,7 @@ func TestFault19TwoDaemons(t *testing.T) {
 	for range daemons {
 		go func() {
 			res, err := r.w.Run(t.Context(), "alice", "", "daemon", "status", "-o", "json")
-			if err == nil && res.Code == 7 { // status starts none
+			if err == nil && res.Code == 7 { // status does not start one
 				res, err = r.w.Run(t.Context(), "alice", "", "status", "-o", "json")
 			}
 			if err != nil || res.Code != 0 {
@@ -161,8 +159,8 @@ func TestFault19TwoDaemons(t *testing.T) {
 	r.settle()
 }
 
-// Row 22: the recipient is away for longer than the server keeps what is for
-// it. The sender is told, and later messages arrive.
+// Row 22: the recipient is offline for longer than the server keeps its mail. The sender is notified,
+// and later messages arrive.
 func TestFault22RecipientAwayLongerThanRetention(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{serverEnv: []string{"SECMSG_LIMITS_MAILBOX_RETENTION=2s", "SECMSG_LIMITS_SWEEP=200ms"}})
@@ -175,14 +173,14 @@ func TestFault22RecipientAwayLongerThanRetention(t *testing.T) {
 	if got := r.history("alice", "bob"); !strings.Contains(got, `"state":"expired"`) {
 		t.Errorf("alice's history:\n%s", got)
 	}
-	// The sender is away, too, when it expires: it is told when it comes back.
+	// The sender is offline, too, when the message expires: it learns of it when it is back.
 	r.check(r.run("alice", "told later", "send", "bob", "--wait", "server", "--timeout", patience).Err())
 	r.stop("alice")
 	r.eventually("the server drops it", func() bool { return r.stats().Counters["relay"]["expired"] == 2 })
 	r.start("alice")
 	r.eventually("alice is told", func() bool { return strings.Count(r.history("alice", "bob"), `"state":"expired"`) == 2 })
-	// Whoever comes back has what is sent from then on. With so short a retention
-	// that may expire, too, on a busy machine.
+	// A device that is back receives later messages. With so short a retention these may expire, too,
+	// on a busy machine.
 	r.start("bob")
 	r.eventually("something arrives in time", func() bool {
 		return r.run("alice", "in time", "send", "bob", "--wait", "delivered", "--timeout", patience).Code == 0

@@ -19,21 +19,20 @@ import (
 )
 
 const (
-	// insideEnv marks the process that has the network of its own.
+	// insideEnv marks the process that has its own network.
 	insideEnv = "SECMSG_FAULTS_NETNS"
-	// insideLimit bounds what it does.
+	// insideLimit bounds that process.
 	insideLimit = 9 * time.Minute
-	// directTries is how many calls may go by before a direct one: the relay is
-	// taken half a second after it was found, though the direct way may take longer
-	// on a machine that is busy.
+	// directTries is how many calls may be made until one is direct: the relay is chosen half a second
+	// after it is found, but the direct path may take longer on a busy machine.
 	directTries = 5
-	// callServer is where the server listens; no client shares a network with it.
+	// callServer is the server's address; no client shares a network with it.
 	callServer = "10.9.0.1"
 )
 
-// TestCallNamespaces: two devices in networks of their own, both with a route to
-// the server and none to each other, talk through the media server. With a route
-// between them they talk directly, unless one of them wants the relay only.
+// TestCallNamespaces: two devices in separate networks, both with a route to the server but none to
+// each other, talk through the media server. With a route between them they talk directly, unless one
+// of them wants only the relay.
 func TestCallNamespaces(t *testing.T) {
 	t.Parallel()
 	n := inside(t)
@@ -57,9 +56,8 @@ func TestCallNamespaces(t *testing.T) {
 	}
 }
 
-// TestCallFindsAnotherPath: the direct way between two devices that talk is
-// lost; a restart through their ratchet finds the one over the media server, and
-// the call goes on.
+// TestCallFindsAnotherPath: two devices that talk lose their direct path; a restart through their
+// ratchet finds the one over the media server, and the call continues.
 func TestCallFindsAnotherPath(t *testing.T) {
 	t.Parallel()
 	n := inside(t)
@@ -114,8 +112,8 @@ func (r *rig) direct(call func() string) {
 	r.t.Fatalf("of %d calls with a route between the two none was direct", directTries)
 }
 
-// inside returns a network of the test's own. Outside of one it runs the test
-// again inside, and returns nil.
+// inside returns the test's own network. Outside of it, inside runs the test again within it, and
+// returns nil.
 func inside(t *testing.T) *network {
 	t.Helper()
 	if testing.Short() {
@@ -128,7 +126,7 @@ func inside(t *testing.T) *network {
 	return newNetwork(t)
 }
 
-// outside runs this test again in a user namespace with a network of its own.
+// outside runs this test again in a user namespace with its own network.
 func outside(t *testing.T) {
 	for _, tool := range []string{"unshare", "nsenter", "ip"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -151,7 +149,7 @@ func outside(t *testing.T) {
 	}
 }
 
-// network is this namespace with the server, and two behind it.
+// network is this namespace, which has the server, and two namespaces behind it.
 type network struct {
 	holders map[string]int // user to a process in the user's namespace
 }
@@ -168,7 +166,7 @@ func newNetwork(t *testing.T) *network {
 	command(t, "ip", "link", "set", "lo", "up")
 	command(t, "ip", "addr", "add", callServer+"/32", "dev", "lo")
 	for i, user := range []string{"alice", "bob"} {
-		// The namespace lives as long as this process, which waits for its input.
+		// The namespace lives as long as this process, which waits for input.
 		hold := exec.Command("unshare", "-n", "sh", "-c", "echo && cat")
 		in, err := hold.StdinPipe()
 		if err != nil {
@@ -199,7 +197,7 @@ func newNetwork(t *testing.T) *network {
 	return n
 }
 
-// route opens or closes the way between the two.
+// route opens or closes the path between the two.
 func (n *network) route(t *testing.T, open bool) {
 	t.Helper()
 	value := "0"
@@ -211,8 +209,8 @@ func (n *network) route(t *testing.T, open bool) {
 	}
 }
 
-// rig is a world whose daemons live in the namespaces of their users; what
-// talks to them are Unix sockets, for which a network does not matter.
+// rig is a world whose daemons run in the namespaces of their users. Commands reach them over Unix
+// sockets, which do not depend on the network namespace.
 func (n *network) rig(t *testing.T) *rig {
 	t.Helper()
 	w, err := lab.New(t.Context(), lab.Options{
@@ -249,7 +247,7 @@ func (n *network) daemon(r *rig, user string, pid int) {
 	log, err := os.Create(filepath.Join(r.w.Home(user), "daemon.log"))
 	r.check(err)
 	defer log.Close()
-	// Not the test's context: that ends before the clean-up, which stops the daemon.
+	// Not the test's context, which ends before the clean-up that stops the daemon.
 	cmd := r.w.Command(context.Background(), user, "daemon", "run")
 	args := cmd.Args[1:]
 	path, err := exec.LookPath("nsenter")
@@ -260,7 +258,7 @@ func (n *network) daemon(r *rig, user string, pid int) {
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	r.t.Cleanup(func() {
-		_ = r.w.StopDaemon(context.Background(), user) // Close says so again
+		_ = r.w.StopDaemon(context.Background(), user) // Close reports it, too
 		<-done
 	})
 	r.eventually("the daemon of "+user+" answers", func() bool {
@@ -268,7 +266,7 @@ func (n *network) daemon(r *rig, user string, pid int) {
 	})
 }
 
-// namespaceCall makes a call, listens for a while, and returns its end.
+// namespaceCall makes a call, listens for a while, and returns its final state.
 func (r *rig) namespaceCall(start, answer []string) local.Call {
 	r.t.Helper()
 	alice, bob := r.talk(start, answer)

@@ -10,17 +10,17 @@ import (
 	"secmsg/rpc/local"
 )
 
-// callEnd bounds how long a command may take to end after its call has: the
-// search for another way takes 30 s.
+// callEnd bounds how long a command may take to end after its call has ended: the search for another
+// path takes 30 s.
 const callEnd = time.Minute
 
-// callLine is a line that call status and the other verbs of calls print.
+// callLine is a line printed by call status and the other call commands.
 type callLine struct {
 	Peer string     `json:"peer"`
 	Call local.Call `json:"call"`
 }
 
-// talk has alice call bob, who answers by himself, and waits until both are connected.
+// talk has alice call bob, whose daemon answers automatically, and waits until both are connected.
 func (r *rig) talk(start, answer []string) (alice, bob *running) {
 	r.t.Helper()
 	r.connected("alice", "bob")
@@ -31,7 +31,7 @@ func (r *rig) talk(start, answer []string) (alice, bob *running) {
 	return alice, bob
 }
 
-// calls are those of a user that have not ended.
+// calls returns a user's calls that have not ended.
 func (r *rig) calls(user string) []callLine {
 	r.t.Helper()
 	out, err := r.w.Must(r.t.Context(), user, "", "call", "status", "-o", "json")
@@ -62,7 +62,7 @@ func (r *rig) inCall(user string) (c local.Call) {
 	return c
 }
 
-// heard is how many packets of sound have come to a user.
+// heard returns the number of audio packets that a user has received.
 func (r *rig) heard(user string) uint64 {
 	r.t.Helper()
 	for _, one := range r.calls(user) {
@@ -73,7 +73,7 @@ func (r *rig) heard(user string) uint64 {
 	return 0
 }
 
-// hears waits until much more sound has come to a user than until now: media flow.
+// hears waits until a user receives more sound: media flow.
 func (r *rig) hears(user string) {
 	r.t.Helper()
 	const more = 100 // 2 s
@@ -81,7 +81,7 @@ func (r *rig) hears(user string) {
 	r.eventually(user+" hears the other", func() bool { return r.heard(user) > from+more })
 }
 
-// lastCall is the end of what call start or call answer printed with -o json.
+// lastCall returns the final state printed by call start or call answer with -o json.
 func (r *rig) lastCall(out string) local.Call {
 	r.t.Helper()
 	lines := strings.Split(strings.TrimSpace(out), "\n")

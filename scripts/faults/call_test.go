@@ -16,11 +16,11 @@ import (
 	"secmsg/scripts/lab"
 )
 
-// sound is a call of sound only.
+// sound is an audio call.
 func sound() []string { return []string{"--audio-in", "test", "--audio-out", "null"} }
 
-// TestCallServerKilled: the server dies during a call; the call lives on, and
-// ends properly when the server is back.
+// TestCallServerKilled: the server is killed during a call. The call continues, and ends properly when
+// the server is back.
 func TestCallServerKilled(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -42,8 +42,8 @@ func TestCallServerKilled(t *testing.T) {
 	r.noPanic()
 }
 
-// TestCallHangupWithoutServer: who hangs up while the server is away cannot say
-// so; the end of the connection does, for both.
+// TestCallHangupWithoutServer: a hang-up while the server is down cannot be signalled; the end of the
+// connection ends the call on both sides.
 func TestCallHangupWithoutServer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -62,8 +62,8 @@ func TestCallHangupWithoutServer(t *testing.T) {
 	r.noPanic()
 }
 
-// TestCallDaemonKilledWhileItRings: the call is not lost. It is told as missed at
-// the return of the daemon, rings again, and, once taken, is no missed one.
+// TestCallDaemonKilledWhileItRings: the call is not lost. The restarted daemon reports it as missed,
+// the call rings again, and once answered it is no missed call.
 func TestCallDaemonKilledWhileItRings(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -104,8 +104,8 @@ func TestCallDaemonKilledWhileItRings(t *testing.T) {
 	r.noPanic()
 }
 
-// TestCallDaemonKilled: the daemon of one side dies. Its command says so, the
-// other side's call ends, and after its return the daemon is in no call.
+// TestCallDaemonKilled: the daemon of one side is killed. Its command reports it, the other side's call
+// ends, and after the restart the daemon is in no call.
 func TestCallDaemonKilled(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -122,7 +122,7 @@ func TestCallDaemonKilled(t *testing.T) {
 	if c := r.lastCall(res.Stdout); c.State != local.CallEnded {
 		t.Errorf("bob: exit %d, %+v\n%s", res.Code, c, res.Stderr)
 	}
-	// Nothing of the old call is in the way of a new one.
+	// The old call does not obstruct a new one.
 	alice, bob = r.talk(sound(), sound())
 	r.hears("bob")
 	r.run("alice", "", "call", "hangup")
@@ -135,13 +135,13 @@ func TestCallDaemonKilled(t *testing.T) {
 	r.noPanic()
 }
 
-// traces are what an SDP, a candidate or a fingerprint looks like.
+// traces are typical parts of an SDP, a candidate or a fingerprint.
 func traces() []string {
 	return []string{"v=0\r\n", "m=audio", "a=fingerprint", "a=ice-ufrag", "a=ice-pwd", "a=setup", "candidate:", "typ host", "typ srflx", "typ relay", "sha-256", "opus/48000"}
 }
 
-// TestCallIsSealed (crypto/ATTACKS.md, F2): a server that keeps all frames of a call,
-// and its directory after it, hold no SDP, no candidate and no fingerprint.
+// TestCallIsSealed (crypto/ATTACKS.md, F2): a server that keeps all frames of a call, and the server's
+// directory afterwards, contain no SDP, no candidate and no fingerprint.
 func TestCallIsSealed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{frames: true})
@@ -207,8 +207,8 @@ func TestCallIsSealed(t *testing.T) {
 	}
 }
 
-// TestCallWithoutEncoders: the program that is shipped is built without cgo. It
-// says what it cannot do before anybody's device rings.
+// TestCallWithoutEncoders: the released program is built without cgo. It reports what it cannot do
+// before anybody's device rings.
 func TestCallWithoutEncoders(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})

@@ -9,14 +9,14 @@ import (
 	"testing"
 	"time"
 
-	_ "modernc.org/sqlite" // to move the time that the server remembers
+	_ "modernc.org/sqlite" // to change the time stored by the server
 )
 
-// Row 17 at the server, as far as a test without a wall clock of its own can
-// drive it: while the server is down, ten years pass by the clock, or the clock
-// was ten years ahead when it last ran. Nothing expires, the health is red and
-// says why, messages flow, and an administrator's word ends it. How the clocks
-// themselves go on is proven by serverd/clock and daemon/store (see TestEveryRowIsProven).
+// Row 17 at the server, as far as a test can drive it without its own wall clock: while the server is
+// down, ten years pass by the clock, or the clock was ten years ahead when the server last ran. Nothing
+// expires, the health check fails and gives the reason, messages flow, and an administrator's
+// confirmation ends it. serverd/clock and daemon/store test how the clocks themselves continue (see
+// TestEveryRowIsProven).
 func TestFault17WallClockOfTheServer(t *testing.T) {
 	t.Parallel()
 	const years = 10 * 365 * 24 * time.Hour
@@ -37,7 +37,7 @@ func TestFault17WallClockOfTheServer(t *testing.T) {
 			if st := r.stats(); st.Healthy {
 				t.Errorf("the server is healthy: %+v", st.Checks)
 			}
-			r.pause(time.Second) // many sweeps would have run
+			r.pause(time.Second) // enough time for many sweeps
 			r.start("bob")
 			r.connected("alice")
 			r.until("bob", "alice", `"before"`)

@@ -17,7 +17,7 @@ import (
 	"secmsg/scripts/lab"
 )
 
-// senders notes which devices of alice sent what reaches bob.
+// senders records which devices of alice have sent what reaches bob.
 type senders struct {
 	mu   sync.Mutex
 	seen map[string]int
@@ -36,7 +36,7 @@ func (s *senders) hooks() lab.FrameHooks {
 	}}
 }
 
-// reset returns what was seen so far and begins anew.
+// reset returns the devices seen so far and starts again.
 func (s *senders) reset() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,7 +45,7 @@ func (s *senders) reset() map[string]int {
 	return seen
 }
 
-// copyTree copies a directory as cp -a does.
+// copyTree copies a directory like cp -a.
 func (r *rig) copyTree(from, to string) {
 	r.t.Helper()
 	if out, err := exec.CommandContext(r.t.Context(), "cp", "-a", from, to).CombinedOutput(); err != nil {
@@ -53,9 +53,9 @@ func (r *rig) copyTree(from, to string) {
 	}
 }
 
-// Row 7, restored: an old copy of a profile is put back and used. The fence
-// finds it before anything is sealed: nothing that reaches bob comes from the
-// old device, and messages flow both ways from a new one.
+// Row 7, restored: an old copy of a profile is restored and used. The fence detects it before anything
+// is sealed: nothing that reaches bob comes from the old device, and messages flow in both directions
+// from a new one.
 func TestFault07RestoredProfile(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{frames: true})
@@ -76,7 +76,7 @@ func TestFault07RestoredProfile(t *testing.T) {
 	r.check(os.Rename(r.w.Home("alice"), r.w.Home("alice")+".newer"))
 	r.check(os.Rename(r.w.Home("alice")+".old", r.w.Home("alice")))
 
-	// A message is waiting when the copy wakes up.
+	// A message is waiting when the copy starts.
 	r.send("alice", "bob", "three", "--wait", "queued")
 	r.connected("alice")
 	r.until("bob", "alice", `"three"`)
@@ -99,9 +99,8 @@ func TestFault07RestoredProfile(t *testing.T) {
 	r.noPanic()
 }
 
-// Row 7, restored, seen by those who send: a send that waits when the copy is
-// found to be old goes on with the new device until it is delivered, and one
-// that comes while the device is being replaced is queued.
+// Row 7, restored, from the sender's view: a send that waits when the copy is found to be old continues
+// with the new device until it is delivered, and one that comes during the replacement is queued.
 func TestFault07SendAcrossReplacement(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -116,7 +115,7 @@ func TestFault07SendAcrossReplacement(t *testing.T) {
 	r.check(os.Rename(r.w.Home("alice")+".old", r.w.Home("alice")))
 	r.w.KillServer()
 
-	// The copy runs and the send waits before a server can tell that it is old.
+	// The copy runs and the send waits before a server can detect that the copy is old.
 	type end struct {
 		res lab.Result
 		err error
@@ -152,10 +151,10 @@ func TestFault07SendAcrossReplacement(t *testing.T) {
 	r.noPanic()
 }
 
-// Row 7, restored, with mail in flight: what the server took from a device that is
-// then replaced arrives, although the recipient learns of the replacement before it
-// fetches that mail. One message is known to the restored copy, which sends it again
-// as the new device; the other is not, and can only be read from the old one.
+// Row 7, restored, with mail in flight: messages that the server accepted from a device that is then
+// replaced arrive, although the recipient learns of the replacement before it fetches them. The
+// restored copy knows one of the messages, and sends it again as the new device; it does not know the
+// other one, which can only be read from the old device.
 func TestFault07MailInFlight(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{frames: true})
@@ -172,7 +171,7 @@ func TestFault07MailInFlight(t *testing.T) {
 	r.check(os.RemoveAll(r.w.Home("alice")))
 	r.check(os.Rename(r.w.Home("alice")+".old", r.w.Home("alice")))
 
-	// Bob has something queued, by which he learns of alice's new device.
+	// Bob has something queued; by sending it he learns of alice's new device.
 	r.w.KillServer()
 	_, err := r.w.StartDaemon(t.Context(), "bob")
 	r.check(err)
@@ -222,8 +221,8 @@ func TestFault07MailInFlight(t *testing.T) {
 	r.noPanic()
 }
 
-// Row 7, cloned: a second copy runs beside the first. It stays off and says
-// why, sends nothing, and the first is not disturbed.
+// Row 7, cloned: a second copy runs beside the first. It stays disconnected and reports why, sends
+// nothing, and the first is not disturbed.
 func TestFault07ClonedProfile(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{frames: true})
@@ -251,7 +250,7 @@ func TestFault07ClonedProfile(t *testing.T) {
 	if seen := s.reset(); len(seen) != 1 || seen[device] == 0 {
 		t.Errorf("bob heard from the devices %v, want %s only", seen, device)
 	}
-	// When the first is gone, the second becomes a device of its own.
+	// When the first copy is gone, the second becomes a separate device.
 	r.start("clone")
 	r.until("bob", "alice", "from the clone")
 	if seen := s.reset(); seen[device] > 0 {
@@ -260,7 +259,7 @@ func TestFault07ClonedProfile(t *testing.T) {
 	r.noPanic()
 }
 
-// deviceName is a device id as the status shows it.
+// deviceName is a device id as printed by the status.
 func deviceName(id []byte) string {
 	var d key.DeviceID
 	copy(d[:], id)

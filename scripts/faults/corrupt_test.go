@@ -33,8 +33,8 @@ func (r *rig) spoil(path string, pages int) {
 	r.check(f.Close())
 }
 
-// Row 6 at the client: damaged pages are found, the database is set aside, the
-// user is told, and the next start is an empty profile.
+// Row 6 at the client: damaged pages are detected, the database is set aside, the user is informed, and
+// the next start has an empty profile.
 func TestFault06CorruptPageAtTheClient(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -65,15 +65,15 @@ func TestFault06CorruptPageAtTheClient(t *testing.T) {
 	r.noPanic()
 }
 
-// Row 6 while the daemon runs: what it reads from a page that went bad under it
-// is an error to the one who asked, and no panic.
+// Row 6 while the daemon runs: reading a page that was damaged meanwhile returns an error to the
+// caller, without a panic.
 func TestFault06CorruptPageWhileRunning(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
 	for range 3 {
 		r.lines("alice", "bob", slicesOf(20, strings.Repeat("x", 3000)))
 	}
-	r.stop("alice") // folds the WAL into the database
+	r.stop("alice") // checkpoints the WAL into the database
 	_, err := r.w.StartDaemon(t.Context(), "alice")
 	r.check(err)
 	r.spoil(filepath.Join(r.w.Home("alice"), "secmsg.db"), 60)
@@ -85,7 +85,7 @@ func TestFault06CorruptPageWhileRunning(t *testing.T) {
 	r.noPanic()
 }
 
-// Row 6 at the server: it says so, changes nothing and does not run.
+// Row 6 at the server: it reports the damage, changes nothing and does not run.
 func TestFault06CorruptPageAtTheServer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})

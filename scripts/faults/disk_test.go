@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// diskSize is what the profile or server has, in bytes.
+// diskSize is the disk size of the profile or server, in bytes.
 const diskSize = 24 << 20
 
-// smallDisk mounts a small file system on a directory, or skips the test aloud.
+// smallDisk mounts a small file system on a directory, or skips the test with the reason.
 func smallDisk(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -34,7 +34,7 @@ func smallDisk(t *testing.T, dir string) {
 	})
 }
 
-// fill uses up all space in a directory and returns the file that has it.
+// fill uses up all space in a directory and returns the file that occupies it.
 func fill(t *testing.T, dir string) string {
 	t.Helper()
 	path := filepath.Join(dir, "filler")
@@ -53,8 +53,8 @@ func fill(t *testing.T, dir string) string {
 	return path
 }
 
-// Row 8 at the client: new work is refused with a clear error, what has an id
-// stays, and work resumes without a restart when space returns.
+// Row 8 at the client: new work is refused with a clear error, messages with an id stay, and work
+// resumes without a restart when there is space again.
 func TestFault08FullDiskAtTheClient(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -80,7 +80,7 @@ func TestFault08FullDiskAtTheClient(t *testing.T) {
 	}
 	pid, err := r.w.DaemonPID("alice")
 	r.check(err)
-	r.history("alice", "bob") // reading goes on
+	r.history("alice", "bob") // reading still works
 	r.check(os.Remove(filler))
 	r.send("alice", "bob", "after", "--wait", "queued")
 	if now, err := r.w.DaemonPID("alice"); err != nil || now != pid {
@@ -88,7 +88,7 @@ func TestFault08FullDiskAtTheClient(t *testing.T) {
 	}
 	r.check(r.w.StartServer(t.Context()))
 
-	// Full while receiving: nothing is acknowledged that is not kept.
+	// A full disk while receiving: nothing is acknowledged that is not stored.
 	r.until("bob", "alice", `"after"`)
 	filler = fill(t, r.w.Home("alice"))
 	for i := range 8 {
@@ -100,8 +100,8 @@ func TestFault08FullDiskAtTheClient(t *testing.T) {
 	r.noPanic()
 }
 
-// Row 8 at the server: it says no, forgets nothing that it accepted, and takes
-// the rest when space returns.
+// Row 8 at the server: it refuses, loses nothing that it accepted, and accepts the rest when there is
+// space again.
 func TestFault08FullDiskAtTheServer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -133,7 +133,7 @@ func TestFault08FullDiskAtTheServer(t *testing.T) {
 		t.Error("the server ended")
 	default:
 	}
-	r.restartServer() // what it accepted is on the disk
+	r.restartServer() // everything that it accepted is on the disk
 	r.start("bob")
 	r.settle()
 	r.noPanic()

@@ -12,8 +12,8 @@ import (
 	"secmsg/scripts/lab"
 )
 
-// A block in the middle of a file that comes unasked ends it: what had come is
-// removed, and no more comes until the block ends.
+// Blocking a peer in the middle of a file that is fetched automatically ends the transfer: the received
+// part is removed, and nothing more is fetched until the block ends.
 func TestBlockStopsAnUnaskedFile(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "downloads")
@@ -35,7 +35,7 @@ func TestBlockStopsAnUnaskedFile(t *testing.T) {
 		blobs, err := r.w.Blobs()
 		r.check(err)
 		if len(blobs) > 0 {
-			r.tcp.Set(lab.TCPFaults{Rate: 2 << 20}) // from here on it comes slowly
+			r.tcp.Set(lab.TCPFaults{Rate: 2 << 20}) // from here on the transfer is slow
 		}
 		return len(blobs) > 0
 	})
@@ -44,7 +44,7 @@ func TestBlockStopsAnUnaskedFile(t *testing.T) {
 	r.eventually("what had come is gone", func() bool { return len(entries()) == 0 })
 	r.tcp.Set(lab.TCPFaults{})
 	_, before := r.tcp.Passed()
-	r.must("bob", "status", "--check") // the line is as quick as before
+	r.must("bob", "status", "--check") // the line is fast again
 	if _, now := r.tcp.Passed(); now > before+sealedPart {
 		t.Errorf("%d bytes have come after the block", now-before)
 	}

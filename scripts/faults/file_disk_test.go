@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// bigger is a file that no small disk has room for, in bytes.
+// bigger is the size of a file that does not fit on the small disk, in bytes.
 const bigger = 2 * diskSize
 
-// Row 8 for files, at the recipient: exit 3 and disk_full, nothing partial in
-// sight, and the same command succeeds once there is room.
+// Row 8 for files, at the recipient: exit 3 and disk_full, no visible partial file, and the same
+// command succeeds once there is space.
 func TestFault08FullDiskWhileFetching(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "small")
@@ -34,9 +34,8 @@ func TestFault08FullDiskWhileFetching(t *testing.T) {
 	r.noPanic()
 }
 
-// Row 8 for files, at the sender: what does not fit into the spool is refused
-// with disk_full, or waits in parts that fit; messages go on, and the file goes
-// through once there is room.
+// Row 8 for files, at the sender: a file that does not fit into the spool is refused with disk_full, or
+// waits in parts that fit; messages continue, and the file is sent once there is space.
 func TestFault08FullDiskWhileSending(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -45,7 +44,7 @@ func TestFault08FullDiskWhileSending(t *testing.T) {
 	r.connected("alice", "bob")
 	source := filepath.Join(t.TempDir(), "source")
 	want := content(t, source, bigger, 2)
-	// Without the server nothing leaves the spool, which cannot hold all.
+	// Without the server nothing leaves the spool, which cannot hold the whole file.
 	r.w.KillServer()
 	filler := fill(t, r.w.Home("alice"))
 	res := r.run("alice", "", "file", "send", "bob", source, "--wait", "queued", "-o", "json", "--timeout", "20s")
@@ -63,8 +62,8 @@ func TestFault08FullDiskWhileSending(t *testing.T) {
 	r.noPanic()
 }
 
-// Row 8 for files, at the server: the sender is told or waits, what was stored
-// stays, messages go on, and the file goes through once there is room.
+// Row 8 for files, at the server: the sender gets an error or waits, stored parts stay, messages
+// continue, and the file is sent once there is space.
 func TestFault08FullDiskAtTheServerWhileSending(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -17,37 +17,37 @@ import (
 const (
 	// fileKills is how often one transfer is interrupted.
 	fileKills = 20
-	// killParts is the length of that transfer in parts: each kill finds it at work.
+	// killParts is the length of that transfer in parts, enough for every kill to hit it.
 	killParts = 24
-	// killRate slows each connection, in bytes a second, so that a kill hits a part on its way.
+	// killRate limits each connection, in bytes per second, so that a kill hits a part in transfer.
 	killRate = 24 << 20
-	// killPatience bounds one whole transfer under kills.
+	// killPatience bounds one complete transfer with kills.
 	killPatience = 4 * time.Minute
-	// sealedPart is what one part is on the wire, at most, and overhead what TLS,
-	// HTTP and messages add to the whole, in one hundredth.
+	// sealedPart is the maximum of one part on the wire; overhead is what TLS, HTTP and messages add in
+	// total, in hundredths.
 	sealedPart = fileHead + partChunks*sealedChunk
 	overhead   = 102
 )
 
-// Row 15: the server dies 20 times while a file is on its way up.
+// Row 15: the server is killed 20 times during the upload of a file.
 func TestFault15KillServerDuringUpload(t *testing.T) {
 	t.Parallel()
 	killed(t, true, func(r *rig) { r.restartServer() })
 }
 
-// Row 15: the sender's daemon dies 20 times while a file is on its way up.
+// Row 15: the sender's daemon is killed 20 times during the upload of a file.
 func TestFault15KillSenderDuringUpload(t *testing.T) {
 	t.Parallel()
 	killed(t, true, func(r *rig) { r.restartDaemon("alice") })
 }
 
-// Row 15: the server dies 20 times while a file is on its way down.
+// Row 15: the server is killed 20 times during the download of a file.
 func TestFault15KillServerDuringDownload(t *testing.T) {
 	t.Parallel()
 	killed(t, false, func(r *rig) { r.restartServer() })
 }
 
-// Row 15: the recipient's daemon dies 20 times while a file is on its way down.
+// Row 15: the recipient's daemon is killed 20 times during the download of a file.
 func TestFault15KillRecipientDuringDownload(t *testing.T) {
 	t.Parallel()
 	killed(t, false, func(r *rig) { r.restartDaemon("bob") })
@@ -61,10 +61,10 @@ func (r *rig) restartDaemon(user string) {
 	r.check(err)
 }
 
-// killed sends one file through all kills, in the one or the other direction,
-// and counts at the proxy what has passed. After each kill a part's worth of
-// bytes has to pass before the next one, so that a transfer which started anew
-// each time would never end. What is sent again is about one part for a kill at most.
+// killed transfers one file despite all kills, in one direction or the other, and counts the bytes that
+// pass the proxy. After each kill at most a part's worth of bytes has to pass before the next one, so a
+// transfer that started again each time would never end. At most about one part per kill may be
+// transferred twice.
 func killed(t *testing.T, up bool, kill func(*rig)) {
 	r := newRig(t, options{tcp: true, shallow: true})
 	r.connected("alice", "bob")
@@ -119,10 +119,10 @@ func killed(t *testing.T, up bool, kill func(*rig)) {
 	r.noPanic()
 }
 
-// uploaded reports whether the server has an own file of this state whole.
+// uploaded reports whether the server has the complete file if it has this state.
 func uploaded(state string) bool { return state == "accepted" || state == "delivered" }
 
-// killTransfer kills each time that some bytes have passed, until the transfer is over.
+// killTransfer kills whenever some bytes have passed, until the transfer is over.
 func (r *rig) killTransfer(passed func() int64, kill func(*rig), over func() bool) (kills int) {
 	r.t.Helper()
 	deadline := time.Now().Add(killPatience)
@@ -160,16 +160,15 @@ func (r *rig) judgeKills(kills int, bytes int64) {
 	if kills < fileKills {
 		r.t.Errorf("the transfer was over after %d kills", kills)
 	}
-	// A kill that comes when a part has passed and its answer has not costs that
-	// part, and what the next connection needs before its first byte of a part.
+	// A kill after a part has passed but before its answer costs that part, plus the bytes that the
+	// next connection needs before the first byte of a part.
 	const most = sealedPart + sealedPart/4
 	if again > int64(kills)*most {
 		r.t.Errorf("%d bytes were sent again, more than a part and a quarter for each of %d kills", again, kills)
 	}
 }
 
-// fetch is `file get` that is repeated, as a script would, while it fails for a
-// reason that passes.
+// fetch is a `file get` that is repeated, like in a script, while it fails for a temporary reason.
 type fetch struct{ ended chan error }
 
 func (f fetch) over() bool  { return len(f.ended) > 0 }
@@ -188,7 +187,7 @@ func (r *rig) getPatiently(id, to string) fetch {
 			case res.Code == 0:
 				f.ended <- nil
 				return
-			case res.Code == 3 || res.Code == 7: // the daemon or the server went away
+			case res.Code == 3 || res.Code == 7: // the daemon or the server was gone
 				continue
 			}
 			f.ended <- res.Err()
@@ -198,14 +197,14 @@ func (r *rig) getPatiently(id, to string) fetch {
 	return f
 }
 
-// A pipe whose daemon dies before all of it is in the spool has sent nothing: exit
-// 3, and no file at the recipient.
+// If the daemon dies before a whole pipe is in the spool, nothing is sent: exit 3, and no file at the
+// recipient.
 func TestFileFromAPipeWhoseDaemonDies(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{tcp: true})
 	r.connected("alice", "bob")
 	source := filepath.Join(t.TempDir(), "source")
-	content(t, source, 12*filePart, 4) // more than the spool holds
+	content(t, source, 12*filePart, 4) // more than the spool can hold
 	in, err := os.Open(source)
 	r.check(err)
 	defer in.Close()
@@ -234,7 +233,7 @@ func TestFileFromAPipeWhoseDaemonDies(t *testing.T) {
 	}
 }
 
-// Ctrl-C takes a file back: the server keeps nothing, the recipient hears nothing.
+// Ctrl-C cancels a file: the server keeps nothing, and the recipient receives nothing.
 func TestFileInterrupted(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{tcp: true})
@@ -264,13 +263,13 @@ func TestFileInterrupted(t *testing.T) {
 	}
 }
 
-// A source that changes while its daemon is away is sent anew, whole and new.
+// A source that changes while its daemon is down is sent again, completely and in its new version.
 func TestFileThatChangesMeanwhile(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{tcp: true})
 	r.connected("alice", "bob")
 	source, to := filepath.Join(t.TempDir(), "source"), filepath.Join(filesDir(t), "file")
-	content(t, source, 24*filePart, 6) // more than the spool holds
+	content(t, source, 24*filePart, 6) // more than the spool can hold
 	r.tcp.Set(lab.TCPFaults{Rate: 8 << 20})
 	start, _ := r.tcp.Passed()
 	id := r.sendFile(source, "--wait", "queued")

@@ -30,7 +30,7 @@ const (
 	filePart    = partChunks * plainChunk
 )
 
-// content makes a file that looks random, the same for the same size and seed.
+// content creates a file that looks random, and is the same for the same size and seed.
 func content(t *testing.T, path string, size int64, seed byte) [sha256.Size]byte {
 	t.Helper()
 	f, err := os.Create(path)
@@ -49,7 +49,7 @@ func content(t *testing.T, path string, size int64, seed byte) [sha256.Size]byte
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// digest is that of a file that must be there.
+// digest returns the digest of a file that must exist.
 func digest(t *testing.T, path string) [sha256.Size]byte {
 	t.Helper()
 	f, err := os.Open(path)
@@ -82,13 +82,13 @@ func (r *rig) firstID(out string) string {
 	return one.ID
 }
 
-// getFile fetches as bob, who may not know yet that there is something.
+// getFile fetches as bob, who may not have received the message yet.
 func (r *rig) getFile(id, to string, args ...string) lab.Result {
 	r.t.Helper()
 	return r.run("bob", "", append([]string{"file", "get", id, "-O", to, "--wait", "--timeout", "60s"}, args...)...)
 }
 
-// wantFile fetches as bob, and demands what was sent.
+// wantFile fetches as bob, and requires the sent content.
 func (r *rig) wantFile(id, to string, want [sha256.Size]byte, args ...string) {
 	r.t.Helper()
 	if res := r.getFile(id, to, args...); res.Code != 0 {
@@ -99,7 +99,7 @@ func (r *rig) wantFile(id, to string, want [sha256.Size]byte, args ...string) {
 	}
 }
 
-// fileState is what a user's list says of a file, empty if it is not there.
+// fileState is the state of a file in a user's list, or empty if it is not listed.
 func (r *rig) fileState(user, id string) string {
 	r.t.Helper()
 	out, err := r.w.Must(r.t.Context(), user, "", "file", "list", "-o", "json")
@@ -114,7 +114,7 @@ func (r *rig) fileState(user, id string) string {
 	return ""
 }
 
-// nothingIn demands that a directory has no entry at all, hidden ones included.
+// nothingIn requires that a directory is empty, including hidden entries.
 func nothingIn(t *testing.T, dir string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -126,7 +126,7 @@ func nothingIn(t *testing.T, dir string) {
 	}
 }
 
-// running is a command that was started and not waited for.
+// running is a command that was started but has not been waited for.
 type running struct {
 	t    *testing.T
 	done chan error
@@ -137,7 +137,7 @@ type running struct {
 // begin starts a command of a user.
 func (r *rig) begin(user string, args ...string) *running {
 	r.t.Helper()
-	// Not the test's context: that ends before the clean-up, which ends the world.
+	// Not the test's context, which ends before the clean-up that ends the world.
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := r.w.Command(ctx, user, args...)
 	run := &running{t: r.t, done: make(chan error, 1)}
@@ -174,7 +174,7 @@ func (run *running) wait(limit time.Duration) lab.Result {
 	}
 }
 
-// filesDir makes a directory for what is fetched.
+// filesDir creates a directory for fetched files.
 func filesDir(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "got")

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// gatewayEnv names the program of a real S3 server over a folder (versitygw),
-	// which scripts/s3-gateway builds.
+	// gatewayEnv names the binary of a real S3 server for a local directory (versitygw), built by
+	// scripts/s3-gateway.
 	gatewayEnv = "SECMSG_S3_GATEWAY"
 	// s3Bucket and s3Prefix are where the realm of these tests keeps its files.
 	s3Bucket, s3Prefix = "files", "realm"
@@ -25,8 +25,8 @@ const (
 	s3Secret = "secret-of-the-test"
 )
 
-// gateway starts an S3 server over a folder until the test ends, and returns its
-// address and the folder. A folder in the folder is a bucket.
+// gateway runs an S3 server for a local directory until the test ends, and returns its address and the
+// directory. A subdirectory is a bucket.
 func gateway(t *testing.T) (address, dir string) {
 	t.Helper()
 	program := os.Getenv(gatewayEnv)
@@ -65,8 +65,8 @@ func gateway(t *testing.T) (address, dir string) {
 	return address, dir
 }
 
-// newS3Rig is newRig with a server whose configuration file keeps files in S3,
-// behind a proxy that counts what the server carries.
+// newS3Rig is newRig with a server whose configuration file keeps files in S3, behind a proxy that
+// counts the server's traffic.
 func newS3Rig(t *testing.T) (r *rig, stored func() (objects []string, bytes int64)) {
 	t.Helper()
 	address, dir := gateway(t)
@@ -87,7 +87,7 @@ func newS3Rig(t *testing.T) (r *rig, stored func() (objects []string, bytes int6
 		t.Helper()
 		r.check(filepath.WalkDir(filepath.Join(dir, s3Bucket), func(path string, d os.DirEntry, err error) error {
 			if os.IsNotExist(err) {
-				return nil // it has gone meanwhile
+				return nil // it was removed meanwhile
 			}
 			if err != nil || d.IsDir() {
 				return err
@@ -105,9 +105,8 @@ func newS3Rig(t *testing.T) (r *rig, stored func() (objects []string, bytes int6
 	}
 }
 
-// Files in S3, from command to command: the bytes go to the store and come from
-// it, sealed; the server carries none of them, and what is cancelled leaves the
-// store.
+// Files in S3, end to end: the bytes go to the store and come from it, sealed. The server transfers
+// none of them, and cancelled files are deleted from the store.
 func TestS3Files(t *testing.T) {
 	r, stored := newS3Rig(t)
 	dir := t.TempDir()
@@ -122,7 +121,7 @@ func TestS3Files(t *testing.T) {
 		t.Errorf("the store has %v, %d bytes", objects, bytes)
 	}
 
-	// A pipe, whose length nobody knows before its end.
+	// A pipe, whose length nobody knows in advance.
 	in, err := os.Open(source)
 	r.check(err)
 	defer in.Close()
@@ -133,7 +132,7 @@ func TestS3Files(t *testing.T) {
 	piped := r.firstID(string(out))
 	r.wantFile(piped, to, want, "--force")
 
-	// One that was not fetched is withdrawn; those that were delivered are not alice's to take back.
+	// An unfetched file can be withdrawn; alice cannot take back delivered ones.
 	lost := r.sendFile(source)
 	if objects, _ := stored(); len(objects) != 3 {
 		t.Errorf("the store has %v", objects)
@@ -146,14 +145,14 @@ func TestS3Files(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(dir, "lost")); !os.IsNotExist(err) {
 		t.Errorf("something came of what was cancelled: %v", err)
 	}
-	// What was delivered stays with bob; the store has it no longer.
+	// Bob keeps the delivered file; the store has deleted it.
 	r.must("alice", "file", "cancel", id)
 	r.eventually("what was delivered has left the store", func() bool { objects, _ := stored(); return len(objects) == 1 })
 	if res := r.run("alice", "", "file", "cancel", id); res.Code != 1 {
 		t.Errorf("cancelling it twice: exit %d, want 1\n%s", res.Code, res.Stderr)
 	}
 
-	// Five times the file has gone from or to the store by now.
+	// By now the file has been transferred to or from the store five times.
 	nowUp, nowDown := r.tcp.Passed()
 	if carried := nowUp - up + nowDown - down; carried > size/20 {
 		t.Errorf("the server carried %d bytes", carried)
@@ -164,7 +163,7 @@ func TestS3Files(t *testing.T) {
 	r.noPanic()
 }
 
-// Ctrl-C in the middle of an upload leaves nothing in the store, parts neither.
+// Ctrl-C in the middle of an upload leaves nothing in the store, not even parts.
 func TestS3Interrupted(t *testing.T) {
 	r, stored := newS3Rig(t)
 	cmd := r.w.Command(t.Context(), "alice", "file", "send", "bob", "-", "--name", "endless")
@@ -173,7 +172,7 @@ func TestS3Interrupted(t *testing.T) {
 	r.check(cmd.Start())
 	var writer sync.WaitGroup
 	defer writer.Wait()
-	writer.Go(func() { // the write fails when the command has ended
+	writer.Go(func() { // the write fails once the command has ended
 		b := make([]byte, filePart)
 		for _, err := in.Write(b); err == nil; _, err = in.Write(b) {
 		}

@@ -16,18 +16,18 @@ import (
 )
 
 const (
-	// filesEnv set to full runs what takes minutes or gigabytes of disk.
+	// filesEnv set to "full" runs tests that take minutes or gigabytes of disk.
 	filesEnv = "SECMSG_FILES"
-	// hugeFile is beyond all that 32 bits can count (crypto/ATTACKS.md, D1), in bytes.
+	// hugeFile is larger than 32 bits can count (crypto/ATTACKS.md, D1), in bytes.
 	hugeFile = 5 << 30
-	// maxMemory is the mark for each process's memory in bytes, whatever a file's size.
+	// maxMemory is the goal for each process's memory in bytes, for files of any size.
 	maxMemory = 100 << 20
 )
 
 func fullFiles() bool { return os.Getenv(filesEnv) == "full" }
 
-// D1: 5 GiB, sparse on the sender's disk, comes as it is, and no process needs
-// more memory for it than for a small one.
+// D1: 5 GiB, sparse on the sender's disk, arrive unchanged, and no process needs more memory for them
+// than for a small file.
 func TestFileOfFiveGiB(t *testing.T) {
 	if !fullFiles() {
 		t.Skipf("SKIPPED: 15 GiB of disk and minutes; %s=full runs it", filesEnv)
@@ -64,7 +64,7 @@ func TestFileOfFiveGiB(t *testing.T) {
 	}
 }
 
-// sendPatiently is sendFile for what takes longer than a command of a lab may.
+// sendPatiently is sendFile without the lab's time limit for a command.
 func (r *rig) sendPatiently(path string, args ...string) string {
 	r.t.Helper()
 	res := r.begin("alice", append([]string{"file", "send", "bob", path, "-o", "json"}, args...)...).wait(10 * time.Minute)
@@ -74,8 +74,8 @@ func (r *rig) sendPatiently(path string, args ...string) string {
 	return r.firstID(res.Stdout)
 }
 
-// sampleMemory looks at both daemons and the server; the function that it
-// returns ends that and says how large each has been, by its own count and the samples.
+// sampleMemory observes both daemons and the server. The returned function ends that and returns the
+// peak memory of each, by the kernel's count and by the samples.
 func (r *rig) sampleMemory() func() map[string]int64 {
 	pids := map[string]int{"server": r.w.Server().PID()}
 	for _, user := range []string{"alice", "bob"} {
@@ -110,7 +110,7 @@ func (r *rig) sampleMemory() func() map[string]int64 {
 	}
 }
 
-// Many small files in one command: each comes, none is mixed up with another.
+// Many small files in one command: each arrives, and none is mixed up with another.
 func TestManySmallFiles(t *testing.T) {
 	t.Parallel()
 	n := 200

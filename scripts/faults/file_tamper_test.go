@@ -12,13 +12,13 @@ import (
 	"secmsg/scripts/lab"
 )
 
-// lieAbout is what a server does to the parts of a blob of 128 chunks and more.
+// lieAbout is a server's modification of the parts of a blob of at least 128 chunks.
 type lieAbout struct {
 	name string
 	lie  func(parts [][]byte) [][]byte
 }
 
-// flip turns one bit at an offset of the whole blob; a negative one counts from the end.
+// flip flips one bit at an offset of the whole blob; a negative offset counts from the end.
 func flip(offset int) func([][]byte) [][]byte {
 	return func(parts [][]byte) [][]byte {
 		whole := bytes.Join(parts, nil)
@@ -39,7 +39,7 @@ func edit(f func(chunks [][]byte) [][]byte) func([][]byte) [][]byte {
 	}
 }
 
-// cut makes parts of the first part's size.
+// cut splits a blob into parts of the first part's size.
 func cut(whole []byte, first int) [][]byte {
 	if len(whole) <= first {
 		return [][]byte{whole}
@@ -75,9 +75,8 @@ func lies() []lieAbout {
 	}
 }
 
-// D2, D3, D4: a server that changes any part of a sealed file, cuts it, extends
-// it or orders it anew: no plaintext under the final name, nothing beside it, and
-// the sender is never told that it was delivered.
+// D2, D3, D4: a server changes any part of a sealed file, truncates, extends or reorders it: no
+// plaintext gets the final name, nothing is left beside it, and the sender never gets "delivered".
 func TestFileTamperedByTheServer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -95,8 +94,8 @@ func TestFileTamperedByTheServer(t *testing.T) {
 	r.noPanic()
 }
 
-// D11: a server that serves one file for another, the one before for the one
-// now, and both for each other.
+// D11: a server serves one file for another, the previous one for the current one, and both for each
+// other.
 func TestFileSubstitutedByTheServer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -120,7 +119,7 @@ func TestFileSubstitutedByTheServer(t *testing.T) {
 	r.check(lab.WriteBlob(oldDir, b))
 	r.refuses("swapped", oldID, newPlain)
 
-	// A server that comes to its senses is believed: bytes decide, not it.
+	// If the server serves the correct bytes again, they are accepted: only the bytes count.
 	r.check(lab.WriteBlob(oldDir, a))
 	to := filepath.Join(dir, "got")
 	if res := r.getFile(oldID, to); res.Code != 0 {
@@ -149,13 +148,13 @@ func (r *rig) sendAndFind(path string, args ...string) (id, dir string) {
 	return "", ""
 }
 
-// refuses demands that bob cannot fetch a file, in any way, and nothing of it is
-// left where he wanted it or where his daemon keeps things.
+// refuses requires that bob cannot fetch a file in any way, and that nothing of it is left at the
+// destination or in his daemon's files.
 func (r *rig) refuses(name, id string, plain []byte) {
 	r.t.Helper()
 	dir := filesDir(r.t)
 	res := r.getFile(id, filepath.Join(dir, "file"), "-o", "json")
-	if res.Code != 3 && res.Code != 9 { // spoiled; or not to be had any more, once that is known
+	if res.Code != 3 && res.Code != 9 { // damaged, or no longer available once that is known
 		r.t.Errorf("%s: exit %d, want 3\n%s", name, res.Code, res.Stderr)
 	}
 	nothingIn(r.t, dir)
@@ -168,14 +167,14 @@ func (r *rig) refuses(name, id string, plain []byte) {
 	r.noPlaintext(name, plain)
 }
 
-// noPlaintext looks for a piece of a file in everything that bob's daemon keeps.
+// noPlaintext looks for a piece of a file in all files of bob's daemon.
 func (r *rig) noPlaintext(name string, plain []byte) {
 	r.t.Helper()
 	piece := plain[len(plain)-64:]
 	first := plain[:min(64, len(plain))]
 	err := filepath.WalkDir(r.w.Home("bob"), func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
-			return nil // gone meanwhile, or a socket
+			return nil // removed meanwhile, or a socket
 		}
 		b, err := os.ReadFile(path)
 		if err == nil && (bytes.Contains(b, piece) || bytes.Contains(b, first)) {

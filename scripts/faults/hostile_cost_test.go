@@ -21,8 +21,8 @@ import (
 	"secmsg/scripts/loadgen"
 )
 
-// cpu is the processor time that a process has used, in nanoseconds. Its clock
-// is the one of clock_getcpuclockid(3): that of all threads, by the scheduler.
+// cpu returns the CPU time used by a process, from the clock of clock_getcpuclockid(3), which counts
+// all threads.
 func (r *rig) cpu(pid int) time.Duration {
 	r.t.Helper()
 	const schedulerClock = 2
@@ -31,7 +31,7 @@ func (r *rig) cpu(pid int) time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// schema is as much of JSON Schema as the API's description uses.
+// schema is the part of JSON Schema that the API's description uses.
 type schema struct {
 	Ref        string            `json:"$ref"`
 	Type       any               `json:"type"`
@@ -40,7 +40,7 @@ type schema struct {
 	Items      *schema           `json:"items"`
 }
 
-// description is as much of the API's OpenAPI document.
+// description is the part of the API's OpenAPI document that the test uses.
 type description struct {
 	Paths map[string]map[string]struct {
 		RequestBody *struct {
@@ -54,7 +54,7 @@ type description struct {
 	} `json:"components"`
 }
 
-// bodies are inputs of at most size bytes that are costly for a parser, made for a schema.
+// bodies are inputs of at most size bytes for a schema that are costly to parse.
 func bodies(s schema, size int) map[string]string {
 	var wide, numbers strings.Builder
 	wide.WriteString(`{"k":0`)
@@ -101,7 +101,7 @@ func bodies(s schema, size int) map[string]string {
 	return out
 }
 
-// cost is what one kind of request cost the server.
+// cost is the server's cost of one kind of request.
 type cost struct {
 	what   string
 	status int
@@ -109,14 +109,13 @@ type cost struct {
 	p99    time.Duration
 }
 
-// Attack E25: for each route of the API the inputs that cost most, by a caller
-// with a good token, up to what the body may hold, and the largest honest upload
-// with its last signature wrong. None costs the server more than a bounded time
-// of its processor.
+// Attack E25: for each route of the API the most costly inputs, from a caller with a valid token and up
+// to the size limit of the body, and the largest honest upload with its last signature invalid. None
+// costs the server more than a bounded CPU time.
 func TestHostileWorstInputs(t *testing.T) {
 	t.Parallel()
-	// aim is the goal of crypto/ATTACKS.md. The test fails only above most, since a busy
-	// machine's cold caches and garbage collections are counted, too.
+	// aim is the goal in crypto/ATTACKS.md. The test fails only above most, since the cold caches and
+	// garbage collections of a busy machine are counted, too.
 	const aim, most = 50 * time.Millisecond, 250 * time.Millisecond
 	r := newRig(t, options{alone: true, serverEnv: []string{"SECMSG_LIMITS_MANIFESTS_BURST=1000000"}})
 	pid := r.w.Server().PID()
@@ -135,7 +134,7 @@ func TestHostileWorstInputs(t *testing.T) {
 		req.Header.Set("Authorization", "Bearer "+token)
 		resp, err := c.Do(req)
 		if err != nil {
-			return 0, nil // closed while the body was on its way
+			return 0, nil // closed while the body was being sent
 		}
 		defer resp.Body.Close()
 		answer, _ = io.ReadAll(io.LimitReader(resp.Body, 1<<20))
@@ -153,7 +152,7 @@ func TestHostileWorstInputs(t *testing.T) {
 			}
 		}
 		repeat(sized(5, 10))
-		if slices.Max(took) > aim/10 { // what is cheap is not asked often
+		if slices.Max(took) > aim/10 { // cheap inputs are not repeated often
 			repeat(sized(5, 100))
 		}
 		n := len(took)
@@ -220,11 +219,10 @@ func TestHostileWorstInputs(t *testing.T) {
 	r.noPanic()
 }
 
-// costOfPrekeys measures the largest upload of prekeys, whole and with its last
-// signature wrong.
+// costOfPrekeys measures the largest upload of prekeys, valid and with its last signature invalid.
 func (r *rig) costOfPrekeys(d *loadgen.Device, measure func(what, body string)) {
 	r.t.Helper()
-	const oneTimeKeys = 100 // of each kind, as the server keeps
+	const oneTimeKeys = 100 // of each kind, the server's maximum
 	keys, err := d.Prekeys(oneTimeKeys)
 	r.check(err)
 	body, err := json.Marshal(keys)
@@ -237,8 +235,8 @@ func (r *rig) costOfPrekeys(d *loadgen.Device, measure func(what, body string)) 
 	measure("the last signature wrong", string(body))
 }
 
-// costOfBlobs measures the routes of blobs with an upload that has as many parts
-// as the size limit lets it have, and lists as long as they may be.
+// costOfBlobs measures the routes of blobs with an upload of as many parts as the size limit allows,
+// and with lists of maximum length.
 func (r *rig) costOfBlobs(ask func(method, path, body string) (int, []byte), measure func(what, method, path, body string)) {
 	r.t.Helper()
 	encode := func(v any) string {

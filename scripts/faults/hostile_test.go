@@ -21,10 +21,10 @@ import (
 	"secmsg/scripts/lab"
 )
 
-// full reports whether hostile clients come in full size.
+// full reports whether hostile clients run at full size.
 func full() bool { return os.Getenv("SECMSG_HOSTILE") == "full" }
 
-// sized picks the small or the full size.
+// sized returns the small or the full size.
 func sized(small, large int) int {
 	if full() {
 		return large
@@ -33,31 +33,30 @@ func sized(small, large int) int {
 }
 
 const (
-	// promptly is how soon a new client should have its answer, whatever others
-	// do; the tests print what it was.
+	// promptly is how soon a new client should get its answer, whatever others do; the tests print the
+	// measured time.
 	promptly = time.Second
-	// atLast is what fails a test, on a machine that has much else to do. It is
-	// less than headerTime, so that who waits for an attacker's turn is noticed.
+	// atLast is the time at which a test fails, on a machine that is busy otherwise. It is less than
+	// headerTime, so that waiting for an attacker's turn is detected.
 	atLast = 15 * time.Second
-	// perAddress is how many strangers of one address the configuration of these
-	// tests lets in, as it does by default.
+	// perAddress is how many strangers of one address are allowed in these tests, as by default.
 	perAddress = 50
-	// headerTime is what these tests give a client for the header of its request.
+	// headerTime is how long a client may take in these tests for the header of its request.
 	headerTime = 20 * time.Second
 	// idle is how many connections of the two daemons may wait for their next request.
 	idle = 4
-	// memorySlack is how far resident memory may stay above where it was: the Go
-	// runtime gives it back late.
+	// memorySlack is how much resident memory may stay above its earlier value: the Go runtime returns
+	// it late.
 	memorySlack = 24 << 20
 )
 
-// realLimits are the limits of connections as they are by default.
+// realLimits are the default limits of connections.
 func realLimits() []string {
 	return []string{fmt.Sprintf("SECMSG_LIMITS_CONNECTIONS_PER_ADDRESS=%d", perAddress), "SECMSG_LIMITS_CONNECTIONS_TOTAL=20000",
 		"SECMSG_LIMITS_CONNECTIONS_NEW_BURST=1000", "SECMSG_LIMITS_HEADER=" + headerTime.String()}
 }
 
-// hostileDial connects from an address of its own for each group of attackers.
+// hostileDial connects from a different address for each group of attackers.
 func hostileDial(ctx context.Context, n int, addr string) (net.Conn, error) {
 	from := &net.TCPAddr{IP: net.IPv4(127, 1, byte(n/perAddress/200), byte(2+n/perAddress%200))}
 	d := net.Dialer{LocalAddr: from, Timeout: 10 * time.Second}
@@ -66,7 +65,7 @@ func hostileDial(ctx context.Context, n int, addr string) (net.Conn, error) {
 
 func hostileTLS() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
 
-// served demands that new clients get an answer, and prints how soon.
+// served requires that new clients get an answer, and prints how soon.
 func (r *rig) served(when string) {
 	r.t.Helper()
 	const clients = 10
@@ -91,9 +90,8 @@ func (r *rig) served(when string) {
 	r.t.Logf("%s: the slowest of %d new clients had its answer after %s; it should be %s", when, clients, slowest, promptly)
 }
 
-// Attack E1, slowloris: connections that never finish what they begin, on TLS,
-// HTTPS and the WebSocket handshake. New clients connect meanwhile, those that
-// are there go on, and the slow ones are closed in time.
+// Attack E1, slowloris: connections that never finish TLS, an HTTPS request or the WebSocket handshake.
+// New clients can connect meanwhile, existing ones continue, and the slow ones are closed in time.
 func TestHostileSlowloris(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{serverEnv: realLimits()})
@@ -142,8 +140,8 @@ func TestHostileSlowloris(t *testing.T) {
 			}
 		}
 	})
-	// How many are still open depends on how long it took to open them: the server
-	// closes each in its time. None of them may have been turned away.
+	// How many are still open depends on how long opening them took, because the server closes each
+	// after its time. None may have been refused.
 	after := r.stats().Counters["connections"]
 	t.Logf("%d of %d slow connections are still open", after["without_token"], n)
 	if taken, refused := after["accepted"]-before["accepted"], after["refused"]-before["refused"]; taken < int64(n) || refused != 0 {
@@ -161,9 +159,8 @@ func TestHostileSlowloris(t *testing.T) {
 	r.noPanic()
 }
 
-// Attack E5: connections that come and go without a token, plain and after a TLS
-// handshake, more at once than one address may have. Memory, descriptors and
-// counters come back to where they were.
+// Attack E5: connections that open and close without a token, plain and after a TLS handshake, more at
+// once than one address may have. Memory, descriptors and counters return to their earlier values.
 func TestHostileConnectAndClose(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{serverEnv: append(realLimits(), "SECMSG_LIMITS_CONNECTIONS_NEW_BURST=1000000")})
@@ -198,7 +195,7 @@ func TestHostileConnectAndClose(t *testing.T) {
 		r.eventually("the strangers are gone", func() bool { return r.stats().Counters["connections"]["without_token"] <= idle })
 		return r.stats().Counters["connections"]["open"]
 	}
-	flood(sized(500, 5000)) // what a first flood leaves is no leak
+	flood(sized(500, 5000)) // the remnants of a first flood are no leak
 	open := quiet()
 	files := r.files(pid)
 	running := func() int64 { return r.stats().Counters["process"]["goroutines"] }
@@ -225,8 +222,7 @@ func TestHostileConnectAndClose(t *testing.T) {
 	r.noPanic()
 }
 
-// A flood of connections of one address: the gate refuses what is too much,
-// and other addresses are served.
+// A flood of connections from one address: the gate refuses the excess, and other addresses are served.
 func TestHostileConnectFlood(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{serverEnv: append(realLimits(), "SECMSG_LIMITS_CONNECTIONS_NEW_BURST=100", "SECMSG_LIMITS_CONNECTIONS_NEW_EVERY=10ms")})
@@ -245,8 +241,8 @@ func TestHostileConnectFlood(t *testing.T) {
 		conns = append(conns, c)
 	}
 	st := r.stats().Counters["connections"]
-	// The bound is on each address, and exact. How many connections the two daemons
-	// hold from theirs depends on what they are doing.
+	// The bound is per address, and exact. How many connections the two daemons have from theirs
+	// depends on their current work.
 	if st["without_token_most"] != perAddress || st["refused"] == 0 {
 		t.Errorf("connections of strangers after a flood: %v, and one address may have %d", st, perAddress)
 	}
@@ -256,7 +252,7 @@ func TestHostileConnectFlood(t *testing.T) {
 	r.noPanic()
 }
 
-// Bodies that a decoder could stumble over are refused, quickly.
+// Bodies that could make a decoder stumble are refused quickly.
 func TestHostileJSON(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -290,7 +286,7 @@ func TestHostileJSON(t *testing.T) {
 				if errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("%s to %s: %v", name, path, err)
 				}
-				continue // closed while the body was on its way, which is an answer
+				continue // closed while the body was being sent, which is an answer
 			}
 			answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 			_ = resp.Body.Close()

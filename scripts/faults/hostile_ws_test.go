@@ -20,7 +20,7 @@ import (
 	"secmsg/scripts/loadgen"
 )
 
-// hostiles makes accounts whose holders speak the protocol as they like.
+// hostiles registers accounts whose holders use the protocol arbitrarily.
 func (r *rig) hostiles(n int) []*loadgen.Device {
 	r.t.Helper()
 	text, err := r.w.Invite(r.t.Context(), n)
@@ -43,7 +43,7 @@ func (r *rig) contact(d *loadgen.Device) *websocket.Conn {
 	return ws
 }
 
-// over demands that the server ends a connection.
+// over requires that the server ends a connection.
 func (r *rig) over(what string, ws *websocket.Conn) {
 	r.t.Helper()
 	r.check(ws.SetReadDeadline(time.Now().Add(settleTime)))
@@ -60,16 +60,16 @@ func (r *rig) over(what string, ws *websocket.Conn) {
 	}
 }
 
-// rawFrame is the head of a masked client frame (RFC 6455, 5.2) that claims a
-// length, and what follows it.
+// rawFrame is the header of a masked client frame (RFC 6455, section 5.2) that claims a length, and the
+// payload.
 func rawFrame(opcode byte, claimed uint64, payload []byte) []byte {
 	b := binary.BigEndian.AppendUint64([]byte{opcode, 0x80 | 127}, claimed)
 	return append(append(b, 0, 0, 0, 0), payload...)
 }
 
-// Attacks E2, E4 and E6: lying lengths, fragments without end, arrays that
-// claim more than there is, and floods of control frames, each by a client with
-// a good token. The connection ends, the server does not grow, others go on.
+// Attacks E2, E4 and E6: false lengths, fragments without end, arrays that claim more elements than
+// there are, and floods of control frames, each by a client with a valid token. The connection ends,
+// the server does not grow, and others continue.
 func TestHostileFrames(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -94,7 +94,7 @@ func TestHostileFrames(t *testing.T) {
 		opcode = continuation
 	}
 	r.over("fragments without end", ws)
-	// Field 1 of the protobuf, whose length is a varint of 2^32-1, and of 2^63-1.
+	// Field 1 of the protobuf with a varint length of 2^32-1, and of 2^63-1.
 	for _, lie := range []string{"\x0a\xff\xff\xff\xff\x0f", "\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "\x12\xff\xff\xff\xff\x0fx", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"} {
 		ws := r.contact(mallory)
 		r.check(ws.WriteMessage(websocket.BinaryMessage, []byte(lie)))
@@ -119,9 +119,8 @@ func TestHostileFrames(t *testing.T) {
 	r.noPanic()
 }
 
-// Attack E8: a replica connection that never reads while a peer sends as fast as
-// it can. What does not go out is on the disk, the server does not grow, and
-// others are served meanwhile.
+// Attack E8: a replica connection that never reads while a peer sends as fast as it can. Undelivered
+// mail is on disk, the server does not grow, and others are served meanwhile.
 func TestHostileSlowConsumer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -142,8 +141,8 @@ func TestHostileSlowConsumer(t *testing.T) {
 	line, err := loadgen.NewLine(t.Context(), from, to, 2048, false)
 	r.check(err)
 	messages := sized(4000, 100_000)
-	// As much as the server may hold in memory for one who does not read, and the
-	// cache of its database.
+	// The most memory that the server may use for a client that does not read, and the cache of its
+	// database.
 	const most = 64 << 20
 	var acked int
 	var wg sync.WaitGroup

@@ -15,8 +15,8 @@ import (
 	"secmsg/scripts/lab"
 )
 
-// Row 1: the sender's daemon is killed at random moments while messages are
-// handed to it. Each that got an id arrives, once and in order.
+// Row 1: the sender's daemon is killed at random moments while messages are handed to it. Each message
+// with an id arrives, once and in order.
 func TestFault01KillDaemonWhileSending(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -50,9 +50,8 @@ func TestFault01KillDaemonWhileSending(t *testing.T) {
 	r.settle()
 }
 
-// Row 2: the recipient's daemon is killed after it has committed what it
-// decrypted and before the server knows. The server brings it again, and it is
-// shown once.
+// Row 2: the recipient's daemon is killed after it has committed decrypted messages and before the
+// server gets the acknowledgement. The server delivers them again, and they are shown once.
 func TestFault02KillDaemonBetweenDecryptAndAck(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{frames: true})
@@ -87,9 +86,8 @@ func TestFault02KillDaemonBetweenDecryptAndAck(t *testing.T) {
 	r.settle()
 }
 
-// Row 3: the server is killed after a message was stored and before the sender
-// knows; and after it was delivered and before it was deleted; and at random
-// moments. One copy is shown.
+// Row 3: the server is killed after a message was stored but before the sender knows, after it was
+// delivered but before it was deleted, and at random moments. One copy is shown.
 func TestFault03KillServer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{frames: true})
@@ -115,7 +113,7 @@ func TestFault03KillServer(t *testing.T) {
 	r.check(r.w.StartServer(t.Context()))
 	r.eventually("all is accepted", func() bool { return r.account("alice").Outbox == 0 })
 
-	// The acknowledgements of bob are lost with the server.
+	// Bob's acknowledgements are lost with the server.
 	r.frame.Hook(lab.FrameHooks{Frame: func(f lab.Frame) ([][]byte, bool) {
 		if isAck(f) {
 			acks.Add(1)
@@ -154,13 +152,13 @@ func (r *rig) restartServer() {
 	r.check(r.w.StartServer(r.t.Context()))
 }
 
-// isUser reports whether an account as tokens name it is user's.
+// isUser reports whether an account in a token is user's.
 func isUser(account, user string) bool {
 	return account == user || strings.HasPrefix(account, user+"@")
 }
 
-// Row 4: the server, and then a daemon, stand still for several ping intervals.
-// The others notice, reconnect and drain, and the server does not grow.
+// Row 4: the server, and then a daemon, are frozen for several ping intervals. The others notice,
+// reconnect and catch up, and the server does not grow.
 func TestFault04Freeze(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})

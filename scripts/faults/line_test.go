@@ -13,8 +13,8 @@ import (
 	"secmsg/scripts/lab"
 )
 
-// Row 11, both ways: nothing passes between clients and server. The outbox
-// holds, the status shows it, and all catches up.
+// Row 11, both directions: nothing passes between clients and server. The outbox keeps the messages,
+// the status shows the problem, and everything catches up.
 func TestFault11PartitionBothWays(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{tcp: true})
@@ -39,9 +39,8 @@ func TestFault11PartitionBothWays(t *testing.T) {
 	r.settle()
 }
 
-// Row 11, one way: the replica connection does not come to stand while the
-// contact connection lives. What bob sends goes out, what is for him waits, and
-// the status shows it.
+// Row 11, one connection: the replica connection cannot be established while the contact connection
+// works. Bob's messages are sent, mail for him waits, and the status shows it.
 func TestFault11PartitionOfReplicaOnly(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{frames: true})
@@ -72,8 +71,7 @@ func TestFault11PartitionOfReplicaOnly(t *testing.T) {
 	r.settle()
 }
 
-// Row 12: the line is dead and nobody was told. Both ends find out within two
-// ping intervals.
+// Row 12: the connection is dead and no end was notified. Both ends find out within two ping intervals.
 func TestFault12HalfOpen(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{tcp: true})
@@ -84,8 +82,8 @@ func TestFault12HalfOpen(t *testing.T) {
 	r.eventually("alice finds it", func() bool { return !r.account("alice").Connected })
 	client := time.Since(start)
 	r.eventually("the server finds it", func() bool { return r.sockets() == 0 })
-	// Two intervals is what the code of either side is tested for; here it is
-	// enough that it is not TCP, which takes a quarter of an hour.
+	// The unit tests of either side check the two intervals. Here it is enough that the detection is
+	// not left to TCP, which takes a quarter of an hour.
 	t.Logf("the client found a dead line after %s, the server after %s, with pings every %s", client, time.Since(start), pingEvery)
 	r.send("alice", "bob", "meanwhile", "--wait", "queued")
 	r.tcp.Set(lab.TCPFaults{})
@@ -93,8 +91,8 @@ func TestFault12HalfOpen(t *testing.T) {
 	r.settle()
 }
 
-// Row 13: envelopes come twice, in another order, late, and changed. They are
-// shown once, history is in order, and what was changed is asked for again.
+// Row 13: envelopes arrive twice, out of order, late, and changed. They are shown once, history is in
+// order, and changed ones are requested again.
 func TestFault13Frames(t *testing.T) {
 	t.Parallel()
 	for name, rates := range map[string]lab.FrameRates{
@@ -107,7 +105,7 @@ func TestFault13Frames(t *testing.T) {
 			r.connected("alice", "bob")
 			lies := lab.NewFrameFaults(rates, seed(t))
 			r.frame.Hook(lies.Hooks())
-			// Where faults are few, it takes some rounds until each kind has come.
+			// If faults are rare, it takes several rounds until each kind has occurred.
 			complete := func() bool {
 				return lies.Duplicated.Load() > 0 && lies.Reordered.Load() > 0 && lies.Flipped.Load() > 0
 			}
@@ -132,8 +130,8 @@ func TestFault13Frames(t *testing.T) {
 	}
 }
 
-// Row 14: a far and slow line in slices, and then a storm of resets. Messages
-// arrive, and the clients do not storm back.
+// Row 14: a slow connection with a long delay, in slices, and then a storm of resets. Messages arrive,
+// and the clients do not reconnect in a storm.
 func TestFault14SlowLineAndResets(t *testing.T) {
 	t.Parallel()
 	// Twice the delay is more than a short ping interval allows.
@@ -146,7 +144,7 @@ func TestFault14SlowLineAndResets(t *testing.T) {
 		r.send("alice", "bob", fmt.Sprintf("slow %d", i), "--wait", "queued")
 	}
 	r.send("bob", "alice", "slow back", "--wait", "delivered", "--timeout", patience)
-	r.tcp.Cut(true) // the whole handshake on such a line, too
+	r.tcp.Cut(true) // the whole handshake on such a connection, too
 	r.send("alice", "bob", "slow again", "--wait", "delivered", "--timeout", patience)
 	r.tcp.Set(lab.TCPFaults{})
 	r.settleConnected()
@@ -161,9 +159,8 @@ func TestFault14SlowLineAndResets(t *testing.T) {
 		}
 		r.pause(50 * time.Millisecond)
 	}
-	// Two users with two WebSockets each and the requests before them: tokens,
-	// manifests. With the shortest wait of 200 ms for ever it would be several
-	// times as many.
+	// Two users with two WebSockets each, and the requests before them: tokens, manifests. If the wait
+	// always were the shortest one of 200 ms, there would be several times as many.
 	took := time.Since(begin)
 	most := 4 * 3 * int64(took/(200*time.Millisecond))
 	if n := cut.Load(); n > most || n == 0 {
@@ -177,8 +174,8 @@ func (r *rig) settleConnected() {
 	r.connected("alice", "bob")
 }
 
-// Row 10: the server is out of file descriptors. It takes nobody new and does
-// not spin, who is there goes on, and it recovers.
+// Row 10: the server has run out of file descriptors. It accepts no new connections and does not spin,
+// existing ones continue, and it recovers.
 func TestFault10OutOfFileDescriptors(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -193,7 +190,7 @@ func TestFault10OutOfFileDescriptors(t *testing.T) {
 	}()
 	for range 60 {
 		c, err := net.DialTimeout("tcp", r.w.Listen(), 5*time.Second)
-		r.check(err) // the kernel takes it; the server does not
+		r.check(err) // the kernel accepts it; the server does not
 		conns = append(conns, c)
 	}
 	r.eventually("the server has no descriptor left", func() bool { return r.files(pid) >= r.fileLimit(pid) })
@@ -219,7 +216,7 @@ func TestFault10OutOfFileDescriptors(t *testing.T) {
 		_ = c.Close()
 	}
 	r.check(r.w.KillDaemon(t.Context(), "bob"))
-	r.start("bob") // new connections are taken again
+	r.start("bob") // new connections are accepted again
 	restore()
 	r.settle()
 	r.noPanic()

@@ -29,8 +29,8 @@ func (r *rig) fileLimit(pid int) int {
 	return int(lim.Cur)
 }
 
-// limitFiles lets a running process open only more files than it has, and
-// returns what takes that back.
+// limitFiles limits a running process to only `more` files in addition to its open ones, and returns a
+// function that reverses that.
 func (r *rig) limitFiles(pid, more int) (restore func()) {
 	r.t.Helper()
 	var old unix.Rlimit
@@ -41,7 +41,7 @@ func (r *rig) limitFiles(pid, more int) (restore func()) {
 	return func() { r.check(unix.Prlimit(pid, unix.RLIMIT_NOFILE, &old, nil)) }
 }
 
-// stats asks the server's own socket.
+// stats reads the server's statistics from its admin socket.
 func (r *rig) stats() admin.Stats {
 	r.t.Helper()
 	res, err := r.w.Exec(r.t.Context(), "", "admin", "stats", "--data", r.w.ServerDir(), "-o", "json")

@@ -14,10 +14,9 @@ import (
 	"secmsg/scripts/lab"
 )
 
-// Row 7, restored again and again, in both directions, with messages, files and
-// receipts in flight and kills in between: everything is shown once and in the order
-// of sending, every sender is told that it was delivered, and nobody is told of a
-// clone or of a message that is missing.
+// Row 7, restored again and again, in both directions, with messages, files and receipts in flight and
+// kills in between: everything is shown once and in the order of sending, every sender gets
+// "delivered", and nobody gets an event about a clone or a missing message.
 func TestFault07ReplacedAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -58,7 +57,7 @@ func TestFault07ReplacedAgainAndAgain(t *testing.T) {
 		r.check(os.RemoveAll(home))
 		r.check(os.Rename(home+".old", home))
 
-		// What v sends now waits for a device that will not come back; receipts of v too.
+		// Messages and receipts that v sends now wait for a device that will not come back.
 		r.start(v)
 		r.until(v, u, sent[u][len(sent[u])-1])
 		send(v, u, 2, "server")
@@ -67,7 +66,7 @@ func TestFault07ReplacedAgainAndAgain(t *testing.T) {
 			kill(v)
 		}
 		r.start(u)
-		kill(u) // while it finds out, at some moment
+		kill(u) // at a random moment while it finds out
 		r.start(u)
 		r.eventually(u+" has a new device", func() bool { return r.account(u).Device != old })
 		if round%2 == 0 {
@@ -85,7 +84,7 @@ func TestFault07ReplacedAgainAndAgain(t *testing.T) {
 		from, to := ends[0], ends[1]
 		ctx, cancel := context.WithTimeout(t.Context(), settleTime)
 		defer cancel()
-		_ = lab.Poll(ctx, "all is there", func() bool { return len(r.shownOf(to, from)) >= len(sent[from]) }) // what is missing, the comparison says
+		_ = lab.Poll(ctx, "all is there", func() bool { return len(r.shownOf(to, from)) >= len(sent[from]) }) // the comparison reports missing ones
 		got := r.shownOf(to, from)
 		if !slices.Equal(got, sent[from]) {
 			t.Errorf("%s shows of %s\n%q\nwant\n%q", to, from, got, sent[from])

@@ -22,21 +22,20 @@ import (
 )
 
 const (
-	// settleTime bounds every wait for something that has to happen. It is no
-	// promise: a test that fails for it has waited for what does not come, however
-	// busy the machine is.
+	// settleTime bounds every wait for an expected event. It is not a promise: a test that fails
+	// because of it has waited for something that does not happen, however busy the machine is.
 	settleTime = 2 * time.Minute
-	// patience is --timeout of sends whose end is waited for.
+	// patience is the --timeout of sends that are waited for.
 	patience = "100s"
-	// sendAttempts is how often a script tries one message with its key.
+	// sendAttempts is how often a script tries to send one message with its key.
 	sendAttempts = 200
-	// everything is a number of lines that no test reaches.
+	// everything is a --limit that no test reaches.
 	everything = 100_000
-	// binaryEnv names the program that TestMain built, for the tests of this process.
+	// binaryEnv names the binary that TestMain built, for the tests of this process.
 	binaryEnv = "SECMSG_FAULTS_BINARY"
 )
 
-// pingEvery is the interval of pings on both sides, unless a test says otherwise.
+// pingEvery is the interval of pings on both sides, unless a test sets another.
 const pingEvery = 1500 * time.Millisecond
 
 func TestMain(m *testing.M) {
@@ -68,7 +67,7 @@ func runTests(m *testing.M) int {
 	return code
 }
 
-// seed is what all choices of a test follow from.
+// seed determines all choices of a test.
 func seed(t *testing.T) uint64 {
 	t.Helper()
 	text := os.Getenv("SECMSG_FAULTS_SEED")
@@ -82,7 +81,7 @@ func seed(t *testing.T) uint64 {
 	return n
 }
 
-// options are what differs between the worlds of the tests.
+// options are the differences between the worlds of the tests.
 type options struct {
 	serverEnv, clientEnv []string
 	tcp, frames          bool // proxies between clients and server
@@ -91,7 +90,7 @@ type options struct {
 	alone                bool // no accounts
 }
 
-// rig is a world with alice and bob, who know each other, and a ledger.
+// rig is a world with alice and bob, who are mutual contacts, and a ledger.
 type rig struct {
 	t     *testing.T
 	w     *lab.World
@@ -101,7 +100,7 @@ type rig struct {
 	rng   *rand.Rand
 }
 
-// clientEnv makes daemons quick to notice and to try again.
+// clientEnv makes daemons detect failures and retry quickly.
 func clientEnv() []string {
 	return []string{"SECMSG_INTERVALS_RETRY=2s", "SECMSG_INTERVALS_RECONNECT_MIN=50ms", "SECMSG_INTERVALS_RECONNECT_MAX=1s",
 		"SECMSG_INTERVALS_PING=" + pingEvery.String(), "SECMSG_INTERVALS_RECEIPT_DELAY=20ms"}
@@ -197,7 +196,7 @@ func (r *rig) eventually(what string, cond func() bool) {
 	r.check(lab.Poll(ctx, what, cond))
 }
 
-// pause lets faults last; nothing is waited for with it.
+// pause lets faults last; it is not used to wait for anything.
 func (r *rig) pause(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -207,7 +206,7 @@ func (r *rig) pause(d time.Duration) {
 	}
 }
 
-// until waits until somebody shows a message of the text in history.
+// until waits until a user's history contains a message with the text.
 func (r *rig) until(user, peer, text string) {
 	r.t.Helper()
 	r.eventually(fmt.Sprintf("%s has %q", user, text), func() bool { return strings.Contains(r.history(user, peer), text) })
@@ -220,7 +219,7 @@ func (r *rig) history(user, peer string) string {
 	return out
 }
 
-// run runs a command of a user, whatever becomes of it.
+// run runs a command of a user and returns its result, whatever it is.
 func (r *rig) run(user, stdin string, args ...string) lab.Result {
 	r.t.Helper()
 	res, err := r.w.Run(r.t.Context(), user, stdin, args...)
@@ -245,7 +244,7 @@ func (r *rig) send(from, to, text string, args ...string) {
 	}
 }
 
-// short is the part of a text that tells it from all others of a test.
+// short is the part of a text that distinguishes it from all others of a test.
 func short(text string) string {
 	const most = 60
 	return text[:min(len(text), most)]
@@ -273,13 +272,12 @@ func (r *rig) results(from, out string, s *ledger.Send) {
 	}
 }
 
-// settle waits until everything that was taken has arrived, adds what the
-// journals and histories hold, and judges.
+// settle waits until every taken message has arrived, adds the journals and histories, and judges.
 func (r *rig) settle() {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), settleTime)
 	defer cancel()
-	_ = lab.Poll(ctx, "all has arrived", func() bool { // what is missing then, the judge says
+	_ = lab.Poll(ctx, "all has arrived", func() bool { // the judge reports messages still missing then
 		l := r.rec.Ledger()
 		l.Finals = r.finals()
 		for _, v := range ledger.Check(&l) {
@@ -299,9 +297,8 @@ func (r *rig) settle() {
 	}
 }
 
-// journal records the messages and receipts that a user's journal shows. A
-// stream has no end, so that a slow machine is given more time until what is
-// newest in history was shown.
+// journal records the messages and receipts in a user's journal. A stream has no end, so a slow machine
+// gets more time until the newest message in history was shown.
 func (r *rig) journal(user string) {
 	r.t.Helper()
 	newest := r.newest(user)
@@ -325,7 +322,7 @@ func (r *rig) journal(user string) {
 	}
 }
 
-// newest is the highest number of a message that came to a user; 0 if none did.
+// newest is the highest seq of a message that a user received, or 0.
 func (r *rig) newest(user string) (seq int64) {
 	r.t.Helper()
 	peer := map[string]string{"alice": "bob", "bob": "alice"}[user]
@@ -355,7 +352,7 @@ func (r *rig) finals() []ledger.Final {
 	return all
 }
 
-// account is the state of a user's only account.
+// account returns the state of a user's only account.
 func (r *rig) account(user string) local.AccountStatus {
 	r.t.Helper()
 	st, err := r.w.Status(r.t.Context(), user)
@@ -375,7 +372,7 @@ func (r *rig) connected(users ...string) {
 	}
 }
 
-// stop ends daemons cleanly.
+// stop stops daemons cleanly.
 func (r *rig) stop(users ...string) {
 	r.t.Helper()
 	for _, u := range users {
@@ -393,7 +390,7 @@ func (r *rig) start(users ...string) {
 	r.connected(users...)
 }
 
-// crashed reports whether a log tells of a panic.
+// noPanic fails if a log contains a panic.
 func (r *rig) noPanic() {
 	r.t.Helper()
 	if logs := r.w.Logs(1 << 20); strings.Contains(logs, "panic:") || strings.Contains(logs, "goroutine 1 [") {

@@ -24,8 +24,8 @@ type tracer struct {
 	gone chan struct{} // closed when its standard error has ended
 }
 
-// strace attaches to a process with all its threads, or skips the test aloud
-// where that is not possible.
+// strace attaches to a process with all its threads, or skips the test with the reason where that is
+// not possible.
 func (r *rig) strace(pid int, args ...string) *tracer {
 	r.t.Helper()
 	path, err := exec.LookPath("strace")
@@ -75,7 +75,7 @@ func (r *rig) strace(pid int, args ...string) *tracer {
 	return tr
 }
 
-// detach lets the process go on alone. It may be called again.
+// detach detaches from the process. It may be called again.
 func (t *tracer) detach() {
 	if t.cmd.ProcessState != nil {
 		return
@@ -85,8 +85,8 @@ func (t *tracer) detach() {
 	_ = t.cmd.Wait() // it ends by the signal
 }
 
-// Row 9: the system fails to sync the daemon's or the server's files. Nothing is
-// acknowledged meanwhile; afterwards work resumes without a restart.
+// Row 9: syncing the daemon's or the server's files fails. Nothing is acknowledged meanwhile;
+// afterwards work resumes without a restart.
 func TestFault09FsyncFails(t *testing.T) {
 	t.Parallel()
 	fail := []string{"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO", "-o", "/dev/null"}
@@ -104,7 +104,7 @@ func TestFault09FsyncFails(t *testing.T) {
 	}
 	r.send("alice", "bob", "after the daemon's failure", "--wait", "delivered", "--timeout", patience)
 
-	// The recipient is away, so that accepting means writing.
+	// The recipient is offline, so that accepting means writing.
 	r.stop("bob")
 	tr = r.strace(r.w.Server().PID(), fail...)
 	res = r.try("alice", "bob", "not durable there", "--wait", "server", "--timeout", "3s")
@@ -116,7 +116,7 @@ func TestFault09FsyncFails(t *testing.T) {
 	}
 	tr.detach()
 	r.eventually("the server takes it", func() bool { return r.account("alice").Outbox == 0 })
-	r.restartServer() // what it said was durable is
+	r.restartServer() // everything reported as durable is durable
 	r.start("bob")
 	r.send("alice", "bob", "after the server's failure", "--wait", "delivered", "--timeout", patience)
 	r.settle()

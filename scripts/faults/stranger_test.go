@@ -16,9 +16,8 @@ import (
 	"secmsg/scripts/lab"
 )
 
-// strangersContents are first messages that no honest client writes: every number
-// at and beyond its bounds, kinds that a stranger has no use for, and bytes that
-// are no content at all.
+// strangersContents are first messages that no honest client writes: every number at and beyond its
+// bounds, kinds that a stranger cannot use, and bytes that are not a content at all.
 func strangersContents(t *testing.T) map[string][]byte {
 	out := map[string][]byte{"nothing": {}, "not a message": []byte(strings.Repeat("\xff", 64))}
 	add := func(name string, c *e2e.Content) {
@@ -65,15 +64,14 @@ func strangersContents(t *testing.T) map[string][]byte {
 		Sdp: "v=0", Secret: make([]byte, e2e.CallSecretSize), Fingerprint: make([]byte, 32), Audio: true, RingMs: math.MaxUint32,
 	}}}
 	add("call", &e2e.Content{Kind: e2e.Kind_KIND_CALL, SentMs: math.MaxInt64, Body: &e2e.Content_Call{Call: call}})
-	// A number twice, the last one counts: an encoding that no library writes.
+	// A field that occurs twice, where the last one counts: an encoding that no library writes.
 	twice := protowire.AppendVarint(protowire.AppendTag(out["text at 1"], 3, protowire.VarintType), math.MaxUint64)
 	out["time twice"] = twice
 	return out
 }
 
-// Strangers whose first messages say anything at all stop none of the commands of
-// the one who gets them: not before and not after they are blocked or removed, and
-// not after a restart. What honest people write is shown.
+// Strangers with arbitrary first messages cannot break any command of the recipient: neither before nor
+// after they are blocked or removed, nor after a restart. Messages of honest people are shown.
 func TestHostileFirstMessagesStopNoReader(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -98,7 +96,7 @@ func TestHostileFirstMessagesStopNoReader(t *testing.T) {
 		}
 	}
 	bot.Kill()
-	// What keeps all the rules is a request of somebody.
+	// A message that obeys all rules is somebody's request.
 	requests := r.run("alice", "", "contact", "list", "-o", "json")
 	var shown []string
 	for _, s := range strangers {
@@ -125,7 +123,7 @@ func TestHostileFirstMessagesStopNoReader(t *testing.T) {
 	r.noPanic()
 }
 
-// readAll runs every command of alice that shows what came, in both forms.
+// readAll runs every command of alice that shows received messages, in both output formats.
 func (r *rig) readAll(when string, peers []string) {
 	r.t.Helper()
 	commands := [][]string{

@@ -81,8 +81,8 @@ func TestEveryRowIsProven(t *testing.T) {
 	}
 }
 
-// TestEveryPromiseIsProven makes sure that each promise of rpc/DELIVERY.md names
-// its tests. That these exist is tested with the other documents.
+// TestEveryPromiseIsProven checks that each promise of rpc/DELIVERY.md names its tests. Another test
+// checks that they exist.
 func TestEveryPromiseIsProven(t *testing.T) {
 	t.Parallel()
 	_, text, _ := strings.Cut(readDocument(t, "rpc", "DELIVERY.md"), "\n## The promises\n")
@@ -115,7 +115,7 @@ func readDocument(t *testing.T, path ...string) string {
 	return string(b)
 }
 
-// findTests fails for each test that is not where a table says.
+// findTests fails for each test that does not exist where a table names it.
 func findTests(t *testing.T, rows []proof) {
 	t.Helper()
 	for _, row := range rows {
@@ -169,8 +169,8 @@ func attackProofs(t *testing.T, document string) map[string][]proof {
 	return out
 }
 
-// TestEveryAttackIsTested makes sure that each attack in crypto/ATTACKS.md names
-// tests that exist, or says why there is none.
+// TestEveryAttackIsTested checks that each attack in crypto/ATTACKS.md names existing tests, or says
+// why there is none.
 func TestEveryAttackIsTested(t *testing.T) {
 	t.Parallel()
 	rows := attackProofs(t, readDocument(t, "crypto", "ATTACKS.md"))
@@ -182,8 +182,8 @@ func TestEveryAttackIsTested(t *testing.T) {
 	}
 }
 
-// TestAttacksInCodeAreDocumented makes sure that each id in a comment or in the name of
-// a test is in crypto/ATTACKS.md, and that a test which names an attack is named by its row.
+// TestAttacksInCodeAreDocumented checks that each id in a comment or in the name of a test is in
+// crypto/ATTACKS.md, and that the attack's row names each test that names the attack.
 func TestAttacksInCodeAreDocumented(t *testing.T) {
 	t.Parallel()
 	rows := attackProofs(t, readDocument(t, "crypto", "ATTACKS.md"))

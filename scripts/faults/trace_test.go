@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// fileOp is one call of the system that changed or synced a file.
+// fileOp is one system call that changed or synced a file.
 type fileOp struct {
 	start, end time.Duration // since 1970
 	call, path string
@@ -26,13 +26,13 @@ type fileOp struct {
 	at         int64 // offset of data, or the size of ftruncate
 }
 
-// recording is a trace of every change of a file by a process, with data and times.
+// recording is a trace of every change that a process makes to files, with data and times.
 type recording struct {
 	tr  *tracer
 	out string
 }
 
-// record begins to record the changes of files by a process.
+// record starts to record the changes that a process makes to files.
 func (r *rig) record(pid int) *recording {
 	r.t.Helper()
 	out := filepath.Join(r.t.TempDir(), "trace")
@@ -47,8 +47,7 @@ var (
 	traceArg   = regexp.MustCompile(`^(?:\d+<([^>]*)>)?(?:, )?(?:"([^"]*)")?(?:, )?(\d+)?(?:, (\d+))?`)
 )
 
-// ops ends the recording and returns what was done to files under dir, in the
-// order in which it was begun.
+// ops ends the recording and returns the operations on files under dir, in the order of their start.
 func (rec *recording) ops(dir string) []fileOp {
 	t := rec.tr.r.t
 	t.Helper()
@@ -70,7 +69,7 @@ func (rec *recording) ops(dir string) []fileOp {
 		m := traceLine.FindStringSubmatch(line)
 		end := traceEnd.FindStringSubmatch(line)
 		if m == nil || end == nil || strings.HasPrefix(end[1], "-") {
-			continue // a call that failed, a signal, or one that never ended
+			continue // a failed call, a signal, or a call that never ended
 		}
 		op := fileOp{call: m[4], start: clock(m[2], m[3])}
 		op.end = op.start + clock(end[2], end[3]+strings.Repeat("0", 9-len(end[3])))
@@ -109,7 +108,7 @@ func clock(sec, nano string) time.Duration {
 	return time.Duration(s)*time.Second + time.Duration(n)
 }
 
-// unhex reads the \xNN that strace writes.
+// unhex decodes the \xNN of strace.
 func unhex(s string) string {
 	b, err := hex.DecodeString(strings.ReplaceAll(s, `\x`, ""))
 	if err != nil {
@@ -118,11 +117,11 @@ func unhex(s string) string {
 	return string(b)
 }
 
-// powerCut rebuilds the files as a disk could hold them after the power failed
-// at a moment: what was synced, and of the writes after that some, some torn in
-// half, and some not. base is what the files held when the recording began.
+// powerCut rebuilds the files as a disk could contain them after a power failure at a moment: all
+// synced writes, and of the later ones some, some torn in half, and some not. base is the content at
+// the start of the recording.
 func powerCut(ops []fileOp, base map[string][]byte, at time.Duration, rng *rand.Rand) (files map[string][]byte, lost int) {
-	synced := map[string]time.Duration{} // path → beginning of the last sync that has ended
+	synced := map[string]time.Duration{} // path → start of the last sync that has ended
 	for _, op := range ops {
 		if (op.call == "fsync" || op.call == "fdatasync") && op.end <= at {
 			synced[op.path] = max(synced[op.path], op.start)
@@ -168,8 +167,8 @@ func powerCut(ops []fileOp, base map[string][]byte, at time.Duration, rng *rand.
 	return files, lost
 }
 
-// databases reads the database files of a directory; the index of the WAL is
-// memory, which a power cut takes.
+// databases reads the database files of a directory. The index of the WAL is memory, which a power
+// failure erases.
 func databases(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	out := map[string][]byte{}
@@ -201,7 +200,7 @@ type acked struct {
 
 func now() time.Duration { return time.Duration(time.Now().UnixNano()) }
 
-// cuts are the moments at which the power fails: a write is on its way in most.
+// cuts are the moments of the power failure; at most of them a write is in progress.
 func cuts(t *testing.T, ops []fileOp, n int, rng *rand.Rand) []time.Duration {
 	t.Helper()
 	writes := slices.DeleteFunc(slices.Clone(ops), func(op fileOp) bool { return op.call != "pwrite64" })
@@ -210,10 +209,10 @@ func cuts(t *testing.T, ops []fileOp, n int, rng *rand.Rand) []time.Duration {
 	}
 	out := make([]time.Duration, 0, n)
 	for i := range n {
-		k := (i*len(writes) + rng.IntN(len(writes))) / n // one of each n-th part
+		k := (i*len(writes) + rng.IntN(len(writes))) / n // one in each n-th part
 		out = append(out, writes[k].end+1)
 	}
-	return append(out, ops[len(ops)-1].end+time.Hour) // and after everything
+	return append(out, ops[len(ops)-1].end+time.Hour) // and one after everything
 }
 
 // put replaces the databases of a directory.
@@ -231,20 +230,20 @@ func (r *rig) put(dir string, files map[string][]byte) {
 	}
 }
 
-// Row 5 at the client: the power fails while messages are queued. The daemon
-// opens what is left, and every message that had an id is there.
+// Row 5 at the client: the power fails while messages are queued. The daemon opens the remaining
+// database, which contains every message with an id.
 func TestFault05LostWritesOfTheDaemon(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
 	r.stop("alice")
-	r.w.KillServer() // all of it is about this disk
+	r.w.KillServer() // this test is only about the client's disk
 	_, err := r.w.StartDaemon(t.Context(), "alice")
 	r.check(err)
 	pid, err := r.w.DaemonPID("alice")
 	r.check(err)
 	home := r.w.Home("alice")
 	rec := r.record(pid)
-	// Nothing is on its way to the disk of an idle daemon, all of it is synced.
+	// An idle daemon has no writes in progress; everything is synced.
 	base := databases(t, home)
 	var sent []acked
 	for i := range 15 {
@@ -278,9 +277,8 @@ func TestFault05LostWritesOfTheDaemon(t *testing.T) {
 	r.noPanic()
 }
 
-// Row 5 at the server: the power fails while messages for somebody who is away
-// are accepted. The server opens what is left, and every message that it had
-// accepted reaches the recipient.
+// Row 5 at the server: the power fails while messages for an offline recipient are accepted. The server
+// opens the remaining database, and every accepted message reaches the recipient.
 func TestFault05LostWritesOfTheServer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})

@@ -32,14 +32,14 @@ func ack(t *testing.T, a *ackMap, through uint64) uint64 {
 	return f.GetAck().GetThrough()
 }
 
-// An acknowledgement of the client never says more to the server than that
-// everything made of an envelope is committed.
+// The client's acknowledgement never tells the server more than that everything made from an envelope
+// is committed.
 func TestAckMap(t *testing.T) {
 	var a ackMap
 	envs := envelopes(2)
 	d := &wire.Deliver{First: 1, Envelopes: envs}
 	var f wire.ReplicaServer
-	// Three of the first delivery: the client's 1, 2, 3 for the server's 1, 2.
+	// Three from the first delivery: the client's 1, 2, 3 for the server's 1, 2.
 	if err := wire.Unmarshal(a.number(d, []*wire.Envelope{envs[0], envs[0], envs[1]}), &f); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestAckMap(t *testing.T) {
 			t.Errorf("client's %d is the server's %d, want %d", through, got, want)
 		}
 	}
-	// Nothing of the second one: it counts as the first.
+	// Nothing from the second delivery: it counts as acknowledged with the first.
 	if b := a.number(&wire.Deliver{First: 3, Envelopes: envs[:1]}, nil); b != nil {
 		t.Error("an empty delivery is passed on")
 	}
@@ -84,7 +84,7 @@ func TestFrameFaults(t *testing.T) {
 	}
 }
 
-// The same seed makes the same run.
+// The same seed gives the same run.
 func TestRandFollowsFromSeed(t *testing.T) {
 	a, b, other := NewRand(7, "x"), NewRand(7, "x"), NewRand(7, "y")
 	same, differs := true, false

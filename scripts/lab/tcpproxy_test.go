@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// echo is a server that answers with what it gets.
+// echo is a server that returns what it receives.
 func echo(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -31,7 +31,7 @@ func echo(t *testing.T) string {
 			}
 			wg.Go(func() {
 				defer c.Close()
-				_, _ = io.Copy(c, c) // ends with the connection, however that ends
+				_, _ = io.Copy(c, c) // ends with the connection, for whatever reason
 			})
 		}
 	})
@@ -134,7 +134,7 @@ func TestTCPProxyStall(t *testing.T) {
 	}
 }
 
-// A reset is a reset, however the closing of the two sides falls together.
+// A reset is seen as a reset, in whatever order the two sides are closed.
 func TestTCPProxyCut(t *testing.T) {
 	for range 50 {
 		cutOnce(t)
@@ -171,7 +171,7 @@ func TestTCPProxyRefuse(t *testing.T) {
 	}
 }
 
-// A proxy that is closed while a line is stalled ends all the same.
+// Closing a proxy ends it even while a connection is stalled.
 func TestTCPProxyCloseStalled(t *testing.T) {
 	p, c := proxied(t)
 	p.Set(TCPFaults{StallUp: true, StallDown: true})

@@ -10,8 +10,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// A world of real processes: accounts, a message, a consumer, and every way to
-// end a process. Nothing of it is left at the end.
+// A world of real processes: accounts, a message, a consumer, and every way to end a process. Nothing
+// is left at the end.
 func TestWorld(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs real processes")
@@ -72,7 +72,7 @@ func TestWorld(t *testing.T) {
 	}
 	w.KillServer()
 	check(w.StartServer(ctx))
-	_, err = w.SignalDaemon("alice", syscall.SIGSTOP) // Close has to end it all the same
+	_, err = w.SignalDaemon("alice", syscall.SIGSTOP) // Close must end it nevertheless
 	check(err)
 	if r, err := w.Run(ctx, "bob", "", "history", "alice", "-o", "json"); err != nil || r.Code != 0 || r.Stdout == "" {
 		t.Errorf("bob's history after the kills: %+v, %v", r, err)

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// memoryLine forwards in memory and can be told to fail.
+// memoryLine forwards in memory and can be made to fail.
 type memoryLine struct {
 	sent, acks chan int
 	done       chan struct{}
@@ -84,7 +84,7 @@ func TestRunReportsFailure(t *testing.T) {
 	}
 }
 
-// Real devices at a real server: pairs that are online, and a mailbox that is drained.
+// Real devices on a real server: pairs that are online, and a mailbox that is fetched.
 func TestServer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs a server")

@@ -13,7 +13,7 @@ import (
 
 const turnSecret = "of the test"
 
-// mediaServer is our server without limits that a measurement would meet.
+// mediaServer is our server with limits that no measurement reaches.
 func mediaServer(t testing.TB) string {
 	t.Helper()
 	s, err := media.New(media.Options{
@@ -61,7 +61,7 @@ func turnLoad(server string, d time.Duration) loadgen.TurnLoad {
 	}
 }
 
-// The load goes through either server, and finds one that does not let it in.
+// The load passes through either server, and fails at one that refuses it.
 func TestTurnLoad(t *testing.T) {
 	for name, start := range map[string]func(testing.TB) string{"own": mediaServer, "coturn": coturnServer} {
 		t.Run(name, func(t *testing.T) {
@@ -81,8 +81,8 @@ func TestTurnLoad(t *testing.T) {
 	}
 }
 
-// BenchmarkTurn relays packets of 1000 bytes through our server and through
-// coturn; client and peers take part of the processor in both.
+// BenchmarkTurn relays packets of 1000 bytes through our server and through coturn; in both, client and
+// peers use part of the CPU.
 func BenchmarkTurn(b *testing.B) {
 	for _, s := range []struct {
 		name  string

@@ -10,8 +10,8 @@ import (
 	"secmsg/scripts/soaktest/harness"
 )
 
-// TestSoak is the short form of scripts/soak: real processes under faults. The
-// seed is fixed so that two failures can be compared; SECMSG_SOAK_SEED sets another.
+// TestSoak is the short form of scripts/soak: real processes under faults. The seed is fixed so that
+// two failures can be compared; SECMSG_SOAK_SEED sets another.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes under faults for most of a minute")

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// sample is what the demo prints, in small.
+// sample is a small version of the demo's output.
 const sample = `
 # One binary does it all.
 
@@ -124,8 +124,8 @@ func TestDraw(t *testing.T) {
 	}
 }
 
-// TestStoryIsOfTheDemo finds a part of the demo that was renamed without the story
-// of the picture.
+// TestStoryIsOfTheDemo detects a part of the demo that was renamed without a change of the picture's
+// story.
 func TestStoryIsOfTheDemo(t *testing.T) {
 	demo, err := os.ReadFile("../demo")
 	if err != nil {

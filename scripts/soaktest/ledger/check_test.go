@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// run is a ledger of two users and n messages each way, in which all is well.
+// run is a ledger of two users and n messages each way, without a violation.
 func run(n int) *Ledger {
 	l := &Ledger{}
 	for _, ends := range [][2]string{{"alice", "bob"}, {"bob", "alice"}} {
@@ -26,7 +26,7 @@ func run(n int) *Ledger {
 	return l
 }
 
-// isFrom returns a filter of the lines that show alice's message number i.
+// shows returns a filter for the lines that show alice's message number i.
 func shows(i int) func(Show) bool {
 	return func(s Show) bool { return s.Text == fmt.Sprintf("alice %d", i) }
 }
@@ -120,7 +120,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// again lets a second run of bob's consumer begin at the line before line at.
+// again makes a second run of bob's consumer begin at the line before line at.
 func again(l *Ledger, at, run int) {
 	for i := at; i < 5; i++ {
 		l.Shows[i].Run = run
@@ -130,7 +130,7 @@ func again(l *Ledger, at, run int) {
 	l.Shows = slices.Insert(l.Shows, at, s)
 }
 
-// swapShows lets bob see alice's messages 1 and 2 in the other order.
+// swapShows shows alice's messages 1 and 2 to bob in the other order.
 func swapShows(l *Ledger) {
 	a, b := &l.Shows[1], &l.Shows[2]
 	a.Text, b.Text = b.Text, a.Text
