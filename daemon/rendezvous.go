@@ -37,7 +37,8 @@ func (d *Daemon) places() []string {
 	return d.cfg.Paths.Places()
 }
 
-// lockPoll is how often the daemon looks whether its lock can still be found.
+// lockPoll is how often the daemon checks that its lock can still be found. It
+// polls: a profile may be on a file system that reports no changes.
 const lockPoll = time.Second
 
 // watchLock ends the daemon once nobody can find it by its profile any more.

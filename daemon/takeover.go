@@ -15,7 +15,8 @@ import (
 const (
 	// takeOverTimeout bounds the wait for a daemon that was asked to stop.
 	takeOverTimeout = 30 * time.Second
-	// takeOverPoll is how often the lock is tried meanwhile.
+	// takeOverPoll is how often the lock is tried meanwhile. A lock can be waited for
+	// only by a thread that nothing interrupts.
 	takeOverPoll = 20 * time.Millisecond
 )
 

@@ -25,8 +25,6 @@ const (
 	// firstPatience is the same for the first request: without a server the caller learns
 	// that soon.
 	firstPatience = 3 * time.Second
-	// waitEvery is the interval at which a file that is not here yet is looked up.
-	waitEvery = 250 * time.Millisecond
 )
 
 // Get fetches a file to a path, or to stream if it is not nil.
@@ -161,9 +159,8 @@ func (s *Service) find(ctx context.Context, text string, wait bool) (*store.File
 	if _, err := uuid.Parse(text); err != nil {
 		return nil, "", local.NotOneFile(0, text) // not an id: waiting is pointless
 	}
-	tick := time.NewTicker(waitEvery)
-	defer tick.Stop()
 	for {
+		changed := s.nextChange()
 		f, peer, err := s.lookUp(ctx, text)
 		if err == nil || !wait || !errors.Is(err, errNotYet) && local.As(err).Code != local.CodeNotFound {
 			return f, peer, err
@@ -172,7 +169,7 @@ func (s *Service) find(ctx context.Context, text string, wait bool) (*store.File
 			return nil, "", err // waiting is pointless
 		}
 		select {
-		case <-tick.C:
+		case <-changed:
 		case <-ctx.Done():
 			return nil, "", context.Cause(ctx)
 		}

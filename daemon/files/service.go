@@ -88,6 +88,7 @@ type Service struct {
 	why      map[int64]*local.Error                      // why an upload waits; guarded by mu
 	held     map[int64]*os.File                          // open sources of unfinished uploads; guarded by mu
 	wake     chan struct{}                               // closed and replaced by Reached; guarded by mu
+	changed  chan struct{}                               // closed and replaced by Kick; guarded by mu
 	largest  int64                                       // largest sealed size that the server accepts; 0: unknown; guarded by mu
 }
 
@@ -127,13 +128,17 @@ func New(o Options) *Service {
 		up: make(chan struct{}, o.Parallel), down: make(chan struct{}, o.Parallel),
 		ownUpload: make(chan struct{}, 1), ownFetch: make(chan struct{}, 1),
 		uploads: make(map[int64]*upload), fetches: make(map[store.MessageID]context.CancelCauseFunc),
-		paused: make(map[store.MessageID]pause), watched: make(map[int64]*watched), why: make(map[int64]*local.Error), held: make(map[int64]*os.File), claims: make(map[int64]bool), wake: make(chan struct{}),
+		paused: make(map[store.MessageID]pause), watched: make(map[int64]*watched), why: make(map[int64]*local.Error), held: make(map[int64]*os.File), claims: make(map[int64]bool), wake: make(chan struct{}), changed: make(chan struct{}),
 	}
 }
 
 // Kick requests a scan of the store, because there may be new work or because the server
 // can be reached again. It never blocks.
 func (s *Service) Kick() {
+	s.mu.Lock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.mu.Unlock()
 	select {
 	case s.kick <- struct{}{}:
 	default:
@@ -158,6 +163,13 @@ func (s *Service) Changed() {
 	clear(s.paused)
 	s.mu.Unlock()
 	s.Kick()
+}
+
+// nextChange returns the channel that the next Kick closes.
+func (s *Service) nextChange() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
 }
 
 func (s *Service) reached() <-chan struct{} {

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// doorPoll is the interval at which a Door checks that its socket still exists.
+// doorPoll is the interval at which a Door checks that its socket still exists. It polls:
+// watching a directory needs code of its own on each system.
 const doorPoll = time.Second
 
 // Door is the listener of a daemon. The socket's file can be removed while the daemon runs:

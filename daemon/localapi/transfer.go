@@ -18,7 +18,8 @@ import (
 )
 
 // hangupEvery is the interval at which a transfer checks that its caller is still
-// connected.
+// connected. It polls, because nobody reads the connection meanwhile, and only a read
+// would report its end.
 const hangupEvery = 100 * time.Millisecond
 
 // transfer handles file.send or file.get, which own the connection until they are answered.
