@@ -105,7 +105,7 @@ func (a *Account) build() {
 		Account: a.ID, Store: s.Store, Blobs: blobs{a}, Engine: a.Engine, Memory: s.Memory, Logger: a.logger,
 		Spool: filepath.Join(s.Config.Paths.Data, spoolDir), Downloads: s.downloads(),
 		Parallel: s.Config.Files.Parallel, SpoolParts: int(s.Config.Files.Spool / seal.FilePartPlain),
-		KeepFree: int64(s.Config.Files.KeepFree), Explain: codes.Server,
+		KeepFree: int64(s.Config.Files.KeepFree), Explain: codes.Explain,
 	})
 	a.Calls = call.New(call.Options{
 		Self: device, Signals: callSignals{a.Engine}, Logger: a.logger,

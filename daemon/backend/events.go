@@ -23,8 +23,14 @@ func (b *Backend) Subscribe(ctx context.Context, p local.SubscribeParams) (local
 	if err != nil {
 		return local.Subscribed{}, nil, codes.Local(err)
 	}
-	return out, sub, nil
+	return out, subscription{sub}, nil
 }
+
+// subscription gives the error that ended a subscription its code.
+type subscription struct{ *journal.Subscription }
+
+// Err implements localapi.Subscription.
+func (s subscription) Err() error { return codes.Local(s.Subscription.Err()) }
 
 // filter resolves the names in a subscription, for the named account or for all
 // accounts.

@@ -34,6 +34,12 @@ func Local(err error) error {
 	return err
 }
 
+// Explain returns the error with a code that Local finds in err, nil if it finds none.
+func Explain(err error) *local.Error {
+	e, _ := errors.AsType[*local.Error](Local(err))
+	return e
+}
+
 func storeError(err error) *local.Error {
 	if loose, ok := errors.AsType[*config.LooseError](err); ok {
 		return local.Errorf(local.CodeUsage, "%s", loose).WithHint("%s", loose.Hint())

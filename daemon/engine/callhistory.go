@@ -32,9 +32,9 @@ func (e *Engine) RecordCall(ctx context.Context, r CallRecord) error {
 	if err != nil {
 		return fmt.Errorf("record call: %w", err)
 	}
-	return toLocal(e.do(ctx, func() error {
+	return e.do(ctx, func() error {
 		return e.update(func(tx *store.Tx) error { return e.history.RecordCall(tx, id, r.entry()) })
-	}))
+	})
 }
 
 // CallEvent shows a call as an event that is not in the journal.
@@ -62,5 +62,5 @@ func (e *Engine) AutoAnswer(ctx context.Context, addr identity.Address) (bool, e
 		}
 		return e.trust.AutoAnswer(tx, e.account, peer)
 	})
-	return yes, toLocal(err)
+	return yes, err
 }

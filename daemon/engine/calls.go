@@ -84,7 +84,7 @@ func callError(err error, addr identity.Address) error {
 	case errors.Is(err, trust.ErrBlocked):
 		return local.Errorf(local.CodeUsage, "you blocked %s", addr).WithHint("secmsg unblock %s", addr)
 	}
-	return toLocal(err)
+	return codes.Local(err)
 }
 
 // Reachable waits until signals can leave: until the contact connection stands,

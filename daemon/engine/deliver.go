@@ -538,5 +538,5 @@ func (e *Engine) Counts(ctx context.Context) (map[string]int64, error) {
 		return nil
 	})
 	out[countUnreadable] = e.history.Unreadable() + e.journal.Unreadable()
-	return out, toLocal(err)
+	return out, err
 }

@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -150,23 +148,4 @@ func (e *Engine) wakeUp() {
 	for _, t := range []task{taskLoad, taskLocked, taskRelease, taskQuarantine, taskRelations, taskReceipts, taskSubscribe, taskPump, taskAccept} {
 		e.schedule(t, 0)
 	}
-}
-
-// toLocal gives an error of the store or of trust the code that crosses the socket.
-func toLocal(err error) error {
-	if err == nil {
-		return nil
-	}
-	if _, ok := errors.AsType[*local.Error](err); ok {
-		return err
-	}
-	switch {
-	case errors.Is(err, store.ErrLocked):
-		return local.Errorf(local.CodeLocked, "the profile is locked").WithHint("secmsg unlock")
-	case errors.Is(err, store.ErrDiskFull):
-		return local.Errorf(local.CodeDiskFull, "no space left on the disk of the profile; nothing was lost").WithCause(local.CauseDisk)
-	case errors.Is(err, store.ErrDisk), errors.Is(err, store.ErrCorrupt):
-		return fmt.Errorf("%w: %w", local.Errorf(local.CodeIO, "the profile's database cannot be used").WithCause(local.CauseDisk), err)
-	}
-	return err
 }

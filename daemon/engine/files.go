@@ -32,7 +32,7 @@ func (e *Engine) ShowFile(ctx context.Context, text string) (local.FileShown, *s
 		out, f, err = e.history.File(tx, text)
 		return out, err
 	})
-	return out, f, toLocal(err)
+	return out, f, err
 }
 
 // AwaitFiles waits for messages as p.Wait says, without a limit if p.Timeout is
@@ -52,7 +52,7 @@ func (e *Engine) AwaitFiles(ctx context.Context, ids []store.MessageID, p local.
 			return nil
 		})
 		if err != nil && !errors.Is(err, errStopped) {
-			return local.SendResults{}, toLocal(err)
+			return local.SendResults{}, err
 		}
 		if err != nil {
 			for _, id := range ids {
@@ -68,19 +68,19 @@ func (e *Engine) AwaitFiles(ctx context.Context, ids []store.MessageID, p local.
 // FileFetched records that a file is complete and verified here; see
 // history.FileFetched.
 func (e *Engine) FileFetched(ctx context.Context, id store.MessageID, path string, transfer int64) error {
-	return toLocal(e.share(func(tx *store.Tx) error { return e.history.FileFetched(tx, id, path, transfer) }, nil))
+	return e.share(func(tx *store.Tx) error { return e.history.FileFetched(tx, id, path, transfer) }, nil)
 }
 
 // FetchFailed records that a file will not come; see history.FetchFailed.
 func (e *Engine) FetchFailed(ctx context.Context, id store.MessageID, state, text string, transfer int64) error {
-	return toLocal(e.share(func(tx *store.Tx) error { return e.history.FetchFailed(tx, id, state, text, transfer) }, nil))
+	return e.share(func(tx *store.Tx) error { return e.history.FetchFailed(tx, id, state, text, transfer) }, nil)
 }
 
 // CancelFile withdraws an own file or declines one of a peer; see
 // history.CancelFile.
 func (e *Engine) CancelFile(ctx context.Context, text string) (local.SendResult, error) {
 	out, err := inSharedTx(e, func(tx *store.Tx) (local.SendResult, error) { return e.history.CancelFile(tx, text) })
-	return out, toLocal(err)
+	return out, err
 }
 
 // FreeFiles deletes at once the server's copies of files that every recipient has
@@ -92,7 +92,7 @@ func (e *Engine) FreeFiles(ctx context.Context) (files int, bytes int64, err err
 			bytes += n
 		}
 	}
-	return len(sizes), bytes, toLocal(err)
+	return len(sizes), bytes, err
 }
 
 // expireFiles ends files that the server has dropped by now.

@@ -32,7 +32,7 @@ func (e *Engine) QueueFiles(ctx context.Context, p local.FileSendParams, files [
 		q, err = e.queueFiles(tx, s, p, replyTo, files, plans, fingerprint)
 		return err
 	}, nil)
-	return q, toLocal(err)
+	return q, err
 }
 
 func (e *Engine) queueFiles(tx *store.Tx, s local.SendParams, p local.FileSendParams, replyTo []byte, files []store.FileDetails, plans [][]byte, fingerprint []byte) (store.QueuedFiles, error) {
@@ -157,7 +157,7 @@ func idempotentFiles(p local.FileSendParams, peers []recipient, fingerprint []by
 // that wait for no other file. It ends the upload. If all its messages were
 // withdrawn meanwhile, the blob is deleted.
 func (e *Engine) FileUploaded(ctx context.Context, transfer int64, u store.UploadedFile) error {
-	return toLocal(e.share(func(tx *store.Tx) error {
+	return e.share(func(tx *store.Tx) error {
 		list, err := tx.FilesByTransfer(e.account, transfer)
 		if err != nil {
 			return err
@@ -182,7 +182,7 @@ func (e *Engine) FileUploaded(ctx context.Context, transfer int64, u store.Uploa
 			return tx.DeleteTransfer(transfer)
 		}
 		return e.history.DeleteBlob(tx, transfer, u.Blob)
-	}, nil))
+	}, nil)
 }
 
 // sendIfUploaded sends a message if all its files are at the server.
@@ -253,5 +253,5 @@ func copyOf(peer string, id store.MessageID, c *e2e.Content) *e2e.Sync {
 
 // UploadFailed ends the messages that wait for an upload; see history.UploadFailed.
 func (e *Engine) UploadFailed(ctx context.Context, transfer int64, reason, text string) error {
-	return toLocal(e.share(func(tx *store.Tx) error { return e.history.UploadFailed(tx, transfer, reason, text) }, nil))
+	return e.share(func(tx *store.Tx) error { return e.history.UploadFailed(tx, transfer, reason, text) }, nil)
 }

@@ -56,7 +56,7 @@ func QueueLocked(ctx context.Context, st *store.Store, keys *keyring.Keyring, ac
 		}
 		return tx.QueueLocked(account, sealed, st.ProfileTime().UnixMilli())
 	})
-	return out, toLocal(err)
+	return out, err
 }
 
 func (e *Engine) queueLocked(ctx context.Context, p local.SendParams) (local.SendResults, error) {

@@ -43,7 +43,7 @@ func (e *Engine) RetryOutbox(ctx context.Context, id string) (local.SendResult, 
 		return local.Errorf(local.CodeUsage, "the message is %s, so it cannot be retried", m.State)
 	})
 	if err != nil || again == nil {
-		return out, toLocal(err)
+		return out, err
 	}
 	sent, err := e.Send(ctx, *again)
 	if err != nil || len(sent.Results) == 0 {
@@ -100,7 +100,7 @@ func (e *Engine) CancelOutbox(ctx context.Context, id string) (local.SendResult,
 	out, err := inActor(ctx, e, func() (local.SendResult, error) {
 		return inTx(e, func(tx *store.Tx) (local.SendResult, error) { return e.cancel(tx, id) })
 	})
-	return out, toLocal(err)
+	return out, err
 }
 
 func (e *Engine) cancel(tx *store.Tx, id string) (out local.SendResult, err error) {

@@ -166,7 +166,7 @@ func (e *Engine) openParked(tx *store.Tx, p store.Parked) error {
 // Discard drops the quarantined envelopes of a peer whose key changed, and the held
 // messages to it.
 func (e *Engine) Discard(ctx context.Context, peer store.PeerID) error {
-	return toLocal(e.do(ctx, func() error {
+	return e.do(ctx, func() error {
 		gone, err := inTx(e, func(tx *store.Tx) (gone []store.MessageID, err error) {
 			list, err := tx.ParkedOf(e.account, peer, store.ParkedChanged, e.cfg.Quarantine)
 			if err != nil {
@@ -194,5 +194,5 @@ func (e *Engine) Discard(ctx context.Context, peer store.PeerID) error {
 		})
 		e.window.dropMessages(gone)
 		return err
-	}))
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"secmsg/crypto/identity"
+	"secmsg/daemon/codes"
 	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
@@ -222,14 +223,14 @@ func (e *Engine) PresenceList(ctx context.Context, names []string) (local.Presen
 	out := local.PresenceList{Presence: []local.PresenceEntry{}}
 	query := func(tx *store.Tx) ([]identity.Address, error) { return e.presenceOf(tx, names) }
 	if _, err := inView(ctx, e, query); err != nil {
-		return out, toLocal(err)
+		return out, err
 	}
 	why := e.awaitPresence(ctx)
 	if errors.Is(why, errStopped) || ctx.Err() != nil {
 		return out, why
 	}
 	if why != nil {
-		out.Offline = local.As(toLocal(why))
+		out.Offline = local.As(codes.Local(why))
 	}
 	err := e.do(ctx, func() error {
 		want, err := inView(ctx, e, query)
@@ -245,7 +246,7 @@ func (e *Engine) PresenceList(ctx context.Context, names []string) (local.Presen
 		}
 		return err
 	})
-	return out, toLocal(err)
+	return out, err
 }
 
 // presenceOf returns the addresses that are named, or those of all contacts.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"secmsg/daemon/codes"
 	"secmsg/daemon/history"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/link"
@@ -65,15 +66,15 @@ func (e *Engine) Check(ctx context.Context) local.CheckResult {
 	}
 	p := &probe{done: make(chan probeEnd, 1)}
 	if err := e.Connect(ctx, StageReplica); err != nil {
-		out.Error = local.As(toLocal(err))
+		out.Error = local.As(codes.Local(err))
 		return out
 	}
 	if err := e.Reachable(ctx); err != nil {
-		out.Error = local.As(toLocal(err))
+		out.Error = local.As(codes.Local(err))
 		return out
 	}
 	if err := e.do(ctx, func() error { return e.launch(id, p) }); err != nil {
-		out.Error = local.As(toLocal(err))
+		out.Error = local.As(codes.Local(err))
 		return out
 	}
 	timer := time.NewTimer(e.cfg.ProbeTimeout)

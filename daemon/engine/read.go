@@ -39,7 +39,7 @@ func (e *Engine) Inbox(ctx context.Context, p local.InboxParams) (local.Events, 
 		out, err = inActor(ctx, e, func() (local.Events, error) { return inTx(e, read) })
 	}
 	if err != nil {
-		return noEvents(), toLocal(err)
+		return noEvents(), err
 	}
 	return out, nil
 }
@@ -80,7 +80,7 @@ func (e *Engine) MarkRead(ctx context.Context, p local.ReadParams) (local.ReadRe
 			return local.ReadResult{Read: len(list)}, e.markRead(tx, list)
 		})
 	})
-	return out, toLocal(err)
+	return out, err
 }
 
 // History returns the last messages with a peer, oldest first.
@@ -106,7 +106,7 @@ func (e *Engine) History(ctx context.Context, p local.HistoryParams) (local.Even
 func (e *Engine) Outbox(ctx context.Context) (local.SendResults, error) {
 	list, err := inView(ctx, e, e.history.Outbox)
 	if err != nil {
-		return local.SendResults{Results: []local.SendResult{}}, toLocal(err)
+		return local.SendResults{Results: []local.SendResult{}}, err
 	}
 	return local.SendResults{Results: list}, nil
 }
@@ -125,14 +125,14 @@ func (e *Engine) Status(ctx context.Context) (local.AccountStatus, error) {
 		out.LastReceived = history.TimeMS(min(sum.LastReceivedMS, e.now().UnixMilli()))
 		return err
 	})
-	return out, toLocal(err)
+	return out, err
 }
 
 // viewEvents answers a query with a list of events.
 func (e *Engine) viewEvents(ctx context.Context, query func(tx *store.Tx) ([]local.Event, error)) (local.Events, error) {
 	list, err := inView(ctx, e, query)
 	if err != nil {
-		return noEvents(), toLocal(err)
+		return noEvents(), err
 	}
 	return local.Events{Events: list}, nil
 }

@@ -85,7 +85,7 @@ func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.S
 			err = <-result
 		}
 		if err != nil {
-			return local.SendResults{}, toLocal(err)
+			return local.SendResults{}, err
 		}
 		if p.Wait == waitQueued && q.results != nil {
 			if !e.Connected() {

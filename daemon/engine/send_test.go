@@ -9,6 +9,7 @@ import (
 
 	"secmsg/crypto/identity"
 	"secmsg/crypto/seal"
+	"secmsg/daemon/codes"
 	"secmsg/daemon/keyring"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
@@ -175,7 +176,7 @@ func TestLockedProfileQueuesAndSendsAtUnlock(t *testing.T) {
 		if got.State != local.StateQueued || got.ID == "" {
 			t.Fatalf("%+v", got)
 		}
-		if _, err := alice.engine.History(t.Context(), local.HistoryParams{Peer: "bob"}); local.As(err).Code != local.CodeLocked {
+		if _, err := alice.engine.History(t.Context(), local.HistoryParams{Peer: "bob"}); local.As(codes.Local(err)).Code != local.CodeLocked {
 			t.Errorf("history of a locked profile: %v", err)
 		}
 		alice.send("bob", "too late", func(p *local.SendParams) { p.Expires = 60 })

@@ -144,7 +144,7 @@ func (e *Engine) messageStates(ctx context.Context, waits []*wait) ([]string, er
 func (e *Engine) results(ctx context.Context, ids []store.MessageID, p local.SendParams, timedOut bool) (local.SendResults, error) {
 	list, err := inView(context.WithoutCancel(ctx), e, func(tx *store.Tx) ([]local.SendResult, error) { return e.history.Results(tx, ids) })
 	if err != nil {
-		return local.SendResults{Results: []local.SendResult{}}, toLocal(err)
+		return local.SendResults{Results: []local.SendResult{}}, err
 	}
 	for i := range list {
 		r := &list[i]

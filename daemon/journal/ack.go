@@ -82,7 +82,7 @@ func (j *Journal) writeAcks(ctx context.Context) {
 		if refused[i] == nil {
 			refused[i] = err
 		}
-		a.result <- toLocal(refused[i])
+		a.result <- refused[i]
 	}
 }
 

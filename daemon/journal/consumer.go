@@ -135,7 +135,7 @@ func (j *Journal) Consumers(ctx context.Context) (local.Consumers, error) {
 		}
 		return nil
 	})
-	return out, toLocal(err)
+	return out, err
 }
 
 // RemoveConsumer removes a consumer and waits for the end of its subscription. A
@@ -144,7 +144,7 @@ func (j *Journal) Consumers(ctx context.Context) (local.Consumers, error) {
 func (j *Journal) RemoveConsumer(ctx context.Context, name string) error {
 	err := j.store.Update(ctx, func(tx *store.Tx) error { return noConsumer(name, tx.DeleteConsumer(name)) })
 	if err != nil {
-		return toLocal(err)
+		return err
 	}
 	if s := j.subscription(name); s != nil {
 		s.end(local.Errorf(local.CodeNotFound, "consumer %q was removed", name))

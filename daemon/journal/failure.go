@@ -107,7 +107,7 @@ func (j *Journal) Fail(ctx context.Context, p local.FailParams) (local.Failed, e
 		return tx.AckConsumer(p.Consumer, seq, j.now().UnixMilli())
 	})
 	if err != nil {
-		return local.Failed{}, toLocal(err)
+		return local.Failed{}, err
 	}
 	if out.Dead {
 		j.logger.Warn("a consumer's handler never took an event: it is a dead letter", "consumer", p.Consumer, "event", p.ID, "attempts", out.Attempts)

@@ -2,7 +2,6 @@ package journal
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -206,18 +205,3 @@ func (j *Journal) passOver(row store.Event, err error) {
 
 // Unreadable returns the number of unreadable events read since the start.
 func (j *Journal) Unreadable() int64 { return j.unreadable.Load() }
-
-// toLocal converts a store error into an error with a code for the socket.
-func toLocal(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, store.ErrLocked):
-		return local.Errorf(local.CodeLocked, "the profile is locked").WithHint("secmsg unlock")
-	case errors.Is(err, store.ErrDiskFull):
-		return local.Errorf(local.CodeDiskFull, "no space left on the disk of the profile")
-	case errors.Is(err, store.ErrDisk), errors.Is(err, store.ErrCorrupt):
-		return fmt.Errorf("%w: %w", local.Errorf(local.CodeIO, "the profile's database cannot be used").WithCause(local.CauseDisk), err)
-	}
-	return err
-}

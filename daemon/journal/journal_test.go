@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"secmsg/daemon/codes"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
 )
@@ -343,7 +344,7 @@ func TestLockedJournalSaysSo(t *testing.T) {
 	r.append(text("a"))
 	r.st.SetBox(nil)
 	s := r.subscribe(local.SubscribeParams{Since: "0"})
-	if _, ok := <-s.Events(); ok || local.As(s.Err()).Code != local.CodeLocked {
+	if _, ok := <-s.Events(); ok || local.As(codes.Local(s.Err())).Code != local.CodeLocked {
 		t.Errorf("%v", s.Err())
 	}
 	s.Close()

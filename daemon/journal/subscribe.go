@@ -114,7 +114,7 @@ func (j *Journal) Subscribe(ctx context.Context, f Filter, p local.SubscribePara
 		err = j.store.View(ctx, open)
 	}
 	if err != nil {
-		return local.Subscribed{}, nil, toLocal(err)
+		return local.Subscribed{}, nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &Subscription{
@@ -230,7 +230,7 @@ func (s *Subscription) run(ctx context.Context) {
 		rows, newest, err := s.read(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
-				s.end(toLocal(err))
+				s.end(err)
 			}
 			return
 		}
