@@ -11,6 +11,9 @@ import (
 	"strings"
 )
 
+// Pictures are drawn by own code: mattn/go-sixel covers one of the five ways, and none of
+// them may pass on a byte that a peer wrote.
+
 // Ways to draw a picture on a terminal: the values of --graphics, and blocks256 for
 // terminals with only 256 colours.
 const (

@@ -12,6 +12,10 @@ import (
 // upright is the EXIF orientation of a picture that needs no rotation.
 const upright = 1
 
+// The header of a JPEG is read here and not by an EXIF library (dsoprea/go-exif): one
+// tag is needed, from files of strangers too, and this reads no more than the segments
+// before the image, each within its stated length.
+
 // pictureInfo holds header fields that the standard library does not return.
 type pictureInfo struct {
 	bytesPerPixel float64 // memory needed for decoding

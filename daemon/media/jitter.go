@@ -18,6 +18,10 @@ const (
 
 // jitter sorts packets and waits, within bounds, for missing ones. It belongs to one
 // goroutine.
+//
+// pion's samplebuilder (402 lines) and jitterbuffer do not fit: a stream here waits a
+// different time for a live sink than for a recording, asks for a key frame when it gives
+// up, and its payloads are sealed, so nothing inside them can tell where a frame ends.
 type jitter struct {
 	wait    time.Duration
 	started bool

@@ -24,7 +24,8 @@ const (
 	sureTries = 3
 )
 
-// Lock is the held lock of a profile.
+// Lock is the held lock of a profile. It is flock(2) and not gofrs/flock, because the file also
+// holds the pid and the state of its holder, which others read without waiting, and is never removed.
 type Lock struct {
 	f *os.File
 }
