@@ -43,9 +43,8 @@ func TestOrderOfSources(t *testing.T) {
 	}
 }
 
-// TestEverythingWrongIsReportedAtOnce holds the whole report: a line for each
-// problem, in the order of the file, with what the rules say beside what cannot
-// be read.
+// TestEverythingWrongIsReportedAtOnce checks the whole report: a line for each problem, in
+// the order of the file, both for broken rules and for values that cannot be read.
 func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
 	path := write(t, `domian: x
 listen: {a: b}
@@ -137,7 +136,7 @@ func TestClientReport(t *testing.T) {
 	}
 }
 
-// TestOddFiles holds what a file may be beside keys and values.
+// TestOddFiles loads unusual files: empty, several documents, other kinds of YAML.
 func TestOddFiles(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "", "# nothing\n": "", "---\n": "", "domain: d\n---\ndomain: e\n": "only one document is allowed", "- domain\n": "expected lines of the form key: value",
@@ -156,8 +155,8 @@ func TestOddFiles(t *testing.T) {
 	}
 }
 
-// TestNothingIsConverted: a value of another type is refused, not turned into
-// something that nobody wrote, and in words of the file, not of Go.
+// TestNothingIsConverted: a value of the wrong type is refused instead of converted, with an
+// error about the file, not about Go types.
 func TestNothingIsConverted(t *testing.T) {
 	for text, want := range map[string]string{
 		"listen: true": "expected text", "listen: 2024-01-01": "not a date", "listen: [a]": "not a list", "listen: {a: b}": "not a section",
@@ -209,7 +208,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// The sample must load, and with every # removed it must still be the defaults.
+// The sample must load, and with every # removed it must still give the defaults.
 func TestSample(t *testing.T) {
 	sample := config.SampleServer("chat.example.com", "chat.example.com:8443")
 	plain, err := config.LoadServer("/d", write(t, sample), nil)
@@ -260,7 +259,7 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
-// The section of a store for files says what is missing, and takes no half of one.
+// An incomplete section of a file store is refused, with the missing options.
 func TestFileStore(t *testing.T) {
 	const keys = ", access_key: a, secret_key: s"
 	for s3, want := range map[string]string{

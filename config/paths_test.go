@@ -93,8 +93,8 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
-// TestPlacesWithoutRuntimeDirectory has a daemon of a cron job and a command of
-// a login shell, whose environments differ, look at each other's place.
+// TestPlacesWithoutRuntimeDirectory: a cron job and a login shell have different
+// environments, but each finds the socket of the other's daemon.
 func TestPlacesWithoutRuntimeDirectory(t *testing.T) {
 	home, run := t.TempDir(), t.TempDir()
 	t.Setenv("HOME", home)
@@ -129,7 +129,7 @@ func TestPlacesWithoutRuntimeDirectory(t *testing.T) {
 	}
 }
 
-// TestHome has homes in which no profile may be made.
+// TestHome checks home directories that cannot hold a profile.
 func TestHome(t *testing.T) {
 	check := func(what, hint string) {
 		t.Helper()

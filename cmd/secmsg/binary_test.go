@@ -9,14 +9,14 @@ import (
 	"testing"
 )
 
-// groupsTwice links the program so that every group of transactions runs twice,
-// which shows functions that do not bear it.
+// groupsTwice links the program so that every group of transactions runs twice, which
+// reveals functions that must not run twice.
 const groupsTwice = "-X secmsg/daemon/store.groups=twice"
 
 // builtBinary is the program under test, built once for all tests of the
 // package; removeBinary deletes it when they are over.
 var builtBinary = sync.OnceValues(func() (string, error) {
-	// The systemd of whoever runs the tests is none of theirs.
+	// The tests must not use the systemd of the user who runs them.
 	if err := os.Setenv("SECMSG_NO_MANAGER", "1"); err != nil {
 		return "", err
 	}

@@ -77,7 +77,7 @@ func TestMediaFlags(t *testing.T) {
 	}
 }
 
-// TestMediaStreams holds that what only this process can open is carried by it.
+// TestMediaStreams checks that streams which only this process can open are carried by it.
 func TestMediaStreams(t *testing.T) {
 	m, err := mediaFor(t, "", "--audio-in", "/dev/null", "--video-out", "-")
 	if err != nil || m.AudioIn != "-" || m.streams.AudioIn == nil || m.streams.VideoOut == nil || m.streams.VideoIn != nil || m.streams.AudioOut != nil || !m.stdout || m.stdin {

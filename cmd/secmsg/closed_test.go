@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// shut runs the program by a shell with redirections such as >&-, on its own
-// profile, and returns exit code and standard error.
+// shut runs the program in a shell with redirections such as >&-, on a new profile, and
+// returns its exit code and standard error.
 func shut(t *testing.T, bin, home, redirect string, args ...string) (int, string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "/bin/sh", append([]string{"-c", `exec "$0" "$@" ` + redirect, bin, "--home", home}, args...)...)
@@ -24,8 +24,8 @@ func shut(t *testing.T, bin, home, redirect string, args ...string) (int, string
 	return cmd.ProcessState.ExitCode(), stderr.String()
 }
 
-// TestNoStdout: with standard output closed every command ends with 3 before it
-// has done anything: not even a profile or a daemon is there afterwards.
+// TestNoStdout: with standard output closed, every command exits 3 before it does
+// anything. It creates no profile and starts no daemon.
 func TestNoStdout(t *testing.T) {
 	if (closedAtStart() != stdfds{}) || !exactStdfds {
 		t.Skip("a build without cgo cannot tell for certain")
@@ -52,7 +52,7 @@ func TestNoStdout(t *testing.T) {
 	if _, err := os.Stat(home); err == nil {
 		t.Error("something was begun")
 	}
-	// What is discarded on purpose is not closed.
+	// Output that is discarded on purpose is no error.
 	for _, redirect := range []string{">/dev/null", "1<>/dev/null", "2>&-", "<&-", "<&- 2>&-", ">/dev/null 2>&- <&-"} {
 		if code, stderr := shut(t, bin, home, redirect, "version"); code != 0 {
 			t.Errorf("version %s: exit %d, %s", redirect, code, stderr)
@@ -60,8 +60,8 @@ func TestNoStdout(t *testing.T) {
 	}
 }
 
-// TestClosedDescriptors: nothing is acknowledged or marked as read that nobody
-// could see, and other closed descriptors do no harm.
+// TestClosedDescriptors: events and messages that nobody could see are neither
+// acknowledged nor marked as read, and other closed descriptors do no harm.
 func TestClosedDescriptors(t *testing.T) {
 	w := newWorld(t, "", "")
 	w.join("alice")
@@ -99,8 +99,8 @@ func TestClosedDescriptors(t *testing.T) {
 	}
 }
 
-// TestLeftReader: one who leaves listen was satisfied; one who leaves a file was
-// not served, and the file can be fetched again.
+// TestLeftReader: when the reader of a pipe goes away, listen exits 0. file get exits
+// with an error, and the file can be fetched again.
 func TestLeftReader(t *testing.T) {
 	w := newWorld(t, "", "")
 	w.join("alice")

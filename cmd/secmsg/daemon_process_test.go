@@ -11,9 +11,9 @@ import (
 	"secmsg/rpc/local"
 )
 
-// TestDaemonOfAnotherNamespace has a daemon tell a pid that is not the one of its
-// lock, as one in a container does: that number is another process's here, which
-// gets no signal and is not waited for.
+// TestDaemonOfAnotherNamespace has a daemon report a different pid than its lock, as a
+// daemon in a container does. Here that pid belongs to another process, which must get
+// no signal and is not waited for.
 func TestDaemonOfAnotherNamespace(t *testing.T) {
 	cfg := config.Client{Paths: config.Paths{Lock: filepath.Join(t.TempDir(), "daemon.lock")}}
 	lock, err := local.TakeLock(t.Context(), cfg.Paths.Lock)
@@ -39,7 +39,8 @@ func TestDaemonOfAnotherNamespace(t *testing.T) {
 	}
 }
 
-// TestSendIsUnsure: a send whose daemon went may have queued its message, and says so.
+// TestSendIsUnsure: if the daemon exits during a send, the error says that the message
+// may have been queued.
 func TestSendIsUnsure(t *testing.T) {
 	lost := local.Errorf(local.CodeNoDaemon, "the daemon closed the connection")
 	for key, want := range map[string]string{"": "--idempotency-key", "k": "the same key"} {
@@ -53,8 +54,8 @@ func TestSendIsUnsure(t *testing.T) {
 	}
 }
 
-// TestLogThatCannotBeWritten: a daemon that ended at once, and whose reason found
-// no room, is told by that.
+// TestLogThatCannotBeWritten: if a daemon exits at once and could not write the reason
+// to its log, the error says so.
 func TestLogThatCannotBeWritten(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// volatile names the functions that create or rename a file and do not sync its
-// directory, with the reason why that is right.
+// volatile lists the functions that create or rename a file without syncing its
+// directory, each with the reason why that is correct.
 func volatile() map[string]string {
 	return map[string]string{
 		"serverd.lock":               "the lock is held by a process and means nothing after it",
@@ -31,7 +31,7 @@ func volatile() map[string]string {
 }
 
 // TestNamesAreDurable finds functions that create or rename a file without syncing
-// its directory: after a loss of power the content would be there and its name not.
+// its directory: after a power loss the content would exist, but not its name.
 func TestNamesAreDurable(t *testing.T) {
 	excused := volatile()
 	for _, s := range parseModule(t) {

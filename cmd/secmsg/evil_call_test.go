@@ -7,8 +7,8 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// The CA certifies another key for bob (crypto/ATTACKS.md, F12). Alice calls nobody
-// under his name, and bob's calls do not ring at hers.
+// The CA certifies another key for bob (crypto/ATTACKS.md, F12). Alice cannot call under
+// his name, and calls under his name do not ring on her side.
 func TestEvilCallAfterKeySwap(t *testing.T) {
 	t.Parallel()
 	w := newEvilWorld(t)
@@ -17,7 +17,7 @@ func TestEvilCallAfterKeySwap(t *testing.T) {
 	ghost := w.forge("bob")
 	w.lie("bob", func(a *wire.Account) { a.Chain, a.Manifest = ghost.chain, ghost.manifest },
 		func(b *wire.Bundles) { b.Chain, b.Manifest, b.Devices = ghost.chain, ghost.manifest, nil })
-	// The first signal finds the other key; from then on the pin is known to have changed.
+	// The first signal reveals the other key; from then on the key counts as changed.
 	for _, when := range []string{"before the change is known", "after"} {
 		r := w.run("alice", "", "call", "start", "bob", "--audio-in", "test", "--ring", "5s", "-o", "json")
 		if r.code != 4 || !strings.Contains(r.stderr, `"untrusted"`) {

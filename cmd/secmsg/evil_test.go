@@ -16,9 +16,9 @@ import (
 	"secmsg/serverd/ca"
 )
 
-// These tests run real processes against a server that lies in one way each:
-// what it does must be refused, be visible to the user, and leave the session
-// intact, so that honest traffic goes on afterwards.
+// These tests run real processes against a server that lies, each in one way. The lie must
+// be refused and visible to the user, and must leave the session intact, so that honest
+// traffic continues afterwards.
 
 // evilWorld is a realm behind an evilProxy with the accounts alice and bob.
 type evilWorld struct {
@@ -41,7 +41,8 @@ func newEvilWorld(t *testing.T) *evilWorld {
 	return &evilWorld{world: w, proxy: proxy, forger: forger}
 }
 
-// forged is an identity that the realm's CA certifies as name, but that is not name's.
+// forged is an identity that the realm's CA certifies for name, although it is not that
+// of the real user.
 type forged struct {
 	chain    [][]byte
 	identity key.SigningPrivate
@@ -104,14 +105,14 @@ func edit[T any](t *testing.T, body []byte, f func(*T)) []byte {
 
 func (w *evilWorld) honest() { w.proxy.hook(nil, nil) }
 
-// identityEvents returns the identity events that a user was shown so far.
+// identityEvents returns all identity events of a user so far.
 func (w *evilWorld) identityEvents(user string) []local.Event {
 	w.t.Helper()
 	return w.events(user, local.TypeIdentity)
 }
 
-// The CA certifies another key for bob. The pin decides: the message is held
-// with exit 4, nothing is encrypted to the new key, the user is told.
+// The CA certifies another key for bob. The pinned key decides: the message is held, the
+// exit code is 4, nothing is encrypted to the new key, and the user is informed.
 func TestEvilIdentityKeySwap(t *testing.T) {
 	t.Parallel()
 	w := newEvilWorld(t)
@@ -135,13 +136,13 @@ func TestEvilIdentityKeySwap(t *testing.T) {
 	if !strings.Contains(w.must("alice", "", "contact", "show", "bob", "-o", "json"), `"trust":"changed"`) {
 		t.Error("trust is not changed")
 	}
-	// The server is honest again: the user looks, keeps the old key, and what was held arrives.
+	// The server is honest again: the user keeps the old key, and the held message arrives.
 	w.honest()
 	w.must("alice", "", "trust", "bob", "--key", w.fingerprint("bob"))
 	w.expectText("bob", "alice", "secret plan")
 }
 
-// A prekey that another device signed, or that is of another kind, starts no session.
+// A prekey that another device signed, or of the wrong kind, starts no session.
 func TestEvilPrekeySwap(t *testing.T) {
 	t.Parallel()
 	w := newEvilWorld(t)
@@ -168,7 +169,7 @@ func TestEvilPrekeySwap(t *testing.T) {
 		t.Fatalf("a message was sealed with a forged prekey: %s", r.stdout)
 	}
 	w.honest()
-	// A device whose keys were bad is asked for again soon.
+	// Keys of a device that were invalid are soon requested again.
 	w.eventually("a message reaches bob", func() bool {
 		return w.run("alice", "again", "send", "bob", "--wait", "delivered", "--timeout", "60s").code == 0
 	})
@@ -199,14 +200,14 @@ func TestEvilGhostDevice(t *testing.T) {
 	w.must("alice", "hello", "send", "bob", "--wait", "delivered", "--timeout", "60s")
 }
 
-// A ghost device in the manifest of one's own account is an alarm to its owner.
+// A ghost device in the manifest of an account is reported to its owner.
 func TestEvilGhostDeviceOfMine(t *testing.T) {
 	t.Parallel()
 	w := newEvilWorld(t)
 	ghost := w.forge("alice")
 	w.lie("alice", func(a *wire.Account) { a.Manifest = ghost.manifest }, nil)
 	w.must("alice", "", "daemon", "stop")
-	w.must("alice", "", "status") // starts it again: it compares its own account at each connect
+	w.must("alice", "", "status") // starts the daemon, which checks its own account at each connection
 	w.eventually("alice is told of the ghost device", func() bool {
 		return slices.ContainsFunc(w.identityEvents("alice"), func(e local.Event) bool {
 			return e.Identity != nil && e.Peer == "alice@localhost"
@@ -217,8 +218,8 @@ func TestEvilGhostDeviceOfMine(t *testing.T) {
 	}
 }
 
-// Frames that come twice, in another order, with flipped bytes, late or from
-// somebody else: each text is shown once, in the order it was sent.
+// Frames arrive twice, out of order, with flipped bits, late or from another sender: each
+// text is shown once, in the order it was sent.
 func TestEvilTraffic(t *testing.T) {
 	t.Parallel()
 	w := newEvilWorld(t)
@@ -275,8 +276,8 @@ func identityOf(e *wire.Envelope) *wire.Envelope {
 		AcceptedMs: e.GetAcceptedMs(), ExpiresMs: e.GetExpiresMs(), Ciphertext: e.GetCiphertext()}
 }
 
-// Neither the server's files nor its log, nor any command line or environment
-// that secmsg makes, holds a text or a private key of a user.
+// No text or private key of a user is in the server's files or log, or in any command line
+// or environment of a secmsg process.
 func TestServerHoldsNoSecrets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "", "")
@@ -295,7 +296,7 @@ func TestServerHoldsNoSecrets(t *testing.T) {
 			t.Errorf("%s holds a text", path)
 		}
 	})
-	// At rest on the clients' side too, nothing stands in clear: bodies are sealed.
+	// On the clients' disks, message bodies are encrypted, too.
 	for _, user := range []string{"alice", "bob"} {
 		w.eachFile(w.home(user), func(path string, data []byte) {
 			if strings.Contains(string(data), canary) {

@@ -13,8 +13,7 @@ import (
 	"secmsg/rpc/local/screen"
 )
 
-// hellishNames are what a file system lets a file be called, and what a sender
-// may call one.
+// hellishNames are difficult names that a file system or a sender may give to a file.
 func hellishNames() []string {
 	return []string{
 		"../../.bashrc", "..", "/etc/passwd", "/", `C:\Windows\win.ini`, `..\..\boot.ini`, ".ssh/authorized_keys", ".bashrc", ".", " ",
@@ -24,9 +23,9 @@ func hellishNames() []string {
 	}
 }
 
-// D5, names from hell through real processes: whatever a file is called, it
-// comes whole, inside the directory that was named, under a name that does
-// nothing to a terminal, and does not replace another.
+// D5, difficult names through real processes: a file with any name arrives whole, inside
+// the chosen directory, under a name that cannot control a terminal, and does not replace
+// another file.
 func TestFileNamesFromHell(t *testing.T) {
 	w := newWorld(t, "", "")
 	w.join("alice")
@@ -45,7 +44,7 @@ func TestFileNamesFromHell(t *testing.T) {
 	for i, name := range hellishNames() {
 		text := "content " + string(rune('a'+i%26)) + strings.Repeat("!", i)
 		if strings.ContainsRune(name, 0) {
-			continue // no argument of a command can hold it; see SafeName's tests
+			continue // cannot be an argument of a command; see the tests of SafeName
 		}
 		w.check(text, name, got, paths, "file", "send", "bob", "-", "-o", "json", "--name", name)
 		own := filepath.Join(t.TempDir(), "x")

@@ -20,8 +20,8 @@ func TestSizeText(t *testing.T) {
 	}
 }
 
-// A peer's text may end in the middle of what was read; nothing of it may act on
-// a terminal, and nothing may be lost, wherever it is cut.
+// However a peer's text is split into reads, none of it may control the terminal and
+// nothing may be lost.
 func TestVisibleWriterAtEveryCut(t *testing.T) {
 	const text = "plain ä € 𝄞\nred \x1b[31m \u202e txt.exe \x9b \xff\xfe end €"
 	want := visibleBlock(text)
@@ -49,8 +49,8 @@ func TestVisibleWriterAtEveryCut(t *testing.T) {
 	}
 }
 
-// What files look like in listen, inbox and history. Names cannot pass for a
-// line of their own.
+// The text of files in listen, inbox and history. A file name cannot look like a separate
+// line.
 func TestFileEventText(t *testing.T) {
 	file := func(f local.File) *local.Event {
 		return &local.Event{ID: "0198", Type: local.TypeFile, Peer: "bob@x", Direction: local.DirectionIn, File: &f}
@@ -82,8 +82,8 @@ func TestFileEventText(t *testing.T) {
 	}
 }
 
-// Every state that a file can have is named, alone and as part of a message, and
-// a failure with its reason.
+// Every state of a file is printed, alone and as part of a message; a failure has its
+// reason.
 func TestFileStatesText(t *testing.T) {
 	const in, out = local.DirectionIn, local.DirectionOut
 	why := local.Errorf(local.CodeIO, "the reason")
@@ -109,7 +109,7 @@ func TestFileStatesText(t *testing.T) {
 			_, said, _ := strings.Cut(eventText(e), tellsMark)
 			return strings.Replace(said, `file "x" (1 B)`, "x", 1)
 		}
-		// What changes later is an event with an id of its own, which is not the file's.
+		// A later change of state is an event with its own id, different from the file's.
 		if got := text(&local.Event{ID: "later", Type: local.TypeFile, Direction: c.direction, File: &f}); got != c.alone {
 			t.Errorf("%s %s: %q, want %q", c.direction, c.state, got, c.alone)
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// runWith runs a command line in this process and returns its exit code and what
-// it wrote to standard error.
+// runWith runs a command line in this process and returns its exit code and standard
+// error.
 func runWith(t *testing.T, stdout *os.File, args ...string) (int, string) {
 	t.Helper()
 	stderr, err := os.CreateTemp(t.TempDir(), "stderr")
@@ -44,8 +44,7 @@ func everyCommand(f func(c *cobra.Command, path []string)) {
 	walk(newRootCommand(newApp(nil, os.Stdin, os.Stdout, os.Stderr)), nil)
 }
 
-// Help behaves as data does: a reader that leaves it is in its right, a full disk
-// is an error.
+// Help is handled like data: a reader may close the pipe, but a full disk is an error.
 func TestHelpToABrokenOutput(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
@@ -68,7 +67,7 @@ func TestHelpToABrokenOutput(t *testing.T) {
 	}
 }
 
-// Completion describes flags without the marks that name their values in help.
+// Completion describes flags without the backquotes that mark value names in help.
 func TestCompletionShowsNoBackquotes(t *testing.T) {
 	everyCommand(func(_ *cobra.Command, path []string) {
 		for _, last := range []string{"--", ""} {
@@ -95,8 +94,8 @@ func TestCompletionShowsNoBackquotes(t *testing.T) {
 	})
 }
 
-// Each command has a page that tells its flags and their defaults, and the first
-// page what the whole program reads.
+// Each command has a manual page with its flags and their defaults. The first page also
+// describes environment and files.
 func TestManualPages(t *testing.T) {
 	dir := t.TempDir()
 	if code, said := runWith(t, os.Stdout, "man", dir); code != 0 || said != "" {

@@ -16,8 +16,8 @@ import (
 	"testing"
 )
 
-// Each level has its priority, whatever attributes and groups a logger has, and
-// no text in a record can make one.
+// Each level has its priority, with any attributes and groups of a logger, and no text in
+// a record can forge one.
 func TestJournalHandler(t *testing.T) {
 	for name, format := range map[string]func(io.Writer) slog.Handler{
 		"text": func(w io.Writer) slog.Handler {
@@ -78,8 +78,8 @@ func startInJournal(t *testing.T, named bool, args ...string) (*exec.Cmd, *bufio
 	return cmd, bufio.NewReader(r)
 }
 
-// In the journal a daemon's lines have a priority and no second time; a daemon
-// that inherited the variable and logs elsewhere writes as ever.
+// In the journal a daemon's lines have a priority and no time of their own. A daemon that
+// only inherited the variable and logs elsewhere writes normal lines.
 func TestDaemonInJournal(t *testing.T) {
 	for named, want := range map[bool]string{true: `^<6>level=INFO msg="daemon runs"`, false: `^time=\S+ level=INFO msg="daemon runs"`} {
 		cmd, log := startInJournal(t, named, "--home", filepath.Join(t.TempDir(), "h"), "daemon", "run")

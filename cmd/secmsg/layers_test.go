@@ -24,7 +24,7 @@ type layer struct {
 	reason     string
 }
 
-// cryptoIO is what "no I/O" means for the packages of cryptography.
+// cryptoIO lists the packages that the cryptographic packages must not import.
 func cryptoIO() []string { return []string{"net", "net/http", "os", "database/sql", "log"} }
 
 func layers() []layer {
@@ -412,7 +412,7 @@ func TestHabits(t *testing.T) {
 
 func generated(f *ast.File) bool { return ast.IsGenerated(f) }
 
-// checkCall finds calls that only one place may make, or none.
+// checkCall finds calls that are allowed in one place only, or nowhere.
 func checkCall(t *testing.T, s source, call *ast.CallExpr, fakeClock bool) {
 	sel, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok {

@@ -71,9 +71,9 @@ func (l *listening) told(text string, n int) {
 	})
 }
 
-// TestListenOutlivesTheDaemon restarts the daemon, kills it, and kills it between
-// an event and its acknowledgement, under all kinds of listen: each goes on
-// without leaving an event out or showing one twice.
+// TestListenOutlivesTheDaemon restarts the daemon, kills it, and kills it between an event
+// and its acknowledgement, with every kind of listen. Each continues without losing an
+// event or showing one twice.
 func TestListenOutlivesTheDaemon(t *testing.T) {
 	w := newWorld(t, "", "")
 	ctx := t.Context()
@@ -119,7 +119,7 @@ func TestListenOutlivesTheDaemon(t *testing.T) {
 			}
 		}
 	}
-	// The subscriptions stand before the first message.
+	// Wait for the subscriptions before the first message.
 	for _, l := range bots {
 		name := map[string]string{"consumer": "one", "manual": "two", "handler": "three"}[l.name]
 		if name == "" {
@@ -132,8 +132,8 @@ func TestListenOutlivesTheDaemon(t *testing.T) {
 	send("first")
 	check()
 
-	// A clean restart, with a message while the daemon is away. Nobody but the test
-	// starts it again.
+	// A clean stop, with a message while the daemon is down. Only the test starts it
+	// again.
 	w.must("bob", "", "daemon", "stop")
 	for _, l := range bots {
 		l.told("waiting until it is started again", 1)
@@ -187,7 +187,7 @@ func TestListenOutlivesTheDaemon(t *testing.T) {
 	}
 }
 
-// TestListenCountsAcrossRestarts ends with --count and --timeout as ever.
+// TestListenCountsAcrossRestarts: --count and --timeout hold across restarts.
 func TestListenCountsAcrossRestarts(t *testing.T) {
 	w := newWorld(t, "", "")
 	w.join("alice")
@@ -213,7 +213,7 @@ func TestListenCountsAcrossRestarts(t *testing.T) {
 		t.Errorf("exit %d: %s%s", code, l.read(l.out), l.read(l.err))
 	}
 
-	// The time goes on while nobody is there.
+	// The timeout keeps running while the daemon is down.
 	cmd := w.Command(t.Context(), "bob", "listen", "--count", "1", "--timeout", "3s")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -231,8 +231,8 @@ func TestListenCountsAcrossRestarts(t *testing.T) {
 	}
 }
 
-// TestListenDoesNotReplaceAProfile moves a profile away under a listen, which
-// waits for it and makes no empty one in its place.
+// TestListenDoesNotReplaceAProfile moves a profile away during a listen, which waits for
+// it and does not create an empty one.
 func TestListenDoesNotReplaceAProfile(t *testing.T) {
 	w := newWorld(t, "", "")
 	w.join("alice")
@@ -274,8 +274,8 @@ func TestListenDoesNotReplaceAProfile(t *testing.T) {
 	}
 }
 
-// TestStoppedInTheMiddle stops a daemon by a signal while a command waits for its
-// answer: the command ends, too.
+// TestStoppedInTheMiddle suspends a daemon while a command waits for its answer: the
+// command gives up.
 func TestStoppedInTheMiddle(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells that a process is stopped")

@@ -18,8 +18,8 @@ import (
 	"secmsg/rpc/local/screen"
 )
 
-// hostileText is what somebody else may have written into an error: escape
-// sequences in 7 and in 8 bits, DEL, direction, invisible characters, line ends.
+// hostileText is text that another party may get into an error: escape sequences in 7 and
+// 8 bits, DEL, bidirectional controls, invisible characters, line ends.
 func hostileText() string {
 	return "a\x1b[2Jb\u009b2Jc\x7fd\u202ee\u2066f\u200fg\ufeffh\u2028i\u0085j\nk\rl\x00m\U000e0041n\xffo"
 }
@@ -28,8 +28,8 @@ type hostileStringer struct{}
 
 func (hostileStringer) String() string { return hostileText() }
 
-// TestLogIsSafeToLookAt puts hostile text wherever a record can hold it, in both
-// formats, with and without priorities for the journal.
+// TestLogIsSafeToLookAt puts hostile text into every part of a log record, in both
+// formats, with and without journal priorities.
 func TestLogIsSafeToLookAt(t *testing.T) {
 	log := func(l *slog.Logger) {
 		bad := hostileText()
@@ -70,8 +70,7 @@ func TestLogIsSafeToLookAt(t *testing.T) {
 	}
 }
 
-// TestAdminOutputIsSafeToLookAt prints statistics and checks whose words a store
-// wrote.
+// TestAdminOutputIsSafeToLookAt prints statistics and checks with hostile text.
 func TestAdminOutputIsSafeToLookAt(t *testing.T) {
 	bad := strings.ToValidUTF8(hostileText(), "?")
 	for _, output := range []string{"text", outputJSON} {

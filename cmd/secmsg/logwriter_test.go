@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// A log that nobody reads holds up nobody. What is read later says how much is missing.
+// A log that nobody reads blocks nobody. When it is read later, it says how many lines
+// are missing.
 func TestLogWriterNeverWaits(t *testing.T) {
 	r, pipe := io.Pipe() // without any room
 	w := newLogWriter(pipe, slog.New(slog.NewTextHandler(pipe, nil)))
@@ -59,14 +60,14 @@ func TestLogWriterNeverWaits(t *testing.T) {
 	}
 }
 
-// The end does not wait for a reader for ever.
+// close does not wait forever for a reader.
 func TestLogWriterEndsWithoutReader(t *testing.T) {
 	r, pipe := io.Pipe()
 	w := newLogWriter(pipe, slog.New(slog.NewTextHandler(pipe, nil)))
 	log := slog.New(slog.NewTextHandler(w, nil))
 	log.Info("line")
 	w.close()
-	if err := r.Close(); err != nil { // lets the writing goroutine go
+	if err := r.Close(); err != nil { // releases the writing goroutine
 		t.Fatal(err)
 	}
 	<-w.done

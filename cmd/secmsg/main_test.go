@@ -140,8 +140,8 @@ func TestEventEnvironment(t *testing.T) {
 	}
 }
 
-// TestEventTextCannotForgeALine: no text can make a line that this program prints
-// for something else: another event, a file, a call, a state.
+// TestEventTextCannotForgeALine: no text of a peer can produce a line that looks like one
+// of the program: another event, a file, a call, a state.
 func TestEventTextCannotForgeALine(t *testing.T) {
 	file := local.File{ID: "f1", FileInfo: local.FileInfo{Name: "invoice.pdf", Size: 3 << 20, Type: "application/pdf"}, State: local.FileOffered}
 	event := func(m *local.Message) string {
@@ -167,7 +167,7 @@ func TestEventTextCannotForgeALine(t *testing.T) {
 				}
 			}
 		}
-		// The end of a line, behind the name, is no text of a peer's either.
+		// Nor can a peer forge the part of a line after the name.
 		if _, said, ok := strings.Cut(line, "eve@x"); ok && strings.HasPrefix(said, tellsMark) {
 			if strings.HasSuffix(event(&local.Message{Text: strings.TrimPrefix(said, tellsMark)}), said) {
 				t.Errorf("a text forges %q", said)

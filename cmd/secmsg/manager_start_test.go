@@ -16,9 +16,9 @@ import (
 	"secmsg/rpc/local"
 )
 
-// fakeSystemctl and fakeSystemdRun stand for systemd's tools: they note how they
-// are called and run real daemons. The files unit and environment say what the
-// manager knows; broken makes the service fail, silent the manager.
+// fakeSystemctl and fakeSystemdRun replace systemd's tools: they record their calls and
+// run real daemons. The files unit and environment hold the manager's state; the file
+// broken makes the service fail, and silent makes the manager unresponsive.
 const fakeSystemctl = `#!/bin/sh
 echo "systemctl $*" >> "$FAKE/calls"
 [ ! -e "$FAKE/silent" ] || { echo "Failed to connect to bus" >&2; exit 1; }
@@ -67,7 +67,7 @@ until [ $(grep -c '"daemon runs"' "$log") -gt $runs ]; do
 done
 `
 
-// managed is a place with a service manager.
+// managed is a user's environment with a service manager.
 type managed struct {
 	*place
 	fake string
@@ -115,7 +115,7 @@ func (m *managed) runs(extra []string, args ...string) ran {
 	return runBinary(m.t, env, m.bin, args...)
 }
 
-// calls returns how the tools were called since the last time.
+// calls returns the calls of the tools since the last time.
 func (m *managed) calls() string {
 	m.t.Helper()
 	b, err := os.ReadFile(filepath.Join(m.fake, "calls"))
@@ -143,15 +143,15 @@ func (m *managed) stopped() {
 	m.calls()
 }
 
-// logged reports whether the daemon's own log says that a daemon ran, which the
-// journal says of the service's.
+// logged reports whether a daemon ran that wrote to the daemon's own log. The service
+// writes to the journal instead.
 func (m *managed) logged() bool {
 	b, err := os.ReadFile(filepath.Join(m.home, ".local/state/secmsg/daemon.log"))
 	return err == nil && strings.Contains(string(b), `"daemon runs"`)
 }
 
-// TestManagerStartsTheService: where the service is installed, a command that
-// finds no daemon has the manager start it, also after it has failed.
+// TestManagerStartsTheService: if the service is installed, a command that finds no daemon
+// has the manager start it, also after a failure.
 func TestManagerStartsTheService(t *testing.T) {
 	m := newManaged(t)
 	m.unit("loaded", "")
@@ -166,8 +166,8 @@ func TestManagerStartsTheService(t *testing.T) {
 	}
 	m.stopped()
 
-	// A service that does not start is told, and no daemon takes its place: that
-	// would keep it from starting once it is mended.
+	// If the service does not start, that is reported, and no other daemon is started: it
+	// would keep the service from starting once the cause is fixed.
 	m.write("broken", "", 0o644)
 	for _, args := range [][]string{{"status"}, {"send", "bob", "hello"}} {
 		if r := m.runs(nil, args...); r.code != 7 || !strings.Contains(r.stderr, "Job for secmsg.service failed") || !strings.Contains(r.stderr, "journalctl --user -u secmsg.service") {
@@ -184,8 +184,8 @@ func TestManagerStartsTheService(t *testing.T) {
 	m.pid(m.runs(nil, "status", "-o", "json"))
 }
 
-// TestManagerStartsATransientUnit: without the service, and for the profiles that
-// it does not serve, the daemon runs in a unit of its own.
+// TestManagerStartsATransientUnit: without the service, and for profiles that it does not
+// serve, the daemon runs in a transient unit.
 func TestManagerStartsATransientUnit(t *testing.T) {
 	m := newManaged(t)
 	other := filepath.Join(t.TempDir(), "other")
@@ -233,7 +233,7 @@ func TestManagerStartsATransientUnit(t *testing.T) {
 		})
 	}
 
-	// The service has the caller's directory by its own setting or the manager's.
+	// The service gets the caller's directory from its own setting or from the manager's.
 	for name, set := range map[string]func(){
 		"unit":    func() { m.unit("loaded", `"XDG_DATA_HOME=`+other+`"`) },
 		"manager": func() { m.unit("loaded", ""); m.write("environment", "XDG_DATA_HOME="+other+"\n", 0o644) },
@@ -246,8 +246,8 @@ func TestManagerStartsATransientUnit(t *testing.T) {
 	}
 }
 
-// TestServiceDoesNotComeUp has a socket that the manager listens on and a
-// service behind it that fails: commands say why, soon.
+// TestServiceDoesNotComeUp has the manager listen on the socket of a service that fails:
+// commands soon report why.
 func TestServiceDoesNotComeUp(t *testing.T) {
 	m := newManaged(t)
 	if err := os.MkdirAll(m.data(), 0o700); err != nil {
@@ -273,8 +273,9 @@ func TestServiceDoesNotComeUp(t *testing.T) {
 	}
 }
 
-// TestManagerForgetsTheUnit: the manager still has the unit of a daemon that was
-// stopped just now. The next one waits for it, and is not started outside of it.
+// TestManagerForgetsTheUnit: the manager still has the unit of a daemon that was just
+// stopped. The next start waits until the unit is gone, and is not made outside the
+// manager.
 func TestManagerForgetsTheUnit(t *testing.T) {
 	m := newManaged(t)
 	m.pid(m.runs(nil, "status", "-o", "json"))
@@ -328,8 +329,8 @@ func TestManagerRace(t *testing.T) {
 	m.stopped()
 }
 
-// TestManagerIsSilent: a manager that does not answer is as good as none, and
-// no_manager leaves it alone.
+// TestManagerIsSilent: a manager that does not respond counts as none, and with no_manager
+// it is not asked.
 func TestManagerIsSilent(t *testing.T) {
 	m := newManaged(t)
 	m.unit("loaded", "")
@@ -352,8 +353,8 @@ func TestManagerIsSilent(t *testing.T) {
 	_ = syscall.Kill(pid, syscall.SIGTERM)
 }
 
-// TestServiceTakesOver starts the service while a daemon runs that a command has
-// started, as at the first login behind a job of cron.
+// TestServiceTakesOver starts the service while a daemon that a command started is running,
+// as at the first login after a cron job.
 func TestServiceTakesOver(t *testing.T) {
 	p := newPlace(t)
 	stray := p.pid(p.cron("status", "-o", "json"))
@@ -370,7 +371,7 @@ func TestServiceTakesOver(t *testing.T) {
 		return cmd, &log
 	}
 
-	// Somebody would be disturbed: the service gives way, and says why.
+	// Another command is in progress: the service gives up and says why.
 	c, err := local.Dial(t.Context(), local.Target{Sockets: []string{filepath.Join(p.data(), "secmsg.sock")}})
 	if err != nil {
 		t.Fatal(err)
@@ -384,7 +385,7 @@ func TestServiceTakesOver(t *testing.T) {
 	}
 	_ = c.Close()
 
-	// The end of the caller is noticed a moment later; systemd tries again, too.
+	// The daemon notices the end of the command a moment later. systemd would also retry.
 	taken := 0
 	waitFor(t, "the service takes over", nil, func() bool {
 		service, log = start()
@@ -422,7 +423,7 @@ func TestServiceTakesOver(t *testing.T) {
 	if alive(stray) && !zombie(stray) {
 		t.Errorf("the daemon of before, pid %d, runs on", stray)
 	}
-	// A second service, and a daemon that somebody runs by hand, take nothing over.
+	// A second service, and a daemon that is run by hand, do not take over.
 	for _, variable := range []string{"SYSTEMD_EXEC_PID=1", "A=1"} {
 		r := runBinary(t, []string{"HOME=" + p.home, "XDG_RUNTIME_DIR=" + p.run, variable}, p.bin, "daemon", "run")
 		if r.code != 1 || !strings.Contains(r.stderr, fmt.Sprintf("pid %d", taken)) {

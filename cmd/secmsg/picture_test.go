@@ -137,7 +137,7 @@ func gradient(w, h int) *image.RGBA {
 	return pic
 }
 
-// What kitty and iTerm2 get is a PNG with every pixel; kitty's pieces are short.
+// kitty and iTerm2 get a PNG with every pixel; the pieces for kitty are short.
 func TestRenderPictureWhole(t *testing.T) {
 	pic := gradient(160, 120)
 	pieces := regexp.MustCompile("\x1b_G([^;]*);([A-Za-z0-9+/=]*)\x1b\\\\").FindAllStringSubmatch(render(t, pic, "kitty", 10), -1)
@@ -170,7 +170,7 @@ func TestRenderPictureWhole(t *testing.T) {
 	}
 }
 
-// Sixels, read as a terminal does, give every pixel near its colour on average.
+// The sixels, decoded as a terminal does, have the right colours on average.
 func TestRenderSixel(t *testing.T) {
 	pic := gradient(64, 50)
 	got := readSixels(t, render(t, pic, "sixel", 80))
@@ -238,7 +238,7 @@ func readSixels(t *testing.T, s string) map[image.Point]color.RGBA {
 	return out
 }
 
-// The colours of the cube and of the greys stand for themselves.
+// The colours of the cube and the greys map to themselves.
 func TestColor256(t *testing.T) {
 	levels := []uint8{0, 95, 135, 175, 215, 255}
 	for i := range 216 {
@@ -255,8 +255,8 @@ func TestColor256(t *testing.T) {
 	}
 }
 
-// What a peer sends as a picture is bounded, and its bytes never reach the
-// terminal: a sequence in a comment of the JPEG does not.
+// A peer's picture is bounded in size, and its bytes never reach the terminal, such as an
+// escape sequence in a comment of the JPEG.
 func TestOpenPictureD8(t *testing.T) {
 	var b bytes.Buffer
 	if err := jpeg.Encode(&b, gradient(80, 60), nil); err != nil {
@@ -310,7 +310,7 @@ func TestOpenPictureD8(t *testing.T) {
 	}
 }
 
-// FuzzOpenPicture holds that whatever a peer sends is refused or within the bounds.
+// FuzzOpenPicture checks that any picture is either refused or within the bounds.
 func FuzzOpenPicture(f *testing.F) {
 	var good bytes.Buffer
 	if err := jpeg.Encode(&good, gradient(40, 20), nil); err != nil {

@@ -19,9 +19,9 @@ import (
 	"time"
 )
 
-// TestSubstitutionDoesNotHang runs the first command of a profile inside $( ),
-// with a lock held on a descriptor of the shell: the daemon that it starts must
-// keep neither the pipe nor the lock.
+// TestSubstitutionDoesNotHang runs the first command of a profile inside $( ), while the
+// shell holds a lock on a descriptor: the daemon that the command starts must inherit
+// neither the pipe nor the lock.
 func TestSubstitutionDoesNotHang(t *testing.T) {
 	bin, dir := secmsgBinary(t), t.TempDir()
 	home := filepath.Join(dir, "p")
@@ -49,7 +49,7 @@ flock -n "$1/lock" true || exit 5`
 	checkDetached(t, status.PID)
 }
 
-// checkDetached looks at the process from outside: its session, its environment and its descriptors.
+// checkDetached checks the session, environment and descriptors of a daemon from outside.
 func checkDetached(t *testing.T, pid int) {
 	t.Helper()
 	proc := "/proc/" + strconv.Itoa(pid)
@@ -87,8 +87,8 @@ func checkDetached(t *testing.T, pid int) {
 	}
 }
 
-// TestFirstCommandsRace starts several first commands at once: all are served,
-// by one daemon.
+// TestFirstCommandsRace starts several commands at once on a new profile: one daemon
+// serves them all.
 func TestFirstCommandsRace(t *testing.T) {
 	bin, home := secmsgBinary(t), filepath.Join(t.TempDir(), "p")
 	t.Cleanup(func() { _ = exec.Command(bin, "--home", home, "daemon", "stop").Run() })
@@ -118,7 +118,7 @@ func TestFirstCommandsRace(t *testing.T) {
 			t.Errorf("daemons %d and %d", first, pid)
 		}
 	}
-	// After a stop nobody is left: no late starter takes over.
+	// After a stop no daemon is left, not even one that was slow to start.
 	if out, err := exec.Command(bin, "--home", home, "daemon", "stop").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -172,7 +172,7 @@ func TestInterrupt(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// The answer tells that the command is at work; standard input stays open.
+	// The answer shows that the command is running; standard input stays open.
 	if _, err := io.WriteString(stdin, `{"jsonrpc":"2.0","id":1,"method":"status.get"}`+"\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -187,9 +187,9 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// TestStartIsLight counts what the packages of the program allocate before main
-// begins, which every command pays for: a heavy import shows. The runtime's own
-// count does not depend on how fast the machine is.
+// TestStartIsLight counts the allocations of the packages before main starts, which every
+// command pays for, to find heavy imports. The runtime's count does not depend on the
+// speed of the machine.
 func TestStartIsLight(t *testing.T) {
 	const (
 		maxBytes  = 2 << 20 // today 0.9 MiB
@@ -222,8 +222,8 @@ func TestStartIsLight(t *testing.T) {
 	}
 }
 
-// TestSocketActivation has systemd's own tool make the socket, as the units do,
-// and a command in the environment of a cron job find the daemon behind it.
+// TestSocketActivation has systemd's own tool make the socket, as the units do. A command
+// in the environment of a cron job then finds the daemon through it.
 func TestSocketActivation(t *testing.T) {
 	activate, err := exec.LookPath("systemd-socket-activate")
 	if err != nil {

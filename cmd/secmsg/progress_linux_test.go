@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTerminal makes a pseudo terminal and returns the ends of the person and of
-// the program.
+// openTerminal makes a pseudo terminal and returns its two ends: the person's and the
+// program's.
 func openTerminal(t *testing.T, columns uint16) (person, program *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -41,8 +41,8 @@ func openTerminal(t *testing.T, columns uint16) (person, program *os.File) {
 	return person, program
 }
 
-// Bars have name, share, bytes, rate and time left, do nothing to the terminal
-// that a name could ask for, and are gone in the end.
+// Bars show name, percentage, bytes, rate and time left. A file name cannot control the
+// terminal, and the bars are removed at the end.
 func TestBarsOnATerminal(t *testing.T) {
 	person, program := openTerminal(t, 120)
 	out, err := os.CreateTemp(t.TempDir(), "stdout")
@@ -91,8 +91,8 @@ func TestBarsOnATerminal(t *testing.T) {
 	}
 }
 
-// Without a terminal no bar is drawn, and only what keeps a transfer waiting is
-// told; JSON is printed with --progress json, one report a line.
+// Without a terminal no bar is drawn, and only the reasons for waiting are printed. With
+// --progress json, each report is a line of JSON.
 func TestProgressWithoutATerminal(t *testing.T) {
 	out, err := os.CreateTemp(t.TempDir(), "stdout")
 	if err != nil {

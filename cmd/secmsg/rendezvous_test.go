@@ -78,8 +78,8 @@ func (p *place) spawned() int {
 	return strings.Count(string(b), `"daemon runs"`) + strings.Count(string(b), `{"error":`)
 }
 
-// TestJobAndLoginShareTheDaemon has a job of cron and a login shell start the
-// daemon and use the other's.
+// TestJobAndLoginShareTheDaemon: a cron job and a login shell use the daemon that the other
+// one started.
 func TestJobAndLoginShareTheDaemon(t *testing.T) {
 	for name, starts := range map[string]func(*place, ...string) ran{"cron": (*place).cron, "login": (*place).login} {
 		t.Run(name+" starts it", func(t *testing.T) {
@@ -107,8 +107,8 @@ func TestJobAndLoginShareTheDaemon(t *testing.T) {
 	}
 }
 
-// TestSocketGoes takes the name of the socket away under a running daemon, in
-// all ways that happen: it listens anew where every client looks.
+// TestSocketGoes removes the socket of a running daemon, in every way that happens in
+// practice: the daemon makes a new one where every client looks.
 func TestSocketGoes(t *testing.T) {
 	for name, take := range map[string]func(p *place, socket string) error{
 		"runtime directory removed": func(p *place, _ string) error { return os.RemoveAll(p.run) },
@@ -141,7 +141,7 @@ func TestSocketGoes(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t)
 			pid := p.pid(p.login("status", "-o", "json"))
-			// A connection that stands goes on.
+			// An open connection continues.
 			socket := filepath.Join(p.run, "secmsg", "secmsg.sock")
 			c, err := local.Dial(t.Context(), local.Target{Sockets: []string{socket}})
 			if err != nil {
@@ -151,7 +151,7 @@ func TestSocketGoes(t *testing.T) {
 			if err := take(p, socket); err != nil {
 				t.Fatal(err)
 			}
-			// The next command comes before the daemon has noticed.
+			// The next command runs before the daemon has noticed.
 			for _, use := range []func(*place, ...string) ran{(*place).login, (*place).cron} {
 				if got := p.pid(use(p, "status", "-o", "json")); got != pid {
 					t.Errorf("another daemon: pid %d, not %d", got, pid)
@@ -170,8 +170,8 @@ func TestSocketGoes(t *testing.T) {
 	}
 }
 
-// TestStoppedDaemon stops the process of the daemon (SIGSTOP). Every command
-// ends, and says which process it is and what to do.
+// TestStoppedDaemon suspends the daemon's process (SIGSTOP). Every command gives up, and
+// says which process it is and what to do.
 func TestStoppedDaemon(t *testing.T) {
 	p := newPlace(t)
 	pid := p.pid(p.login("status", "-o", "json"))
@@ -192,14 +192,14 @@ func TestStoppedDaemon(t *testing.T) {
 	} {
 		check(args...)
 	}
-	// What was asked meanwhile disturbs nothing.
+	// The requests of these commands do no harm.
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.pid(p.login("status", "-o", "json")); got != pid {
 		t.Errorf("another daemon: pid %d, not %d", got, pid)
 	}
-	// The same without a socket: only the lock tells of the daemon.
+	// The same without a socket: only the lock shows that there is a daemon.
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -225,8 +225,8 @@ func TestStoppedDaemon(t *testing.T) {
 	}
 }
 
-// TestColdRace starts ten commands at once on a new profile, some of them
-// without the runtime directory of the others.
+// TestColdRace starts ten commands at once on a new profile, some with and some without a
+// runtime directory.
 func TestColdRace(t *testing.T) {
 	p := newPlace(t)
 	const commands = 10
@@ -260,8 +260,8 @@ func TestColdRace(t *testing.T) {
 	}
 }
 
-// TestStaleTraces leaves behind what an earlier boot could: a socket, a pointer
-// and a lock that name a living process which is no daemon.
+// TestStaleTraces creates the leftovers of an earlier boot: a socket, a pointer and a lock
+// that name a running process which is not a daemon.
 func TestStaleTraces(t *testing.T) {
 	p := newPlace(t)
 	if err := os.MkdirAll(p.data(), 0o700); err != nil {
@@ -303,8 +303,8 @@ func TestStaleTraces(t *testing.T) {
 	}
 }
 
-// TestCopiedProfile copies a profile with the traces of its running daemon, and
-// has two profiles in one runtime directory: nobody is served by the other's.
+// TestCopiedProfile copies a profile while its daemon runs, so that both share a runtime
+// directory: each is served by its own daemon.
 func TestCopiedProfile(t *testing.T) {
 	p := newPlace(t)
 	first := p.pid(p.login("status", "-o", "json"))
@@ -358,9 +358,9 @@ func TestProfileRemoved(t *testing.T) {
 	}
 }
 
-// TestProfileMoved moves a profile away and back under its daemon, whose socket is
-// in it. Nothing of the old name may appear meanwhile: the profile would be moved
-// into it then, and be gone from sight.
+// TestProfileMoved moves a profile, which holds the socket of its running daemon, away and
+// back. The daemon must not recreate the directory in between: the profile would be moved
+// into it, and could no longer be found.
 func TestProfileMoved(t *testing.T) {
 	p := newPlace(t)
 	pid := p.pid(p.cron("status", "-o", "json"))
@@ -380,8 +380,8 @@ func TestProfileMoved(t *testing.T) {
 	}
 }
 
-// TestForeignLock has another program hold the lock: the command ends, says so,
-// and starts one daemon at most.
+// TestForeignLock has another program hold the lock: the command exits with that reason,
+// and starts at most one daemon.
 func TestForeignLock(t *testing.T) {
 	flock, err := exec.LookPath("flock")
 	if err != nil {
@@ -401,7 +401,8 @@ func TestForeignLock(t *testing.T) {
 		_ = hold.Wait()
 	}()
 	waitFor(t, "the lock is held", nil, func() bool { return local.ReadHolder(p.lock()).Held })
-	// The pid in the file is a former daemon's, and by now that of another profile's.
+	// The pid in the file is that of a previous daemon, and now belongs to the daemon of
+	// another profile.
 	other := newPlace(t)
 	neighbour := other.pid(other.login("status", "-o", "json"))
 	if err := os.WriteFile(p.lock(), []byte(strconv.Itoa(neighbour)+"\n"), 0o600); err != nil {
@@ -423,8 +424,8 @@ func TestForeignLock(t *testing.T) {
 	}
 }
 
-// TestStatusDoesNotActivate has a service manager's socket without a daemon
-// behind it: daemon status and daemon stop must not touch it.
+// TestStatusDoesNotActivate: daemon status and daemon stop must not connect to a service
+// manager's socket while no daemon is running.
 func TestStatusDoesNotActivate(t *testing.T) {
 	p := newPlace(t)
 	if err := os.MkdirAll(p.data(), 0o700); err != nil {

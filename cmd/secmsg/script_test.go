@@ -20,7 +20,7 @@ import (
 	_ "modernc.org/sqlite" // for the command sqlite
 )
 
-// patience bounds every wait of a script for something that must come true.
+// patience bounds every wait of a script.
 const patience = 2 * time.Minute
 
 // TestScripts runs testdata/script/*.txtar against real processes. Besides the
@@ -78,7 +78,7 @@ func runScripts(t *testing.T, bin, dir string) {
 			env.Defer(func() { r.cleanUp(t) })
 			env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("HOME", env.WorkDir)
-			env.Setenv("SECMSG_NO_MANAGER", "1") // the systemd of whoever runs the tests is none of theirs
+			env.Setenv("SECMSG_NO_MANAGER", "1") // the tests must not use the systemd of the user who runs them
 			env.Setenv("TONE", tonePath(t))
 			env.Setenv("PICTURES", picturesPath(t, env.WorkDir))
 			env.Setenv("GORACE", "halt_on_error=1 exitcode=66")
@@ -217,7 +217,7 @@ func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 	poll(ts, strings.Join(args, " "), func() bool { return ts.Exec(args[0], args[1:]...) == nil })
 }
 
-// poll waits for something that another process brings about.
+// poll waits for a condition that another process makes true.
 func poll(ts *testscript.TestScript, what string, ok func() bool) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -70,7 +70,7 @@ func typist(t *testing.T, ask func(a *app) (string, error), lines ...string) (se
 		return mode.Lflag&unix.ECHO == 0
 	}
 	for i, line := range lines {
-		waitFor("the prompt", func() bool { return prompts() > i }) // the echo was on again before it
+		waitFor("the prompt", func() bool { return prompts() > i }) // the echo is restored before each prompt
 		waitFor("the echo is off", hidden)
 		if _, err := io.WriteString(person, line+"\n"); err != nil {
 			t.Fatal(err)
@@ -85,14 +85,14 @@ func typist(t *testing.T, ask func(a *app) (string, error), lines ...string) (se
 	return secret, string(screen), err
 }
 
-// A passphrase that is read from a terminal is not shown, whichever way it was
-// asked for, and one that is chosen is asked for twice.
+// A passphrase that is typed at a terminal is never shown, and a new one must be typed
+// twice.
 func TestPassphraseOnATerminalIsNotShown(t *testing.T) {
 	chosen := func(a *app) (string, error) { return a.newSecretLine(t.Context(), "-") }
 	known := func(a *app) (string, error) { return a.secretLine(t.Context(), "-") }
 	const secret = "correct horse"
 	home := t.TempDir()
-	// It has the passphrase before it looks for a daemon, which is not there.
+	// join reads the passphrase before it looks for a daemon, which is not running.
 	joins := func(a *app) (string, error) {
 		args := []string{"--home", home, "--no-autostart", "join", "secmsg://localhost:1/join#x", "--name", "alice", "--passphrase-file", "-"}
 		switch code := run(args, a.stdin, a.stdout, a.stderr); code {

@@ -15,10 +15,10 @@ import (
 	"secmsg/rpc/local"
 )
 
-// TestLines pipes many lines through send --lines: the results and the
-// recipient's history have the order of the lines; a line that is no text is
-// named, passed over, and the reason for exit 1; what was printed when the daemon is killed is
-// durable; nothing comes twice.
+// TestLines pipes many lines through send --lines. The results and the recipient's history
+// have the order of the lines. An invalid line is reported and skipped, and causes exit 1.
+// Results that were printed before the daemon is killed are durable, and nothing arrives
+// twice.
 func TestLines(t *testing.T) {
 	w := newWorld(t, "", "")
 	w.join("alice")
@@ -55,7 +55,7 @@ func TestLines(t *testing.T) {
 		t.Errorf("a refused line: exit %d, %q, %s", r.code, r.stdout, r.stderr)
 	}
 
-	// A line is sent when it has come, whatever comes later or never.
+	// A line is sent as soon as it is complete, even if no other line follows.
 	cmd, stdin, stdout := w.lines("alice")
 	for i := range 3 {
 		text := fmt.Sprint("now ", i)
@@ -141,8 +141,8 @@ func TestLinesOfAKilledDaemon(t *testing.T) {
 	}
 }
 
-// TestReadText: a line as long as a text may be is taken whatever its end, a
-// longer one is passed over whole, and the next one is read.
+// TestReadText: a line of the maximum length is read with either line end. A longer one is
+// skipped to its end, and the next one is read.
 func TestReadText(t *testing.T) {
 	for _, size := range []int{16, 4096} { // the reader's buffer, shorter and longer than the lines
 		long := strings.Repeat("x", 100)

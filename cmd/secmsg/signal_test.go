@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestHangup sends SIGHUP, as the end of a session does: a daemon ends cleanly,
-// unless nohup started it, and a server goes on.
+// TestHangup sends SIGHUP, as the end of a session does: a daemon exits cleanly unless
+// nohup started it, and a server keeps running.
 func TestHangup(t *testing.T) {
 	bin, dir := secmsgBinary(t), t.TempDir()
 	data, address := filepath.Join(dir, "s"), freeAddress(t)

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lines of a library become records of the log, whatever is in them.
+// Any lines of a library become records of the log.
 func TestStrayLinesAreLogged(t *testing.T) {
 	var b bytes.Buffer
 	log := slog.New(logFormat(true, nil)(&b))
@@ -28,9 +28,9 @@ func TestStrayLinesAreLogged(t *testing.T) {
 	}
 }
 
-// The trace of a crash may be larger than a pipe, and nobody reads the pipe then:
-// the process must end all the same. Nor does the end of the daemon wait for a library
-// that has kept a copy of standard error.
+// The trace of a crash may be larger than a pipe, which nobody reads at that time: the
+// process must exit all the same. A clean stop must not wait for a library that keeps a
+// copy of standard error.
 func TestStrayPipeHoldsNobodyUp(t *testing.T) {
 	const stderr = 2
 	a := newApp(nil, nil, nil, nil)

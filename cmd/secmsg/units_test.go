@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// ran is what a command left: its exit code and both streams.
+// ran is the result of a command: its exit code and both streams.
 type ran struct {
 	code           int
 	stdout, stderr string
@@ -56,9 +56,9 @@ func copyBinary(t *testing.T, from, to string) {
 	}
 }
 
-// Where no manager runs, an install says so and exits 3: nothing was enabled.
-// The units that it wrote satisfy systemd. An uninstall removes them, and what an
-// install in a session would have linked.
+// If no manager is running, an install says so and exits 3, since nothing was enabled. The
+// units that it wrote are valid for systemd. An uninstall removes them, and the links that
+// an install in a session would have made.
 func TestInstallWithoutManager(t *testing.T) {
 	bin, dir := secmsgBinary(t), t.TempDir()
 	units := filepath.Join(dir, "systemd", "user")
@@ -108,8 +108,8 @@ func TestInstallWithoutManager(t *testing.T) {
 	}
 }
 
-// Root with the HOME of somebody else, as sudo may leave it, writes nothing
-// there; a HOME that is no absolute path is nobody's.
+// Root writes nothing into the HOME of another user, as sudo may leave it. A HOME that is
+// not an absolute path is refused.
 func TestInstallForeignHome(t *testing.T) {
 	bin, dir := secmsgBinary(t), t.TempDir()
 	homes := map[string]string{"relative": "relative/path", "none": ""}
@@ -138,8 +138,8 @@ func TestInstallForeignHome(t *testing.T) {
 	}
 }
 
-// A manager that is there and does not answer makes an uninstall fail, and
-// leaves everything as it was: the service may still run.
+// If the manager does not respond, an uninstall fails and changes nothing, since the
+// service may still be running.
 func TestUninstallSilentManager(t *testing.T) {
 	bin, dir := secmsgBinary(t), t.TempDir()
 	if _, ok := findUserManager(); ok {
@@ -149,7 +149,7 @@ func TestUninstallSilentManager(t *testing.T) {
 	if got := runBinary(t, env, bin, "daemon", "install"); got.code != 3 {
 		t.Fatalf("install: %+v", got)
 	}
-	// The socket of a manager that has died.
+	// A socket that a dead manager left behind.
 	if err := os.Mkdir(filepath.Join(dir, "systemd"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -176,8 +176,8 @@ func TestUninstallSilentManager(t *testing.T) {
 	}
 }
 
-// The unit names the link by which the program was called, and nothing that
-// merely has the same name.
+// The unit names the link by which the program was called, but not a different program of
+// the same name.
 func TestCalledName(t *testing.T) {
 	own, err := os.Executable()
 	if err != nil {
@@ -205,7 +205,7 @@ func TestCalledName(t *testing.T) {
 
 var placeholder = regexp.MustCompile(`@[A-Z]+@`)
 
-// The service serves the profile of the command that installed it.
+// The service uses the profile of the command that installed it.
 func TestUnitEnvironment(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", "relative")
 	t.Setenv("XDG_DATA_HOME", `/data 100% "x"`)
@@ -223,7 +223,7 @@ func TestUnitEnvironment(t *testing.T) {
 	}
 }
 
-// A daemon that goes on with the program from before an upgrade says so.
+// After an upgrade, status says that the daemon still runs the old program.
 func TestUpgradedBinaryIsTold(t *testing.T) {
 	dir := t.TempDir()
 	bin, home := filepath.Join(dir, "secmsg"), filepath.Join(dir, "home")
@@ -246,8 +246,8 @@ func TestUpgradedBinaryIsTold(t *testing.T) {
 	}
 }
 
-// brokenBehindSocket has systemd's own tool listen for a daemon whose profile others
-// may enter. The process of the tool becomes the daemon at the first connection.
+// brokenBehindSocket has systemd's own tool listen for a daemon whose profile other users
+// may enter. At the first connection, the process of the tool becomes the daemon.
 func brokenBehindSocket(t *testing.T, pass ...string) (home string, server *exec.Cmd) {
 	t.Helper()
 	activate, err := exec.LookPath("systemd-socket-activate")
@@ -286,7 +286,7 @@ func brokenBehindSocket(t *testing.T, pass ...string) (home string, server *exec
 	return home, server
 }
 
-// told checks that a command learned why the daemon does not start.
+// told checks that a command reports why the daemon does not start.
 func told(t *testing.T, got ran) {
 	t.Helper()
 	if got.code != 1 || !strings.Contains(got.stderr, "is open to other users") || !strings.Contains(got.stderr, "chmod 700") {
@@ -294,8 +294,8 @@ func told(t *testing.T, got ran) {
 	}
 }
 
-// A daemon that is started for a command and cannot start tells that command
-// why, and ends.
+// A daemon that is activated by a command and cannot start reports why to that command,
+// and exits.
 func TestActivatedDaemonSaysWhy(t *testing.T) {
 	home, server := brokenBehindSocket(t)
 	told(t, runBinary(t, os.Environ(), secmsgBinary(t), "--home", home, "--no-autostart", "status"))
@@ -304,8 +304,9 @@ func TestActivatedDaemonSaysWhy(t *testing.T) {
 	}
 }
 
-// Under systemd it stays, tells every command and the manager why, and serves as
-// soon as the cause is mended: there are no failed starts to add up to a limit.
+// Under systemd it keeps running, reports the cause to every command and to the manager,
+// and serves as soon as the cause is fixed. So there are no failed starts that could reach
+// a limit.
 func TestActivatedDaemonWaitsForMending(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "n")
 	sock, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

@@ -12,7 +12,7 @@ import (
 	"secmsg/scripts/lab"
 )
 
-// buildVersion builds the program with a version of its own.
+// buildVersion builds the program with the given version.
 func buildVersion(t *testing.T, version string) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "secmsg")
@@ -23,8 +23,8 @@ func buildVersion(t *testing.T, version string) string {
 	return bin
 }
 
-// TestNewerCommand has a command find the daemon of an older version: it
-// restarts it where that disturbs nobody, and else says what to do.
+// TestNewerCommand: a command that finds a daemon of an older version restarts it if that
+// disturbs nobody, and otherwise says what to do.
 func TestNewerCommand(t *testing.T) {
 	older, newer := buildVersion(t, "v1.0.9"), buildVersion(t, "v1.0.10")
 	home := filepath.Join(t.TempDir(), "p")
@@ -41,7 +41,7 @@ func TestNewerCommand(t *testing.T) {
 	}
 	version("v1.0.9", run(older, "status"))
 
-	// A caller that a restart would disturb.
+	// Another command that a restart would disturb.
 	cmd := exec.Command(older, "--home", home, "rpc")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -73,13 +73,13 @@ func TestNewerCommand(t *testing.T) {
 		t.Errorf("rpc: %v", err)
 	}
 
-	// A command that may start nothing.
+	// A command with --no-autostart.
 	r = run(newer, "--no-autostart", "status")
 	version("v1.0.9", r)
 	if !strings.Contains(r.stderr, "older version v1.0.9") {
 		t.Errorf("--no-autostart: %s", r.stderr)
 	}
-	// The end of rpc is noticed by the daemon a moment later.
+	// The daemon notices the end of rpc a moment later.
 	waitFor(t, "the restart", nil, func() bool { r = run(newer, "status"); return strings.Contains(r.stdout, "v1.0.10") })
 	if !strings.Contains(r.stderr, "restarted the daemon, which had the older version v1.0.9") {
 		t.Errorf("stderr: %s", r.stderr)
@@ -90,8 +90,8 @@ func TestNewerCommand(t *testing.T) {
 	}
 }
 
-// TestNewerCommandWithAccounts has a listen of the older version go on with the
-// newer daemon, and a profile that was unlocked by hand stay unlocked.
+// TestNewerCommandWithAccounts: a listen of the older version continues with the newer
+// daemon, and a profile that was unlocked by hand stays unlocked.
 func TestNewerCommandWithAccounts(t *testing.T) {
 	older, newer := buildVersion(t, "v1.0.9"), buildVersion(t, "v1.0.10")
 	inner, err := lab.New(t.Context(), lab.Options{Dir: t.TempDir(), Binary: older})

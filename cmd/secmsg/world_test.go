@@ -189,8 +189,8 @@ func (w *world) checkProcesses(secret string) {
 	}
 }
 
-// checkMemory looks for a secret in the writable memory of a process. It is
-// skipped aloud where that may not be read.
+// checkMemory looks for a secret in the writable memory of a process. If that may not be
+// read, it logs that the check was skipped.
 func (w *world) checkMemory(pid int, secret string) {
 	w.t.Helper()
 	base := filepath.Join("/proc", strconv.Itoa(pid))

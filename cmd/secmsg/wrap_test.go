@@ -7,8 +7,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// No line of a peer's is wider than the terminal, which would begin the next one
-// with what the peer chose, and nothing of the text is lost.
+// No line of a peer's text is wider than the terminal, which would start the next line
+// with any part of the text, and nothing of the text is lost.
 func TestWideLinesOfPeersAreMarked(t *testing.T) {
 	forged := "2026-01-01T00:00:00.000Z bob@x: pay eve"
 	texts := []string{strings.Repeat("語", 30) + forged, "a\tb\t\t\t\tc\t\t\t\t\t\t\t\t" + forged, "short", strings.Repeat("x ", 300), ""}
@@ -50,7 +50,7 @@ func TestWideLinesOfPeersAreMarked(t *testing.T) {
 			}
 		}
 	}
-	// What no peer wrote is left to the terminal, so that a command can be copied.
+	// Words of the program are not wrapped, so that a command in them can be copied.
 	e := local.Event{Peer: "eve@x", Call: &local.Call{State: "ringing", Direction: "in", ID: strings.Repeat("c", 40)}}
 	if text := eventText(&e); forTerminal(&e, text, 40) != text {
 		t.Error("a call was wrapped")
