@@ -76,21 +76,11 @@ type callShow struct {
 
 // watch ends the call when the reader of standard output goes away.
 func (s *callShow) watch(ctx context.Context) {
-	tick := time.NewTicker(unreadEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		if unread(s.a.stdout) {
-			s.mu.Lock()
-			s.err = cmp.Or(s.err, errReaderLeft)
-			s.mu.Unlock()
-			s.unread()
-			return
-		}
+	if s.a.readerLeft(ctx) {
+		s.mu.Lock()
+		s.err = cmp.Or(s.err, errReaderLeft)
+		s.mu.Unlock()
+		s.unread()
 	}
 }
 

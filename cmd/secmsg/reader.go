@@ -13,22 +13,29 @@ func (a *app) whileRead(parent context.Context) (ctx context.Context, stop func(
 	ctx, cancel := context.WithCancelCause(parent)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		tick := time.NewTicker(unreadEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
-			if unread(a.stdout) {
-				cancel(errReaderLeft)
-				return
-			}
+		if a.readerLeft(ctx) {
+			cancel(errReaderLeft)
 		}
 	})
 	return ctx, func() {
 		cancel(nil)
 		wg.Wait()
+	}
+}
+
+// readerLeft waits until the reader of standard output has closed the pipe. It returns
+// false if ctx ends before.
+func (a *app) readerLeft(ctx context.Context) bool {
+	tick := time.NewTicker(unreadEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+		if unread(a.stdout) {
+			return true
+		}
 	}
 }

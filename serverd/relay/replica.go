@@ -62,16 +62,24 @@ func (p *replica) serve() {
 	p.sock.waitEnd()
 }
 
-// readAck handles one frame. It returns false when the connection ends.
-func (p *replica) readAck() bool {
+// read returns the next frame, and an error if it is malformed. It returns nil when the connection ends.
+func (p *replica) read() (*wire.ReplicaClient, error) {
 	buf, err := p.sock.read()
 	if err != nil {
 		p.sock.readFailed(err)
+		return nil, err
+	}
+	defer p.sock.free(buf)
+	frame := new(wire.ReplicaClient)
+	return frame, wire.Unmarshal(*buf, frame)
+}
+
+// readAck handles one frame. It returns false when the connection ends.
+func (p *replica) readAck() bool {
+	frame, err := p.read()
+	if frame == nil {
 		return false
 	}
-	var frame wire.ReplicaClient
-	err = wire.Unmarshal(*buf, &frame)
-	p.sock.free(buf)
 	ack := frame.GetAck()
 	if err != nil || ack == nil {
 		p.sock.fail("an Ack was expected")
@@ -90,14 +98,10 @@ func (p *replica) readAck() bool {
 func (p *replica) open() bool {
 	r, d := p.sock.relay, p.d
 	_ = p.sock.ws.SetReadDeadline(time.Now().Add(r.limits.Open))
-	buf, err := p.sock.read()
-	if err != nil {
-		p.sock.readFailed(err)
+	frame, err := p.read()
+	if frame == nil {
 		return false
 	}
-	var frame wire.ReplicaClient
-	err = wire.Unmarshal(*buf, &frame)
-	p.sock.free(buf)
 	open := frame.GetOpen()
 	if err != nil || open == nil || open.GetProtocol() != wire.ProtocolVersion {
 		p.sock.fail("a ReplicaOpen of protocol 1 was expected")
