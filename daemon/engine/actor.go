@@ -180,7 +180,7 @@ func (a *actor) commit() {
 // All of them may run twice; see updateParts. It returns the result of fn.
 func (a *actor) together(fn func(tx *store.Tx) error) error {
 	group := append(a.jobs.take(maxGroup), a.sends.take(maxGroup)...)
-	if fn != nil { // before the others: it goes by what was read before them
+	if fn != nil { // first, since fn relies on rows that were read before these jobs
 		group = slices.Insert(group, 0, &job{tx: fn, done: func(error) {}})
 	}
 	if len(group) == 0 {

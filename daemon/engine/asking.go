@@ -9,10 +9,10 @@ import (
 	"secmsg/rpc/backoff"
 )
 
-// asking is what the actor remembers of peers while it asks the server about them:
-// running questions and pauses after failures (peers), look-ups of device manifests
-// (claims), and the answers to devices that asked for messages again (reseals). It
-// belongs to the actor and is lost with it.
+// asking is the memory of the actor about peers while it asks the server about
+// them: running questions and pauses after failures (peers), look-ups of device
+// manifests (claims), and the answers to devices that asked for messages again
+// (reseals). It belongs to the actor and is lost with it.
 type asking struct {
 	cfg     Config
 	peers   map[store.PeerID]*peerState
@@ -24,7 +24,7 @@ func newAsking(cfg Config) *asking {
 	return &asking{cfg: cfg, peers: make(map[store.PeerID]*peerState), claims: newClaims(), reseals: newReseals()}
 }
 
-// peerState is what the actor remembers of a peer between two tries.
+// peerState is the memory of the actor about one peer between two tries.
 type peerState struct {
 	busy      bool      // a worker asks the server about it
 	notBefore time.Time // the next try after a failure

@@ -24,8 +24,8 @@ const (
 	// callSignalLife bounds how long the relay may hold a signal back: a late signal
 	// would describe an outdated state of the call.
 	callSignalLife = 30 * time.Second
-	// callTries bounds how often a signal asks the server for what is missing:
-	// the manifest, then prekeys.
+	// callTries bounds how often a signal asks the server for missing data: the
+	// manifest, then prekeys.
 	callTries = 3
 )
 
@@ -151,7 +151,7 @@ func (e *Engine) SendCall(ctx context.Context, addr identity.Address, device *ke
 	return nil, local.Errorf(local.CodeUnreachable, "no device of %s can take calls at the moment", addr)
 }
 
-// sealedCall is a signal that is sealed for devices, or what must be asked first.
+// sealedCall is a signal that is sealed for devices, or the question to ask first.
 type sealedCall struct {
 	need  *need
 	to    []key.DeviceID
@@ -159,7 +159,7 @@ type sealedCall struct {
 	steps uint64
 }
 
-// sendCall seals and sends, or returns what must be asked first.
+// sendCall seals and sends, or returns the question to ask first.
 func (e *Engine) sendCall(addr identity.Address, device *key.DeviceID, call [16]byte, plain []byte) ([]key.DeviceID, *need, error) {
 	if !e.up || !e.loaded {
 		return nil, nil, e.Away()
@@ -229,7 +229,7 @@ func callDevices(e *Engine, peer store.PeerID, to trust.Target) []sealTarget {
 	return out
 }
 
-// askNow asks the server for what a signal needs, while the caller waits.
+// askNow asks the server the question of a signal, while the caller waits.
 func (e *Engine) askNow(ctx context.Context, n need) error {
 	if n.lookUp {
 		a, err := e.link.Account(ctx, n.user)
@@ -250,7 +250,7 @@ func (e *Engine) askNow(ctx context.Context, n need) error {
 	})
 }
 
-// askError explains why the server did not give what a call needs.
+// askError explains why the server did not answer the question of a call.
 func askError(err error, user string) error {
 	switch wire.CodeOf(err) {
 	case wire.CodeNotFound:

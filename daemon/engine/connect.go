@@ -12,21 +12,22 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Stage is how far the account's connections must have come for what somebody asks.
+// Stage is how far the account's connections must have come for a request of the
+// user.
 type Stage int
 
 // The stages, in their order.
 const (
-	StageContact Stage = iota // signals and questions can leave
+	StageContact Stage = iota // signals and requests can leave
 	StageReplica              // and mail can arrive
 	StageMail                 // and all mail that waited at the server has arrived
 )
 
-// status is what Status reads without asking the actor.
+// status is the state of the connections, for readers that do not ask the actor.
 type status struct {
 	device           key.DeviceID
 	contact, replica bool
-	mail             bool // what waited when the replica connection opened has arrived
+	mail             bool // the mail that waited when the replica connection opened has arrived
 	offset           time.Duration
 	err              *local.Error
 	suspended        bool
@@ -61,10 +62,10 @@ func (c *connection) set(change func(s *status)) {
 	c.status.changed = make(chan struct{})
 }
 
-// Connect waits until the connections have come as far as stage, for as long as
-// a send waits for the server. The daemon may have been started a moment ago:
-// what is known of the server before its first answer is not "nothing". If there
-// is no connection, an attempt begins at once, and its failure ends the wait. It
+// Connect waits until the connections have come as far as stage, for as long as a
+// send waits for the server. The daemon may have been started a moment ago, and an
+// empty answer would be wrong before the server's first one. If there is no
+// connection, an attempt begins at once, and its failure ends the wait. Connect
 // fails with a *local.Error that says why the server cannot be reached.
 func (e *Engine) Connect(ctx context.Context, stage Stage) error {
 	late := time.NewTimer(e.cfg.DefaultWait)
@@ -110,15 +111,15 @@ func (e *Engine) Reached(stage Stage) bool {
 // Connected reports whether the contact connection stands.
 func (e *Engine) Connected() bool { return e.Reached(StageContact) }
 
-// Kick makes the link try to connect now. Callers need not count how often they
-// ask: the link makes at most one attempt a second of it, and puts off what comes sooner.
+// Kick makes the link try to connect now. Callers may do so as often as they like:
+// the link makes at most one such attempt a second.
 func (e *Engine) Kick() {
 	if e.link != nil {
 		e.link.Kick()
 	}
 }
 
-// Away says why there is no connection, or why it does not answer.
+// Away explains why there is no connection, or why the connection does not answer.
 func (e *Engine) Away() *local.Error {
 	s := e.conn.get()
 	if s.suspended && s.stopped != nil {
@@ -133,7 +134,7 @@ func (e *Engine) Away() *local.Error {
 	return local.Errorf(local.CodeUnreachable, "the server cannot be reached yet: still connecting for the first time")
 }
 
-// explain adds to results that wait for the server why they do.
+// explain adds to results that wait for the server the reason why they wait.
 func (e *Engine) explain(out *local.SendResults) {
 	for i := range out.Results {
 		r := &out.Results[i]
@@ -158,8 +159,8 @@ func (e *Engine) explain(out *local.SendResults) {
 // CaughtUp implements link.Handler.
 func (e *Engine) CaughtUp() { e.conn.set(func(s *status) { s.mail = true }) }
 
-// presenceKnown reports whether the server has told the presence of my contacts
-// on the present connection, or there are none; actor only.
+// presenceKnown reports whether the server has reported the presence of the
+// contacts on the present connection, or there are no contacts; actor only.
 func (e *Engine) presenceKnown() (bool, error) {
 	if !e.up || !e.loaded {
 		return false, nil
@@ -178,7 +179,7 @@ func (e *Engine) presenceKnown() (bool, error) {
 	return !any, err
 }
 
-// awaitPresence waits until the server has told the presence of my contacts.
+// awaitPresence waits until the server has reported the presence of the contacts.
 func (e *Engine) awaitPresence(ctx context.Context) error {
 	if err := e.Connect(ctx, StageContact); err != nil {
 		return err

@@ -1,10 +1,10 @@
-// Package engine delivers the messages of one account: it turns what the user
-// sends into sealed envelopes, and envelopes that arrive into history, events and
+// Package engine delivers the messages of one account: it turns the user's sends
+// into sealed envelopes, and envelopes that arrive into history, events and
 // receipts, so that the promises of delivery hold (rpc/DELIVERY.md): nothing that
 // was accepted is lost, nothing is shown twice, and every state is true.
 //
 // One actor goroutine owns an account's state in memory. Everything that must
-// survive is in the store, changed in one transaction with what it belongs to.
+// survive is in the store: rows that belong together change in one transaction.
 // There is never a network call inside a transaction: workers, which the actor
 // starts, make those calls and bring the results back to it. All methods are safe
 // for concurrent use while Run runs; Run returns after every goroutine of the

@@ -30,12 +30,12 @@ type Options struct {
 	Config  Config
 	// SafeName makes the name of a peer's file safe; nil: its last element.
 	SafeName func(name string) string
-	// OnFiles is told after a commit that there may be something to do for files:
-	// to fetch, to end, or to delete at the server. It must not wait.
+	// OnFiles is called after a commit when the file service may have something to
+	// fetch, to end, or to delete at the server. It must not block.
 	OnFiles func()
-	// OnUp is told that the server can be reached again. It must not wait.
+	// OnUp is called when the server can be reached again. It must not block.
 	OnUp func()
-	// Calls is told what comes of calls; nil: there are none.
+	// Calls receives the events of calls; nil: this engine has no calls.
 	Calls CallHandler
 }
 
@@ -67,15 +67,15 @@ type Engine struct {
 	ready     chan struct{} // closed, and made anew, when up or loaded is set
 	window    *window       // sealed envelopes without a final answer
 	asking    *asking       // questions to the server about peers
-	presence  *presence     // what the server says about contacts
-	relations relations     // what the server must learn about contacts
+	presence  *presence     // of contacts, as the server reports it
+	relations relations     // contacts and blocks that the server must learn
 	upkeep    *upkeep       // prekeys, certificate, own manifest
 	signals   *signals      // of calls
 	probes    probes        // of status --check
 	waits     waits         // callers that wait for a message
 }
 
-// errStopped is a call to an engine that does not run.
+// errStopped is the result of a call to an engine that does not run.
 var errStopped = local.Errorf(local.CodeNoDaemon, "the account is not running")
 
 // New makes an engine. Run starts it.
@@ -130,9 +130,9 @@ func (e *Engine) profileTime() time.Time { return e.store.ProfileTime() }
 // keyTime is the clock of sessions, prekeys and manifests.
 func (e *Engine) keyTime() time.Time { return e.store.KeyTime() }
 
-// Wake tells that trust, contacts or the lock changed: held messages and
-// quarantined envelopes are looked at again, relations are pushed, and what a
-// locked profile queued is moved to the outbox.
+// Wake reports a change of trust, contacts or the lock: held messages and
+// quarantined envelopes are looked at again, relations are pushed, and messages
+// that a locked profile queued move to the outbox.
 func (e *Engine) Wake() {
 	err := e.do(context.Background(), func() error {
 		e.wakeUp()
@@ -143,7 +143,7 @@ func (e *Engine) Wake() {
 	}
 }
 
-// wakeUp makes everything due that a change of trust may have released.
+// wakeUp schedules everything that a change of trust may have released.
 func (e *Engine) wakeUp() {
 	for _, t := range []task{taskLoad, taskLocked, taskRelease, taskQuarantine, taskRelations, taskReceipts, taskSubscribe, taskPump, taskAccept} {
 		e.schedule(t, 0)

@@ -29,8 +29,8 @@ func (e *Engine) StoreFence(ctx context.Context, value []byte) error {
 	return e.store.Update(ctx, func(tx *store.Tx) error { return tx.SetFence(e.account, value) })
 }
 
-// Up implements link.Handler. With the contact connection everything that is
-// not answered is sent again, in order.
+// Up implements link.Handler. On a new contact connection all envelopes without an
+// answer are sent again, in order.
 func (e *Engine) Up(role wire.Role, serverTime time.Time) {
 	e.conn.set(func(s *status) {
 		if role == wire.RoleContact {
@@ -94,10 +94,10 @@ func (e *Engine) Down(role wire.Role, cause error) {
 	}
 }
 
-// Fatal implements link.Handler: the server says that this copy of the device is
-// old or revoked. What an old one had sealed must never leave; the messages are
-// queued again for the device that takes its place. One that the server calls
-// revoked keeps everything, since the server may be wrong.
+// Fatal implements link.Handler: the server calls this copy of the device old or
+// revoked. Envelopes that an old copy sealed must never leave, so their messages
+// are queued again for the device that replaces it. A revoked copy keeps
+// everything, since the server may be wrong.
 func (e *Engine) Fatal(reason wire.Reason) {
 	err := e.do(context.Background(), func() error {
 		e.up = false
@@ -115,8 +115,8 @@ func (e *Engine) Fatal(reason wire.Reason) {
 	}
 }
 
-// dropSealed drops the pending envelopes and queues their messages again, and says
-// what happened.
+// dropSealed drops the pending envelopes, queues their messages again, and tells
+// the user.
 func (e *Engine) dropSealed(tx *store.Tx) error {
 	if err := tx.Unseal(e.account); err != nil {
 		return err
@@ -124,22 +124,24 @@ func (e *Engine) dropSealed(tx *store.Tx) error {
 	return e.history.System(tx, "", local.System{Text: "the server refuses this copy of the device; its encrypted messages were discarded, but history and outbox are kept"})
 }
 
-// load reads what is pending after a start. Flights are kept without their
-// ciphertexts, which come from the store when they are sent.
+// load reads the pending envelopes after a start. Their ciphertexts stay in the
+// store until they are sent.
 func (e *Engine) load() error {
 	if e.loaded {
 		return nil
 	}
-	var flights []*flight
-	err := e.update(func(tx *store.Tx) (err error) {
-		flights = nil
-		if e.selfPeer, err = tx.Peer(e.account, e.self.String()); err != nil {
-			return err
+	type pending struct {
+		self    store.PeerID
+		flights []*flight
+	}
+	p, err := inTx(e, func(tx *store.Tx) (p pending, err error) {
+		if p.self, err = tx.Peer(e.account, e.self.String()); err != nil {
+			return p, err
 		}
 		for after := int64(0); ; {
 			list, err := tx.PendingEnvelopes(e.account, after, perTx)
 			if err != nil || len(list) == 0 {
-				return err
+				return p, err
 			}
 			for i := range list {
 				after = list[i].Ord
@@ -149,11 +151,11 @@ func (e *Engine) load() error {
 					continue
 				}
 				if err != nil {
-					return err
+					return p, err
 				}
 				f := newFlight(&list[i], addr.User)
 				f.ciphertext = nil
-				flights = append(flights, f)
+				p.flights = append(p.flights, f)
 			}
 		}
 	})
@@ -164,13 +166,14 @@ func (e *Engine) load() error {
 	if err != nil {
 		return err
 	}
+	e.selfPeer = p.self
 	if err := e.update(e.history.EndOpenCalls); err != nil {
 		if store.Failed(err) {
 			return err
 		}
 		e.logger.Error("end the calls of before", "error", err)
 	}
-	e.window.addAll(flights)
+	e.window.addAll(p.flights)
 	e.loaded = true
 	e.announceReady()
 	for _, t := range order() {

@@ -18,14 +18,14 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// ask starts the worker that gets what a peer's messages need.
+// ask starts the worker that puts a question about a peer to the server.
 func (e *Engine) ask(n need) {
 	p := e.asking.peer(n.peer)
 	if p.busy {
 		return
 	}
 	if d := time.Until(p.notBefore); d > 0 {
-		e.schedule(taskPump, d) // another's message needs it: a copy for an own device
+		e.schedule(taskPump, d) // a message to another peer needs it for a copy to an own device
 		return
 	}
 	p.busy = true
@@ -36,8 +36,8 @@ func (e *Engine) ask(n need) {
 	}
 }
 
-// lookUp gets the account of a peer that was never seen, or that has lost a
-// device: its newest manifest, and its chain, by which a changed key shows.
+// lookUp gets the account of a peer that was never seen, or that has lost a device:
+// its newest manifest, and its chain, which reveals a changed key.
 func (e *Engine) lookUp(n need) {
 	var a wire.Account
 	var err error
@@ -52,8 +52,8 @@ func (e *Engine) lookUp(n need) {
 	})
 }
 
-// fetchBundles gets prekeys and starts the sessions that are missing. then, if
-// it is not nil, runs in the transaction after the sessions are started.
+// fetchBundles gets prekeys and starts the missing sessions. then, unless it is
+// nil, runs in the transaction after the sessions are started.
 func (e *Engine) fetchBundles(n need, then func(tx *store.Tx, started []key.DeviceID) error) {
 	var b wire.Bundles
 	var err error
@@ -70,7 +70,7 @@ func (e *Engine) fetchBundles(n need, then func(tx *store.Tx, started []key.Devi
 	})
 }
 
-// asked ends a worker's question about a peer.
+// asked ends a question about a peer.
 func (e *Engine) asked(n need, err error) {
 	p := e.asking.peer(n.peer)
 	p.busy = false
@@ -98,7 +98,7 @@ func (e *Engine) asked(n need, err error) {
 	}
 }
 
-// failAll fails what waits for a peer that cannot be reached at all.
+// failAll fails the messages to a peer that cannot be reached at all.
 func (e *Engine) failAll(peer store.PeerID, reason string) error {
 	return e.update(func(tx *store.Tx) error {
 		rows, err := tx.OutgoingOf(e.account, peer, store.PhaseQueued)
@@ -117,7 +117,7 @@ func (e *Engine) failAll(peer store.PeerID, reason string) error {
 	})
 }
 
-// learn admits what the server answered about an account.
+// learn admits the server's answer about an account.
 func (e *Engine) learn(user string, chain, manifests [][]byte) error {
 	addr := identity.Address{User: user, Domain: e.self.Domain}
 	if err := addr.Validate(); err != nil {
@@ -129,27 +129,25 @@ func (e *Engine) learn(user string, chain, manifests [][]byte) error {
 	return nil
 }
 
-// admit passes a server's answer about an account to trust, reports what has
-// changed, and requeues messages for newly learned devices. A changed key is
-// recorded and holds messages back; it is no error here. Actor only.
+// admit passes a server's answer about an account to trust, reports the changes,
+// and requeues messages for newly learned devices. A changed key is recorded and
+// holds messages back; it is no error here. Actor only.
 func (e *Engine) admit(addr identity.Address, chain, manifests [][]byte) error {
-	var refused error
-	err := e.update(func(tx *store.Tx) error {
-		refused = nil
-		a, err := e.trust.Admit(tx, e.account, addr, chain, manifests, e.now())
-		if err != nil && store.Failed(err) {
-			return err
+	refused, err := inTx(e, func(tx *store.Tx) (refused, err error) {
+		a, refused := e.trust.Admit(tx, e.account, addr, chain, manifests, e.now())
+		if refused != nil && store.Failed(refused) {
+			return nil, refused
 		}
-		refused = err // what trust recorded with it is kept
+		// The changes that trust recorded are kept, also those of a refused answer.
 		for _, change := range a.Changes {
 			if err := e.NotifyIdentity(tx, addr, change); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if refused != nil || addr == e.self {
-			return nil
+			return refused, nil
 		}
-		return e.requeue(tx, a.Peer, a.Devices)
+		return nil, e.requeue(tx, a.Peer, a.Devices)
 	})
 	e.asking.claims.forget()
 	if err == nil && !errors.Is(refused, trust.ErrChanged) { // the pump holds its messages
@@ -185,8 +183,9 @@ func (e *Engine) NotifyIdentity(tx *store.Tx, peer identity.Address, change loca
 	return e.history.Identity(tx, peer.String(), trust.TrustState(c), change)
 }
 
-// devicesChanged asks for what did not open, and queues what was not delivered,
-// anew: at the devices that a peer has now.
+// devicesChanged adapts to the devices that a peer has now: messages that did not
+// open are requested again, and undelivered messages are queued for the new
+// devices.
 func (e *Engine) devicesChanged(tx *store.Tx, peer store.PeerID) error {
 	to, err := e.trust.CheckSend(tx, e.account, peer, false, e.now())
 	if err != nil {
@@ -212,8 +211,8 @@ func (e *Engine) devicesChanged(tx *store.Tx, peer store.PeerID) error {
 	return e.requeue(tx, peer, to.Devices)
 }
 
-// requeue queues again the messages to a peer that are not delivered and that
-// one of its devices lacks.
+// requeue queues undelivered messages to a peer again that one of its devices
+// lacks.
 func (e *Engine) requeue(tx *store.Tx, peer store.PeerID, devices []identity.Device) error {
 	rows, err := tx.OutgoingOf(e.account, peer, store.PhaseSealed, store.PhaseAccepted)
 	if err != nil {
@@ -240,20 +239,20 @@ func (e *Engine) requeue(tx *store.Tx, peer store.PeerID, devices []identity.Dev
 	return nil
 }
 
-// startSessions starts sessions from bundles, each undone alone if it is bad.
-// Devices that the server left out have no keys for now.
+// startSessions starts sessions from bundles. A bad one is undone alone. Devices
+// that the server left out have no keys for now.
 func (e *Engine) startSessions(n need, b wire.Bundles, then func(tx *store.Tx, started []key.DeviceID) error) error {
-	var started, bad []key.DeviceID
-	var held bool
-	err := e.update(func(tx *store.Tx) error {
-		started, bad, held = nil, nil, false
+	type outcome struct {
+		started, bad []key.DeviceID
+		held         bool // the pump holds or fails the messages
+	}
+	x, err := inTx(e, func(tx *store.Tx) (x outcome, err error) {
 		to, err := e.trust.CheckSend(tx, e.account, n.peer, false, e.now())
 		if errors.Is(err, trust.ErrChanged) || errors.Is(err, trust.ErrBlocked) || errors.Is(err, trust.ErrUnverified) {
-			held = true // the pump holds or fails the messages
-			return nil
+			return outcome{held: true}, nil
 		}
 		if err != nil {
-			return err
+			return x, err
 		}
 		for _, d := range to.Devices {
 			i := slices.IndexFunc(b.Devices, func(x wire.DeviceBundle) bool { return x.Device == d.ID.String() })
@@ -263,32 +262,32 @@ func (e *Engine) startSessions(n need, b wire.Bundles, then func(tx *store.Tx, s
 			t := keyring.Target{Account: e.account, Peer: n.peer, Address: to.Address, Device: d}
 			err := tx.Sub(func() error { return e.keys.Start(tx, t, bundleOf(b.Devices[i]), e.keyTime()) })
 			if err != nil && store.Failed(err) {
-				return err
+				return x, err
 			}
 			if err != nil {
 				e.logger.Warn("start session", "device", d.ID.String(), "error", err)
-				bad = append(bad, d.ID)
+				x.bad = append(x.bad, d.ID)
 				continue
 			}
-			started = append(started, d.ID)
+			x.started = append(x.started, d.ID)
 		}
 		if then != nil {
-			return then(tx, started)
+			return x, then(tx, x.started)
 		}
-		return nil
+		return x, nil
 	})
 	if err != nil {
 		return err
 	}
-	if held { // nothing was tried, so nothing is known of the devices
+	if x.held { // nothing was tried, so nothing was learned about the devices
 		return nil
 	}
 	p := e.asking.peer(n.peer)
 	for _, id := range n.bundles {
-		if slices.Contains(started, id) {
+		if slices.Contains(x.started, id) {
 			delete(p.noKeys, id)
 		} else {
-			e.asking.absent(p, id, slices.Contains(bad, id), time.Now())
+			e.asking.absent(p, id, slices.Contains(x.bad, id), time.Now())
 		}
 	}
 	return nil

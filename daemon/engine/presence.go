@@ -14,8 +14,8 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// presence is what the server says about contacts, and which contacts it was asked
-// about. It belongs to the actor.
+// presence is the state of contacts as the server reports it, and the subscription
+// to those reports. It belongs to the actor.
 type presence struct {
 	states    map[string]local.Presence // by user; of this run
 	told      uint64                    // the epoch in which the server told it last

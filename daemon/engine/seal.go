@@ -123,7 +123,7 @@ func (b *sealing) hasSession(peer store.PeerID, device key.DeviceID) (bool, erro
 }
 
 // row seals one message for every device that has no envelope of it yet. Or it
-// returns what must be asked first, or settles a message that cannot leave.
+// returns the question to ask first, or settles a message that cannot leave.
 func (b *sealing) row(o store.Outgoing) (*need, []*flight, error) {
 	e, tx := b.e, b.tx
 	if o.Damaged != nil {

@@ -32,22 +32,22 @@ const (
 	maxRecipients = 256
 	// maxKey bounds an idempotency key in bytes.
 	maxKey = 256
-	// maxExpires bounds --expires, in seconds: what is longer ends with retention.
+	// maxExpires bounds --expires, in seconds. Retention ends a longer time.
 	maxExpires = 366 * 24 * 3600
 )
 
-// Send is Submit and the wait in one.
+// Send is Submit with its wait.
 func (e *Engine) Send(ctx context.Context, p local.SendParams) (local.SendResults, error) {
 	return e.Submit(ctx, p)()
 }
 
-// Submit hands a message over to be queued to each peer. Messages are queued in
-// the order in which Submit is called; those that come close together share
-// the wait for the disk. The function that it returns must be called: when it
-// returns, plaintext, id and recipient of each message are durable, and it has
-// waited as p.Wait says (cmd/secmsg/COMMANDS.md). Errors of single recipients stand in their
-// results; an error of its own means that nothing was queued. When ctx ends
-// before the message was queued, it is not.
+// Submit queues a message to each peer. Messages are queued in the order in which
+// Submit is called; those that come close together share the wait for the disk. The
+// function that it returns must be called. When that function returns, plaintext,
+// id and recipient of each message are durable, and it has waited as p.Wait says
+// (cmd/secmsg/COMMANDS.md). Errors of single recipients are in their results; an
+// error of its own means that nothing was queued. If ctx ends before the message
+// was queued, it is not.
 func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.SendResults, error) {
 	replyTo, err := checkParams(p)
 	if err != nil {
@@ -89,7 +89,7 @@ func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.S
 		}
 		if p.Wait == waitQueued && q.results != nil {
 			if !e.Connected() {
-				e.Kick() // its sender does not wait, but wants it sent
+				e.Kick() // the caller does not wait, but the message should leave
 			}
 			return local.SendResults{Results: q.results}, nil
 		}
@@ -106,14 +106,14 @@ func (e *Engine) Submit(ctx context.Context, p local.SendParams) func() (local.S
 	}
 }
 
-// queued is what a send has put into the outbox, or what an idempotency key
-// stands for; then there are no results.
+// queued is the outcome of queueing a send: the new messages, or those that an
+// idempotency key stands for; the latter have no results.
 type queued struct {
 	ids     []store.MessageID
 	results []local.SendResult
 }
 
-// checkParams holds what can be checked without the store.
+// checkParams checks the parameters as far as that needs no store.
 func checkParams(p local.SendParams) (replyTo []byte, err error) {
 	switch {
 	case len(p.Peers) == 0:
@@ -149,9 +149,9 @@ func checkParams(p local.SendParams) (replyTo []byte, err error) {
 	return id[:], nil
 }
 
-// queue is the first transaction: for each recipient a message row, an outbox
-// row and the event of the own outgoing message, or, with an idempotency key
-// that is known, nothing but its ids.
+// queue is the first transaction of a message: for each recipient a message row, an
+// outbox row and the event of the own message. With a known idempotency key it only
+// returns the ids.
 func (e *Engine) queue(tx *store.Tx, p local.SendParams, replyTo []byte, sent time.Time) (queued, error) {
 	var q queued
 	peers, err := e.recipients(tx, p)
@@ -168,7 +168,7 @@ func (e *Engine) queue(tx *store.Tx, p local.SendParams, replyTo []byte, sent ti
 			return queued{ids: ids}, err
 		}
 	}
-	if !strings.HasPrefix(p.IdempotencyKey, retryKey) { // what is sent again may outlive the message that it answers
+	if !strings.HasPrefix(p.IdempotencyKey, retryKey) { // a message that is sent again may outlive the one that it answers
 		if err := e.checkReply(tx, replyTo); err != nil {
 			return q, err
 		}
@@ -193,8 +193,8 @@ func (e *Engine) queue(tx *store.Tx, p local.SendParams, replyTo []byte, sent ti
 	return q, err
 }
 
-// checkReply refuses an answer to a message that this account does not have: the
-// recipient could not tell what it answers. A send that waited for a locked
+// checkReply refuses a reply to a message that this account does not have: the
+// recipient could not tell which one is meant. A send that waited for a locked
 // profile is not checked, since by then nobody is there to correct the id.
 func (e *Engine) checkReply(tx *store.Tx, replyTo []byte) error {
 	if len(replyTo) == 0 {
@@ -214,8 +214,8 @@ type recipient struct {
 	addr identity.Address
 }
 
-// recipients resolves the peers, each once, and checks what must hold before
-// anything is queued.
+// recipients resolves the peers, each once, and checks the conditions of queueing a
+// message to them.
 func (e *Engine) recipients(tx *store.Tx, p local.SendParams) ([]recipient, error) {
 	var out []recipient
 	for _, name := range p.Peers {
@@ -241,7 +241,8 @@ func (e *Engine) recipients(tx *store.Tx, p local.SendParams) ([]recipient, erro
 	return out, nil
 }
 
-// checkRecipient refuses whom I blocked, and, if it is required, who is not verified.
+// checkRecipient refuses a blocked peer, and, if verification is required, an
+// unverified one.
 func (e *Engine) checkRecipient(tx *store.Tx, peer store.PeerID, addr identity.Address, verified bool) error {
 	if addr == e.self {
 		return nil
@@ -266,9 +267,8 @@ func (e *Engine) checkRecipient(tx *store.Tx, peer store.PeerID, addr identity.A
 	return err
 }
 
-// queueOne queues the message to one recipient. To oneself it is a note: kept,
-// delivered at once, and copied to the other own devices. It returns the state
-// that the message has.
+// queueOne queues the message to one recipient and returns its state. A message to
+// oneself is a note: kept, delivered at once, and copied to the other own devices.
 func (e *Engine) queueOne(tx *store.Tx, id store.MessageID, p local.SendParams, to recipient, replyTo []byte, sent time.Time) (state string, err error) {
 	text := &e2e.Text{Text: p.Text, ReplyTo: replyTo}
 	state = local.StateQueued
@@ -300,7 +300,7 @@ func (e *Engine) queueOne(tx *store.Tx, id store.MessageID, p local.SendParams, 
 	}, c)
 }
 
-// contactAdded makes due what a new contact may release.
+// contactAdded schedules everything that a new contact may release.
 func (e *Engine) contactAdded() {
 	e.schedule(taskRelations, 0)
 	e.schedule(taskReceipts, 0)
@@ -345,7 +345,7 @@ func (e *Engine) enqueue(tx *store.Tx, o *store.Outgoing, c *e2e.Content) error 
 	return nil
 }
 
-// control adds a control content to the outbox, for one device or for all of a peer.
+// control adds control content to the outbox, for one device of a peer or for all.
 func (e *Engine) control(tx *store.Tx, peer store.PeerID, device []byte, c *e2e.Content) error {
 	id, err := history.NewID()
 	if err != nil {
@@ -378,8 +378,8 @@ func (e *Engine) known(tx *store.Tx, key string, digest []byte) ([]store.Message
 	return splitIDs(i.IDs), nil
 }
 
-// idempotentContent encodes what a key stands for: recipients, text and reply,
-// each with its length.
+// idempotentContent encodes the content that an idempotency key stands for:
+// recipients, text and reply, each with its length.
 func idempotentContent(p local.SendParams, peers []recipient) []byte {
 	var b []byte
 	add := func(s string) {

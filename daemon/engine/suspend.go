@@ -13,8 +13,8 @@ import (
 //
 //	Run ---> connecting ---Suspend---> suspended ---Resume---> connecting
 //
-// A suspended engine still queues messages, shows history and expires what is
-// due. It seals and sends nothing, since there is no connection.
+// A suspended engine still queues messages, shows history and expires messages. It
+// seals and sends nothing, since there is no connection.
 
 // beginTerm starts a term with its sender; actor only.
 func (e *Engine) beginTerm() {
@@ -32,8 +32,8 @@ func (e *Engine) Suspend(ctx context.Context, reason *local.Error) error {
 	})
 }
 
-// Resume makes the engine that of a device, which may be the one it had. It
-// loads from the store what is to be sent. The link must start after it.
+// Resume makes the engine that of a device, which may be the one it had. It loads
+// the pending envelopes from the store. The link must start after it.
 func (e *Engine) Resume(ctx context.Context, device key.DeviceID) error {
 	return e.nextTerm(ctx, func() {
 		e.device = device

@@ -4,20 +4,20 @@ import (
 	"time"
 )
 
-// task names something that the actor does at a time.
+// task names a piece of work that the actor does at a time.
 type task string
 
 const (
-	taskLoad       task = "load"       // read what is pending from the store
-	taskLocked     task = "locked"     // move what a locked profile queued
+	taskLoad       task = "load"       // read the pending envelopes from the store
+	taskLocked     task = "locked"     // move the sends of a locked profile to the outbox
 	taskRelease    task = "release"    // look at held messages again
 	taskQuarantine task = "quarantine" // look at quarantined envelopes again
-	taskPump       task = "pump"       // look for what is queued, seal and send
-	taskTransmit   task = "transmit"   // send what is sealed; look only if the last look left something
+	taskPump       task = "pump"       // read the outbox, seal and send
+	taskTransmit   task = "transmit"   // send sealed envelopes; read the outbox only if the last look left something there
 	taskReceipts   task = "receipts"   // queue receipts that are due
-	taskAskAgain   task = "ask again"  // ask again for what did not open
-	taskReseal     task = "reseal"     // seal again what devices asked for
-	taskGaps       task = "gaps"       // tell of missing counters
+	taskAskAgain   task = "ask again"  // ask again for messages that did not open
+	taskReseal     task = "reseal"     // seal again for devices that asked
+	taskGaps       task = "gaps"       // report missing counters
 	taskRelations  task = "relations"  // push contact relations
 	taskSubscribe  task = "subscribe"  // presence
 	taskUpkeep     task = "upkeep"     // prekeys, certificate, own manifest
@@ -35,8 +35,8 @@ const idleWait = time.Hour
 // for example.
 const failWait = 5 * time.Second
 
-// order is the order of tasks that are due at the same time: what is read and
-// released comes before what sends it.
+// order is the order of tasks that are due at the same time: tasks that read or
+// release messages come before those that send them.
 func order() []task {
 	return []task{taskLoad, taskLocked, taskRelease, taskQuarantine, taskGaps, taskExpire, taskReceipts, taskAskAgain, taskReseal,
 		taskPump, taskTransmit, taskRelations, taskSubscribe, taskUpkeep, taskClaims, taskSweep, taskFiles, taskAccept}

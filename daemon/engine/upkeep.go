@@ -14,7 +14,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// upkeep is the state of the daily look at what the server has of this device. It
+// upkeep is the state of the daily look at the server's record of this device. It
 // belongs to the actor, except for stocked.
 type upkeep struct {
 	busy  bool
@@ -55,7 +55,7 @@ func (u *upkeep) stock() { u.once.Do(func() { close(u.stocked) }) }
 // Stocked is closed once the server has prekeys of this device, in this run.
 func (e *Engine) Stocked() <-chan struct{} { return e.upkeep.stocked }
 
-// runUpkeep looks, after each connect and once a day, at what the server has of
+// runUpkeep looks, after each connect and once a day, at the server's record of
 // this device. Prekeys are replaced and filled up, the certificate is renewed after
 // two thirds of its life, and the own manifest is signed anew after a month. The
 // own account is compared with the local record, which reveals devices that nobody
@@ -80,8 +80,8 @@ func (e *Engine) runUpkeep() error {
 	return nil
 }
 
-// keepUp does what the server's answers call for. A step that fails does not stop
-// the next; the last failure is returned. An answer that is refused is an event.
+// keepUp acts on the server's answers. A step that fails does not stop the next;
+// the last failure is returned. An answer that is refused is an event.
 func (e *Engine) keepUp(own wire.Account, count wire.PrekeyCount) (failed error) {
 	for _, step := range []func() error{
 		func() error { return e.learn(e.self.User, own.Chain, [][]byte{own.Manifest}) },
@@ -107,24 +107,26 @@ func (e *Engine) upkept(err error) {
 // fillUp uploads the prekeys that the server lacks. The private halves are
 // committed before anything leaves.
 func (e *Engine) fillUp(count wire.PrekeyCount) error {
-	var up *keyring.Upload
-	var renew bool
-	err := e.update(func(tx *store.Tx) (err error) {
-		if renew, err = e.renewalDue(tx); err != nil {
-			return err
+	type due struct {
+		upload *keyring.Upload
+		renew  bool
+	}
+	d, err := inTx(e, func(tx *store.Tx) (d due, err error) {
+		if d.renew, err = e.renewalDue(tx); err != nil {
+			return d, err
 		}
-		up, err = e.keys.PrekeyUpload(tx, e.account, stockOf(count), e.keyTime())
-		return err
+		d.upload, err = e.keys.PrekeyUpload(tx, e.account, stockOf(count), e.keyTime())
+		return d, err
 	})
 	if err != nil {
 		return fmt.Errorf("prekeys: %w", err)
 	}
-	if up != nil {
-		e.uploadPrekeys(up)
+	if d.upload != nil {
+		e.uploadPrekeys(d.upload)
 	} else {
 		e.upkeep.stock()
 	}
-	if renew {
+	if d.renew {
 		e.renew()
 	}
 	return nil

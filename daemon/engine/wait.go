@@ -10,15 +10,15 @@ import (
 	"secmsg/rpc/local"
 )
 
-// wait watches one message for its sender.
+// wait is a caller's wait for one message.
 type wait struct {
 	id      store.MessageID
 	changes chan history.Change
-	last    *history.Change // that await saw
+	last    *history.Change // the last that await saw
 }
 
-// maxChanges is more than the states a message can pass through between two
-// looks; further ones are dropped, since the store has the last word.
+// maxChanges is more than the states that a message can pass through between two
+// looks. Further changes are dropped, since the store has the last word.
 const maxChanges = 16
 
 // waits are the callers that wait for changes of messages. They belong to the actor.
@@ -67,12 +67,12 @@ func (e *Engine) unwatch(list []*wait) {
 	}
 }
 
-// await waits until every message has reached what p.Wait demands or is stuck.
-// It reports whether the time ran out first. fresh is what messages were when
+// await waits until every message has reached the state that p.Wait demands or is
+// stuck. It reports whether the time ran out first. fresh are the messages when
 // their waits began, nil if that is not known.
 func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait, fresh []local.SendResult) (timedOut bool) {
 	if !e.Connected() {
-		e.Kick() // somebody waits
+		e.Kick() // somebody is waiting
 	}
 	if p.Wait == waitQueued {
 		return false
@@ -116,8 +116,8 @@ func (e *Engine) await(ctx context.Context, p local.SendParams, waits []*wait, f
 	return false
 }
 
-// seen returns the results of messages that their waits saw through to the end,
-// nil if the store must be asked for one.
+// seen returns the results of messages whose waits saw them to the end, nil if the
+// store must be asked about one.
 func seen(waits []*wait, fresh []local.SendResult) []local.SendResult {
 	out := slices.Clone(fresh)
 	for i := range out {
