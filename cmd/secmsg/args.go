@@ -61,15 +61,22 @@ func sinceArg(s string, now time.Time) (string, error) {
 	return s, nil
 }
 
-// filled refuses flags that were given with an empty value: an unset variable in
-// a script must not act as if the flag were absent.
-func filled(c *cobra.Command, names ...string) error {
-	for _, name := range names {
-		if f := c.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
-			return usagef("--%s is empty", name)
+// mayBeEmpty names the flag for which an empty value has a meaning of its own: none.
+const mayBeEmpty = "listen"
+
+// filled refuses flags of a command that were given with an empty value: an unset
+// variable in a script must not act as if the flag were absent. It would drop a
+// demand (--require), a protection (--passphrase-file) or a filter (--peer). Global
+// flags are like their environment variables, for which empty means not set.
+func filled(c *cobra.Command) error {
+	var err error
+	c.Flags().Visit(func(f *pflag.Flag) {
+		global := c.Root().PersistentFlags().Lookup(f.Name) != nil
+		if err == nil && f.Value.Type() == "string" && f.Value.String() == "" && !global && f.Name != mayBeEmpty {
+			err = usagef("--%s is empty", f.Name)
 		}
-	}
-	return nil
+	})
+	return err
 }
 
 // positive checks a duration flag that was given.

@@ -50,9 +50,6 @@ func newCallListCommand(a *app) *cobra.Command {
 		Example: "  secmsg call list --peer bob\n  secmsg call list -o json | jq -r 'select(.call.missed).peer'",
 		Args:    argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := filled(cmd, "peer"); err != nil {
-				return err
-			}
 			if p.Limit < 1 {
 				return usagef("-n must be at least 1")
 			}

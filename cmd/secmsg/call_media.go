@@ -85,7 +85,7 @@ func (a *app) openMedia(ctx context.Context, cmd *cobra.Command, o mediaOptions)
 			m.close()
 		}
 	}()
-	if err := filled(cmd, "audio-in", "video-in", "audio-out", "video-out", "audio-format", "video-format", "video-size"); err != nil {
+	if err := filled(cmd); err != nil {
 		return m, err
 	}
 	for _, err := range []error{

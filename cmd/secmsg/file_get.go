@@ -56,9 +56,6 @@ func newFileGetCommand(a *app) *cobra.Command {
 		Args: argsBetween(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.hasTimeout = cmd.Flags().Changed("timeout")
-			if cmd.Flags().Changed("path") && o.out == "" {
-				return usagef("-O is empty")
-			}
 			return runFileGet(cmd.Context(), a, o, args[0])
 		},
 	}

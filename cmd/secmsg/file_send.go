@@ -62,9 +62,6 @@ func newFileSendCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.hasTimeout = cmd.Flags().Changed("timeout")
 			o.hasExpires = cmd.Flags().Changed("expires")
-			if err := filled(cmd, "exec"); err != nil {
-				return err
-			}
 			switch {
 			case o.exec == "" && len(args) < 2:
 				return usagef("file send: PATH is missing").WithHint("name a file, - for standard input, or --exec CMD")
@@ -74,9 +71,6 @@ func newFileSendCommand(a *app) *cobra.Command {
 				return usagef("--exec cannot be combined with --idempotency-key: the content is known only when CMD has ended")
 			case o.exec != "" && o.name == "":
 				return usagef("--exec needs --name")
-			}
-			if cmd.Flags().Changed("name") && o.name == "" {
-				return usagef("--name is empty")
 			}
 			return runFileSend(cmd.Context(), a, o, args)
 		},

@@ -63,9 +63,6 @@ func newListenCommand(a *app) *cobra.Command {
 			"  secmsg listen --from alice --count 1 --timeout 10m -o json",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := filled(cmd, "consumer", "since", "exec", "ack"); err != nil {
-				return err
-			}
 			o.hasCount = cmd.Flags().Changed("count")
 			o.hasTimeout = cmd.Flags().Changed("timeout")
 			o.hasRetry = cmd.Flags().Changed("retry")

@@ -156,6 +156,9 @@ func argName(use string, n int) string {
 // resolveFlags fills in global flags from the environment. Settings from the
 // configuration file follow when it is loaded.
 func (a *app) resolveFlags(cmd *cobra.Command) error {
+	if err := filled(cmd); err != nil {
+		return err
+	}
 	changed := cmd.Flags().Changed
 	fromEnv := func(flag, name string, v *string) {
 		if s := os.Getenv(name); !changed(flag) && s != "" {

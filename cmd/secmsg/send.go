@@ -59,9 +59,6 @@ func newSendCommand(a *app) *cobra.Command {
 			"  secmsg send alice \"both plans\" -f north.pdf -f south.pdf",
 		Args: argsBetween(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := filled(cmd, "wait", "idempotency-key", "reply-to", "require"); err != nil {
-				return err
-			}
 			o.hasMessage = cmd.Flags().Changed("message")
 			o.hasTimeout = cmd.Flags().Changed("timeout")
 			o.hasExpires = cmd.Flags().Changed("expires")
