@@ -136,7 +136,7 @@ func (r *sweepRig) until(f func() bool) {
 	defer tick.Stop()
 	for deadline := time.Now().Add(10 * time.Second); !f(); <-tick.C {
 		if time.Now().After(deadline) {
-			r.t.Fatal("it does not come true")
+			r.t.Fatal("the condition was not met in time")
 		}
 	}
 }
@@ -203,15 +203,15 @@ func TestSweepOrphans(t *testing.T) {
 	r.must(r.sweepOrphans(t.Context()))
 	for id := range made {
 		if !r.has(id) {
-			t.Fatal("an upload that had just begun was taken for nobody's")
+			t.Fatal("a new upload was deleted as unreferenced")
 		}
 	}
 	if !r.has(open) || !r.has(whole) || !r.has(dead) {
-		t.Error("bytes of a row were taken for nobody's")
+		t.Error("bytes that a row refers to were deleted as unreferenced")
 	}
 	for _, id := range orphans {
 		if r.has(id) {
-			t.Fatal("bytes without a row are left")
+			t.Fatal("bytes without a row were kept")
 		}
 	}
 }

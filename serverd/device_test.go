@@ -69,7 +69,7 @@ func TestDeviceListOfAConnectedDevice(t *testing.T) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("a device that has gone is connected for ever")
+			t.Fatal("a vanished device still counts as connected")
 		}
 	}
 }

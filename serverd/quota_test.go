@@ -19,7 +19,7 @@ func TestQuota(t *testing.T) {
 		return s.call(c, "POST", "/v1/blobs", token, wire.CreateBlob{Readers: []string{}, Size: size}, nil)
 	}
 	if create(60) != http.StatusOK || create(60) != http.StatusTooManyRequests {
-		t.Fatal("the configuration's quota does not hold")
+		t.Fatal("the configured quota is not enforced")
 	}
 	a := s.admin()
 	q, err := a.Quota(t.Context(), "alice")

@@ -385,7 +385,7 @@ func TestConnectionBounds(t *testing.T) {
 	}
 	for _, c := range kept {
 		if status := s.call(c, "GET", "/healthz", "", nil, nil); status != 200 {
-			t.Error("a connection with a token was cut")
+			t.Error("a connection with a token was closed")
 		}
 	}
 }

@@ -63,7 +63,7 @@ func TestTurnServed(t *testing.T) {
 	}
 	for _, u := range got.URLs {
 		if !strings.Contains(u, ":127.0.0.1:") {
-			t.Errorf("%s in a realm of this machine", u)
+			t.Errorf("%s in a realm on this machine", u)
 		}
 	}
 	relay, err := relayWith(t, got)

@@ -37,7 +37,7 @@ func TestAddress(t *testing.T) {
 		t.Errorf("JSON %s", data)
 	}
 	if json.Unmarshal([]byte(`{"A":"Alice@b"}`), &back) == nil {
-		t.Error("JSON took an address that is not valid")
+		t.Error("JSON accepted an invalid address")
 	}
 }
 
@@ -159,7 +159,7 @@ func FuzzInvite(f *testing.F) {
 			return
 		}
 		if out, err := in.URI(); err != nil || out != s {
-			t.Errorf("%q comes back as %q: %v", s, out, err)
+			t.Errorf("%q is encoded again as %q: %v", s, out, err)
 		}
 	})
 }

@@ -39,7 +39,7 @@ func TestManifest(t *testing.T) {
 		}
 		slices.Reverse(m.Devices)
 		if again := must[[]byte](t)(m.Sign(priv)); !bytes.Equal(again, signed) {
-			t.Error("the order of devices matters")
+			t.Error("the order of the devices changes the manifest")
 		}
 		if d, ok := got.Device(m.Devices[0].ID); !ok || d != m.Devices[0] {
 			t.Error("a device is not found")
@@ -238,7 +238,7 @@ func FuzzParseManifest(f *testing.F) {
 		}
 		again, err := u.m.Sign(priv)
 		if err != nil || !bytes.Equal(again[:len(again)-key.SignatureSize], b[:len(b)-key.SignatureSize]) {
-			t.Errorf("%x comes back as %x: %v", b, again, err)
+			t.Errorf("%x is encoded again as %x: %v", b, again, err)
 		}
 		if err := CheckSuccessor(b, b); err != nil {
 			t.Error(err)
@@ -263,7 +263,7 @@ func TestDeviceIDNeverChangesItsKeys(t *testing.T) {
 	signed := must[[]byte](t)(m.Sign(priv))
 	got := must[Manifest](t)(VerifyManifest(signed, m.Address, priv.Public()))
 	if _, ok := got.Device(was.ID); ok || got.Devices[0].ID == was.ID {
-		t.Error("another exchange key has the known id")
+		t.Error("a device with another exchange key has the same id")
 	}
 	// A signature of one device does not verify for another, although they share a key.
 	dev := key.GenerateSigning()

@@ -164,7 +164,7 @@ func FuzzParsePrekey(f *testing.F) {
 			return
 		}
 		if again, err := p.Marshal(); err != nil || !bytes.Equal(again, b) {
-			t.Errorf("%x comes back as %x: %v", b, again, err)
+			t.Errorf("%x is encoded again as %x: %v", b, again, err)
 		}
 		_ = p.Verify(dev.Public(), devID, alice, now)
 	})

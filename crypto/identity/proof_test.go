@@ -131,7 +131,7 @@ func TestLabelsAreThoseOfTheSpecification(t *testing.T) {
 	inSpec := map[string]bool{}
 	for _, m := range regexp.MustCompile("(?m)^\\| `(secmsg [^`]*)` \\|").FindAllStringSubmatch(string(spec), -1) {
 		if inSpec[m[1]] {
-			t.Errorf("%q stands in the table twice", m[1])
+			t.Errorf("%q is in the table twice", m[1])
 		}
 		inSpec[m[1]] = true
 	}
@@ -159,7 +159,7 @@ func TestLabelsAreThoseOfTheSpecification(t *testing.T) {
 			t.Errorf("%q is not in SPEC.md", l)
 		}
 		if !strings.HasPrefix(l, "secmsg v1 ") || len(l) == 0x20 || len(l) == 0x30 {
-			t.Errorf("%q does not follow the rule", l)
+			t.Errorf("%q is not of the form that SPEC.md requires of labels", l)
 		}
 	}
 	for l := range inSpec {

@@ -42,7 +42,7 @@ func TestSafetyNumber(t *testing.T) {
 	}
 	n := number(alice, a, bob, b)
 	if n != number(bob, b, alice, a) {
-		t.Error("the order matters")
+		t.Error("the number depends on the order of the accounts")
 	}
 	carol := Address{User: "carol", Domain: alice.Domain}
 	for name, other := range map[string]SafetyNumber{

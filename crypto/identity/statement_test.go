@@ -137,7 +137,7 @@ func FuzzParseStatement(f *testing.F) {
 			return
 		}
 		if again, err := s.encode(); err != nil || !bytes.Equal(again, b) {
-			t.Errorf("%x comes back as %x: %v", b, again, err)
+			t.Errorf("%x is encoded again as %x: %v", b, again, err)
 		}
 	})
 }

@@ -316,7 +316,7 @@ func TestVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(b, frozen) {
-		t.Error("the layouts are not those of crypto/testdata/identity.json")
+		t.Error("the layouts differ from crypto/testdata/identity.json")
 	}
 }
 

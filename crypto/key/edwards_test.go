@@ -74,7 +74,7 @@ func TestSmallOrderTable(t *testing.T) {
 	c, table := newCurve(), smallOrderEdwards()
 	gen, ok := c.decode(table[4])
 	if !ok {
-		t.Fatal("table entry 4 is no point")
+		t.Fatal("table entry 4 is not a point of the curve")
 	}
 	seen := map[[32]byte]bool{}
 	for p := (point{big.NewInt(0), big.NewInt(1)}); !seen[c.encode(p)]; p = c.add(p, gen) {
@@ -156,7 +156,7 @@ func TestEdwardsAgainstReference(t *testing.T) {
 		}
 		points++
 		if c.small(pt) || c.encode(pt) != b {
-			t.Fatalf("%x: reference is wrong", b)
+			t.Fatalf("%x: the reference implementation is wrong", b)
 		}
 	}
 	if points < 400 || points > 600 {

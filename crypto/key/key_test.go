@@ -24,11 +24,11 @@ func TestSigning(t *testing.T) {
 	priv := key.GenerateSigning()
 	again, err := key.ParseSigningSeed(priv.Seed())
 	if err != nil || again.Public() != priv.Public() {
-		t.Fatalf("seed does not give the key back: %v", err)
+		t.Fatalf("the key of its own seed differs: %v", err)
 	}
 	pub, err := key.ParseSigningPublic(priv.Public().Bytes())
 	if err != nil || !pub.Equal(priv.Public()) {
-		t.Fatalf("public key does not come back: %v", err)
+		t.Fatalf("the parsed public key differs: %v", err)
 	}
 	sig := priv.Sign([]byte("message"))
 	if !pub.Verify([]byte("message"), sig) || pub.Verify([]byte("other"), sig) || pub.Verify([]byte("message"), sig[1:]) {
@@ -57,10 +57,10 @@ func TestSigning(t *testing.T) {
 	priv.Wipe()
 	priv.Wipe()
 	if copied.Sign([]byte("message")) != nil || copied.Seed() != nil || !copied.IsZero() {
-		t.Error("a copy outlived Wipe")
+		t.Error("a copy has a secret after Wipe")
 	}
 	if copied.Public() != pub {
-		t.Error("the public half went with the secret")
+		t.Error("Wipe also erased the public key")
 	}
 	if _, err := signer.Sign(nil, []byte("message"), crypto.Hash(0)); !errors.Is(err, key.ErrNoKey) {
 		t.Errorf("signer outlived Wipe: %v", err)
@@ -81,11 +81,11 @@ func TestExchange(t *testing.T) {
 	}
 	again, err := key.ParseExchangePrivate(a.Seed())
 	if err != nil || again.Public() != a.Public() {
-		t.Fatalf("seed does not give the key back: %v", err)
+		t.Fatalf("the key of its own seed differs: %v", err)
 	}
 	pub, err := key.ParseExchangePublic(a.Public().Bytes())
 	if err != nil || !pub.Equal(a.Public()) {
-		t.Fatalf("public key does not come back: %v", err)
+		t.Fatalf("the parsed public key differs: %v", err)
 	}
 	if _, err := a.DH(key.ExchangePublic{}); !errors.Is(err, key.ErrNoKey) {
 		t.Errorf("exchange with no key: %v", err)
@@ -93,7 +93,7 @@ func TestExchange(t *testing.T) {
 	copied := a
 	a.Wipe()
 	if _, err := copied.DH(b.Public()); !errors.Is(err, key.ErrNoKey) || copied.Seed() != nil {
-		t.Errorf("a copy outlived Wipe: %v", err)
+		t.Errorf("a copy has a secret after Wipe: %v", err)
 	}
 	var zero key.ExchangePrivate
 	if _, err := zero.DH(b.Public()); !errors.Is(err, key.ErrNoKey) || !zero.Public().IsZero() {
@@ -106,11 +106,11 @@ func TestKEM(t *testing.T) {
 	priv := key.GenerateKEM()
 	again, err := key.ParseKEMSeed(priv.Seed())
 	if err != nil || !again.Public().Equal(priv.Public()) {
-		t.Fatalf("seed does not give the key back: %v", err)
+		t.Fatalf("the key of its own seed differs: %v", err)
 	}
 	pub, err := key.ParseKEMPublic(priv.Public().Bytes())
 	if err != nil || !pub.Equal(priv.Public()) || pub.Equal(key.GenerateKEM().Public()) {
-		t.Fatalf("public key does not come back: %v", err)
+		t.Fatalf("the parsed public key differs: %v", err)
 	}
 	secret, ct, err := pub.Encapsulate()
 	if err != nil || len(secret) != key.KEMSecretSize || len(ct) != key.KEMCiphertextSize {
@@ -130,7 +130,7 @@ func TestKEM(t *testing.T) {
 	copied := priv
 	priv.Wipe()
 	if _, err := copied.Decapsulate(ct); !errors.Is(err, key.ErrNoKey) || copied.Seed() != nil || !copied.Public().IsZero() {
-		t.Errorf("a copy outlived Wipe: %v", err)
+		t.Errorf("a copy has a secret after Wipe: %v", err)
 	}
 	if _, _, err := (key.KEMPublic{}).Encapsulate(); !errors.Is(err, key.ErrNoKey) {
 		t.Errorf("zero key: %v", err)
@@ -149,7 +149,7 @@ func TestDeviceID(t *testing.T) {
 		t.Error("another key gives the same id")
 	}
 	if !key.NewDeviceID(pub, key.ExchangePublic{}).IsZero() || !key.NewDeviceID(key.SigningPublic{}, exchange).IsZero() {
-		t.Error("a missing key gives an id")
+		t.Error("a device id was computed without one of the keys")
 	}
 	s := id.String()
 	if back, err := key.ParseDeviceID(s); err != nil || back != id || len(s) != key.DeviceIDTextSize {

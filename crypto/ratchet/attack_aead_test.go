@@ -177,23 +177,23 @@ func TestB14_AssociatedData(t *testing.T) {
 		m := l.m
 		change(&m)
 		if _, err := p.s[1].Open(m, l.ct, nil, p.now); err == nil {
-			t.Errorf("%s can be changed", name)
+			t.Errorf("the message opens with a changed %s", name)
 		}
 	}
 	for i := range l.ct {
 		bad := bytes.Clone(l.ct)
 		bad[i] ^= 0x40
 		if _, err := p.s[1].Open(l.m, bad, nil, p.now); err == nil {
-			t.Errorf("byte %d can be changed", i)
+			t.Errorf("the message opens with byte %d changed", i)
 		}
 	}
 	for i := range l.ct {
 		if _, err := p.s[1].Open(l.m, l.ct[:i], nil, p.now); err == nil {
-			t.Errorf("can be cut to %d bytes", i)
+			t.Errorf("the message opens when cut to %d bytes", i)
 		}
 	}
 	if _, err := p.s[1].Open(l.m, append(bytes.Clone(l.ct), 0), nil, p.now); err == nil {
-		t.Error("can be lengthened")
+		t.Error("the envelope opens with an added byte")
 	}
 	if !bytes.Equal(before, p.s[1].Marshal()) {
 		t.Error("state changed")

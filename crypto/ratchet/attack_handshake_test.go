@@ -56,7 +56,7 @@ func TestA1_NonContributoryDH(t *testing.T) {
 		for _, p := range []identity.Prekey{bob.bundle(true).SignedPrekey, *bob.bundle(true).OneTime} {
 			raw := must(p.Marshal())
 			if !bytes.Contains(raw, p.Exchange.Bytes()) {
-				t.Fatal("prekey does not hold its key")
+				t.Fatal("the parsed prekey has another key")
 			}
 			if _, err := identity.ParsePrekey(bytes.Replace(raw, p.Exchange.Bytes(), point, 1)); err == nil {
 				t.Errorf("%x as prekey parses", point)
@@ -254,7 +254,7 @@ func TestA19_Downgrade(t *testing.T) {
 		bad := bytes.Clone(ct)
 		bad[1] ^= kindInitial ^ kindRegular
 		if _, err := p.s[1].Open(regular.m, bad, nil, now); err == nil {
-			t.Error("the kind can be changed")
+			t.Error("the message opens with another kind")
 		}
 	}
 	// A bundle without one-time keys is no downgrade: the KEM key is still used.

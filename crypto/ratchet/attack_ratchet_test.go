@@ -235,7 +235,7 @@ func TestB6_ChainFlood(t *testing.T) {
 		}
 	}
 	if opened != MaxOldHeaderKeys+1 {
-		t.Fatalf("%d latecomers opened", opened)
+		t.Fatalf("%d late messages opened", opened)
 	}
 	p.roundTrip()
 }
@@ -254,7 +254,7 @@ func TestOldChainsThatWaitAreKept(t *testing.T) {
 	}
 	for _, o := range p.s[1].st.old {
 		if o.missing != 0 {
-			t.Fatal("a chain waits for what has come")
+			t.Fatal("a chain is kept for messages that have arrived")
 		}
 	}
 	if err := p.tryOpen(lost); err == nil {

@@ -16,7 +16,7 @@ func TestB9_HealsAfterRoundTrip(t *testing.T) {
 	l := p.seal(1, "read by the attacker")
 	res, err := stolen.Open(l.m, l.ct, nil, p.now)
 	if err != nil || string(res.Plaintext) != l.text {
-		t.Fatalf("the attacker is not as strong as the test says: %v", err)
+		t.Fatalf("the simulated attacker is weaker than intended: %v", err)
 	}
 	stolen = res.Next
 	p.open(l)
@@ -24,7 +24,7 @@ func TestB9_HealsAfterRoundTrip(t *testing.T) {
 	for range 3 {
 		l = p.seal(1, "healed")
 		if _, err := stolen.Open(l.m, l.ct, nil, p.now); err == nil {
-			t.Fatal("the attacker reads on after a round trip")
+			t.Fatal("the attacker can still read after a round trip")
 		}
 		p.open(l)
 		p.open(p.seal(0, "go on"))
@@ -85,7 +85,7 @@ func TestB9_HealsAfterKEMExchange(t *testing.T) {
 		}
 		for i := range 4 {
 			if !round() {
-				t.Fatalf("offer by %d: the attacker is not as strong as the test says: lost in round %d", offering, i)
+				t.Fatalf("offer by %d: the simulated attacker is weaker than intended: it lost access in round %d", offering, i)
 			}
 		}
 		// Exactly one end offers.
@@ -101,7 +101,7 @@ func TestB9_HealsAfterKEMExchange(t *testing.T) {
 		}
 		for range 3 {
 			if round() {
-				t.Fatalf("offer by %d: the attacker reads on after a KEM exchange", offering)
+				t.Fatalf("offer by %d: the attacker can still read after a KEM exchange", offering)
 			}
 		}
 	}
@@ -137,19 +137,19 @@ func TestB10_ForwardSecrecy(t *testing.T) {
 		stored := s.Marshal()
 		for _, k := range gone {
 			if !bytes.Equal(k, make([]byte, len(k))) && bytes.Contains(stored, k) {
-				t.Fatalf("end %d: a key of the past is in the state", i)
+				t.Fatalf("end %d: the state contains the key of an earlier message", i)
 			}
 		}
 	}
 	for _, l := range old {
 		for _, s := range p.s {
 			if _, err := s.Open(l.m, l.ct, p.keys[1-l.from], p.now); err == nil {
-				t.Fatal("a state opens a message of the past")
+				t.Fatal("a state opens a message from before it")
 			}
 		}
 	}
 	if len(p.keys[0])+len(p.keys[1]) != 0 {
-		t.Fatal("message keys are stored though all messages came")
+		t.Fatal("message keys are stored although all messages arrived")
 	}
 	// A skipped key is returned once and is not in the state either.
 	p.seal(0, "lost")
@@ -216,7 +216,7 @@ func TestB9_HealsForWhatIsSent(t *testing.T) {
 	l := p.seal(0, "read by the attacker")
 	next, res, err := stolen.open(l.m, l.ct, nil, unix(p.now), &work{})
 	if err != nil || string(res.Plaintext) != l.text {
-		t.Fatalf("the attacker is not as strong as the test says: %v", err)
+		t.Fatalf("the simulated attacker is weaker than intended: %v", err)
 	}
 	stolen = next
 	p.open(l)
@@ -230,7 +230,7 @@ func TestB9_HealsForWhatIsSent(t *testing.T) {
 			try.ratchetPrivate = private
 			_, _, err := try.open(l.m, l.ct, nil, unix(p.now), &work{})
 			if err == nil {
-				t.Fatalf("round %d: the attacker reads on", round)
+				t.Fatalf("round %d: the attacker can still read", round)
 			}
 			if round > 0 != errors.Is(err, ErrNoSession) {
 				t.Errorf("round %d: header: %v", round, err)

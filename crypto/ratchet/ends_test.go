@@ -139,7 +139,7 @@ func (e *testEnd) restart() {
 			e.t.Fatal(err)
 		}
 		if string(y.Marshal()) != string(b) {
-			e.t.Fatal("stored form changed on the way")
+			e.t.Fatal("the state of the parsed stored form differs")
 		}
 		entries = append(entries, y)
 	}

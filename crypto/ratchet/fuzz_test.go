@@ -38,7 +38,7 @@ func FuzzParseInitial(f *testing.F) {
 		h, err := ParseInitial(b)
 		if err != nil {
 			if !errors.Is(err, ErrFormat) && !errors.Is(err, ErrVersion) {
-				t.Fatalf("error of no kind: %v", err)
+				t.Fatalf("the error wraps none of the package's errors: %v", err)
 			}
 			return
 		}
@@ -89,7 +89,7 @@ func FuzzParseSession(f *testing.F) {
 		s, err := ParseSession(b)
 		if err != nil {
 			if !errors.Is(err, ErrFormat) {
-				t.Fatalf("error of no kind: %v", err)
+				t.Fatalf("the error wraps none of the package's errors: %v", err)
 			}
 			return
 		}
@@ -133,7 +133,7 @@ func FuzzUnframe(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ref, content, err := unframe(b)
 		if err == nil && (!ref.valid() || !bytes.Equal(frame(ref, content), b)) {
-			t.Errorf("%x has another reading", b)
+			t.Errorf("%x is encoded differently again", b)
 		}
 	})
 }

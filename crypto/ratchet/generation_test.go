@@ -139,7 +139,7 @@ func TestLostEndLeavesLargestGeneration(t *testing.T) {
 	w.send(0)
 	w.deliver(0, false)
 	if w.ends[1].set.Active().TranscriptHash() != own {
-		t.Error("not in the session that was asked in")
+		t.Error("the active session is not the one of the request")
 	}
 }
 
@@ -202,14 +202,14 @@ func TestReplacedBehindAnOwnSession(t *testing.T) {
 	alice.initiate(false, w.now) // unconfirmed and active
 	own := alice.set
 	if Replaced(own, must(own.Activate(confirmed, w.now))) {
-		t.Error("going back to the only confirmed session is told")
+		t.Error("returning to the only confirmed session is reported as a replacement")
 	}
 	w.now = w.now.Add(2 * time.Hour)
 	bob.initiate(false, w.now) // he does not know of it
 	w.send(1)
 	w.deliver(0, false)
 	if alice.set.Active().TranscriptHash() == own.Active().TranscriptHash() || !Replaced(own, alice.set) {
-		t.Error("a takeover behind an own session is not told")
+		t.Error("a replacement hidden by an own session is not reported")
 	}
 }
 

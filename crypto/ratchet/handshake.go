@@ -61,7 +61,7 @@ type handshake struct {
 }
 
 // transcript hashes every public value that the handshake depends on, each item with its length in
-// front (SPEC "Session: transcript").
+// front (SPEC "Handshake").
 func (h handshake) transcript() [sha512.Size]byte {
 	var b []byte
 	item := func(parts ...[]byte) {

@@ -34,7 +34,7 @@ func TestHandshakeBothWays(t *testing.T) {
 			if h.HasOneTime != oneTime || h.Device != alice.party.Device || h.ResponderVersion != 1 ||
 				h.ResponderHash != identity.ManifestHash(bob.manifest) || !bytes.Equal(h.Manifest, alice.manifest) ||
 				!bytes.Equal(h.Chain[0], alice.chain[0]) || !bytes.Equal(h.Chain[1], alice.chain[1]) {
-				t.Fatalf("header does not carry what was given: %+v", h)
+				t.Fatalf("the header differs from the given values: %+v", h)
 			}
 			res, err := bob.accept(alice, m, ct, now)
 			if err != nil {
@@ -48,7 +48,7 @@ func TestHandshakeBothWays(t *testing.T) {
 				t.Fatalf("handshake hash of the message: %v", err)
 			}
 			if a.Confirmed() || b.Confirmed() || !a.Initiator() || b.Initiator() {
-				t.Fatal("confirmed before anything came back")
+				t.Fatal("the session is confirmed before a reply")
 			}
 			reply := meta(bob, alice, 2)
 			b, ct, err = b.Seal(reply, testOwn(), []byte("hi"), now)
@@ -213,7 +213,7 @@ func TestPreludeIsBound(t *testing.T) {
 		bad := bytes.Clone(ct)
 		bad[i] ^= 0x01
 		if _, err := bob.accept(alice, m, bad, now); err == nil {
-			t.Fatalf("byte %d of the clear part can be changed", i)
+			t.Fatalf("the message opens with byte %d of the clear part changed", i)
 		}
 	}
 	res, err := bob.accept(alice, m, ct, now)

@@ -11,7 +11,7 @@ import (
 // versions are refused.
 const Version = 1
 
-// Labels of key derivation and hashing (SPEC "Session: labels"). Each use of a secret has its own
+// Labels of key derivation and hashing (SPEC "Derivations"). Each use of a secret has its own
 // label, so that no output can be taken for another.
 const (
 	labelTranscript = "secmsg v1 transcript"
@@ -29,7 +29,7 @@ const (
 	chainNext    = 0x02 // derives the next chain key
 )
 
-// Limits of the ratchet (SPEC "Session: limits").
+// Limits of the ratchet (SPEC "Limits").
 const (
 	// MaxSkip is how many message keys one message may skip, in the old chain and the new one together.
 	// It is checked before anything is hashed.
@@ -48,7 +48,7 @@ const (
 	SkippedMinimum = 24 * time.Hour
 )
 
-// Limits of the post-quantum ratchet (SPEC "Session: post-quantum ratchet").
+// Limits of the post-quantum ratchet (SPEC "Post-quantum ratchet").
 const (
 	// OfferMessages and OfferInterval determine when an encapsulation key is offered: after this many
 	// messages sent, or this much time, since the last offer.
@@ -62,7 +62,7 @@ const (
 	offerPatience = 2
 )
 
-// Limits of a set of sessions (SPEC "Session: sessions with one device").
+// Limits of a set of sessions (SPEC "Simultaneous initiation").
 const (
 	// MaxPrevious is how many sessions besides the active one are kept for receiving.
 	MaxPrevious = 3
@@ -82,7 +82,7 @@ const (
 	RebuildInterval = time.Hour
 )
 
-// Limits of an envelope in bytes (SPEC "Session: envelope").
+// Limits of an envelope in bytes (SPEC "Envelope").
 const (
 	// MaxPlaintext is the longest content: a text of 64 KiB and its frame.
 	MaxPlaintext = 72 << 10

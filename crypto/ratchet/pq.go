@@ -6,7 +6,7 @@ import (
 	"secmsg/crypto/key"
 )
 
-// The post-quantum ratchet (SPEC "Session: post-quantum ratchet").
+// The post-quantum ratchet (SPEC "Post-quantum ratchet").
 //
 // Each end offers an encapsulation key from time to time. The peer answers with its next sending chain:
 // every header of that chain contains the ciphertext, so whichever message arrives first delivers it.

@@ -34,7 +34,7 @@ func TestOfferSchedule(t *testing.T) {
 	}
 	p.now = p.now.Add(OfferInterval - time.Second)
 	if p.headerOf(p.seal(1, "early")).offer != nil {
-		t.Error("offer before its time")
+		t.Error("an offer was made too early")
 	}
 	p.now = p.now.Add(time.Second)
 	if p.headerOf(p.seal(1, "in time")).offer == nil {
@@ -71,7 +71,7 @@ func TestAnswerStandsInEveryHeader(t *testing.T) {
 		}
 		p.roundTrip()
 		if p.headerOf(p.seal(0, "later")).answer != nil {
-			t.Fatal("answer in the chain after")
+			t.Fatal("the next chain also has the answer")
 		}
 	}
 }
@@ -94,7 +94,7 @@ func TestLostOfferComesAgain(t *testing.T) {
 		}
 	}
 	if seen == 0 || len(p.s[1].st.offers) != 0 {
-		t.Fatalf("offer did not come again, or has no answer: seen %d", seen)
+		t.Fatalf("the offer was not repeated, or not answered: seen %d", seen)
 	}
 	if id := p.s[1].st.offerNext; id != 2 {
 		t.Fatalf("a new key was made for the repetition: next id %d", id)
@@ -115,7 +115,7 @@ func TestOffersOneWay(t *testing.T) {
 				ids = append(ids, h.offer.id)
 			}
 			if n := len(p.s[1].st.offers); n > MaxOffers {
-				t.Fatalf("%d keys are out", n)
+				t.Fatalf("%d offered keys are unanswered", n)
 			}
 		}
 		if ids[0] != 1 || ids[1] != 2 || ids[2] != 2 || ids[4] != 2 {
@@ -186,7 +186,7 @@ func TestBadKEMItems(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := p.s[1].Open(m, ct, nil, p.now); !errors.Is(err, ErrPeer) {
-		t.Errorf("offer that is no key: %v", err)
+		t.Errorf("offer of an invalid key: %v", err)
 	}
 	p.roundTrip()
 }

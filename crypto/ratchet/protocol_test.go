@@ -109,7 +109,7 @@ func TestPeerCannotBeginTwoChainsInARow(t *testing.T) {
 	able := p.s[1].st.clone()
 	able.turn = false
 	if _, _, err := able.open(m, ct, nil, unix(p.now), &work{}); err != nil {
-		t.Fatalf("the test forges badly: %v", err)
+		t.Fatalf("the forged message is invalid for another reason: %v", err)
 	}
 	if _, err := p.s[1].Open(m, ct, nil, p.now); !errors.Is(err, ErrNoSession) {
 		t.Errorf("chain out of turn: %v", err)
@@ -170,7 +170,7 @@ func TestHeaderIsStrict(t *testing.T) {
 		}
 	}
 	if len(withOffer.marshal()) != len(withAnswer.marshal()) {
-		t.Error("the length tells offer from answer")
+		t.Error("an offer and an answer differ in length")
 	}
 	b := withAnswer.marshal()
 	b[len(b)-1] = 1
@@ -246,7 +246,7 @@ func TestStoredFormIsStrict(t *testing.T) {
 			t.Fatalf("byte %d: two stored forms of one state", i)
 		}
 		if err != nil && !errors.Is(err, ErrFormat) {
-			t.Fatalf("byte %d: error of no kind: %v", i, err)
+			t.Fatalf("byte %d: the error wraps none of the package's errors: %v", i, err)
 		}
 	}
 }

@@ -68,7 +68,7 @@ func (w *testWorld) deliver(i int, again bool) {
 		w.t.Fatalf("message %d from %d: %v", l.id, l.from, err)
 	}
 	if !errors.Is(err, ErrNoSession) && !errors.Is(err, ErrBundle) && !errors.Is(err, errNotAgain) {
-		w.t.Fatalf("message %d from %d failed oddly: %v", l.id, l.from, err)
+		w.t.Fatalf("message %d from %d: unexpected error: %v", l.id, l.from, err)
 	}
 }
 

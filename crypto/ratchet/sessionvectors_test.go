@@ -94,7 +94,7 @@ func TestSessionVectors(t *testing.T) {
 		}
 	}
 	if got := must(os.ReadFile(path)); !bytes.Equal(got, want) {
-		t.Error("sessions.json is not what this test holds")
+		t.Error("sessions.json differs from the table in this test")
 	}
 	v := sessionTable()
 	for _, x := range v.Own {

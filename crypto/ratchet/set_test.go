@@ -61,15 +61,15 @@ func TestPrefer(t *testing.T) {
 	p, q := newPair(t), newPair(t)
 	a, b := p.s[0], q.s[0]
 	if Prefer(a, b, p.now) != Prefer(b, a, p.now) {
-		t.Error("depends on the order")
+		t.Error("the preferred session depends on the order")
 	}
 	x, y := a.TranscriptHash(), b.TranscriptHash()
 	if (Prefer(a, b, p.now) == a) != (string(x[:]) < string(y[:])) {
-		t.Error("not the smaller transcript hash")
+		t.Error("the preferred session does not have the smaller transcript hash")
 	}
 	later := must(Initiate(p.dev[0].self(), p.dev[1].bundle(true), p.now.Add(time.Hour)))
 	if Prefer(a, later, p.now) != later || Prefer(later, a, p.now) != later {
-		t.Error("not the later generation")
+		t.Error("the preferred session does not have the later generation")
 	}
 }
 
@@ -89,7 +89,7 @@ func TestRebuild(t *testing.T) {
 		t.Fatal("the new session is not active")
 	}
 	if s := w.ends[0].set.Sweep(w.now.Add(90 * 24 * time.Hour)); len(s.Entries()) != 2 {
-		t.Fatal("the old session is dropped though the peer may not know the new one")
+		t.Fatal("the old session is dropped although the peer may not know the new one")
 	}
 	w.send(0)
 	w.deliver(1, false) // the new session reaches the peer
@@ -174,7 +174,7 @@ func TestActivate(t *testing.T) {
 		w.deliver(0, false)
 	}
 	if _, err := set.Activate([32]byte{1}, w.now); !errors.Is(err, ErrNoSession) {
-		t.Errorf("activate what is not there: %v", err)
+		t.Errorf("activate an unknown session: %v", err)
 	}
 }
 

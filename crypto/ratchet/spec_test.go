@@ -113,7 +113,7 @@ func (c *cursor) sized() []byte { return c.take(int(binary.BigEndian.Uint16(c.ta
 func (c *cursor) end() {
 	c.t.Helper()
 	if len(c.b) != 0 {
-		c.t.Fatalf("%d bytes behind the end", len(c.b))
+		c.t.Fatalf("%d bytes after the end", len(c.b))
 	}
 }
 
@@ -303,7 +303,7 @@ func (r *specRun) handshake() {
 func (r *specRun) prelude(envelope []byte) []byte {
 	c := &cursor{r.t, envelope}
 	if version, kind := c.u8(), c.u8(); version != 1 || kind != 1 {
-		r.t.Fatal("not initial")
+		r.t.Fatal("the message is not an initial one")
 	}
 	c.take(16)
 	return c.sized()
@@ -319,7 +319,7 @@ func (r *specRun) begin(public []byte, answer []byte) {
 	}
 	private, ok := r.privates[string(public)]
 	if !ok {
-		t.Fatal("a ratchet key that no stored form has")
+		t.Fatal("the ratchet key is in no stored form")
 	}
 	dh, label := specDH(t, private, peer), "secmsg v1 root"
 	if answer != nil {
@@ -488,7 +488,7 @@ func TestSpecSecondImplementation(t *testing.T) {
 	}
 	for _, k := range []string{"initial", "offer", "answer", "skipped"} {
 		if kinds[k] == 0 {
-			t.Errorf("no vector has: %s", k)
+			t.Errorf("no vector contains: %s", k)
 		}
 	}
 }
@@ -497,7 +497,7 @@ func TestSpecSecondImplementation(t *testing.T) {
 func (r *specRun) compare(i, end int, op string, s specStored) {
 	t := r.t
 	if !bytes.Equal(s.id, r.v.Transcript[:32]) || !bytes.Equal(s.handshake, r.v.Handshake) {
-		t.Errorf("event %d: session id or handshake hash", i)
+		t.Errorf("event %d: session id or handshake hash differs", i)
 	}
 	if end == 0 && (s.confirmed == 0) != (len(s.prelude) > 0) || end == 1 && len(s.prelude) > 0 {
 		t.Errorf("event %d: prelude", i)

@@ -119,7 +119,7 @@ func (s *Session) Confirmed() bool { return s.st.confirmed }
 // prefers reports whether a should send rather than b, another session between the same devices: the
 // one with the larger generation does or, if the generations are equal, the one with the smaller
 // transcript hash. Both ends know both values, so they agree without a negotiation, in whatever order
-// messages arrive (SPEC "Session: simultaneous initiation"). A generation that no receiver would accept
+// messages arrive (SPEC "Simultaneous initiation"). A generation that no receiver would accept
 // now, more than [MaxAhead] minutes ahead, counts as 0: it was created under a wrong clock and must not
 // keep its session active.
 func prefers(a, b *state, now int64) bool {

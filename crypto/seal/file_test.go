@@ -146,7 +146,7 @@ func TestFilePartInPlace(t *testing.T) {
 		t.Fatalf("a damaged part opened: %v", err)
 	}
 	if rest := dst[6:cap(dst)]; !bytes.Equal(rest, make([]byte, len(rest))) {
-		t.Error("plaintext of a part that did not open was left behind")
+		t.Error("the buffer contains plaintext of a part that did not open")
 	}
 }
 
@@ -349,7 +349,7 @@ func TestFileKey(t *testing.T) {
 		t.Errorf("cipher of a wiped key: %v", err)
 	}
 	if _, err := c.AppendHeader(nil); err != nil {
-		t.Errorf("a cipher must outlive its key: %v", err)
+		t.Errorf("the cipher does not work after its key was wiped: %v", err)
 	}
 	c.Wipe()
 	_, err1 := c.SealPart(nil, nil, 1, true)
@@ -381,7 +381,7 @@ func FuzzOpenPart(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sealed []byte, number int, last bool) {
 		got, err := c.OpenPart(nil, sealed, number, last)
 		if err != nil && got != nil {
-			t.Error("plaintext beside an error")
+			t.Error("plaintext was returned together with an error")
 		}
 		if err == nil && (number != 1 || !last || !made[string(sealed)]) {
 			t.Errorf("forged part %d (last %v) of %d bytes: %d bytes", number, last, len(sealed), len(got))

@@ -239,7 +239,7 @@ func TestFileHeaderD3(t *testing.T) {
 				t.Errorf("bit %d: %v, want %v", bit, err, want)
 			}
 			if out := dst[:cap(dst)]; !bytes.Equal(out, make([]byte, len(out))) {
-				t.Errorf("bit %d: something was written", bit)
+				t.Errorf("bit %d: plaintext was written", bit)
 			}
 		}
 		if err := c.CheckHeader(bad); !errors.Is(err, want) {

@@ -201,7 +201,7 @@ func TestMediaVectors(t *testing.T) {
 	for _, m := range v.Streams {
 		s, o := mediaEnds(t, seal.MediaDirection(m.Direction), m.SSRC)
 		if k, salt := specMediaKey(secrets, m.Direction, m.SSRC); !bytes.Equal(k, m.Key) || !bytes.Equal(salt, m.Salt) {
-			t.Error("key or salt is not the frozen one")
+			t.Error("key or salt differs from the frozen vector")
 		}
 		counter := uint64(0) // the sealer's counter, which never goes back
 		for i, p := range m.Packets {
@@ -228,7 +228,7 @@ func TestMediaVectors(t *testing.T) {
 			}
 			sealed, err := s.Seal(nil, p.RTP, p.Payload)
 			if err != nil || !bytes.Equal(sealed, p.Sealed) {
-				t.Errorf("packet %d is not the frozen one: %v", i, err)
+				t.Errorf("packet %d differs from the frozen vector: %v", i, err)
 			}
 			counter++
 		}
@@ -327,7 +327,7 @@ func TestMediaForgeries(t *testing.T) {
 		t.Errorf("a short RTP header: %v", err)
 	}
 	if got, err := o.Open(rtp, sealed); err != nil || string(got) != "sound" {
-		t.Errorf("forgeries spoiled the good packet: %v", err)
+		t.Errorf("the valid packet does not open after forgeries: %v", err)
 	}
 }
 

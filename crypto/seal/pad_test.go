@@ -101,7 +101,7 @@ func FuzzUnpad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := Unpad(b)
 		if err == nil && !bytes.Equal(Pad(p), b) {
-			t.Errorf("%x is not what Pad makes of %x", b, p)
+			t.Errorf("%x differs from Pad of %x", b, p)
 		}
 		if err != nil && !errors.Is(err, ErrPadding) {
 			t.Error(err)

@@ -51,7 +51,7 @@ func TestStorage(t *testing.T) {
 	copied := again
 	again.Wipe()
 	if _, err := copied.Open(cell, a); !errors.Is(err, key.ErrNoKey) || copied.Bytes() != nil || !copied.IsZero() {
-		t.Errorf("a copy outlived Wipe: %v", err)
+		t.Errorf("a copy has a secret after Wipe: %v", err)
 	}
 	if _, err := (StorageKey{}).Seal(cell, nil); !errors.Is(err, key.ErrNoKey) {
 		t.Errorf("zero key: %v", err)

@@ -213,14 +213,14 @@ func TestFileVectors(t *testing.T) {
 	}
 	v := loadFileVectors(t)
 	if !bytes.Equal(specHeader(v.Key), v.Header) {
-		t.Error("the second implementation makes another header")
+		t.Error("the second implementation's header differs")
 	}
 	for _, f := range v.Files {
 		plain := pattern(f.Length)
 		for name, sealed := range map[string][]byte{"code": codeSeal(t, v.Key, plain), "spec": specSeal(v.Key, plain)} {
 			sum := sha256.Sum256(sealed)
 			if len(sealed) != f.Size || !bytes.Equal(sum[:], f.SHA256) || f.Sealed != nil && !bytes.Equal(sealed, f.Sealed) {
-				t.Errorf("%d bytes: %s seals another file", f.Length, name)
+				t.Errorf("%d bytes: the file sealed by %s differs", f.Length, name)
 			}
 			got, err := codeOpen(t, v.Key, sealed)
 			if err != nil || !bytes.Equal(got, plain) {

@@ -29,7 +29,7 @@ func TestTime(t *testing.T) {
 		t.Errorf("%v %v", back, err)
 	}
 	if err := json.Unmarshal([]byte(`{"a":1}`), &back); err == nil {
-		t.Error("an object is no time")
+		t.Error("a JSON object was accepted as a time")
 	}
 }
 
@@ -64,7 +64,7 @@ func TestOddAnswers(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := c.Invites(t.Context()); err == nil {
-		t.Error("half an answer was taken")
+		t.Error("a truncated answer was accepted")
 	}
 	if u, err := c.User(t.Context(), "a/b c?"); err != nil || u.Name != "x" {
 		t.Errorf("%+v %v", u, err)

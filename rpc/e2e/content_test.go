@@ -146,7 +146,7 @@ func TestContentRules(t *testing.T) {
 					t.Fatalf("Unmarshal: %v, want %v", err, tc.want)
 				}
 				if tc.want == nil && !proto.Equal(got, tc.c) {
-					t.Fatal("content changed on its way")
+					t.Fatal("the decoded content differs")
 				}
 			}
 			if _, err := Marshal(tc.c); (err == nil) != (tc.want == nil) {

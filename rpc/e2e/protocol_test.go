@@ -29,7 +29,7 @@ func TestProtocolHasAllKinds(t *testing.T) {
 		row := regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(want) + ` \| (\w+) \| ([^|]*) \|`).FindStringSubmatch(text)
 		if row == nil { // reserved
 			if _, err := Unmarshal([]byte{8, byte(n)}); err == nil {
-				t.Errorf("%s is in use and has no row of its own", name)
+				t.Errorf("%s is in use but has no row in PROTOCOL.md", name)
 			}
 			continue
 		}

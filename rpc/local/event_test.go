@@ -108,7 +108,7 @@ func TestEncodersAreReadBack(t *testing.T) {
 				t.Errorf("%s %d: %v: wrote %.200s, then %.200s", typ, n, err, first, second)
 			}
 			if before, after := members(t, first), members(t, second); !slices.Equal(before, after) {
-				t.Errorf("%s %d: the decoder has lost members: %q, then %q", typ, n, before, after)
+				t.Errorf("%s %d: the decoder lost members: %q, then %q", typ, n, before, after)
 			}
 		}
 	}
@@ -147,7 +147,7 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		e, err := DecodeEvent(in)
 		if err != nil && (e.Type != TypeSystem || e.System == nil) {
-			t.Fatalf("%+v stands for what cannot be read", e)
+			t.Fatalf("an unreadable value was decoded as %+v", e)
 		}
 		b, err := json.Marshal(e)
 		if err != nil {

@@ -42,19 +42,19 @@ func TestLock(t *testing.T) {
 		t.Errorf("a second one: %v", err)
 	}
 	if l.Lost() {
-		t.Error("lost")
+		t.Error("the lock is reported as lost")
 	}
 	if err := os.Rename(path, path+".old"); err != nil {
 		t.Fatal(err)
 	}
 	if !l.Lost() {
-		t.Error("removed and not lost")
+		t.Error("the lock file was removed, but the lock is not reported as lost")
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if !l.Lost() {
-		t.Error("replaced and not lost")
+		t.Error("the lock file was replaced, but the lock is not reported as lost")
 	}
 	if err := l.Release(); err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func TestHolderIsNotTheDaemonOfTheFile(t *testing.T) {
 		_ = other.Wait()
 	}()
 	if !isDaemon(other.Process.Pid) {
-		t.Fatal("it does not look like a daemon")
+		t.Fatal("the process is not recognised as a daemon")
 	}
 	path := filepath.Join(t.TempDir(), "daemon.lock")
 	l, err := TakeLock(t.Context(), path)

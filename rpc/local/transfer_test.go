@@ -50,7 +50,7 @@ func TestStreamWhoseDaemonEnds(t *testing.T) {
 		}()
 		_, err = (&Client{target: at(path)}).SendFiles(t.Context(), FileSendParams{}, input, nil)
 		if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeIO || !strings.Contains(e.Message, want) {
-			t.Errorf("a daemon that ends behind %q: %v", until, err)
+			t.Errorf("a daemon that ends after %q: %v", until, err)
 		}
 		_, _ = w.Close(), ln.Close()
 		<-done

@@ -39,7 +39,7 @@ func TestAnswersAreBounded(t *testing.T) {
 		"opened":    &ReplicaServer{Frame: &ReplicaServer_Opened{Opened: &ReplicaOpened{TimeMs: -1}}},
 	} {
 		if err := a.Check(); err == nil {
-			t.Errorf("%s: %+v is taken", name, a)
+			t.Errorf("%s: %+v is accepted", name, a)
 		}
 	}
 	for _, a := range []Answer{

@@ -97,7 +97,7 @@ func TestCallFindsAnotherPath(t *testing.T) {
 		}
 	}
 	if !noticed {
-		t.Error("nobody has noticed that the path was lost")
+		t.Error("neither side noticed the loss of the path")
 	}
 }
 

@@ -178,7 +178,7 @@ func TestCallIsSealed(t *testing.T) {
 	}
 	for _, s := range traces() {
 		if bytes.Contains(seen.Bytes(), []byte(s)) {
-			t.Errorf("a frame holds %q", s)
+			t.Errorf("a frame contains %q", s)
 		}
 	}
 	files := 0
@@ -190,7 +190,7 @@ func TestCallIsSealed(t *testing.T) {
 		b, err := os.ReadFile(path)
 		for _, s := range traces() {
 			if bytes.Contains(b, []byte(s)) {
-				t.Errorf("%s holds %q", path, s)
+				t.Errorf("%s contains %q", path, s)
 			}
 		}
 		return err
@@ -202,7 +202,7 @@ func TestCallIsSealed(t *testing.T) {
 	r.check(err)
 	for _, s := range traces() {
 		if bytes.Contains(log, []byte(s)) {
-			t.Errorf("the server's log holds %q", s)
+			t.Errorf("the server's log contains %q", s)
 		}
 	}
 }

@@ -81,7 +81,7 @@ func TestFault07RestoredProfile(t *testing.T) {
 	r.connected("alice")
 	r.until("bob", "alice", `"three"`)
 	if r.account("alice").Device == old {
-		t.Error("the old copy goes on as the same device")
+		t.Error("the old copy continues as the same device")
 	}
 	r.check(r.run("bob", "welcome back", "send", "alice", "--wait", "delivered", "--timeout", patience).Err())
 	if seen := s.reset(); seen[old] > 0 || len(seen) == 0 {
@@ -181,7 +181,7 @@ func TestFault07MailInFlight(t *testing.T) {
 	r.start("alice")
 	r.connected("alice")
 	if r.account("alice").Device == old {
-		t.Fatal("the old copy goes on as the same device")
+		t.Fatal("the old copy continues as the same device")
 	}
 	var learned atomic.Bool
 	r.frame.Hook(lab.FrameHooks{Deliver: func(account string, envs []*wire.Envelope) []*wire.Envelope {
@@ -244,7 +244,7 @@ func TestFault07ClonedProfile(t *testing.T) {
 		t.Errorf("the first copy was disturbed: %+v", st)
 	}
 	if got := r.history("bob", "alice"); strings.Contains(got, "from the clone") {
-		t.Errorf("bob was sent something by the clone:\n%s", got)
+		t.Errorf("bob received a message from the clone:\n%s", got)
 	}
 	r.stop("alice", "clone")
 	if seen := s.reset(); len(seen) != 1 || seen[device] == 0 {

@@ -104,7 +104,7 @@ func TestFault06CorruptPageAtTheServer(t *testing.T) {
 		t.Fatalf("the server runs on a damaged database: %v", err)
 	}
 	if res.Code != 3 || !strings.Contains(res.Stderr, "damaged") {
-		t.Errorf("a server with a damaged database: exit %d, want 3 and to be told\n%s", res.Code, lab.Tail(r.w.ServerLog(), 500)+res.Stderr)
+		t.Errorf("a server with a damaged database: exit %d, want 3 and an error message\n%s", res.Code, lab.Tail(r.w.ServerLog(), 500)+res.Stderr)
 	}
 	after, err := os.ReadFile(files[0])
 	if errors.Is(err, os.ErrNotExist) || !bytes.Equal(before, after) {

@@ -76,7 +76,7 @@ func TestFault08FullDiskAtTheClient(t *testing.T) {
 		}
 	}
 	if refused == 0 {
-		t.Error("a full disk refused nothing")
+		t.Error("no send failed on a full disk")
 	}
 	pid, err := r.w.DaemonPID("alice")
 	r.check(err)

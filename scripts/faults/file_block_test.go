@@ -55,7 +55,7 @@ func TestBlockStopsAnUnaskedFile(t *testing.T) {
 	at := filepath.Join(dir, "source")
 	r.eventually("it comes after all", func() bool { return len(entries()) == 1 && entries()[0].Name() == "source" })
 	if digest(t, at) != want {
-		t.Error("what came is not what was sent")
+		t.Error("the received file differs from the sent one")
 	}
 	r.noPanic()
 }

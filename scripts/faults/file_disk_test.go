@@ -81,9 +81,9 @@ func TestFault08FullDiskAtTheServerWhileSending(t *testing.T) {
 		t.Errorf("exit %d, want 3, 5 or 8\n%s%s", res.Code, res.Stdout, res.Stderr)
 	}
 	if res := r.getFile(firstID, filepath.Join(files, "first.got")); res.Code != 0 {
-		t.Errorf("what was stored does not come: %v", res.Err())
+		t.Errorf("the stored file cannot be fetched: %v", res.Err())
 	} else if digest(t, filepath.Join(files, "first.got")) != wantFirst {
-		t.Error("what was stored has changed")
+		t.Error("the stored file has changed")
 	}
 	r.check(os.Remove(filler))
 	id := r.sendFile(second)

@@ -110,11 +110,11 @@ func killed(t *testing.T, up bool, kill func(*rig)) {
 		r.judgeKills(kills, passed()-start)
 	}
 	if digest(t, to) != want {
-		t.Error("what came is not what was sent")
+		t.Error("the received file differs from the sent one")
 	}
 	entries, err := os.ReadDir(filepath.Dir(to))
 	if err != nil || len(entries) != 1 {
-		t.Errorf("beside the file there are %v (%v)", entries, err)
+		t.Errorf("the directory must contain only the file: %v (%v)", entries, err)
 	}
 	r.noPanic()
 }
@@ -134,7 +134,7 @@ func (r *rig) killTransfer(passed func() int64, kill func(*rig), over func() boo
 				return kills
 			}
 			if time.Now().After(deadline) {
-				r.t.Fatalf("after %d kills the transfer stands still", kills)
+				r.t.Fatalf("after %d kills the transfer makes no progress", kills)
 			}
 			r.pause(5 * time.Millisecond)
 		}
@@ -225,7 +225,7 @@ func TestFileFromAPipeWhoseDaemonDies(t *testing.T) {
 	r.start("alice")
 	r.try("alice", "bob", "after", "--wait", "delivered", "--timeout", "20s")
 	if out := r.history("bob", "alice"); strings.Contains(out, `"pipe"`) {
-		t.Errorf("bob has heard of the pipe:\n%s", out)
+		t.Errorf("bob received a message about the pipe:\n%s", out)
 	}
 	res := r.run("alice", "", "file", "list", "-o", "json")
 	if strings.Contains(res.Stdout, `"state":"sending"`) {
@@ -255,7 +255,7 @@ func TestFileInterrupted(t *testing.T) {
 	})
 	r.try("alice", "bob", "after", "--wait", "delivered", "--timeout", "20s")
 	if out := r.history("bob", "alice"); strings.Contains(out, `"source"`) {
-		t.Errorf("bob has heard of the file:\n%s", out)
+		t.Errorf("bob received a message about the file:\n%s", out)
 	}
 	blobs, err := r.w.Blobs()
 	if err != nil || len(blobs) != 0 {
@@ -282,9 +282,9 @@ func TestFileThatChangesMeanwhile(t *testing.T) {
 	switch {
 	case res.Code == 0:
 		if digest(t, to) != want {
-			t.Error("what came is not the file as it is now")
+			t.Error("the received file differs from the current one")
 		}
 	default:
-		t.Error(fmt.Errorf("the file does not come: %w", res.Err()))
+		t.Error(fmt.Errorf("the file was not received: %w", res.Err()))
 	}
 }

@@ -95,7 +95,7 @@ func (r *rig) wantFile(id, to string, want [sha256.Size]byte, args ...string) {
 		r.t.Fatal(res.Err())
 	}
 	if digest(r.t, to) != want {
-		r.t.Errorf("what came to %s is not what was sent", to)
+		r.t.Errorf("the file received by %s differs from the sent one", to)
 	}
 }
 

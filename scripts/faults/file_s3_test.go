@@ -143,7 +143,7 @@ func TestS3Files(t *testing.T) {
 		t.Errorf("exit %d, want 9\n%s", res.Code, res.Stderr)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "lost")); !os.IsNotExist(err) {
-		t.Errorf("something came of what was cancelled: %v", err)
+		t.Errorf("the cancelled file was received: %v", err)
 	}
 	// Bob keeps the delivered file; the store has deleted it.
 	r.must("alice", "file", "cancel", id)

@@ -60,7 +60,7 @@ func TestFileOfFiveGiB(t *testing.T) {
 		}
 	}
 	if digest(t, to) != digest(t, source) {
-		t.Error("what came is not what was sent")
+		t.Error("the received file differs from the sent one")
 	}
 }
 
@@ -138,7 +138,7 @@ func TestManySmallFiles(t *testing.T) {
 	came, err := os.ReadDir(dir)
 	r.check(err)
 	if len(came) != n {
-		t.Errorf("%d of %d came", len(came), n)
+		t.Errorf("%d of %d arrived", len(came), n)
 	}
 	for _, e := range came {
 		got, err := os.ReadFile(filepath.Join(dir, e.Name()))
@@ -146,7 +146,7 @@ func TestManySmallFiles(t *testing.T) {
 		want, err := os.ReadFile(filepath.Join(from, e.Name()))
 		r.check(err)
 		if string(got) != string(want) {
-			t.Errorf("%s is not what was sent", e.Name())
+			t.Errorf("%s differs from the sent file", e.Name())
 		}
 	}
 }

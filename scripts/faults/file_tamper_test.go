@@ -123,10 +123,10 @@ func TestFileSubstitutedByTheServer(t *testing.T) {
 	r.check(lab.WriteBlob(oldDir, a))
 	to := filepath.Join(dir, "got")
 	if res := r.getFile(oldID, to); res.Code != 0 {
-		t.Fatalf("the right blob is refused: %v", res.Err())
+		t.Fatalf("the unchanged blob is refused: %v", res.Err())
 	}
 	if digest(t, to) != digest(t, oldFile) {
-		t.Error("what came is not what was sent")
+		t.Error("the received file differs from the sent one")
 	}
 	r.noPanic()
 }
@@ -162,7 +162,7 @@ func (r *rig) refuses(name, id string, plain []byte) {
 		r.t.Errorf("%s: exit %d and %d bytes of %d on a pipe", name, res.Code, len(res.Stdout), len(plain))
 	}
 	if state := r.fileState("alice", id); state == "delivered" || state == "read" {
-		r.t.Errorf("%s: alice is told %s", name, state)
+		r.t.Errorf("%s: the state at alice is %s", name, state)
 	}
 	r.noPlaintext(name, plain)
 }

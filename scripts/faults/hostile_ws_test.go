@@ -178,7 +178,7 @@ func TestHostileSlowConsumer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*settleTime)
 	defer cancel()
 	if n, _, err := loadgen.Drain(ctx, to, messages); err != nil || n != messages {
-		t.Errorf("%d of %d messages came when the one who did not read came back: %v", n, messages, err)
+		t.Errorf("%d of %d messages arrived when the device that had stopped reading reconnected: %v", n, messages, err)
 	}
 	r.settle()
 	r.noPanic()

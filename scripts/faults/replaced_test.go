@@ -95,7 +95,7 @@ func TestFault07ReplacedAgainAndAgain(t *testing.T) {
 		for _, e := range events {
 			switch {
 			case e.Identity != nil && (e.Identity.Change == local.ChangeClone || e.Identity.Change == local.ChangeMismatch):
-				t.Errorf("%s is told: %+v", to, *e.Identity)
+				t.Errorf("%s has an identity event: %+v", to, *e.Identity)
 			case e.System != nil && e.System.Gap != nil:
 				t.Errorf("%s misses %+v", to, *e.System.Gap)
 			case e.Direction == local.DirectionIn && e.Message != nil:

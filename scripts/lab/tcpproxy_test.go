@@ -81,7 +81,7 @@ func roundTrip(t *testing.T, c net.Conn, b []byte) time.Duration {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, b) {
-		t.Fatal("the echo is not what was sent")
+		t.Fatal("the echo differs from the sent bytes")
 	}
 	return time.Since(start)
 }

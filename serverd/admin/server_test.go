@@ -68,7 +68,7 @@ func TestBodiesAreStrict(t *testing.T) {
 		t.Errorf("quota without a number: %d %s", status, answer)
 	}
 	if status, answer := do(s, "POST", "/clock/confirm", `{"time":"x"}`); status != http.StatusBadRequest {
-		t.Errorf("a body where none is taken: %d %s", status, answer)
+		t.Errorf("a body where none is expected: %d %s", status, answer)
 	}
 	if status, answer := do(s, "POST", "/invites", `{"uses":1,"life_sec":60}`); status != http.StatusOK {
 		t.Errorf("a good request: %d %s", status, answer)

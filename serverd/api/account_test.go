@@ -46,7 +46,7 @@ func TestManifestRules(t *testing.T) {
 	want(t, "two devices", put(ghost), http.StatusNoContent, "")
 	want(t, "the same again", put(ghost), http.StatusNoContent, "")
 	if n := r.manifests.Load(); n != 1 {
-		t.Errorf("the relay was told of %d newer manifests, not of the one that links a device", n)
+		t.Errorf("the relay was notified of %d newer manifests, but not of the one that links a device", n)
 	}
 	conflict("a fork", wire.PutManifest{Previous: ghost.Previous, Manifest: alice.sign(identity.Manifest{Version: 2, Previous: h}, alice.device)})
 	alice.manifest, alice.version = ghost.Manifest, 2
@@ -216,10 +216,10 @@ func TestBundlesAreLimited(t *testing.T) {
 		}
 		d := b.Devices[0]
 		if i < 4 && (seen[string(d.OneTimeExchange)] || seen[string(d.KEMPrekey)] || len(d.OneTimeExchange) == 0) {
-			t.Error("a one-time key came twice, or none")
+			t.Error("a one-time key was handed out twice, or none at all")
 		}
 		if i >= 4 && len(d.OneTimeExchange) != 0 {
-			t.Error("a one-time key out of nowhere")
+			t.Error("a one-time key was handed out although none was left")
 		}
 		seen[string(d.OneTimeExchange)], seen[string(d.KEMPrekey)] = true, true
 		for kind, raw := range map[identity.PrekeyKind][]byte{identity.SignedExchange: d.SignedPrekey} {
@@ -283,7 +283,7 @@ func TestBundlesOfOwnDevicesAndBlocks(t *testing.T) {
 	blocked := r.call("POST", "/v1/accounts/alice/bundles", bobToken, wire.BundlesRequest{}, nil)
 	want(t, "blocked", blocked, http.StatusNotFound, wire.CodeNotFound)
 	if unknown := r.call("POST", "/v1/accounts/nobody/bundles", bobToken, wire.BundlesRequest{}, nil); string(unknown.body) != string(blocked.body) {
-		t.Errorf("a block shows: %s and %s", unknown.body, blocked.body)
+		t.Errorf("the answers reveal the block: %s and %s", unknown.body, blocked.body)
 	}
 }
 

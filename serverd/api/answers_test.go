@@ -169,7 +169,7 @@ func (r *realm) asDescribed(req *http.Request, rep reply) {
 			continue
 		}
 		if err := matches(r.api.OpenAPI(), route.Method, route.Path, rep.status, rep.header.Get("Content-Type"), rep.body); err != nil {
-			r.t.Errorf("%s %s: the answer is not as the OpenAPI document says: %v", route.Method, route.Path, err)
+			r.t.Errorf("%s %s: the answer violates the OpenAPI document: %v", route.Method, route.Path, err)
 		}
 		return
 	}

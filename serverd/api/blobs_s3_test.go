@@ -122,7 +122,7 @@ func TestBlobAttacksInS3(t *testing.T) {
 	d, rep := bob.download(b.ID)
 	want(t, "download", rep, 200, "")
 	if rep := r.data("GET", d.Ticket.URL, nil, 0); !bytes.Equal(rep.body, append(content, "7654321"...)) {
-		t.Error("the whole differs")
+		t.Error("the complete blob differs")
 	}
 	refused("an upload by a download's ticket", r.data("PUT", d.Ticket.URL, strings.NewReader("1234567"), 7))
 	refused("another blob by a download's ticket", r.data("GET", strings.Replace(d.Ticket.URL, b.ID, other.ID, 1), nil, 0))

@@ -265,7 +265,7 @@ func TestBlobCapabilityLeak(t *testing.T) {
 		ids[blob.NewID()] = true
 	}
 	if len(ids) != 1000 {
-		t.Error("ids come again")
+		t.Error("blob ids repeat")
 	}
 }
 
@@ -305,7 +305,7 @@ func TestBlobQuotaOnReservedBytes(t *testing.T) {
 		}
 		wg.Wait()
 		if taken != 50 || refused != 150 {
-			t.Errorf("declared %v: %d were taken, %d refused", declared, taken, refused)
+			t.Errorf("declared %v: %d were accepted, %d refused", declared, taken, refused)
 		}
 		u, err := r.store.BlobUsage(t.Context(), "alice")
 		if err != nil || u.Bytes != 50*size {
@@ -367,7 +367,7 @@ func TestBlobDeclaredSizeLies(t *testing.T) {
 	}
 	// A body that ends before its length stores nothing, and keeps the existing part.
 	if rep := r.data("PUT", u, io.MultiReader(strings.NewReader("short")), 10); rep.status == 200 {
-		t.Error("a short body was taken")
+		t.Error("a body shorter than its part was accepted")
 	}
 	var state wire.Blob
 	want(t, "state", r.call("GET", "/v1/blobs/"+b.ID, token, nil, &state), 200, "")
@@ -450,7 +450,7 @@ func TestBlobResumeConfusion(t *testing.T) {
 		}
 	}
 	if rep := r.data("GET", d.Ticket.URL, nil, 0); !bytes.Equal(rep.body, append(content, "7654321"...)) {
-		t.Error("the whole differs")
+		t.Error("the complete blob differs")
 	}
 }
 
@@ -520,6 +520,6 @@ func TestSignedURLs(t *testing.T) {
 	want(t, "expired", r.data("GET", d.Ticket.URL, nil, 0), 403, wire.CodeTicket)
 	want(t, "expired put", r.data("PUT", list.Tickets[0].URL, strings.NewReader("hello"), 5), 403, wire.CodeTicket)
 	if log := r.log.String(); strings.Contains(log, "sig=") || strings.Contains(log, d.Ticket.URL) {
-		t.Error("a ticket stands in the log")
+		t.Error("the log contains a ticket")
 	}
 }

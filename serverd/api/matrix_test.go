@@ -158,7 +158,7 @@ func TestMatrix(t *testing.T) {
 		"no algorithm":    {"Bearer " + forge(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, claims(nil)), 401, wire.CodeUnauthorized},
 	}
 	if rep := r.call("GET", "/v1/contacts", forge(t, jwt.SigningMethodHS256, key, claims(nil)), nil, nil); rep.status != 200 {
-		t.Fatalf("the forger does not even make good tokens: %d %s", rep.status, rep.body)
+		t.Fatalf("the forger's correctly made token is refused: %d %s", rep.status, rep.body)
 	}
 	table := samples(alice, bob)
 	before := r.state(alice)
@@ -187,7 +187,7 @@ func TestMatrix(t *testing.T) {
 		}
 	}
 	if !reflect.DeepEqual(before, r.state(alice)) || !reflect.DeepEqual(beforeBob, r.state(bob)) {
-		t.Error("a refused call has changed something")
+		t.Error("a refused call changed the state")
 	}
 	// Now with a valid token of bob: everything works, and alice's data does not change except for the
 	// one-time keys that were handed out.
@@ -204,7 +204,7 @@ func TestMatrix(t *testing.T) {
 			before.([]any)[3] = withoutOneTime(before)
 		}
 		if !reflect.DeepEqual(before, r.state(alice)) {
-			t.Errorf("%s %s: bob has changed what is alice's", route.Method, route.Path)
+			t.Errorf("%s %s: bob changed alice's data", route.Method, route.Path)
 			before = r.state(alice)
 		}
 	}
@@ -213,7 +213,7 @@ func TestMatrix(t *testing.T) {
 	want(t, "alice's manifest by bob", r.call("PUT", "/v1/manifest", good, stolen, nil), http.StatusBadRequest, wire.CodeMalformed)
 	want(t, "alice's prekeys by bob", r.call("PUT", "/v1/prekeys", good, alice.stock(1), nil), http.StatusBadRequest, wire.CodeMalformed)
 	if !reflect.DeepEqual(before, r.state(alice)) {
-		t.Error("bob has changed what is alice's")
+		t.Error("bob changed alice's data")
 	}
 }
 

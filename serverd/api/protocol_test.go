@@ -92,7 +92,7 @@ func TestProtocolHasAllCodes(t *testing.T) {
 	}
 	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| [45]\\d\\d").FindAllStringSubmatch(text, -1) {
 		if !slices.Contains(slices.Collect(maps.Values(codes)), strconv.Quote(m[1])) {
-			t.Errorf("PROTOCOL.md has a code that is not there: %s", m[1])
+			t.Errorf("PROTOCOL.md has a code that does not exist: %s", m[1])
 		}
 	}
 	for _, typ := range []string{"Role", "Relation"} {

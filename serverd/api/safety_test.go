@@ -61,7 +61,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 		"manifest": b64(reg.Manifest)[:40], "csr": b64(reg.CSR)[:40], "address": "192.0.2.1",
 	} {
 		if strings.Contains(log, secret) {
-			t.Errorf("the log holds the %s", name)
+			t.Errorf("the log contains the %s", name)
 		}
 	}
 }
@@ -83,7 +83,7 @@ func TestFailsClosed(t *testing.T) {
 	r.clock.Advance(3 * time.Second)
 	want(t, "alice after ten seconds", r.call("GET", "/v1/contacts", a, nil, nil), http.StatusServiceUnavailable, wire.CodeUnavailable)
 	if _, _, err := r.api.Verify(t.Context(), a, wire.RoleAPI); wire.CodeOf(err) != wire.CodeUnavailable {
-		t.Errorf("the relay is told %v", err)
+		t.Errorf("the relay gets %v", err)
 	}
 	r.store.fail(false)
 	want(t, "bob again", r.call("GET", "/v1/contacts", b, nil, nil), http.StatusOK, "")
@@ -196,7 +196,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	for _, noise := range []string{"$schema", "ErrorModel", "problem+json"} {
 		if strings.Contains(text, noise) {
-			t.Errorf("the description holds %s", noise)
+			t.Errorf("the description contains %s", noise)
 		}
 	}
 	golden := filepath.Join("testdata", "openapi.json")
@@ -246,7 +246,7 @@ func described(t *testing.T, paths map[string]map[string]map[string]any, schemas
 		}
 	}
 	if paths["/v1/contact"] == nil || paths["/v1/replica"] == nil || paths["/v1/blobdata/{id}"]["put"] == nil {
-		t.Error("what is served beside the REST calls is missing")
+		t.Error("paths served in addition to the REST calls are missing")
 	}
 	for name, closed := range map[string]bool{"PutContact": true, "BlobPart": true, "CreateBlob": true, "Token": false, "StoredPrekeys": false, "Error": false} {
 		if _, is := schemas[name].(map[string]any)["additionalProperties"]; is != closed {
@@ -271,7 +271,7 @@ func described(t *testing.T, paths map[string]map[string]map[string]any, schemas
 		}
 	}
 	if len(values) > 0 {
-		t.Errorf("fields that are not there: %v", values)
+		t.Errorf("fields that do not exist: %v", values)
 	}
 }
 

@@ -35,7 +35,7 @@ func TestTurnCredentials(t *testing.T) {
 		t.Errorf("health: %d %q", rep.status, rep.body)
 	}
 	if strings.Contains(r.log.String(), "1:bob:0") {
-		t.Error("the log holds credentials")
+		t.Error("the log contains credentials")
 	}
 }
 

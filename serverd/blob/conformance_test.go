@@ -177,14 +177,14 @@ func testSizes(t *testing.T, b backend) {
 	must(t, err)
 	for _, text := range []string{"", "four", "sixsix", strings.Repeat("x", 1<<20)} {
 		if status, _, _ := b.do(t, "PUT", u, strings.NewReader(text), int64(len(text)), ""); status == http.StatusOK {
-			t.Errorf("%d bytes were taken instead of 5", len(text))
+			t.Errorf("%d bytes were accepted instead of 5", len(text))
 		}
 	}
 	if status, _, _ := b.do(t, "PUT", u, io.MultiReader(strings.NewReader("five!")), -1, ""); status == http.StatusOK {
-		t.Error("a body without a length was taken")
+		t.Error("a body without a length was accepted")
 	}
 	if status, _, _ := b.do(t, "PUT", u, io.MultiReader(strings.NewReader("cut")), 5, ""); status == http.StatusOK {
-		t.Error("a body that ends early was taken")
+		t.Error("a body that ends early was accepted")
 	}
 	parts, err := b.Parts(ctxOf(t), id, upload)
 	must(t, err)
@@ -237,7 +237,7 @@ func testRanges(t *testing.T, b backend) {
 		t.Errorf("open end: %d", status)
 	}
 	if status, _ := b.get(t, id, fmt.Sprintf("bytes=%d-", 2*n+10)); status != http.StatusRequestedRangeNotSatisfiable {
-		t.Errorf("behind the end: %d", status)
+		t.Errorf("after the end: %d", status)
 	}
 }
 
@@ -252,7 +252,7 @@ func testDelete(t *testing.T, b backend) {
 	_, err = b.Parts(ctxOf(t), id, upload)
 	want(t, "parts", err, ErrNotFound)
 	if status, _, _ := b.do(t, "PUT", u, strings.NewReader("x"), 1, ""); status != http.StatusNotFound {
-		t.Errorf("put into what is deleted: %d", status)
+		t.Errorf("put into a deleted blob: %d", status)
 	}
 	whole, upload := b.create(t)
 	must(t, b.Complete(ctxOf(t), whole, upload, []Part{b.put(t, whole, upload, 1, []byte("x"))}))

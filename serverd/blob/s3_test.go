@@ -73,7 +73,7 @@ func TestS3(t *testing.T) {
 		must(t, err)
 		t.Cleanup(func() { must(t, s.Close()) })
 		if err := s.Ping(ctxOf(t)); err == nil {
-			t.Error("a bucket that is not there was found")
+			t.Error("a missing bucket was found")
 		}
 		must(t, s.core.MakeBucket(ctxOf(t), s.opt.Bucket, minio.MakeBucketOptions{}))
 		return backend{Store: s, now: time.Now, late: func() {

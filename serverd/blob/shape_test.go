@@ -72,7 +72,7 @@ func TestShapeIsFairBetweenAccounts(t *testing.T) {
 		}
 		for _, name := range []string{"many", "one", "other"} {
 			if share := float64(m.of(name)) / float64(total); share < 0.32 || share > 0.35 {
-				t.Errorf("%s: %.3f of the bandwidth, a third is right", name, share)
+				t.Errorf("%s: %.3f of the bandwidth, want a third", name, share)
 			}
 		}
 		cancel()
@@ -105,7 +105,7 @@ func TestShapeKeepsEveryTransferMoving(t *testing.T) {
 			}
 		}
 		if len(m.n) < 2*rate/leastRate-32 {
-			t.Errorf("only %d accounts were let in", len(m.n))
+			t.Errorf("only %d accounts were admitted", len(m.n))
 		}
 		cancel()
 		wg.Wait()
@@ -134,18 +134,18 @@ func TestShapeDoor(t *testing.T) {
 		go enter(t.Context(), "b")
 		synctest.Wait()
 		if len(let) != 0 {
-			t.Fatal("more were let in than there is room for")
+			t.Fatal("more transfers were admitted than the limit")
 		}
 		s.leave("b")
 		synctest.Wait()
 		if len(let) != 1 || <-let != "b" {
-			t.Fatal("the one with no transfer was not let in first")
+			t.Fatal("the account without a transfer was not admitted first")
 		}
 		s.leave("b")
 		s.leave("a")
 		synctest.Wait()
 		if len(let) != 1 || <-let != "a" {
-			t.Fatal("nobody was let in")
+			t.Fatal("nobody was admitted")
 		}
 		began := time.Now()
 		err := s.enter(t.Context(), "a")

@@ -102,7 +102,7 @@ func TestFilesArePrivateAndSurviveReopening(t *testing.T) {
 		}
 	}
 	if err := identity.VerifyServer(first.Root(), first.chain(t), "evil.example.com", start); err == nil {
-		t.Error("good for another name")
+		t.Error("the certificate is valid for another name")
 	}
 }
 
@@ -209,7 +209,7 @@ func TestCrashBetweenRenames(t *testing.T) {
 	dir, other := create(t), create(t)
 	copyFile(t, filepath.Join(other, "issuing.key"), filepath.Join(dir, "issuing.key"))
 	if _, err := open(t, dir, start, nil); err == nil {
-		t.Error("a key of another CA was taken")
+		t.Error("a key of another CA was accepted")
 	}
 }
 
@@ -250,7 +250,7 @@ func TestGivenCertificateIsNamedInTheStatement(t *testing.T) {
 	s, err = identity.VerifyStatement(a.Root(), issuing, signed, start)
 	next := identity.TLSKeyHash(a.chain(t)[0])
 	if err != nil || next == shown || s.TLSKeys[0] != next && s.TLSKeys[1] != next {
-		t.Errorf("the new file was not taken: %v", err)
+		t.Errorf("the new file was not loaded: %v", err)
 	}
 	if _, err := open(t, dir, start, func(o *ca.Options) { o.Also = []string{"/nowhere.pem"} }); err == nil {
 		t.Error("a missing file passed")

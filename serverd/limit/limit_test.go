@@ -38,7 +38,7 @@ func TestKeyed(t *testing.T) {
 	}
 	c.Advance(-time.Hour) // a clock that goes back permits nothing
 	if ok, _ := l.Take("a"); ok {
-		t.Error("the clock went back and opened the bucket")
+		t.Error("setting the clock back filled the bucket")
 	}
 	c.Advance(10 * time.Hour)
 	for range 3 {
@@ -62,7 +62,7 @@ func TestKeyedOverTime(t *testing.T) {
 			}
 			time.Sleep(wait - time.Nanosecond)
 			if ok, _ := l.Take(1); ok {
-				t.Fatal("there was a token before the time that was told")
+				t.Fatal("a token was available before the reported wait")
 			}
 			time.Sleep(time.Nanosecond)
 		}
@@ -87,18 +87,18 @@ func TestKeyedUnderAFlood(t *testing.T) {
 		if ok {
 			in++
 		} else if wait < minPrune {
-			t.Fatalf("told to wait %v", wait)
+			t.Fatalf("reported wait: %v", wait)
 		}
 		if l.Len() > room {
 			t.Fatalf("%d keys", l.Len())
 		}
 	}
 	if in != room-1 {
-		t.Errorf("%d new keys were let in", in)
+		t.Errorf("%d new keys were admitted", in)
 	}
 	for range 4 {
 		if ok, _ := l.Take(-1); !ok {
-			t.Error("the flood took a known key's tokens")
+			t.Error("the flood used a known key's tokens")
 		}
 	}
 	// After a pass that freed nothing, expired keys are found only a second later.
@@ -107,7 +107,7 @@ func TestKeyedUnderAFlood(t *testing.T) {
 	walked := l.pruned
 	c.Advance(minPrune / 2)
 	if ok, _ := l.Take(1_000_000); ok || l.pruned != walked {
-		t.Error("two walks within a second")
+		t.Error("the limiter scanned its keys twice within a second")
 	}
 	c.Advance(minPrune / 2)
 	if ok, _ := l.Take(1_000_000); !ok || l.Len() != 2 {

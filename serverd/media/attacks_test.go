@@ -60,7 +60,7 @@ func TestF6(t *testing.T) {
 			t.Errorf("CreatePermission %s: %d", text, code)
 		}
 		if code, _ := r.do(stun.MethodCreatePermission, good, p); code != stun.CodeForbidden {
-			t.Errorf("CreatePermission %s behind a good one: %d", text, code)
+			t.Errorf("CreatePermission %s after a valid one: %d", text, code)
 		}
 		if code, _ := r.do(stun.MethodChannelBind, channel(0x4000+uint16(i)), p); code != stun.CodeForbidden {
 			t.Errorf("ChannelBind %s: %d", text, code)
@@ -138,7 +138,7 @@ func TestAllowedNetwork(t *testing.T) {
 		}
 	}
 	if p := s.Problems(); len(p) != 0 {
-		t.Errorf("an address in the operator's network is warned of: %v", p)
+		t.Errorf("a warning about an address in the operator's own network: %v", p)
 	}
 }
 

@@ -122,7 +122,7 @@ func TestSegmentBounds(t *testing.T) {
 		t.Errorf("%d messages, %d packets", len(w.ms), w.ms[0].count)
 	}
 	if failed := w.flush(); failed != maxSegments+1 || !w.empty() {
-		t.Errorf("a closed socket takes %d packets", maxSegments+1-failed)
+		t.Errorf("a closed socket accepted %d packets", maxSegments+1-failed)
 	}
 	for range maxSegments {
 		w.add(make([]byte, maxPacket), to)
@@ -143,7 +143,7 @@ func TestName(t *testing.T) {
 	}
 	var s name
 	if s.get().IsValid() {
-		t.Error("no family is an address")
+		t.Error("an address without a family was accepted")
 	}
 }
 

@@ -133,7 +133,7 @@ func TestCoturnOfOperations(t *testing.T) {
 	_, rest, ok := strings.Cut(string(text), "\n    use-auth-secret\n")
 	block, _, ok2 := strings.Cut(rest, "\n\n")
 	if !ok || !ok2 || !strings.Contains(block, "static-auth-secret=THE SECRET\n") || !strings.Contains(block, "realm="+realm+"\n") {
-		t.Fatal("the configuration is not there")
+		t.Fatal("OPERATIONS.md has no such configuration of coturn")
 	}
 	conf := "use-auth-secret\n" + strings.ReplaceAll(strings.ReplaceAll(block, "    ", ""), "THE SECRET", "secret") + "\n"
 	file := filepath.Join(t.TempDir(), "conf")

@@ -29,7 +29,7 @@ func TestPolicyPublic(t *testing.T) {
 		}
 	}
 	if p.allows(netip.Addr{}) {
-		t.Error("no address is a peer")
+		t.Error("the zero address is accepted as a peer")
 	}
 }
 
@@ -203,7 +203,7 @@ func TestBroadcast(t *testing.T) {
 	}
 	for _, a := range list {
 		if s.policy.allows(a) {
-			t.Errorf("%v is a peer", a)
+			t.Errorf("%v is accepted as a peer", a)
 		}
 	}
 }

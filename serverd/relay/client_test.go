@@ -209,7 +209,7 @@ func (c *client) take(f *wire.ContactServer) {
 func (c *client) result(seq uint64, r *wire.Rejected) {
 	c.t.Helper()
 	if _, twice := c.results[seq]; twice || seq == 0 || seq > c.seq {
-		c.t.Fatalf("envelope %d answered twice or never sent", seq)
+		c.t.Fatalf("envelope %d was answered twice, or was never sent", seq)
 	}
 	c.results[seq] = r
 }

@@ -44,7 +44,7 @@ func TestFenceOpening(t *testing.T) {
 	stale := w.connect(alice, wire.RoleContact)
 	stale.fence(two, 10)
 	if text := stale.bye().GetText(); text == wire.ByeOtherCopy {
-		t.Fatal("claims another copy where there is none")
+		t.Fatal("another copy is reported although there is none")
 	}
 	w.contact(alice)
 }
@@ -158,7 +158,7 @@ func TestReplicaOpening(t *testing.T) {
 	// stop the device.
 	w.contact(alice)
 	if err := second.tryRead(new(wire.ReplicaServer)); err == nil {
-		t.Fatal("a replica connection outlived its fence")
+		t.Fatal("a replica connection stayed open after its fence")
 	}
 	w.replica(alice)
 }

@@ -273,7 +273,7 @@ func TestUpgradesFailClosed(t *testing.T) {
 	limits := quietLimits()
 	limits.StoreGrace = 10 * time.Millisecond
 	if _, err := New(Options{Store: unreadable{w.store}, Tokens: w}); err == nil {
-		t.Fatal("a relay starts on a store that cannot be read")
+		t.Fatal("a relay started with an unreadable store")
 	}
 	broken, err := New(Options{Store: &unreadableLater{faultyStore: w.store}, Tokens: w, Limits: limits})
 	must(t, err)
@@ -369,7 +369,7 @@ func TestConnectionsOfOneDevice(t *testing.T) {
 		list = append(list, w.connect(alice, []wire.Role{wire.RoleContact, wire.RoleReplica}[i%2]))
 	}
 	if _, err := w.dial(alice, wire.RoleContact); err == nil {
-		t.Fatal("one too many was upgraded")
+		t.Fatal("a connection over the limit was upgraded")
 	}
 	w.contact(bob)
 	for _, c := range list {

@@ -72,7 +72,7 @@ func (h *history) commit(to key.DeviceID, e *wire.Envelope) {
 	case n <= h.last[pair]:
 		h.twice++
 	default:
-		h.t.Errorf("order: %d came after %d", n, h.last[pair])
+		h.t.Errorf("order: %d arrived after %d", n, h.last[pair])
 	}
 	h.committed[delivery{from, to, n}] = true
 }

@@ -69,9 +69,9 @@ func (s Step) ReasonName() string {
 }
 
 const (
-	// traceShards spreads the lock of the trace.
+	// traceShards is the number of independently locked parts of the trace.
 	traceShards = 16
-	// traceSteps is how many steps one shard keeps; a step takes about 100 bytes, so that all shards take 3 MiB.
+	// traceSteps is the number of steps in one shard. A step takes about 100 bytes, so all shards take 3 MiB.
 	traceSteps = 2048
 )
 
@@ -85,7 +85,7 @@ type trace struct {
 	}
 }
 
-// step is a Step as the trace keeps it, without a pointer but those of the two names.
+// step is the compact form of a Step in the trace. Its only pointers are those of the two names.
 type step struct {
 	message           [16]byte
 	at                int64 // Unix nanoseconds
@@ -133,8 +133,8 @@ func (t *trace) of(message [16]byte) []Step {
 	return found
 }
 
-// Trace returns the stations that a message's envelopes passed at this relay, oldest first, as far as they are among the
-// last 32,768 steps of all messages.
+// Trace returns the steps of a message's envelopes at this relay, oldest first. Only those among the last 32,768 steps
+// of all messages are known.
 func (r *Relay) Trace(message [16]byte) []Step {
 	return r.trace.of(message)
 }

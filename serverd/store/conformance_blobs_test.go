@@ -43,7 +43,7 @@ func testBlobs(t *testing.T, open opener) {
 	list, err := s.BlobParts(ctx, b.ID)
 	must(t, err)
 	if !slices.Equal(list, parts) {
-		t.Fatal("a refused reservation has left parts", list)
+		t.Fatal("a refused reservation left parts", list)
 	}
 	_, err = s.ReadableBlob(ctx, b.ID, "bob", now)
 	want(t, err, ErrNotFound)

@@ -126,7 +126,7 @@ func testMailboxConcurrently(t *testing.T, open opener) {
 	equal(t, "stored", len(mails), limit)
 	for i := 1; i < len(mails); i++ {
 		if mails[i].Row <= mails[i-1].Row {
-			t.Fatal("rows do not grow")
+			t.Fatal("row numbers do not increase")
 		}
 	}
 }

@@ -111,10 +111,10 @@ func testPlace(t *testing.T, link func(*os.Root, string, string) error) {
 		t.Errorf("%d files, %v; want %d and no temporary one", len(entries), err, n)
 	}
 	if _, err := place("missing", "x"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("nothing to place: %v", err)
+		t.Errorf("place a missing file: %v", err)
 	}
 	if _, err := root.Lstat("x"); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("a name was taken for nothing")
+		t.Error("a name was used although no file was placed")
 	}
 }
 

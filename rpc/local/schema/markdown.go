@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Sections of the document that are made from the contract.
+// Sections of the document that are generated from the contract.
 const (
 	SectionMethods       = "methods"
 	SectionNotifications = "notifications"
@@ -174,7 +174,7 @@ func (c *Contract) typesText() string {
 	return b.String()
 }
 
-// text writes a type for people.
+// text returns the name of a type in the document.
 func (r Ref) text() string {
 	out := string(r.Kind)
 	switch r.Kind {
@@ -194,7 +194,7 @@ func (r Ref) text() string {
 	return out
 }
 
-// cell makes a text one cell of a table. A single sentence has no period there.
+// cell formats a text as a table cell. It removes the period of a single sentence.
 func cell(s string) string {
 	if short := strings.TrimSuffix(s, "."); !strings.Contains(short, ". ") && !strings.Contains(short, "\n") {
 		s = short
@@ -202,10 +202,10 @@ func cell(s string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(s, "\n\n", " "), "|", "\\|")
 }
 
-// anchor is the fragment of a heading.
+// anchor returns the URL fragment of a heading.
 func anchor(heading string) string { return strings.ReplaceAll(heading, ".", "") }
 
-// grouped writes a number with separators.
+// grouped formats a number with separators of thousands.
 func grouped(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	for i := len(s) - 3; i > 0; i -= 3 {

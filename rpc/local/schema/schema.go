@@ -23,28 +23,30 @@ type Contract struct {
 	Events        []Event
 	Codes         []Code
 	Causes        []Value
-	// Enums are the sets of strings that members take.
+	// Enums are the sets of strings that members can have as values.
 	Enums []Enum
 	// Numbers are the error numbers of JSON-RPC and the bounds of the socket.
 	Numbers []Number
-	// Types are the objects that results, notifications and members have, in the
-	// order in which they are met.
+	// Types are the objects in results, notifications and members, in the order of
+	// their first use.
 	Types []Type
 }
 
-// Method is one method. A method without parameters takes an object without members.
+// Method is one method. The parameters of a method without parameters are an object
+// without members.
 type Method struct {
 	Name   string
 	Doc    string
 	Errors []ErrorCase
-	// About is what holds for the parameters together; it may be empty.
+	// About describes the parameters together; it may be empty.
 	About  string
 	Params []Member
 	Result Ref
 }
 
-// ErrorCase is an error of a method: a code, or "server" or "as of METHOD" for the
-// errors of a question to the server or of another method, and when it comes.
+// ErrorCase is an error of a method and the condition for it. Instead of a code it
+// can name "server" or "as of METHOD": the errors of a request to the server, or of
+// another method.
 type ErrorCase struct {
 	Code, When string
 }
@@ -138,8 +140,8 @@ func (r *reader) problem(format string, args ...any) {
 	r.problems = append(r.problems, fmt.Errorf(format, args...))
 }
 
-// Read describes the contract. src holds the source of package local. The error
-// names everything that has no description, and every description that names
+// Read returns the contract. src contains the source of package local. The error
+// lists everything without a description, and every description that names
 // something that does not exist.
 func Read(src fs.FS) (*Contract, error) {
 	s, err := parse(src)
@@ -183,7 +185,7 @@ func (r *reader) methods() {
 	}
 }
 
-// cutErrors cuts the last paragraph of a method's description, "Errors: code: when; ...".
+// cutErrors splits off the last paragraph of a method's description, "Errors: code: when; ...".
 func cutErrors(doc string) (string, []ErrorCase) {
 	text, list, ok := strings.Cut(doc, "\n\nErrors: ")
 	if !ok {
@@ -215,7 +217,7 @@ func (r *reader) notifications() {
 	}
 }
 
-// events takes the types of events; each has a member in Event.
+// events adds the types of events. Each has a member in Event.
 func (r *reader) events() {
 	bodies := map[string]reflect.Type{}
 	t := reflect.TypeFor[local.Event]()
@@ -243,7 +245,7 @@ func (r *reader) events() {
 	}
 }
 
-// codes takes the error codes, whose comments begin with their exit codes, and the causes.
+// codes adds the error codes, whose comments begin with their exit codes, and the causes.
 func (r *reader) codes() {
 	for _, c := range r.src.prefixed("Code") {
 		number, doc, _ := strings.Cut(c.doc, ":")
@@ -275,7 +277,8 @@ func enumerations() []string {
 	}
 }
 
-// elsewhere are string constants that are no values of the contract, or have a section of their own.
+// elsewhere returns the string constants that are not values of the contract, or have a
+// section of their own.
 func elsewhere() []string {
 	return []string{"Method", "Notify", "Type", "Code", "Cause", "Holder", "TransientPrefix", "rpcVersion"}
 }

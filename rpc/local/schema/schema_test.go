@@ -13,8 +13,8 @@ import (
 
 const document = "../../LOCAL.md"
 
-// TestDocument compares rpc/LOCAL.md with the types, and writes what is made from
-// them anew if UPDATE_GOLDEN is set. Read fails for whatever has no description.
+// TestDocument compares rpc/LOCAL.md with the types. It rewrites the generated
+// sections if UPDATE_GOLDEN is set. Read fails for everything without a description.
 func TestDocument(t *testing.T) {
 	c, err := schema.Read(os.DirFS(".."))
 	if err != nil {
@@ -40,7 +40,7 @@ func TestDocument(t *testing.T) {
 	t.Error("rpc/LOCAL.md differs from the types and comments of rpc/local: run UPDATE_GOLDEN=1 go test ./rpc/local/schema and look at the difference")
 }
 
-// TestMissingDescriptions takes one description of each kind away, and Read says which.
+// TestMissingDescriptions removes one description of each kind, which Read must report.
 func TestMissingDescriptions(t *testing.T) {
 	source := func(t *testing.T, from, to string) fstest.MapFS {
 		t.Helper()

@@ -127,7 +127,7 @@ func fieldComments(t *ast.StructType) map[string]string {
 	return out
 }
 
-// comment returns the first comment that there is, its paragraphs as one line each.
+// comment returns the first comment that is not empty, each paragraph as one line.
 func comment(groups ...*ast.CommentGroup) string {
 	for _, g := range groups {
 		if text := strings.TrimSpace(g.Text()); text != "" {
@@ -141,7 +141,7 @@ func comment(groups ...*ast.CommentGroup) string {
 	return ""
 }
 
-// prefixed returns the string constants of a prefix and a capital letter after it.
+// prefixed returns the string constants whose names begin with prefix and a capital letter.
 func (s *source) prefixed(prefix string) []constant {
 	var out []constant
 	for _, c := range s.constants {
@@ -154,7 +154,7 @@ func (s *source) prefixed(prefix string) []constant {
 	return out
 }
 
-// named returns the constant of a prefix with this value.
+// named returns the constant whose name begins with prefix and that has this value.
 func (s *source) named(prefix, value string) (constant, bool) {
 	for _, c := range s.prefixed(prefix) {
 		if c.value == value {
@@ -164,7 +164,7 @@ func (s *source) named(prefix, value string) (constant, bool) {
 	return constant{}, false
 }
 
-// group returns all constants of the group in which one stands.
+// group returns all constants of the group of one of them.
 func (s *source) group(member string) []constant {
 	at := slices.IndexFunc(s.constants, func(c constant) bool { return c.name == member })
 	if at < 0 {
@@ -186,15 +186,15 @@ var (
 	camel     = regexp.MustCompile(`\b[A-Z][a-z0-9]+[A-Z]\w*\b`)
 )
 
-// text makes a comment fit for a reader who does not know the source: its leading
-// name goes, and references ([Name]) become the names of the contract. t is the
-// type to whose field the comment belongs, if any.
+// text adapts a comment for a reader who does not know the source: it removes the
+// leading name, and replaces references ([Name]) by the names of the contract. t is
+// the type to whose field the comment belongs, if any.
 func (r *reader) text(doc, name string, t reflect.Type) string {
 	return phrase(r.references(doc, t), name)
 }
 
-// references replaces references by the names of the contract, and finds names of
-// the source that are not written as such.
+// references replaces references by the names of the contract, and reports names of
+// the source that are not written as references.
 func (r *reader) references(doc string, t reflect.Type) string {
 	out := reference.ReplaceAllStringFunc(doc, func(ref string) string {
 		m := reference.FindStringSubmatch(ref)

@@ -57,7 +57,7 @@ func (r *reader) object(t reflect.Type) {
 	r.out.Types[i].Members = members
 }
 
-// members returns the members of an object, those of embedded structs in their place.
+// members returns the members of an object, including those of embedded structs.
 func (r *reader) members(t reflect.Type) []Member {
 	var out []Member
 	for i := range t.NumField() {
@@ -67,7 +67,7 @@ func (r *reader) members(t reflect.Type) []Member {
 		if f.Anonymous && name == "" {
 			inner := r.members(f.Type)
 			if doc != "" && len(inner) == 1 {
-				inner[0].Doc = doc // the meaning in this place
+				inner[0].Doc = doc // the outer comment, which gives the meaning in this object
 			}
 			out = append(out, inner...)
 			continue
@@ -86,7 +86,7 @@ func (r *reader) members(t reflect.Type) []Member {
 	return out
 }
 
-// belongs are the phrases with which a comment says only which method a type belongs to.
+// belongs matches the phrases with which a comment only says which method a type belongs to.
 var belongs = regexp.MustCompile(`^\w+ (are the parameters of|answers) [a-z.]+((, [a-z.]+)* and [a-z.]+)?( for one account)?\b(\.|: |$)`)
 
 // about returns the description of an object.
@@ -101,8 +101,8 @@ func (r *reader) about(t reflect.Type) string {
 	return phrase(doc, t.Name())
 }
 
-// aboutParams returns the parts of the comments of a parameter type, and of the
-// types embedded in it, that are about several parameters together.
+// aboutParams returns the parts of the comments of a parameter type, and of its
+// embedded types, that describe several parameters together.
 func (r *reader) aboutParams(t reflect.Type) string {
 	var all []string
 	if doc := r.src.types[t.Name()]; belongs.MatchString(doc) {

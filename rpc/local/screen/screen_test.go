@@ -88,7 +88,7 @@ func FuzzScreen(f *testing.F) {
 			t.Fatalf("%+q became %+q", in, line)
 		}
 		if Line(line) != line || Block(block) != block || Clean(clean) != clean {
-			t.Fatalf("%+q: shown twice it is not the same: %+q, %+q", in, line, Line(line))
+			t.Fatalf("%+q: escaping twice gives another result: %+q, %+q", in, line, Line(line))
 		}
 		var out bytes.Buffer
 		w := NewWriter(&out)
