@@ -18,22 +18,22 @@ import (
 )
 
 const (
-	// retryMin and retryMax bound the pause between two tries to start while no
-	// caller comes. They grow, since a try may cost the derivation of a key.
+	// retryMin and retryMax bound the pause between two attempts to start while no
+	// caller connects. The pause grows, because an attempt may derive a key.
 	retryMin = 2 * time.Second
 	retryMax = time.Minute
-	// callerWait is how long it is waited for a caller at once; the watchdog is
-	// petted between two waits.
+	// callerWait bounds one wait for a caller. The watchdog is notified after each.
 	callerWait = time.Second
 )
 
-// socket is the listener that the service manager gave; nil if there is none.
+// socket is the listener that the service manager passed, if any.
 type socket struct {
 	ln   *net.UnixListener
-	used bool // a Door has it, which closes it
+	used bool // a Door owns and closes it
 }
 
-// givenSocket takes the socket of the service manager. It may be asked once.
+// givenSocket returns the socket of the service manager, nil without one. It may be
+// called once.
 func givenSocket() (*socket, error) {
 	inherited, err := activation.Listeners()
 	if err != nil {
@@ -52,17 +52,17 @@ func givenSocket() (*socket, error) {
 	return &socket{ln: ln}, nil
 }
 
-// runActivated runs the daemon behind a socket of the service manager. Commands
-// that wait there are told why the daemon does not start. What the user has to mend (a
-// directory that others may enter, a passphrase file that is gone) does not
-// end the process: systemd would start it again for each waiting command, until a limit takes the
-// socket away. It tells the causes, and goes on as soon as they are mended.
+// runActivated runs the daemon on a socket of the service manager. If the daemon
+// cannot start, waiting commands get the reason. A cause that the user must fix,
+// such as a directory with loose permissions or a missing passphrase file, does not
+// end the process: systemd would restart it for each waiting command until it hits a
+// limit and closes the socket. runActivated retries until the cause is fixed.
 func runActivated(ctx context.Context, cfg config.Client, given *socket, logger *slog.Logger) error {
 	tries, told := 0, ""
 	for {
 		err := runProfile(ctx, cfg, given, logger)
 		if err == nil || ctx.Err() != nil || given.used || isInUse(err) {
-			return err // commands look for the other daemon themselves
+			return err // commands find the other daemon themselves
 		}
 		why, ok := errors.AsType[*local.Error](err)
 		if !ok {
@@ -85,8 +85,8 @@ func runActivated(ctx context.Context, cfg config.Client, given *socket, logger 
 	}
 }
 
-// waitForCaller returns when a caller waits on ln, or limit is over, or with
-// nil, too, when ctx ends.
+// waitForCaller waits up to limit for a caller on ln. It returns nil also when the
+// time is over or ctx ends.
 func waitForCaller(ctx context.Context, ln *net.UnixListener, limit time.Duration, logger *slog.Logger) error {
 	for end := time.Now().Add(limit); ctx.Err() == nil && time.Now().Before(end); {
 		tell(logger, sd.SdNotifyWatchdog)

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// harden keeps keys out of core files and out of reach of other processes of
-// the same user that would attach to this one.
+// harden keeps keys out of core files, and keeps other processes of the same user
+// from attaching to this one.
 func harden() error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)

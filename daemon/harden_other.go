@@ -2,5 +2,5 @@
 
 package daemon
 
-// harden has nothing to do on this system.
+// harden does nothing on this system.
 func harden() error { return nil }

@@ -15,7 +15,7 @@ func tell(logger *slog.Logger, state string) {
 	}
 }
 
-// watch pets the watchdog at half its interval, as long as alive says so. It
+// watch notifies the watchdog at half its interval while alive returns nil. It
 // returns when ctx ends, or at once without a watchdog.
 func watch(ctx context.Context, logger *slog.Logger, alive func(context.Context) error) {
 	interval, err := sd.SdWatchdogEnabled(false)
@@ -34,7 +34,7 @@ func watch(ctx context.Context, logger *slog.Logger, alive func(context.Context)
 		if err == nil {
 			tell(logger, sd.SdNotifyWatchdog)
 		} else if ctx.Err() == nil {
-			// No answer: the service manager ends and restarts the daemon.
+			// Without a notification the service manager restarts the daemon.
 			logger.Error("health check failed", "error", err)
 		}
 		select {

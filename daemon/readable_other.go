@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// readable: no service manager gives a socket here.
+// readable is never called: no service manager passes sockets on this system.
 func readable(*net.UnixListener, time.Duration) (bool, error) {
 	return false, errors.ErrUnsupported
 }

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readable waits up to limit for a connection that Accept would return.
+// readable waits up to limit until Accept would return a connection.
 func readable(ln *net.UnixListener, limit time.Duration) (bool, error) {
 	raw, err := ln.SyscallConn()
 	if err != nil {

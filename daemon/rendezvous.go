@@ -14,7 +14,7 @@ import (
 	"secmsg/rpc/local"
 )
 
-// listen takes the socket of the service manager, or makes one, and announces it.
+// listen uses the socket of the service manager, or creates one, and announces it.
 func (d *Daemon) listen(given *socket) (*localapi.Door, error) {
 	var ln net.Listener
 	if given != nil {
@@ -27,9 +27,9 @@ func (d *Daemon) listen(given *socket) (*localapi.Door, error) {
 	return door, nil
 }
 
-// places lists where the daemon may listen: nowhere once its profile was moved or
-// removed. A socket would make a new directory of the profile's name then, and
-// moving the profile back would put it inside of that one.
+// places lists the paths where the daemon may listen: none once its profile was
+// moved or removed. Otherwise a new socket would recreate the profile's directory,
+// and moving the profile back would put it inside that directory.
 func (d *Daemon) places() []string {
 	if d.lock.Lost() {
 		return nil
@@ -37,11 +37,11 @@ func (d *Daemon) places() []string {
 	return d.cfg.Paths.Places()
 }
 
-// lockPoll is how often the daemon checks that its lock can still be found. It
-// polls: a profile may be on a file system that reports no changes.
+// lockPoll is the interval at which the daemon checks that its lock file is still in
+// its place. It polls, because a file system may report no changes.
 const lockPoll = time.Second
 
-// watchLock ends the daemon once nobody can find it by its profile any more.
+// watchLock ends the daemon when clients can no longer find it through its lock.
 func (d *Daemon) watchLock(ctx context.Context) {
 	t := time.NewTicker(lockPoll)
 	defer t.Stop()
@@ -74,8 +74,8 @@ func (d *Daemon) hello() local.Hello {
 	return h
 }
 
-// program is the path by which this process was started. A service manager and
-// a command that starts a daemon give the whole path.
+// program returns the path with which this process was started. Service managers
+// and commands start the daemon with an absolute path.
 func program() string {
 	if filepath.IsAbs(os.Args[0]) {
 		return os.Args[0]
@@ -87,9 +87,9 @@ func program() string {
 	return exe
 }
 
-// execPIDVar and notifyVar are set by systemd for what it starts (systemd.exec(5)).
-// What that starts in turn inherits them, but is not the process of the first;
-// older systemds set only the second. A daemon that a command starts gets neither.
+// execPIDVar and notifyVar are set by systemd for its processes (systemd.exec(5)). A
+// child of such a process inherits them, but its pid differs from execPIDVar. Old
+// versions of systemd set only notifyVar. A command starts the daemon without both.
 const (
 	execPIDVar = "SYSTEMD_EXEC_PID"
 	notifyVar  = "NOTIFY_SOCKET"
@@ -106,8 +106,8 @@ func managed() bool {
 	return false
 }
 
-// unit names the service of systemd that this process is the main process of,
-// and whose manager runs it.
+// unit returns the systemd service of which this is the main process, and whether
+// the user's or the system's manager runs it.
 func unit() (name, manager string) {
 	if !managed() {
 		return "", ""
@@ -119,8 +119,8 @@ func unit() (name, manager string) {
 	return unitOf(string(b))
 }
 
-// unitOf finds the service in the text of /proc/PID/cgroup (cgroups(7)): the last
-// part of the path in the hierarchy of systemd.
+// unitOf finds the service in /proc/PID/cgroup (cgroups(7)): the last part of the
+// path in systemd's hierarchy.
 func unitOf(cgroup string) (name, manager string) {
 	for line := range strings.Lines(cgroup) {
 		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)

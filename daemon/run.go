@@ -23,10 +23,9 @@ import (
 	"secmsg/rpc/local"
 )
 
-// Run runs the daemon of a profile until ctx ends, a caller stops it, or
-// something fails that it cannot go on without. Only one daemon runs on a
-// profile: a second one fails with a usage error that names the first one's
-// pid. Run returns nil after a clean stop.
+// Run runs the daemon of a profile until ctx ends, a client stops it, or an essential
+// part fails. A second daemon on the same profile fails with an error that names the
+// pid of the first. Run returns nil after a clean stop.
 func Run(ctx context.Context, cfg config.Client, logger *slog.Logger) error {
 	given, err := givenSocket()
 	if err != nil {
@@ -38,7 +37,7 @@ func Run(ctx context.Context, cfg config.Client, logger *slog.Logger) error {
 	return runProfile(ctx, cfg, nil, logger)
 }
 
-// runProfile is one try of Run. given is the service manager's socket, or nil.
+// runProfile is one attempt of Run. given is the service manager's socket, or nil.
 func runProfile(ctx context.Context, cfg config.Client, given *socket, logger *slog.Logger) (err error) {
 	if err := harden(); err != nil {
 		logger.Warn("hardening", "error", err)
@@ -63,7 +62,7 @@ func runProfile(ctx context.Context, cfg config.Client, given *socket, logger *s
 	return codes.Local(d.run(ctx, given))
 }
 
-// errStop is the cause of an end that a caller asked for.
+// errStop is the cause of a stop that a client requested.
 var errStop = localapi.ErrStop
 
 // Daemon is a running daemon.
@@ -77,13 +76,13 @@ type Daemon struct {
 	journal *journal.Journal
 	backend *backend.Backend
 	stop    context.CancelCauseFunc // ends the daemon
-	endWork context.CancelFunc      // ends the accounts; before the store is closed
+	endWork context.CancelFunc      // ends the accounts, before the store is closed
 
 	activated bool // the service manager made the socket; constant after listen
 }
 
-// open opens the profile: its store, its keys, and what runs on them. stop ends
-// ctx, which is the life of the daemon.
+// open opens the profile's store and keys and creates the backend. The daemon lives
+// as long as ctx, which stop ends.
 func open(ctx context.Context, stop context.CancelCauseFunc, cfg config.Client, lock *local.Lock, logger *slog.Logger) (*Daemon, error) {
 	d := &Daemon{cfg: cfg, lock: lock, logger: logger, stop: stop}
 	if err := checkFile(cfg.Paths.Database); err != nil {
@@ -91,7 +90,7 @@ func open(ctx context.Context, stop context.CancelCauseFunc, cfg config.Client, 
 	}
 	var err error
 	if d.store, err = store.Open(ctx, cfg.Paths.Database, store.Options{Logger: logger}); err != nil {
-		return nil, unusable(cfg.Paths.Database, damaged(cfg.Paths.Database, err))
+		return nil, unusable(cfg.Paths.Database, setAside(cfg.Paths.Database, err))
 	}
 	d.keys, err = keyring.Open(d.store, cfg.Paths.Data, keyring.Options{Logger: logger, PrekeyRenew: cfg.Intervals.PrekeyRenew})
 	if err != nil {
@@ -100,7 +99,7 @@ func open(ctx context.Context, stop context.CancelCauseFunc, cfg config.Client, 
 	d.journal = journal.New(d.store, journal.Options{
 		Logger: logger, Retention: cfg.Limits.JournalAge, Events: cfg.Limits.JournalEvents, Attempts: cfg.Limits.Attempts, DeadAfter: cfg.Limits.DeadLetterAfter,
 	})
-	// Accounts end after their callers, so their context does not end with ctx.
+	// Accounts outlive the clients' requests, so their context does not end with ctx.
 	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
 	d.endWork = endWork
 	d.backend = backend.New(backend.Options{
@@ -115,10 +114,10 @@ func open(ctx context.Context, stop context.CancelCauseFunc, cfg config.Client, 
 	return d, nil
 }
 
-// privateFile is the mode of the profile's files; looser ones are refused.
+// privateFile is the mode of the profile's files. A looser mode is an error.
 const privateFile fs.FileMode = 0o600
 
-// checkFile refuses a database that other users can read.
+// checkFile fails if other users can read the database.
 func checkFile(path string) error {
 	for _, p := range []string{path, path + "-wal", path + "-shm"} {
 		info, err := os.Stat(p)
@@ -136,9 +135,9 @@ func checkFile(path string) error {
 	return nil
 }
 
-// damaged sets a damaged database aside, so that nothing writes to it and the
-// next start begins with an empty one, and tells so.
-func damaged(path string, err error) error {
+// setAside renames a damaged database, so that nothing writes to it and the next
+// start creates an empty one. Other errors pass through.
+func setAside(path string, err error) error {
 	if !errors.Is(err, store.ErrCorrupt) {
 		return err
 	}
@@ -150,8 +149,8 @@ func damaged(path string, err error) error {
 		WithHint("the next start creates an empty profile"), err)
 }
 
-// unusable says why a database could not be opened, where the system's own words
-// tell more than those of SQLite: a file or a directory that cannot be written.
+// unusable explains why a database could not be opened. If the file or its directory
+// is not writable, the system's error says more than SQLite's.
 func unusable(path string, err error) error {
 	if !errors.Is(err, store.ErrDisk) {
 		return err
@@ -161,7 +160,7 @@ func unusable(path string, err error) error {
 		_ = f.Close()
 	}
 	if osErr == nil || errors.Is(osErr, fs.ErrNotExist) {
-		// The file is made, or its log beside it.
+		// SQLite creates the file, or its log beside it.
 		if f, osErr = os.CreateTemp(filepath.Dir(path), "write-test-*"); osErr == nil {
 			_ = f.Close()
 			_ = os.Remove(f.Name())
@@ -171,7 +170,7 @@ func unusable(path string, err error) error {
 	return fmt.Errorf("%w (%w)", local.IOError(osErr, "the profile's database cannot be used: %v", osErr), err)
 }
 
-// unlockAtStart unlocks a protected profile if configuration or systemd gives
+// unlockAtStart unlocks a protected profile if the configuration or systemd provides
 // its passphrase.
 func (d *Daemon) unlockAtStart() error {
 	if !d.keys.Locked() {
@@ -188,7 +187,7 @@ func (d *Daemon) unlockAtStart() error {
 	return d.keys.Unlock(passphrase)
 }
 
-// run starts the accounts, listens, and waits for the end.
+// run starts the accounts and serves the socket until the daemon stops.
 func (d *Daemon) run(ctx context.Context, given *socket) error {
 	defer d.endWork()
 	door, err := d.listen(given)
@@ -227,14 +226,14 @@ func (d *Daemon) close() error {
 	return d.store.Close()
 }
 
-// failure is something that the daemon cannot go on without.
+// failure is the error of an essential part.
 type failure struct{ err error }
 
-// Error returns the text of what failed.
+// Error returns the text of the error.
 func (f *failure) Error() string { return f.err.Error() }
 
-// Unwrap returns what failed.
+// Unwrap returns the error.
 func (f *failure) Unwrap() error { return f.err }
 
-// fail ends the daemon.
+// fail ends the daemon after the failure of an essential part.
 func (d *Daemon) fail(err error) { d.stop(&failure{err}) }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// tellStatus keeps the line current that `systemctl status` shows, until ctx ends.
+// tellStatus updates the status line of `systemctl status` until ctx ends.
 func (d *Daemon) tellStatus(ctx context.Context) {
 	last := ""
 	for {

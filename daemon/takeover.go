@@ -13,17 +13,16 @@ import (
 )
 
 const (
-	// takeOverTimeout bounds the wait for a daemon that was asked to stop.
+	// takeOverTimeout bounds the wait for the other daemon to stop.
 	takeOverTimeout = 30 * time.Second
-	// takeOverPoll is how often the lock is tried meanwhile. A lock can be waited for
-	// only by a thread that nothing interrupts.
+	// takeOverPoll is the interval at which the lock is tried meanwhile. It polls,
+	// because a blocking lock call cannot be cancelled.
 	takeOverPoll = 20 * time.Millisecond
 )
 
-// takeLock takes the profile's lock. A service takes it over from a daemon that
-// a command has started, where that disturbs nobody: a job of cron, which runs
-// while nobody is logged in and no service manager is there, must not keep the
-// service from starting at the next login.
+// takeLock takes the profile's lock. A service takes it over from an idle daemon that
+// a command has started. Otherwise a cron job that ran before the user logged in, when
+// there was no service manager, would keep the service from starting.
 func takeLock(ctx context.Context, cfg config.Client, logger *slog.Logger) (*local.Lock, error) {
 	lock, err := local.TakeLock(ctx, cfg.Paths.Lock)
 	if !isInUse(err) || !takesOver() {
@@ -57,15 +56,14 @@ func isInUse(err error) bool {
 	return ok && e.Code == local.CodeInUse
 }
 
-// takesOver reports whether this process is a service that is to take over: not
-// a transient one, which is itself a daemon that a command has started.
+// takesOver reports whether this process is a permanent service. A transient service is
+// a daemon that a command has started.
 func takesOver() bool {
 	name, _ := unit()
 	return managed() && !strings.HasPrefix(name, local.TransientPrefix)
 }
 
-// stopStray stops the daemon that has the profile if it is no service and has
-// nothing to do that a restart would disturb.
+// stopStray stops the daemon that holds the profile if it is no service and is idle.
 func stopStray(ctx context.Context, cfg config.Client) (pid int, err error) {
 	c, err := local.Dial(ctx, local.Target{
 		Sockets: cfg.Paths.Sockets(), Profile: cfg.Paths.Data, Lock: cfg.Paths.Lock,

@@ -25,7 +25,7 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Shared is what the accounts of a profile have in common.
+// Shared holds the parts that the accounts of a profile share.
 type Shared struct {
 	Config  config.Client
 	Store   *store.Store
@@ -43,8 +43,8 @@ type Shared struct {
 	Stopping func() bool
 }
 
-// Account is one own account. Its parts live as long as it does; the device
-// behind them may be replaced.
+// Account is one own account. Its parts live as long as the account, even when
+// its device is replaced.
 type Account struct {
 	// constant
 	ID      store.AccountID
@@ -87,7 +87,7 @@ func (s *Shared) Start(row store.Account) (*Account, error) {
 	return a, nil
 }
 
-// build makes the parts of the account and connects them.
+// build creates the parts of the account and connects them.
 func (a *Account) build() {
 	s, device := a.shared, key.DeviceID(a.row.Device)
 	a.Trust = trust.New(trust.Options{Logger: s.Logger, Notify: a.identityChanged})
@@ -156,7 +156,7 @@ func (w linkWatch) Down(role wire.Role, err error) {
 	w.changed()
 }
 
-// Cancel makes the account end. It does not wait.
+// Cancel ends the account. It does not wait.
 func (a *Account) Cancel() { a.cancel() }
 
 // Done is closed when the account has ended.

@@ -17,14 +17,14 @@ import (
 	"secmsg/rpc/wire"
 )
 
-// Why an account does not connect any more, for people.
+// Reasons why an account is not connected, as users see them.
 const (
 	stoppedCopy    = "another copy of this device is connected; this one stays disconnected"
 	stoppedRevoked = "this device was removed from its account"
 	stoppedLinked  = "this copy of the device is outdated: a newer copy has connected since"
-	// stoppedUnproven is shown while the server says stoppedRevoked without proof.
+	// stoppedUnproven is shown while the server claims a revocation without proof.
 	stoppedUnproven = "the server says that this device was removed from its account, but shows no proof signed by the account; retrying"
-	// shownOlder is shown while the server has another list of devices than this one.
+	// shownOlder is shown while the server's device list is older than the local one.
 	shownOlder = "the server shows an outdated device list of this account; this copy waits for the newest list before it becomes a new device"
 )
 
@@ -36,18 +36,18 @@ func stoppedError(why string) *local.Error {
 	return e
 }
 
-// ending is why an account does not connect any more.
+// ending is the reason why a connection has ended.
 type ending struct {
 	err *local.Error
-	// again: only the server says so, without proof. It is tried again after a
-	// while, and nothing of it is kept.
+	// again: the server gave no proof, so the account connects again after a while.
+	// Nothing of it is recorded.
 	again bool
 }
 
-// refused decides what becomes of this copy of the device after the server has
-// refused it (PROTOCOL.md, 3.1 and 5). What the server says is not signed, so that
-// it ends a device for good only if a manifest proves it. nil: a new device takes
-// its place.
+// refused decides what happens after the server has refused this copy of the
+// device (rpc/PROTOCOL.md, sections 3.1 and 5). The refusal is not signed, so it
+// ends the device for good only if a manifest proves it. refused returns nil after
+// a new device has taken its place.
 //
 //	revoked, by the manifest as well -----> stopped
 //	revoked, by the server's word alone --> tried again, later each time
@@ -62,8 +62,8 @@ func (a *Account) refused(ctx context.Context, bye *link.ByeError) *ending {
 		return a.unproven()
 	}
 	if bye.Text == wire.ByeOtherCopy {
-		// When the other copy is gone for good, a start of this one enrols it as a
-		// new device.
+		// If the other copy never comes back, a restart enrols this one as a new
+		// device.
 		return a.halt(stoppedCopy, false)
 	}
 	err := a.shared.Store.View(context.Background(), func(tx *store.Tx) error {
@@ -89,8 +89,8 @@ func (a *Account) removed() bool {
 	return err == nil && removed
 }
 
-// unproven is the end of a connection on the server's word alone. The user is
-// told once until a connection stands again.
+// unproven handles a revocation that nothing but the server's word supports. It
+// is reported once until the account connects again.
 func (a *Account) unproven() *ending {
 	a.mu.Lock()
 	told := a.told
@@ -111,7 +111,7 @@ func (a *Account) tellWhy(why string) {
 	}
 }
 
-// halt records why this device does not connect any more; for good, if keep.
+// halt reports why this device stays disconnected, and records it if keep is set.
 func (a *Account) halt(why string, keep bool) *ending {
 	ctx := context.WithoutCancel(a.shared.Work)
 	err := a.shared.Store.Update(ctx, func(tx *store.Tx) error {
@@ -131,7 +131,7 @@ func (a *Account) halt(why string, keep bool) *ending {
 	return &ending{err: stoppedError(why)}
 }
 
-// takeBackStop takes back a stop that no manifest proves.
+// takeBackStop makes an account active again that was stopped without proof.
 func (a *Account) takeBackStop() error {
 	ctx := context.WithoutCancel(a.shared.Work)
 	err := a.shared.Store.Update(ctx, func(tx *store.Tx) error { return setStopped(tx, a.ID, "", store.AccountActive) })
@@ -162,18 +162,19 @@ func (a *Account) system(tx *store.Tx, text string) error {
 	return err
 }
 
-// identity appends an identity event of the own account.
+// identity appends an identity event of the own account. The engine's
+// NotifyIdentity may report a change of devices only in the engine's actor.
 func (a *Account) identity(tx *store.Tx, change local.Identity) error {
 	now, addr := local.Time{Time: time.Now()}, a.Row().Address
 	_, err := a.shared.Journal.Append(tx, a.ID, local.Event{
-		Type: local.TypeIdentity, Account: addr, Peer: addr, Time: now, Received: now, Trust: local.TrustVerified, Identity: &change,
+		Type: local.TypeIdentity, Account: addr, Peer: addr, Direction: local.DirectionIn, Time: now, Received: now, Trust: local.TrustVerified, Identity: &change,
 	})
 	return err
 }
 
-// replaceDevice makes this copy a new device of its account. It tries until the
-// server has answered, which takes long when the server is away, and returns nil
-// when the new device is recorded. The engine is suspended meanwhile.
+// replaceDevice enrols this copy as a new device of its account, in the place of
+// the outdated one. It retries until the server answers, and returns nil when the
+// new device is recorded. The engine stays suspended.
 func (a *Account) replaceDevice(ctx context.Context) *ending {
 	timing := a.shared.Config.Intervals
 	again := backoff.New(timing.ReconnectMin, timing.ReconnectMax)
@@ -200,7 +201,7 @@ func (a *Account) replaceDevice(ctx context.Context) *ending {
 	}
 }
 
-// shown makes a reason the account's error and tells the user once.
+// shown suspends the account with a reason and reports the reason once.
 func (a *Account) shown(ctx context.Context, why string) {
 	if e := a.Engine.Suspended(); e != nil && e.Message == why {
 		return
@@ -252,9 +253,9 @@ func (a *Account) replaceOnce(ctx context.Context) error {
 	return a.Reload(ctx)
 }
 
-// prepareReplacement admits the manifest that the server shows as the account's
-// newest, and makes the one that follows it. What was admitted stays, also if
-// nothing can be made on top of it.
+// prepareReplacement admits the server's newest manifest of the account and signs
+// its successor, in which this copy is a new device. The admission is kept even if
+// no successor can be signed.
 func (a *Account) prepareReplacement(ctx context.Context, addr identity.Address, newest []byte) (r keyring.Replacement, err error) {
 	s := a.shared
 	var refused error
@@ -286,9 +287,9 @@ func (a *Account) prepareReplacement(ctx context.Context, addr identity.Address,
 	return r, err
 }
 
-// replacementTaken reports whether the server already has the manifest of a
-// replacement that was prepared before: then the old device buys no token any
-// more, and the new one does.
+// replacementTaken reports whether the server already has the manifest of an
+// earlier, interrupted replacement. It asks as the new device, since the server
+// then gives the old one no tokens.
 func (a *Account) replacementTaken(ctx context.Context, endpoint link.Endpoint, addr identity.Address) (bool, error) {
 	s := a.shared
 	var pending []byte
@@ -317,7 +318,7 @@ func (a *Account) replacementTaken(ctx context.Context, endpoint link.Endpoint, 
 	return identity.ManifestHash(newest.Manifest) == identity.ManifestHash(pending), nil
 }
 
-// nextSigner is the key of the device that is to take over.
+// nextSigner signs with the key of the device that will take over.
 type nextSigner signer
 
 // SignChallenge implements link.Signer.

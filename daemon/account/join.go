@@ -55,7 +55,7 @@ func CheckJoin(p local.JoinParams) (Joining, error) {
 // row, and whether the account is new: repeating a join that succeeded is no
 // error. The keys are committed before the server is asked, so that the same
 // invite with the same name can be tried again if the answer was lost. A join
-// that the server refuses leaves nothing behind.
+// that the server refuses leaves no trace.
 func (s *Shared) Join(ctx context.Context, j Joining) (row store.Account, isNew bool, err error) {
 	defer clear(j.passphrase)
 	endpoint := link.Endpoint{Server: j.invite.Addr, Realm: j.invite.Fingerprint, Timing: linkTiming(s.Config), Proxy: proxyOf(s.Config)}
@@ -95,8 +95,8 @@ func (s *Shared) Join(ctx context.Context, j Joining) (row store.Account, isNew 
 	return row, err == nil, err
 }
 
-// profileKey makes the storage key of a new profile, or checks that the
-// passphrase is the one that the profile has. It reports whether it is new.
+// profileKey creates the storage key of a new profile, or checks the passphrase of
+// an existing one. fresh reports whether it created the key.
 func (s *Shared) profileKey(j Joining) (fresh bool, err error) {
 	switch {
 	case s.Keyring.New():
@@ -121,8 +121,8 @@ func (s *Shared) Unlock(passphrase []byte) error {
 	return err
 }
 
-// joinedBefore returns the account if this very invite made it: the answer to a
-// join that is repeated.
+// joinedBefore returns the account if an earlier join with the same invite created
+// it, nil if there is none.
 func (s *Shared) joinedBefore(ctx context.Context, addr identity.Address, token [32]byte) (*store.Account, error) {
 	var row store.Account
 	err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
@@ -140,7 +140,7 @@ func (s *Shared) joinedBefore(ctx context.Context, addr identity.Address, token 
 	return nil, local.Errorf(local.CodeUsage, "%s already is an account of this profile", addr)
 }
 
-// commitKeys makes the account's keys, or takes those of an earlier try.
+// commitKeys creates the account's keys, or returns those of an earlier try.
 func (s *Shared) commitKeys(ctx context.Context, j Joining, addr identity.Address, realm link.Realm) (id store.AccountID, reg keyring.Registration, pub key.SigningPublic, err error) {
 	err = s.Store.Update(ctx, func(tx *store.Tx) error {
 		id, err = s.Keyring.NewAccount(tx, keyring.NewAccount{
@@ -158,8 +158,8 @@ func (s *Shared) commitKeys(ctx context.Context, j Joining, addr identity.Addres
 	return id, reg, pub, err
 }
 
-// undoJoin removes what a refused join left. After an answer that may have been
-// lost the keys stay, for the next try.
+// undoJoin removes the keys of a refused join. If the answer may have been lost, the
+// keys stay for the next try.
 func (s *Shared) undoJoin(ctx context.Context, id store.AccountID, fresh bool, reason error) error {
 	switch link.KindOf(reason) {
 	case link.KindInvite, link.KindNameTaken, link.KindRefused, link.KindVersion, link.KindConflict:
@@ -174,7 +174,7 @@ func (s *Shared) undoJoin(ctx context.Context, id store.AccountID, fresh bool, r
 	if !fresh {
 		return nil
 	}
-	// The passphrase that was given belongs to no account.
+	// No account needs the new storage key.
 	return s.Keyring.Discard()
 }
 

@@ -101,7 +101,7 @@ func (a *Account) suspend(ctx context.Context, reason *local.Error) {
 	a.shared.Changed()
 }
 
-// resume makes the account's parts those of its present device.
+// resume lets the account's parts continue as its present device.
 func (a *Account) resume(ctx context.Context) {
 	device := key.DeviceID(a.Row().Device)
 	a.Link.SetDevice(device)

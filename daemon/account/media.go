@@ -20,11 +20,11 @@ import (
 	"secmsg/rpc/local/place"
 )
 
-// turnTimeout bounds the question for media servers, without which a call may
-// still find a direct way.
+// turnTimeout bounds the request for TURN credentials. Without them a call may
+// still connect directly.
 const turnTimeout = 3 * time.Second
 
-// callMedia makes the connections of an account's calls.
+// callMedia implements call.Media with package media.
 type callMedia struct {
 	link   *link.Link
 	server string // host:port
@@ -79,7 +79,7 @@ func (c callMedia) Open(ctx context.Context, caller bool, m local.CallMedia, s c
 	return out, nil
 }
 
-// distinct refuses a file or FIFO that is source and destination at a time.
+// distinct refuses a file or FIFO that is both a source and a destination.
 func distinct(m local.CallMedia) error {
 	for _, in := range []string{m.AudioIn, m.VideoIn} {
 		for _, out := range []string{m.AudioOut, m.VideoOut} {
@@ -93,8 +93,8 @@ func distinct(m local.CallMedia) error {
 	return nil
 }
 
-// ready waits until every source that is a stream has something to send, so that
-// the peer is not rung for nothing.
+// ready waits until every streamed source has data, so that the peer's device does
+// not ring for nothing.
 func ready(ctx context.Context, in media.Sources) error {
 	for kind, source := range map[media.Kind]media.Source{media.Audio: in.Audio, media.Video: in.Video} {
 		if r, ok := source.(media.Readier); ok {
@@ -126,11 +126,11 @@ func closeSinks(out media.Sinks) error {
 	return errors.Join(errs...)
 }
 
-// freshFor is how long the credentials of media servers are good for a restart:
-// half of the time that they are given for at most.
+// freshFor is how long TURN credentials are reused for a restart: half of their
+// maximum lifetime.
 const freshFor = 5 * time.Minute
 
-// servers asks for media servers and what lets this account use them.
+// servers requests the TURN servers and credentials for them.
 func (c callMedia) servers(ctx context.Context) ([]media.ICEServer, error) {
 	ctx, cancel := context.WithTimeout(ctx, turnTimeout)
 	defer cancel()
@@ -141,8 +141,8 @@ func (c callMedia) servers(ctx context.Context) ([]media.ICEServer, error) {
 	return []media.ICEServer{{URLs: t.URLs, Username: t.Username, Password: t.Password}}, nil
 }
 
-// isLoopback reports whether a server is on this machine, which is where its
-// media server and the peer are then, too.
+// isLoopback reports whether a server is on this machine. Then its TURN server and
+// the peer are on this machine, too.
 func isLoopback(server string) bool {
 	host, _, err := net.SplitHostPort(server)
 	if err != nil {
@@ -152,8 +152,8 @@ func isLoopback(server string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// anyMedia reports whether some medium is named; if none is, sound goes from and
-// to the device.
+// anyMedia reports whether any source or destination is named. Without one, a call
+// uses microphone and speaker.
 func anyMedia(m local.CallMedia) bool {
 	return m.AudioIn != "" || m.VideoIn != "" || m.AudioOut != "" || m.VideoOut != ""
 }
@@ -230,7 +230,7 @@ func openSinks(m local.CallMedia, s call.Streams) (out media.Sinks, err error) {
 	return out, err
 }
 
-// pictureSize reads WIDTHxHEIGHT; empty is 0, 0: the default.
+// pictureSize parses WIDTHxHEIGHT. An empty size is 0, 0, the default.
 func pictureSize(size string) (width, height int, err error) {
 	if size == "" {
 		return 0, 0, nil
@@ -244,13 +244,13 @@ func pictureSize(size string) (width, height int, err error) {
 	return width, height, nil
 }
 
-// holdsBoth reports whether a file holds sound and pictures.
+// holdsBoth reports whether a file format contains both audio and video.
 func holdsBoth(path string) bool {
 	ext := strings.ToLower(filepath.Ext(path))
 	return ext == ".mkv" || ext == ".webm"
 }
 
-// mediaError gives what is wrong with sources and destinations a code.
+// mediaError gives an error of a source or destination its code.
 func mediaError(err error) error {
 	if _, ok := errors.AsType[*local.Error](err); ok {
 		return err

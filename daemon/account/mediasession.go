@@ -13,20 +13,20 @@ import (
 	"secmsg/rpc/local"
 )
 
-// callSession is a media session as the call service knows it.
+// callSession implements call.Session with a media session.
 type callSession struct {
 	*media.Session
 	audio, video bool
-	sources      int                 // that end and have not; owned by translate
-	played       bool                // one of them was sent to its end, or failed; owned by translate
-	roundTrip    time.Duration       // the last that was measured; owned by translate
-	endless      map[media.Kind]bool // constant; kinds whose source does not end
+	sources      int                 // number of finite sources still playing; owned by translate
+	played       bool                // a finite source has ended or failed; owned by translate
+	roundTrip    time.Duration       // last measurement; owned by translate
+	endless      map[media.Kind]bool // constant; kinds with an endless source
 	events       chan call.MediaEvent
 	done         sync.WaitGroup
 
-	// owned by who calls Restart and Accept
+	// owned by the goroutine that calls Restart and Accept
 	servers  func(context.Context) ([]media.ICEServer, error)
-	asked    time.Time // when servers were asked for last
+	asked    time.Time // time of the last request for servers
 	accepted bool
 }
 
@@ -52,12 +52,12 @@ func newCallSession(x *media.Session, m local.CallMedia, in media.Sources, out m
 	return s
 }
 
-// isEndless reports whether a source never comes to an end by itself.
+// isEndless reports whether a source never ends by itself.
 func isEndless(spec string) bool {
 	return spec == "" || spec == media.SpecDevice || spec == media.SpecTest
 }
 
-// translate passes events on until the session has ended.
+// translate converts media events until the session has ended.
 func (s *callSession) translate() {
 	defer close(s.events)
 	for e := range s.Session.Events() {
@@ -91,8 +91,8 @@ func (s *callSession) translate() {
 	}
 }
 
-// sourceEnded tells of the end of a source. What the peer does not take is left
-// out, and the call goes on with the rest; a source that failed is a fault.
+// sourceEnded reports the end of a source. A kind of media that the peer does not
+// accept is left out and the call continues; a source that failed is a fault.
 func (s *callSession) sourceEnded(e media.SourceEnded) {
 	refused := errors.Is(e.Err, media.ErrRefused)
 	switch {
@@ -102,7 +102,7 @@ func (s *callSession) sourceEnded(e media.SourceEnded) {
 		s.events <- fault(fmt.Sprintf("the %s source has failed: %v", e.Kind, e.Err), e.Err)
 	}
 	if s.endless[e.Kind] {
-		return // a device that was unplugged has not been played to its end
+		return // an unplugged device is not a finished file
 	}
 	s.played = s.played || !refused
 	if s.sources--; s.sources > 0 {
@@ -114,7 +114,7 @@ func (s *callSession) sourceEnded(e media.SourceEnded) {
 	s.events <- call.MediaEvent{Ended: true}
 }
 
-// fault is a failure that does not end the call, but is its outcome.
+// fault returns a failure that does not end the call but decides its outcome.
 func fault(text string, err error) call.MediaEvent {
 	e := local.As(mediaError(err))
 	return call.MediaEvent{Notice: text, Fault: local.Errorf(e.Code, "%s", text)}
@@ -132,8 +132,8 @@ func (s *callSession) Restart(ctx context.Context) (string, error) {
 	return s.Session.Restart(ctx)
 }
 
-// refresh asks for media servers anew if what was given is not good any more.
-// Without an answer those stay: a direct way may still be found.
+// refresh renews the TURN credentials if they are old. If that fails, the old ones
+// stay in use: the call may still connect directly.
 func (s *callSession) refresh(ctx context.Context) {
 	if time.Since(s.asked) < freshFor {
 		return
@@ -151,7 +151,7 @@ func (s *callSession) refresh(ctx context.Context) {
 // Accept implements call.Session.
 func (s *callSession) Accept(ctx context.Context, sdp string, fp []byte) (string, []byte, error) {
 	if s.accepted {
-		s.refresh(ctx) // it is that of a restart
+		s.refresh(ctx) // a later offer is a restart
 	}
 	s.accepted = true
 	answer, own, err := s.Session.Accept(ctx, sdp, fp)
@@ -163,8 +163,8 @@ func (s *callSession) Answer(sdp string, fp []byte) error {
 	return describeFailure(s.Session.Answer(sdp, fp))
 }
 
-// describeFailure tells the failures of a negotiation apart that end a call for
-// another reason than that no path was found.
+// describeFailure marks the negotiation errors that end a call for a reason other
+// than a missing path.
 func describeFailure(err error) error {
 	switch {
 	case errors.Is(err, media.ErrFingerprint):
@@ -195,7 +195,7 @@ func (s *callSession) Close() (*local.CallStats, error) {
 	s.done.Wait()
 	sum := s.Summary().Stats
 	if sum.RoundTrip == 0 {
-		sum.RoundTrip = s.roundTrip // the connection is gone, and with it what it measures
+		sum.RoundTrip = s.roundTrip // a closed connection measures nothing
 	}
 	return callStats(sum), err
 }
@@ -207,7 +207,7 @@ func callStats(s media.Stats) *local.CallStats {
 	}
 }
 
-// callStream shows a direction, nil if nothing flowed.
+// callStream returns the statistics of one stream, nil if it carried nothing.
 func callStream(s media.Stream) *local.CallStream {
 	if s.Codec == "" {
 		return nil

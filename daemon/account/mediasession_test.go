@@ -39,7 +39,7 @@ func session(t *testing.T, m local.CallMedia) *callSession {
 	return s
 }
 
-// What ends a call that is played to its end are the sources that have one.
+// A call with hangup after play ends when its finite sources have ended.
 func TestEndlessSources(t *testing.T) {
 	for _, tc := range []struct {
 		audio, video string

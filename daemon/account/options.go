@@ -69,7 +69,7 @@ func linkTiming(c config.Client) link.Timing {
 // proxyOf returns the proxy of the configuration.
 func proxyOf(c config.Client) link.ProxyFunc {
 	proxy, err := link.ProxyFrom(c.Proxy)
-	if err != nil { // never connect directly where a proxy is configured
+	if err != nil { // never fall back to a direct connection
 		return func(*http.Request) (*url.URL, error) { return nil, err }
 	}
 	return proxy

@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	// maxPatience bounds how long an account waits before it asks a server again
-	// that refused it without proof: an hour of mail that comes late, against a
-	// device that was really removed and asks for good.
+	// maxPatience bounds the wait after a refusal without proof. It delays mail by
+	// up to an hour, and limits the requests of a device that really was removed.
 	maxPatience = time.Hour
-	// calm is how long a device must last before its replacement is no news.
+	// calm is how long a device must last so that its replacement starts the waits
+	// anew.
 	calm = time.Hour
 )
 
@@ -27,7 +27,7 @@ func newPatience(first time.Duration) *patience {
 	return &patience{waits: backoff.New(first, max(maxPatience, first))}
 }
 
-// refused returns the wait after the server refused a connection that had lasted so long.
+// refused returns the wait after the server ended a connection that lasted this long.
 func (p *patience) refused(lasted time.Duration) time.Duration {
 	if lasted > p.waits.Interval(p.tries) {
 		p.tries = 0
@@ -37,8 +37,7 @@ func (p *patience) refused(lasted time.Duration) time.Duration {
 	return d
 }
 
-// replaced returns the wait after a device was replaced: none, if the one before
-// it lasted.
+// replaced returns the wait after a replacement: 0 if the previous device lasted.
 func (p *patience) replaced(now time.Time) time.Duration {
 	before := p.last
 	p.last = now

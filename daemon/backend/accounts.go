@@ -30,7 +30,7 @@ func (b *Backend) Status(ctx context.Context) (local.Status, error) {
 	return out, nil
 }
 
-// Check implements localapi.Backend: a probe for each account that is meant.
+// Check implements localapi.Backend. It probes the named account, or all.
 func (b *Backend) Check(ctx context.Context, name string) ([]local.CheckResult, error) {
 	list := b.running()
 	if name != "" || len(list) == 0 {
@@ -47,7 +47,7 @@ func (b *Backend) Check(ctx context.Context, name string) ([]local.CheckResult, 
 			continue
 		}
 		r := a.Engine.Check(ctx)
-		if why := a.Engine.Suspended(); why != nil { // the check was how it found out
+		if why := a.Engine.Suspended(); why != nil { // the check itself revealed it
 			r.OK, r.Error = false, why
 		}
 		out = append(out, r)
@@ -122,9 +122,8 @@ func (b *Backend) SetDefaultAccount(ctx context.Context, name string) error {
 	return codes.Local(b.reloadAll(ctx))
 }
 
-// RemoveAccount implements localapi.Backend: everything that this profile has of
-// the account is deleted. The server is not told; an administrator deletes
-// accounts there.
+// RemoveAccount implements localapi.Backend. It deletes all local data of the
+// account. The account stays at the server until an administrator deletes it.
 func (b *Backend) RemoveAccount(ctx context.Context, name string) error {
 	b.life.Lock()
 	defer b.life.Unlock()
@@ -221,7 +220,7 @@ func (b *Backend) Devices(ctx context.Context, name string) (local.Devices, erro
 	return out, codes.Local(err)
 }
 
-// running returns the accounts, in the order of their ids.
+// running returns the running accounts by ascending id.
 func (b *Backend) running() []*account.Account {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -269,7 +268,7 @@ func (b *Backend) Start(ctx context.Context) error {
 	return nil
 }
 
-// StopAccounts stops all accounts, side by side, and waits for them.
+// StopAccounts stops all accounts in parallel and waits for them.
 func (b *Backend) StopAccounts() {
 	b.mu.Lock()
 	list := b.accounts
@@ -291,7 +290,8 @@ func (b *Backend) reloadAll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// resolve finds the account of a name or address; "" is the only or the default one.
+// resolve returns the account with a name or address. "" names the only account, or
+// the default one.
 func (b *Backend) resolve(name string) (*account.Account, error) {
 	if b.keys.Locked() {
 		return nil, codes.Locked()

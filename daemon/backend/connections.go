@@ -28,11 +28,11 @@ func (b *Backend) Links() ([]local.Link, <-chan struct{}) {
 	return out, changed
 }
 
-// changes tells any number of watchers that something has changed. A watcher
-// takes the channel first and looks then, so that it misses nothing.
+// changes wakes any number of watchers after a change. A watcher must take the
+// channel before it reads the state; otherwise it may miss a change.
 type changes struct {
 	mu sync.Mutex
-	ch chan struct{} // guarded by mu; closed at the next change; nil if nobody asked
+	ch chan struct{} // guarded by mu; closed at the next change; nil without watchers
 }
 
 // next returns the channel that is closed at the next change.
@@ -54,8 +54,8 @@ func (c *changes) tell() {
 	}
 }
 
-// Connected counts the accounts, and those of them with both connections. The
-// channel is closed at the next change.
+// Connected returns the number of accounts and how many of them have both
+// connections. The channel is closed at the next change.
 func (b *Backend) Connected() (accounts, up int, changed <-chan struct{}) {
 	changed = b.changed.next()
 	list := b.running()

@@ -34,7 +34,7 @@ func Local(err error) error {
 	return err
 }
 
-// Explain returns the error with a code that Local finds in err, nil if it finds none.
+// Explain is Local for callers that need the coded error itself: nil if err has no code.
 func Explain(err error) *local.Error {
 	e, _ := errors.AsType[*local.Error](Local(err))
 	return e
@@ -62,7 +62,7 @@ func storeError(err error) *local.Error {
 	return nil
 }
 
-// Locked is the error of everything that needs an unlocked profile.
+// Locked returns the error for requests that need an unlocked profile.
 func Locked() *local.Error {
 	return local.Errorf(local.CodeLocked, "the profile is locked").WithHint("secmsg unlock")
 }
