@@ -1,10 +1,11 @@
-// Package backend implements localapi.Backend: it finds the account that a
-// request is about and asks its parts, and it owns the list of accounts.
+// Package backend implements localapi.Backend: it finds the account of a request
+// and calls the account's parts, and it owns the list of accounts.
 //
-// A method of the local RPC lives in five files: its name, parameters and result
-// in rpc/local (methods.go and a file of types), its row in
-// daemon/localapi/methods.go with its line in localapi/backend.go, and its
-// implementation here.
+// A method of the local RPC takes five files: its name, parameters and result in
+// rpc/local (methods.go, or the file of its topic), its function for clients in
+// rpc/local/calls.go, its line in the interface and in the table of
+// daemon/localapi/methods.go, its implementation here, and the work itself, mostly
+// in daemon/engine.
 package backend
 
 import (
