@@ -17,9 +17,9 @@ func newAdminCheckCommand(a *adminApp) *cobra.Command {
 	})
 	c.Long = "Run the server's health checks. The exit code is 3 if one fails.\n\n" +
 		"If the wall clock jumps by more than an hour, or is more than a week ahead when\n" +
-		"the server starts, the server keeps its own time and deletes nothing that expires.\n" +
-		"Correct the clock if it is wrong, then run this command with --confirm-clock to\n" +
-		"make the server accept it."
+		"the server starts, the server keeps its own time and deletes nothing that\n" +
+		"expires. Correct the clock if it is wrong, then run this command with\n" +
+		"--confirm-clock to make the server accept it."
 	c.Flags().BoolVar(&confirm, "confirm-clock", false, "accept the present time of the machine's clock")
 	return c
 }

@@ -45,8 +45,8 @@ func newCallListCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List past calls, oldest first",
-		Long: "List the past calls with all peers or with one, oldest first, and how they ended. A\n" +
-			"missed call is an incoming one that you neither answered nor declined.",
+		Long: "List the past calls with all peers or with one, oldest first, and how they\n" +
+			"ended. A missed call is an incoming one that you neither answered nor declined.",
 		Example: "  secmsg call list --peer bob\n  secmsg call list -o json | jq -r 'select(.call.missed).peer'",
 		Args:    argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {

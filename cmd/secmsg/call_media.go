@@ -24,19 +24,22 @@ const (
 )
 
 const mediaHelp = "A source SRC is device (the default microphone or camera), test (a 1 kHz tone, a\n" +
-	"picture with a moving clock), a file (.ogg .wav for audio, .ivf .h264 for video), a\n" +
-	"FIFO, or - for standard input. A destination DST is device (the loudspeaker), a file\n" +
-	"(the same types; .webm and .mkv hold audio and video together), a FIFO, - for standard\n" +
-	"output, or null. If no source and no destination is given, audio goes from and to the\n" +
-	"device. If any is given, media without a flag are off.\n\n" +
-	"The file of a recording must not exist yet. It appears when the call has ended, and\n" +
-	"only if anything was received. A source file is checked to its end before the peer's\n" +
-	"phone rings. If a source or destination fails during the call, the call continues with\n" +
-	"the rest, and the exit code at its end is 1 (bad input) or 3.\n\n" +
-	"Standard streams and FIFOs carry audio as Ogg with Opus or, with --audio-format s16le,\n" +
-	"as raw PCM (48 kHz, mono), and video as IVF with VP8, or as H.264. The type of the\n" +
-	"destination file decides which video codec is requested. A build without cgo has no\n" +
-	"devices and no encoders: it can only send and record media that are already encoded."
+	"picture with a moving clock), a file (.ogg .wav for audio, .ivf .h264 for\n" +
+	"video), a FIFO, or - for standard input. A destination DST is device (the\n" +
+	"loudspeaker), a file (the same types; .webm and .mkv hold audio and video\n" +
+	"together), a FIFO, - for standard output, or null. If no source and no\n" +
+	"destination is given, audio goes from and to the device. If any is given, media\n" +
+	"without a flag are off.\n\n" +
+	"The file of a recording must not exist yet. It appears when the call has ended,\n" +
+	"and only if anything was received. A source file is checked to its end before\n" +
+	"the peer's side rings. If a source or destination fails during the call, the\n" +
+	"call continues with the rest, and the exit code at its end is 1 (bad input) or\n" +
+	"3.\n\n" +
+	"Standard streams and FIFOs carry audio as Ogg with Opus or, with --audio-format\n" +
+	"s16le, as raw PCM (48 kHz, mono), and video as IVF with VP8, or as H.264. The\n" +
+	"type of the destination file decides which video codec is requested. A build\n" +
+	"without cgo has no devices and no encoders: it can only send and record media\n" +
+	"that are already encoded."
 
 // mediaOptions are the media flags of call start and call answer.
 type mediaOptions struct {

@@ -19,10 +19,10 @@ func newCallStartCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "start PEER",
 		Short: "Call a peer, and return when the call has ended",
-		Long: "Call a peer and stay in the call until one side hangs up. Ctrl-C hangs up: the exit\n" +
-			"code is 0 if the call was connected, otherwise 130. State changes are printed as they\n" +
-			"happen; -o json also prints statistics every second. With --hangup-after-play, the\n" +
-			"peer's phone rings only once the source has data.\n\n" +
+		Long: "Call a peer and stay in the call until one side hangs up. Ctrl-C hangs up: the\n" +
+			"exit code is 0 if the call was connected, otherwise 130. State changes are\n" +
+			"printed as they happen; -o json also prints statistics every second. With\n" +
+			"--hangup-after-play, the peer's side rings only once the source has data.\n\n" +
 			"Exit codes of a call that was not connected:\n\n" +
 			"  3   the server or all devices of the peer are unreachable, or no network path\n" +
 			"      for the media was found\n" +
@@ -73,11 +73,13 @@ func newCallAnswerCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "answer [ID]",
 		Short: "Answer a ringing call, or wait for one and answer it",
-		Long: "Answer the call with this id, or the only ringing one, and stay in it until one side\n" +
-			"hangs up. Ctrl-C hangs up. No media are sent before. Exit 9: no call is ringing.\n\n" +
-			"--auto waits for the next call: from the peers in --from, otherwise from contacts\n" +
-			"with the policy auto-answer=yes (secmsg contact set). --forever answers one call\n" +
-			"after another. Recordings then get numbered names: note.ogg, note (1).ogg.\n\n" +
+		Long: "Answer the call with this id, or the only ringing one, and stay in it until one\n" +
+			"side hangs up. Ctrl-C hangs up. No media are sent before. Exit 9: no call is\n" +
+			"ringing.\n\n" +
+			"--auto waits for the next call: from the peers in --from, otherwise from\n" +
+			"contacts with the policy auto-answer=yes (secmsg contact set). --forever answers\n" +
+			"one call after another. Recordings then get numbered names: note.ogg, note\n" +
+			"(1).ogg.\n\n" +
 			mediaHelp,
 		Example: "  secmsg call answer\n" +
 			"  secmsg call answer --auto --from alice --audio-out - | transcribe\n" +

@@ -52,8 +52,8 @@ func newConsumerCommand(a *app) *cobra.Command {
 				"  DEAD    dead letters: events that its handler failed on until it was given up\n" +
 				"  RETRY   how often a failed event is retried (listen --retry)\n" +
 				"  FOR     how long a failed event is retried (listen --dead-letter-after)\n\n" +
-				"With -o json, the sequence numbers of the newest hundred dead letters are listed.\n" +
-				"To print one again: secmsg listen --since SEQ-1 --count 1.",
+				"With -o json, the sequence numbers of the newest hundred dead letters are\n" +
+				"listed. To print one again: secmsg listen --since SEQ-1 --count 1.",
 			Args: argsBetween(0, 0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return runConsumerList(cmd.Context(), a) },
 		},

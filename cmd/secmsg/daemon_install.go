@@ -16,11 +16,12 @@ func newDaemonInstallCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "install",
 		Short: "Install the daemon as a systemd user service with socket activation",
-		Long: "Write the user units secmsg.service and secmsg.socket, enable them and start them.\n" +
-			"A running daemon is stopped, and the service takes over. Run the command again after\n" +
-			"an upgrade to restart the service with the new binary.\n\n" +
-			"The service runs the path by which you called this command. If that is a link, the\n" +
-			"link may point to a newer binary later. Exit 3 if systemd did not start the service.",
+		Long: "Write the user units secmsg.service and secmsg.socket, enable them and start\n" +
+			"them. A running daemon is stopped, and the service takes over. Run the command\n" +
+			"again after an upgrade to restart the service with the new binary.\n\n" +
+			"The service runs the path by which you called this command. If that is a link,\n" +
+			"the link may point to a newer binary later. Exit 3 if systemd did not start the\n" +
+			"service.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemonInstall(cmd.Context(), a) },
 	}
@@ -30,9 +31,9 @@ func newDaemonUninstallCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "uninstall",
 		Short: "Stop and remove the systemd user service and socket",
-		Long: "Stop the service and the socket, and remove their units. Drop-ins that you wrote are\n" +
-			"kept. If your systemd user manager is running but does not respond, nothing is\n" +
-			"removed and the exit code is 3.",
+		Long: "Stop the service and the socket, and remove their units. Drop-ins that you wrote\n" +
+			"are kept. If your systemd user manager is running but does not respond, nothing\n" +
+			"is removed and the exit code is 3.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemonUninstall(cmd.Context(), a) },
 	}

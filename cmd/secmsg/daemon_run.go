@@ -14,9 +14,9 @@ func newDaemonRunCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon in the foreground, logging to standard error",
-		Long: "Run the daemon of this profile until SIGTERM, SIGINT, SIGHUP or secmsg daemon stop.\n" +
-			"Commands start the daemon themselves. Use this for service managers, or to watch\n" +
-			"its log.",
+		Long: "Run the daemon of this profile until SIGTERM, SIGINT, SIGHUP or secmsg daemon\n" +
+			"stop. Commands start the daemon themselves. Use this for service managers, or to\n" +
+			"watch its log.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemonRun(cmd.Context(), a) },
 	}

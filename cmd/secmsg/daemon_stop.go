@@ -27,9 +27,10 @@ func newDaemonStopCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "stop",
 		Short: "Stop the daemon and wait until its process is gone",
-		Long: "Stop the daemon and wait until its process is gone. A running daemon that cannot be\n" +
-			"reached is found by the profile's lock and stopped with a signal. With --force, a\n" +
-			"hanging daemon is killed. Nothing that was acknowledged is lost by that.",
+		Long: "Stop the daemon and wait until its process is gone. A running daemon that cannot\n" +
+			"be reached is found by the profile's lock and stopped with a signal. With\n" +
+			"--force, a hanging daemon is killed. Nothing that was acknowledged is lost by\n" +
+			"that.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemonStop(cmd.Context(), a, force) },
 	}

@@ -17,9 +17,10 @@ func newFileCommand(a *app) *cobra.Command {
 	show := &cobra.Command{
 		Use:   "show ID",
 		Short: "Print the details of a file, and the thumbnail of a picture",
-		Long: "Print the details of a file. If standard output is a terminal, the thumbnail of a\n" +
-			"picture is drawn: with the protocol of kitty, iTerm2 or sixel if the terminal is known\n" +
-			"to support it, otherwise with coloured blocks. --graphics overrides the choice.",
+		Long: "Print the details of a file. If standard output is a terminal, the thumbnail of\n" +
+			"a picture is drawn: with the protocol of kitty, iTerm2 or sixel if the terminal\n" +
+			"is known to support it, otherwise with coloured blocks. --graphics overrides the\n" +
+			"choice.",
 		Example: "  secmsg file show ID\n  secmsg file show ID --graphics sixel",
 		Args:    argsBetween(1, 1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return runFileShow(cmd.Context(), a, args[0], graphics) },
@@ -28,12 +29,12 @@ func newFileCommand(a *app) *cobra.Command {
 	list := &cobra.Command{
 		Use:   "list",
 		Short: "List sent and received files, oldest first",
-		Long: "List the files exchanged with all peers or with one, oldest first, and their states.\n" +
-			"The other file commands take the ids that are listed here.\n\n" +
-			"A received file is offered, fetching, fetched, declined, expired or failed; it is also\n" +
-			"failed if its sender withdrew it. A sent file is sending, cancelled, declined by its\n" +
-			"recipient, expired, failed, or in the state of its message. REASON says why a file\n" +
-			"failed or is waiting.",
+		Long: "List the files exchanged with all peers or with one, oldest first, and their\n" +
+			"states. The other file commands take the ids that are listed here.\n\n" +
+			"A received file is offered, fetching, fetched, declined, expired or failed; it\n" +
+			"is also failed if its sender withdrew it. A sent file is sending, cancelled,\n" +
+			"declined by its recipient, expired, failed, or in the state of its message.\n" +
+			"REASON says why a file failed or is waiting.",
 		Example: "  secmsg file list\n" +
 			"  secmsg file list --peer alice -o json | jq -r 'select(.file.state==\"offered\").id'",
 		Args: argsBetween(0, 0),
@@ -48,9 +49,9 @@ func newFileCommand(a *app) *cobra.Command {
 		&cobra.Command{
 			Use:   "cancel ID",
 			Short: "Withdraw a file you sent, or decline one you received",
-			Long: "Withdraw a file that you sent, from all its recipients. The server deletes its copy\n" +
-				"at once, which frees your quota. Peers that have not fetched the file can no longer do\n" +
-				"so; peers that have fetched it keep it.\n\n" +
+			Long: "Withdraw a file that you sent, from all its recipients. The server deletes its\n" +
+				"copy at once, which frees your quota. Peers that have not fetched the file can\n" +
+				"no longer do so; peers that have fetched it keep it.\n\n" +
 				"Decline a file that you received and have not fetched. Its sender is notified; a\n" +
 				"sender who waits for the delivery gets exit code 10.",
 			Args: argsBetween(1, 1),
@@ -59,10 +60,10 @@ func newFileCommand(a *app) *cobra.Command {
 		&cobra.Command{
 			Use:   "gc",
 			Short: "Remove leftovers of transfers, and free space on the server",
-			Long: "Remove the leftovers of finished and abandoned transfers on this machine, and delete\n" +
-				"from the server the files you sent that every recipient has fetched. Prints how much\n" +
-				"was removed. The daemon also does this from time to time. Files that you fetched are\n" +
-				"never touched.",
+			Long: "Remove the leftovers of finished and abandoned transfers on this machine, and\n" +
+				"delete from the server the files you sent that every recipient has fetched.\n" +
+				"Prints how much was removed. The daemon also does this from time to time. Files\n" +
+				"that you fetched are never touched.",
 			Args: argsBetween(0, 0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return runFileGC(cmd.Context(), a) },
 		},

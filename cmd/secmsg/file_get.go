@@ -33,21 +33,22 @@ func newFileGetCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "get ID",
 		Short: "Fetch a file, verify it to the last byte and save it",
-		Long: "Fetch a file and print the path where it was saved. The file appears under its name\n" +
-			"only after its last byte has been verified. Only you can read it, and it is never\n" +
-			"executable. If -O names a directory, the file keeps its name, or gets a number if the\n" +
-			"name is taken: \"report (1).pdf\". If -O names an existing file, nothing is fetched and\n" +
-			"the exit code is 1. With --force an existing file is replaced, also in a directory.\n\n" +
+		Long: "Fetch a file and print the path where it was saved. The file appears under its\n" +
+			"name only after its last byte has been verified. Only you can read it, and it is\n" +
+			"never executable. If -O names a directory, the file keeps its name, or gets a\n" +
+			"number if the name is taken: \"report (1).pdf\". If -O names an existing file,\n" +
+			"nothing is fetched and the exit code is 1. With --force an existing file is\n" +
+			"replaced, also in a directory.\n\n" +
 			"ID is the id of the file, of an event about it, or of its message if that has no\n" +
 			"other file.\n\n" +
 			"-O - writes the content to standard output. After an error, the bytes that were\n" +
-			"written are genuine but incomplete, so check the exit code. If the reader closes the\n" +
-			"pipe before the last byte, the exit code is 3, and the file can be fetched again. Only\n" +
-			"text is written to a terminal, with control characters made visible; --force writes\n" +
-			"any file unchanged.\n\n" +
-			"An interrupted fetch resumes where it stopped. If you can write to the directory but\n" +
-			"your daemon cannot, this command writes the file itself; such a fetch starts over when\n" +
-			"it is interrupted.\n\n" +
+			"written are genuine but incomplete, so check the exit code. If the reader closes\n" +
+			"the pipe before the last byte, the exit code is 3, and the file can be fetched\n" +
+			"again. Only text is written to a terminal, with control characters made visible;\n" +
+			"--force writes any file unchanged.\n\n" +
+			"An interrupted fetch resumes where it stopped. If you can write to the directory\n" +
+			"but your daemon cannot, this command writes the file itself; such a fetch starts\n" +
+			"over when it is interrupted.\n\n" +
 			progressHelp,
 		Example: "  secmsg file get 0198c0de-0000-7000-8000-000000000000\n" +
 			"  secmsg file get ID -O ~/reports/\n" +

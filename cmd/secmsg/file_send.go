@@ -30,28 +30,30 @@ func newFileSendCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "send PEER[,PEER...] PATH...|-|--exec CMD --name NAME",
 		Short: "Send files, standard input, or the output of a command",
-		Long: "Send files. Each is encrypted on this machine and uploaded once for all recipients.\n" +
-			"With -, standard input is streamed, at any length. A line is printed for each file\n" +
-			"and recipient: ID PEER STATE.\n\n" +
-			"The command returns when the server has the file and has accepted its message. It\n" +
-			"waits as long as that takes, also while the server is unreachable; Ctrl-C cancels the\n" +
-			"transfer. --timeout ends only the wait (exit 8): the transfer continues, and the file\n" +
-			"is still being read. The same holds for --wait queued, which returns at once, or for\n" +
-			"a stream at its end. --wait delivered waits until the recipient has fetched and\n" +
-			"verified the whole file.\n\n" +
-			"A transfer resumes after an outage of the server, the daemon or this machine. A pipe\n" +
-			"cannot resume: if the daemon stops before it has read the pipe to its end, nothing is\n" +
-			"sent (exit 3). If it stops later, the exit code is also 3; see secmsg file list for\n" +
-			"the state of the transfer.\n\n" +
-			"--exec runs CMD in the shell and sends its output. If CMD fails, nothing is sent, and\n" +
-			"the exit status is that of CMD (128 plus the signal number if a signal killed it). In\n" +
-			"a pipeline the file would be sent all the same: pipefail only changes the status.\n\n" +
-			"The server keeps a file until every recipient has fetched or declined it, plus an\n" +
-			"hour for their other devices, but no longer than its retention (30 days) or --expires.\n" +
-			"Until then the file counts against your quota: see secmsg file quota.\n\n" +
-			"A file that grows while it is sent, such as a log, is sent at its initial length. A\n" +
-			"file that changes in any other way is sent again from the beginning, at most three\n" +
-			"times; then the transfer fails. Send a copy of such a file instead.\n\n" +
+		Long: "Send files. Each is encrypted on this machine and uploaded once for all\n" +
+			"recipients. With -, standard input is streamed, at any length. A line is printed\n" +
+			"for each file and recipient: ID PEER STATE.\n\n" +
+			"The command returns when the server has the file and has accepted its message.\n" +
+			"It waits as long as that takes, also while the server is unreachable; Ctrl-C\n" +
+			"cancels the transfer. --timeout ends only the wait (exit 8): the transfer\n" +
+			"continues, and the file is still being read. The same holds for --wait queued,\n" +
+			"which returns at once, or for a stream at its end. --wait delivered waits until\n" +
+			"the recipient has fetched and verified the whole file.\n\n" +
+			"A transfer resumes after an outage of the server, the daemon or this machine. A\n" +
+			"pipe cannot resume: if the daemon stops before it has read the pipe to its end,\n" +
+			"nothing is sent (exit 3). If it stops later, the exit code is also 3; see secmsg\n" +
+			"file list for the state of the transfer.\n\n" +
+			"--exec runs CMD in the shell and sends its output. If CMD fails, nothing is\n" +
+			"sent, and the exit status is that of CMD (128 plus the signal number if a signal\n" +
+			"killed it). In a pipeline the file would be sent all the same: pipefail only\n" +
+			"changes the status.\n\n" +
+			"The server keeps a file until every recipient has fetched or declined it, plus\n" +
+			"an hour for their other devices, but no longer than its retention (30 days) or\n" +
+			"--expires. Until then the file counts against your quota: see secmsg file quota.\n\n" +
+			"A file that grows while it is sent, such as a log, is sent at its initial\n" +
+			"length. A file that changes in any other way is sent again from the beginning,\n" +
+			"at most three times; then the transfer fails. Send a copy of such a file\n" +
+			"instead.\n\n" +
 			progressHelp,
 		Example: "  secmsg file send bob report.pdf\n" +
 			"  secmsg file send bob,carol *.jpg --wait delivered --timeout 1h\n" +

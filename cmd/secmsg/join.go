@@ -22,9 +22,9 @@ func newJoinCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "join INVITE --name NAME",
 		Short: "Create an account with an invite",
-		Long: "Create an account on the server that the invite names. With -, the invite is read\n" +
-			"from standard input. The keys are generated on this machine and never leave it. If\n" +
-			"join is interrupted, run the same command again to continue.",
+		Long: "Create an account on the server that the invite names. With -, the invite is\n" +
+			"read from standard input. The keys are generated on this machine and never leave\n" +
+			"it. If join is interrupted, run the same command again to continue.",
 		Example: "  secmsg join secmsg://chat.example.com:8443/join#... --name alice",
 		Args:    argsBetween(1, 1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return runJoin(cmd.Context(), a, o, args[0]) },

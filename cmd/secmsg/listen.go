@@ -39,26 +39,29 @@ func newListenCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "listen",
 		Short: "Print events as they happen",
-		Long: "Print incoming events as they happen, one a line, starting now or at --since. With\n" +
-			"--consumer NAME, start after the last event that this consumer acknowledged. The\n" +
-			"cursor survives restarts of this command, the daemon and the machine.\n\n" +
-			"If the daemon is restarted, the command waits for it and continues: no event is lost\n" +
-			"or shown twice. Notes on standard error say when the daemon or the server goes away\n" +
-			"and when it is back.\n\n" +
+		Long: "Print incoming events as they happen, one a line, starting now or at --since.\n" +
+			"With --consumer NAME, start after the last event that this consumer\n" +
+			"acknowledged. The cursor survives restarts of this command, the daemon and the\n" +
+			"machine.\n\n" +
+			"If the daemon is restarted, the command waits for it and continues: no event is\n" +
+			"lost or shown twice. Notes on standard error say when the daemon or the server\n" +
+			"goes away and when it is back.\n\n" +
 			"In text output, text of a peer follows \"PEER: \", and its further lines follow\n" +
 			"\"    | \", also where a line is too long for the terminal. Words of secmsg follow\n" +
-			"\"PEER * \" and \"    * \". If you make the terminal narrower later, it breaks lines in its\n" +
-			"own way: use -o json where the difference matters.\n\n" +
-			"--exec runs CMD in the shell for each event. The environment holds SECMSG_EVENT_ID,\n" +
-			"_TYPE, _PEER, _TIME, _SEQ and _TEXT, and standard input holds the event as JSON. Exit\n" +
-			"status 0 acknowledges the event. After any other status, the event is retried after a\n" +
-			"pause that doubles from one second to five minutes; with --count, the command ends\n" +
-			"instead. After --retry retries (default 29) or --dead-letter-after (default 1h),\n" +
-			"whichever comes first, the event is skipped with a note, so that later events are\n" +
-			"handled. A skipped event of a consumer is a dead letter: consumer list counts and\n" +
-			"shows it. Both limits are stored with the consumer.\n\n" +
-			"The default types are message, call, file (a file was offered) and identity. --type\n" +
-			"selects others: receipt, file_state (the state of a file changed), presence, system.",
+			"\"PEER * \" and \"    * \". If you make the terminal narrower later, it breaks lines\n" +
+			"in its own way: use -o json where the difference matters.\n\n" +
+			"--exec runs CMD in the shell for each event. The environment holds\n" +
+			"SECMSG_EVENT_ID, _TYPE, _PEER, _TIME, _SEQ and _TEXT, and standard input holds\n" +
+			"the event as JSON. Exit status 0 acknowledges the event. After any other status,\n" +
+			"the event is retried after a pause that doubles from one second to five minutes;\n" +
+			"with --count, the command ends instead. After --retry retries (default 29) or\n" +
+			"--dead-letter-after (default 1h), whichever comes first, the event is skipped\n" +
+			"with a note, so that later events are handled. A skipped event of a consumer is\n" +
+			"a dead letter: consumer list counts and shows it. Both limits are stored with\n" +
+			"the consumer.\n\n" +
+			"The default types are message, call, file (a file was offered) and identity.\n" +
+			"--type selects others: receipt, file_state (the state of a file changed),\n" +
+			"presence, system.",
 		Example: "  secmsg listen --consumer bot --exec './handle.sh'\n" +
 			"  secmsg listen --from alice --count 1 --timeout 10m -o json",
 		Args: argsBetween(0, 0),

@@ -19,9 +19,9 @@ func newOutboxCommand(a *app) *cobra.Command {
 		&cobra.Command{
 			Use:   "retry ID",
 			Short: "Retry a waiting message now, or resend a failed one",
-			Long: "Retry a waiting message now instead of after its pause. A failed or expired message\n" +
-				"is sent again as a new message, and the new id is printed. Repeating the command for\n" +
-				"the same ID prints the state of that new message.",
+			Long: "Retry a waiting message now instead of after its pause. A failed or expired\n" +
+				"message is sent again as a new message, and the new id is printed. Repeating the\n" +
+				"command for the same ID prints the state of that new message.",
 			Args: argsBetween(1, 1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return runOutboxOne(cmd.Context(), a, args[0], (*local.Client).RetryOutbox)

@@ -12,9 +12,9 @@ func newPresenceCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "presence [PEER...]",
 		Short: "Show which contacts are online",
-		Long: "Show which contacts are online. The server tells only about contacts that have you\n" +
-			"as a contact too (MUTUAL). Without a connection to the server, ONLINE is unknown.\n" +
-			"LAST SEEN is the last time that the server reported.",
+		Long: "Show which contacts are online. The server tells only about contacts that have\n" +
+			"you as a contact too (MUTUAL). Without a connection to the server, ONLINE is\n" +
+			"unknown. LAST SEEN is the last time that the server reported.",
 		Args: argsBetween(0, -1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runPresence(cmd.Context(), a, args) },
 	}

@@ -21,10 +21,10 @@ const (
 )
 
 const (
-	progressUsage = "`HOW` to show progress: auto, json or none"
-	progressHelp  = "On a terminal, progress bars are shown on standard error. --progress json instead\n" +
-		`prints lines {"type":"progress","progress":{...}} on standard output before the result,` + "\n" +
-		"with id, name, phase, done, total, rate and remaining."
+	progressUsage = "how to show progress; `HOW` is auto, json or none"
+	progressHelp  = "On a terminal, progress bars are shown on standard error. --progress json prints\n" +
+		`lines {"type":"progress","progress":{...}} on standard output instead, before the` + "\n" +
+		"result, with id, name, phase, done, total, rate and remaining."
 )
 
 func progressModes() []string { return []string{progressAuto, progressJSON, progressNone} }

@@ -13,8 +13,8 @@ func newReceiptCommand(a *app) *cobra.Command {
 		&cobra.Command{
 			Use:   "read PEER [ID]",
 			Short: "Mark a peer's messages as read, up to ID or all of them",
-			Long: "Mark messages as read without printing them. Read receipts are sent unless they are\n" +
-				"switched off (secmsg contact set PEER receipts=off).",
+			Long: "Mark messages as read without printing them. Read receipts are sent unless they\n" +
+				"are switched off (secmsg contact set PEER receipts=off).",
 			Args: argsBetween(1, 2),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				p := local.ReadParams{PeerParams: a.peerParams(args[0])}

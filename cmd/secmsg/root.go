@@ -26,10 +26,10 @@ func newRootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "secmsg",
 		Short: "End-to-end encrypted messages for shells and scripts",
-		Long: "secmsg sends end-to-end encrypted messages between people and machines.\n" +
-			"One binary is the command line, the per-user daemon and the server.\n\n" +
-			"Data goes to standard output, everything else to standard error. -o json\n" +
-			"prints one JSON object a line.",
+		Long: "secmsg sends end-to-end encrypted messages between people and machines. One\n" +
+			"binary is the command line, the per-user daemon and the server.\n\n" +
+			"Data goes to standard output, everything else to standard error. -o json prints\n" +
+			"one JSON object a line.",
 		Args:              cobra.ArbitraryArgs,
 		SilenceErrors:     true,
 		SilenceUsage:      true,

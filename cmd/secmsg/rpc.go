@@ -19,9 +19,9 @@ func newRPCCommand(a *app) *cobra.Command {
 		Use:   "rpc",
 		Short: "Exchange JSON-RPC with the daemon on standard input and output",
 		Long: "Exchange JSON-RPC 2.0 with the daemon, one object a line. The command exits when\n" +
-			"standard input has ended and every request has been answered. A subscription lasts\n" +
-			"until standard input ends. Requests are handled concurrently: wait for the answer if\n" +
-			"the order matters.",
+			"standard input has ended and every request has been answered. A subscription\n" +
+			"lasts until standard input ends. Requests are handled concurrently: wait for the\n" +
+			"answer if the order matters.",
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {

@@ -40,19 +40,20 @@ func newSendCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "send PEER[,PEER...] [TEXT | -]",
 		Short: "Send a message",
-		Long: "Send a message. Without TEXT, or with -, the message is read from standard input;\n" +
-			"one trailing newline is dropped. Other users can see TEXT in the process list: pipe\n" +
-			"secrets instead.\n\n" +
-			"Without --wait, send waits up to 5 s for the server and prints the state that was\n" +
-			"reached. The message is stored on disk in any case, and is sent as soon as possible.\n\n" +
+		Long: "Send a message. Without TEXT, or with -, the message is read from standard\n" +
+			"input; one trailing newline is dropped. Other users can see TEXT in the process\n" +
+			"list: pipe secrets instead.\n\n" +
+			"Without --wait, send waits up to 5 s for the server and prints the state that\n" +
+			"was reached. The message is stored on disk in any case, and is sent as soon as\n" +
+			"possible.\n\n" +
 			"-f attaches files to the message, which then needs no TEXT. Like file send, the\n" +
-			"command then returns when the server has the files, and the message is delivered when\n" +
-			"the recipient has fetched all of them.\n\n" +
-			"--lines prints the results in the order of the lines. Lines end with LF or CRLF; empty\n" +
-			"lines are skipped. A line that is not UTF-8 or too long is reported on standard error\n" +
-			"and not sent; the lines after it are sent, and the exit code is 1. Up to 64 lines are\n" +
-			"sent at a time. If the command is interrupted, lines without a printed result may have\n" +
-			"been queued.",
+			"command then returns when the server has the files, and the message is delivered\n" +
+			"when the recipient has fetched all of them.\n\n" +
+			"--lines prints the results in the order of the lines. Lines end with LF or CRLF;\n" +
+			"empty lines are skipped. A line that is not UTF-8 or too long is reported on\n" +
+			"standard error and not sent; the lines after it are sent, and the exit code is\n" +
+			"1. Up to 64 lines are sent at a time. If the command is interrupted, lines\n" +
+			"without a printed result may have been queued.",
 		Example: "  secmsg send alice \"the build is green\"\n" +
 			"  make 2>&1 | tail -n 20 | secmsg send alice,bob\n" +
 			"  secmsg send alice --wait read --timeout 10m < question.txt\n" +

@@ -32,8 +32,8 @@ func newServerdInitCommand(a *app) *cobra.Command {
 		Long: "Create everything that a server needs in an empty directory, and print the\n" +
 			"realm's fingerprint and an invite for the first account.\n\n" +
 			"DOMAIN is the part of every address after the @. --address is the address in\n" +
-			"invites, where clients connect. The TLS certificate covers both, plus localhost and\n" +
-			"the loopback addresses.",
+			"invites, where clients connect. The TLS certificate covers both, plus localhost\n" +
+			"and the loopback addresses.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runServerdInit(cmd.Context(), a, f) },
 	}

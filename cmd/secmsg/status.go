@@ -18,9 +18,10 @@ func newStatusCommand(a *app) *cobra.Command {
 		Use:   "status",
 		Short: "Print the state of the daemon and its connections",
 		Long: "Print the state of the daemon and its connections. With --check, send a probe,\n" +
-			"encrypted to this device's own key, through the server and back. The exit code is 3\n" +
-			"if the probe does not return, 4 if the server could not prove that it belongs to the\n" +
-			"realm, and 10 if the account is suspended or the device was removed.",
+			"encrypted to this device's own key, through the server and back. The exit code\n" +
+			"is 3 if the probe does not return, 4 if the server could not prove that it\n" +
+			"belongs to the realm, and 10 if the account is suspended or the device was\n" +
+			"removed.",
 		Args: argsBetween(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if check {

@@ -14,9 +14,9 @@ func newTrustCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "trust PEER --key FINGERPRINT",
 		Short: "Decide about a peer's changed key",
-		Long: "When a peer's key changes, all messages to and from that peer are held. Find out why\n" +
-			"it changed. Then accept the new key by its fingerprint (see secmsg contact show), which\n" +
-			"releases the held messages, or drop them with --discard.",
+		Long: "When a peer's key changes, all messages to and from that peer are held. Find out\n" +
+			"why it changed. Then accept the new key by its fingerprint (see secmsg contact\n" +
+			"show), which releases the held messages, or drop them with --discard.",
 		Args: argsBetween(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runTrust(cmd.Context(), a, args[0], key, discard)

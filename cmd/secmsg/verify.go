@@ -30,9 +30,9 @@ func newVerifyCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify PEER",
 		Short: "Print or compare the safety number of a peer",
-		Long: "Print the 60-digit safety number of the peer's key and your own. Both sides see the\n" +
-			"same number. Compare it over another channel, then mark the peer as verified with\n" +
-			"--confirm. Or let --expect compare it, which exits 4 if it differs.",
+		Long: "Print the 60-digit safety number of the peer's key and your own. Both sides see\n" +
+			"the same number. Compare it over another channel, then mark the peer as verified\n" +
+			"with --confirm. Or let --expect compare it, which exits 4 if it differs.",
 		Args: argsBetween(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.hasExpect = cmd.Flags().Changed("expect")
