@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -295,5 +296,72 @@ func BenchmarkDecodeSend(b *testing.B) {
 	for b.Loop() {
 		var f wire.ContactClient
 		must(b, wire.Unmarshal(raw, &f))
+	}
+}
+
+// BenchmarkIdleTLS reports the memory of an idle TLS connection that has handled an envelope and a ping, with readers that
+// wait in quietConn and with readers that wait inside gorilla and crypto/tls. Both figures include the
+// client's end, which is the same.
+func BenchmarkIdleTLS(b *testing.B) {
+	const clients = 1000
+	for name, listener := range map[string]func(net.Listener) net.Listener{
+		"quiet": Listener, "gorilla": func(l net.Listener) net.Listener { return l },
+	} {
+		b.Run(name, func(b *testing.B) {
+			w := benchWorld(b)
+			w.http.Close()
+			w.http = httptest.NewUnstartedServer(w.relay.Handler())
+			w.http.Listener = listener(w.http.Listener)
+			w.http.StartTLS()
+			config := w.http.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+			dialer := &websocket.Dialer{ReadBufferSize: 256, WriteBufferSize: 256, WriteBufferPool: new(sync.Pool), TLSClientConfig: config}
+			memory := func() (stack, heap float64) {
+				var m runtime.MemStats
+				for range 3 {
+					runtime.GC() // a stack is halved at each collection
+				}
+				runtime.ReadMemStats(&m)
+				return float64(m.StackInuse), float64(m.HeapInuse)
+			}
+			for b.Loop() {
+				stack, heap := memory()
+				var conns []*websocket.Conn
+				var cs []*client
+				for i := range clients {
+					d := w.account(fmt.Sprint("a", i))
+					header := http.Header{"Authorization": {"Bearer " + w.token(d, wire.RoleContact)}}
+					ws, _, err := dialer.Dial("wss"+strings.TrimPrefix(w.http.URL, "https")+"/v1/contact", header)
+					must(b, err)
+					conns = append(conns, ws)
+					c := &client{t: b, w: w, d: d, ws: ws}
+					c.fence(nil, 0)
+					c.confirm(c.contactFrame().GetIssued().GetValue())
+					c.contactFrame()
+					cs = append(cs, c)
+				}
+				pause := time.NewTimer(longWait + time.Second/2)
+				<-pause.C
+				for _, c := range cs {
+					c.send(c.envelope(c.d, 1, "x"))
+					c.contactFrame()
+				}
+				pause.Reset(longWait + time.Second/2)
+				<-pause.C
+				for _, ws := range conns {
+					pong := make(chan struct{}, 1)
+					ws.SetPongHandler(func(string) error { close(pong); return errors.New("read") })
+					must(b, ws.WriteControl(websocket.PingMessage, nil, time.Time{}))
+					_, _, _ = ws.ReadMessage()
+					<-pong
+				}
+				s, h := memory()
+				b.ReportMetric((s-stack)/clients, "stack-B/conn")
+				b.ReportMetric((h-heap)/clients, "heap-B/conn")
+				for _, ws := range conns {
+					must(b, ws.Close())
+				}
+				poll.Until(b, "all gone", func() bool { return w.relay.Stats().Devices == 0 })
+			}
+		})
 	}
 }

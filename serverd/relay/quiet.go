@@ -11,10 +11,14 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// A reader that waits inside gorilla and crypto/tls holds a stack of 8 KiB. A reader that has opened a connection or
-// handled a frame keeps the larger stack which that took. Every idle client has two such readers, and their stacks were
-// the largest part of its memory. So a reader waits for the first bytes itself, with a shallow stack. After a long
-// wait, work that needs a deep stack runs on another goroutine, whose stack is freed afterwards.
+// A reader that waits inside gorilla and crypto/tls holds a deep stack, and keeps the larger one that an envelope needed.
+// Every idle client has two such readers. So a reader waits for the first bytes itself, with a shallow stack, and after
+// a long wait the work that needs a deep stack runs on another goroutine, whose stack is freed afterwards.
+//
+// Measured with 1,000 idle TLS connections (BenchmarkIdleTLS, Go 1.26, three rounds): one that has handled an envelope
+// keeps 4.0 to 4.3 KB of stack instead of 8.1 to 8.6 KB; stageSize takes 1.2 KB of that gain. One that has only been
+// opened keeps 4.1 KB either way, so the gain shows in a server that has run for a while, and not in the memory of
+// clients that have just connected.
 
 const (
 	// stageSize is the buffer for the bytes a reader waits for. A short message in its TLS record fits, so it needs no
