@@ -116,6 +116,18 @@ func TestRevokedByTheServersWordAlone(t *testing.T) {
 	if got := alice.texts("bob"); got != nil {
 		t.Errorf("history: %q", got)
 	}
+	path := filepath.Join(t.TempDir(), "plan.txt")
+	check(t, os.WriteFile(path, []byte("the plan"), 0o600))
+	sent, err := alice.client.SendFiles(t.Context(), local.FileSendParams{
+		Peers: []string{"bob"}, Sources: []local.FileSource{{Path: path}}, Wait: "queued",
+	}, nil, nil)
+	check(t, err)
+	poll.Until(t, "the outbox says why the file waits", func() bool {
+		out, err := alice.client.Outbox(t.Context(), "")
+		check(t, err)
+		i := slices.IndexFunc(out.Results, func(r local.SendResult) bool { return r.ID == sent.Results[0].ID })
+		return i >= 0 && out.Results[i].Error != nil && out.Results[i].Error.Code == local.CodeRefused
+	})
 	s.stop()
 	restore()
 	s.start()
@@ -125,6 +137,11 @@ func TestRevokedByTheServersWordAlone(t *testing.T) {
 	}
 	poll.Until(t, "what was sent meanwhile arrives", func() bool {
 		return slices.Equal(bob.texts("alice"), []string{"one", "two", "three"})
+	})
+	poll.Until(t, "so does the file", func() bool {
+		list, err := bob.client.Files(t.Context(), local.FileListParams{Peer: "alice"})
+		check(t, err)
+		return len(list.Events) == 1
 	})
 }
 
