@@ -32,15 +32,15 @@ const (
 	MethodCallList = "call.list"
 	// MethodCallStatus lists the calls that have not ended.
 	MethodCallStatus = "call.status"
-	// MethodCallMute stops sending the own sound.
+	// MethodCallMute stops sending audio.
 	//
 	// Errors: not_found: no such call; usage: there are several calls and no id was given.
 	MethodCallMute = "call.mute"
-	// MethodCallUnmute sends the own sound again.
+	// MethodCallUnmute sends audio again.
 	//
 	// Errors: not_found: no such call; usage: there are several calls and no id was given.
 	MethodCallUnmute = "call.unmute"
-	// MethodCallCamera stops sending the own pictures, or sends them again.
+	// MethodCallCamera stops or resumes sending video.
 	//
 	// Errors: not_found: no such call; usage: there are several calls and no id was given.
 	MethodCallCamera = "call.camera"
@@ -67,10 +67,10 @@ const (
 
 // Streams of a call that a caller carries, named as the media that are "-".
 const (
-	StreamAudioIn  = "audio_in"  // sound that the caller sends
-	StreamVideoIn  = "video_in"  // pictures that the caller sends
-	StreamAudioOut = "audio_out" // sound that the caller gets
-	StreamVideoOut = "video_out" // pictures that the caller gets
+	StreamAudioIn  = "audio_in"  // audio that the caller sends
+	StreamVideoIn  = "video_in"  // video that the caller sends
+	StreamAudioOut = "audio_out" // audio that the caller receives
+	StreamVideoOut = "video_out" // video that the caller receives
 )
 
 // MaxCallData bounds the bytes after one call.data line.
@@ -96,24 +96,24 @@ type CallEnd struct {
 // CallMedia says where media come from and go to. A source is "device", "test",
 // "-" (a stream of the caller) or the absolute path of a file or FIFO; a
 // destination is "device", "null", "-" or such a path. Empty is off; if all four
-// are empty, sound goes from and to the device.
+// are empty, audio goes from and to the device.
 //
 // A destination that is a file is written under a temporary name and gets its
 // name at the end of the call; while that name is taken it gets a numbered form of it
 // ("note (1).ogg"), which a call.event names. A call in which nothing came leaves no file.
 type CallMedia struct {
-	AudioIn string `json:"audio_in,omitempty"` // source of the sound that is sent
-	VideoIn string `json:"video_in,omitempty"` // source of the pictures that are sent
-	// AudioOut is the destination of the sound that comes.
+	AudioIn string `json:"audio_in,omitempty"` // source of the audio to send
+	VideoIn string `json:"video_in,omitempty"` // source of the video to send
+	// AudioOut is the destination of the received audio.
 	AudioOut string `json:"audio_out,omitempty"`
-	// VideoOut is the destination of the pictures that come. A Matroska or WebM
-	// file takes the sound, too, unless audio_out names another destination.
+	// VideoOut is the destination of the received video. A Matroska or WebM
+	// file also takes the audio, unless audio_out names another destination.
 	VideoOut string `json:"video_out,omitempty"`
-	// AudioFormat is the format of sound in streams and FIFOs: s16le, ogg or wav; without it ogg.
+	// AudioFormat is the format of audio in streams and FIFOs: s16le, ogg or wav; without it ogg.
 	AudioFormat string `json:"audio_format,omitempty"`
-	// VideoFormat is the format of pictures in streams and FIFOs: ivf or h264.
+	// VideoFormat is the format of video in streams and FIFOs: ivf or h264.
 	VideoFormat string `json:"video_format,omitempty"`
-	// VideoSize is the size of pictures from the camera and test, such as 1280x720; without it 640x480.
+	// VideoSize is the size of video from the camera and test, such as 1280x720; without it 640x480.
 	VideoSize string `json:"video_size,omitempty"`
 	// HangupAfterPlay ends the call when all sources have ended; device and test never do.
 	HangupAfterPlay bool `json:"hangup_after_play,omitempty"`
@@ -159,7 +159,7 @@ type CallIDParams struct {
 // CallCameraParams are the parameters of call.camera.
 type CallCameraParams struct {
 	CallIDParams
-	On bool `json:"on"` // pictures are sent
+	On bool `json:"on"` // whether video is sent
 }
 
 // CallListParams are the parameters of call.list.
@@ -210,8 +210,8 @@ type Call struct {
 	State     string     `json:"state"`              // state of the call
 	Direction string     `json:"direction"`          // "in" or "out"
 	Reason    string     `json:"reason,omitempty"`   // why it ended
-	Audio     bool       `json:"audio"`              // the caller offers sound
-	Video     bool       `json:"video"`              // the caller offers pictures
+	Audio     bool       `json:"audio"`              // the caller offers audio
+	Video     bool       `json:"video"`              // the caller offers video
 	Duration  float64    `json:"duration,omitempty"` // how long it was connected, in seconds
 	Missed    bool       `json:"missed,omitempty"`   // direction in, and this side neither took nor declined it
 	Text      string     `json:"text,omitempty"`     // for the user: why it failed, or which media the peer cannot take
@@ -225,13 +225,13 @@ type CallStats struct {
 	Pair        string      `json:"pair"`                // "direct" or "relayed"
 	RoundTripMS float64     `json:"round_trip_ms"`       // round-trip time in milliseconds
 	Target      int         `json:"target_bit_rate"`     // bits per second that congestion control allows
-	AudioOut    *CallStream `json:"audio_out,omitempty"` // the sound that is sent
-	VideoOut    *CallStream `json:"video_out,omitempty"` // the pictures that are sent
-	AudioIn     *CallStream `json:"audio_in,omitempty"`  // the sound that comes
-	VideoIn     *CallStream `json:"video_in,omitempty"`  // the pictures that come
+	AudioOut    *CallStream `json:"audio_out,omitempty"` // the audio that is sent
+	VideoOut    *CallStream `json:"video_out,omitempty"` // the video that is sent
+	AudioIn     *CallStream `json:"audio_in,omitempty"`  // the audio that is received
+	VideoIn     *CallStream `json:"video_in,omitempty"`  // the video that is received
 }
 
-// CallStream describes one direction of sound or pictures.
+// CallStream describes one direction of audio or video.
 type CallStream struct {
 	Codec    string  `json:"codec"`             // name of the codec
 	Frames   uint64  `json:"frames"`            // number of frames

@@ -46,7 +46,7 @@ func (c *Client) CallStatus(ctx context.Context, account string) (Calls, error) 
 	return call[Calls](ctx, c, MethodCallStatus, AccountParam{Account: account})
 }
 
-// MuteCall stops or resumes sending sound.
+// MuteCall stops or resumes sending audio.
 func (c *Client) MuteCall(ctx context.Context, p CallIDParams, on bool) (Call, error) {
 	if on {
 		return call[Call](ctx, c, MethodCallMute, p)

@@ -142,13 +142,13 @@ func (s *Server) failure(r *http.Request, err error) *rpc.Error {
 	case errors.Is(err, store.ErrNotFound):
 		return &rpc.Error{Code: rpc.CodeNotFound, Message: missing(r)}
 	case errors.Is(err, store.ErrConflict):
-		return &rpc.Error{Code: rpc.CodeConflict, Message: "it was changed at the same time; try again"}
+		return &rpc.Error{Code: rpc.CodeConflict, Message: "another command changed it at the same time; try again"}
 	}
 	s.opt.Logger.ErrorContext(r.Context(), "administration failed", "error", err)
 	if errors.Is(err, store.ErrDisk) {
 		return &rpc.Error{Code: rpc.CodeDisk, Message: "the server's storage is full or failing"}
 	}
-	return &rpc.Error{Code: rpc.CodeInternal, Message: "internal error; the server's log has the details"}
+	return &rpc.Error{Code: rpc.CodeInternal, Message: "internal error; see the server's log for details"}
 }
 
 // missing names the thing in a request that the store does not have.
@@ -156,7 +156,7 @@ func missing(r *http.Request) string {
 	if name := r.PathValue("name"); name != "" {
 		return fmt.Sprintf("account %q does not exist", name)
 	}
-	return fmt.Sprintf("there is no invite %q", r.PathValue("id"))
+	return fmt.Sprintf("invite %q does not exist", r.PathValue("id"))
 }
 
 func malformed(format string, args ...any) error {
@@ -300,12 +300,12 @@ func (s *Server) trace(r *http.Request) (rpc.Trace, error) {
 		return rpc.Trace{}, malformed("%q is not the id of a message; `secmsg send` prints it", r.PathValue("id"))
 	}
 	if s.opt.Trace == nil {
-		return rpc.Trace{}, &rpc.Error{Code: rpc.CodeNotFound, Message: "this server relays no messages; ask one that has the role relay"}
+		return rpc.Trace{}, &rpc.Error{Code: rpc.CodeNotFound, Message: "this server does not relay messages; ask a server with the role relay"}
 	}
 	steps := s.opt.Trace(id)
 	if len(steps) == 0 {
 		return rpc.Trace{}, &rpc.Error{Code: rpc.CodeNotFound,
-			Message: "the relay's trace does not hold this message: it never came here, or too many others have come since"}
+			Message: "the trace has no steps of this message: it did not pass through this server, or too many other messages have since"}
 	}
 	return rpc.Trace{Steps: steps}, nil
 }
