@@ -1,5 +1,5 @@
-// Package poll waits in tests for conditions that another goroutine or process brings
-// about, where nothing tells when.
+// Package poll waits in tests for conditions that another goroutine or process causes
+// without a notification.
 package poll
 
 import (
@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// every is the time between two looks.
+	// every is the time between two checks.
 	every = 5 * time.Millisecond
 	// patience bounds the wait on a machine that is busy with other things. It only ends tests
 	// that fail.
 	patience = time.Minute
 )
 
-// Until returns when ok does. It ends the test if that takes too long; what says what
-// was waited for.
+// Until returns when ok returns true, and fails the test if that takes too long; what
+// describes the condition for the message.
 func Until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(every)

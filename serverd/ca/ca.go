@@ -82,7 +82,7 @@ func Create(dir, domain string, now time.Time) (identity.Fingerprint, error) {
 	return identity.RootFingerprint(root.Cert), nil
 }
 
-// Open loads the authority from its directory and renews what is due.
+// Open loads the authority from its directory and renews certificates that are due.
 func Open(opt Options) (*CA, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now

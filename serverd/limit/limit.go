@@ -58,8 +58,8 @@ func NewBucket(r Rate, now func() time.Time) *Bucket {
 	return &Bucket{l: rate.NewLimiter(rate.Every(r.Every), r.Burst), now: now}
 }
 
-// NewBytes returns a full bucket for perSecond bytes a second. It holds what may
-// pass within burst, so bytes that were not used earlier can pass at once.
+// NewBytes returns a full bucket for perSecond bytes a second. Its capacity is the
+// number of bytes in the period burst, so unused bytes of that period can pass at once.
 func NewBytes(perSecond int64, burst time.Duration, now func() time.Time) *Bucket {
 	size := min(float64(perSecond)*burst.Seconds(), math.MaxInt32) // an int has 32 bits on some machines
 	if perSecond <= 0 || size < 1 {

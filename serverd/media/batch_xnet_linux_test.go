@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// xnetReader and xnetWriter do what reader and writer do, through golang.org/x/net.
-// They show what that would cost: see BenchmarkBatches.
+// xnetReader and xnetWriter are reader and writer on top of golang.org/x/net.
+// BenchmarkBatches compares their costs.
 type xnetReader struct {
 	conn *ipv4.PacketConn
 	most int
@@ -112,8 +112,8 @@ func (w *xnetWriter) flush() (failed int) {
 }
 
 // BenchmarkBatches sends and receives packets on loopback, by our own system calls and
-// by those of golang.org/x/net/ipv4, and reports the processor time of a packet. Calls
-// send single packets most of the time; runs arise when a pair of sockets is busy.
+// by those of golang.org/x/net/ipv4, and reports the CPU time per packet. Calls mostly
+// send single packets; runs occur when a pair of sockets is busy.
 func BenchmarkBatches(b *testing.B) {
 	type in interface {
 		next() (packet, bool)
@@ -175,7 +175,7 @@ func BenchmarkBatches(b *testing.B) {
 	}
 }
 
-// cpuTime returns the processor time of this process so far.
+// cpuTime returns the CPU time that this process has used.
 func cpuTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

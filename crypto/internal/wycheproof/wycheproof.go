@@ -1,5 +1,5 @@
-// Package wycheproof reads the files of Project Wycheproof in crypto/testdata for the
-// tests of the packages of cryptography.
+// Package wycheproof reads the test vectors of Project Wycheproof in crypto/testdata,
+// for the tests of the packages in crypto.
 package wycheproof
 
 import (
@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Header holds the fields that the tests of all files have.
+// Header contains the fields that the tests of all files have.
 type Header struct {
 	ID      int      `json:"tcId"`
 	Comment string   `json:"comment"`
@@ -22,7 +22,7 @@ type Header struct {
 // Has reports whether the test has a flag.
 func (h Header) Has(flag string) bool { return slices.Contains(h.Flags, flag) }
 
-// Hex is bytes that a file holds in hexadecimal digits.
+// Hex is a byte string that is hexadecimal in a file.
 type Hex []byte
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -31,7 +31,7 @@ func (h *Hex) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Group is a group of tests with a key in common, if there is one.
+// Group is a group of tests, which may share a key.
 type Group[V any] struct {
 	PublicKey struct {
 		PK Hex `json:"pk"`
@@ -39,8 +39,8 @@ type Group[V any] struct {
 	Tests []V `json:"tests"`
 }
 
-// Load reads a file and checks that all its tests are there. It looks beside the
-// package that is tested.
+// Load reads a file and checks that it is complete. The path is relative to the
+// directory of the tested package.
 func Load[V any](t testing.TB, name string) []Group[V] {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", "testdata", "wycheproof", name))
@@ -59,7 +59,7 @@ func Load[V any](t testing.TB, name string) []Group[V] {
 		n += len(g.Tests)
 	}
 	if n == 0 || n != file.NumberOfTests {
-		t.Fatalf("%s: %d tests, says %d", name, n, file.NumberOfTests)
+		t.Fatalf("%s: %d tests, but the file declares %d", name, n, file.NumberOfTests)
 	}
 	return file.TestGroups
 }

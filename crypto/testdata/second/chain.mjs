@@ -3,7 +3,7 @@
 import { cat, checkSigning, equal, hex, refuse, text, verify } from './primitives.mjs';
 import { parseAddress } from './identity.mjs';
 
-// node reads one DER value: its tag, contents, whole encoding, and what is behind.
+// node reads one DER value: its tag, contents, complete encoding, and the bytes after it.
 function node(b) {
   if (b.length < 2) refuse('chain', 'DER');
   let n = b[1];

@@ -38,7 +38,7 @@ function refused(what, code, fn) {
   fail(`${what}: not refused`);
 }
 const read = (name, reviver) => JSON.parse(fs.readFileSync(path.join(dir, name)), reviver);
-// load reads a file of vectors, of which no list may be empty: nothing in it would be
+// load reads a file of vectors. No list may be empty, since then nothing would be
 // checked. (A device may know no other session.)
 const load = (name) =>
   read(name, (key, value) => {
@@ -270,7 +270,7 @@ function session(name) {
   });
 }
 
-// Every file must be known here, so that a new one cannot go unchecked.
+// Every file must be known here, so that no new one is left unchecked.
 const known = { 'identity.json': identity, 'chains.json': chains, 'envelope.json': envelope, 'file.json': files, 'media.json': media, 'sessions.json': sessions };
 const run = (name, fn) => {
   const [c, f] = [checks, failures];

@@ -112,7 +112,7 @@ export function readManifest(b, account, identity) {
   return m;
 }
 
-// succession says whether next may take the place of known: ok, older or fork.
+// succession returns whether next may replace known: ok, older or fork.
 export function succession(known, next, account, identity) {
   const [a, b] = [readManifest(known, account, identity), readManifest(next, account, identity)];
   if (b.version < a.version) return 'older';

@@ -113,7 +113,7 @@ function sampleCBD(seed, n) {
 const matrix = (rho) => Array.from({ length: K }, (_, i) => Array.from({ length: K }, (_, j) => sampleNTT(cat(rho, [j, i]))));
 const parts = (b, size) => Array.from({ length: K }, (_, i) => b.subarray(i * size, (i + 1) * size));
 
-// keys makes both halves of the key of a 64-byte seed d || z.
+// keys returns both halves of the key with the 64-byte seed d || z.
 export function keys(seed) {
   const [d, z] = [seed.subarray(0, 32), seed.subarray(32)];
   const g = hash('sha3-512', cat(d, [K]));
@@ -156,7 +156,7 @@ export function decapsulate({ ek, s, z }, ct) {
   return equal(again, ct) ? shared : shake('shake256', cat(z, ct), 32);
 }
 
-// selfTest fails unless a key opens what was made for it, and implicit rejection
+// selfTest fails unless a key decapsulates its own ciphertext, and implicit rejection
 // gives another secret.
 export function selfTest() {
   const k = keys(Buffer.alloc(64, 7));

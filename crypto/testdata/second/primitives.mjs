@@ -2,7 +2,7 @@
 // helpers. Nothing outside of Node is needed.
 import crypto from 'node:crypto';
 
-// Refused is what an implementation throws for input that the protocol refuses.
+// Refused is thrown for input that the protocol refuses.
 export class Refused extends Error {
   constructor(code, what = '') {
     super(what ? `${code}: ${what}` : code);
@@ -35,7 +35,7 @@ export const lp8 = (b) => cat(u8(b.length), b);
 export const lp16 = (b) => cat(u16(b.length), b);
 export const lp32 = (b) => cat(u32(b.length), b);
 
-// Reader takes fields off a structure and refuses what is too short.
+// Reader reads the fields of a structure and refuses a structure that is too short.
 export class Reader {
   constructor(b, code = 'format') {
     this.b = Buffer.from(b);
@@ -188,7 +188,7 @@ const smallExchange = [
   '5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157',
 ];
 
-// checkExchange refuses what no X25519 public key of this protocol is.
+// checkExchange refuses byte strings that are not X25519 public keys of this protocol.
 export function checkExchange(raw, code = 'format') {
   if (raw.length !== 32) refuse(code, 'an exchange key has 32 bytes');
   if (little(raw) >= P) refuse(code, 'an exchange key has one encoding');

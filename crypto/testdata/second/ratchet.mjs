@@ -90,7 +90,7 @@ export function initiate(a, b, prekeys, generation, chain, manifest, responder, 
   return { state: s, transcript: hash };
 }
 
-// accept makes the responder's state for a first message; b has the private keys.
+// accept creates the responder's state for a first message; b has the private keys.
 export function accept(a, b, prekeys, meta, envelope, now) {
   checkMeta(meta, a, b);
   const e = readEnvelope(envelope);
@@ -163,7 +163,7 @@ function readHeader(b) {
 
 const copy = (s) => ({ ...s, old: s.old.map((o) => ({ ...o })), offers: [...s.offers] });
 
-// seal returns the next state and the envelope. draws are the salt and, where they
+// seal returns the next state and the envelope. draws contains the random values: the salt and, where they
 // are needed, ratchet_private, encapsulation and offer_seed.
 export function seal(state, m, own, content, now, draws) {
   checkMeta(m, state.self, state.peer);
@@ -308,7 +308,7 @@ export function open(state, m, envelope, stored, now) {
   return out;
 }
 
-// store writes the stored form.
+// store returns the stored form.
 export function store(s) {
   const flag = (b) => u8(b ? 1 : 0);
   return cat(u8(1), u8(s.role), flag(s.turn), flag(s.sending), flag(s.confirmed), party(s.self), party(s.peer), s.id, s.handshake, u32(s.generation),
