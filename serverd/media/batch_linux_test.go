@@ -155,8 +155,8 @@ func TestChannelOfAnotherSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	own, other := newPacketConn(socket(t), s), newPacketConn(socket(t), s)
-	from, told := netip.MustParseAddrPort("127.0.0.1:9"), netip.MustParseAddrPort("127.0.0.1:1000")
-	r := &relayConn{UDPConn: socket(t), s: s, via: own.UDPConn, told: told, bound: told.Addr()}
+	from, advertised := netip.MustParseAddrPort("127.0.0.1:9"), netip.MustParseAddrPort("127.0.0.1:1000")
+	r := &relayConn{UDPConn: socket(t), s: s, via: own.UDPConn, advertised: advertised, bound: advertised.Addr()}
 	r.out = newWriter(r.UDPConn)
 	r.session = &session{account: "alice", expires: time.Now().Add(time.Hour), relay: r}
 	r.session.table.Store(&table{})
@@ -164,8 +164,8 @@ func TestChannelOfAnotherSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.sessions.remove(r.session)
-	s.sessions.bind(told, endpoint{addr: from})
-	s.sessions.change(told, func(_ *session, t *table) { t.open(0x4000, netip.MustParseAddrPort("127.0.0.1:7"), r) })
+	s.sessions.bind(advertised, endpoint{addr: from})
+	s.sessions.change(advertised, func(_ *session, t *table) { t.open(0x4000, netip.MustParseAddrPort("127.0.0.1:7"), r) })
 	p := packet{newRoom(), 5, from}
 	copy(p.data(), []byte{0x40, 0, 0, 1, 'x'})
 	if other.forward(p); !r.out.empty() || len(other.waiting) > 0 {

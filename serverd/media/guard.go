@@ -37,7 +37,7 @@ func (s *Server) guard(b []byte, from endpoint) (pass, answer []byte) {
 		return nil, nil // we send no requests, so we expect no answers; other indications get none
 	}
 	e := s.sessions.at(from)
-	if (e == nil || t.Method == stun.MethodBinding) && !s.mayAsk(from.addr.Addr()) {
+	if (e == nil || t.Method == stun.MethodBinding) && !s.mayAnswer(from.addr.Addr()) {
 		// The sender's address may be forged, and an answer is up to four times as long as the request.
 		s.counters.droppedRequests.Add(1)
 		return nil, nil

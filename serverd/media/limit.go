@@ -15,8 +15,8 @@ const (
 	packetHeaders = 28
 )
 
-// mayAsk reports whether addr may get another answer to a request without an allocation.
-func (s *Server) mayAsk(addr netip.Addr) bool {
+// mayAnswer reports whether addr may get another answer to a request without an allocation.
+func (s *Server) mayAnswer(addr netip.Addr) bool {
 	ok, _ := s.requests.Take(limit.Site(addr))
 	return ok
 }

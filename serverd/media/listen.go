@@ -117,9 +117,9 @@ func listenBoth(ctx context.Context, ip netip.Addr, port int) (sockets, error) {
 	return sockets{}, failed
 }
 
-// lookAround determines this host's addresses: those that are never allowed as peers, and those that
+// findAddresses determines this host's addresses: those that are never allowed as peers, and those that
 // allocations are bound to.
-func (s *Server) lookAround(ctx context.Context, socks []sockets) error {
+func (s *Server) findAddresses(ctx context.Context, socks []sockets) error {
 	own, broadcast, err := hostAddresses()
 	if err != nil {
 		return fmt.Errorf("addresses of this machine: %w", err)
@@ -137,12 +137,12 @@ func (s *Server) lookAround(ctx context.Context, socks []sockets) error {
 				r.bound = anyAddress(own, k.ip.Is4())
 			}
 		}
-		r.told = r.bound
+		r.advertised = r.bound
 		for _, p := range s.opt.Public {
 			if !r.bound.IsValid() || p.Is4() != r.bound.Is4() {
 				continue
 			}
-			r.told = p
+			r.advertised = p
 			if k.ip.IsUnspecified() && slices.Contains(own, p) {
 				r.bound = p // the operator chose one of several addresses
 			}

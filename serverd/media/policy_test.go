@@ -198,7 +198,7 @@ func TestBroadcast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.lookAround(t.Context(), nil); err != nil {
+	if err := s.findAddresses(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range list {

@@ -22,7 +22,7 @@ var errNoRelay = errors.New("media: this kind of relaying is not supported")
 // relayAddress holds the address to which a family's relayed sockets are bound, and that address as the
 // outside sees it. Both are invalid if the family is not relayed.
 type relayAddress struct {
-	bound, told netip.Addr
+	bound, advertised netip.Addr
 }
 
 // generator opens the sockets of allocations. It is pion's RelayAddressGenerator.
@@ -53,7 +53,7 @@ func (g generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.Packet
 		family = &g.s.relay6
 	}
 	address := *family.Load()
-	if !address.told.IsValid() {
+	if !address.advertised.IsValid() {
 		return nil, nil, errNoRelay
 	}
 	conn, err := listenRelay(c.Network, address.bound, g.s.opt.MinPort, g.s.opt.MaxPort)
@@ -64,14 +64,14 @@ func (g generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.Packet
 	if g.udp != nil {
 		r.back = newWriter(g.udp)
 	}
-	r.told = netip.AddrPortFrom(address.told, uint16(conn.LocalAddr().(*net.UDPAddr).Port))
+	r.advertised = netip.AddrPortFrom(address.advertised, uint16(conn.LocalAddr().(*net.UDPAddr).Port))
 	r.session = &session{account: account, username: c.UserID, expires: expires, created: g.s.opt.Now(), relay: r}
 	r.session.table.Store(&table{})
 	if err := g.s.sessions.add(r.session); err != nil {
 		return nil, nil, errors.Join(err, conn.Close())
 	}
 	g.s.counters.allocations.Add(1)
-	return r, net.UDPAddrFromAddrPort(r.told), nil
+	return r, net.UDPAddrFromAddrPort(r.advertised), nil
 }
 
 // listenRelay opens a socket on a random port, so that ports cannot be guessed.
@@ -97,12 +97,12 @@ func listenRelay(network string, addr netip.Addr, first, last uint16) (*net.UDPC
 type relayConn struct {
 	*net.UDPConn
 	// constant
-	s       *Server
-	session *session
-	bound   netip.Addr
-	told    netip.AddrPort
-	client  netip.AddrPort // set before the first read
-	via     *net.UDPConn   // the client's socket; nil if it speaks TCP
+	s          *Server
+	session    *session
+	bound      netip.Addr
+	advertised netip.AddrPort
+	client     netip.AddrPort // set before the first read
+	via        *net.UDPConn   // the client's socket; nil if it speaks TCP
 
 	out    *writer // to peers; owned by the client's reader
 	in     *reader // owned by our reader, like the fields below
@@ -160,7 +160,7 @@ func (r *relayConn) admits(peer netip.AddrPort, n int) bool {
 // server is reached at its local address, because a NAT in front of us may not loop packets to our
 // public address back.
 func (r *relayConn) behind(peer netip.AddrPort) netip.AddrPort {
-	if peer.Addr() == r.told.Addr() {
+	if peer.Addr() == r.advertised.Addr() {
 		return netip.AddrPortFrom(r.bound, peer.Port())
 	}
 	return peer
@@ -211,9 +211,9 @@ func (r *relayConn) accepts(from netip.AddrPort, p packet) (number uint16, bound
 
 // front is the inverse of behind.
 func (r *relayConn) front(from netip.AddrPort) netip.AddrPort {
-	if from.Addr() == r.bound && r.bound != r.told.Addr() {
-		if told := netip.AddrPortFrom(r.told.Addr(), from.Port()); r.s.sessions.relayed(told) {
-			return told
+	if from.Addr() == r.bound && r.bound != r.advertised.Addr() {
+		if advertised := netip.AddrPortFrom(r.advertised.Addr(), from.Port()); r.s.sessions.relayed(advertised) {
+			return advertised
 		}
 	}
 	return from
@@ -243,12 +243,12 @@ func (s *Server) mayReach(peer netip.AddrPort) bool {
 	if peer.Port() == 0 {
 		return false
 	}
-	return s.policy.allows(peer.Addr()) || s.isTold(peer.Addr()) && s.sessions.relayed(peer)
+	return s.policy.allows(peer.Addr()) || s.isAdvertised(peer.Addr()) && s.sessions.relayed(peer)
 }
 
-// isTold reports whether addr is the relayed address that clients are given.
-func (s *Server) isTold(addr netip.Addr) bool {
-	return addr.IsValid() && (addr == s.relay4.Load().told || addr == s.relay6.Load().told)
+// isAdvertised reports whether addr is the relayed address that clients are given.
+func (s *Server) isAdvertised(addr netip.Addr) bool {
+	return addr.IsValid() && (addr == s.relay4.Load().advertised || addr == s.relay6.Load().advertised)
 }
 
 // mayPermit is pion's check by address alone. Requests reach it only after guard has checked them with
@@ -263,5 +263,5 @@ func (s *Server) mayPermit(_ net.Addr, ip net.IP) bool {
 }
 
 func (s *Server) mayReachAddress(addr netip.Addr) bool {
-	return s.policy.allows(addr) || s.isTold(addr)
+	return s.policy.allows(addr) || s.isAdvertised(addr)
 }

@@ -69,7 +69,7 @@ func (s *Server) refresh(ctx context.Context) {
 	if len(socks) == 0 {
 		return
 	}
-	if err := s.lookAround(ctx, socks); err != nil {
+	if err := s.findAddresses(ctx, socks); err != nil {
 		s.opt.Logger.Warn("could not read the addresses of this machine", "error", err)
 	}
 }
@@ -101,7 +101,7 @@ func (s *Server) testAll(ctx context.Context, socks []sockets) error {
 	var errs []error
 	tested := false
 	for _, k := range socks {
-		if relay := s.relayOf(k.ip); !relay.told.IsValid() {
+		if relay := s.relayOf(k.ip); !relay.advertised.IsValid() {
 			continue // a machine without a route in this family
 		}
 		tested = true

@@ -91,7 +91,7 @@ func (s *Server) openLocked(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("media: %w", err)
 	}
-	if err := s.lookAround(ctx, socks); err != nil {
+	if err := s.findAddresses(ctx, socks); err != nil {
 		return errors.Join(fmt.Errorf("media: %w", err), closeAll(socks))
 	}
 	config := turn.ServerConfig{
@@ -142,15 +142,15 @@ func (s *Server) mayAllocate(username, _ string, _ net.Addr) bool {
 // address, which no other allocation has during pion's callback.
 func (s *Server) events() turn.EventHandler {
 	change := func(relay net.Addr, f func(*session, *table)) {
-		if told, ok := relay.(*net.UDPAddr); ok {
-			s.sessions.change(unmapped(told.AddrPort()), f)
+		if advertised, ok := relay.(*net.UDPAddr); ok {
+			s.sessions.change(unmapped(advertised.AddrPort()), f)
 		}
 	}
 	return turn.EventHandler{
 		OnAllocationCreated: func(src, _ net.Addr, _, _, _ string, relay net.Addr, _ int) {
 			from, ok := endpointOf(src)
-			if told, isUDP := relay.(*net.UDPAddr); ok && isUDP {
-				s.sessions.bind(unmapped(told.AddrPort()), from)
+			if advertised, isUDP := relay.(*net.UDPAddr); ok && isUDP {
+				s.sessions.bind(unmapped(advertised.AddrPort()), from)
 			}
 		},
 		OnPermissionCreated: func(_, _ net.Addr, _, _, _ string, relay net.Addr, ip net.IP) {
@@ -184,8 +184,8 @@ func (s *Server) Status() Status {
 	defer s.mu.Unlock()
 	st := s.status
 	for _, r := range []*relayAddress{s.relay4.Load(), s.relay6.Load()} {
-		if st.Open && r.told.IsValid() {
-			st.Relay = append(st.Relay, r.told.String())
+		if st.Open && r.advertised.IsValid() {
+			st.Relay = append(st.Relay, r.advertised.String())
 		}
 	}
 	return st
@@ -205,15 +205,15 @@ func (s *Server) Problems() []string {
 		return list
 	}
 	for _, r := range []*relayAddress{s.relay4.Load(), s.relay6.Load()} {
-		if r.told.IsValid() && !s.isWorldly(r.told) {
-			list = append(list, fmt.Sprintf("media.public_address is not set, and %s is not a public address: devices outside of its network cannot use the relay", r.told))
+		if r.advertised.IsValid() && !s.publicOrServed(r.advertised) {
+			list = append(list, fmt.Sprintf("media.public_address is not set, and %s is not a public address: devices outside of its network cannot use the relay", r.advertised))
 		}
 	}
 	return list
 }
 
-// isWorldly reports whether one of our addresses is public, or in a network that the operator serves.
-func (s *Server) isWorldly(a netip.Addr) bool {
+// publicOrServed reports whether one of our addresses is public, or in a network that the operator serves.
+func (s *Server) publicOrServed(a netip.Addr) bool {
 	return newPolicy(false, s.opt.Allow).allows(a)
 }
 

@@ -125,7 +125,7 @@ func (t *sessions) add(e *session) error {
 	u := t.usageLocked(e.account)
 	u.count++
 	e.bytes = u.bytes
-	t.byRelay[e.relay.told] = e
+	t.byRelay[e.relay.advertised] = e
 	t.open.Add(1)
 	return nil
 }
@@ -169,22 +169,22 @@ func (u *usage) forget(now time.Time) {
 	}
 }
 
-// bind records the client of the allocation with relayed address told.
-func (t *sessions) bind(told netip.AddrPort, from endpoint) {
+// bind records the client of the allocation with relayed address advertised.
+func (t *sessions) bind(advertised netip.AddrPort, from endpoint) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.byRelay[told]; e != nil {
+	if e := t.byRelay[advertised]; e != nil {
 		e.from = from
 		e.relay.client = from.addr
 		t.byFrom[from] = e
 	}
 }
 
-// change replaces the table of the allocation with relayed address told.
-func (t *sessions) change(told netip.AddrPort, f func(*session, *table)) {
+// change replaces the table of the allocation with relayed address advertised.
+func (t *sessions) change(advertised netip.AddrPort, f func(*session, *table)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.byRelay[told]; e != nil {
+	if e := t.byRelay[advertised]; e != nil {
 		next := e.table.Load().clone()
 		f(e, next)
 		e.table.Store(next)
@@ -195,7 +195,7 @@ func (t *sessions) change(told netip.AddrPort, f func(*session, *table)) {
 func (t *sessions) remove(e *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.byRelay, e.relay.told)
+	delete(t.byRelay, e.relay.advertised)
 	if t.byFrom[e.from] == e {
 		delete(t.byFrom, e.from)
 	}
@@ -229,10 +229,10 @@ func (t *sessions) at(from endpoint) *session {
 }
 
 // relayed reports whether an address is the relayed address of a current allocation.
-func (t *sessions) relayed(told netip.AddrPort) bool {
+func (t *sessions) relayed(advertised netip.AddrPort) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.byRelay[told] != nil
+	return t.byRelay[advertised] != nil
 }
 
 // len returns the number of allocations.
