@@ -96,14 +96,14 @@ func (c *CA) ownCertificateLocked(now time.Time) (*tls.Certificate, error) {
 	if err != nil && !missing(err) {
 		return nil, err
 	}
-	if err == nil && c.goodLocked(cert.Leaf, now) {
+	if err == nil && c.isUsableLocked(cert.Leaf, now) {
 		return &cert, nil
 	}
 	return c.newCertificateLocked(now)
 }
 
-// goodLocked reports whether a TLS leaf can be kept.
-func (c *CA) goodLocked(leaf *x509.Certificate, now time.Time) bool {
+// isUsableLocked reports whether a TLS leaf can be kept.
+func (c *CA) isUsableLocked(leaf *x509.Certificate, now time.Time) bool {
 	renew := leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 3 * 2)
 	if !now.Before(renew) {
 		return false

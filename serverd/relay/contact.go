@@ -140,7 +140,7 @@ func (c *contact) subscribe(f *wire.Subscribe) bool {
 // the connection has ended.
 func (c *contact) waitRoom() bool {
 	l := &c.sock.relay.limits
-	defer c.sock.deaf.Store(false)
+	defer c.sock.readPaused.Store(false)
 	for {
 		c.mu.Lock()
 		ok := c.waiting < l.SendWindow && c.waitBytes < l.SendBytes && c.frameBytes < contactFrames
@@ -148,7 +148,7 @@ func (c *contact) waitRoom() bool {
 		if ok {
 			return true
 		}
-		c.sock.deaf.Store(true)
+		c.sock.readPaused.Store(true)
 		select {
 		case <-c.room:
 		case <-c.sock.dead:
@@ -209,9 +209,9 @@ func (c *contact) queue(frame *wire.ContactServer) error {
 	return nil
 }
 
-// tell queues presence states. A newer state of an account replaces a queued one. A snapshot replaces all queued
-// states, because it covers every account still watched. So at most wire.MaxSubscribe states are queued.
-func (c *contact) tell(states []*wire.PresenceState, snapshot bool) {
+// queueStates queues presence states. A newer state of an account replaces a queued one. A snapshot replaces all
+// queued states, because it covers every account still watched. So at most wire.MaxSubscribe states are queued.
+func (c *contact) queueStates(states []*wire.PresenceState, snapshot bool) {
 	c.mu.Lock()
 	if c.states == nil || snapshot {
 		c.states = make(map[string]*wire.PresenceState, len(states))
@@ -272,8 +272,9 @@ const (
 	staleBytes    = 64 << 10
 )
 
-// tellStale queues the manifests newer than the version that a send named, once for each version and connection.
-func (c *contact) tellStale(ctx context.Context, account string, named, newest uint64) error {
+// queueNewManifests queues the manifests newer than the version that a send named, once for each version and
+// connection.
+func (c *contact) queueNewManifests(ctx context.Context, account string, named, newest uint64) error {
 	after := max(named, c.told[account])
 	if after >= newest {
 		return nil

@@ -127,18 +127,18 @@ func (p *presence) round() {
 	}
 	for account := range accounts {
 		for c := range p.watchers[account] {
-			p.tell(c, account, func(told, mutual bool) bool { return mutual })
+			p.sendState(c, account, func(before, mutual bool) bool { return mutual })
 		}
 	}
 	for account := range names {
 		for c := range p.watchers[account] {
-			p.tell(c, account, func(told, mutual bool) bool { return told != mutual })
+			p.sendState(c, account, func(before, mutual bool) bool { return before != mutual })
 		}
 	}
 	for pair := range pairs {
 		for c := range p.watchers[pair.peer] {
 			if c.account == pair.owner {
-				p.tell(c, pair.peer, func(bool, bool) bool { return true })
+				p.sendState(c, pair.peer, func(bool, bool) bool { return true })
 			}
 		}
 	}
@@ -204,18 +204,18 @@ func (p *presence) snapshot(c *contact, accounts []string) {
 		}
 	}
 	if len(states) > 0 {
-		c.tell(states, true)
+		c.queueStates(states, true)
 	}
 }
 
-// tell sends one state if due returns true. due gets whether c was last told that the two are mutual contacts, and
+// sendState sends one state if due returns true. due gets whether c was last told that the two are mutual contacts, and
 // whether they are now. A change of online state concerns mutual contacts only; a change of the relation concerns
 // others too.
-func (p *presence) tell(c *contact, account string, due func(told, mutual bool) bool) {
+func (p *presence) sendState(c *contact, account string, due func(before, mutual bool) bool) {
 	st, ok := p.state(c, account)
 	if ok && due(c.watched[account], st.Mutual) {
 		c.watched[account] = st.Mutual
-		c.tell([]*wire.PresenceState{st}, false)
+		c.queueStates([]*wire.PresenceState{st}, false)
 	}
 }
 

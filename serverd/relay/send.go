@@ -132,7 +132,7 @@ func (c *contact) admit(out *wire.Outgoing, to key.DeviceID, size int) verdict {
 		v, err = c.judge(out, to, size, true)
 	}
 	if err == nil && v.version != 0 && out.GetManifestVersion() < v.version {
-		err = c.tellStale(context.Background(), out.GetRecipient(), out.GetManifestVersion(), v.version)
+		err = c.queueNewManifests(context.Background(), out.GetRecipient(), out.GetManifestVersion(), v.version)
 	}
 	if err != nil {
 		c.sock.relay.log.Error("admit an envelope", "error", err)

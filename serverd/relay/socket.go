@@ -57,8 +57,8 @@ type socket struct {
 	dead    chan struct{} // closed by kill
 	done    chan struct{} // closed when the reader has cleaned up
 
-	heard atomic.Int64 // when the peer was last heard, as relay.since()
-	deaf  atomic.Bool  // the reader waits for room, so it does not read from the peer
+	heard      atomic.Int64 // when the peer was last heard, as relay.since()
+	readPaused atomic.Bool  // the reader waits for room, so it does not read from the peer
 
 	// owned by the reader
 	controls     float64
@@ -332,7 +332,7 @@ func (s *socket) writeFrame(frame []byte) error {
 // tick is called by the upkeep. It pings the peer when that is due, and closes the connection of a peer that has been
 // silent for two intervals. The silence does not count while the reader itself does not read.
 func (s *socket) tick(now time.Duration) {
-	if s.deaf.Load() {
+	if s.readPaused.Load() {
 		s.heard.Store(int64(now))
 	}
 	if now-time.Duration(s.heard.Load()) > 2*s.relay.limits.Ping {
