@@ -91,30 +91,7 @@ func callError(err error, addr identity.Address) error {
 // for as long as a send waits for the server. It fails with unreachable, and
 // the text of why there is no connection.
 func (e *Engine) Reachable(ctx context.Context) error {
-	late := time.NewTimer(e.cfg.DefaultWait)
-	defer late.Stop()
-	for {
-		var changed chan struct{}
-		err := e.do(ctx, func() error {
-			if e.up && e.loaded {
-				return nil
-			}
-			changed = e.ready
-			return nil
-		})
-		if err != nil || changed == nil {
-			return err
-		}
-		select {
-		case <-changed:
-		case <-late.C:
-			return e.Away()
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-e.quit:
-			return errStopped
-		}
-	}
+	return e.awaitReady(ctx, func() (bool, error) { return e.up && e.loaded, nil })
 }
 
 // announceReady wakes who waits in Reachable.

@@ -184,17 +184,23 @@ func (e *Engine) awaitPresence(ctx context.Context) error {
 	if err := e.Connect(ctx, StageContact); err != nil {
 		return err
 	}
+	return e.awaitReady(ctx, e.presenceKnown)
+}
+
+// awaitReady waits until ok, which the actor calls again whenever e.ready is closed.
+// After as long as a send waits for the server it fails with [Engine.Away].
+func (e *Engine) awaitReady(ctx context.Context, ok func() (bool, error)) error {
 	late := time.NewTimer(e.cfg.DefaultWait)
 	defer late.Stop()
 	for {
-		var known bool
+		var done bool
 		var changed chan struct{}
 		err := e.do(ctx, func() (err error) {
-			known, err = e.presenceKnown()
+			done, err = ok()
 			changed = e.ready
 			return err
 		})
-		if err != nil || known {
+		if err != nil || done {
 			return err
 		}
 		select {
