@@ -40,7 +40,7 @@ func Run(ctx context.Context, cfg config.Client, logger *slog.Logger) error {
 // runProfile is one attempt of Run. given is the service manager's socket, or nil.
 func runProfile(ctx context.Context, cfg config.Client, given *socket, logger *slog.Logger) (err error) {
 	if err := harden(); err != nil {
-		logger.Warn("hardening", "error", err)
+		logger.Warn("harden the process", "error", err)
 	}
 	for _, dir := range []string{cfg.Paths.Data, cfg.Paths.State} {
 		if err := config.EnsurePrivateDir(dir); err != nil {

@@ -10,12 +10,12 @@ import (
 
 func newTraceCommand(a *adminApp) *cobra.Command {
 	c := a.verb("trace MESSAGE-ID", "Follow a message through the relay", 1, a.trace)
-	c.Long = `Prints a line for each station that a message passed at this server, oldest
+	c.Long = `Print a line for each station that a message passed at this server, oldest
 first. MESSAGE-ID is the id that the sender's command printed. A message has one
 envelope for each device of its recipient.
 
   received      the sender's device sent it
-  refused       the server did not take it, for REASON
+  refused       the server did not accept it, for REASON
   stored        it is in the mailbox of the recipient's device, on disk
   sent          it was written to the connection of the recipient's device
   acknowledged  the recipient's device has stored it

@@ -177,7 +177,7 @@ func (e *Engine) checkClaim(peer store.PeerID, c *claim) {
 			return
 		}
 		if err != nil {
-			e.logger.Info("look-up of a device manifest", "error", err)
+			e.logger.Info("look up a device manifest", "error", err)
 		}
 		if wait, again := e.asking.claims.failed(peer, time.Now()); again {
 			e.schedule(taskClaims, wait)

@@ -83,7 +83,7 @@ func (e *Engine) contain(tx *store.Tx, in *incoming, fn func() error) error {
 		return err
 	}
 	in.peer = known // a peer that fn added is undone with it
-	e.logger.Error("an envelope cannot be handled", "message", history.IDText(in.id), "error", err)
+	e.logger.Error("process an envelope", "message", history.IDText(in.id), "error", err)
 	if err := tx.Count(e.account, countCrashed); err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (e *Engine) absorb(tx *store.Tx, fn func() error) error {
 	if err == nil || store.Failed(err) {
 		return err
 	}
-	e.logger.Error("a notice or a probe cannot be handled", "error", err)
+	e.logger.Error("process a notice or a probe", "error", err)
 	return tx.Count(e.account, countCrashed)
 }
 

@@ -171,7 +171,7 @@ func (e *Engine) load() error {
 		if store.Failed(err) {
 			return err
 		}
-		e.logger.Error("end the calls of before", "error", err)
+		e.logger.Error("end the calls of the previous run", "error", err)
 	}
 	e.window.addAll(p.flights)
 	e.loaded = true

@@ -79,7 +79,7 @@ func (e *Engine) asked(n need, err error) {
 		p.ready()
 		return
 	}
-	e.logger.Info("look-up of a peer", "error", err)
+	e.logger.Info("look up a peer", "error", err)
 	code := wire.CodeOf(err)
 	switch {
 	case code == wire.CodeNotFound && n.peer != e.selfPeer:

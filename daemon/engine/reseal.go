@@ -122,7 +122,7 @@ func (e *Engine) resealAsked() error {
 				return r, err
 			}
 			if err != nil {
-				e.logger.Error("seal again", "message", history.IDText(env.ID), "error", err)
+				e.logger.Error("seal a message again", "message", history.IDText(env.ID), "error", err)
 			}
 			if f == nil || err != nil {
 				if err := tx.Unask(e.account, env.ID, env.Device); err != nil {

@@ -35,7 +35,7 @@ func (e *Engine) Results(_ context.Context, results []link.Result) {
 		e.schedule(taskTransmit, 0)
 	})
 	if err != nil {
-		e.logger.Warn("answers of the relay", "error", err)
+		e.logger.Warn("record answers of the relay", "error", err)
 	}
 }
 
@@ -151,7 +151,7 @@ func (e *Engine) landAll(results []link.Result, a answers, now time.Time) {
 		}
 		e.schedule(taskPump, 0)
 		if err := e.giveUp(full); err != nil {
-			e.logger.Warn("give up a full mailbox", "error", err)
+			e.logger.Warn("fail messages for a full mailbox", "error", err)
 			full.full = false
 		}
 	}
@@ -229,6 +229,6 @@ func (e *Engine) sealFiller(tx *store.Tx, f *flight) (*flight, error) {
 func (e *Engine) Stale(ctx context.Context, account string, manifests [][]byte) {
 	err := e.do(ctx, func() error { return e.learn(account, nil, manifests) })
 	if err != nil {
-		e.logger.Warn("later manifests", "account", account, "error", err)
+		e.logger.Warn("record newer manifests", "account", account, "error", err)
 	}
 }

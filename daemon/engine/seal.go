@@ -47,7 +47,7 @@ func (e *Engine) sealRows(rows []store.Outgoing) (needs []need, flights []*fligh
 					return err
 				}
 			case err != nil:
-				e.logger.Error("seal", "message", history.IDText(o.ID), "error", err)
+				e.logger.Error("seal a message", "message", history.IDText(o.ID), "error", err)
 				skip[o.Peer] = true
 				tx.OnCommit(func() { e.later(e.asking.peer(o.Peer), 0) })
 			case n != nil:
@@ -74,7 +74,7 @@ func (e *Engine) repairOrDelay(tx *store.Tx, o store.Outgoing, cause error) erro
 		return err
 	}
 	if err != nil || !on {
-		e.logger.Error("seal", "message", history.IDText(o.ID), "error", cause)
+		e.logger.Error("seal a message", "message", history.IDText(o.ID), "error", cause)
 		tx.OnCommit(func() { e.later(e.asking.peer(o.Peer), 0) })
 		return nil
 	}

@@ -110,7 +110,7 @@ func (j *Journal) Fail(ctx context.Context, p local.FailParams) (local.Failed, e
 		return local.Failed{}, err
 	}
 	if out.Dead {
-		j.logger.Warn("a consumer's handler never took an event: it is a dead letter", "consumer", p.Consumer, "event", p.ID, "attempts", out.Attempts)
+		j.logger.Warn("a consumer's handler kept failing: the event is now a dead letter", "consumer", p.Consumer, "event", p.ID, "attempts", out.Attempts)
 		j.passed(p.Consumer, cursor)
 	}
 	return out, nil

@@ -321,7 +321,7 @@ func (s *Subscription) pass(n int64) {
 	}
 	err := s.journal.store.Update(context.Background(), func(tx *store.Tx) error { return tx.AckConsumer(s.consumer, to, 0) })
 	if err != nil {
-		s.journal.logger.Debug("move cursor over what does not match", "consumer", s.consumer, "error", err)
+		s.journal.logger.Debug("move the cursor over events that do not match", "consumer", s.consumer, "error", err)
 	}
 }
 
