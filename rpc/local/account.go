@@ -21,9 +21,9 @@ type AccountStatus struct {
 	Name          string `json:"name"`            // the user part of the address
 	Address       string `json:"address"`         // user@domain
 	Device        string `json:"device"`          // id of this device
-	Connected     bool   `json:"connected"`       // both connections to the server stand
-	Replica       bool   `json:"replica"`         // the receiving connection stands
-	Contact       bool   `json:"contact"`         // the sending connection stands
+	Connected     bool   `json:"connected"`       // both connections to the server are established
+	Replica       bool   `json:"replica"`         // the receiving connection is established
+	Contact       bool   `json:"contact"`         // the sending connection is established
 	Outbox        int    `json:"outbox"`          // messages that the server has not accepted yet
 	Held          int    `json:"held"`            // messages that wait for a decision of this user or the peer
 	Unread        int    `json:"unread"`          // messages that nobody has read

@@ -15,7 +15,7 @@ const (
 	// usage: a source or destination is unusable or had nothing in it, or this device has a call
 	// already; io: a source or destination failed; disk_full: no space for a destination.
 	MethodCallStart = "call.start"
-	// MethodCallAnswer takes a call that rings, or waits for the next one, and goes on as call.start.
+	// MethodCallAnswer accepts a ringing call, or waits for the next one, and continues like call.start.
 	//
 	// Errors: as of call.start; not_found: no such call rings, or it ended or was taken elsewhere; timeout: with auto, nobody called.
 	MethodCallAnswer = "call.answer"

@@ -37,8 +37,8 @@ const (
 	//
 	// Errors: not_found: no such file; usage: the id means several files, or there is nothing to cancel or decline.
 	MethodFileCancel = "file.cancel"
-	// MethodFileGC removes what transfers left behind on this machine, and tells the
-	// server to drop own files that every recipient has fetched or declined.
+	// MethodFileGC removes leftovers of transfers from this machine, and tells the
+	// server to delete own files that every recipient has fetched or declined.
 	MethodFileGC = "file.gc"
 	// MethodFileQuota asks the server how much of its quota the account's own files use.
 	//
@@ -62,9 +62,9 @@ const (
 	// from a caller of file.send with a stream, or to a caller of file.get with one.
 	NotifyFileData = "file.data"
 	// NotifyFileEnd says that a stream is complete. A stream to file.send that ends without
-	// it is not sent. To a caller of file.get it comes after the last data, once all of it
-	// was checked; the caller answers with the same line when it has stored everything,
-	// and only then the file counts as fetched.
+	// it is not sent. A caller of file.get receives it after the last data, when all data
+	// was checked. The caller answers with the same line when it has stored everything;
+	// only then the file counts as fetched.
 	NotifyFileEnd = "file.end"
 )
 
@@ -110,10 +110,10 @@ type FileSendParams struct {
 	// ReplyTo is the id of the message that it answers; it needs attach.
 	ReplyTo string `json:"reply_to,omitempty"`
 	// Wait is the state to wait for: queued, server, delivered or read.
-	// Without it the answer comes when the server has everything.
+	// Without it the answer is sent when the server has everything.
 	Wait string `json:"wait,omitempty"`
 	// Timeout bounds the wait, in seconds, counted from the end of a stream if there
-	// is one. The transfer goes on after it.
+	// is one. The transfer continues afterwards.
 	Timeout float64 `json:"timeout,omitempty"`
 	// IdempotencyKey is as in message.send; the content is recipients, text, and the path, size and time of
 	// change of each source. A stream cannot have one.
@@ -265,14 +265,14 @@ type FileInfo struct {
 
 // File is the details of a file event, and one of the files of a message.
 type File struct {
-	// ID is what file.get takes. In file.list, and in the event with which a file
-	// came, it is also the id of the event.
+	// ID is the argument of file.get. In file.list, and in the event of a received
+	// file, it is also the id of the event.
 	ID string `json:"id,omitempty"`
 	FileInfo
-	State     string `json:"state"`                // state of the file; of an own one otherwise the delivery state of its message
+	State     string `json:"state"`                // state of the file; for an own file otherwise the delivery state of its message
 	MessageID string `json:"message_id,omitempty"` // id of the message that it is part of, unless it is a message of its own
 	Path      string `json:"path,omitempty"`       // where a fetched file was saved
-	Expires   Time   `json:"expires"`              // when the server drops it
+	Expires   Time   `json:"expires"`              // when the server deletes it
 	Downloads int    `json:"downloads,omitempty"`  // own files: how often the server handed it out
 	Thumbnail bool   `json:"thumbnail,omitempty"`  // file.show has a small picture
 	Error     *Error `json:"error,omitempty"`      // why it failed

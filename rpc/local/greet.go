@@ -15,8 +15,8 @@ const (
 	// greetTimeout is how long a running daemon may take to answer the greeting, which needs neither
 	// the disk nor an account.
 	greetTimeout = 5 * time.Second
-	// startTimeout is how long a starting daemon may take: behind a service manager's socket it first
-	// opens its database, which after a crash replays a log.
+	// startTimeout is how long a starting daemon may take. With a service manager's socket it first
+	// opens its database, which replays a log after a crash.
 	startTimeout = 20 * time.Second
 	// greetPoll is how often the holder of the profile's lock is checked meanwhile.
 	greetPoll = 100 * time.Millisecond

@@ -11,7 +11,7 @@ import (
 type Holder struct {
 	// Held reports that a process has the lock.
 	Held bool
-	// PID and State are what that process wrote into the file. PID is 0 if it has not written yet, or
+	// PID and State are the values that the process wrote into the file. PID is 0 if it has not written yet, or
 	// if the number belongs to no living daemon.
 	PID   int
 	State string

@@ -11,8 +11,8 @@ const (
 	// caller. It touches neither the disk nor the network, so a daemon that does
 	// not answer it hangs. It is optional, and may be repeated.
 	MethodDaemonHello = "daemon.hello"
-	// MethodDaemonStop ends the daemon. The answer comes before the end; the process
-	// is gone when the lock of its profile is free.
+	// MethodDaemonStop ends the daemon. The answer is sent before the end; the process
+	// has ended when the lock of its profile is free.
 	//
 	// Errors: refused: with if_idle, the daemon is busy.
 	MethodDaemonStop = "daemon.stop"
@@ -42,8 +42,8 @@ const (
 	// from this profile. The account at the server remains; only an administrator
 	// deletes that.
 	MethodAccountRemove = "account.remove"
-	// MethodProfileLock locks a protected profile: keys leave the memory of the
-	// daemon, connections end, and only sending goes on, into the outbox.
+	// MethodProfileLock locks a protected profile: the daemon erases keys
+	// from its memory and ends its connections. Sending is still possible, into the outbox.
 	//
 	// Errors: usage: the profile has no passphrase.
 	MethodProfileLock = "profile.lock"
@@ -54,9 +54,9 @@ const (
 
 	// MethodMessageSend queues a text, one message for each recipient, and waits as
 	// [SendParams.Wait] says. Requests of one connection are queued in the order in
-	// which they are written. Once queued, a message survives every crash; what
-	// happened to it for one recipient is in that recipient's result, not in an
-	// error of the call.
+	// which they are written. Once queued, a message survives every crash; the
+	// outcome for one recipient is in that recipient's result, not in an error of the
+	// call.
 	//
 	// Errors: usage: no recipient, a text that is empty, too long or not UTF-8, or an idempotency
 	// key used for other content; not_found: the message of reply_to does not exist, or a recipient
@@ -179,7 +179,7 @@ const (
 	// NotifyEvent carries one event, in the order of seq.
 	NotifyEvent = "event"
 	// NotifyLink says that the connection to a server was lost or is back, if
-	// [SubscribeParams.Links] asked for it. It comes in its place among the events.
+	// [SubscribeParams.Links] requested it. It is sent in order with the events.
 	NotifyLink = "event.link"
 	// NotifyEnd ends the subscription and says why: no_daemon if the daemon was
 	// stopped on purpose, usage if another connection subscribed as the same

@@ -38,7 +38,7 @@ type SubscribeParams struct {
 // Link says whether events of an account can come from its server.
 type Link struct {
 	Account   string `json:"account"`         // user@domain
-	Connected bool   `json:"connected"`       // the receiving connection stands
+	Connected bool   `json:"connected"`       // the receiving connection is established
 	Error     *Error `json:"error,omitempty"` // why not
 }
 

@@ -94,7 +94,7 @@ type Options struct {
 	Blobs    *BlobOptions                    // nil for no blobs
 	Turn     *TurnOptions                    // nil for no media server
 	Healthy  func(ctx context.Context) error // nil means always healthy
-	Warnings func() []string                 // what /healthz adds to "ok", safe for everybody to read; nil for nothing
+	Warnings func() []string                 // added to the "ok" of /healthz, which is public; nil for nothing
 	Now      func() time.Time                // nil means time.Now
 	Logger   *slog.Logger                    // nil for no log
 }

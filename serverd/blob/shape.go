@@ -17,7 +17,7 @@ const (
 	// overdue is the longest time that a step waits while other accounts take their turns. It is well
 	// below the time after which clients and the server assume a stalled connection (20 s).
 	overdue = 5 * time.Second
-	// doorWait is how long a transfer waits for admission before it is told to come back later: less
+	// doorWait is how long a transfer waits for admission before it must retry later: less
 	// than a client waits for "100 Continue".
 	doorWait = 5 * time.Second
 	// shapeBurst is how much unused time can be caught up on.

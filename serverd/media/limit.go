@@ -10,7 +10,7 @@ import (
 const (
 	// bandwidthBurst is how many seconds of a bandwidth may pass at once: video key frames are bursts.
 	bandwidthBurst = 2 * time.Second
-	// packetHeaders is the number of bytes charged for a packet beside its content: the headers of IPv4
+	// packetHeaders is the number of bytes charged for a packet in addition to its content: the headers of IPv4
 	// and UDP. Without it small packets would cost almost nothing, and empty ones nothing.
 	packetHeaders = 28
 )

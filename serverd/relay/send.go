@@ -18,7 +18,7 @@ type verdict struct {
 	reason  wire.Reason
 	final   bool
 	retry   time.Duration
-	blocks  bool // blocks the pair until this message comes again
+	blocks  bool // blocks the pair until this message is sent again
 	mutual  bool // it may be handed over from memory
 	request bool // it is a stranger's request
 	fresh   bool // decided with data read from the store

@@ -18,7 +18,7 @@ import (
 
 // Options of the SQLite backend. The zero value means the defaults.
 type Options struct {
-	// Readers is the number of reading connections beside the writer. Default 4.
+	// Readers is the number of reading connections in addition to the writer. Default 4.
 	Readers int
 	// GroupSize bounds the writes in one transaction. Default 512.
 	GroupSize int

@@ -231,7 +231,7 @@ type ContactLists interface {
 // Fences holds each device's fence.
 type Fences interface {
 	Fence(ctx context.Context, device key.DeviceID) (Fence, error) // zero Fence when there is none
-	// IssueFence stores issued beside the confirmed value and raises steps.
+	// IssueFence stores issued together with the confirmed value and raises steps.
 	IssueFence(ctx context.Context, device key.DeviceID, issued []byte, steps uint64) error
 	// ConfirmFence makes the issued value the confirmed one, or returns ErrNotFound if none is issued.
 	ConfirmFence(ctx context.Context, device key.DeviceID) error
