@@ -56,6 +56,8 @@ func (s *server) start() {
 	s.t.Helper()
 	cfg := config.DefaultServer()
 	cfg.Data, cfg.Domain, cfg.Address, cfg.Listen = s.dir, "chat.example.com", s.address, s.address
+	// Daemons of these tests retry 50 times as often as real ones.
+	cfg.Limits.Bundles = config.Rate{Burst: 1000, Every: time.Millisecond}
 	cfg.Limits.Registration = config.Rate{Burst: 1000, Every: time.Millisecond}
 	cfg.Limits.Connections.New = config.Rate{Burst: 1000, Every: time.Millisecond}
 	running, err := serverd.Open(s.t.Context(), cfg, slog.New(slog.DiscardHandler))

@@ -203,6 +203,9 @@ func (e *Engine) awaitReady(ctx context.Context, ok func() (bool, error)) error 
 		if err != nil || done {
 			return err
 		}
+		if s := e.conn.get(); s.suspended && s.stopped != nil {
+			return s.stopped
+		}
 		select {
 		case <-changed:
 		case <-late.C:

@@ -175,6 +175,9 @@ func TestSuspendedEngine(t *testing.T) {
 		if err := alice.engine.Connect(t.Context(), StageMail); err != error(why) {
 			t.Errorf("%v", err)
 		}
+		if err := alice.engine.Reachable(t.Context()); err != error(why) {
+			t.Errorf("%v", err)
+		}
 		if st, err := alice.engine.Status(t.Context()); err != nil || st.Error != why || alice.engine.Suspended() != why {
 			t.Errorf("%+v %v", st, err)
 		}

@@ -15,7 +15,8 @@ const (
 	eagerPart = 4
 	// kickEvery is the minimum time between two attempts triggered by kicks.
 	kickEvery = time.Second
-	// networkEvery is the interval at which a delay checks for a changed network.
+	// networkEvery is the interval at which a delay checks for a changed network. It polls:
+	// each system reports such changes in a way of its own.
 	networkEvery = 2 * time.Second
 )
 
