@@ -45,7 +45,7 @@ type need struct {
 // An answer of the relay queues nothing, so after one the outbox is read only if
 // the last look left something there.
 func (e *Engine) pump() error {
-	if !e.up || e.window.paused(time.Now()) {
+	if !e.maySend(time.Now()) {
 		return nil
 	}
 	if err := e.transmit(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"secmsg/crypto/identity"
+	"secmsg/daemon/link"
 	"secmsg/daemon/store"
 	"secmsg/daemon/trust"
 	"secmsg/rpc/local"
@@ -164,5 +165,32 @@ func TestPresenceWithoutAnAnswer(t *testing.T) {
 		if _, err := alice.engine.PresenceList(t.Context(), []string{"nosuch"}); local.As(err).Code != local.CodeNotFound {
 			t.Errorf("presence of nobody: %v", err)
 		}
+	})
+}
+
+// rejects has the relay ask f for the answer to each envelope.
+func (r *relay) rejects(f func(sender string, o *wire.Outgoing) (link.Result, bool)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reject = f
+}
+
+// TestRateLimitEndsByItself says that messages which a rate limit stopped are sent
+// when it ends, though nothing else happens.
+func TestRateLimitEndsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, p := world(t, "alice", "bob")
+		alice, bob := p[0], p[1]
+		defer stopAll(p...)
+		end := time.Now().Add(time.Minute)
+		r.rejects(func(string, *wire.Outgoing) (link.Result, bool) {
+			left := time.Until(end)
+			return link.Result{Reason: wire.Reason_REASON_RATE, RetryAfter: left}, left > 0
+		})
+		for _, text := range []string{"a", "b", "c"} {
+			alice.send("bob", text)
+		}
+		settleDown(2 * time.Minute)
+		equal(t, "bob got", bob.texts("alice", local.DirectionIn), []string{"a", "b", "c"})
 	})
 }

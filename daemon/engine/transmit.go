@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"secmsg/daemon/history"
 	"secmsg/daemon/store"
 	"secmsg/rpc/wire"
 )
@@ -14,7 +15,7 @@ import (
 // envelopes that are sent again come from the store: they are the same bytes.
 func (e *Engine) transmit() error {
 	now := time.Now()
-	if !e.up || e.window.paused(now) {
+	if !e.maySend(now) {
 		return nil
 	}
 	list, wait := e.window.sendable(now)
@@ -37,11 +38,25 @@ func (e *Engine) transmit() error {
 		}
 		o.Resume = e.window.launch(f)
 		out = append(out, o)
+		if e.history.Traced() {
+			e.history.LogStation(f.key.id, f.user, f.key.device, history.StationSent, "")
+		}
 	}
 	if len(out) > 0 {
 		e.window.put(steps, out...)
 	}
 	return err
+}
+
+// maySend reports whether the account may send now. If the relay's rate limit
+// forbids it, the next try is due when the pause ends: the task that asks may have
+// taken the place of the one that was due then.
+func (e *Engine) maySend(now time.Time) bool {
+	if e.up && e.window.paused(now) {
+		e.schedule(taskTransmit, e.window.pause.Sub(now))
+		return false
+	}
+	return e.up
 }
 
 // ciphertexts reads the ciphertexts that are not in memory, and the step count
