@@ -20,6 +20,7 @@ func newDaemonCommand(a *app) *cobra.Command {
 			RunE:  func(cmd *cobra.Command, _ []string) error { return runDaemonStatus(cmd.Context(), a) },
 		},
 		newDaemonStopCommand(a),
+		newDaemonDebugCommand(a),
 		newDaemonInstallCommand(a),
 		newDaemonUninstallCommand(a),
 	)

@@ -13,8 +13,10 @@ func newOutboxCommand(a *app) *cobra.Command {
 		&cobra.Command{
 			Use:   "list",
 			Short: "List undelivered messages, oldest first",
-			Args:  argsBetween(0, 0),
-			RunE:  func(cmd *cobra.Command, _ []string) error { return runOutboxList(cmd.Context(), a) },
+			Long: "List the messages that the server has not accepted yet, oldest first. With -v each\n" +
+				"line ends with what a queued message waits for; -o json always has it.",
+			Args: argsBetween(0, 0),
+			RunE: func(cmd *cobra.Command, _ []string) error { return runOutboxList(cmd.Context(), a) },
 		},
 		&cobra.Command{
 			Use:   "retry ID",
@@ -61,8 +63,11 @@ func (a *app) printOutbox(m local.SendResult) error {
 		return a.printJSON(m)
 	}
 	line := visible(m.ID) + " " + visible(m.Peer) + " " + visible(m.State)
-	if m.Error != nil {
+	switch {
+	case m.Error != nil:
 		line += " " + visible(m.Error.Message)
+	case m.Waiting != nil && a.verbose:
+		line += " " + visible(m.Waiting.Message)
 	}
 	return a.printf("%s", line)
 }

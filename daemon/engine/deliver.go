@@ -176,6 +176,9 @@ func (e *Engine) open(tx *store.Tx, in *incoming) error {
 	}
 	switch {
 	case err == nil:
+		if err := e.history.Passed(tx, in.id, in.peer, in.device, history.StationOpened, ""); err != nil {
+			return err
+		}
 		return e.dispatch(tx, in)
 	case store.Failed(err), errors.Is(err, keyring.ErrLocked):
 		return err

@@ -102,15 +102,6 @@ func (e *Engine) History(ctx context.Context, p local.HistoryParams) (local.Even
 	})
 }
 
-// Outbox lists the messages that the server has not accepted yet, oldest first.
-func (e *Engine) Outbox(ctx context.Context) (local.SendResults, error) {
-	list, err := inView(ctx, e, e.history.Outbox)
-	if err != nil {
-		return local.SendResults{Results: []local.SendResult{}}, err
-	}
-	return local.SendResults{Results: list}, nil
-}
-
 // Status describes the state of the account.
 func (e *Engine) Status(ctx context.Context) (local.AccountStatus, error) {
 	s := e.conn.get()
@@ -118,7 +109,12 @@ func (e *Engine) Status(ctx context.Context) (local.AccountStatus, error) {
 		Name: e.self.User, Address: e.self.String(), Device: s.device.String(), Contact: s.contact, Replica: s.replica,
 		Connected: s.contact && s.replica, Error: cmp.Or(s.stopped, s.err), ClockOffsetMS: s.offset.Milliseconds(),
 	}
-	err := e.store.View(ctx, func(tx *store.Tx) error {
+	counts, err := e.Counts(ctx)
+	if err != nil {
+		return out, err
+	}
+	out.Counts = occurred(counts)
+	err = e.store.View(ctx, func(tx *store.Tx) error {
 		sum, err := tx.Summary(e.account)
 		out.Outbox, out.Held, out.Unread = sum.Outbox, sum.Held, sum.Unread
 		// A jump of this clock or of the server's must not leave it in the future.

@@ -66,6 +66,9 @@ func (e *Engine) recordAnswers(tx *store.Tx, results []link.Result, now time.Tim
 		if err != nil {
 			return a, err
 		}
+		if err := e.history.Passed(tx, r.MessageID, f.pair.peer, r.Device, history.StationAnswered, refusal(r)); err != nil {
+			return a, err
+		}
 		if final {
 			a.done = append(a.done, f)
 			touched[f.key.id] = true
@@ -108,6 +111,14 @@ func (e *Engine) answer(tx *store.Tx, f *flight, r link.Result, now time.Time) (
 	}
 	_, err = tx.AnswerEnvelope(e.account, f.key.id, f.key.device, store.EnvelopeRejected, int32(r.Reason))
 	return true, err
+}
+
+// refusal names why the relay refused an envelope, for the log; empty if it did not.
+func refusal(r link.Result) string {
+	if r.Accepted {
+		return ""
+	}
+	return reasonText(r.Reason)
 }
 
 // queueAgain queues a message again after one of its devices is gone, so that

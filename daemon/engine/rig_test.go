@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -41,6 +42,7 @@ type person struct {
 	trust   *trust.Trust
 	journal *journal.Journal
 	wall    func() time.Time // nil: that of the test
+	log     io.Writer        // gets the log of engines to come; nil: nothing is logged
 	engine  *Engine
 	link    *testLink
 	cancel  context.CancelFunc
@@ -112,6 +114,9 @@ func (p *person) register() {
 }
 
 func (p *person) logger() *slog.Logger {
+	if p.log != nil {
+		return slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	if !testing.Verbose() || os.Getenv("ENGINE_LOG") == "" {
 		return slog.New(slog.DiscardHandler)
 	}
@@ -127,7 +132,7 @@ func (p *person) open() {
 	if p.keys, err = keyring.Open(p.st, p.dir, keyring.Options{}); err != nil {
 		p.t.Fatal(err)
 	}
-	p.journal = journal.New(p.st, journal.Options{})
+	p.journal = journal.New(p.st, journal.Options{Logger: p.logger()})
 	p.trust = trust.New(trust.Options{Notify: func(tx *store.Tx, _ store.AccountID, peer identity.Address, c local.Identity) error {
 		return p.engine.NotifyIdentity(tx, peer, c)
 	}})

@@ -346,6 +346,9 @@ func (b *sealing) sealOne(o *store.Outgoing, t sealTarget, plain []byte) (*fligh
 	if env.Status != store.EnvelopePending {
 		return nil, nil
 	}
+	if err := e.history.Passed(tx, o.ID, t.Peer, t.Device.ID, history.StationSealed, ""); err != nil {
+		return nil, err
+	}
 	return newFlight(env, t.Address.User), nil
 }
 

@@ -51,8 +51,9 @@ type pair struct {
 	resume    bool // the next one is the first after a refusal
 	until     time.Time
 	tries     int
-	fullSince time.Time // when the present run of quota refusals began
-	full      bool      // the mailbox stayed full for FullAfter: counts as a final refusal until it takes one
+	fullSince time.Time   // when the present run of quota refusals began
+	why       wire.Reason // of the refusal that blocked it
+	full      bool        // the mailbox stayed full for FullAfter: counts as a final refusal until it takes one
 }
 
 // window is the go-back-N window of an account: the sealed envelopes without a
@@ -211,7 +212,7 @@ func (w *window) block(p *pair, r link.Result, now time.Time) (wait time.Duratio
 	}
 	wait = w.cfg.backoff(p.tries, r.RetryAfter)
 	p.tries++
-	p.blocked = true
+	p.blocked, p.why = true, r.Reason
 	p.until = now.Add(wait)
 	switch r.Reason {
 	case wire.Reason_REASON_RATE:

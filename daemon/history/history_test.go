@@ -286,12 +286,12 @@ func TestFailEndsAMessage(t *testing.T) {
 	})
 	outbox := func() (out []local.SendResult) {
 		r.update(func(tx *store.Tx) (err error) {
-			out, err = r.h.Outbox(tx)
+			out, err = r.h.Outbox(tx, func(*store.Outgoing, string) *local.Error { return local.Errorf(local.CodeQuota, "full") })
 			return err
 		})
 		return out
 	}
-	if out := outbox(); len(out) != 1 || out[0].State != local.StateQueued || out[0].Peer != "bob@x.example" {
+	if out := outbox(); len(out) != 1 || out[0].State != local.StateQueued || out[0].Peer != "bob@x.example" || out[0].Waiting == nil {
 		t.Fatalf("outbox: %+v", out)
 	}
 	r.update(func(tx *store.Tx) error {

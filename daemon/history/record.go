@@ -22,7 +22,10 @@ func (h *History) AddOwn(tx *store.Tx, id store.MessageID, to store.PeerID, c *e
 	if err := h.addFiles(tx, m, ReferencesOf(c), sentElsewhere); err != nil {
 		return err
 	}
-	return h.AddMessage(tx, m)
+	if err := h.AddMessage(tx, m); err != nil {
+		return err
+	}
+	return h.Passed(tx, id, to, [16]byte{}, state, "")
 }
 
 // AddReceived adds a message of a peer, with its files, and its event.
@@ -83,6 +86,9 @@ func (h *History) Advance(tx *store.Tx, m *store.Message, state, reason string) 
 		Receipt: &local.Receipt{MessageID: IDText(id), State: ShownState(state, reason), Error: StateError(state, reason, peer)},
 	})
 	if err != nil {
+		return err
+	}
+	if err := h.Passed(tx, id, m.Peer, [16]byte{}, state, reason); err != nil {
 		return err
 	}
 	tx.OnCommit(func() { h.hooks.StateChanged(id, Change{State: state, Reason: reason, At: now.UnixMilli()}) })

@@ -20,7 +20,8 @@ func (h *History) OwnMessage(tx *store.Tx, text string) (*store.Message, error) 
 }
 
 // Outbox lists the messages that the server has not accepted yet, oldest first.
-func (h *History) Outbox(tx *store.Tx) ([]local.SendResult, error) {
+// waits says what a queued one waits for.
+func (h *History) Outbox(tx *store.Tx, waits func(o *store.Outgoing, peer string) *local.Error) ([]local.SendResult, error) {
 	rows, err := tx.OutgoingList(h.account)
 	if err != nil {
 		return nil, err
@@ -37,6 +38,9 @@ func (h *History) Outbox(tx *store.Tx) ([]local.SendResult, error) {
 		r, err := h.SendResult(tx, m)
 		if err != nil {
 			return nil, err
+		}
+		if r.State == local.StateQueued {
+			r.Waiting = waits(&o, r.Peer)
 		}
 		out = append(out, r)
 	}

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -343,6 +344,7 @@ func (s *Subscription) push(ctx context.Context, row store.Event) bool {
 		case <-ctx.Done():
 			return false
 		case s.events <- e:
+			s.logShown(e)
 		}
 	}
 	s.filter.After = row.Seq
@@ -350,6 +352,14 @@ func (s *Subscription) push(ctx context.Context, row store.Event) bool {
 		s.poke() // the consumed wake-up may have been for new events
 	}
 	return true
+}
+
+// logShown logs at level debug that a message was handed to a reader: the last station of its way, under the keys that
+// daemon/history uses.
+func (s *Subscription) logShown(e local.Event) {
+	if e.Message != nil && s.journal.logger.Enabled(context.Background(), slog.LevelDebug) {
+		s.journal.logger.Debug("message", "message", e.ID, "peer", e.Peer, "state", "shown", "account", e.Account, "consumer", s.consumer)
+	}
 }
 
 // room reports whether one more event may be pushed.

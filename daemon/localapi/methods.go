@@ -22,6 +22,8 @@ type Backend interface {
 	// something that cannot be resumed.
 	CheckIdle(ctx context.Context) error
 	Status(ctx context.Context) (local.Status, error)
+	Debug(ctx context.Context) (local.DebugState, error)
+	Goroutines() (local.DebugGoroutines, error)
 	Check(ctx context.Context, account string) ([]local.CheckResult, error)
 	Stop()
 
@@ -138,6 +140,10 @@ func methods(b Backend) map[string]method {
 		local.MethodStatusGet: returns(func(ctx context.Context, _ local.Empty) (local.Status, error) { return b.Status(ctx) }),
 		local.MethodStatusCheck: returns(func(ctx context.Context, p local.AccountParam) ([]local.CheckResult, error) {
 			return b.Check(ctx, p.Account)
+		}),
+		local.MethodDebugState: returns(func(ctx context.Context, _ local.Empty) (local.DebugState, error) { return b.Debug(ctx) }),
+		local.MethodDebugGoroutines: returns(func(context.Context, local.Empty) (local.DebugGoroutines, error) {
+			return b.Goroutines()
 		}),
 
 		local.MethodAccountJoin: returns(b.Join),

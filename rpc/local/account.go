@@ -30,6 +30,9 @@ type AccountStatus struct {
 	LastReceived  Time   `json:"last_received"`   // arrival of the newest message
 	Error         *Error `json:"error,omitempty"` // why the account is not connected
 	ClockOffsetMS int64  `json:"clock_offset_ms"` // this machine's clock minus the server's, in milliseconds
+	// Counts says how many envelopes were not shown since the profile was made, by
+	// reason, such as duplicate or refused. Reasons that never occurred are left out.
+	Counts map[string]int64 `json:"counts"`
 }
 
 // CheckResult answers status.check for one account.

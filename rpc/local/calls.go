@@ -26,6 +26,16 @@ func (c *Client) Check(ctx context.Context, account string) ([]CheckResult, erro
 	return call[[]CheckResult](ctx, c, MethodStatusCheck, AccountParam{Account: account})
 }
 
+// DebugState tells what the daemon is waiting for.
+func (c *Client) DebugState(ctx context.Context) (DebugState, error) {
+	return call[DebugState](ctx, c, MethodDebugState, Empty{})
+}
+
+// DebugGoroutines returns the stacks of the daemon's goroutines.
+func (c *Client) DebugGoroutines(ctx context.Context) (DebugGoroutines, error) {
+	return call[DebugGoroutines](ctx, c, MethodDebugGoroutines, Empty{})
+}
+
 // Stop asks the daemon to end. The daemon answers before it ends.
 func (c *Client) Stop(ctx context.Context) error {
 	return c.stop(ctx, StopParams{})

@@ -23,6 +23,13 @@ const (
 	// server and back, for the account that is named or else for all of them. A
 	// check that fails is not an error of the call: its result has the error.
 	MethodStatusCheck = "status.check"
+	// MethodDebugState tells what the daemon is waiting for: tasks, pauses, queues to
+	// devices, and counts of envelopes that it did not show. It is for people; its
+	// members may change with any version.
+	MethodDebugState = "debug.state"
+	// MethodDebugGoroutines lists the stacks of the daemon's goroutines, for a report
+	// about a daemon that hangs. It holds names of functions and files, no data.
+	MethodDebugGoroutines = "debug.goroutines"
 
 	// MethodAccountJoin makes keys and registers an account with an invite. A join
 	// that was interrupted is continued by the same invite and name. On a new
@@ -218,6 +225,8 @@ func Methods() []Method {
 		signature[StopParams, Empty](MethodDaemonStop),
 		signature[Empty, Status](MethodStatusGet),
 		signature[AccountParam, []CheckResult](MethodStatusCheck),
+		signature[Empty, DebugState](MethodDebugState),
+		signature[Empty, DebugGoroutines](MethodDebugGoroutines),
 		signature[JoinParams, Account](MethodAccountJoin),
 		signature[Empty, []Account](MethodAccountList),
 		signature[AccountNameParams, Account](MethodAccountShow),
