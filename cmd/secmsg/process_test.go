@@ -156,10 +156,10 @@ func stderrOf(err error) string {
 	return ""
 }
 
-// TestInterrupt sends SIGINT to a command that waits.
-func TestInterrupt(t *testing.T) {
-	bin, home := secmsgBinary(t), filepath.Join(t.TempDir(), "p")
-	t.Cleanup(func() { _ = exec.Command(bin, "--home", home, "daemon", "stop").Run() })
+// startRPC starts secmsg rpc and returns once it has answered, so that it is connected
+// to the daemon. It runs until its standard input is closed.
+func startRPC(t *testing.T, bin, home string) (*exec.Cmd, io.WriteCloser) {
+	t.Helper()
 	cmd := exec.Command(bin, "--home", home, "rpc")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -172,13 +172,20 @@ func TestInterrupt(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// The answer shows that the command is running; standard input stays open.
 	if _, err := io.WriteString(stdin, `{"jsonrpc":"2.0","id":1,"method":"status.get"}`+"\n"); err != nil {
 		t.Fatal(err)
 	}
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || !strings.Contains(line, `"id":1`) {
 		t.Fatalf("%q, %v", line, err)
 	}
+	return cmd, stdin
+}
+
+// TestInterrupt sends SIGINT to a command that waits.
+func TestInterrupt(t *testing.T) {
+	bin, home := secmsgBinary(t), filepath.Join(t.TempDir(), "p")
+	t.Cleanup(func() { _ = exec.Command(bin, "--home", home, "daemon", "stop").Run() })
+	cmd, _ := startRPC(t, bin, home)
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,24 +40,7 @@ func TestNewerCommand(t *testing.T) {
 	version("v1.0.9", run(older, "status"))
 
 	// Another command that a restart would disturb.
-	cmd := exec.Command(older, "--home", home, "rpc")
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(stdin, `{"jsonrpc":"2.0","id":1,"method":"status.get"}`+"\n"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
+	cmd, stdin := startRPC(t, older, home)
 	r := run(newer, "status")
 	version("v1.0.9", r)
 	if !strings.Contains(r.stderr, "older version v1.0.9 and was not restarted: it is serving other commands (1)") || !strings.Contains(r.stderr, "secmsg daemon stop") {

@@ -18,8 +18,9 @@ const greeting = `{"jsonrpc":"2.0","id":0,"result":{"pid":5,"version":"test","pr
 // at is a target with sockets only.
 func at(paths ...string) Target { return Target{Sockets: paths} }
 
-// serveLines answers every connection on a socket with the greeting and fixed lines.
-func serveLines(t *testing.T, lines ...string) string {
+// serveOnce listens on a new socket until the test ends and lets serve handle one
+// connection, which is closed afterwards. It returns the socket's path.
+func serveOnce(t *testing.T, serve func(c net.Conn)) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	ln, err := net.Listen("unix", path)
@@ -34,6 +35,19 @@ func serveLines(t *testing.T, lines ...string) string {
 			return
 		}
 		defer c.Close()
+		serve(c)
+	}()
+	t.Cleanup(func() {
+		_ = ln.Close()
+		<-done
+	})
+	return path
+}
+
+// serveLines answers one connection on a socket with the greeting and fixed lines.
+func serveLines(t *testing.T, lines ...string) string {
+	t.Helper()
+	return serveOnce(t, func(c net.Conn) {
 		buf := make([]byte, 4096)
 		for _, line := range append([]string{greeting}, lines...) {
 			if _, err := c.Read(buf); err != nil {
@@ -43,12 +57,7 @@ func serveLines(t *testing.T, lines ...string) string {
 				return
 			}
 		}
-	}()
-	t.Cleanup(func() {
-		_ = ln.Close()
-		<-done
 	})
-	return path
 }
 
 func TestDialWithoutDaemon(t *testing.T) {

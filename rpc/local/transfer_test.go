@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -14,19 +13,7 @@ import (
 // sent; after it, the next daemon may continue.
 func TestStreamWhoseDaemonEnds(t *testing.T) {
 	for until, want := range map[string]string{"abc": "nothing was sent", NotifyFileEnd: "may be sent"} {
-		path := filepath.Join(t.TempDir(), "s")
-		ln, err := net.Listen("unix", path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			defer c.Close()
+		path := serveOnce(t, func(c net.Conn) {
 			got := make([]byte, 0, 4096)
 			if _, err := c.Read(make([]byte, 4096)); err != nil {
 				return
@@ -40,7 +27,7 @@ func TestStreamWhoseDaemonEnds(t *testing.T) {
 					return
 				}
 			}
-		}()
+		})
 		input, w := io.Pipe()
 		go func() {
 			_, _ = io.WriteString(w, "abc")
@@ -48,11 +35,10 @@ func TestStreamWhoseDaemonEnds(t *testing.T) {
 				_ = w.Close()
 			}
 		}()
-		_, err = (&Client{target: at(path)}).SendFiles(t.Context(), FileSendParams{}, input, nil)
+		_, err := (&Client{target: at(path)}).SendFiles(t.Context(), FileSendParams{}, input, nil)
 		if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeIO || !strings.Contains(e.Message, want) {
 			t.Errorf("a daemon that ends after %q: %v", until, err)
 		}
-		_, _ = w.Close(), ln.Close()
-		<-done
+		_ = w.Close()
 	}
 }

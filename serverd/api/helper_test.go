@@ -19,6 +19,7 @@ import (
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
 	"secmsg/rpc/wire"
+	"secmsg/scripts/poll"
 	"secmsg/serverd/api"
 	"secmsg/serverd/blob"
 	"secmsg/serverd/ca"
@@ -77,7 +78,7 @@ type realm struct {
 	store     *brokenStore
 	ca        *ca.CA
 	api       *api.API
-	log       *syncBuffer
+	log       *poll.Buffer
 	fp        identity.Fingerprint
 	contact   chan [2]string
 	revoked   chan []key.DeviceID
@@ -87,23 +88,6 @@ type realm struct {
 	noTurn    atomic.Bool            // the media server does not work
 	onTurn    atomic.Pointer[func()] // called while credentials are issued; nil for nothing
 	manifests atomic.Int64           // newer manifests that the relay was informed of
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // wide are limits that never apply.
@@ -121,7 +105,7 @@ func newRealm(t testing.TB, limits api.Limits) *realm {
 func newBlobRealm(t testing.TB, limits api.Limits, blobs api.BlobOptions) *realm {
 	t.Helper()
 	r := &realm{
-		t: t, clock: clocktest.At(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)), log: &syncBuffer{},
+		t: t, clock: clocktest.At(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)), log: new(poll.Buffer),
 		contact: make(chan [2]string, 100), revoked: make(chan []key.DeviceID, 100),
 	}
 	dir := t.TempDir()

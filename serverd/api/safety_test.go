@@ -25,7 +25,7 @@ import (
 func TestLogHoldsNoSecrets(t *testing.T) {
 	r := newRealm(t, wide())
 	r.join("canarycontact")
-	r.log.b.Reset() // an account's own registration logs its name
+	r.log.Reset() // an account's own registration logs its name
 	invite, _ := r.invite(1, time.Hour)
 	u := r.newUser("alice")
 	u.device = newDevice("canary-device-name")

@@ -1,10 +1,8 @@
 package relay
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -53,26 +51,8 @@ func TestTraceFollowsAMessage(t *testing.T) {
 	equal(t, "never seen", len(w.relay.Trace([16]byte{15: 99})), 0)
 }
 
-// syncBuffer is a log that the relay's goroutines write and the test reads.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 func TestStationsAreLogged(t *testing.T) {
-	log := new(syncBuffer)
+	log := new(poll.Buffer)
 	_, _, bob, ac, br := pairOf(t, func(o *Options) {
 		o.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
