@@ -26,7 +26,7 @@ const (
 	MethodFileGet = "file.get"
 	// MethodFileList lists files with their present states, oldest first, as events of type file.
 	//
-	// Errors: not_found: nothing is known of the peer.
+	// Errors: not_found: the peer is unknown.
 	MethodFileList = "file.list"
 	// MethodFileShow describes one file, with the thumbnail of a picture.
 	//

@@ -73,7 +73,7 @@ const (
 	// read, which sends read receipts, unless [InboxParams.Peek] is set. It waits up
 	// to five seconds for mail that is still at the server.
 	//
-	// Errors: not_found: nothing is known of a peer in from.
+	// Errors: not_found: a peer in from is unknown.
 	MethodMessageInbox = "message.inbox"
 	// MethodMessageHistory returns the last messages with a peer, oldest first. It
 	// marks nothing as read.
@@ -129,7 +129,7 @@ const (
 	MethodContactList = "contact.list"
 	// MethodContactShow describes one peer.
 	//
-	// Errors: not_found: nothing is known of the peer.
+	// Errors: not_found: the peer is unknown.
 	MethodContactShow = "contact.show"
 	// MethodContactAdd puts a peer on the contact list, which accepts its request
 	// if there is one. Without a connection the peer is looked up later.
@@ -139,18 +139,18 @@ const (
 	// MethodContactNick gives a peer a local nickname, by which every method takes
 	// it from then on.
 	//
-	// Errors: not_found: nothing is known of the peer; usage: the nickname is malformed or in use.
+	// Errors: not_found: the peer is unknown; usage: the nickname is malformed or in use.
 	MethodContactNick = "contact.nick"
 	// MethodContactRemove takes a peer off the contact list, with its nickname and
 	// policies. Its pinned key and the messages stay; a call with it ends.
 	//
-	// Errors: not_found: nothing is known of the peer.
+	// Errors: not_found: the peer is unknown.
 	MethodContactRemove = "contact.remove"
 	// MethodContactSet sets one policy of a peer: trust (certified or verified),
 	// auto-accept (a size), auto-answer (yes or no), receipts (on or off) or
 	// retention (a duration such as 30d).
 	//
-	// Errors: not_found: nothing is known of the peer; usage: the policy or its value is unknown.
+	// Errors: not_found: the peer is unknown; usage: the policy or its value is unknown.
 	MethodContactSet = "contact.set"
 	// MethodContactBlock refuses everything from a peer from now on. A call with it ends.
 	//
@@ -158,7 +158,7 @@ const (
 	MethodContactBlock = "contact.block"
 	// MethodContactUnblock takes a block back: the peer is a contact or a stranger again, as before.
 	//
-	// Errors: not_found: nothing is known of the peer.
+	// Errors: not_found: the peer is unknown.
 	MethodContactUnblock = "contact.unblock"
 
 	// MethodIdentityVerify returns the safety number of a peer's pinned key, and
@@ -170,7 +170,7 @@ const (
 	// MethodIdentityTrust decides about the changed key of a peer: accept the key
 	// of a fingerprint, which sends and shows the held messages, or discard those.
 	//
-	// Errors: not_found: nothing is known of the peer; untrusted: the peer has no key with this fingerprint.
+	// Errors: not_found: the peer is unknown; untrusted: the peer has no key with this fingerprint.
 	MethodIdentityTrust = "identity.trust"
 	// MethodPresenceList says which peers are online. Only a mutual contact lets
 	// this account know.
