@@ -56,8 +56,9 @@ type Engine struct {
 	onFiles func() // as in Options, never nil
 	onUp    func() // as in Options, never nil
 
-	*actor // the goroutine that owns everything below, and the ways into it
-	conn   connection
+	conn connection // under a lock of its own
+
+	*actor // the goroutine that owns the rest, and the ways into it
 
 	// owned by the actor
 	device    key.DeviceID
