@@ -34,7 +34,7 @@ func Until(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// Buffer collects what goroutines write, such as a log, and can be read meanwhile.
+// Buffer is a log that goroutines write while a test reads it.
 type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer // guarded by mu
@@ -47,14 +47,14 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
-// String returns all that was written.
+// String returns the contents.
 func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
 }
 
-// Reset drops all that was written.
+// Reset empties the buffer.
 func (b *Buffer) Reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
