@@ -175,7 +175,7 @@ const (
 	// MethodPresenceList says which peers are online. Only a mutual contact lets
 	// this account know.
 	//
-	// Errors: not_found: nothing is known of a peer.
+	// Errors: not_found: a peer is unknown.
 	MethodPresenceList = "presence.list"
 	// MethodDeviceList lists the devices of an own account.
 	MethodDeviceList = "device.list"
