@@ -14,7 +14,7 @@
 // several are waiting (batch.go). Only channel packets to a client over TCP go through pion.
 //
 // Bypassing pion is worth a factor of three: one relayed packet costs the server 1.0 us of processor
-// time instead of 3.0 us (8 pairs of clients, packets of 1,000 bytes, the load of scripts/bench call,
+// time instead of 3.1 us (8 pairs of clients, packets of 1,000 bytes, the load of scripts/bench call,
 // six interleaved rounds on 2 cores; the policy for each packet was the same in both). The system
 // calls are our own for the same reason: golang.org/x/net/ipv4 and ipv6 need 1.35 us (nine rounds, 1.21
 // to 1.49; our own 0.91 to 1.12), because each packet allocates its address and each call passes through the
