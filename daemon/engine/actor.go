@@ -141,7 +141,7 @@ func (a *actor) worker(work func(ctx context.Context), done func()) {
 		work(t.ctx)
 		select {
 		case a.calls <- func() {
-			if t != a.term {
+			if t != a.term || t.ctx.Err() != nil {
 				return
 			}
 			if err := a.guard(func() error { done(); return nil }); err != nil {
@@ -210,16 +210,21 @@ func (a *actor) together(fn func(tx *store.Tx) error) error {
 	return cmp.Or(err, errs[0]) // fn's, if there is one
 }
 
+// storeCtx is the context of the actor's transactions. They are short, so the end of
+// the engine does not cut them off: an error of that would only fill the log with
+// failures that are none.
+func (a *actor) storeCtx() context.Context { return context.WithoutCancel(a.work) }
+
 // update runs a transaction of the actor.
 func (a *actor) update(fn func(tx *store.Tx) error) error {
-	return a.db.Update(context.WithoutCancel(a.work), fn)
+	return a.db.Update(a.storeCtx(), fn)
 }
 
 // updateParts is update for many parts, each of which is undone alone if it fails.
 // fn may run twice: it must not depend on what its first run left behind outside of
 // the transaction.
 func (a *actor) updateParts(fn func(tx *store.Tx) error) error {
-	return a.db.UpdateParts(context.WithoutCancel(a.work), fn)
+	return a.db.UpdateParts(a.storeCtx(), fn)
 }
 
 // schedule makes a task due after d, unless it is due earlier; actor only.

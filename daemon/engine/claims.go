@@ -202,7 +202,7 @@ func (e *Engine) claimAnswered(peer store.PeerID, addr identity.Address, named r
 // recheckStale makes look-ups of the contacts due whose manifests are old.
 func (e *Engine) recheckStale() error {
 	list := make(map[store.PeerID]identity.Address)
-	err := e.store.View(e.work, func(tx *store.Tx) error {
+	err := e.store.View(e.storeCtx(), func(tx *store.Tx) error {
 		peers, err := e.trust.StalePeers(tx, e.account, e.keyTime(), stalePerUpkeep)
 		if err != nil {
 			return err

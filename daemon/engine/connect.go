@@ -169,7 +169,7 @@ func (e *Engine) presenceKnown() (bool, error) {
 		return true, nil
 	}
 	any := false
-	err := e.store.View(e.work, func(tx *store.Tx) error {
+	err := e.store.View(e.storeCtx(), func(tx *store.Tx) error {
 		all, err := tx.Contacts(e.account)
 		for _, c := range all {
 			any = any || c.Relation == store.RelationContact

@@ -47,7 +47,7 @@ func (e *Engine) Up(role wire.Role, serverTime time.Time) {
 		e.onUp()
 	}
 	err := e.do(context.Background(), func() error {
-		if err := e.store.SetServerTime(e.work, serverTime); err != nil {
+		if err := e.store.SetServerTime(e.storeCtx(), serverTime); err != nil {
 			e.logger.Warn("store profile time", "error", err)
 		}
 		if role != wire.RoleContact {

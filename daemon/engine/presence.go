@@ -89,7 +89,7 @@ func (e *Engine) subscribe() error {
 	if !e.up || e.presence.busy {
 		return nil // the end of a running subscription makes the task due
 	}
-	users, err := inView(e.work, e, e.contactNames)
+	users, err := inView(e.storeCtx(), e, e.contactNames)
 	if err != nil {
 		return err
 	}

@@ -110,7 +110,7 @@ func (e *Engine) launch(id store.MessageID, p *probe) error {
 		steps, version      uint64
 		ciphertext, content []byte
 	}
-	s, err := inView(e.work, e, func(tx *store.Tx) (s sealed, err error) {
+	s, err := inView(e.storeCtx(), e, func(tx *store.Tx) (s sealed, err error) {
 		if _, s.version, err = e.trust.OwnDevices(tx, e.account); err != nil {
 			return s, err
 		}

@@ -57,7 +57,7 @@ func (e *Engine) pump() error {
 	}
 	var rows []store.Outgoing
 	except, backlog := e.except()
-	err := e.store.View(e.work, func(tx *store.Tx) (err error) {
+	err := e.store.View(e.storeCtx(), func(tx *store.Tx) (err error) {
 		rows, err = tx.Queued(e.account, except, perPeer, limit)
 		return err
 	})

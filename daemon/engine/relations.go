@@ -43,7 +43,7 @@ func (e *Engine) pushRelations() error {
 	if !e.up {
 		return nil
 	}
-	list, err := inView(e.work, e, e.pendingRelations)
+	list, err := inView(e.storeCtx(), e, e.pendingRelations)
 	if err != nil || len(list) == 0 || e.relations.busy {
 		return err
 	}

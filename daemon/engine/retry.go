@@ -22,7 +22,7 @@ func (e *Engine) askAgain() error {
 		list    []store.Parked
 		devices map[store.PeerID][]key.DeviceID // that may be asked
 	}
-	q, err := inView(e.work, e, func(tx *store.Tx) (q question, err error) {
+	q, err := inView(e.storeCtx(), e, func(tx *store.Tx) (q question, err error) {
 		q.devices = make(map[store.PeerID][]key.DeviceID)
 		if q.list, err = tx.ParkedToAsk(e.account, e2e.MaxIDs); err != nil {
 			return q, err
@@ -112,7 +112,7 @@ func (e *Engine) askDevice(k pairKey, parked []store.Parked) error {
 		rebuilt int64 // when it was built anew for a request; Unix milliseconds, 0: never
 		user    string
 	}
-	s, err := inView(e.work, e, func(tx *store.Tx) (s session, err error) {
+	s, err := inView(e.storeCtx(), e, func(tx *store.Tx) (s session, err error) {
 		if s.rebuilt, err = tx.Rebuilt(e.account, k.peer, k.device); err != nil {
 			return s, err
 		}

@@ -63,7 +63,7 @@ func (e *Engine) maySend(now time.Time) bool {
 // that covers them all. gone marks the envelopes that the store no longer has as
 // pending. After an error it ends before the first envelope that was not read.
 func (e *Engine) ciphertexts(list []*flight) (steps uint64, gone []bool, err error) {
-	err = e.store.View(e.work, func(tx *store.Tx) (err error) {
+	err = e.store.View(e.storeCtx(), func(tx *store.Tx) (err error) {
 		if steps, err = tx.Steps(e.account); err != nil {
 			return err
 		}
