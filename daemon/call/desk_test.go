@@ -28,6 +28,7 @@ type desk struct {
 
 	mu      sync.Mutex
 	records []local.Call
+	held    chan struct{} // nothing is recorded before it is closed; nil: at once
 	auto    map[identity.Address]bool
 	fail    error // when opening media
 	opened  int
@@ -142,9 +143,24 @@ func (d *desk) AutoAnswer(_ context.Context, peer identity.Address) (bool, error
 // Record implements Signals.
 func (d *desk) Record(_ context.Context, r Record) error {
 	d.mu.Lock()
+	held := d.held
+	d.mu.Unlock()
+	if held != nil {
+		<-held
+	}
+	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.records = append(d.records, r.Call)
 	return nil
+}
+
+// holdRecords has the recording of calls stand still until release is called.
+func (d *desk) holdRecords() (release func()) {
+	held := make(chan struct{})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held = held
+	return func() { close(held) }
 }
 
 // Event implements Signals.

@@ -30,6 +30,16 @@ func (q *queue) put(fn func(ctx context.Context)) bool {
 	}
 }
 
+// ran returns a channel that is closed once everything queued so far has run. It takes no
+// place that an operation may need: if the queue is half full, the channel is closed at once.
+func (q *queue) ran() <-chan struct{} {
+	done := make(chan struct{})
+	if len(q.list) >= cap(q.list)/2 || !q.put(func(context.Context) { close(done) }) {
+		close(done)
+	}
+	return done
+}
+
 // run runs the queued operations until end.
 func (q *queue) run(ctx context.Context) {
 	for fn := range q.list {

@@ -310,3 +310,36 @@ func TestServiceCallerOfStoppingDaemon(t *testing.T) {
 		}
 	})
 }
+
+// TestEndedCallIsRecordedBeforeStatusLeavesItOut has the store of calls stand still: the
+// status of calls waits for it instead of leaving out a call that no list has.
+func TestEndedCallIsRecordedBeforeStatusLeavesItOut(t *testing.T) {
+	two(t, func(t *testing.T, alice, bob *desk) {
+		out := alice.start("bob@x")
+		settle(time.Second)
+		release := bob.holdRecords()
+		if _, err := bob.s.Reject(context.Background(), ""); err != nil {
+			t.Fatal(err)
+		}
+		answered := make(chan error, 1)
+		go func() {
+			list, err := bob.s.Status(context.Background())
+			if err == nil && len(list.Calls) > 0 {
+				err = errors.New("the refused call has not ended")
+			}
+			answered <- err
+		}()
+		settle(time.Second)
+		select {
+		case <-answered:
+			t.Error("status left out a call whose end was not recorded")
+		default:
+		}
+		release()
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+		settle(time.Second)
+		<-out.end
+	})
+}

@@ -321,17 +321,27 @@ func (s *Service) Mute(ctx context.Context, id string, video, on bool) (out loca
 	return out, err
 }
 
-// Status lists the calls that have not ended, oldest first.
+// Status lists the calls that have not ended, oldest first. It returns once the ends of
+// earlier calls are recorded, so that a call which it leaves out is in the history.
 func (s *Service) Status(ctx context.Context) (local.Calls, error) {
 	out := local.Calls{Calls: []local.CallEntry{}}
+	var recorded <-chan struct{}
 	err := s.do(ctx, func() error {
 		for _, l := range s.live {
 			if l.reason == "" && !l.gone {
 				out.Calls = append(out.Calls, local.CallEntry{Peer: l.call.Peer.String(), Call: l.body("")})
 			}
 		}
+		recorded = s.records.ran()
 		return nil
 	})
+	if err == nil {
+		select {
+		case <-recorded:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
 	slices.SortFunc(out.Calls, func(a, b local.CallEntry) int {
 		if a.ID < b.ID {
 			return -1
