@@ -9,40 +9,58 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 )
 
 // shut runs the program in a shell with redirections such as >&-, on a new profile, and
 // returns its exit code and standard error.
 func shut(t *testing.T, bin, home, redirect string, args ...string) (int, string) {
 	t.Helper()
+	code, stderr, err := tryShut(t, bin, home, redirect, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code, stderr
+}
+
+// tryShut is shut for goroutines, which must not end a test.
+func tryShut(t *testing.T, bin, home, redirect string, args ...string) (int, string, error) {
 	cmd := exec.CommandContext(t.Context(), "/bin/sh", append([]string{"-c", `exec "$0" "$@" ` + redirect, bin, "--home", home}, args...)...)
 	var stderr strings.Builder
 	cmd.Stderr, cmd.Stdout = &stderr, os.Stdout
-	if cmd.Run() != nil && cmd.ProcessState == nil {
-		t.Fatal("the shell did not run")
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		return 0, "", fmt.Errorf("run a shell: %w", err)
 	}
-	return cmd.ProcessState.ExitCode(), stderr.String()
+	return cmd.ProcessState.ExitCode(), stderr.String(), nil
 }
 
 // TestNoStdout: with standard output closed, every command exits 3 before it does
 // anything. It creates no profile and starts no daemon.
 func TestNoStdout(t *testing.T) {
+	t.Parallel()
 	if (closedAtStart() != stdfds{}) || !exactStdfds {
 		t.Skip("a build without cgo cannot tell for certain")
 	}
 	bin, home := secmsgBinary(t), filepath.Join(t.TempDir(), "home")
 	var walk func(c *cobra.Command, path []string)
 	n := 0
+	var tries errgroup.Group // of processes that share nothing
+	tries.SetLimit(4)
 	walk = func(c *cobra.Command, path []string) {
 		for _, sub := range c.Commands() {
 			walk(sub, append(append([]string(nil), path...), sub.Name()))
 		}
-		if code, stderr := shut(t, bin, home, ">&-", path...); code != 3 || !strings.Contains(stderr, "standard output is closed") {
-			t.Errorf("%v: exit %d, %s", path, code, stderr)
-		}
+		tries.Go(func() error {
+			code, stderr, err := tryShut(t, bin, home, ">&-", path...)
+			if err != nil || code != 3 || !strings.Contains(stderr, "standard output is closed") {
+				t.Errorf("%v: exit %d, %s, %v", path, code, stderr, err)
+			}
+			return nil
+		})
 		n++
 	}
 	walk(newRootCommand(newApp(nil, os.Stdin, os.Stdout, os.Stderr)), nil)
+	_ = tries.Wait()
 	if n < 60 {
 		t.Errorf("only %d commands were tried", n)
 	}
@@ -63,6 +81,7 @@ func TestNoStdout(t *testing.T) {
 // TestClosedDescriptors: events and messages that nobody could see are neither
 // acknowledged nor marked as read, and other closed descriptors do no harm.
 func TestClosedDescriptors(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "", "")
 	w.join("alice")
 	w.join("bob")
@@ -102,6 +121,7 @@ func TestClosedDescriptors(t *testing.T) {
 // TestLeftReader: when the reader of a pipe goes away, listen exits 0. file get exits
 // with an error, and the file can be fetched again.
 func TestLeftReader(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "", "")
 	w.join("alice")
 	w.join("bob")

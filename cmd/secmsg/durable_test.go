@@ -33,6 +33,7 @@ func volatile() map[string]string {
 // TestNamesAreDurable finds functions that create or rename a file without syncing
 // its directory: after a power loss the content would exist, but not its name.
 func TestNamesAreDurable(t *testing.T) {
+	t.Parallel()
 	excused := volatile()
 	for _, s := range parseModule(t) {
 		if s.test || strings.HasPrefix(s.pkg, "cmd/") || s.pkg == "config/durable" {

@@ -27,6 +27,7 @@ func hellishNames() []string {
 // the chosen directory, under a name that cannot control a terminal, and does not replace
 // another file.
 func TestFileNamesFromHell(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "", "")
 	w.join("alice")
 	w.join("bob")

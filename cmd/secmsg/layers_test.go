@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -119,10 +120,22 @@ type source struct {
 	fset *token.FileSet
 }
 
-// parseModule reads every Go file of the module in this process: a test that
-// asked the go tool could be answered from its cache.
+// parseModule returns every Go file of the module. The tests share the result and only read it.
 func parseModule(t *testing.T) []source {
 	t.Helper()
+	all, err := parsedModule()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 50 {
+		t.Fatalf("only %d files found", len(all))
+	}
+	return all
+}
+
+// parsedModule reads every Go file of the module in this process, once: a test that
+// asked the go tool could be answered from its cache.
+var parsedModule = sync.OnceValues(func() ([]source, error) {
 	root := filepath.Join("..", "..")
 	fset := token.NewFileSet()
 	var out []source
@@ -158,14 +171,11 @@ func parseModule(t *testing.T) []source {
 	}
 	for _, top := range []string{"cmd", "config", "crypto", "daemon", "rpc", "serverd"} {
 		if err := filepath.WalkDir(filepath.Join(root, top), visit); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 	}
-	if len(out) < 50 {
-		t.Fatalf("only %d files found", len(out))
-	}
-	return out
-}
+	return out, nil
+})
 
 func (s source) imports(t *testing.T) []string {
 	var all []string
@@ -188,6 +198,7 @@ func covers(pattern, path string) bool {
 }
 
 func TestLayers(t *testing.T) {
+	t.Parallel()
 	direct := map[string]map[string]bool{} // package to what its files import
 	for _, s := range parseModule(t) {
 		if s.test {
@@ -264,6 +275,7 @@ func TestLayerRulesAreNotEmpty(t *testing.T) {
 }
 
 func TestOneDocCommentAPackage(t *testing.T) {
+	t.Parallel()
 	docs := map[string][]string{}
 	for _, s := range parseModule(t) {
 		if s.test {
@@ -291,6 +303,7 @@ func isDirective(g *ast.CommentGroup) bool {
 // TestWaitsComeFromOnePlace finds waits that are doubled by hand: they have no random
 // part and ignore what the server asks for. See rpc/backoff.
 func TestWaitsComeFromOnePlace(t *testing.T) {
+	t.Parallel()
 	users := map[string]bool{}
 	for _, s := range parseModule(t) {
 		imports := s.imports(t)
@@ -384,6 +397,7 @@ func f() {
 }
 
 func TestHabits(t *testing.T) {
+	t.Parallel()
 	all := parseModule(t)
 	fakeClock := map[string]bool{} // packages whose tests run on the clock of synctest
 	for _, s := range all {
@@ -443,6 +457,7 @@ func checkCall(t *testing.T, s source, call *ast.CallExpr, fakeClock bool) {
 // which makes every group of transactions run twice, and makes sure that the name
 // by which programs are linked with it is that of the variable.
 func TestGroupsRunTwiceInTests(t *testing.T) {
+	t.Parallel()
 	opens, set, variable := map[string]bool{}, map[string]bool{}, false
 	for _, s := range parseModule(t) {
 		if !s.test {

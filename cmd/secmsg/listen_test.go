@@ -75,6 +75,7 @@ func (l *listening) told(text string, n int) {
 // and its acknowledgement, with every kind of listen. Each continues without losing an
 // event or showing one twice.
 func TestListenOutlivesTheDaemon(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "", "")
 	ctx := t.Context()
 	w.join("alice")
@@ -189,6 +190,7 @@ func TestListenOutlivesTheDaemon(t *testing.T) {
 
 // TestListenCountsAcrossRestarts: --count and --timeout hold across restarts.
 func TestListenCountsAcrossRestarts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "", "")
 	w.join("alice")
 	w.join("bob")
@@ -234,6 +236,7 @@ func TestListenCountsAcrossRestarts(t *testing.T) {
 // TestListenDoesNotReplaceAProfile moves a profile away during a listen, which waits for
 // it and does not create an empty one.
 func TestListenDoesNotReplaceAProfile(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "", "")
 	w.join("alice")
 	w.join("bob")
@@ -277,6 +280,7 @@ func TestListenDoesNotReplaceAProfile(t *testing.T) {
 // TestStoppedInTheMiddle suspends a daemon while a command waits for its answer: the
 // command gives up.
 func TestStoppedInTheMiddle(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells that a process is stopped")
 	}

@@ -153,6 +153,7 @@ func (m *managed) logged() bool {
 // TestManagerStartsTheService: if the service is installed, a command that finds no daemon
 // has the manager start it, also after a failure.
 func TestManagerStartsTheService(t *testing.T) {
+	t.Parallel()
 	m := newManaged(t)
 	m.unit("loaded", "")
 	m.pid(m.runs(nil, "status", "-o", "json"))
@@ -187,6 +188,7 @@ func TestManagerStartsTheService(t *testing.T) {
 // TestManagerStartsATransientUnit: without the service, and for profiles that it does not
 // serve, the daemon runs in a transient unit.
 func TestManagerStartsATransientUnit(t *testing.T) {
+	t.Parallel()
 	m := newManaged(t)
 	other := filepath.Join(t.TempDir(), "other")
 	if err := os.Mkdir(other, 0o700); err != nil {
@@ -249,6 +251,7 @@ func TestManagerStartsATransientUnit(t *testing.T) {
 // TestServiceDoesNotComeUp has the manager listen on the socket of a service that fails:
 // commands soon report why.
 func TestServiceDoesNotComeUp(t *testing.T) {
+	t.Parallel()
 	m := newManaged(t)
 	if err := os.MkdirAll(m.data(), 0o700); err != nil {
 		t.Fatal(err)
@@ -277,6 +280,7 @@ func TestServiceDoesNotComeUp(t *testing.T) {
 // stopped. The next start waits until the unit is gone, and is not made outside the
 // manager.
 func TestManagerForgetsTheUnit(t *testing.T) {
+	t.Parallel()
 	m := newManaged(t)
 	m.pid(m.runs(nil, "status", "-o", "json"))
 	if r := m.runs(nil, "daemon", "stop"); r.code != 0 {
@@ -311,6 +315,7 @@ func TestUnitWords(t *testing.T) {
 
 // TestManagerRace has ten commands ask the manager at once.
 func TestManagerRace(t *testing.T) {
+	t.Parallel()
 	m := newManaged(t)
 	pids := make([]int, 10)
 	var wg sync.WaitGroup
@@ -332,6 +337,7 @@ func TestManagerRace(t *testing.T) {
 // TestManagerIsSilent: a manager that does not respond counts as none, and with no_manager
 // it is not asked.
 func TestManagerIsSilent(t *testing.T) {
+	t.Parallel()
 	m := newManaged(t)
 	m.unit("loaded", "")
 	m.write("silent", "", 0o644)
@@ -356,6 +362,7 @@ func TestManagerIsSilent(t *testing.T) {
 // TestServiceTakesOver starts the service while a daemon that a command started is running,
 // as at the first login after a cron job.
 func TestServiceTakesOver(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	stray := p.pid(p.cron("status", "-o", "json"))
 	// As systemd starts it: the variable names the process itself.

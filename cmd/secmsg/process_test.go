@@ -23,6 +23,7 @@ import (
 // shell holds a lock on a descriptor: the daemon that the command starts must inherit
 // neither the pipe nor the lock.
 func TestSubstitutionDoesNotHang(t *testing.T) {
+	t.Parallel()
 	bin, dir := secmsgBinary(t), t.TempDir()
 	home := filepath.Join(dir, "p")
 	t.Cleanup(func() { _ = exec.Command(bin, "--home", home, "daemon", "stop").Run() })
@@ -90,6 +91,7 @@ func checkDetached(t *testing.T, pid int) {
 // TestFirstCommandsRace starts several commands at once on a new profile: one daemon
 // serves them all.
 func TestFirstCommandsRace(t *testing.T) {
+	t.Parallel()
 	bin, home := secmsgBinary(t), filepath.Join(t.TempDir(), "p")
 	t.Cleanup(func() { _ = exec.Command(bin, "--home", home, "daemon", "stop").Run() })
 	const commands = 8
@@ -183,6 +185,7 @@ func startRPC(t *testing.T, bin, home string) (*exec.Cmd, io.WriteCloser) {
 
 // TestInterrupt sends SIGINT to a command that waits.
 func TestInterrupt(t *testing.T) {
+	t.Parallel()
 	bin, home := secmsgBinary(t), filepath.Join(t.TempDir(), "p")
 	t.Cleanup(func() { _ = exec.Command(bin, "--home", home, "daemon", "stop").Run() })
 	cmd, _ := startRPC(t, bin, home)
@@ -198,6 +201,7 @@ func TestInterrupt(t *testing.T) {
 // command pays for, to find heavy imports. The runtime's count does not depend on the
 // speed of the machine.
 func TestStartIsLight(t *testing.T) {
+	t.Parallel()
 	const (
 		maxBytes  = 2 << 20 // today 0.9 MiB
 		maxAllocs = 12000   // today 5,800
@@ -232,6 +236,7 @@ func TestStartIsLight(t *testing.T) {
 // TestSocketActivation has systemd's own tool make the socket, as the units do. A command
 // in the environment of a cron job then finds the daemon through it.
 func TestSocketActivation(t *testing.T) {
+	t.Parallel()
 	activate, err := exec.LookPath("systemd-socket-activate")
 	if err != nil {
 		t.Skip("no systemd-socket-activate here")

@@ -81,6 +81,7 @@ func (p *place) spawned() int {
 // TestJobAndLoginShareTheDaemon: a cron job and a login shell use the daemon that the other
 // one started.
 func TestJobAndLoginShareTheDaemon(t *testing.T) {
+	t.Parallel()
 	for name, starts := range map[string]func(*place, ...string) ran{"cron": (*place).cron, "login": (*place).login} {
 		t.Run(name+" starts it", func(t *testing.T) {
 			p := newPlace(t)
@@ -173,6 +174,7 @@ func TestSocketGoes(t *testing.T) {
 // TestStoppedDaemon suspends the daemon's process (SIGSTOP). Every command gives up, and
 // says which process it is and what to do.
 func TestStoppedDaemon(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	pid := p.pid(p.login("status", "-o", "json"))
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
@@ -228,6 +230,7 @@ func TestStoppedDaemon(t *testing.T) {
 // TestColdRace starts ten commands at once on a new profile, some with and some without a
 // runtime directory.
 func TestColdRace(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	const commands = 10
 	got := make([]ran, commands)
@@ -263,6 +266,7 @@ func TestColdRace(t *testing.T) {
 // TestStaleTraces creates the leftovers of an earlier boot: a socket, a pointer and a lock
 // that name a running process which is not a daemon.
 func TestStaleTraces(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	if err := os.MkdirAll(p.data(), 0o700); err != nil {
 		t.Fatal(err)
@@ -306,6 +310,7 @@ func TestStaleTraces(t *testing.T) {
 // TestCopiedProfile copies a profile while its daemon runs, so that both share a runtime
 // directory: each is served by its own daemon.
 func TestCopiedProfile(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	first := p.pid(p.login("status", "-o", "json"))
 	q := &place{t: t, bin: p.bin, home: t.TempDir(), run: p.run}
@@ -342,6 +347,7 @@ func TestCopiedProfile(t *testing.T) {
 // TestProfileRemoved removes the directory of a profile under its daemon, which
 // must end: the next command makes a new profile with a daemon of its own.
 func TestProfileRemoved(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	pid := p.pid(p.login("status", "-o", "json"))
 	if err := os.RemoveAll(p.data()); err != nil {
@@ -362,6 +368,7 @@ func TestProfileRemoved(t *testing.T) {
 // back. The daemon must not recreate the directory in between: the profile would be moved
 // into it, and could no longer be found.
 func TestProfileMoved(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	pid := p.pid(p.cron("status", "-o", "json"))
 	away := p.data() + ".away"
@@ -383,6 +390,7 @@ func TestProfileMoved(t *testing.T) {
 // TestForeignLock has another program hold the lock: the command exits with that reason,
 // and starts at most one daemon.
 func TestForeignLock(t *testing.T) {
+	t.Parallel()
 	flock, err := exec.LookPath("flock")
 	if err != nil {
 		t.Skip("no flock here")
@@ -427,6 +435,7 @@ func TestForeignLock(t *testing.T) {
 // TestStatusDoesNotActivate: daemon status and daemon stop must not connect to a service
 // manager's socket while no daemon is running.
 func TestStatusDoesNotActivate(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	if err := os.MkdirAll(p.data(), 0o700); err != nil {
 		t.Fatal(err)

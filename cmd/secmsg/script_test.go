@@ -42,11 +42,13 @@ const patience = 2 * time.Minute
 //	friends DIR NAME DIR NAME make two users contacts of each other
 //	private FILE              only its owner may read or write FILE, and nobody run it
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	runScripts(t, secmsgBinary(t), "testdata/script")
 }
 
 // TestRaceScript runs the first story on a binary with the race detector.
 func TestRaceScript(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("-short")
 	}

@@ -20,6 +20,7 @@ import (
 // Results that were printed before the daemon is killed are durable, and nothing arrives
 // twice.
 func TestLines(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "", "")
 	w.join("alice")
 	w.join("bob")
@@ -81,6 +82,7 @@ func TestLines(t *testing.T) {
 
 // TestLinesOfAKilledDaemon kills the daemon in the middle of send --lines.
 func TestLinesOfAKilledDaemon(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "", "")
 	w.join("alice")
 	w.join("bob")

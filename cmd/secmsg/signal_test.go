@@ -13,6 +13,7 @@ import (
 // TestHangup sends SIGHUP, as the end of a session does: a daemon exits cleanly unless
 // nohup started it, and a server keeps running.
 func TestHangup(t *testing.T) {
+	t.Parallel()
 	bin, dir := secmsgBinary(t), t.TempDir()
 	data, address := filepath.Join(dir, "s"), freeAddress(t)
 	if out, err := exec.Command(bin, "serverd", "init", "--domain", "localhost", "--address", address, "--data", data).CombinedOutput(); err != nil {

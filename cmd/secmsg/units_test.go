@@ -60,6 +60,7 @@ func copyBinary(t *testing.T, from, to string) {
 // units that it wrote are valid for systemd. An uninstall removes them, and the links that
 // an install in a session would have made.
 func TestInstallWithoutManager(t *testing.T) {
+	t.Parallel()
 	bin, dir := secmsgBinary(t), t.TempDir()
 	units := filepath.Join(dir, "systemd", "user")
 	env := []string{"HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "XDG_RUNTIME_DIR=" + dir, "PATH=/nonexistent"}
@@ -111,6 +112,7 @@ func TestInstallWithoutManager(t *testing.T) {
 // Root writes nothing into the HOME of another user, as sudo may leave it. A HOME that is
 // not an absolute path is refused.
 func TestInstallForeignHome(t *testing.T) {
+	t.Parallel()
 	bin, dir := secmsgBinary(t), t.TempDir()
 	homes := map[string]string{"relative": "relative/path", "none": ""}
 	if os.Getuid() == 0 {
@@ -141,6 +143,7 @@ func TestInstallForeignHome(t *testing.T) {
 // If the manager does not respond, an uninstall fails and changes nothing, since the
 // service may still be running.
 func TestUninstallSilentManager(t *testing.T) {
+	t.Parallel()
 	bin, dir := secmsgBinary(t), t.TempDir()
 	if _, ok := findUserManager(); ok {
 		t.Skip("a user manager runs here")
@@ -225,6 +228,7 @@ func TestUnitEnvironment(t *testing.T) {
 
 // After an upgrade, status says that the daemon still runs the old program.
 func TestUpgradedBinaryIsTold(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	bin, home := filepath.Join(dir, "secmsg"), filepath.Join(dir, "home")
 	copyBinary(t, secmsgBinary(t), bin)
@@ -297,6 +301,7 @@ func told(t *testing.T, got ran) {
 // A daemon that is activated by a command and cannot start reports why to that command,
 // and exits.
 func TestActivatedDaemonSaysWhy(t *testing.T) {
+	t.Parallel()
 	home, server := brokenBehindSocket(t)
 	told(t, runBinary(t, os.Environ(), secmsgBinary(t), "--home", home, "--no-autostart", "status"))
 	if err := server.Wait(); server.ProcessState == nil || server.ProcessState.ExitCode() != 1 {

@@ -1,30 +1,44 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"secmsg/scripts/lab"
 )
 
-// buildVersion builds the program with the given version.
-func buildVersion(t *testing.T, version string) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "secmsg")
-	out, err := exec.Command("go", "build", "-ldflags", "-s -w -X secmsg/config.version="+version, "-o", bin, ".").CombinedOutput()
-	if err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+// twoVersions builds the program as an older and as a newer version, once for all tests of
+// the package.
+var twoVersions = sync.OnceValues(func() (bins [2]string, err error) {
+	for i, version := range []string{"v1.0.9", "v1.0.10"} {
+		bins[i] = filepath.Join(binaries, version, "secmsg")
+		out, err := exec.Command("go", "build", "-ldflags", "-s -w -X secmsg/config.version="+version, "-o", bins[i], ".").CombinedOutput()
+		if err != nil {
+			return bins, fmt.Errorf("go build: %w\n%s", err, out)
+		}
 	}
-	return bin
+	return bins, nil
+})
+
+func olderAndNewer(t *testing.T) (older, newer string) {
+	t.Helper()
+	bins, err := twoVersions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bins[0], bins[1]
 }
 
 // TestNewerCommand: a command that finds a daemon of an older version restarts it if that
 // disturbs nobody, and otherwise says what to do.
 func TestNewerCommand(t *testing.T) {
-	older, newer := buildVersion(t, "v1.0.9"), buildVersion(t, "v1.0.10")
+	t.Parallel()
+	older, newer := olderAndNewer(t)
 	home := filepath.Join(t.TempDir(), "p")
 	run := func(bin string, args ...string) ran {
 		t.Helper()
@@ -74,7 +88,8 @@ func TestNewerCommand(t *testing.T) {
 // TestNewerCommandWithAccounts: a listen of the older version continues with the newer
 // daemon, and a profile that was unlocked by hand stays unlocked.
 func TestNewerCommandWithAccounts(t *testing.T) {
-	older, newer := buildVersion(t, "v1.0.9"), buildVersion(t, "v1.0.10")
+	t.Parallel()
+	older, newer := olderAndNewer(t)
 	inner, err := lab.New(t.Context(), lab.Options{Dir: t.TempDir(), Binary: older})
 	if err != nil {
 		t.Fatal(err)

@@ -35,6 +35,9 @@ const (
 	binaryEnv = "SECMSG_FAULTS_BINARY"
 )
 
+// parallelTests is how many tests run at the same time.
+const parallelTests = 5
+
 // pingEvery is the interval of pings on both sides, unless a test sets another.
 const pingEvery = 1500 * time.Millisecond
 
@@ -43,6 +46,10 @@ func TestMain(m *testing.M) {
 }
 
 func runTests(m *testing.M) int {
+	if err := lab.ParallelTests(parallelTests); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "secmsg-faults-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
