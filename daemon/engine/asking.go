@@ -74,10 +74,11 @@ func (p *peerState) hurry() {
 func (p *peerState) lacks(id key.DeviceID, now time.Time) bool { return p.noKeys[id].until.After(now) }
 
 // absent records that a device had no usable bundle. bad: it had one that cannot be
-// used.
+// used. The wait has no random part: the longest is the time in which the relay allows
+// one more question, and a question that comes earlier pauses the whole peer.
 func (a *asking) absent(p *peerState, id key.DeviceID, bad bool, now time.Time) {
 	old := p.noKeys[id]
-	d := backoff.New(a.cfg.BackoffMin, a.cfg.NoKeysFor).After(old.tries, 0)
+	d := backoff.New(a.cfg.BackoffMin, a.cfg.NoKeysFor).Interval(old.tries)
 	p.noKeys[id] = absence{until: now.Add(d), tries: old.tries + 1, bad: bad}
 }
 

@@ -158,3 +158,20 @@ func TestClaimsAreLookedUpLessAndLessOften(t *testing.T) {
 		t.Error("a forgotten claim is settled")
 	}
 }
+
+// TestAbsentDeviceIsAskedForNoMoreOftenThanTheRelayAllows says that the last wait for a
+// device without keys is never shorter than the configured one, which is the relay's rate.
+func TestAbsentDeviceIsAskedForNoMoreOftenThanTheRelayAllows(t *testing.T) {
+	cfg := Config{}.withDefaults()
+	a := newAsking(cfg)
+	p, now := a.peer(1), time.Unix(1e9, 0)
+	for range 64 {
+		a.absent(p, key.DeviceID{1}, false, now)
+	}
+	for range 1000 {
+		a.absent(p, key.DeviceID{1}, false, now)
+		if wait := p.noKeys[key.DeviceID{1}].until.Sub(now); wait != cfg.NoKeysFor {
+			t.Fatalf("waits %v, want %v", wait, cfg.NoKeysFor)
+		}
+	}
+}

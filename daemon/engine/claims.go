@@ -24,12 +24,12 @@ import (
 const stalePerUpkeep = 10
 
 // A claim that a look-up does not settle is looked up again after a minute, then
-// later each time up to an hour, for two days in all: the peer may have named a
+// later each time up to about forty minutes, for two days in all: the peer may have named a
 // manifest that does not exist. Its next message starts over.
 const (
 	claimWait     = time.Minute
 	maxClaimWait  = time.Hour
-	maxClaimTries = 54
+	maxClaimTries = 78
 )
 
 func claimBackoff(tries int) time.Duration {
