@@ -134,7 +134,18 @@ func TestDiskNewerPut(t *testing.T) {
 
 // E1 for parts: each step has a time limit.
 func TestDiskStalledTransfers(t *testing.T) {
-	b, d := openDisk(t, t.TempDir(), func(o *DiskOptions) { o.Stall, o.Parallel = 50*time.Millisecond, 2 })
+	// A blob for the second half of the test is uploaded where nothing counts as stalled.
+	dir := t.TempDir()
+	patient, p := openDisk(t, dir, nil)
+	whole, _ := patient.create(t)
+	var parts []Part
+	for i := range 4 {
+		parts = append(parts, patient.put(t, whole, "", i+1, random(wire.MinBlobPart)))
+	}
+	must(t, patient.Complete(ctxOf(t), whole, "", parts))
+	must(t, p.Close())
+
+	b, d := openDisk(t, dir, func(o *DiskOptions) { o.Stall, o.Parallel = 50*time.Millisecond, 2 })
 	id, _ := b.create(t)
 	conn := b.halfPut(t, id)
 	_, err := io.ReadAll(conn)
@@ -147,12 +158,6 @@ func TestDiskStalledTransfers(t *testing.T) {
 		}
 	}
 	// A client that does not read is disconnected, too.
-	whole, _ := b.create(t)
-	var parts []Part
-	for i := range 4 {
-		parts = append(parts, b.put(t, whole, "", i+1, random(wire.MinBlobPart)))
-	}
-	must(t, b.Complete(ctxOf(t), whole, "", parts))
 	get, err := b.GetURL(ctxOf(t), b.ticket(whole, time.Minute))
 	must(t, err)
 	for range 2 {
