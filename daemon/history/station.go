@@ -23,13 +23,14 @@ const (
 func (h *History) Traced() bool { return h.logger.Enabled(context.Background(), slog.LevelDebug) }
 
 // Passed logs at level debug, once tx has committed, that a message passed a station. All stations log the same keys:
-// message, peer, state and, where one device is concerned, device. No line has a text.
+// message, peer, state and, where one device is concerned, device. No line has a text. It fails only with the store:
+// a peer whose name cannot be found must not undo what is logged.
 func (h *History) Passed(tx *store.Tx, id store.MessageID, peer store.PeerID, device [16]byte, state, reason string) error {
 	if !h.Traced() {
 		return nil
 	}
 	name, err := PeerName(tx, peer)
-	if err != nil {
+	if store.Failed(err) {
 		return err
 	}
 	tx.OnCommit(func() { h.LogStation(id, name, device, state, reason) })
