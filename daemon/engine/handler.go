@@ -124,6 +124,23 @@ func (e *Engine) dropSealed(tx *store.Tx) error {
 	return e.history.System(tx, "", local.System{Text: "the server refuses this copy of the device; its encrypted messages were discarded, but history and outbox are kept"})
 }
 
+// endOldCalls records the end of the calls that were going on when the previous run
+// was killed. It does so once in a run: a call that is still open at a later load is
+// one of this run, which the call service is about to record itself.
+func (e *Engine) endOldCalls() error {
+	if e.oldCalls {
+		return nil
+	}
+	if err := e.update(e.history.EndOpenCalls); err != nil {
+		if store.Failed(err) {
+			return err
+		}
+		e.logger.Error("end the calls of the previous run", "error", err)
+	}
+	e.oldCalls = true
+	return nil
+}
+
 // load reads the pending envelopes after a start. Their ciphertexts stay in the
 // store until they are sent.
 func (e *Engine) load() error {
@@ -167,11 +184,8 @@ func (e *Engine) load() error {
 		return err
 	}
 	e.selfPeer = p.self
-	if err := e.update(e.history.EndOpenCalls); err != nil {
-		if store.Failed(err) {
-			return err
-		}
-		e.logger.Error("end the calls of the previous run", "error", err)
+	if err := e.endOldCalls(); err != nil {
+		return err
 	}
 	e.window.addAll(p.flights)
 	e.loaded = true
