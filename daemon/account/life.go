@@ -9,6 +9,7 @@ import (
 
 	"secmsg/crypto/key"
 	"secmsg/daemon/codes"
+	"secmsg/daemon/engine"
 	"secmsg/daemon/link"
 	"secmsg/daemon/store"
 	"secmsg/rpc/local"
@@ -132,7 +133,7 @@ func (a *Account) offline() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.replacing {
-		return local.Errorf(local.CodeUnreachable, "this device is being replaced")
+		return engine.ErrReplacing
 	}
 	return nil
 }

@@ -25,12 +25,22 @@ func (e *Engine) beginTerm() {
 // Suspend ends all requests to the server and forgets the state of the
 // connections and the device. When it returns, the device's keys may change.
 // The link must have ended. reason is what users are shown until the next
-// connection stands; nil: nothing is wrong yet.
+// connection stands; nil: the device is being replaced. Then requests wait for
+// the new device as they wait for a connection, and fail with [ErrReplacing].
 func (e *Engine) Suspend(ctx context.Context, reason *local.Error) error {
 	return e.nextTerm(ctx, func() {
-		e.conn.set(func(s *status) { s.suspended, s.stopped = true, reason })
+		e.conn.set(func(s *status) {
+			s.suspended, s.stopped, s.err = true, reason, nil // the server's refusal is dealt with
+			if reason == nil {
+				s.err = ErrReplacing
+			}
+		})
 	})
 }
+
+// ErrReplacing is the reason why the server cannot be asked while another device
+// takes the place of this one.
+var ErrReplacing = local.Errorf(local.CodeUnreachable, "this device is being replaced")
 
 // Resume makes the engine that of a device, which may be the one it had. It loads
 // the pending envelopes from the store. The link must start after it.

@@ -5,7 +5,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"secmsg/daemon/link"
 	"secmsg/rpc/local"
+	"secmsg/rpc/wire"
 )
 
 // TestCallEndsOnceAtSuspend suspends the device during a call. The call service
@@ -52,4 +54,50 @@ func TestCallEndsOnceAtSuspend(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestReplacingIsNoRefusal refuses a copy of the device as an outdated one. While a
+// new device takes its place, nobody is shown the refusal, which would tell scripts
+// to give up: the error says what is going on and that a later try may succeed.
+func TestReplacingIsNoRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, p := world(t, "alice", "bob")
+		alice := p[0]
+		defer stopAll(p...)
+		alice.link.disconnect()
+		refusal := &link.ByeError{Reason: wire.Reason_REASON_STALE_FENCE}
+		alice.engine.Down(wire.RoleReplica, refusal)
+		alice.engine.Down(wire.RoleContact, refusal)
+		if e := alice.engine.Away(); e.Code != local.CodeRefused {
+			t.Fatalf("after the refusal: %+v", e)
+		}
+		alice.engine.Fatal(refusal.Reason)
+		if err := alice.engine.Suspend(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		replacing := func(what string, err error) {
+			t.Helper()
+			if e := local.As(err); e == nil || e.Code != local.CodeUnreachable || e.Message != "this device is being replaced" {
+				t.Errorf("%s: %+v", what, err)
+			}
+		}
+		replacing("connect", alice.engine.Connect(t.Context(), StageMail))
+		replacing("call", alice.engine.Reachable(t.Context()))
+		st, err := alice.engine.Status(t.Context())
+		if err != nil || st.Error == nil {
+			t.Fatalf("status: %+v, %v", st, err)
+		}
+		replacing("status", st.Error)
+		if r := alice.send("bob", "hello", waitFor("")); r.Waiting == nil {
+			t.Errorf("send: %+v", r)
+		} else {
+			replacing("send", r.Waiting)
+		}
+		if err := alice.engine.Resume(t.Context(), alice.device); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := alice.engine.Status(t.Context()); err != nil || st.Error != nil {
+			t.Errorf("resumed: %+v, %v", st.Error, err)
+		}
+	})
 }
