@@ -5,9 +5,11 @@ package faults
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -133,15 +135,23 @@ func (r *rig) readAll(when string, peers []string) {
 	for _, p := range peers {
 		commands = append(commands, []string{"history", p})
 	}
+	// The commands only read and have consumers of their own. Several run at a time, because each listen
+	// waits for its timeout.
+	var reads errgroup.Group
+	reads.SetLimit(4)
 	for _, form := range []string{"text", "json"} {
 		consumer := []string{"listen", "--consumer", strings.ReplaceAll(when, " ", "-") + "-" + form, "--since", "0", "--timeout", "1s"}
-		for _, args := range append(commands, consumer) {
-			res := r.run("alice", "", append(args, "-o", form)...)
-			if res.Code != 0 {
-				r.t.Errorf("%s: secmsg %s -o %s: exit %d\n%s", when, strings.Join(args, " "), form, res.Code, res.Stderr)
-			}
+		for _, args := range append(slices.Clone(commands), consumer) {
+			reads.Go(func() error {
+				res, err := r.w.Run(r.t.Context(), "alice", "", append(slices.Clone(args), "-o", form)...)
+				if err == nil && res.Code != 0 {
+					r.t.Errorf("%s: secmsg %s -o %s: exit %d\n%s", when, strings.Join(args, " "), form, res.Code, res.Stderr)
+				}
+				return err
+			})
 		}
 	}
+	r.check(reads.Wait())
 	events, err := lab.DecodeEvents(r.run("alice", "", "listen", "--since", "0", "--type", "message", "--from", "bob", "--timeout", "1s", "-o", "json").Stdout)
 	r.check(err)
 	got := map[string]int{}
