@@ -15,8 +15,8 @@ import (
 	"secmsg/rpc/local"
 )
 
-// run runs the account until ctx ends. Calls end first: the engine and the link
-// still tell their peers.
+// run runs the account until ctx ends. Calls end first, so that engine and
+// link can still tell the peers that the calls have ended.
 func (a *Account) run(ctx context.Context) {
 	parts, end := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup

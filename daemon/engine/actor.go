@@ -211,8 +211,8 @@ func (a *actor) together(fn func(tx *store.Tx) error) error {
 }
 
 // storeCtx is the context of the actor's transactions. They are short, so the end of
-// the engine does not cut them off: an error of that would only fill the log with
-// failures that are none.
+// the engine does not cut them off: an error then would only log
+// failures that did not happen.
 func (a *actor) storeCtx() context.Context { return context.WithoutCancel(a.work) }
 
 // update runs a transaction of the actor.

@@ -17,7 +17,7 @@ type Config struct {
 	KeyKeep       time.Duration // how long an idempotency key is kept; 30 days
 	ReceiptJitter time.Duration // delivered receipts are delayed by up to this; 300 ms
 	GapAfter      time.Duration // a missing number is reported after this; 60 s
-	FullAfter     time.Duration // a mailbox that is full for so long rejects for good; 60 s
+	FullAfter     time.Duration // a mailbox that is full for so long counts as rejecting until it accepts an envelope again; 60 s
 	RebuildEvery  time.Duration // one session rebuild per device in this time; 1 h
 	RetryEvery    time.Duration // how long to wait for a requested message before asking again; 10 min
 	BackoffMin    time.Duration // first wait after a temporary failure; 1 s

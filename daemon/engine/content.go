@@ -129,7 +129,7 @@ func (e *Engine) message(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	return e.history.Owe(tx, in.peer, in.id, e2e.ReceiptState_RECEIPT_STATE_DELIVERED)
 }
 
-// sync commits a copy of an action of another own device.
+// sync commits what another device of this account did.
 func (e *Engine) sync(tx *store.Tx, in *incoming, c *e2e.Content) error {
 	s := c.GetSync()
 	if in.addr != e.self {

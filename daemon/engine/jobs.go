@@ -7,7 +7,7 @@ import (
 	"secmsg/daemon/store"
 )
 
-// maxGroup bounds the jobs of one transaction, so that the first of a burst
+// maxGroup bounds the jobs that one transaction takes from each queue, so that the first of a burst
 // does not wait for the disk as long as the last.
 const maxGroup = 128
 

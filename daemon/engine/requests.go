@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// requestText is the longest text, in bytes, of a first message to a stranger
+	// requestText bounds the encoded first message to a stranger, in bytes
 	// (rpc/DELIVERY.md, promise 12). A longer one waits until a request without text
 	// is accepted.
 	requestText = 1024

@@ -216,6 +216,10 @@ func (e *Engine) sent(tx *store.Tx, id store.MessageID) (*store.Outgoing, error)
 		return nil, nil
 	}
 	c, err := history.ContentOf(m)
+	if errors.Is(err, history.ErrKind) {
+		tx.OnCommit(func() { e.log.Error("cannot send a message again", "message", history.IDText(id), "error", err) })
+		return nil, nil // an error would stop the delivery of the request that asks for it
+	}
 	if err != nil {
 		return nil, err
 	}

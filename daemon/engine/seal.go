@@ -82,7 +82,7 @@ func (e *Engine) repairOrDelay(tx *store.Tx, o store.Outgoing, cause error) erro
 	return nil
 }
 
-// sealing is one such transaction. It remembers the answers to questions that all
+// sealing is the state of one transaction of sealRows. It remembers the answers to questions that all
 // its messages ask, whose rows do not change meanwhile.
 type sealing struct {
 	e        *Engine

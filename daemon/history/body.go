@@ -1,22 +1,34 @@
 package history
 
 import (
+	"errors"
+	"fmt"
+
 	"google.golang.org/protobuf/proto"
 
 	"secmsg/daemon/store"
 	"secmsg/rpc/e2e"
 )
 
-// ContentOf rebuilds the content of a message from its row, for sending it again.
+// ErrKind is returned for a row whose kind cannot be turned back into a content.
+var ErrKind = errors.New("a message of this kind cannot be rebuilt from its row")
+
+// ContentOf rebuilds the content of a text or a file from its row, for sending it
+// again. It returns ErrKind for every other kind: sent as a text, such a message
+// would reach its recipient as something that nobody wrote.
 func ContentOf(m *store.Message) (*e2e.Content, error) {
-	if m.Kind == int32(e2e.Kind_KIND_FILE) {
+	switch kind := e2e.Kind(m.Kind); kind {
+	case e2e.Kind_KIND_FILE:
 		f := new(e2e.File)
 		err := proto.Unmarshal(m.Body, f)
-		return &e2e.Content{Kind: e2e.Kind_KIND_FILE, Body: &e2e.Content_File{File: f}}, err
+		return &e2e.Content{Kind: kind, Body: &e2e.Content_File{File: f}}, err
+	case e2e.Kind_KIND_TEXT:
+		text := new(e2e.Text)
+		err := proto.Unmarshal(m.Body, text)
+		return &e2e.Content{Kind: kind, Body: &e2e.Content_Text{Text: text}}, err
+	default:
+		return nil, fmt.Errorf("%w: %d", ErrKind, m.Kind)
 	}
-	text := new(e2e.Text)
-	err := proto.Unmarshal(m.Body, text)
-	return &e2e.Content{Kind: e2e.Kind_KIND_TEXT, Body: &e2e.Content_Text{Text: text}}, err
 }
 
 // BodyOf encodes the part of a content that its row keeps.

@@ -25,7 +25,7 @@ const (
 	ReasonDamaged    = "damaged" // failed: it could not be read from the disk
 )
 
-// advances reports whether an own message may go from one state to another.
+// advances reports whether a message that this account sent may go from one state to another.
 //
 //	queued <--> held
 //	   |          |

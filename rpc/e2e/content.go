@@ -69,8 +69,8 @@ func Unmarshal(b []byte) (*Content, error) {
 	return c, nil
 }
 
-// Durable reports whether contents of kind k are stored by the relay, counted by n and acknowledged
-// with receipts. All other kinds are control content.
+// Durable reports whether contents of kind k are numbered by n. All other kinds are control content;
+// except for call signals, the relay stores them just the same.
 func Durable(k Kind) bool {
 	return k == Kind_KIND_TEXT || k == Kind_KIND_REQUEST || k == Kind_KIND_FILE
 }
