@@ -118,6 +118,11 @@ func (b backend) put(t *testing.T, id [16]byte, upload string, number int, conte
 	u, err := b.PutURL(ctxOf(t), b.ticket(id, time.Minute), upload, number, int64(len(content)))
 	must(t, err)
 	status, answer, h := b.do(t, "PUT", u, bytes.NewReader(content), int64(len(content)), "")
+	// A request that the client gave up before may reach the server after this one and take its place. Clients then
+	// send the part again.
+	for late := time.Now().Add(time.Minute); status == http.StatusServiceUnavailable && time.Now().Before(late); {
+		status, answer, h = b.do(t, "PUT", u, bytes.NewReader(content), int64(len(content)), "")
+	}
 	if status != http.StatusOK {
 		t.Fatalf("put: %d %s", status, answer)
 	}
