@@ -54,7 +54,7 @@ type ending struct {
 //	stale, the other copy is connected ---> stopped until the next start
 //	stale, linked device -----------------> stopped until the next start
 //	stale, primary -----------------------> new device, manifest without the old one
-func (a *Account) refused(ctx context.Context, bye *link.ByeError) *ending {
+func (a *Account) refused(ctx, parts context.Context, bye *link.ByeError) *ending {
 	if bye.Reason == wire.Reason_REASON_REVOKED {
 		if a.removed() {
 			return a.halt(stoppedRevoked, true)
@@ -73,7 +73,7 @@ func (a *Account) refused(ctx context.Context, bye *link.ByeError) *ending {
 	if err != nil {
 		return a.halt(stoppedLinked, false)
 	}
-	return a.replaceDevice(ctx)
+	return a.replaceDevice(ctx, parts)
 }
 
 // removed reports whether the account's newest known manifest omits this device.
@@ -174,8 +174,10 @@ func (a *Account) identity(tx *store.Tx, change local.Identity) error {
 
 // replaceDevice enrols this copy as a new device of its account, in the place of
 // the outdated one. It retries until the server answers, and returns nil when the
-// new device is recorded. The engine stays suspended.
-func (a *Account) replaceDevice(ctx context.Context) *ending {
+// new device is recorded. It suspends the account first, since the device's keys
+// change, and leaves it suspended.
+func (a *Account) replaceDevice(ctx, parts context.Context) *ending {
+	a.suspend(parts, nil)
 	timing := a.shared.Config.Intervals
 	again := backoff.New(timing.ReconnectMin, timing.ReconnectMax)
 	for tries := 0; ; tries++ {

@@ -83,19 +83,18 @@ func (a *Account) connectOnce(ctx, parts context.Context) *ending {
 		}
 	}
 	if len(row.Pending) > 0 { // a replacement was interrupted
-		a.suspend(parts, nil)
-		return a.replaceDevice(ctx)
+		return a.replaceDevice(ctx, parts)
 	}
 	bye, refused := errors.AsType[*link.ByeError](a.Link.Run(parts))
 	if !refused {
 		return nil
 	}
-	a.suspend(parts, nil)
-	return a.refused(ctx, bye)
+	return a.refused(ctx, parts, bye)
 }
 
 // suspend ends everything that the account's parts do in the name of the device.
-// reason is shown until the account is connected again; nil: as before.
+// reason is shown until the account is connected again; nil: the device is being
+// replaced.
 func (a *Account) suspend(ctx context.Context, reason *local.Error) {
 	a.setReplacing(true)
 	a.report("cannot suspend the account", ctx, errors.Join(a.Calls.Suspend(ctx), a.Engine.Suspend(ctx, reason)))
