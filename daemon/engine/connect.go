@@ -32,7 +32,8 @@ type status struct {
 	err              *local.Error
 	suspended        bool
 	stopped          *local.Error  // the reason of the last Suspend, until a connection stands
-	failures         uint64        // attempts and connections that have ended since Resume
+	failures         uint64        // attempts and connections that have ended; never less, so that no waiter misses one
+	untried          uint64        // the failures before the last Resume
 	changed          chan struct{} // closed, and made anew, at each change
 }
 
@@ -79,7 +80,6 @@ func (e *Engine) Connect(ctx context.Context, stage Stage) error {
 		case s.suspended && s.stopped != nil, s.failures > before:
 			return e.Away()
 		}
-		before = min(before, s.failures) // Resume counts anew
 		if !tried && !s.contact {
 			tried = true
 			e.Kick()
@@ -99,7 +99,8 @@ func (e *Engine) Connect(ctx context.Context, stage Stage) error {
 // Tried reports whether an attempt to connect has ended since the engine began
 // or was resumed. Before that, nothing is known of the server.
 func (e *Engine) Tried() bool {
-	return e.conn.get().failures > 0
+	s := e.conn.get()
+	return s.failures > s.untried
 }
 
 // Reached reports whether the connections have come as far as stage.

@@ -53,6 +53,33 @@ func TestConnect(t *testing.T) {
 	})
 }
 
+// TestConnectCountsOverResume lets the device be resumed, and an attempt fail, between
+// two looks of a request at the connection. The failure ends its wait at once.
+func TestConnectCountsOverResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice := join(t, newRelay(t), "alice")
+		defer alice.stop()
+		refused := &link.HostError{Host: "chat.example:8443", Cause: link.CauseConnectRefused, Err: link.ErrUnreachable}
+		alice.engine.Down(wire.RoleContact, refused)
+		tried := true
+		alice.link.onKick = func() { // within Connect, after its first look
+			if err := alice.engine.Resume(t.Context(), alice.device); err != nil {
+				t.Error(err)
+			}
+			tried = alice.engine.Tried()
+			alice.engine.Down(wire.RoleContact, refused)
+		}
+		start := time.Now()
+		err := alice.engine.Connect(t.Context(), StageContact)
+		if e := local.As(err); e.Cause != local.CauseConnectRefused || time.Since(start) > 0 {
+			t.Errorf("%+v after %s", e, time.Since(start))
+		}
+		if tried || !alice.engine.Tried() {
+			t.Errorf("tried once resumed: %v; after the failure: %v", tried, alice.engine.Tried())
+		}
+	})
+}
+
 // TestSendKicks: each message that is queued while the link is down makes the link
 // try, whether its sender waits or not, and however soon it follows another: the
 // server may be back since the attempt for that one failed.

@@ -48,7 +48,7 @@ func (e *Engine) Resume(ctx context.Context, device key.DeviceID) error {
 	return e.nextTerm(ctx, func() {
 		e.device = device
 		e.conn.set(func(s *status) {
-			s.device, s.suspended, s.err, s.failures = device, false, nil, 0
+			s.device, s.suspended, s.err, s.untried = device, false, nil, s.failures
 		})
 	})
 }
