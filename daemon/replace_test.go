@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"secmsg/crypto/identity"
 	"secmsg/crypto/key"
@@ -65,6 +66,49 @@ func TestReplacementWithoutServer(t *testing.T) {
 	alice.changeAccount(func(a *store.Account) { a.Pending, a.Server = nil, s.address })
 	alice.run()
 	poll.Until(t, "the message leaves", func() bool { return slices.Equal(bob.texts("alice"), []string{"one", "two"}) })
+}
+
+// outdate makes the running profile one that the server calls outdated.
+func (s *server) outdate(p *profile) {
+	s.t.Helper()
+	s.stop()
+	p.change(func(tx *store.Tx, a *store.Account) {
+		fence, _, err := tx.Fence(a.ID)
+		check(s.t, err)
+		fence[0] ^= 1
+		check(s.t, tx.SetFence(a.ID, fence))
+	})
+	s.start()
+}
+
+// TestRequestsBetweenReplacementAndConnection replaces a device twice within an hour,
+// so that it waits before it connects as the second one. Meanwhile it asks the server
+// as that device already.
+func TestRequestsBetweenReplacementAndConnection(t *testing.T) {
+	s := newServer(t)
+	alice := s.joined("alice")
+	alice.stop()
+	alice.cfg.Intervals.ReconnectMax = time.Hour // the wait
+	alice.run()
+	for range 2 {
+		alice.connected()
+		device := alice.status().Device
+		s.outdate(alice)
+		poll.Until(t, "the device is replaced", func() bool {
+			_, err := alice.client.Inbox(t.Context(), local.InboxParams{}) // makes the link try now
+			check(t, err)
+			list, err := alice.client.Devices(t.Context(), "")
+			check(t, err)
+			return len(list.Devices) == 1 && list.Devices[0].ID != device
+		})
+		poll.Until(t, "the server answers the new device", func() bool {
+			_, err := alice.client.FileQuota(t.Context(), "")
+			return err == nil
+		})
+	}
+	if st := alice.status(); st.Connected || st.Error == nil || st.Error.Code != local.CodeUnreachable {
+		t.Errorf("during the wait: %+v", st)
+	}
 }
 
 // backup copies the database of a stopped server, and restore puts the copy back.

@@ -252,7 +252,13 @@ func (a *Account) replaceOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.Reload(ctx)
+	if err := a.Reload(ctx); err != nil {
+		return err
+	}
+	// The keyring signs as the new device from now on. Users' requests do not wait for
+	// the connection, which may begin much later.
+	a.Link.SetDevice(key.DeviceID(a.Row().Device))
+	return nil
 }
 
 // prepareReplacement admits the server's newest manifest of the account and signs

@@ -104,7 +104,6 @@ func (a *Account) suspend(ctx context.Context, reason *local.Error) {
 // resume lets the account's parts continue as its present device.
 func (a *Account) resume(ctx context.Context) {
 	device := key.DeviceID(a.Row().Device)
-	a.Link.SetDevice(device)
 	a.report("cannot resume the account", ctx, errors.Join(a.Calls.Resume(ctx, device), a.Engine.Resume(ctx, device)))
 	a.setReplacing(false)
 	a.shared.Changed()
