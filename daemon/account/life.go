@@ -92,7 +92,8 @@ func (a *Account) connectOnce(ctx, parts context.Context) *ending {
 	return a.refused(ctx, parts, bye)
 }
 
-// suspend ends everything that the account's parts do in the name of the device.
+// suspend ends what the calls and the engine do in the name of the device. Requests
+// of users and of file transfers that are on their way still end by themselves.
 // reason is shown until the account is connected again; nil: the device is being
 // replaced.
 func (a *Account) suspend(ctx context.Context, reason *local.Error) {

@@ -105,28 +105,39 @@ func (e *Engine) announceReady() {
 // the devices that the signal went to; the CallHandler learns its fate. Missing
 // sessions are started first, which asks the server. It fails with a *local.Error:
 // unreachable without a connection, untrusted after a change of key, not_found if
-// the peer is no contact.
+// the peer is no contact. It fails as well if the device is suspended in between:
+// a signal of the old device must not leave as one of the new device.
 func (e *Engine) SendCall(ctx context.Context, addr identity.Address, device *key.DeviceID, c *e2e.Call) ([]key.DeviceID, error) {
 	plain, err := e2e.Marshal(&e2e.Content{Kind: e2e.Kind_KIND_CALL, SentMs: e2e.SentTime(e.profileTime().UnixMilli()), Body: &e2e.Content_Call{Call: c}})
 	if err != nil {
 		return nil, err
 	}
+	var t *term
 	for range callTries {
 		var sent []key.DeviceID
 		var n *need
 		err := e.do(ctx, func() (err error) {
+			if t == nil {
+				t = e.term
+			}
+			if t != e.term {
+				return errTermEnded
+			}
 			sent, n, err = e.sendCall(addr, device, [16]byte(c.GetId()), plain)
 			return err
 		})
 		if err != nil || n == nil {
 			return sent, callError(err, addr)
 		}
-		if err := e.askNow(ctx, *n); err != nil {
+		if err := e.askNow(ctx, t, *n); err != nil {
 			return nil, callError(err, addr)
 		}
 	}
 	return nil, local.Errorf(local.CodeUnreachable, "no device of %s can take calls at the moment", addr)
 }
+
+// errTermEnded ends a request of a call whose device was suspended meanwhile.
+var errTermEnded = local.Errorf(local.CodeUnreachable, "the connection to the server was lost during the call's request; try again")
 
 // sealedCall is a signal that is sealed for devices, or the question to ask first.
 type sealedCall struct {
@@ -206,20 +217,29 @@ func callDevices(e *Engine, peer store.PeerID, to trust.Target) []sealTarget {
 	return out
 }
 
-// askNow asks the server the question of a signal, while the caller waits.
-func (e *Engine) askNow(ctx context.Context, n need) error {
+// askNow asks the server the question of a signal, while the caller waits. It uses
+// the answer only in the term in which the question was asked.
+func (e *Engine) askNow(ctx context.Context, t *term, n need) error {
+	use := func(answer func() error) error {
+		return e.do(ctx, func() error {
+			if t != e.term {
+				return errTermEnded
+			}
+			return answer()
+		})
+	}
 	if n.lookUp {
 		a, err := e.link.Account(ctx, n.user)
 		if err != nil {
 			return askError(err, n.user)
 		}
-		return e.do(ctx, func() error { return e.learn(n.user, a.Chain, [][]byte{a.Manifest}) })
+		return use(func() error { return e.learn(n.user, a.Chain, [][]byte{a.Manifest}) })
 	}
 	b, err := e.link.Bundles(ctx, n.user, n.bundles)
 	if err != nil {
 		return askError(err, n.user)
 	}
-	return e.do(ctx, func() error {
+	return use(func() error {
 		if err := e.learn(n.user, b.Chain, [][]byte{b.Manifest}); err != nil {
 			return err
 		}

@@ -48,8 +48,12 @@ func (p *person) envelopeOf(to *person, class wire.Class, id store.MessageID, pl
 		p.t.Fatal(err)
 	}
 	if !has {
+		var now *term
+		if err := p.engine.do(ctx, func() error { now = p.engine.term; return nil }); err != nil {
+			p.t.Fatal(err)
+		}
 		for _, n := range []need{{peer: peer, user: to.name, lookUp: true}, {peer: peer, user: to.name, bundles: []key.DeviceID{to.device}}} {
-			if err := p.engine.askNow(ctx, n); err != nil {
+			if err := p.engine.askNow(ctx, now, n); err != nil {
 				p.t.Fatal(err)
 			}
 		}

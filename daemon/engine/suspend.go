@@ -22,8 +22,10 @@ func (e *Engine) beginTerm() {
 	e.inTerm(t, func() { e.sendLoop(t.ctx) })
 }
 
-// Suspend ends all requests to the server and forgets the state of the
-// connections and the device. When it returns, the device's keys may change.
+// Suspend ends all of the engine's own requests to the server and forgets the state
+// of the connections and the device. When it returns, the device's keys may change.
+// A request that a caller waits for, such as a look-up, may still be answered; the
+// answer to one for a call is dropped.
 // The link must have ended. reason is what users are shown until the next
 // connection stands; nil: the device is being replaced. Then requests wait for
 // the new device as they wait for a connection, and fail with [ErrReplacing].

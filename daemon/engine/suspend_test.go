@@ -101,3 +101,47 @@ func TestReplacingIsNoRefusal(t *testing.T) {
 		}
 	})
 }
+
+// TestCallSignalEndsWithItsDevice suspends the device while a call asks the server for
+// the peer's keys. Resumed, the device uses the answer for nothing: it starts no
+// session, and the signal does not leave.
+func TestCallSignalEndsWithItsDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, p := world(t, "alice", "bob")
+		alice, bob := p[0], p[1]
+		defer stopAll(p...)
+		asked := 0
+		r.mu.Lock()
+		r.bundles = func(asker, _ string) {
+			if asker != alice.name {
+				return
+			}
+			if asked++; asked > 1 {
+				return
+			}
+			alice.link.disconnect()
+			if err := alice.engine.Suspend(t.Context(), nil); err != nil {
+				t.Error(err)
+			}
+			if err := alice.engine.Resume(t.Context(), alice.device); err != nil {
+				t.Error(err)
+			}
+			alice.link.connect()
+			settleDown(time.Second)
+		}
+		r.mu.Unlock()
+		h := bob.hears()
+		wantCode(t, alice.signal(bob, ringSignal(1)), local.CodeUnreachable)
+		settleDown(time.Second)
+		if n, _, _ := h.counts(); n != 0 || asked != 1 {
+			t.Errorf("%d signals left, %d questions", n, asked)
+		}
+		if err := alice.signal(bob, ringSignal(2)); err != nil {
+			t.Error(err)
+		}
+		settleDown(time.Second)
+		if n, _, _ := h.counts(); n != 1 || asked != 2 {
+			t.Errorf("later: %d signals left, %d questions", n, asked)
+		}
+	})
+}
