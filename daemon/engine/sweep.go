@@ -107,12 +107,21 @@ func (e *Engine) tellGap(tx *store.Tx, g store.Gap, addr string) error {
 	return e.history.System(tx, addr, local.System{Gap: &local.Gap{Peer: addr, From: g.Low, To: g.High}})
 }
 
-// sweep forgets everything whose retention has ended. It runs on profile time, so
-// that a wrong wall clock ends nothing early.
+// sweep forgets everything whose retention has ended. Old keys have a transaction of
+// their own: their deletion is what keeps read messages secret, and must not depend
+// on the rest.
 func (e *Engine) sweep() error {
-	now := e.profileTime()
+	e.schedule(taskSweep, e.cfg.Sweep)
 	e.asking.sweep(time.Now())
-	err := e.update(func(tx *store.Tx) error {
+	keys := e.update(func(tx *store.Tx) error { return e.keys.Sweep(tx, e.account, e.keyTime()) })
+	return errors.Join(keys, e.sweepRecords())
+}
+
+// sweepRecords forgets all but keys. It runs on profile time, so that a wrong wall
+// clock ends nothing early.
+func (e *Engine) sweepRecords() error {
+	now := e.profileTime()
+	return e.update(func(tx *store.Tx) error {
 		if _, err := tx.DeleteSeen(e.account, now.Add(-e.cfg.DedupeKeep).UnixMilli()); err != nil {
 			return err
 		}
@@ -162,13 +171,8 @@ func (e *Engine) sweep() error {
 		if err := e.retain(tx); err != nil {
 			return err
 		}
-		if err := e.keys.Sweep(tx, e.account, e.keyTime()); err != nil {
-			return err
-		}
 		return e.journal.Sweep(tx)
 	})
-	e.schedule(taskSweep, e.cfg.Sweep)
-	return err
 }
 
 // retain deletes the history that a contact's policy no longer keeps. It counts in
