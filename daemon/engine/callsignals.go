@@ -69,12 +69,15 @@ const (
 	signalEvery = 50 * time.Millisecond
 )
 
-// signals are the call signals that wait for the relay's answer, and the rates of
-// those that come in. They belong to the actor.
+// signals is what the engine knows of calls: the signals that wait for the relay's
+// answer, the rates of those that come in, and whether the calls of the previous run
+// have ended. It belongs to the actor.
 type signals struct {
 	handler CallHandler            // never nil
 	waiting map[flightKey][16]byte // the call of each signal
 	rates   map[store.PeerID]*callRate
+	// oldEnded: the calls that the previous run left open are recorded as ended.
+	oldEnded bool
 }
 
 // callRate limits the call signals of one contact.

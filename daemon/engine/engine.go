@@ -64,7 +64,6 @@ type Engine struct {
 	device    key.DeviceID
 	selfPeer  store.PeerID
 	loaded    bool          // the pending envelopes are in the window
-	oldCalls  bool          // the calls of the previous run are recorded as ended
 	up        bool          // the contact connection stands and the fence is confirmed
 	ready     chan struct{} // closed, and made anew, when up or loaded is set
 	window    *window       // sealed envelopes without a final answer

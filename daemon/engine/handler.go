@@ -128,7 +128,7 @@ func (e *Engine) dropSealed(tx *store.Tx) error {
 // was killed. It does so once in a run: a call that is still open at a later load is
 // one of this run, which the call service is about to record itself.
 func (e *Engine) endOldCalls() error {
-	if e.oldCalls {
+	if e.signals.oldEnded {
 		return nil
 	}
 	if err := e.update(e.history.EndOpenCalls); err != nil {
@@ -137,7 +137,7 @@ func (e *Engine) endOldCalls() error {
 		}
 		e.logger.Error("end the calls of the previous run", "error", err)
 	}
-	e.oldCalls = true
+	e.signals.oldEnded = true
 	return nil
 }
 
