@@ -27,6 +27,20 @@ func newDaemonCommand(a *app) *cobra.Command {
 }
 
 func runDaemonStatus(ctx context.Context, a *app) error {
+	return a.withRunningDaemon(ctx, func(c *local.Client) error {
+		st, err := c.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if a.json() {
+			return a.printJSON(st)
+		}
+		return a.printf("running, pid %d, version %s", st.PID, visible(st.Version))
+	})
+}
+
+// withRunningDaemon calls f with a client of the running daemon. It never starts one.
+func (a *app) withRunningDaemon(ctx context.Context, f func(*local.Client) error) error {
 	cfg, err := a.profile()
 	if err != nil {
 		return err
@@ -36,14 +50,7 @@ func runDaemonStatus(ctx context.Context, a *app) error {
 		return err
 	}
 	defer c.Close()
-	st, err := c.Status(ctx)
-	if err != nil {
-		return err
-	}
-	if a.json() {
-		return a.printJSON(st)
-	}
-	return a.printf("running, pid %d, version %s", st.PID, visible(st.Version))
+	return f(c)
 }
 
 // findTimeout is how long findDaemon waits for a running daemon that is not

@@ -35,33 +35,26 @@ server, "secmsg admin trace ID" shows the stations there.`,
 }
 
 func runDaemonDebug(ctx context.Context, a *app, goroutines bool) error {
-	cfg, err := a.profile()
-	if err != nil {
-		return err
-	}
-	c, _, err := findDaemon(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	if goroutines {
-		g, err := c.DebugGoroutines(ctx)
+	return a.withRunningDaemon(ctx, func(c *local.Client) error {
+		if goroutines {
+			g, err := c.DebugGoroutines(ctx)
+			if err != nil {
+				return err
+			}
+			if a.json() {
+				return a.printJSON(g)
+			}
+			return a.printf("%s", strings.TrimSuffix(g.Text, "\n"))
+		}
+		st, err := c.DebugState(ctx)
 		if err != nil {
 			return err
 		}
 		if a.json() {
-			return a.printJSON(g)
+			return a.printJSON(st)
 		}
-		return a.printf("%s", strings.TrimSuffix(g.Text, "\n"))
-	}
-	st, err := c.DebugState(ctx)
-	if err != nil {
-		return err
-	}
-	if a.json() {
-		return a.printJSON(st)
-	}
-	return a.printDebug(st)
+		return a.printDebug(st)
+	})
 }
 
 // printDebug prints the state of the daemon as text.

@@ -63,8 +63,8 @@ type bar struct {
 	last local.FileProgress // guarded by mu
 }
 
-// newProgress decides what is shown. busy means that the transfer itself uses the
-// terminal: somebody types the content, or the content is written to it.
+// newProgress chooses between bars, JSON lines and no progress at all. busy means that the
+// transfer itself uses the terminal, as its source or destination.
 func (a *app) newProgress(mode string, busy bool) (*progress, error) {
 	p := &progress{a: a, json: mode == progressJSON, open: map[string]*bar{}, told: map[string]int{}, why: map[string]string{}}
 	if mode != progressAuto || a.quiet || !a.stderrTerminal() || busy && (a.stdinTerminal() || a.stdoutTerminal()) {

@@ -20,7 +20,7 @@ func errNoStdout() *local.Error {
 }
 
 // needStdout fails if standard output may be closed. Commands call it before they
-// print what they then acknowledge or mark as read.
+// print messages and events that they then acknowledge or mark as read.
 func (a *app) needStdout() error {
 	if a.std.stdoutMaybe {
 		e := errNoStdout()

@@ -40,7 +40,7 @@ func (a *Account) ended(what string, ctx context.Context, err error) {
 
 // connect keeps the account connected until ctx ends, and replaces the device
 // when the server finds this copy of it outdated. It returns early when the
-// account may not connect any more; then history can still be read. parts is the
+// account may no longer connect; its history stays readable. parts is the
 // context of the link, which outlives ctx until calls have ended.
 func (a *Account) connect(ctx, parts context.Context) {
 	wait := newPatience(a.shared.Config.Intervals.ReconnectMax)
@@ -92,8 +92,8 @@ func (a *Account) connectOnce(ctx, parts context.Context) *ending {
 	return a.refused(ctx, parts, bye)
 }
 
-// suspend ends what the calls and the engine do in the name of the device. Requests
-// of users and of file transfers that are on their way still end by themselves.
+// suspend ends the calls and the engine's requests that belong to the present device.
+// Requests of users and file transfers that have begun run to their own end.
 // reason is shown until the account is connected again; nil: the device is being
 // replaced.
 func (a *Account) suspend(ctx context.Context, reason *local.Error) {

@@ -4,6 +4,6 @@ package localapi
 
 import "net"
 
-// hungUp is not implemented for this system: a disconnected caller is noticed by the next
-// write.
+// hungUp always returns false: on this system only the next write shows that a caller has
+// disconnected.
 func hungUp(*net.UnixConn) bool { return false }
